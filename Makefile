@@ -1,0 +1,56 @@
+# `make demo` and `make test` are all that a newcomer needs; `make help` lists the rest.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+DEMO_ARGS ?=
+CHAOS_ARGS ?=
+ROW ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench chaos constraints clean
+
+help: ## list what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.demo ## broker, worker and lifelike events on this machine; Ctrl-C ends it
+	@$(BIN)/gateway demo $(DEMO_ARGS)
+
+test: $(VENV)/.dev ## all tests; the core's must reach every branch of it
+	$(BIN)/pytest --cov --cov-report=term-missing:skip-covered $(PYTEST_ARGS)
+
+check: $(VENV)/.dev ## style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev ## what an event and a stream cost, on a real Kafka, in 5 minutes; ROW=delivery for one row
+	@$(BIN)/python -m tests.bench $(ROW)
+
+chaos: $(VENV)/.dev ## everything fails at random for 3 minutes, no event may; CHAOS_ARGS="--seconds 600 --seed 7"
+	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
+
+constraints: ## pin the newest versions of everything that pyproject.toml allows
+	rm -rf build/constraints
+	$(PYTHON) -m venv build/constraints
+	build/constraints/bin/pip install -q '.[demo,dev]'
+	build/constraints/bin/pip freeze --exclude kafka-sse-gateway | grep -E '^[A-Za-z0-9_.-]+==' > constraints.txt
+	rm -rf build/constraints
+
+clean: ## remove everything that is made here, the virtual environment and Kafka included
+	rm -rf $(VENV) .kafka build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+
+# A stamp for each set of packages: installed again only when what is asked for has changed.
+$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing what the demo needs into $(VENV) …"
+	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
+	@touch $@ $(VENV)/.demo
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; choose one with: make PYTHON=python3.12")'
+	@$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,119 @@
+"""Event ids: a cursor as text.
+
+An id is sent in `id:` and comes back in `Last-Event-ID` (HTML standard, §9.2). Clients treat it as
+opaque; `gateway id` reads it. Layout, version 1:
+
+    "1"  then for each log:  kind (1 character)  +  28 characters of base64url (RFC 4648, §5)
+
+The kind is `u` for a log of the user topic and `b` for the broadcast log. The 28 characters are 21
+bytes, big-endian, and need no padding:
+
+    bytes  0- 3   tag of the topic's incarnation
+    bytes  4- 6   partition
+    bytes  7-14   next offset; all ones where the place is given by time alone
+    bytes 15-20   timestamp in ms (47 bits), then one bit: 1 if it is that of the record before
+
+So every accepted text stands for exactly one cursor and every cursor for one text, an id has 30, 59
+or 88 characters, and the part of a log can be encoded once for all streams that follow it.
+
+An id is a client's word. Parsing checks its form only, and raises nothing but `EventIdError`;
+whether the cursor fits the log is for `gateway.core.replay` to find out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from binascii import a2b_base64, b2a_base64
+from typing import NamedTuple
+
+from gateway.core.log import LogKind, Place, Position, Since
+from gateway.errors import EventIdError
+
+VERSION = b"1"
+MAX_LENGTH = 96
+MAX_MARKS = 3
+"""The user's log, a second one while the topic gains partitions, and the broadcast log."""
+
+_MARK_LENGTH = 29
+_LAYOUT = struct.Struct(">4sHBQHI")  # partition as 2 + 1 bytes, timestamp as 2 + 4 bytes
+_BY_TIME = (1 << 64) - 1
+_KIND_TO_LETTER = {LogKind.USER: b"u", LogKind.BROADCAST: b"b"}
+_LETTER_TO_KIND = {"u": LogKind.USER, "b": LogKind.BROADCAST}
+_TO_URL = bytes.maketrans(b"+/", b"-_")
+_FROM_URL = bytes.maketrans(b"-_", b"+/")
+_ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+
+
+class Mark(NamedTuple):
+    """What an id says of one log."""
+
+    kind: LogKind
+    tag: bytes
+    partition: int
+    place: Place
+
+
+def incarnation_tag(cluster_id: str, topic: str) -> bytes:
+    """Return the 4 bytes that name a topic of a cluster.
+
+    A hash, so that an id tells a client nothing about the cluster; 32 bits, because a chance
+    collision of two clusters only means that offsets and timestamps have to tell them apart.
+    """
+    return hashlib.blake2b(f"{cluster_id}\0{topic}".encode(), digest_size=4).digest()
+
+
+def encode_mark(kind: LogKind, tag: bytes, partition: int, place: Place) -> bytes:
+    """Return the part of an id that speaks of one log: 29 characters."""
+    if isinstance(place, Position):
+        offset, moment = place.offset, place.timestamp << 1 | place.seen
+    else:
+        offset, moment = _BY_TIME, place.timestamp << 1
+    packed = _LAYOUT.pack(
+        tag, partition >> 8, partition & 0xFF, offset, moment >> 32, moment & 0xFFFFFFFF
+    )
+    return _KIND_TO_LETTER[kind] + b2a_base64(packed, newline=False).translate(_TO_URL)
+
+
+def encode(marks: list[Mark]) -> bytes:
+    """Return the id of a cursor, given as one mark for each log, in the order they are to stand."""
+    assert 0 < len(marks) <= MAX_MARKS, f"an id holds 1 to {MAX_MARKS} logs, not {len(marks)}"
+    return VERSION + b"".join([encode_mark(*mark) for mark in marks])
+
+
+def parse(text: str) -> list[Mark]:
+    """Return what the id says, one mark for each log, in the order they stand.
+
+    Raises `EventIdError` for everything that `encode` does not write.
+    """
+    count, rest = divmod(len(text) - 1, _MARK_LENGTH)
+    if len(text) > MAX_LENGTH or rest or not 0 < count <= MAX_MARKS:
+        raise EventIdError("an event id has 30, 59 or 88 characters")
+    if text[0] != "1":
+        raise EventIdError("an event id begins with its version, 1")
+    marks = [_parse_mark(text[1 + i * _MARK_LENGTH :][:_MARK_LENGTH]) for i in range(count)]
+    if len({(mark.kind, mark.partition) for mark in marks}) != count:
+        raise EventIdError("an event id names each log once")
+    return marks
+
+
+def _parse_mark(text: str) -> Mark:
+    kind = _LETTER_TO_KIND.get(text[0])
+    if kind is None:
+        raise EventIdError("each log of an event id begins with u or b")
+    if not _ALPHABET.issuperset(text[1:]):
+        raise EventIdError("an event id is written in base64url")
+    packed = a2b_base64(text[1:].encode().translate(_FROM_URL))
+    tag, high, low, offset, upper, lower = _LAYOUT.unpack(packed)
+    moment = upper << 32 | lower
+    timestamp, seen = moment >> 1, bool(moment & 1)
+    place: Place
+    if offset == _BY_TIME:
+        if seen:
+            raise EventIdError("a place given by time has no record before it")
+        place = Since(timestamp)
+    elif offset >= 1 << 63:
+        raise EventIdError("an offset has 63 bits")
+    else:
+        place = Position(offset, timestamp, seen)
+    return Mark(kind, tag, high << 8 | low, place)

@@ -1,0 +1,355 @@
+"""The hub: every stream of a worker, every log that they follow, and what moves between them.
+
+Its rules:
+
+- `dispatch` takes a fetched batch whole: each record goes to its tail, each event is framed once,
+  and each stream that is touched gets one write with everything for it.
+- The hub never waits for a client. `stuck` makes a stream behind in all its logs, where it costs
+  nothing; `drained` brings it up again, from where it was.
+- Joining is one step: `_join` brings a cursor up from the tail and makes the stream live in one
+  call, so nothing can be appended in between: no gap, no duplicate, no queue.
+- What is older than a tail is asked for (`wake`) and comes by way of a scan.
+
+The edge calls every method from one thread and passes the time in. The hub does no I/O and raises
+for no input; its asserts are about its own invariants.
+"""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush
+from itertools import count
+from typing import TYPE_CHECKING
+
+from gateway.core import frame
+from gateway.core.catch_up import CatchUp
+from gateway.core.frame import CloseReason, Gap, GapReason
+from gateway.core.log import Position
+from gateway.core.observer import Path
+from gateway.core.replay import Scan
+from gateway.core.stream import Behind, Feed, Stream
+from gateway.core.tail import Tail
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from gateway.core.interpreter import Interpreter
+    from gateway.core.limits import Limits
+    from gateway.core.log import Log, Moment, Record, Topic
+    from gateway.core.observer import Observer
+    from gateway.core.opening import Opening
+    from gateway.core.stream import Sink
+
+EVICT_SHARE = 64
+"""Eviction frees a 64th of the budget at a time, since each one moves a tail's pointers."""
+
+
+SPARE_DEADLINES = 1000
+"""Deadlines of closed streams that may wait for their time, besides one for each open stream: they
+keep the streams in memory, which clients that come and go could fill."""
+
+LOOK_SECONDS = 1.0
+"""How often all streams are looked at for silence: 9,000 of them take half a millisecond."""
+
+
+class Hub:
+    """All streams of one worker. `wake` is called with each feed that needs a scan or a tail."""
+
+    def __init__(
+        self,
+        *,
+        interpreter: Interpreter,
+        limits: Limits,
+        tail_bytes: int,
+        retry_ms: int,
+        heartbeat: float,
+        slow: float,
+        observer: Observer,
+        wake: Callable[[Feed], None],
+    ) -> None:
+        self.feeds: dict[Log, Feed] = {}
+        self.streams: dict[Stream, None] = {}
+        self.tail_size = 0
+        """Bytes in all tails."""
+        self._interpreter = interpreter
+        self._limits = limits
+        self._tail_bytes = tail_bytes
+        self._retry = frame.retry(retry_ms)
+        self._heartbeat = heartbeat
+        self._slow = slow
+        self._observer = observer
+        self._wake = wake
+        self._stuck: dict[Stream, None] = {}
+        self._deadlines: list[tuple[float, int, Stream, CloseReason]] = []
+        self._number = count()
+        self._next_look = float("-inf")
+        self._catch_up = CatchUp(interpreter, limits, observer, wake)
+
+    # Logs: what the reader calls.
+
+    def feed(self, log: Log, topic: Topic) -> Feed:
+        """Return the feed of a log, made on first need."""
+        feed = self.feeds.get(log)
+        if feed is None:
+            feed = self.feeds[log] = Feed(log, topic)
+        return feed
+
+    def activate(self, feed: Feed, end: Position, moment: Moment) -> None:
+        """Begin to follow a log from its end; records from there on come by `dispatch`."""
+        assert feed.tail is None
+        feed.tail = Tail(end, keyed=feed.keyed)
+        self._unpark(feed, moment)
+        if feed.waiting:
+            self._wake(feed)
+
+    def deactivate(self, feed: Feed) -> None:
+        """Forget a log's tail; streams that are live in it fall behind at its head.
+
+        What was known of the log may not be true of the one that is read next, so every cursor in
+        it will be held against that one.
+        """
+        assert feed.tail is not None
+        for stream in [*feed.everyone, *(s for streams in feed.live.values() for s in streams)]:
+            self._fall_behind(stream, feed)
+            feed.parked[stream] = None
+        for stream in self.streams:
+            if feed in stream.behind:
+                stream.behind[feed].checked = stream.behind[feed].ahead = False
+        self.tail_size -= feed.tail.size
+        feed.tail = None
+
+    def dispatch(self, batches: Mapping[Log, Sequence[Record]], moment: Moment) -> None:
+        """Take fetched records, oldest first in each log, and write them to whom they concern."""
+        touched: dict[Stream, list[bytes]] = {}
+        deliveries: list[tuple[int, int]] = []
+        for log, records in batches.items():
+            feed = self.feeds[log]
+            tail = feed.tail
+            if tail is None:
+                continue
+            size = tail.size
+            fresh = tail.append(records)
+            self.tail_size += tail.size - size
+            if feed.keyed:
+                self._interpreter.check_keys(feed, records, fresh)
+                live = feed.live
+                for record in records:
+                    streams = live.get(record.key)
+                    if streams is not None:
+                        self._deliver(feed, record, streams, touched, deliveries)
+            elif feed.everyone:
+                for record in records:
+                    self._deliver(feed, record, feed.everyone, touched, deliveries)
+        for stream, frames in touched.items():
+            stream.sent += len(frames)
+            self._catch_up.write(stream, b"".join(frames), moment)
+        if deliveries:
+            self._observer.sent(Path.LIVE, deliveries, moment)
+        for log in batches:
+            feed = self.feeds[log]
+            if feed.parked and feed.tail is not None:
+                self._unpark(feed, moment)
+        self._evict()
+
+    def begin_scan(self, feed: Feed) -> Scan:
+        """Return a scan for all streams that wait for one of this log."""
+        assert feed.scan is None
+        feed.scan = Scan(feed, feed.waiting, self._limits, self._interpreter)
+        feed.waiting = {}
+        return feed.scan
+
+    def advance(self, streams: Sequence[Stream], moment: Moment) -> None:
+        """Bring up streams that a scan has found something for."""
+        for stream in streams:
+            if not stream.closed:
+                self._catch_up.advance(stream, moment)
+
+    def end_scan(self, feed: Feed, moment: Moment) -> None:
+        """Take the scan's streams over, complete or not."""
+        assert feed.scan is not None
+        size = 0 if feed.tail is None else feed.tail.size
+        streams = feed.scan.finish()
+        feed.scan = None
+        if feed.tail is not None:
+            self.tail_size += feed.tail.size - size
+        self.advance(streams, moment)
+        self._evict()
+        if feed.waiting:
+            self._wake(feed)
+
+    # Streams: what the connection calls.
+
+    def open(
+        self,
+        opening: Opening,
+        feeds: tuple[Feed, ...],
+        sink: Sink,
+        deadlines: Sequence[tuple[float, CloseReason]],
+        moment: Moment,
+    ) -> Stream:
+        """Open a stream over `feeds`: its first bytes are written, and it is on its way to live.
+
+        `deadlines` are monotonic times at which it is closed, with the reason.
+        """
+        stream = Stream(
+            opening.user,
+            feeds,
+            sink,
+            categories=opening.categories,
+            session=opening.session,
+            opened=moment.monotonic,
+        )
+        for feed in feeds:
+            feed.streams += 1
+            stream.behind[feed] = opening.place(feed, moment)
+        self.streams[stream] = None
+        if deadlines:
+            deadline, reason = min(deadlines)
+            heappush(self._deadlines, (deadline, next(self._number), stream, reason))
+            if len(self._deadlines) > 2 * len(self.streams) + SPARE_DEADLINES:
+                self._deadlines = [entry for entry in self._deadlines if not entry[2].closed]
+                heapify(self._deadlines)
+        self._observer.opened(stream)
+        sink.bind(stream)
+        greeting = frame.id_block(stream.id())
+        if opening.malformed:
+            # The first id comes with the gap, or a client that drops between would never be told.
+            greeting = frame.gap(stream.id(), Gap(GapReason.INVALID))
+            self._observer.gap(GapReason.INVALID)
+        self._catch_up.write(stream, self._retry + greeting, moment)
+        self._catch_up.advance(stream, moment)
+        return stream
+
+    def stuck(self, stream: Stream, moment: Moment) -> None:
+        """Write nothing more to the stream until it has drained: its transport is full."""
+        if stream.closed or stream.stuck_since is not None:
+            return
+        stream.stuck_since = moment.monotonic
+        self._stuck[stream] = None
+        for feed in stream.feeds:
+            if feed not in stream.behind:
+                self._fall_behind(stream, feed)
+
+    def drained(self, stream: Stream, moment: Moment) -> None:
+        """Go on with the stream: its transport has room again."""
+        if stream.closed or stream.stuck_since is None:
+            return
+        stream.stuck_since = None
+        del self._stuck[stream]
+        self._catch_up.advance(stream, moment)
+
+    def close(
+        self, stream: Stream, reason: CloseReason, moment: Moment, retry_ms: int | None = None
+    ) -> None:
+        """Say goodbye and end the stream; one that is closed already stays so."""
+        if not stream.closed:
+            stream.sink.write(frame.close(reason, retry_ms))
+            stream.sink.close()
+            self._remove(stream)
+            self._observer.closed(stream, reason, moment)
+
+    def lost(self, stream: Stream, moment: Moment) -> None:
+        """Forget a stream whose client has gone."""
+        if not stream.closed:
+            self._remove(stream)
+            self._observer.closed(stream, None, moment)
+
+    def tick(self, moment: Moment) -> None:
+        """End what is over, and beat where it is silent; to be called ten times a second.
+
+        Costs next to nothing while no deadline has come; silence is looked for once a second.
+        """
+        now = moment.monotonic
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, _, stream, reason = heappop(self._deadlines)
+            self.close(stream, reason, moment)
+        for stream in list(self._stuck):
+            if stream.stuck_since is not None and now - stream.stuck_since >= self._slow:
+                self.close(stream, CloseReason.SLOW, moment)
+        if now < self._next_look:
+            return
+        self._next_look = now + LOOK_SECONDS
+        silent_since = now - self._heartbeat
+        frames: dict[tuple[Feed, ...], bytes] = {}
+        for stream in [s for s in self.streams if s.written <= silent_since]:
+            if stream.stuck_since is not None:
+                continue
+            if stream.behind:
+                beat = frame.heartbeat(stream.id())
+            else:
+                cached = frames.get(stream.feeds)
+                if cached is None:
+                    cached = frames[stream.feeds] = frame.heartbeat(stream.id())
+                beat = cached
+            self._catch_up.write(stream, beat, moment)
+
+    # Inside.
+
+    def _deliver(
+        self,
+        feed: Feed,
+        record: Record,
+        streams: Sequence[Stream] | Mapping[Stream, None],
+        touched: dict[Stream, list[bytes]],
+        deliveries: list[tuple[int, int]],
+    ) -> None:
+        """Frame a record's event once for all streams with the same cursor."""
+        event = self._interpreter.decode(feed, record)
+        if event is None:
+            return
+        mark = feed.mark(Position.after(record))
+        framed: dict[tuple[Feed, ...], bytes] = {}
+        number = 0
+        for stream in streams:
+            if stream.categories is not None and event.category not in stream.categories:
+                continue
+            if stream.behind:
+                data = frame.id_line(stream.id(feed, mark)) + event.body
+            else:
+                cached = framed.get(stream.feeds)
+                if cached is None:
+                    cached = frame.id_line(stream.id(feed, mark)) + event.body
+                    framed[stream.feeds] = cached
+                data = cached
+            frames = touched.get(stream)
+            if frames is None:
+                touched[stream] = [data]
+            else:
+                frames.append(data)
+            number += 1
+        if number:
+            deliveries.append((record.timestamp, number))
+
+    def _fall_behind(self, stream: Stream, feed: Feed) -> None:
+        assert feed.tail is not None
+        feed.leave(stream)
+        stream.behind[feed] = Behind(feed.tail.head, checked=True)
+
+    def _unpark(self, feed: Feed, moment: Moment) -> None:
+        parked, feed.parked = feed.parked, {}
+        for stream in parked:
+            if stream.stuck_since is None:
+                self._catch_up.advance(stream, moment)
+
+    def _remove(self, stream: Stream) -> None:
+        for feed in stream.feeds:
+            feed.streams -= 1
+            if feed not in stream.behind:
+                feed.leave(stream)
+            feed.parked.pop(stream, None)
+            feed.waiting.pop(stream, None)
+            if feed.scan is not None and stream in feed.scan.seekers:
+                feed.scan.leave(stream)
+        self._stuck.pop(stream, None)
+        del self.streams[stream]
+        stream.closed = True
+
+    def _evict(self) -> None:
+        """Keep all tails together within the budget."""
+        if self.tail_size <= self._tail_bytes:
+            return
+        wanted = self.tail_size - self._tail_bytes + self._tail_bytes // EVICT_SHARE
+        while wanted > 0:
+            tail = max((f.tail for f in self.feeds.values() if f.tail), key=lambda tail: tail.size)
+            freed = tail.evict(wanted)
+            self.tail_size -= freed
+            wanted -= freed

@@ -1,0 +1,71 @@
+"""Records read as events, at most once each; what is wrong with them is told to the observer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.core.event import Event, Unreadable, UnreadableReason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gateway.core.event import Decoder
+    from gateway.core.log import Record
+    from gateway.core.observer import Observer
+    from gateway.core.stream import Feed
+
+
+CHECKED_KEYS = 32
+"""Keys of one batch that are held against the partitioner; murmur2 costs some 5 µs in Python."""
+
+
+class Interpreter:
+    """A decoder that remembers its answer in the record, so that all streams share it."""
+
+    def __init__(
+        self, decoder: Decoder, partitioner: Callable[[bytes, int], int], observer: Observer
+    ) -> None:
+        self._decoder = decoder
+        self._partitioner = partitioner
+        self._observer = observer
+
+    def decode(self, feed: Feed, record: Record) -> Event | None:
+        """Return the record's event, decoded once; None if it cannot be understood."""
+        event = record.event
+        if event is None:
+            event = record.event = self._decoder.decode(record, keyed=feed.keyed)
+            record.value = None
+            record.headers = ()
+            if isinstance(event, Unreadable):
+                self._observer.unreadable(feed.log, record.offset, event.reason)
+            elif event.category is None:
+                self._observer.unknown_type(event.event_type)
+        return event if isinstance(event, Event) else None
+
+    def check_keys(self, feed: Feed, records: Sequence[Record], fresh: Sequence[Record]) -> None:
+        """Report the records whose key is no user id, and keys in the wrong partition.
+
+        Of those only the `fresh` ones, new in the tail, and not all of them in one batch.
+        """
+        for record in records:
+            key = record.key
+            if key and key.isascii():
+                continue
+            if not key:
+                self._observer.unreadable(feed.log, record.offset, UnreadableReason.NO_KEY)
+            elif not _is_utf8(key):
+                self._observer.unreadable(feed.log, record.offset, UnreadableReason.KEY_NOT_UTF8)
+        for record in fresh[:CHECKED_KEYS]:
+            if not record.key or not _is_utf8(record.key):
+                continue
+            expected = self._partitioner(record.key, feed.topic.partitions)
+            if expected != feed.log.partition:
+                self._observer.misplaced(feed.log, record.offset, expected)
+
+
+def _is_utf8(key: bytes) -> bool:
+    try:
+        key.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

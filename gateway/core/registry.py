@@ -1,0 +1,146 @@
+"""The event registry: which category each event type belongs to.
+
+Clients filter by category, producers write types; the registry joins the two. The built-in one is
+written as a deployment writes its own, so it is also the example to begin from.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from gateway.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+RESERVED_PREFIX = "stream."
+"""Types that begin with it are the gateway's own: `stream.gap` and `stream.close`."""
+
+MAX_NAME_BYTES = 255
+"""A type is repeated in every event, so a long one is a mistake; Kafka caps topic names near it."""
+
+BUILT_IN = """\
+[categories]
+data_sync = [
+    "sync.accounts.started", "sync.accounts.completed", "sync.accounts.failed",
+    "sync.transactions.started", "sync.transactions.completed", "sync.transactions.failed",
+    "sync.holdings.started", "sync.holdings.completed", "sync.holdings.failed",
+]
+provider = [
+    "provider.token.expiring", "provider.token.refreshed", "provider.token.failed",
+    "provider.disconnected",
+]
+ai = ["ai.response.chunk", "ai.tool.executing", "ai.response.complete"]
+import = ["import.started", "import.progress", "import.completed", "import.failed"]
+portfolio = [
+    "portfolio.balance.updated", "portfolio.holdings.updated", "portfolio.networth.updated",
+]
+security = [
+    "security.session.new", "security.session.suspicious", "security.session.expiring",
+    "security.session.revoked", "security.password.changed", "security.login.failed",
+]
+"""
+
+# A comma separates categories in a request, a line break fields of an event.
+_UNFIT = re.compile(r"[\s,\x00-\x1f\x7f-\x9f]")
+
+
+class Registry:
+    """Categories and their types; never changes once it is made.
+
+    Make it with `Registry.built_in` or `Registry.from_toml`.
+    """
+
+    __slots__ = ("categories", "types")
+
+    categories: tuple[str, ...]
+    """In the order they were written."""
+
+    types: Mapping[str, str]
+    """The category of each type."""
+
+    def __init__(self, categories: Mapping[str, list[str]]) -> None:
+        self.categories = tuple(categories)
+        self.types = MappingProxyType(
+            {event_type: name for name, types in categories.items() for event_type in types}
+        )
+
+    @classmethod
+    def built_in(cls) -> Registry:
+        """Return the registry of a worker that is given none: 29 types in 6 categories."""
+        return cls.from_toml(BUILT_IN)
+
+    @classmethod
+    def from_toml(cls, text: str) -> Registry:
+        """Return the registry that `text` describes: `[categories]`, each `name = ["type", …]`.
+
+        Raises `SettingsError` with one line that says what to mend, for the first mistake found.
+        """
+        try:
+            document = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise SettingsError(f"event registry: is no TOML: {error}") from None
+        for name in document:
+            if name != "categories":
+                raise SettingsError(
+                    f"event registry: {name!r} has no meaning here; write everything under"
+                    " [categories]"
+                )
+        return cls(_checked(document.get("categories")))
+
+    def category_of(self, event_type: str) -> str | None:
+        """Return the category of a type, or None for a type that is not known."""
+        return self.types.get(event_type)
+
+
+def _checked(categories: object) -> dict[str, list[str]]:
+    if not isinstance(categories, dict) or not categories:
+        raise SettingsError(
+            "event registry: has no categories; write a table [categories] with lines"
+            ' name = ["type", …]'
+        )
+    home: dict[str, str] = {}
+    for category, types in categories.items():
+        _check_name("category", category)
+        if not isinstance(types, list) or not types:
+            raise SettingsError(
+                f"event registry: category {category!r} has no types; write"
+                f' {category} = ["type", …]'
+            )
+        for event_type in types:
+            if not isinstance(event_type, str):
+                raise SettingsError(
+                    f"event registry: category {category!r} has {event_type!r} among its types;"
+                    " put every type in quotes"
+                )
+            _check_name("type", event_type)
+            if event_type.startswith(RESERVED_PREFIX):
+                raise SettingsError(
+                    f"event registry: type {event_type!r} begins with {RESERVED_PREFIX!r}, which is"
+                    " the gateway's own; choose another name"
+                )
+            if event_type in home:
+                raise SettingsError(
+                    f"event registry: type {event_type!r} stands in {home[event_type]!r} and again"
+                    f" in {category!r}; a type has one category, remove one of the two"
+                )
+            home[event_type] = category
+    return categories
+
+
+def _check_name(noun: str, name: str) -> None:
+    if not name:
+        raise SettingsError(f"event registry: a {noun} has an empty name; give it one or remove it")
+    if len(name.encode()) > MAX_NAME_BYTES:
+        raise SettingsError(
+            f"event registry: {noun} {name[:32]!r}… is longer than {MAX_NAME_BYTES} bytes;"
+            " shorten it"
+        )
+    if _UNFIT.search(name):
+        raise SettingsError(
+            f"event registry: {noun} {name!r} holds a comma, a blank or a control character;"
+            " use letters, digits, dots and underscores"
+        )

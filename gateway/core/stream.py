@@ -1,0 +1,267 @@
+"""A stream: one open SSE response of one user, and how far it is in each log that it follows.
+
+A stream is *live* in a log when it has everything up to the head of that log's tail: then its
+position there *is* the head, and nothing is kept for it. Otherwise it is *behind*, and a `Behind`
+says where it is:
+
+    state      | means                                                   | left by
+    -----------+---------------------------------------------------------+---------------------------
+    live       | behind in no log                                        | its transport fills up
+    lagging    | behind, and will be brought up from the tail            | `Hub.advance`
+    replaying  | behind, and waits for or takes part in a scan of Kafka  | the end of the scan
+    stuck      | its transport is full; behind in every log, and nothing | the transport drains, or
+               | is written to it                                        | `slow` ends it
+    closed     | ended; the hub does not know it any more                | never
+
+A stream can be live in one log and behind in another, so that a partition whose leader is away does
+not hold back the others. The state is derived, never stored.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.core.event_id import VERSION, encode_mark
+from gateway.core.log import TIMESTAMP_LIMIT, LogKind, Since
+
+if TYPE_CHECKING:
+    from gateway.core.event import Event
+    from gateway.core.frame import Gap
+    from gateway.core.log import Log, Place, Position, Record, Topic
+    from gateway.core.replay import Scan
+    from gateway.core.tail import Tail
+
+
+class Sink(Protocol):
+    """Where a stream's bytes go. Never blocks, and never fails: a lost client is told later."""
+
+    def bind(self, stream: Stream) -> None:
+        """Belong to this stream: tell the hub when it is stuck, drained or lost. Called first."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Take the bytes, in order; may report from within that the transport is full."""
+        ...
+
+    def close(self) -> None:
+        """Send what was taken, then end; give up on a client that does not read."""
+        ...
+
+
+class State(StrEnum):
+    """What an operator is told of a stream; the table above."""
+
+    LIVE = "live"
+    LAGGING = "lagging"
+    REPLAYING = "replaying"
+    STUCK = "stuck"
+    CLOSED = "closed"
+
+
+class Feed:
+    """One log as the streams of this worker follow it: its tail, and who is live in it.
+
+    `tail` is None while the log is not read: before its first stream, and while Kafka is away
+    without having been read before.
+    """
+
+    __slots__ = (
+        "_mark",
+        "_mark_of",
+        "everyone",
+        "keyed",
+        "live",
+        "log",
+        "parked",
+        "scan",
+        "streams",
+        "tail",
+        "topic",
+        "waiting",
+    )
+
+    def __init__(self, log: Log, topic: Topic) -> None:
+        self.log = log
+        self.topic = topic
+        self.keyed = topic.kind is LogKind.USER
+        self.tail: Tail | None = None
+        self.streams = 0
+        """Open streams that follow the log, live or not."""
+        self.live: dict[bytes | None, list[Stream]] = {}
+        """Live streams of a log with keys, by user key."""
+        self.everyone: dict[Stream, None] = {}
+        """Live streams of a log without."""
+        self.waiting: dict[Stream, Behind] = {}
+        """Streams that wait for a scan, in the order they came."""
+        self.scan: Scan | None = None
+        """The scan that runs, if one does; one at a time for each log."""
+        self.parked: dict[Stream, None] = {}
+        """Streams that wait for the tail: to be there, or to come up to where they are."""
+        self._mark = b""
+        self._mark_of: Place | None = None
+
+    def mark(self, place: Place) -> bytes:
+        """Return the part of an event id that says `place` of this log."""
+        return encode_mark(self.topic.kind, self.topic.tag, self.log.partition, place)
+
+    def head_mark(self) -> bytes:
+        """Return the mark of the head; encoded once for all streams that are live here."""
+        assert self.tail is not None
+        if self._mark_of is not self.tail.head:
+            self._mark_of = self.tail.head
+            self._mark = self.mark(self._mark_of)
+        return self._mark
+
+    def join(self, stream: Stream) -> None:
+        """Make the stream live here."""
+        if self.keyed:
+            self.live.setdefault(stream.key, []).append(stream)
+        else:
+            self.everyone[stream] = None
+
+    def leave(self, stream: Stream) -> None:
+        """Make the stream, which is live here, not so."""
+        if self.keyed:
+            streams = self.live[stream.key]
+            streams.remove(stream)
+            if not streams:
+                del self.live[stream.key]
+        else:
+            del self.everyone[stream]
+
+
+class Behind:
+    """Where a stream is in a log that it is not live in.
+
+    `backlog` is what a scan has found for it and has not been written yet: events as records, and
+    gaps; `then` is its place when the backlog is empty.
+    """
+
+    __slots__ = (
+        "ahead",
+        "backlog",
+        "checked",
+        "latest",
+        "limited",
+        "place",
+        "scanning",
+        "then",
+        "untold",
+    )
+
+    def __init__(
+        self,
+        place: Place,
+        *,
+        checked: bool,
+        untold: bytes | None = None,
+        latest: int = TIMESTAMP_LIMIT,
+    ) -> None:
+        self.place = place
+        self.latest = latest
+        """When the stream was opened (Unix ms): an id that speaks of a later time means now."""
+        self.checked = checked
+        """False while the place is a client's word, and has not been held against the log."""
+        self.ahead = False
+        """Whether the log reaches to the place although the tail, which lags behind, does not."""
+        self.limited = checked
+        """False while the limits have not been applied. They bound a replay, and a resume from
+        memory just as well; a stream that lags behind the tail's head has no need of them."""
+        self.untold = untold
+        """The client's own mark, if it leads to a gap `reset`: it stays in the stream's ids until
+        the gap is told, so that a client that drops before is told when it comes back."""
+        self.backlog: deque[Record | Gap] = deque()
+        self.then: Place | None = None
+        self.scanning = False
+        """Whether it waits for a scan or takes part in one."""
+
+    def reset(self, feed: Feed, place: Position) -> None:
+        """Take the place as one of another log: go on from its time, and tell the gap first."""
+        self.untold = feed.mark(place)
+        self.place = Since(min(place.timestamp, self.latest))
+        self.checked = self.limited = False
+
+
+class Stream:
+    """One open response. Only the hub changes it."""
+
+    __slots__ = (
+        "behind",
+        "categories",
+        "closed",
+        "feeds",
+        "key",
+        "opened",
+        "sent",
+        "session",
+        "sink",
+        "stuck_since",
+        "written",
+    )
+
+    def __init__(
+        self,
+        key: bytes,
+        feeds: tuple[Feed, ...],
+        sink: Sink,
+        *,
+        categories: frozenset[str] | None,
+        session: str | None,
+        opened: float,
+    ) -> None:
+        self.key = key
+        """The user id in UTF-8: the record key."""
+        self.feeds = feeds
+        self.sink = sink
+        self.categories = categories
+        """Categories that the client wants; None: everything, types without a category too."""
+        self.session = session
+        self.opened = opened
+        """Monotonic seconds, as all times of a stream."""
+        self.written = opened
+        """When bytes were last handed to the sink."""
+        self.stuck_since: float | None = None
+        self.sent = 0
+        """Events handed to the sink."""
+        self.closed = False
+        self.behind: dict[Feed, Behind] = {}
+
+    @property
+    def state(self) -> State:
+        """What an operator is told; see the table above."""
+        if self.closed:
+            return State.CLOSED
+        if self.stuck_since is not None:
+            return State.STUCK
+        if not self.behind:
+            return State.LIVE
+        if any(behind.scanning for behind in self.behind.values()):
+            return State.REPLAYING
+        return State.LAGGING
+
+    def wants(self, event: Event) -> bool:
+        """Whether the client asked for events like this one."""
+        return self.categories is None or event.category in self.categories
+
+    def place(self, feed: Feed) -> Place:
+        """Return how far the stream is in one of its logs."""
+        behind = self.behind.get(feed)
+        if behind is not None:
+            return behind.place
+        assert feed.tail is not None
+        return feed.tail.head
+
+    def id(self, feed: Feed | None = None, mark: bytes = b"") -> bytes:
+        """Return the stream's cursor as an event id, with `mark` standing for `feed` if given."""
+        marks = [VERSION]
+        for each in self.feeds:
+            if each is feed:
+                marks.append(mark)
+            elif each not in self.behind:
+                marks.append(each.head_mark())
+            else:
+                behind = self.behind[each]
+                marks.append(behind.untold or each.mark(behind.place))
+        return b"".join(marks)

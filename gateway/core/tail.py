@@ -1,0 +1,155 @@
+"""A tail: the recent part of one log, held in memory.
+
+Invariants, checked by `tests/core/test_tail.py` after every step of random runs:
+
+- contiguous: it has every record of its log from `base` up to `head`, and none outside;
+- offsets rise; they are compared and never subtracted;
+- the per-key index and the records agree;
+- `size` is the sum of the sizes of its records.
+
+A tail never waits, logs or reads a clock, and does not bound itself: many tails share one budget,
+so whoever holds them all evicts (`gateway.core.hub`). "Older than the tail" is an ordinary answer
+of the caller's comparison with `base`; only misuse asserts.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from gateway.core.log import Position
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.core.log import Record
+
+_offset = attrgetter("offset")
+
+
+class Tail:
+    """Records of one log from `base` to `head`.
+
+    `keyed` tails index their records by key, so that reading one user's records costs that user's
+    records and not the partition's; a broadcast log has no use for an index.
+    """
+
+    __slots__ = ("_by_key", "_records", "base", "head", "size")
+
+    def __init__(self, start: Position, *, keyed: bool) -> None:
+        self.base = start
+        """The oldest position that can be brought up from here."""
+        self.head = start
+        """The position after the newest record; the next record has this offset or a higher one."""
+        self.size = 0
+        """Bytes held, Python's own overhead included."""
+        self._records: list[Record] = []
+        self._by_key: dict[bytes | None, list[Record]] | None = {} if keyed else None
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def warm(self, start: Position, records: Sequence[Record]) -> None:
+        """Put older records, all that the log has from `start` up to `base`, in front."""
+        assert start.offset <= self.base.offset
+        if records:
+            assert records[0].offset >= start.offset
+            assert records[-1].offset < self.base.offset
+        self._records = [*records, *self._records]
+        self.base = start
+        self.size += sum([record.size for record in records])
+        if self._by_key is not None:
+            self._by_key = {}
+            self._index(self._records)
+
+    def append(self, records: Sequence[Record]) -> list[Record]:
+        """Add the records that come next in the log, oldest first.
+
+        Returns those whose key was not in the tail before; none for a log without keys.
+        """
+        assert records, "an empty batch is never dispatched"
+        assert records[0].offset >= self.head.offset, "the log went backwards"
+        self._records.extend(records)
+        self.size += sum([record.size for record in records])
+        self.head = Position.after(records[-1])
+        return [] if self._by_key is None else self._index(records)
+
+    def since(self, offset: int, key: bytes | None = None) -> Sequence[Record]:
+        """Return the records from `offset` on, oldest first: of `key`, where the tail is keyed.
+
+        Costs a binary search and a copy of what is returned. The caller has compared `offset`
+        with `base`.
+        """
+        assert offset >= self.base.offset, "older than the tail"
+        if self._by_key is None:
+            return self._records[self._place(offset) :]
+        records = self._by_key.get(key)
+        if records is None:
+            return ()
+        return records[bisect_left(records, offset, key=_offset) :]
+
+    def fits(self, position: Position) -> bool | None:
+        """Whether a position between `base` and `head` can be one of this log.
+
+        False only with proof: the record before it is here, and has another timestamp. None at a
+        `base` without a known record before it: only the log can tell.
+        """
+        if not position.seen:
+            return True
+        if position.offset == self.base.offset:
+            return self.base.timestamp == position.timestamp if self.base.seen else None
+        index = self._place(position.offset) - 1
+        if index < 0:
+            return True
+        before = self._records[index]
+        return before.offset + 1 != position.offset or before.timestamp == position.timestamp
+
+    def first_at_or_after(self, offset: int, timestamp: int) -> int:
+        """Return the offset of the first record from `offset` on with at least that timestamp.
+
+        `head` where there is none. As Kafka's ListOffsets by time does, but without leaving memory.
+        """
+        for index in range(self._place(offset), len(self._records)):
+            if self._records[index].timestamp >= timestamp:
+                return self._records[index].offset
+        return self.head.offset
+
+    def evict(self, size: int) -> int:
+        """Drop the oldest records until `size` bytes are free, or all; return the bytes freed.
+
+        Costs a move of the pointers that stay, so evict much at once.
+        """
+        freed = count = 0
+        for record in self._records:
+            if freed >= size:
+                break
+            freed += record.size
+            count += 1
+            self.base = Position.after(record)
+            if self._by_key is not None:
+                of_key = self._by_key[record.key]
+                assert of_key[0] is record, "the index lost its order"
+                if len(of_key) == 1:
+                    del self._by_key[record.key]
+                else:
+                    del of_key[0]
+        del self._records[:count]
+        self.size -= freed
+        return freed
+
+    def _place(self, offset: int) -> int:
+        return bisect_left(self._records, offset, key=_offset)
+
+    def _index(self, records: Sequence[Record]) -> list[Record]:
+        by_key = self._by_key
+        assert by_key is not None
+        fresh = []
+        for record in records:
+            of_key = by_key.get(record.key)
+            if of_key is None:
+                by_key[record.key] = [record]
+                fresh.append(record)
+            else:
+                of_key.append(record)
+        return fresh

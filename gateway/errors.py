@@ -1,0 +1,108 @@
+"""Every error that the gateway raises on purpose.
+
+    GatewayError
+    ├── SettingsError            a setting is wrong, unknown or missing
+    ├── PublishError             an event that cannot be written to Kafka as it is
+    ├── BrokerError              Kafka did not answer, or refused
+    ├── EventIdError             text that is no event id
+    ├── StreamRefused            a server's answer to a client, which a second try cannot change
+    └── HttpError                an answer to a request that opens no stream
+        ├── BadRequest           400
+        ├── Unauthorized         401
+        ├── NotFound             404
+        ├── MethodNotAllowed     405
+        └── NotReady             503
+
+`status` and `retry` are class attributes: what an error means never depends on who catches it.
+The texts are for the person who reads them, so they say what to do.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class GatewayError(Exception):
+    """The root of the tree."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class SettingsError(GatewayError):
+    """The start is stopped by settings that cannot work; one line for each, nothing else."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class PublishError(GatewayError):
+    """An event was refused before it was sent, or Kafka did not take it."""
+
+
+class BrokerError(GatewayError):
+    """Kafka did not answer in time, or refused what was asked; the text says where and what.
+
+    `advice`, where there is any, says what to do about what was `found`.
+    """
+
+    def __init__(self, found: str, advice: str = "") -> None:
+        super().__init__(f"{found}; {advice}" if advice else found)
+        self.found = found
+        self.advice = advice
+
+
+class EventIdError(GatewayError):
+    """The text is not an event id of this gateway: malformed, truncated or over-long."""
+
+
+class StreamRefused(GatewayError):
+    """A server will not open the stream that a client asked for; the text is the server's."""
+
+
+class HttpError(GatewayError):
+    """A request that is answered with problem details (RFC 9457) instead of a stream."""
+
+    status: ClassVar[int]
+    title: ClassVar[str]
+    retry_after: ClassVar[int | None] = None
+    """Seconds for `Retry-After`, where trying again makes sense."""
+
+    def __init__(self, detail: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.headers = headers or {}
+
+
+class BadRequest(HttpError):
+    """The request cannot be served as it is written."""
+
+    status = 400
+    title = "Bad Request"
+
+
+class Unauthorized(HttpError):
+    """No token, or one that is not accepted; the detail never says which check failed."""
+
+    status = 401
+    title = "Unauthorized"
+
+
+class NotFound(HttpError):
+    """There is nothing at this path."""
+
+    status = 404
+    title = "Not Found"
+
+
+class MethodNotAllowed(HttpError):
+    """The path exists, the method does not; `Allow` lists those that do."""
+
+    status = 405
+    title = "Method Not Allowed"
+
+
+class NotReady(HttpError):
+    """The worker was never ready, or is draining; another worker may serve the request now."""
+
+    status = 503
+    title = "Service Unavailable"
+    retry_after = 3

@@ -1,0 +1,353 @@
+"""Simulated clients: each knows only what it has parsed, and remembers what it may expect.
+
+A client's connection is a hub's sink. Its bytes may be held up, cut at any byte, or lost with the
+connection, as TCP does it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.core.event_id import parse
+from gateway.core.frame import GapReason
+from gateway.core.log import Log, LogKind, Since
+from gateway.core.opening import Opening
+from gateway.errors import EventIdError
+from tests.core.world import BROADCAST_TOPIC, CATEGORIES
+from tests.sse import EventStreamParser
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.core.event_id import Mark
+    from gateway.core.log import Place
+    from gateway.core.stream import Stream
+    from tests.core.workers import Worker
+    from tests.core.world import World, Written
+
+
+EPOCH = "1970-01-01T00:00:00Z"
+
+
+class ToldGap(NamedTuple):
+    """A gap as the client was told of it; `epoch` is when the worker wrote it."""
+
+    reason: GapReason
+    log: Log | None
+    first: int | None
+    next: int | None
+    since: int
+    """Unix ms; 0 where it is not known."""
+    epoch: int
+    received: int
+    """How many events the client had received before."""
+
+
+class Crossing(NamedTuple):
+    """A place of the client in a log that was made anew since."""
+
+    log: Log
+    incarnation: int
+    place: Place
+    foreign: bool
+    """Whether the id's tag alone tells that it is another log's."""
+    by_id: bool
+    """Whether the client came with it; else it was an open stream's."""
+
+
+class Client:
+    """One user's device. `expects` says from which offset on each log must reach it."""
+
+    def __init__(
+        self,
+        world: World,
+        user: bytes,
+        categories: frozenset[str] | None = None,
+        since: int | None = None,
+    ) -> None:
+        self.world = world
+        self.user = user
+        self.categories = categories
+        self.since = since
+        self.last_id = ""
+        self.connection: Connection | None = None
+        self.rogue = False
+        """It came with an id that is not its own: only what it must not see is judged."""
+        self.expects: dict[Log, tuple[int, int]] = {}
+        self.received: list[int] = []
+        self.gaps: list[ToldGap] = []
+        self.crossings: list[Crossing] = []
+        self.excused: dict[Log, tuple[int, int]] = {}
+        """Up to where retention has removed what a place given by time cannot speak of."""
+        self._floor: dict[Log, tuple[int, int]] = {}
+        """Before it, a stream that began without an id has nothing to send."""
+        self._garbage: dict[Log, tuple[int, int]] | None = None
+        self._snapshots: list[tuple[str, int, int, int]] = []
+
+    def connect(
+        self, worker: Worker, *, kafka: bool = True, room: int | None = None, cut: int | None = None
+    ) -> Connection:
+        """Open a stream. `room` and `cut` are the connection's."""
+        assert self.connection is None
+        marks: Sequence[Mark] = ()
+        malformed = False
+        world = self.world
+        if not self.last_id:
+            assert self.rogue or not self.received, "an event came without an id"
+            self.expects = self._from_now()
+            self.since = None if self.since is None else min(self.since, world.now - 1)
+            for log, (incarnation, _) in self.expects.items():
+                if self.since is not None:
+                    self.expects[log] = incarnation, world.logs[log].at(self.since)
+            self.crossings.clear()
+            self.excused.clear()
+            self._forget()
+        else:
+            try:
+                marks = parse(self.last_id)
+            except EventIdError:
+                malformed = True
+                self._garbage = self._from_now()
+                self.crossings.clear()
+                self.excused.clear()
+        for mark in marks:
+            log = self._log(mark.kind)
+            created = world.logs[log].created
+            foreign = mark.tag != world.tag
+            incarnation = world.logs[log].incarnation
+            # Its first place there decides: what had to be told then may not be forgotten.
+            again = isinstance(mark.place, Since) and any(
+                (each.log, each.incarnation, each.by_id) == (log, incarnation, True)
+                for each in self.crossings
+            )
+            if (foreign or mark.place.timestamp < created) and not again:
+                self.crossings.append(Crossing(log, incarnation, mark.place, foreign, by_id=True))
+        opening = Opening(
+            self.user,
+            categories=self.categories,
+            cursor=marks,
+            since=None if malformed else self.since,
+            malformed=malformed,
+        )
+        connection = self.connection = Connection(self, worker, room=room, cut=cut)
+        if not marks:
+            begin = world.now if opening.since is None else opening.since
+            for feed in worker.routes.feeds(self.user):
+                kafka_log = world.logs[feed.log]
+                offset = kafka_log.at(begin)
+                if feed.tail is not None and opening.since is None:
+                    offset = feed.tail.head.offset
+                self._floor[feed.log] = kafka_log.incarnation, offset
+        worker.open(opening, connection, kafka=kafka)
+        return connection
+
+    def disconnected(self) -> None:
+        """Take note that the connection has ended."""
+        self.connection = None
+        lengths = len(self.received), len(self.gaps), len(self.crossings)
+        self._snapshots.append((self.last_id, *lengths))
+
+    def go_back(self, index: int) -> None:
+        """Forget everything since an earlier time, as a device that is restored from a backup."""
+        if self._snapshots and self._garbage is None:
+            del self._snapshots[index % len(self._snapshots) + 1 :]
+            self.last_id, received, gaps, crossings = self._snapshots[-1]
+            del self.received[received:]
+            del self.gaps[gaps:]
+            del self.crossings[crossings:]
+
+    def receive(self, parser: EventStreamParser, data: bytes, epoch: int) -> None:
+        """Read bytes of the stream."""
+        for event in parser.feed(data):
+            if event.type == "stream.gap":
+                self._told(json.loads(event.data), epoch)
+            elif event.type != "stream.close":
+                number = int(event.data)
+                kafka, written = self.world.events[number]
+                assert event.type == written.event_type
+                assert self.wants(written), "an event that the client's filter leaves out"
+                assert kafka.log in self.world.logs_of(self.user), "an event of another log"
+                assert kafka.kind is LogKind.BROADCAST or written.key == self.user, "not its own"
+                place = kafka.incarnation, written.offset
+                assert self.rogue or place >= self._floor.get(kafka.log, place), (
+                    "from before it came"
+                )
+                self.received.append(number)
+        self.last_id = parser.last_event_id
+
+    def wants(self, written: Written) -> bool:
+        return self.categories is None or CATEGORIES[written.event_type] in self.categories
+
+    def concerns(self, kind: LogKind, written: Written) -> bool:
+        """Whether the record is an event that the client is to get."""
+        if written.number is None or not self.wants(written):
+            return False
+        return kind is LogKind.BROADCAST or written.key == self.user
+
+    def before_recreation(self, log: Log, worker: Worker, incarnation: int) -> None:
+        """Note where the client's stream is, before its log is made anew."""
+        stream = None if self.connection is None else self.connection.stream
+        if stream is None or self.connection is None or self.connection.worker is not worker:
+            return
+        for feed in stream.feeds:
+            if feed.log == log:
+                places = [stream.place(feed)]
+                if feed in stream.behind and stream.behind[feed].then is not None:
+                    places.append(stream.behind[feed].then or places[0])
+                for place in places:
+                    self.crossings.append(
+                        Crossing(log, incarnation, place, foreign=False, by_id=False)
+                    )
+
+    def before_trimming(self, log: Log, start: int) -> None:
+        """Excuse what retention removes while the client is at a place given by time alone."""
+        try:
+            marks = parse(self.last_id)
+        except EventIdError:
+            marks = []
+        here = [mark.place for mark in marks if self._log(mark.kind) == log]
+        crossed = [each.place for each in self.crossings if each.log == log]
+        by_time = not here or any(isinstance(place, Since) for place in here + crossed)
+        if log in self.world.logs_of(self.user) and by_time:
+            self.excused[log] = self.world.logs[log].incarnation, start
+
+    def _told(self, facts: dict[str, object], epoch: int) -> None:
+        reason = GapReason(str(facts["reason"]))
+        if reason is GapReason.INVALID:
+            assert self.rogue or self._garbage is not None, "the id was good"
+            self._forget()
+            self.expects = self._garbage or {}
+            self._garbage = None
+            return
+        first, next_ = facts.get("from"), facts.get("to")
+        assert first is None or isinstance(first, int)
+        assert isinstance(next_, int)
+        log = self._log(LogKind(str(facts["log"])))
+        time = datetime.fromisoformat(str(facts.get("since", EPOCH)))
+        since = round(time.timestamp() * 1000)
+        self.gaps.append(ToldGap(reason, log, first, next_, since, epoch, len(self.received)))
+
+    def _forget(self) -> None:
+        self.received.clear()
+        self.gaps.clear()
+        self._snapshots.clear()
+
+    def _from_now(self) -> dict[Log, tuple[int, int]]:
+        logs = [self.world.logs[log] for log in self.world.logs_of(self.user)]
+        return {kafka.log: (kafka.incarnation, kafka.end) for kafka in logs}
+
+    def _log(self, kind: LogKind) -> Log:
+        if kind is LogKind.BROADCAST:
+            return Log(BROADCAST_TOPIC, 0)
+        return self.world.logs_of(self.user)[0]
+
+
+class Connection:
+    """A sink with a network behind it.
+
+    `room` is how many bytes the transport takes from a worker while the client does not read; None:
+    the client reads. `cut` is after how many bytes the connection breaks; None: it does not.
+    """
+
+    def __init__(
+        self, client: Client, worker: Worker, *, room: int | None = None, cut: int | None = None
+    ) -> None:
+        self.client = client
+        self.worker = worker
+        self.stream: Stream | None = None
+        self.stuck = False
+        self.writes = 0
+        self.delivered = b""
+        """All that the client has read."""
+        self._room = room
+        self._cut = cut
+        self._pending: deque[tuple[bytes, int]] = deque()
+        self._size = 0
+        self._broken = False
+        self._parser = EventStreamParser()
+        # By the standard the id outlives a connection until the first blank line of the next one.
+        self._parser.last_event_id = client.last_id
+
+    # What the hub calls.
+
+    def bind(self, stream: Stream) -> None:
+        self.stream = stream
+
+    def write(self, data: bytes) -> None:
+        assert data
+        assert self.stream is not None
+        if self._broken:
+            return
+        self.writes += 1
+        self._pending.append((data, self.client.world.epoch))
+        self._size += len(data)
+        if self._room is None:
+            self._flush()
+        elif self._size > self._room and not self.stuck:
+            self.stuck = True
+            self.worker.hub.stuck(self.stream, self.client.world.moment)
+
+    def close(self) -> None:
+        self._flush()
+        self._break()
+
+    # What the network does.
+
+    def stall(self, room: int) -> None:
+        """Let the client stop reading."""
+        if self._room is None:
+            self._room = room
+
+    def drain(self) -> None:
+        """Let the client read on."""
+        self._room = None
+        self._flush()
+        if self.stuck:
+            self.stuck = False
+            assert self.stream is not None
+            self.worker.hub.drained(self.stream, self.client.world.moment)
+
+    def drain_once(self, room: int) -> None:
+        """Let the client read what has come, and stop again."""
+        self._flush()
+        self._room = room
+        if self.stuck:
+            self.stuck = False
+            assert self.stream is not None
+            self.worker.hub.drained(self.stream, self.client.world.moment)
+
+    def drop(self, arrived: int) -> None:
+        """Break it; of what is under way only so many bytes arrive."""
+        if not self._broken:
+            self._cut = arrived if self._cut is None else min(arrived, self._cut)
+            self._flush()
+            self._break()
+
+    def lost(self) -> None:
+        """Tell the worker what has happened."""
+        assert self.stream is not None
+        assert self._broken
+        self.worker.hub.lost(self.stream, self.client.world.moment)
+
+    def _flush(self) -> None:
+        while self._pending and not self._broken:
+            data, epoch = self._pending.popleft()
+            self._size -= len(data)
+            whole = len(data)
+            if self._cut is not None:
+                data = data[: self._cut]
+                self._cut -= len(data)
+            self.delivered += data
+            self.client.receive(self._parser, data, epoch)
+            if len(data) < whole:
+                self._break()
+
+    def _break(self) -> None:
+        if not self._broken:
+            self._broken = True
+            self._pending.clear()
+            if self.client.connection is self:
+                self.client.disconnected()

@@ -1,0 +1,67 @@
+"""What must be true of a worker at any time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.core.log import Since
+from gateway.core.stream import State
+
+if TYPE_CHECKING:
+    from gateway.core.stream import Feed, Stream
+    from tests.core.workers import Worker
+
+
+def assert_consistent(worker: Worker) -> None:
+    """Hold everything that the hub keeps twice against each other, and look for the forgotten.
+
+    A log must not be without anybody who will scan it while streams wait for that, and each stream
+    that is behind must be where something will bring it up.
+    """
+    hub = worker.hub
+    for feed in hub.feeds.values():
+        following = {stream for stream in hub.streams if feed in stream.feeds}
+        assert feed.streams == len(following)
+        _live_is_not_behind(feed, following)
+        _nobody_is_forgotten(feed, following)
+        scanned = feed in worker.woken or feed in worker.scans
+        assert not feed.waiting or feed.tail is None or scanned, "nobody scans for those who wait"
+    tails = [feed.tail for feed in hub.feeds.values() if feed.tail is not None]
+    assert hub.tail_size == sum(tail.size for tail in tails)
+    for stream in hub.streams:
+        assert not stream.closed
+        assert (stream.state is State.STUCK) == (stream.stuck_since is not None)
+
+
+def _live_is_not_behind(feed: Feed, following: set[Stream]) -> None:
+    live = [stream for streams in feed.live.values() for stream in streams] + [*feed.everyone]
+    assert len(live) == len(set(live))
+    assert set(live) == {stream for stream in following if feed not in stream.behind}
+    assert not live or feed.tail is not None
+    assert not (feed.everyone if feed.keyed else feed.live)
+    for key, streams in feed.live.items():
+        assert streams, "an empty list of live streams is left"
+        assert all(stream.key == key for stream in streams)
+
+
+def _nobody_is_forgotten(feed: Feed, following: set[Stream]) -> None:
+    seekers = {} if feed.scan is None else feed.scan.seekers
+    assert not seekers.keys() & feed.waiting.keys()
+    for others in (feed.parked, feed.waiting, seekers):
+        assert others.keys() <= following, "a stream that has gone is kept"
+    for stream, behind in feed.waiting.items():
+        assert stream.behind[feed] is behind
+    for stream, seeker in seekers.items():
+        assert stream.behind[feed] is seeker.behind
+    for stream in following:
+        if feed not in stream.behind:
+            continue
+        behind = stream.behind[feed]
+        assert behind.scanning == (stream in feed.waiting or stream in seekers)
+        if stream.stuck_since is not None or behind.scanning:
+            continue
+        assert not behind.backlog
+        assert stream in feed.parked, "nothing will bring the stream up"
+        if feed.tail is not None:
+            assert not isinstance(behind.place, Since)
+            assert behind.place.offset > feed.tail.head.offset

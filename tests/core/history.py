@@ -1,0 +1,308 @@
+"""A random history of a whole fleet, made from a seed alone."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.core.event_id import Mark, encode
+from gateway.core.frame import CloseReason
+from gateway.core.log import Log, LogKind, Position
+from gateway.core.stream import State
+from tests.core.clients import Client
+from tests.core.consistency import assert_consistent
+from tests.core.judge import judge
+from tests.core.workers import Worker
+from tests.core.world import BROADCAST_TOPIC, DATA, OTHER, Setup, World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.core.registry import Registry
+
+STEPS = 45
+USERS = (b"a", b"b", b"c", b"ab")
+
+
+class Profile(NamedTuple):
+    """What may happen in a history, besides reading, writing and reconnecting."""
+
+    removal: bool = False
+    """Retention and compaction."""
+    recreation: bool = False
+    hostility: bool = False
+    """Ids that are garbage, forged or somebody else's."""
+    piece: int = 150
+    short: int = 3
+
+
+class History:
+    """One random history: `run` it, and it judges itself."""
+
+    def __init__(self, seed: int, profile: Profile, registry: Registry) -> None:
+        random = self.random = Random(seed)
+        self.profile = profile
+        small = random.random() < 0.6
+        self.world = World(
+            Setup(
+                partitions=random.randint(1, 2),
+                broadcast=random.random() < 0.8,
+                tail_bytes=random.choice([700, 1500, 5000, 1 << 30]),
+                max_events=random.choice([1, 3, 5, 20]) if small else 1000,
+                max_records=random.choice([5, 15, 50, 5_000_000]) if small else 5_000_000,
+                max_age_ms=random.choice([20, 60, 300, 3_600_000]) if small else 3_600_000,
+                warm_ms=random.choice([0, 10, 60_000]),
+            ),
+            registry,
+        )
+        self.workers = [Worker(self.world) for _ in range(random.randint(1, 3))]
+        self.every_worker = list(self.workers)
+        self.clients = [self._client() for _ in range(random.randint(1, 4))]
+        self._lost: list[Callable[[], None]] = []
+        """What workers will be told of connections that have broken."""
+        steps: list[tuple[int, Callable[[], None]]] = [
+            (12, self._write),
+            (10, self._poll),
+            (12, self._scan),
+            (8, self._connect),
+            (6, self._drop),
+            (3, self._stall),
+            (4, self._drain),
+            (2, self._notice),
+            (2, self._tick),
+            (1, self._sweep),
+            (1, self._restart),
+            (1, self._replace_worker),
+            (1, self._close),
+            (1, self._go_back),
+        ]
+        if profile.removal:
+            steps += [(2, self._trim), (1, self._compact)]
+        if profile.recreation:
+            steps += [(2, self._recreate)]
+        if profile.hostility:
+            steps += [(1, self._garbage), (1, self._fail_over), (1, self._forge), (1, self._steal)]
+        self._steps = [step for _, step in steps]
+        self._weights = [weight for weight, _ in steps]
+
+    def run(self) -> None:
+        for _ in range(self.random.randint(0, 12)):
+            self._write()
+        for step in self.random.choices(self._steps, self._weights, k=STEPS):
+            step()
+            for worker in self.workers:
+                assert_consistent(worker)
+        self._come_to_rest()
+        for client in self.clients:
+            judge(client)
+
+    def _come_to_rest(self) -> None:
+        """Bring every client back, first while much goes on, then until nothing does."""
+        self._notice()
+        for last in (False, True):
+            for client in self.clients:
+                if client.connection is not None:
+                    client.connection.drain()
+                if client.connection is None:
+                    client.connect(self.random.choice(self.workers))
+            if not last:
+                for step in self.random.choices((self._write, self._poll, self._scan), k=12):
+                    step()
+            for worker in self.workers:
+                worker.settle()
+                assert_consistent(worker)
+        for client in self.clients:
+            connection = client.connection
+            if connection is None:  # a cut that came due only now
+                connection = client.connect(self.workers[0])
+                self.workers[0].settle()
+            assert connection.stream is not None
+            stream = connection.stream
+            assert stream.state in (State.LIVE, State.LAGGING)
+            for feed, behind in stream.behind.items():
+                # At the end of a log whose last offsets are not records, or are not there.
+                place = behind.place
+                assert isinstance(place, Position)
+                assert place.offset <= self.world.logs[feed.log].end
+
+    # Steps.
+
+    def _client(self) -> Client:
+        random = self.random
+        categories = random.choice([None, None, None, frozenset({"ai"}), frozenset({"import"})])
+        since = random.choice([None, None, None, self.world.now - random.randint(0, 50)])
+        return Client(self.world, random.choice(USERS), categories, since)
+
+    def _log(self) -> Log:
+        return self.random.choice(list(self.world.logs))
+
+    def _write(self) -> None:
+        random = self.random
+        for _ in range(random.randint(1, 4)):
+            self.world.now += random.choice([0, 0, 1, 3, 20])
+            if self.world.setup.broadcast and random.random() < 0.2:
+                log, key = Log(BROADCAST_TOPIC, 0), None
+            else:
+                key = random.choice([*USERS, b"a", b"nobody"])
+                log = self.world.logs_of(key)[0]
+            self.world.write(
+                log,
+                key,
+                hole=random.choice([0, 0, 0, 1, random.choice([2, 9])]),
+                event_type=random.choice([DATA, DATA, DATA, OTHER, None]),
+            )
+
+    def _poll(self) -> None:
+        self.random.choice(self.workers).poll(self.random)
+
+    def _scan(self) -> None:
+        worker = self.random.choice(self.workers)
+        if worker.asked and self.random.random() < 0.5:
+            worker.activate()
+        for _ in range(self.random.randint(1, 4)):
+            if worker.scans and (not worker.woken or self.random.random() < 0.7):
+                feed = self.random.choice(list(worker.scans))
+                worker.step(feed, interrupt=self.random.random() < 0.1)
+            elif worker.woken:
+                feed = self.random.choice(list(worker.woken))
+                worker.begin_scan(feed, self.random)
+                if feed in worker.scans:
+                    worker.step(feed)
+
+    def _connect(self) -> None:
+        random = self.random
+        for client in self.clients:
+            if client.connection is None and random.random() < 0.6:
+                client.connect(
+                    random.choice(self.workers),
+                    kafka=random.random() < 0.85,
+                    room=random.randint(0, 900) if random.random() < 0.2 else None,
+                    cut=random.randint(0, 1500) if random.random() < 0.3 else None,
+                )
+
+    def _drop(self) -> None:
+        connection = self.random.choice(self.clients).connection
+        if connection is not None:
+            connection.drop(self.random.choice([0, self.random.randint(0, 600), 1 << 30]))
+            if self.random.random() < 0.5:
+                connection.lost()
+            else:
+                self._lost.append(connection.lost)
+
+    def _notice(self) -> None:
+        for notice in self._lost:
+            notice()
+        self._lost.clear()
+
+    def _stall(self) -> None:
+        connection = self.random.choice(self.clients).connection
+        if connection is not None:
+            connection.stall(self.random.randint(0, 500))
+
+    def _drain(self) -> None:
+        connection = self.random.choice(self.clients).connection
+        if connection is not None:
+            connection.drain()
+
+    def _tick(self) -> None:
+        self.world.now += self.random.choice([10, 100, 400])
+        for worker in self.workers:
+            worker.hub.tick(self.world.moment)
+
+    def _sweep(self) -> None:
+        self.random.choice(self.workers).sweep()
+
+    def _restart(self) -> None:
+        worker = self.random.choice(self.workers)
+        for feed in list(worker.positions):
+            if self.random.random() < 0.5:
+                worker.restart(feed)
+
+    def _replace_worker(self) -> None:
+        index = self.random.randrange(len(self.workers))
+        self._kill(self.workers[index])
+        self.workers[index] = Worker(self.world)
+        self.every_worker.append(self.workers[index])
+
+    def _kill(self, worker: Worker) -> None:
+        for client in self.clients:
+            if client.connection is not None and client.connection.worker is worker:
+                client.connection.drop(self.random.choice([0, self.random.randint(0, 600)]))
+
+    def _close(self) -> None:
+        connection = self.random.choice(self.clients).connection
+        if connection is not None:
+            assert connection.stream is not None
+            hub = connection.worker.hub
+            hub.close(connection.stream, CloseReason.DRAINING, self.world.moment, 10)
+
+    def _go_back(self) -> None:
+        client = self.random.choice(self.clients)
+        if client.connection is None:
+            client.go_back(self.random.randint(0, 9))
+
+    def _trim(self) -> None:
+        log = self._log()
+        kafka = self.world.logs[log]
+        start = self.random.randint(kafka.start, kafka.end)
+        for client in self.clients:
+            client.before_trimming(log, start)
+        kafka.trim(start)
+
+    def _compact(self) -> None:
+        kafka = self.world.logs[self._log()]
+        if kafka.records:
+            kafka.compact(self.random.randrange(len(kafka.records)))
+
+    def _recreate(self) -> None:
+        if self.random.random() < 0.5:
+            log = self._log()
+            for client in self.clients:
+                for worker in self.workers:
+                    client.before_recreation(log, worker, self.world.epoch + 1)
+            end = self.world.logs[log].end
+            self.world.recreate(log)
+            if end and self.random.random() < 0.5:
+                # As long as the old one was: only the timestamps can tell them apart.
+                key = None if log.topic == BROADCAST_TOPIC else bytes([96 + 2 - log.partition])
+                self.world.write(log, key)
+                if end > 1:
+                    self.world.write(log, key, hole=end - 2)
+            for worker in self.workers:
+                if log in worker.hub.feeds:
+                    worker.restart(worker.hub.feeds[log])
+
+    def _fail_over(self) -> None:
+        """Let another cluster take over, which has none of the records."""
+        if self.random.random() < 0.2:
+            for worker in self.workers:
+                self._kill(worker)
+            for log in list(self.world.logs):
+                self.world.recreate(log)
+            self.world.tag = self.random.randbytes(4)
+            self.workers = [Worker(self.world) for _ in self.workers]
+            self.every_worker += self.workers
+
+    def _garbage(self) -> None:
+        client = self.random.choice(self.clients)
+        if client.connection is None and client.since is None:
+            client.last_id = self.random.choice(["x", "1u", "2" + "A" * 29, "1" + "é" * 29])
+
+    def _forge(self) -> None:
+        client = self.random.choice(self.clients)
+        if client.connection is None and self.random.random() < 0.3:
+            client.rogue = True
+            place = Position(
+                self.random.choice([0, 5, 20, (1 << 63) - 1]),
+                self.random.choice([0, self.world.now, (1 << 47) - 1]),
+                self.random.random() < 0.5,
+            )
+            tag = self.random.choice([self.world.tag, b"evil"])
+            marks = [Mark(LogKind.USER, tag, self.random.randint(0, 2), place)]
+            client.last_id = encode(marks).decode()
+
+    def _steal(self) -> None:
+        client, other = self.random.choice(self.clients), self.random.choice(self.clients)
+        if client.connection is None and other is not client and other.last_id:
+            client.rogue = True
+            client.last_id = other.last_id

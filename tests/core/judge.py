@@ -1,0 +1,179 @@
+"""What a client may complain of: an event lost, repeated or out of order, or a gap that is none.
+
+Judged at the end of a history, when every client is connected, has read everything, and every
+worker has come to rest.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from gateway.core import replay
+from gateway.core.frame import GapReason
+from gateway.core.log import Position
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.core.log import Log
+    from tests.core.clients import Client, Crossing, ToldGap
+    from tests.core.world import KafkaLog, Written
+
+
+def judge(client: Client) -> None:
+    """Raise `AssertionError` with what is wrong with what a client has seen."""
+    if client.rogue:
+        return
+    for log in client.world.logs_of(client.user):
+        _in_order_and_once(client, log)
+        for gap in _joined(gap for gap in client.gaps if gap.log == log):
+            _is_true(client, log, gap)
+        _goes_on_behind_gaps(client, log)
+        _complete(client, log)
+
+
+def _in_order_and_once(client: Client, log: Log) -> None:
+    seen = [client.world.events[number] for number in client.received]
+    places = [(kafka.incarnation, written.offset) for kafka, written in seen if kafka.log == log]
+    for before, after in pairwise(places):
+        assert before < after, f"{log}: {after} came after {before}"
+
+
+def _goes_on_behind_gaps(client: Client, log: Log) -> None:
+    """What a client was told that it cannot see does not come after all, nor is it told again.
+
+    A reset begins anew: what was told before it may have been of the log before.
+    """
+    gaps = [gap for gap in client.gaps if gap.log == log]
+    for index, gap in enumerate(gaps):
+        assert gap.next is not None
+        told = _incarnation_at(client, log, gap.epoch)
+        resets = (g.received for g in gaps[index + 1 :] if g.reason is GapReason.RESET)
+        for number in client.received[gap.received : next(resets, None)]:
+            kafka, written = client.world.events[number]
+            if (kafka.log, kafka.incarnation) == (log, told):
+                assert written.offset >= gap.next, f"{written} came after {gap}"
+    for before, after in pairwise(gaps):
+        if before.epoch == after.epoch and after.first is not None:
+            assert (before.next or 0) <= after.first, f"{after} was told after {before}"
+
+
+def _complete(client: Client, log: Log) -> None:
+    received = set(client.received)
+    begin = client.expects[log]
+    for kafka in client.world.incarnations(log):
+        for written in kafka.all:
+            if (
+                (kafka.incarnation, written.offset) < begin
+                or not client.concerns(kafka.kind, written)
+                or written.number in received
+                or written.offset in kafka.compacted
+            ):
+                continue
+            assert _excused(client, kafka, written), (
+                f"lost: {written} of {log}, incarnation {kafka.incarnation}"
+            )
+
+
+def _excused(client: Client, kafka: KafkaLog, written: Written) -> bool:
+    log, offset = kafka.log, written.offset
+    if (kafka.incarnation, offset) < client.excused.get(log, (-1, 0)):
+        return True
+    gaps = [gap for gap in client.gaps if gap.log == log]
+    for gap in gaps:
+        assert gap.next is not None
+        told = _incarnation_at(client, log, gap.epoch)
+        if told < kafka.incarnation:
+            continue
+        if gap.reason is GapReason.RESET:
+            if told > kafka.incarnation or offset < gap.next:
+                return True
+        elif (gap.first or 0) <= offset < gap.next:
+            return True
+    return any(
+        _covers(client, crossing, kafka, offset, gaps)
+        for crossing in client.crossings
+        if crossing.log == log and crossing.incarnation >= kafka.incarnation
+    )
+
+
+def _covers(
+    client: Client, crossing: Crossing, kafka: KafkaLog, offset: int, gaps: list[ToldGap]
+) -> bool:
+    """Whether the client's place was accepted in a new log, for it could not be disproved."""
+    (new,) = (
+        each
+        for each in client.world.incarnations(kafka.log)
+        if each.incarnation == crossing.incarnation
+    )
+    place = crossing.place
+    later = new.incarnation > kafka.incarnation
+    limited = [
+        gap
+        for gap in gaps
+        if gap.reason is not GapReason.RESET
+        and _incarnation_at(client, new.log, gap.epoch) == new.incarnation
+    ]
+    if any(later or offset < (gap.next or 0) for gap in limited):
+        return True
+    if crossing.foreign:
+        return False
+    if not isinstance(place, Position):
+        return later
+    if place.offset > new.end or (place.seen and new.holds(place.offset - 1)):
+        return False
+    return later or offset < place.offset
+
+
+def _joined(gaps: Iterable[ToldGap]) -> list[ToldGap]:
+    """Return the gaps, with those made one that are told in two: of the log, and of the tail."""
+    joined: list[ToldGap] = []
+    for gap in gaps:
+        last = joined[-1] if joined else None
+        if last and last.reason is gap.reason is GapReason.LIMIT and last.next == gap.first:
+            joined[-1] = last._replace(next=gap.next, epoch=gap.epoch)
+        else:
+            joined.append(gap)
+    return joined
+
+
+def _incarnation_at(client: Client, log: Log, epoch: int) -> int:
+    incarnations = [kafka.incarnation for kafka in client.world.incarnations(log)]
+    return max(incarnation for incarnation in incarnations if incarnation <= epoch)
+
+
+def _is_true(client: Client, log: Log, gap: ToldGap) -> None:
+    told = _incarnation_at(client, log, gap.epoch)
+    logs = [kafka for kafka in client.world.incarnations(log) if kafka.incarnation <= told]
+    assert any(_is_true_of(client, kafka, gap) for kafka in logs), f"a gap that is none: {gap}"
+
+
+def _is_true_of(client: Client, kafka: KafkaLog, gap: ToldGap) -> bool:
+    assert gap.next is not None
+    if gap.reason is GapReason.RESET:
+        crossed = any(
+            each.log == kafka.log and each.incarnation == kafka.incarnation
+            for each in client.crossings
+        )
+        skipped = [w for w in kafka.records if w.offset < gap.next]
+        return crossed and not any(client.concerns(kafka.kind, w) for w in skipped)
+    assert gap.first is not None
+    if gap.reason is GapReason.EXPIRED:
+        return gap.first < gap.next <= kafka.start
+    assert gap.reason is GapReason.LIMIT
+    setup = client.world.setup
+    events = [w for w in kafka.all if client.concerns(kafka.kind, w) and w.offset >= gap.first]
+    oldest = client.world.now - setup.max_age_ms
+    young = next((w.offset for w in kafka.all if w.timestamp >= oldest), kafka.end)
+    # Offsets and the cursor's own age are enough for a stretch that is too long to be looked at;
+    # in one that was read there must have been an event, and the limits exceeded by records.
+    unseen = gap.since < oldest or kafka.end - gap.first > setup.max_records
+    if unseen and gap.next - gap.first > replay.SHORT:
+        return True
+    exceeded = (
+        len(events) > setup.max_events
+        or kafka.end - gap.first > setup.max_records
+        or gap.first < young
+    )
+    return exceeded and any(w.offset < gap.next for w in events)

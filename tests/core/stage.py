@@ -1,0 +1,92 @@
+"""A small stage for tests of the core that tell one story: one user log, one broadcast log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gateway.core.event_id import Mark, encode
+from gateway.core.log import Log, LogKind
+from gateway.core.registry import Registry
+from tests.core.clients import Client
+from tests.core.judge import judge
+from tests.core.workers import Worker
+from tests.core.world import BROADCAST_TOPIC, DATA, USER_TOPIC, Setup, World
+
+if TYPE_CHECKING:
+    from gateway.core.log import Place
+    from gateway.core.stream import Feed, Stream
+    from tests.core.clients import Connection
+    from tests.core.world import KafkaLog
+
+USER = b"a"
+USER_LOG = Log(USER_TOPIC, 0)
+BROADCAST_LOG = Log(BROADCAST_TOPIC, 0)
+
+
+class Stage:
+    """A world with one worker; time goes on by 10 ms with each record."""
+
+    def __init__(self, **setup: Any) -> None:
+        self.world = World(Setup(**setup), Registry.built_in())
+        self.worker = Worker(self.world)
+
+    @property
+    def kafka(self) -> KafkaLog:
+        return self.world.logs[USER_LOG]
+
+    @property
+    def feed(self) -> Feed:
+        """The feed of the user's log."""
+        return self.worker.hub.feeds[USER_LOG]
+
+    def write(
+        self,
+        count: int = 1,
+        key: bytes | None = USER,
+        *,
+        log: Log = USER_LOG,
+        hole: int = 0,
+        event_type: str | None = DATA,
+    ) -> list[int | None]:
+        """Write records, and return the numbers of their events."""
+        numbers = []
+        for _ in range(count):
+            self.world.now += 10
+            numbers.append(self.world.write(log, key, hole=hole, event_type=event_type).number)
+        return numbers
+
+    def broadcast(self, count: int = 1) -> list[int | None]:
+        return self.write(count, None, log=BROADCAST_LOG)
+
+    def client(self, **options: Any) -> Client:
+        return Client(self.world, **{"user": USER, **options})
+
+    def connect(self, client: Client, **options: Any) -> Connection:
+        """Connect, and let the worker do everything that there is to do."""
+        connection = client.connect(self.worker, **options)
+        self.worker.settle()
+        return connection
+
+    def reconnect(self, client: Client, **options: Any) -> Connection:
+        if client.connection is not None:
+            connection = client.connection
+            connection.drop(1 << 30)
+            connection.lost()
+        return self.connect(client, **options)
+
+    def replace_worker(self) -> None:
+        """Go on with a worker that has nothing in memory."""
+        self.worker = Worker(self.world)
+
+    def judged(self, client: Client) -> None:
+        judge(client)
+
+
+def stream_of(connection: Connection) -> Stream:
+    assert connection.stream is not None
+    return connection.stream
+
+
+def user_id(place: Place, *, tag: bytes = b"tagA", partition: int = 0) -> str:
+    """Return an id that speaks of the user's log only."""
+    return encode([Mark(LogKind.USER, tag, partition, place)]).decode()

@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import pytest
+
+from gateway.core import catch_up
+from gateway.core.event_id import parse
+from gateway.core.frame import GapReason
+from gateway.core.log import Position, Since
+from gateway.core.observer import Path
+from gateway.core.stream import State
+from tests.core.consistency import assert_consistent
+from tests.core.stage import BROADCAST_LOG, USER_LOG, Stage, stream_of, user_id
+from tests.core.world import OTHER
+
+
+def away(stage: Stage) -> None:
+    """Let another user of the partition stay, so that its tail goes on."""
+    stage.connect(stage.client(user=b"c"))
+
+
+def test_a_cursor_inside_the_tail_is_live_in_one_step() -> None:
+    stage = Stage()
+    away(stage)
+    client = stage.client()
+    stage.connect(client)
+    stage.write(2)
+    stage.worker.poll()
+    connection = client.connection
+    assert connection is not None
+    connection.drop(0)
+    connection.lost()
+    stage.write(3)
+    stage.worker.poll()
+    stage.worker.observer.paths.clear()
+    connection = client.connect(stage.worker)
+    assert stream_of(connection).state is State.LIVE, "without a scan, and before anything else"
+    assert client.received == [1, 2, 3, 4, 5]
+    assert stage.worker.observer.paths == {Path.TAIL: 3}
+    assert connection.writes == 2, "the greeting, and one write with everything"
+
+
+def test_what_is_older_than_the_tail_comes_by_a_scan_and_ends_with_the_id_of_its_end() -> None:
+    stage = Stage(warm_ms=0)
+    client = stage.client()
+    stage.connect(client)
+    stage.write(2)
+    stage.write(5, b"c")
+    stage.replace_worker()
+    connection = client.connection
+    assert connection is not None
+    connection.drop(0)
+    connection = client.connect(stage.worker)
+    assert stream_of(connection).state is State.REPLAYING
+    stage.worker.settle()
+    assert client.received == [1, 2]
+    assert stage.worker.observer.paths == {Path.REPLAY: 2}
+    (place, _) = [mark.place for mark in parse(client.last_id)]
+    assert isinstance(place, Position)
+    assert place.offset == 7, "not that of its last event"
+
+
+@pytest.mark.parametrize(
+    ("limits", "received", "gap"),
+    [
+        ({"max_events": 4}, [1, 2, 3, 4], None),
+        ({"max_events": 3}, [2, 3, 4], (0, 1)),
+        ({"max_events": 1}, [4], (0, 3)),
+        ({"max_age_ms": 40}, [1, 2, 3, 4], None),
+        ({"max_age_ms": 25}, [2, 3, 4], (0, 1)),
+        ({"max_age_ms": 15}, [3, 4], (0, 2)),
+        ({"max_records": 4}, [1, 2, 3, 4], None),
+        ({"max_records": 2}, [3, 4], (0, 2)),
+        ({"max_records": 2, "max_events": 1}, [4], (0, 3)),
+    ],
+)
+@pytest.mark.parametrize("memory", [True, False])
+def test_the_limits_are_the_same_from_memory_and_from_kafka(
+    limits: dict[str, int], received: list[int], gap: tuple[int, int] | None, *, memory: bool
+) -> None:
+    stage = Stage(warm_ms=0, **limits)
+    client = stage.client()
+    stage.connect(client)
+    connection = client.connection
+    assert connection is not None
+    connection.drop(0)
+    if memory:
+        away(stage)
+    stage.write(4)
+    stage.worker.poll()
+    if not memory:
+        stage.replace_worker()
+    stage.connect(client)
+    assert client.received == received
+    assert [(each.reason, each.first, each.next) for each in client.gaps] == (
+        [(GapReason.LIMIT, *gap)] if gap else []
+    )
+    stage.judged(client)
+
+
+def test_events_that_a_filter_leaves_out_do_not_count_against_the_limits() -> None:
+    stage = Stage(max_events=2)
+    client = stage.client(categories=frozenset({"import"}))
+    away(stage)
+    stage.connect(client)
+    connection = client.connection
+    assert connection is not None
+    connection.drop(0)
+    stage.write(2)
+    stage.write(5, event_type=OTHER)
+    stage.write(2, event_type=None)
+    stage.worker.poll()
+    stage.connect(client)
+    assert (client.received, client.gaps) == ([1, 2], [])
+
+
+def test_a_cursor_that_does_not_fit_the_tail_is_reset() -> None:
+    stage = Stage()
+    stage.write(4)
+    away(stage)
+    stage.write(4)
+    stage.worker.settle()
+    client = stage.client()
+    client.rogue = True
+    client.last_id = user_id(Position(6, stage.world.now - 1, True))
+    stage.connect(client)
+    assert stage.worker.observer.gaps == [GapReason.RESET]
+    assert client.received == [8], "from the id's time on"
+
+
+def test_a_cursor_at_an_unknown_base_is_proved_by_kafka() -> None:
+    """A log that was made anew and is as long as the old one: only its last record can tell."""
+    stage = Stage(warm_ms=0)
+    client = stage.client()
+    stage.connect(client)
+    stage.write(3)
+    stage.worker.poll()
+    connection = client.connection
+    assert connection is not None
+    connection.drop(0)
+    stage.world.recreate(USER_LOG)
+    stage.write(3)
+    stage.replace_worker()
+    stage.connect(client)
+    assert [gap.reason for gap in client.gaps] == [GapReason.RESET]
+    assert client.received == [1, 2, 3, 4, 5, 6]
+    stage.judged(client)
+
+
+def test_a_cursor_at_an_unknown_base_that_is_good_is_live_after_one_scan() -> None:
+    stage = Stage(warm_ms=0)
+    client = stage.client()
+    stage.connect(client)
+    stage.write(3)
+    stage.worker.poll()
+    connection = client.connection
+    assert connection is not None
+    connection.drop(0)
+    stage.replace_worker()
+    connection = stage.connect(client)
+    assert stream_of(connection).state is State.LIVE
+    assert client.gaps == []
+
+
+def test_a_cursor_ahead_of_the_tail_waits_for_it_and_is_held_against_it_then() -> None:
+    stage = Stage()
+    client, late = stage.client(), stage.client()
+    stage.connect(client)
+    stage.write(4)
+    stage.worker.poll()
+    connection = client.connection
+    assert connection is not None
+    connection.drop(0)
+    stage.replace_worker()
+    stage.kafka.end, end = 2, stage.kafka.end  # what this worker's consumer knows so far
+    stage.worker.open_logs()
+    stage.kafka.end = end
+    for each, last_id in ((client, client.last_id), (late, user_id(Position(4, 7, True)))):
+        each.last_id = last_id
+        each.rogue = each is late
+        connection = each.connect(stage.worker)
+        for feed in list(stage.worker.woken):
+            stage.worker.begin_scan(feed)
+            while feed in stage.worker.scans:
+                stage.worker.step(feed)
+        assert_consistent(stage.worker)
+        assert stream_of(connection) in stage.feed.parked
+    stage.write()
+    stage.worker.settle()
+    assert client.received == [1, 2, 3, 4, 5]
+    assert client.gaps == []
+    assert [gap.reason for gap in late.gaps] == [GapReason.RESET]
+
+
+def test_a_transport_that_fills_up_between_pieces_keeps_the_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(catch_up, "PIECE", 60)  # two events
+    stage = Stage()
+    away(stage)
+    client = stage.client()
+    stage.connect(client)
+    connection = client.connection
+    assert connection is not None
+    connection.drop(0)
+    stage.write(9)
+    stage.broadcast(3)
+    stage.worker.poll()
+    rounds = 0
+    connection = client.connect(stage.worker, room=300)
+    while connection.stuck:
+        assert stream_of(connection).state is State.STUCK
+        assert_consistent(stage.worker)
+        connection.drain_once(300)
+        rounds += 1
+    assert rounds >= 3
+    assert sorted(client.received) == list(range(1, 13))
+    assert stream_of(connection).state is State.LIVE
+
+
+def test_a_transport_that_fills_up_with_the_last_piece_falls_behind_at_the_head() -> None:
+    stage = Stage()
+    client = stage.client()
+    connection = stage.connect(client)
+    connection.stall(0)
+    stage.write(2)
+    stage.worker.poll()
+    place = stream_of(connection).place(stage.feed)
+    assert place == Position(2, stage.world.now, True)
+    connection.drain()
+    assert client.received == [1, 2]
+
+
+def test_a_stream_is_live_in_one_log_while_it_waits_for_another() -> None:
+    stage = Stage()
+    client = stage.client()
+    connection = stage.connect(client)
+    stage.worker.restart(stage.feed)
+    stage.broadcast(2)
+    stage.write(2)
+    stage.worker.poll()
+    assert client.received == [1, 2]
+    assert stream_of(connection).state is State.LAGGING
+    assert BROADCAST_LOG in {feed.log for feed in stream_of(connection).feeds}
+    stage.worker.settle()
+    assert client.received == [1, 2, 3, 4]
+    stage.judged(client)
+
+
+def test_a_place_by_time_is_looked_up() -> None:
+    stage = Stage()
+    stage.write(5)
+    client = stage.client(since=stage.world.now - 15)
+    connection = client.connect(stage.worker)
+    assert isinstance(stream_of(connection).place(stage.feed), Since)
+    stage.worker.settle()
+    assert client.received == [4, 5]

@@ -1,0 +1,396 @@
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING
+
+from gateway.core.event import Decoder, Event, Unreadable
+from gateway.core.event_id import parse
+from gateway.core.frame import CloseReason, GapReason
+from gateway.core.hub import SPARE_DEADLINES
+from gateway.core.log import Position, Record
+from gateway.core.observer import Path
+from gateway.core.opening import Opening
+from gateway.core.stream import State, Stream
+from tests.core.consistency import assert_consistent
+from tests.core.stage import BROADCAST_LOG, USER, USER_LOG, Stage, stream_of
+from tests.core.world import OTHER
+
+if TYPE_CHECKING:
+    import pytest
+
+    from tests.core.clients import Client, Connection
+
+
+def connection_of(client: Client) -> Connection:
+    assert client.connection is not None
+    return client.connection
+
+
+# The first bytes.
+
+
+def test_a_stream_begins_with_retry_and_an_id_in_one_block() -> None:
+    stage = Stage()
+    written: list[bytes] = []
+    client = stage.client()
+    client.receive = lambda parser, data, epoch: written.append(data)  # type: ignore[method-assign]
+    stage.connect(client)
+    lines = written[0].split(b"\n")
+    assert lines[0] == b"retry: 3000"
+    assert lines[1].startswith(b"id: 1u")
+    assert lines[2:] == [b"", b""], "one block: a blank line before the id would clear the client's"
+
+
+def test_a_malformed_id_is_answered_by_a_gap_before_any_good_id() -> None:
+    stage = Stage()
+    client = stage.client()
+    client.last_id = "garbage"
+    connection = stage.connect(client, cut=60)  # into the gap's id
+    connection.lost()
+    assert client.last_id == "garbage"
+    stage.connect(client)
+    assert stage.worker.observer.gaps == [GapReason.INVALID] * 2
+    assert parse(client.last_id)
+    stage.write()
+    stage.worker.settle()
+    stage.judged(client)
+    assert len(client.received) == 1
+
+
+# Dispatching.
+
+
+def test_a_batch_of_all_logs_is_one_write() -> None:
+    stage = Stage()
+    client = stage.client()
+    connection = stage.connect(client)
+    before = connection.writes
+    stage.write(5)
+    stage.broadcast(2)
+    stage.worker.poll()
+    assert connection.writes == before + 1
+    assert len(client.received) == 7
+    assert stage.worker.observer.paths == {Path.LIVE: 7}
+    assert stream_of(connection).sent == 7
+
+
+def test_a_record_is_decoded_once_for_all_streams_and_not_at_all_for_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decoded: list[int] = []
+    decode = Decoder.decode
+
+    def counted(self: Decoder, record: Record, *, keyed: bool) -> Event | Unreadable:
+        decoded.append(record.offset)
+        return decode(self, record, keyed=keyed)
+
+    monkeypatch.setattr(Decoder, "decode", counted)
+    stage = Stage()
+    clients = [stage.client() for _ in range(5)]
+    for client in clients:
+        stage.connect(client)
+    stage.write()
+    stage.write(3, b"c")
+    stage.worker.poll()
+    assert decoded == [0]
+    assert [client.received for client in clients] == [[1]] * 5
+
+
+def test_a_filtered_event_is_not_sent_but_the_cursor_passes_it() -> None:
+    stage = Stage()
+    client = stage.client(categories=frozenset({"ai"}))
+    stage.connect(client)
+    stage.write()
+    (number,) = stage.write(event_type=OTHER)
+    stage.write()
+    stage.worker.poll()
+    assert client.received == [number]
+    assert parse(stream_of(connection_of(client)).id().decode())[0].place == Position(
+        3, stage.world.now, True
+    )
+
+
+def test_an_unreadable_record_leaves_the_events_around_it_alone() -> None:
+    stage = Stage()
+    client = stage.client()
+    stage.connect(client)
+    stage.write(1)
+    stage.write(1, event_type=None)
+    stage.write(1)
+    stage.worker.poll()
+    assert client.received == [1, 2]
+    assert len(stage.worker.observer.unreadables) == 1
+
+
+def test_a_batch_of_a_log_that_is_no_longer_read_is_dropped() -> None:
+    stage = Stage()
+    client = stage.client()
+    connection = stage.connect(client)
+    connection.drop(0)
+    connection.lost()
+    stage.worker.sweep()
+    hub = stage.worker.hub
+    (number,) = stage.write()
+    assert number is not None
+    record = stage.world.events[number][1].record()
+    hub.dispatch({USER_LOG: [record]}, stage.world.moment)
+    assert stage.feed.tail is None
+    assert hub.tail_size == 0
+
+
+def test_tails_together_stay_within_the_budget() -> None:
+    stage = Stage(partitions=2, tail_bytes=4000)
+    stage.connect(stage.client())
+    stage.connect(stage.client(user=b"b"))
+    hub = stage.worker.hub
+    for _ in range(30):
+        stage.write(2)
+        stage.broadcast(1)
+        stage.worker.poll()
+        assert hub.tail_size <= 4000
+        assert_consistent(stage.worker)
+    assert hub.tail_size > 3000, "and use it"
+
+
+def test_a_warmed_tail_stays_within_the_budget_too() -> None:
+    stage = Stage(tail_bytes=1200)
+    stage.write(20)
+    stage.broadcast(20)
+    stage.connect(stage.client())
+    assert 0 < stage.worker.hub.tail_size <= 1200
+
+
+# Slow clients.
+
+
+def test_a_stuck_stream_is_written_nothing_and_goes_on_where_it_was() -> None:
+    stage = Stage()
+    client, other = stage.client(), stage.client()
+    connection = stage.connect(client)
+    stage.connect(other)
+    connection.stall(0)
+    stage.write()
+    stage.worker.poll()
+    writes = connection.writes
+    stage.write(5)
+    stage.broadcast(5)
+    stage.worker.poll()
+    stage.world.now += 200
+    stage.worker.hub.tick(stage.world.moment)
+    assert connection.writes == writes, "no heartbeat either"
+    assert len(other.received) == 11
+    connection.drain()
+    assert sorted(client.received) == sorted(other.received)
+    assert stream_of(connection).state is State.LIVE
+    stage.judged(client)
+
+
+def test_a_stream_that_stays_stuck_is_closed_and_loses_nothing() -> None:
+    stage = Stage()
+    client = stage.client()
+    connection = stage.connect(client)
+    connection.stall(0)
+    stage.write()
+    stage.worker.poll()
+    stage.world.now += 499
+    stage.worker.hub.tick(stage.world.moment)
+    assert not stream_of(connection).closed
+    stage.world.now += 1
+    stage.worker.hub.tick(stage.world.moment)
+    assert stage.worker.observer.closes == [CloseReason.SLOW]
+    stage.write(3)
+    stage.connect(client)
+    stage.judged(client)
+    assert len(client.received) == 4
+
+
+def test_reports_about_a_stream_that_has_gone_are_ignored() -> None:
+    stage = Stage()
+    client = stage.client()
+    connection = stage.connect(client)
+    stream, hub, moment = stream_of(connection), stage.worker.hub, stage.world.moment
+    hub.drained(stream, moment)  # it was not stuck
+    hub.stuck(stream, moment)
+    hub.stuck(stream, moment._replace(monotonic=moment.monotonic + 1))
+    assert stream.stuck_since == moment.monotonic, "stuck since the first report"
+    hub.close(stream, CloseReason.REVOKED, moment)
+    hub.close(stream, CloseReason.CLOSED, moment)
+    hub.lost(stream, moment)
+    hub.stuck(stream, moment)
+    hub.drained(stream, moment)
+    hub.advance([stream], moment)
+    assert stage.worker.observer.closes == [CloseReason.REVOKED]
+    assert_consistent(stage.worker)
+
+
+def test_a_stream_that_is_stuck_while_its_log_is_taken_up_again_waits_for_its_transport() -> None:
+    stage = Stage()
+    client = stage.client()
+    connection = stage.connect(client)
+    stage.worker.restart(stage.feed)
+    connection.stall(0)
+    stage.broadcast()
+    stage.worker.poll()
+    assert connection.stuck
+    stage.write(2)
+    stage.worker.settle()
+    assert client.received == []
+    connection.drain()
+    stage.worker.settle()
+    assert sorted(client.received) == [1, 2, 3]
+
+
+# Heartbeats and deadlines.
+
+
+def test_a_silent_stream_is_sent_its_current_id() -> None:
+    stage = Stage(heartbeat=3.0)
+    client = stage.client()
+    connection = stage.connect(client)
+    stage.write(7, b"c")
+    stage.worker.poll()
+    assert parse(client.last_id)[0].place.timestamp < stage.world.now
+    writes = connection.writes
+    for _ in range(2):
+        stage.world.now += 1000
+        stage.worker.hub.tick(stage.world.moment)
+    assert connection.writes == writes
+    for _ in range(2):
+        stage.world.now += 1000
+        stage.worker.hub.tick(stage.world.moment)
+    assert connection.writes == writes + 1
+    (place, _) = [mark.place for mark in parse(client.last_id)]
+    assert isinstance(place, Position)
+    assert place.offset == 7, "a quiet user's cursor keeps up with others' records"
+
+
+def test_live_streams_of_a_partition_share_a_heartbeat_and_others_have_their_own() -> None:
+    stage = Stage()
+    clients = [stage.client() for _ in range(3)]
+    for client in clients[:2]:
+        stage.connect(client)
+    stage.worker.restart(stage.feed)
+    stage.connect(clients[2])
+    stage.worker.restart(stage.feed)
+    stage.world.now += 1000
+    stage.worker.hub.tick(stage.world.moment)
+    assert len({client.last_id for client in clients}) == 1
+    stage.worker.settle()
+    stage.write(2)
+    stage.worker.settle()
+    stage.world.now += 1000
+    stage.worker.hub.tick(stage.world.moment)
+    for client in clients:
+        stage.judged(client)
+        assert len(client.received) == 2
+
+
+def test_a_stream_ends_at_the_first_of_its_deadlines() -> None:
+    stage = Stage()
+    client = stage.client()
+    stage.connect(client)
+    connection = connection_of(client)
+    connection.drop(0)
+    connection.lost()
+    hub, now = stage.worker.hub, stage.world.now / 1000
+    deadlines = [(now + 20, CloseReason.MAX_AGE), (now + 10, CloseReason.TOKEN_EXPIRED)]
+    feeds = stage.worker.routes.feeds(USER)
+    stream = hub.open(Opening(USER), feeds, connection, deadlines, stage.world.moment)
+    stage.world.now += 9_999
+    hub.tick(stage.world.moment)
+    assert not stream.closed
+    stage.world.now += 1
+    hub.tick(stage.world.moment)
+    assert stage.worker.observer.closes == [None, CloseReason.TOKEN_EXPIRED]
+    stage.world.now += 20_000
+    hub.tick(stage.world.moment)
+    assert len(stage.worker.observer.closes) == 2
+
+
+def test_streams_that_have_closed_are_not_kept_until_their_deadline() -> None:
+    stage = Stage()
+    hub, feeds = stage.worker.hub, stage.worker.routes.feeds(USER)
+    deadlines = [(stage.world.now / 1000 + 3600, CloseReason.MAX_AGE)]
+    sinks = []
+    for _ in range(SPARE_DEADLINES + 10):
+        sink = Ignore()
+        stream = hub.open(Opening(USER), feeds, sink, deadlines, stage.world.moment)
+        hub.lost(stream, stage.world.moment)
+        sinks.append(weakref.ref(sink))
+    assert sum(reference() is not None for reference in sinks) <= 10
+
+
+class Ignore:
+    """A sink for nobody."""
+
+    def bind(self, stream: Stream) -> None:
+        pass
+
+    def write(self, data: bytes) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+# Logs that come and go.
+
+
+def test_streams_open_while_kafka_is_away_get_what_is_written_from_then_on() -> None:
+    stage = Stage()
+    stage.write(3)
+    stage.world.now += 1
+    client = stage.client()
+    client.connect(stage.worker, kafka=False)
+    assert client.last_id, "an id at once"
+    stage.write(3)
+    stage.worker.settle()
+    assert client.received == [4, 5, 6]
+    stage.judged(client)
+
+
+def test_a_log_that_was_recreated_under_open_streams_is_told_to_each_of_them() -> None:
+    stage = Stage()
+    live, stuck = stage.client(), stage.client()
+    stage.connect(live)
+    connection = stage.connect(stuck)
+    stage.write(5)
+    stage.worker.poll()
+    connection.stall(0)
+    stage.write(5)
+    stage.worker.poll()
+    for client in (live, stuck):
+        client.before_recreation(USER_LOG, stage.worker, 1)
+    stage.world.recreate(USER_LOG)
+    stage.worker.restart(stage.feed)
+    stage.write(2)
+    stage.worker.settle()
+    connection.drain()
+    stage.worker.settle()
+    for client in (live, stuck):
+        assert [gap.reason for gap in client.gaps] == [GapReason.RESET]
+        stage.judged(client)
+        assert client.received == list(range(1, 13))
+
+
+def test_closing_a_stream_that_waits_for_a_scan_takes_it_out() -> None:
+    stage = Stage(warm_ms=0)
+    stage.write(5)
+    client = stage.client(since=stage.world.now - 20)
+    connection = client.connect(stage.worker)
+    assert stream_of(connection) in stage.feed.waiting
+    stage.worker.hub.close(stream_of(connection), CloseReason.DRAINING, stage.world.moment, 4000)
+    assert not stage.feed.waiting
+    assert_consistent(stage.worker)
+    stage.worker.settle()
+
+
+def test_broadcasts_reach_everybody() -> None:
+    stage = Stage(partitions=2)
+    clients = [stage.client(user=user) for user in (b"a", b"b", b"c")]
+    for client in clients:
+        stage.connect(client)
+    stage.broadcast(2)
+    stage.worker.poll()
+    assert [client.received for client in clients] == [[1, 2]] * 3
+    assert len(stage.worker.hub.feeds[BROADCAST_LOG].everyone) == 3

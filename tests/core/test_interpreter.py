@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import pytest
+
+from gateway.core.event import Decoder, Event, UnreadableReason
+from gateway.core.interpreter import CHECKED_KEYS, Interpreter
+from gateway.core.log import Log, LogKind, Record, Topic, make_record
+from gateway.core.registry import Registry
+from gateway.core.stream import Feed
+from tests.core.workers import SilentObserver
+from tests.core.world import by_first_byte
+
+LOG = Log("user-events", 1)
+TYPE = (("event_type", b"import.progress"),)
+
+
+@pytest.fixture
+def observer() -> SilentObserver:
+    return SilentObserver()
+
+
+@pytest.fixture
+def interpreter(observer: SilentObserver) -> Interpreter:
+    return Interpreter(Decoder(Registry.built_in()), by_first_byte, observer)
+
+
+@pytest.fixture
+def feed() -> Feed:
+    return Feed(LOG, Topic("user-events", LogKind.USER, b"tagA", 3))
+
+
+def record(
+    offset: int, key: bytes | None = b"a", headers: tuple[tuple[str, bytes], ...] = TYPE
+) -> Record:
+    return make_record(offset, 1000, key, b"{}", headers)
+
+
+def test_a_record_is_decoded_once_and_lets_go_of_what_it_was_read_from(
+    interpreter: Interpreter, feed: Feed
+) -> None:
+    one = record(7)
+    event = interpreter.decode(feed, one)
+    assert event == Event("import.progress", "import", b"event: import.progress\ndata: {}\n\n")
+    assert (one.value, one.headers) == (None, ())
+    assert interpreter.decode(feed, one) is event
+
+
+def test_an_unreadable_record_is_reported_once(
+    interpreter: Interpreter, feed: Feed, observer: SilentObserver
+) -> None:
+    bad = record(7, headers=())
+    assert interpreter.decode(feed, bad) is None
+    assert interpreter.decode(feed, bad) is None
+    assert observer.unreadables == [(LOG, 7, UnreadableReason.WRONG_SHAPE)]
+
+
+def test_a_type_without_a_category_is_an_event_and_reported(
+    interpreter: Interpreter, feed: Feed, observer: SilentObserver
+) -> None:
+    event = interpreter.decode(feed, record(7, headers=(("event_type", b"new.type"),)))
+    assert event is not None
+    assert event.category is None
+    assert observer.unknown_types == ["new.type"]
+
+
+def test_a_broadcast_needs_no_key(interpreter: Interpreter) -> None:
+    feed = Feed(Log("all", 0), Topic("all", LogKind.BROADCAST, b"tagA", 1))
+    assert interpreter.decode(feed, record(7, key=None)) is not None
+    assert interpreter.decode(feed, record(8, key=b"\xff")) is not None
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        (None, UnreadableReason.NO_KEY),
+        (b"", UnreadableReason.NO_KEY),
+        (b"\xff", UnreadableReason.KEY_NOT_UTF8),
+    ],
+)
+def test_a_key_that_is_no_user_id_is_reported(
+    interpreter: Interpreter,
+    feed: Feed,
+    observer: SilentObserver,
+    key: bytes | None,
+    reason: UnreadableReason,
+) -> None:
+    interpreter.check_keys(feed, [record(7, key)], [record(7, key)])
+    assert observer.unreadables == [(LOG, 7, reason)]
+    assert observer.misplacements == []
+
+
+@pytest.mark.parametrize(
+    ("key", "misplaced"),
+    [(b"a", [(LOG, 7, 97 % 3)] if 97 % 3 != 1 else []), (b"b", [(LOG, 7, 2)]),
+     ("ä".encode(), [(LOG, 7, 0)])],
+)  # fmt: skip
+def test_a_key_in_a_partition_that_is_not_its_own_is_reported(
+    interpreter: Interpreter,
+    feed: Feed,
+    observer: SilentObserver,
+    key: bytes,
+    misplaced: list[tuple[Log, int, int]],
+) -> None:
+    interpreter.check_keys(feed, [record(7, key)], [record(7, key)])
+    assert observer.misplacements == misplaced
+    assert observer.unreadables == []
+
+
+def test_only_so_many_keys_of_a_batch_are_held_against_the_partitioner(
+    interpreter: Interpreter, feed: Feed, observer: SilentObserver
+) -> None:
+    records = [record(i, b"b%d" % i) for i in range(2 * CHECKED_KEYS)]
+    interpreter.check_keys(feed, records, records)
+    assert len(observer.misplacements) == CHECKED_KEYS

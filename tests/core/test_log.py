@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+
+from gateway.core.log import (
+    HEADER_OVERHEAD,
+    RECORD_OVERHEAD,
+    TIMESTAMP_LIMIT,
+    Log,
+    Position,
+    Record,
+    make_record,
+)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "headers", "size"),
+    [
+        (None, None, (), 0),
+        (b"", b"", (), 0),
+        (b"alice", None, (), 5),
+        (b"alice", b"12345678", (), 13),
+        (
+            None,
+            b"1",
+            (("name", b"value"), ("n", b"")),
+            1 + HEADER_OVERHEAD + 9 + HEADER_OVERHEAD + 1,
+        ),
+    ],
+)
+def test_a_record_counts_what_it_holds_and_its_overhead(
+    key: bytes | None, value: bytes | None, headers: tuple[tuple[str, bytes], ...], size: int
+) -> None:
+    record = make_record(7, 1_700_000_000_000, key, value, headers)
+    assert record == Record(7, 1_700_000_000_000, key, value, headers, RECORD_OVERHEAD + size)
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "position"),
+    [
+        (1_700_000_000_000, Position(8, 1_700_000_000_000, True)),
+        (0, Position(8, 0, True)),
+        (TIMESTAMP_LIMIT - 1, Position(8, TIMESTAMP_LIMIT - 1, True)),
+        (TIMESTAMP_LIMIT, Position(8, 0, False)),
+        (-1, Position(8, 0, False)),
+    ],
+)
+def test_the_position_after_a_record_knows_its_timestamp_where_it_makes_sense(
+    timestamp: int, position: Position
+) -> None:
+    assert Position.after(Record(7, timestamp, b"alice", b"{}")) == position
+
+
+def test_a_log_equals_the_plain_pair_of_topic_and_partition() -> None:
+    assert Log("user-events", 3) == ("user-events", 3)
+    assert hash(Log("user-events", 3)) == hash(("user-events", 3))

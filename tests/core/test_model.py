@@ -1,0 +1,87 @@
+"""The model test: random histories of a whole fleet, judged by what each client has seen.
+
+Clients drop, stall, lag and change worker over logs that grow, are trimmed and made anew. A history
+is made from a seed alone, and a failure names it:
+
+    GATEWAY_MODEL_SEED=4711 .venv/bin/pytest tests/core/test_model.py
+
+runs that one again; `GATEWAY_MODEL_HISTORIES` sets how many there are of each profile.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.core import catch_up, replay
+from gateway.core.frame import CloseReason, GapReason
+from gateway.core.observer import Path
+from gateway.core.registry import Registry
+from tests.core.history import History, Profile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HISTORIES = int(os.environ.get("GATEWAY_MODEL_HISTORIES", "2600"))
+
+PROFILES = {
+    "calm": Profile(),
+    "removal": Profile(removal=True),
+    "recreation": Profile(recreation=True, removal=True, short=1000),
+    "hostility": Profile(hostility=True, removal=True, recreation=True, piece=65_536),
+}
+
+
+class Tally:
+    """What happened in all histories: a model in which nothing happens proves nothing."""
+
+    def __init__(self) -> None:
+        self.histories = 0
+        self.received = 0
+        self.gaps: dict[GapReason, int] = {}
+        self.paths: dict[Path, int] = {}
+        self.closes: dict[CloseReason | None, int] = {}
+
+    def add(self, history: History) -> None:
+        self.histories += 1
+        self.received += sum(len(client.received) for client in history.clients)
+        for worker in history.every_worker:
+            for gap in worker.observer.gaps:
+                self.gaps[gap] = self.gaps.get(gap, 0) + 1
+            for reason in worker.observer.closes:
+                self.closes[reason] = self.closes.get(reason, 0) + 1
+            for path, number in worker.observer.paths.items():
+                self.paths[path] = self.paths.get(path, 0) + number
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES.keys())
+def test_every_client_sees_its_own_events_once_and_in_order_or_is_told_of_a_gap(
+    profile: Profile,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
+) -> None:
+    monkeypatch.setattr(catch_up, "PIECE", profile.piece)
+    monkeypatch.setattr(replay, "SHORT", profile.short)
+    registry = Registry.built_in()
+    tally = Tally()
+    only = os.environ.get("GATEWAY_MODEL_SEED")
+    seeds = range(HISTORIES) if only is None else [int(only)]
+    for seed in seeds:
+        history = History(seed, profile, registry)
+        try:
+            history.run()
+        except Exception as error:
+            error.add_note(f"history {seed}: set GATEWAY_MODEL_SEED={seed} to run it alone")
+            raise
+        tally.add(history)
+    record_property("histories", tally.histories)
+    record_property("received", tally.received)
+    gaps = {str(reason): number for reason, number in tally.gaps.items()}
+    record_property("gaps", gaps)
+    print(f"{tally.histories} histories, {tally.received} events received, gaps {gaps}")
+    if only is None:
+        assert set(tally.paths) == set(Path)
+        assert tally.gaps.keys() >= {GapReason.LIMIT}
+        assert tally.closes.keys() >= {None, CloseReason.SLOW, CloseReason.DRAINING}

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import gateway
+
+ROOT = Path(gateway.__file__).parent
+MODULES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
+CORE = [module for module in MODULES if module.startswith("core/")]
+
+IMPURE = {
+    "asyncio", "concurrent", "logging", "multiprocessing", "os", "random", "secrets", "select",
+    "selectors", "signal", "socket", "ssl", "subprocess", "threading", "time", "urllib", "uuid",
+}  # fmt: skip
+"""Of the standard library, what does I/O, waits, reads a clock or draws random numbers."""
+
+CORE_LIBRARIES = {"msgspec"}
+"""What the core uses besides the standard library."""
+
+CLOCKS = {"now", "utcnow", "today"}
+"""Methods of `datetime` that read the clock."""
+
+AIOKAFKA = ("kafka/",)
+AIOHTTP = ("http/", "ops/", "demo/", "app.py", "client.py")
+
+
+class Import(NamedTuple):
+    module: str
+    line: int
+
+    @property
+    def package(self) -> str:
+        return self.module.partition(".")[0]
+
+
+def tree_of(module: str) -> ast.Module:
+    return ast.parse((ROOT / module).read_text(encoding="utf-8"))
+
+
+def imports(module: str) -> list[Import]:
+    """Return everything that a module imports, also inside functions and for types only."""
+    found = []
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.Import):
+            found += [Import(name.name, node.lineno) for name in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"gateway/{module}:{node.lineno}: a relative import"
+            base = node.module or ""
+            found += [Import(f"{base}.{name.name}", node.lineno) for name in node.names]
+    return found
+
+
+def test_the_core_is_found() -> None:
+    assert {"core/log.py", "core/event.py", "core/frame.py", "core/event_id.py"} <= set(CORE)
+
+
+@pytest.mark.parametrize("module", CORE)
+def test_the_core_does_no_io_and_imports_inward_only(module: str) -> None:
+    for found in imports(module):
+        where = f"gateway/{module}:{found.line} imports {found.module}"
+        if found.package == "gateway":
+            assert found.module.startswith(("gateway.core.", "gateway.errors.")), where
+        else:
+            assert found.package in sys.stdlib_module_names | CORE_LIBRARIES, where
+            assert found.package not in IMPURE, where
+
+
+@pytest.mark.parametrize("module", CORE)
+def test_the_core_reads_no_clock(module: str) -> None:
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            reads = node.value.id in {"datetime", "date"} and node.attr in CLOCKS
+            assert not reads, f"gateway/{module}:{node.lineno} reads the clock"
+
+
+@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize(("library", "allowed"), [("aiokafka", AIOKAFKA), ("aiohttp", AIOHTTP)])
+def test_a_library_stays_in_its_rooms(module: str, library: str, allowed: tuple[str, ...]) -> None:
+    if not module.startswith(allowed):
+        for found in imports(module):
+            assert found.package != library, f"gateway/{module}:{found.line} imports {library}"
+
+
+@pytest.mark.parametrize(
+    ("inner", "outer"),
+    [
+        ("errors.py", ("gateway.",)),
+        ("config.py", ("gateway.core", "gateway.kafka", "gateway.http", "gateway.ops")),
+        ("kafka/", ("gateway.http", "gateway.app", "gateway.demo", "gateway.commands")),
+        ("http/", ("gateway.kafka", "gateway.app", "gateway.demo", "gateway.commands")),
+        ("ops/", ("gateway.app", "gateway.demo", "gateway.commands")),
+    ],
+)
+def test_the_edges_import_nothing_further_out(inner: str, outer: tuple[str, ...]) -> None:
+    for module in MODULES:
+        if module.startswith(inner):
+            for found in imports(module):
+                where = f"gateway/{module}:{found.line} imports {found.module}"
+                assert not found.module.startswith(outer), where

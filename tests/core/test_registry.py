@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import pytest
+
+from gateway.core.registry import BUILT_IN, Registry
+from gateway.errors import SettingsError
+
+CATEGORIES = ("data_sync", "provider", "ai", "import", "portfolio", "security")
+
+
+def test_the_built_in_registry_has_29_types_in_6_categories() -> None:
+    registry = Registry.built_in()
+    assert registry.categories == CATEGORIES
+    assert len(registry.types) == 29
+    assert set(registry.types.values()) == set(CATEGORIES)
+
+
+@pytest.mark.parametrize(
+    ("event_type", "category"),
+    [
+        ("sync.holdings.failed", "data_sync"),
+        ("provider.disconnected", "provider"),
+        ("ai.response.chunk", "ai"),
+        ("import.progress", "import"),
+        ("portfolio.networth.updated", "portfolio"),
+        ("security.session.revoked", "security"),
+        ("security.session", None),
+        ("SECURITY.SESSION.REVOKED", None),
+        ("", None),
+    ],
+)
+def test_a_type_has_this_category(event_type: str, category: str | None) -> None:
+    assert Registry.built_in().category_of(event_type) == category
+
+
+def test_a_deployment_brings_its_own() -> None:
+    registry = Registry.from_toml('[categories]\norders = ["order.paid"]\n"größe-2" = ["g"]')
+    assert registry.categories == ("orders", "größe-2")
+    assert dict(registry.types) == {"order.paid": "orders", "g": "größe-2"}
+
+
+def test_the_types_cannot_be_changed() -> None:
+    with pytest.raises(TypeError):
+        Registry.built_in().types["new"] = "ai"  # type: ignore[index]
+
+
+def test_the_built_in_text_can_be_extended_as_an_example() -> None:
+    registry = Registry.from_toml(BUILT_IN + 'orders = ["order.paid"]\n')
+    assert registry.categories == (*CATEGORIES, "orders")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[categories", "is no TOML"),
+        ('[categories]\na = ["x"]\na = ["y"]', "is no TOML"),
+        ("", "has no categories"),
+        ("[categories]", "has no categories"),
+        ("categories = 3", "has no categories"),
+        ('categories = ["a"]', "has no categories"),
+        ('[categories]\na = ["x"]\n[types]\nb = ["y"]', "'types' has no meaning here"),
+        ('a = ["x"]', "'a' has no meaning here"),
+        ("[categories]\na = []", "'a' has no types"),
+        ('[categories]\na = "x"', "'a' has no types"),
+        ('[categories]\na.b = ["x"]', "'a' has no types"),
+        ("[categories]\na = [1]", "has 1 among its types; put every type in quotes"),
+        ('[categories]\na = [["x"]]', "put every type in quotes"),
+        ('[categories]\na = ["x", "x"]', "stands in 'a' and again in 'a'"),
+        ('[categories]\na = ["x"]\nb = ["x"]', "stands in 'a' and again in 'b'"),
+        ('[categories]\na = ["stream.gap"]', "begins with 'stream.'"),
+        ('[categories]\na = [""]', "a type has an empty name"),
+        ('[categories]\n"" = ["x"]', "a category has an empty name"),
+        ('[categories]\n"a,b" = ["x"]', "category 'a,b' holds a comma"),
+        ('[categories]\n"a b" = ["x"]', "category 'a b' holds"),
+        ('[categories]\na = ["x y"]', "type 'x y' holds"),
+        ('[categories]\na = ["x\\ny"]', "holds a comma, a blank or a control character"),
+        ('[categories]\na = ["x\\u0000"]', "holds a comma, a blank or a control character"),
+        ('[categories]\na = ["x\\u2028"]', "holds a comma, a blank or a control character"),
+        ('[categories]\na = ["' + "é" * 128 + '"]', "longer than 255 bytes"),
+    ],
+)
+def test_a_mistake_gets_one_line_that_says_what_to_mend(text: str, complaint: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Registry.from_toml(text)
+    line = str(caught.value)
+    assert line.startswith("event registry: ")
+    assert complaint in line
+    assert "\n" not in line

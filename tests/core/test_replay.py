@@ -1,0 +1,423 @@
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.core import replay
+from gateway.core.event_id import Mark, encode_mark, parse
+from gateway.core.frame import Gap, GapReason
+from gateway.core.limits import Extent
+from gateway.core.log import LogKind, Moment, Position, Since, make_record
+from tests.core.consistency import assert_consistent
+from tests.core.stage import USER, USER_LOG, Stage, stream_of, user_id
+from tests.core.world import OTHER
+
+if TYPE_CHECKING:
+    from gateway.core.log import Place, Record
+    from gateway.core.stream import Stream
+    from tests.core.clients import Client
+
+# What an id leads to.
+
+Told = tuple[GapReason, int | None, int | None]
+
+
+def log_of_ten(**setup: int) -> Stage:
+    """Ten events at offsets 10 to 19, ten ms apart from 1,000,010 on; the log begins at 10."""
+    stage = Stage(broadcast=False, **setup)
+    stage.write(1, hole=10)
+    stage.write(9)
+    stage.kafka.start = 10
+    stage.world.now += 5
+    return stage
+
+
+TEN = [(GapReason.RESET, None, 10)]
+EXPIRED = [(GapReason.EXPIRED, 3, 10)]
+
+
+@pytest.mark.parametrize("warm_ms", [0, 50, 60_000])
+@pytest.mark.parametrize(
+    ("place", "first", "gaps"),
+    [
+        (Position(10, 1, True), 1, []),
+        (Position(11, 1_000_010, True), 2, []),
+        (Position(15, 1_000_050, True), 6, []),
+        (Position(15, 77, False), 6, []),
+        (Position(20, 1_000_100, True), 11, []),
+        (Position(3, 1, True), 1, EXPIRED),
+        (Position(21, 1_000_055, True), 6, [(GapReason.RESET, None, 15)]),
+        (Position(1 << 62, 0, False), 1, TEN),
+        (Position(15, 1_000_051, True), 6, [(GapReason.RESET, None, 15)]),
+        (Position(20, 1_000_101, True), 11, [(GapReason.RESET, None, 20)]),
+        (Position(11, (1 << 47) - 1, True), 11, [(GapReason.RESET, None, 20)]),
+        (Since(1_000_040), 4, []),
+        (Since(0), 1, []),
+        (Since((1 << 47) - 1), 11, []),
+    ],
+)
+def test_what_an_id_leads_to(place: Place, first: int, gaps: list[Told], warm_ms: int) -> None:
+    stage = log_of_ten(warm_ms=warm_ms)
+    client = stage.client()
+    client.rogue = True
+    client.last_id = user_id(place)
+    stage.connect(client)
+    stage.write()
+    stage.worker.settle()
+    assert client.received == list(range(first, 12))
+    assert told(client) == gaps
+
+
+def told(client: Client) -> list[Told]:
+    return [(gap.reason, gap.first, gap.next) for gap in client.gaps]
+
+
+@pytest.mark.parametrize(("tag", "partition"), [(b"tagB", 0), (b"tagA", 1)])
+def test_a_mark_of_another_log_is_reset_and_kept_until_that_is_told(
+    tag: bytes, partition: int
+) -> None:
+    stage = log_of_ten()
+    client = stage.client()
+    client.rogue = True
+    last_id = client.last_id = user_id(Position(3, 1_000_040, True), tag=tag, partition=partition)
+    connection = client.connect(stage.worker)
+    assert client.last_id == last_id, "a client that drops now has to come back with it"
+    assert stream_of(connection).id() == last_id.encode()
+    stage.worker.settle()
+    assert told(client) == [(GapReason.RESET, None, 13)]
+    assert client.received == [4, 5, 6, 7, 8, 9, 10]
+
+
+@pytest.mark.parametrize(
+    ("limits", "place", "received", "gaps"),
+    [
+        ({"max_events": 3}, Position(12, 1_000_020, True), 3, [(GapReason.LIMIT, 12, 17)]),
+        ({"max_events": 8}, Position(12, 1_000_020, True), 8, []),
+        ({"max_events": 2}, Position(3, 1, True), 2, [*EXPIRED, (GapReason.LIMIT, 10, 18)]),
+        ({"max_events": 2}, Position(30, 1, True), 2, [*TEN, (GapReason.LIMIT, 10, 18)]),
+        ({"max_events": 3}, Since(1_000_030), 3, [(GapReason.LIMIT, 12, 17)]),
+        ({"max_records": 4}, Position(12, 1_000_020, True), 4, [(GapReason.LIMIT, 12, 16)]),
+        ({"max_records": 8}, Position(12, 1_000_020, True), 8, []),
+        ({"max_age_ms": 35}, Position(12, 1_000_020, True), 4, [(GapReason.LIMIT, 12, 16)]),
+        ({"max_age_ms": 35}, Since(1_000_030), 4, [(GapReason.LIMIT, 12, 16)]),
+        ({"max_age_ms": 6}, Position(12, 1_000_020, True), 1, [(GapReason.LIMIT, 12, 19)]),
+    ],
+)
+@pytest.mark.parametrize("short", [0, 3, 1000])
+def test_the_newest_part_that_fits_the_limits_is_replayed(
+    limits: dict[str, int],
+    place: Place,
+    received: int,
+    gaps: list[Told],
+    short: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(replay, "SHORT", short)
+    stage = log_of_ten(warm_ms=0, **limits)
+    client = stage.client()
+    client.rogue = True
+    client.last_id = user_id(place)
+    stage.connect(client)
+    assert client.received == list(range(11 - received, 11))
+    assert told(client) == gaps
+
+
+def test_no_gap_is_told_for_a_short_stretch_with_nothing_in_it() -> None:
+    stage = Stage(broadcast=False, max_records=5, max_age_ms=50, warm_ms=0)
+    stage.write(3, b"c")
+    stage.write(1, b"c", hole=500)
+    stage.world.now += 10_000
+    client = stage.client()
+    client.last_id = user_id(Position(0, 1, False))
+    client.expects = {USER_LOG: (0, 0)}
+    stage.connect(client)
+    assert client.gaps == []
+
+
+def test_a_long_hole_behind_a_young_cursor_is_no_gap() -> None:
+    """As an aborted transaction leaves it: the first young record stands thousands behind."""
+    stage = Stage(broadcast=False, warm_ms=0)
+    stage.write(2)
+    client = stage.client()
+    client.last_id = user_id(Position(2, stage.world.now, True))
+    client.expects = {USER_LOG: (0, 2)}
+    stage.write(hole=5000)
+    stage.connect(client)
+    assert (client.received, client.gaps) == ([3], [])
+
+
+# One scan, step by step.
+
+
+def waiting(stage: Stage, *places: Place, categories: frozenset[str] | None = None) -> list[Stream]:
+    """Let clients wait for a scan, each at a place; the tail begins where the log ends."""
+    streams = []
+    for place in places:
+        client = stage.client(categories=categories)
+        client.rogue = True
+        client.last_id = user_id(place)
+        streams.append(stream_of(client.connect(stage.worker)))
+    stage.worker.woken.clear()
+    return streams
+
+
+def records(stage: Stage, first: int, end: int) -> list[Record]:
+    return [w.record() for w in stage.kafka.records if first <= w.offset < end]
+
+
+def client_of(stage: Stage, stream: Stream) -> Client:
+    sink: object = stream.sink
+    client: Client = sink.client  # type: ignore[attr-defined]
+    return client
+
+
+def test_streams_that_wait_share_one_scan_from_the_earliest_of_them() -> None:
+    stage = log_of_ten(warm_ms=0)
+    streams = waiting(stage, Position(17, 1_000_070, True), Position(12, 1_000_020, True))
+    scan = stage.worker.hub.begin_scan(stage.feed)
+    assert not stage.feed.waiting
+    scan.begin(Extent(10, 20, 10, 0))
+    assert scan.locate({}) == []
+    assert scan.position == 11, "the record before proves the place"
+    scan.feed(records(stage, 11, 20), 20)
+    assert not scan.reading
+    stage.worker.hub.end_scan(stage.feed, stage.world.moment)
+    assert [client_of(stage, stream).received for stream in streams] == [
+        [8, 9, 10],
+        [3, 4, 5, 6, 7, 8, 9, 10],
+    ]
+    assert scan.records == 9
+
+
+@pytest.mark.parametrize("steps", ["nothing", "begin", "locate", "half"])
+def test_a_scan_that_is_interrupted_costs_nobody_an_event(steps: str) -> None:
+    """Kafka may fail at any time; who took part keeps his place, and asks again."""
+    stage = log_of_ten(warm_ms=0)
+    (stream,) = waiting(stage, Position(12, 1_000_020, True))
+    scan = stage.worker.hub.begin_scan(stage.feed)
+    if steps != "nothing":
+        scan.begin(Extent(10, 20, 10, 0))
+    if steps in ("locate", "half"):
+        scan.locate({})
+    if steps == "half":
+        scan.feed(records(stage, 11, 15), 15)
+        stage.worker.hub.advance(scan.harvest(), stage.world.moment)
+    stage.worker.hub.end_scan(stage.feed, stage.world.moment)
+    assert stream in stage.feed.waiting
+    stage.worker.settle()
+    assert client_of(stage, stream).received == [3, 4, 5, 6, 7, 8, 9, 10]
+
+
+def test_a_place_that_was_not_disproved_yet_is_held_against_the_log_by_the_next_scan() -> None:
+    stage = log_of_ten(warm_ms=0)
+    (stream,) = waiting(stage, Position(15, 1_000_001, True))
+    scan = stage.worker.hub.begin_scan(stage.feed)
+    scan.begin(Extent(10, 20, 10, 0))
+    scan.locate({})
+    stage.worker.hub.end_scan(stage.feed, stage.world.moment)  # before the proof was read
+    stage.worker.settle()
+    assert told(client_of(stage, stream)) == [(GapReason.RESET, None, 10)]
+
+
+def test_what_is_found_is_handed_over_once_no_limit_can_take_it_back() -> None:
+    stage = log_of_ten(warm_ms=0, max_events=5)
+    (stream,) = waiting(stage, Position(15, 1_000_050, True))
+    hub, moment = stage.worker.hub, stage.world.moment
+    scan = hub.begin_scan(stage.feed)
+    scan.begin(Extent(10, 20, 10, 0))
+    scan.locate({})
+    scan.feed(records(stage, 14, 15), 15)
+    assert scan.harvest() == [], "nothing is found yet"
+    scan.feed(records(stage, 15, 17), 17)
+    assert scan.harvest() == [stream]
+    hub.advance([stream], moment)
+    assert client_of(stage, stream).received == [6, 7]
+    place = parse(stream.id().decode())[0].place
+    assert place == Position(17, 1_000_070, True)
+    scan.feed(records(stage, 17, 20), 20)
+    hub.end_scan(stage.feed, moment)
+    assert client_of(stage, stream).received == [6, 7, 8, 9, 10]
+    assert_consistent(stage.worker)
+
+
+def test_what_a_limit_may_still_take_back_is_kept() -> None:
+    stage = log_of_ten(warm_ms=0, max_events=2)
+    (stream,) = waiting(stage, Position(12, 1_000_020, True))
+    scan = stage.worker.hub.begin_scan(stage.feed)
+    scan.begin(Extent(10, 20, 10, 0))
+    scan.locate({})
+    scan.feed(records(stage, 11, 19), 19)
+    assert scan.harvest() == [], "one more may come, and only two may be sent"
+    scan.feed(records(stage, 19, 20), 20)
+    stage.worker.hub.end_scan(stage.feed, stage.world.moment)
+    assert client_of(stage, stream).received == [9, 10]
+
+
+def test_a_stream_that_has_gone_no_longer_counts() -> None:
+    stage = log_of_ten(warm_ms=0)
+    places = [Position(12, 1_000_020, True), Position(15, 1_000_050, True)]
+    one, other = waiting(stage, *places)
+    hub, moment = stage.worker.hub, stage.world.moment
+    scan = hub.begin_scan(stage.feed)
+    scan.begin(Extent(10, 20, 10, 0))
+    scan.locate({})
+    hub.lost(one, moment)
+    scan.feed(records(stage, 11, 16), 16)
+    assert scan.reading
+    hub.lost(other, moment)
+    assert not scan.reading, "nobody is left"
+    hub.end_scan(stage.feed, moment)
+    assert client_of(stage, one).received == []
+
+
+@pytest.mark.parametrize("when", ["located", "read"])
+def test_a_scan_whose_log_is_no_longer_read_brings_nothing(when: str) -> None:
+    stage = log_of_ten(warm_ms=0)
+    (stream,) = waiting(stage, Position(12, 1_000_020, True))
+    hub = stage.worker.hub
+    scan = hub.begin_scan(stage.feed)
+    scan.begin(Extent(10, 20, 10, 0))
+    if when == "read":
+        scan.locate({})
+    stage.worker.restart(stage.feed)
+    stage.worker.activate()
+    if when == "read":
+        scan.feed(records(stage, 11, 15), 15)
+        assert scan.harvest() == []
+    else:
+        assert scan.locate({}) == []
+    assert not scan.reading
+    hub.end_scan(stage.feed, stage.world.moment)
+    assert_consistent(stage.worker)
+    stage.worker.settle()
+    assert client_of(stage, stream).received == [3, 4, 5, 6, 7, 8, 9, 10]
+
+
+def test_a_scan_reads_up_to_where_the_tail_begins_once_the_offsets_are_known() -> None:
+    stage = log_of_ten(warm_ms=0, tail_bytes=1000)
+    (stream,) = waiting(stage, Position(15, 1_000_050, True))
+    scan = stage.worker.hub.begin_scan(stage.feed)
+    scan.begin(Extent(10, 20, 10, 0))
+    stage.write(6)
+    stage.worker.poll()  # and the tail lets go of the first of them
+    scan.locate({})
+    assert stage.feed.tail is not None
+    assert scan.end == stage.feed.tail.base.offset > 20
+    scan.feed(records(stage, 14, 30), 30)
+    stage.worker.hub.end_scan(stage.feed, stage.world.moment)
+    assert client_of(stage, stream).received == list(range(6, 17))
+
+
+def test_a_tail_that_has_moved_on_meanwhile_leaves_a_lap_to_be_scanned() -> None:
+    stage = log_of_ten(warm_ms=0, tail_bytes=1000)
+    (stream,) = waiting(stage, Position(15, 1_000_050, True))
+    scan = stage.worker.hub.begin_scan(stage.feed)
+    scan.begin(Extent(10, 20, 10, 0))
+    scan.locate({})
+    stage.write(6)
+    stage.worker.poll()
+    scan.feed(records(stage, 14, 30), 26)
+    stage.worker.hub.end_scan(stage.feed, stage.world.moment)
+    assert stream in stage.feed.waiting
+    stage.worker.settle()
+    assert client_of(stage, stream).received == list(range(6, 17))
+
+
+def test_a_tail_is_warmed_as_far_as_its_room_goes() -> None:
+    stage = log_of_ten()
+    stage.connect(stage.client(user=b"c"))
+    tail = stage.feed.tail
+    assert tail is not None
+    size = make_record(0, 0, USER, b"10", (("event_type", b"import.progress"),)).size
+    assert len(tail) == 2000 // size
+    assert tail.base == Position(20 - len(tail), 0, False)
+
+
+def test_a_tail_that_has_let_go_of_its_first_records_is_not_warmed() -> None:
+    stage = log_of_ten(tail_bytes=1000)
+    stage.worker.open_logs()
+    scan = stage.worker.hub.begin_scan(stage.feed)
+    scan.begin(Extent(10, 20, 10, 0))
+    scan.warm(15, 2000)
+    scan.locate({})
+    stage.write(6)
+    stage.worker.poll()
+    scan.feed(records(stage, 15, 20), 20)
+    stage.worker.hub.end_scan(stage.feed, stage.world.moment)
+    assert stage.feed.tail is not None
+    assert stage.feed.tail.base.offset > 20
+
+
+@pytest.mark.parametrize("timestamp", [-1, 1 << 60])
+def test_a_time_that_no_id_can_say_is_left_out_of_it(timestamp: int) -> None:
+    """A record with a time from nowhere, and behind it a hole up to where the tail begins."""
+    stage = Stage(broadcast=False, warm_ms=0)
+    stage.write(2)
+    written = stage.kafka.records[1] = stage.kafka.records[1]._replace(timestamp=timestamp)
+    stage.kafka.end = 5
+    (stream,) = waiting(stage, Position(0, 7, False))
+    scan = stage.worker.hub.begin_scan(stage.feed)
+    scan.begin(Extent(0, 5, 0, 0))
+    scan.locate({})
+    scan.feed([stage.kafka.records[0].record(), written.record()], 4)
+    stage.worker.hub.advance(scan.harvest(), stage.world.moment)
+    assert client_of(stage, stream).received == [1, 2]
+    assert parse(client_of(stage, stream).last_id)[0].place == Position(4, 0, False)
+
+
+def test_a_filtered_stream_is_brought_up_too() -> None:
+    stage = log_of_ten(warm_ms=0)
+    stage.write(2, event_type=OTHER)
+    stage.write(1, event_type=None)
+    (stream,) = waiting(stage, Position(12, 1_000_020, True), categories=frozenset({"ai"}))
+    stage.worker.wake(stage.feed)
+    stage.worker.settle()
+    assert client_of(stage, stream).received == [11, 12]
+    assert stream.behind == {}
+
+
+def test_events_beyond_the_limits_are_left_out_to_the_last_one() -> None:
+    """Old events in a short stretch: all of them are dropped, not only the first."""
+    stage = log_of_ten(warm_ms=0, max_age_ms=35)
+    (stream,) = waiting(stage, Position(12, 1_000_020, True))
+    stage.worker.wake(stage.feed)
+    stage.worker.settle()
+    assert client_of(stage, stream).received == [7, 8, 9, 10]
+
+
+def test_a_gap_waits_for_the_transport() -> None:
+    stage = log_of_ten(warm_ms=0)
+    (stream,) = waiting(stage, Position(3, 1, True))
+    client = client_of(stage, stream)
+    connection = client.connection
+    assert connection is not None
+    connection.stall(0)
+    stage.worker.hub.stuck(stream, stage.world.moment)
+    connection.stuck = True
+    stage.worker.wake(stage.feed)
+    stage.worker.settle()
+    assert client.gaps == []
+    backlog = stream.behind[stage.feed].backlog
+    assert isinstance(backlog, deque)
+    assert isinstance(backlog[0], Gap)
+    connection.drain()
+    assert told(client) == EXPIRED
+    assert client.received == list(range(1, 11))
+
+
+def test_the_mark_of_an_untold_reset_is_the_clients_own() -> None:
+    stage = log_of_ten(warm_ms=0)
+    place = Position(15, 1_000_001, True)
+    (stream,) = waiting(stage, place)
+    scan = stage.worker.hub.begin_scan(stage.feed)
+    scan.begin(Extent(10, 20, 10, 0))
+    scan.locate({})
+    scan.feed(records(stage, 14, 15), 15)
+    assert stream in stage.feed.waiting, "it needs a time looked up, so it waits for the next scan"
+    mark = encode_mark(*Mark(LogKind.USER, b"tagA", 0, place))
+    assert stream.behind[stage.feed].untold == mark
+    assert scan.reading is False
+    stage.worker.hub.end_scan(stage.feed, Moment(0.0, 0))
+    assert stage.feed in stage.worker.woken

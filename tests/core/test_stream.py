@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import pytest
+
+from gateway.core.event import Event
+from gateway.core.event_id import parse
+from gateway.core.frame import CloseReason
+from gateway.core.log import Position, Since
+from gateway.core.stream import Behind, State, Stream
+from tests.core.stage import BROADCAST_LOG, USER, USER_LOG, Stage, stream_of
+
+
+def event(category: str | None) -> Event:
+    return Event("some.type", category, b"")
+
+
+@pytest.mark.parametrize(
+    ("categories", "category", "wanted"),
+    [
+        (None, "ai", True),
+        (None, None, True),
+        (frozenset({"ai"}), "ai", True),
+        (frozenset({"ai"}), "import", False),
+        (frozenset({"ai"}), None, False),
+    ],
+)
+def test_a_filter_wants_its_categories_and_nothing_unknown(
+    categories: frozenset[str] | None, category: str | None, *, wanted: bool
+) -> None:
+    connection = Stage().client().connect(Stage().worker)
+    stream = Stream(USER, (), connection, categories=categories, session=None, opened=0.0)
+    assert stream.wants(event(category)) is wanted
+
+
+def test_the_state_of_a_stream_follows_what_happens_to_it() -> None:
+    stage = Stage()
+    client = stage.client()
+    stream = stream_of(client.connect(stage.worker, kafka=False))
+    states = [stream.state]  # nobody reads its logs yet
+    stage.worker.activate()
+    states.append(stream.state)
+    stage.worker.settle()
+    states.append(stream.state)
+    connection = client.connection
+    assert connection is not None
+    connection.stall(0)
+    stage.write()
+    stage.worker.settle()
+    states.append(stream.state)
+    connection.drain()
+    states.append(stream.state)
+    stage.worker.hub.close(stream, CloseReason.CLOSED, stage.world.moment)
+    states.append(stream.state)
+    assert states == [
+        *(State.LAGGING, State.REPLAYING, State.LIVE),
+        *(State.STUCK, State.LIVE, State.CLOSED),
+    ]
+
+
+def test_an_id_holds_the_heads_of_live_logs_and_the_places_of_others() -> None:
+    stage = Stage()
+    stage.write(3)
+    stage.broadcast(2)
+    stream = stream_of(stage.connect(stage.client()))
+    feed, everyone = stage.feed, stage.worker.hub.feeds[BROADCAST_LOG]
+    now = stage.world.now
+    places = [mark.place for mark in parse(stream.id().decode())]
+    assert places == [Position(3, now, False), Position(2, now, False)]
+
+    feed.leave(stream)
+    behind = stream.behind[feed] = Behind(Position(1, 7, True), checked=True)
+    places = [mark.place for mark in parse(stream.id().decode())]
+    assert places == [Position(1, 7, True), Position(2, now, False)]
+    assert [stream.place(feed), stream.place(everyone)] == places
+
+    behind.untold = feed.mark(Position(77, 8, True))
+    assert parse(stream.id().decode())[0].place == Position(77, 8, True)
+    assert parse(stream.id(feed, feed.mark(Since(9))).decode())[0].place == Since(9)
+
+
+def test_the_mark_of_the_head_is_encoded_once_until_the_head_moves() -> None:
+    stage = Stage()
+    stage.connect(stage.client())
+    feed = stage.worker.hub.feeds[USER_LOG]
+    mark = feed.head_mark()
+    assert feed.head_mark() is mark
+    stage.write()
+    stage.worker.settle()
+    assert feed.head_mark() != mark
+
+
+def test_a_key_without_live_streams_is_forgotten() -> None:
+    stage = Stage()
+    one, other = stage.client(), stage.client()
+    stage.connect(one)
+    stage.connect(other)
+    assert len(stage.feed.live[USER]) == 2
+    for client in (one, other):
+        assert client.connection is not None
+        connection = client.connection
+        connection.drop(0)
+        connection.lost()
+    assert stage.feed.live == {}
+    assert stage.worker.hub.feeds[BROADCAST_LOG].everyone == {}

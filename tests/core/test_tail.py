@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import tracemalloc
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.core.log import Position, Record, make_record
+from gateway.core.tail import Tail
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+START = Position(10, 1000, False)
+KEYS = (b"a", b"b", b"c", None)
+
+
+def record(offset: int, key: bytes | None = b"a", timestamp: int | None = None) -> Record:
+    return make_record(offset, offset * 10 if timestamp is None else timestamp, key, b"value")
+
+
+def tail_of(*records: Record, start: Position = START, keyed: bool = True) -> Tail:
+    tail = Tail(start, keyed=keyed)
+    if records:
+        tail.append(records)
+    return tail
+
+
+def offsets(records: Sequence[Record]) -> list[int]:
+    return [each.offset for each in records]
+
+
+class NaiveTail:
+    """A tail as one would write it first: a list, and a search of all of it for every answer."""
+
+    def __init__(self, start: Position) -> None:
+        self.base = self.head = start
+        self.records: list[Record] = []
+
+    def since(self, offset: int, key: bytes | None, *, keyed: bool) -> list[Record]:
+        return [
+            each
+            for each in self.records
+            if each.offset >= offset and (not keyed or each.key == key)
+        ]
+
+    def assert_equals(self, tail: Tail, *, keyed: bool) -> None:
+        assert (tail.base, tail.head, len(tail)) == (self.base, self.head, len(self.records))
+        assert tail.size == sum(each.size for each in self.records)
+        for key in KEYS:
+            for offset in range(tail.base.offset, tail.head.offset + 2):
+                assert list(tail.since(offset, key)) == self.since(offset, key, keyed=keyed)
+        for position in (Position(each.offset + 1, each.timestamp, True) for each in self.records):
+            assert tail.fits(position)
+            assert not tail.fits(position._replace(timestamp=position.timestamp + 1))
+            assert tail.fits(position._replace(timestamp=0, seen=False))
+
+
+@pytest.mark.parametrize("keyed", [True, False])
+@pytest.mark.parametrize("seed", range(20))
+def test_a_random_run_agrees_with_a_naive_list_after_every_step(seed: int, *, keyed: bool) -> None:
+    random = Random(seed)
+    tail, naive = Tail(START, keyed=keyed), NaiveTail(START)
+
+    def batch(offset: int, most: int) -> list[Record]:
+        records = []
+        for _ in range(random.randint(1, most)):
+            offset += random.choice([0, 0, 0, 1, 5])
+            records.append(record(offset, random.choice(KEYS)))
+            offset += 1
+        return records
+
+    for _ in range(60):
+        match random.choice(["append", "append", "evict", "warm"]):
+            case "append":
+                new = batch(tail.head.offset, 5)
+                known = {each.key for each in naive.records}
+                fresh = tail.append(new)
+                keys = list(dict.fromkeys(each.key for each in new if each.key not in known))
+                assert [each.key for each in fresh] == (keys if keyed else [])
+                naive.records += new
+                naive.head = Position.after(new[-1])
+            case "evict":
+                wanted = random.randint(0, max(tail.size, 1) * 3 // 2)
+                freed = tail.evict(wanted)
+                gone = 0
+                while naive.records and gone < wanted:
+                    oldest = naive.records.pop(0)
+                    gone += oldest.size
+                    naive.base = Position.after(oldest)
+                assert freed == gone
+            case "warm" if tail.base.offset > 3:
+                start = Position(random.randint(0, tail.base.offset - 1), 0, False)
+                older = [each for each in batch(start.offset, 4) if each.offset < tail.base.offset]
+                tail.warm(start, older)
+                naive.records[:0] = older
+                naive.base = start
+        naive.assert_equals(tail, keyed=keyed)
+
+
+def test_the_head_of_an_empty_tail_is_where_it_began() -> None:
+    tail = tail_of()
+    assert (tail.base, tail.head, len(tail), tail.size) == (START, START, 0, 0)
+    assert not tail.since(10, b"a")
+    assert not tail.since(99, b"a"), "a position ahead of the tail has nothing to be sent"
+
+
+def test_only_the_first_record_of_a_new_key_is_fresh() -> None:
+    tail = tail_of(record(10, b"a"))
+    fresh = tail.append([record(11, b"b"), record(12, b"a"), record(13, b"b"), record(14, None)])
+    assert offsets(fresh) == [11, 14]
+
+
+def test_a_key_is_fresh_again_after_its_records_were_evicted() -> None:
+    tail = tail_of(record(10, b"a"), record(11, b"b"))
+    tail.evict(1)
+    assert offsets(tail.append([record(12, b"a"), record(13, b"b")])) == [12]
+
+
+def test_evicting_less_than_a_record_frees_a_whole_one() -> None:
+    tail = tail_of(record(10), record(11))
+    assert tail.evict(1) == record(10).size
+    assert (tail.base, len(tail)) == (Position(11, 100, True), 1)
+
+
+def test_evicting_more_than_there_is_leaves_an_empty_tail_at_its_head() -> None:
+    tail = tail_of(record(10), record(15))
+    assert tail.evict(1 << 30) == 2 * record(10).size
+    assert (tail.base, tail.head, tail.size) == (Position(16, 150, True),) * 2 + (0,)
+
+
+@pytest.mark.parametrize(
+    ("position", "fits"),
+    [
+        (Position(11, 100, True), True),
+        (Position(11, 101, True), False),
+        (Position(11, 101, False), True),
+        (Position(13, 777, True), True),  # nobody knows what was at 12
+        (Position(15, 140, True), True),
+        (Position(15, 141, True), False),
+        (Position(10, 1000, True), None),  # nor at 9, but the log may
+        (Position(10, 1000, False), True),
+    ],
+)
+def test_a_position_is_held_against_the_record_before_it(
+    position: Position, fits: bool | None
+) -> None:
+    tail = tail_of(record(10), record(11), record(14))
+    assert tail.fits(position) is fits
+
+
+@pytest.mark.parametrize(("timestamp", "fits"), [(100, True), (101, False)])
+def test_the_base_proves_a_position_once_the_record_before_it_was_here(
+    timestamp: int, *, fits: bool
+) -> None:
+    tail = tail_of(record(10), record(11))
+    tail.evict(1)
+    assert tail.fits(Position(11, timestamp, True)) is fits
+
+
+def test_a_hole_behind_the_base_proves_nothing() -> None:
+    tail = tail_of(record(14))
+    assert tail.fits(Position(12, 777, True)) is True
+
+
+@pytest.mark.parametrize(
+    ("offset", "timestamp", "first"),
+    [(10, 0, 10), (11, 0, 12), (10, 105, 12), (10, 120, 12), (10, 121, 13), (10, 131, 14)],
+)
+def test_the_first_record_at_or_after_a_time_is_found_as_kafka_finds_it(
+    offset: int, timestamp: int, first: int
+) -> None:
+    tail = tail_of(record(10), record(12), record(13))
+    assert tail.first_at_or_after(offset, timestamp) == first
+
+
+def test_warm_records_stand_in_front() -> None:
+    tail = tail_of(record(12, b"a"))
+    tail.warm(Position(4, 0, False), [record(5, b"a"), record(9, b"b")])
+    assert tail.base == Position(4, 0, False)
+    assert offsets(tail.since(4, b"a")) == [5, 12]
+    assert offsets(tail.since(4, b"b")) == [9]
+    assert tail.size == 3 * record(5).size
+
+
+def test_an_empty_stretch_can_be_warm() -> None:
+    tail = tail_of(record(12), keyed=False)
+    tail.warm(Position(4, 0, False), [])
+    assert (tail.base.offset, offsets(tail.since(4))) == (4, [12])
+
+
+@pytest.mark.parametrize(
+    "misuse",
+    [
+        lambda tail: tail.append([]),
+        lambda tail: tail.append([record(10)]),
+        lambda tail: tail.since(9, b"a"),
+        lambda tail: tail.warm(Position(11, 0, False), []),
+        lambda tail: tail.warm(Position(5, 0, False), [record(4)]),
+        lambda tail: tail.warm(Position(5, 0, False), [record(10)]),
+    ],
+    ids=["empty batch", "backwards", "too old", "warm start", "warm before", "warm behind"],
+)
+def test_misuse_asserts(misuse: object) -> None:
+    assert callable(misuse)
+    with pytest.raises(AssertionError):
+        misuse(tail_of(record(10)))
+
+
+@pytest.mark.parametrize("headers", [0, 2])
+@pytest.mark.parametrize("value_bytes", [60, 300, 1000])
+@pytest.mark.parametrize("keys", [1, 100, 4000])
+def test_the_size_of_a_tail_is_its_memory(keys: int, value_bytes: int, headers: int) -> None:
+    count = 4000
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        tail = Tail(Position(0, 0, False), keyed=True)
+        for start in range(0, count, 50):
+            # Everything made anew, as a record of aiokafka is; nothing interned or shared.
+            tail.append(
+                [
+                    make_record(
+                        10_000 + number,
+                        1_700_000_000_000 + number,
+                        b"user-%08d" % (number % keys),
+                        bytes(bytearray(value_bytes)),
+                        tuple(
+                            (f"event_{i}_{number}"[:9], bytes(bytearray(20)))
+                            for i in range(headers)
+                        ),
+                    )
+                    for number in range(start, start + 50)
+                ]
+            )
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert tail.size == pytest.approx(after - before, rel=0.2)

@@ -1,0 +1,234 @@
+"""Workers without I/O: a real hub, and an edge that goes one small step at a time.
+
+The edge does what `gateway.kafka.live` and `gateway.kafka.scans` do. Wherever those await, a test
+chooses what happens meanwhile.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.core.event import Decoder
+from gateway.core.hub import Hub
+from gateway.core.interpreter import Interpreter
+from gateway.core.limits import Extent, Limits
+from gateway.core.log import LogKind, Position, Topic
+from gateway.core.routes import Routes
+from tests.core.world import BROADCAST_TOPIC, USER_TOPIC, by_first_byte
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+    from random import Random
+
+    from gateway.core.event import UnreadableReason
+    from gateway.core.frame import CloseReason, GapReason
+    from gateway.core.log import Log, Moment
+    from gateway.core.observer import Path
+    from gateway.core.opening import Opening
+    from gateway.core.stream import Feed, Sink, Stream
+    from tests.core.world import World
+
+
+class Interrupted(Exception):
+    """Kafka did not answer a scan."""
+
+
+class SilentObserver:
+    """Counts what the core reports; asks nothing."""
+
+    def __init__(self) -> None:
+        self.gaps: list[GapReason] = []
+        self.opened_streams = 0
+        self.closes: list[CloseReason | None] = []
+        self.paths: dict[Path, int] = {}
+        self.unreadables: list[tuple[Log, int, UnreadableReason]] = []
+        self.unknown_types: list[str] = []
+        self.misplacements: list[tuple[Log, int, int]] = []
+
+    def sent(self, path: Path, deliveries: Sequence[tuple[int, int]], moment: Moment) -> None:
+        assert deliveries
+        self.paths[path] = self.paths.get(path, 0) + sum(number for _, number in deliveries)
+
+    def gap(self, reason: GapReason) -> None:
+        self.gaps.append(reason)
+
+    def opened(self, stream: Stream) -> None:
+        self.opened_streams += 1
+
+    def closed(self, stream: Stream, reason: CloseReason | None, moment: Moment) -> None:
+        self.closes.append(reason)
+
+    def unreadable(self, log: Log, offset: int, reason: UnreadableReason) -> None:
+        self.unreadables.append((log, offset, reason))
+
+    def unknown_type(self, event_type: str) -> None:
+        self.unknown_types.append(event_type)
+
+    def misplaced(self, log: Log, offset: int, expected: int) -> None:
+        self.misplacements.append((log, offset, expected))
+
+
+class Worker:
+    """A hub and a simulated edge. Whatever the real edge awaits is a step here."""
+
+    def __init__(self, world: World) -> None:
+        setup = world.setup
+        self.world = world
+        self.observer = SilentObserver()
+        self.hub = Hub(
+            interpreter=Interpreter(Decoder(world.registry), by_first_byte, self.observer),
+            limits=Limits(setup.max_age_ms, setup.max_events, setup.max_records),
+            tail_bytes=setup.tail_bytes,
+            retry_ms=3000,
+            heartbeat=setup.heartbeat,
+            slow=setup.slow,
+            observer=self.observer,
+            wake=self.wake,
+        )
+        topics = [Topic(USER_TOPIC, LogKind.USER, world.tag, setup.partitions), None]
+        if setup.broadcast:
+            topics[1] = Topic(BROADCAST_TOPIC, LogKind.BROADCAST, world.tag, 1)
+        assert topics[0] is not None
+        self.routes = Routes(self.hub, topics[0], topics[1], by_first_byte)
+        self.asked: dict[Feed, None] = {}
+        """Logs to be read, as soon as Kafka answers."""
+        self.woken: dict[Feed, None] = {}
+        self.cold: set[Feed] = set()
+        self.positions: dict[Feed, int] = {}
+        """Where the live consumer is."""
+        self.scans: dict[Feed, Generator[None]] = {}
+
+    # Live.
+
+    def open(self, opening: Opening, sink: Sink, *, kafka: bool = True) -> Stream:
+        """Open a stream; without `kafka` its logs, if nobody reads them yet, are read later."""
+        feeds = self.routes.feeds(opening.user)
+        for feed in feeds:
+            if feed.tail is None:
+                self.asked[feed] = None
+        if kafka:
+            self.activate()
+        return self.hub.open(opening, feeds, sink, [], self.world.moment)
+
+    def activate(self) -> None:
+        """Begin to read the logs that are asked for."""
+        for feed in self.asked:
+            end = self.world.logs[feed.log].end
+            self.positions[feed] = end
+            self.hub.activate(feed, Position(end, self.world.now, False), self.world.moment)
+            if self.world.setup.warm_ms:
+                self.cold.add(feed)
+                self.wake(feed)
+        self.asked.clear()
+
+    def open_logs(self) -> None:
+        """Begin to read all logs, as if they had streams."""
+        for feed in self.hub.feeds.values():
+            self.asked[feed] = None
+        self.activate()
+
+    def restart(self, feed: Feed) -> None:
+        """Begin again at the end, for the log does not go on where it was read."""
+        if feed.tail is not None:
+            del self.positions[feed]
+            self.hub.deactivate(feed)
+            self.asked[feed] = None
+
+    def sweep(self) -> None:
+        """Stop reading logs that have no streams."""
+        for feed in list(self.positions):
+            if not feed.streams:
+                del self.positions[feed]
+                self.hub.deactivate(feed)
+
+    def poll(self, random: Random | None = None) -> bool:
+        """Dispatch what is new: a random part of it, or all. Return whether there was any."""
+        batches = {}
+        for feed, position in list(self.positions.items()):
+            kafka = self.world.logs[feed.log]
+            if position > kafka.end or position < kafka.start:
+                self.restart(feed)
+                continue
+            new = kafka.read(position, random.randint(0, 6) if random else len(kafka.records))
+            if new:
+                self.positions[feed] = new[-1].offset + 1
+                batches[feed.log] = [written.record() for written in new]
+        if batches:
+            self.hub.dispatch(batches, self.world.moment)
+            assert self.hub.tail_size <= self.world.setup.tail_bytes
+        return bool(batches)
+
+    # Scans.
+
+    def wake(self, feed: Feed) -> None:
+        if feed.tail is not None and feed.scan is None:
+            self.woken[feed] = None
+
+    def begin_scan(self, feed: Feed, random: Random | None = None) -> None:
+        """Begin the scan that the hub has asked for; `step` goes on with it."""
+        del self.woken[feed]
+        if feed.tail is not None:
+            self.scans[feed] = self._scan(feed, random)
+
+    def step(self, feed: Feed, *, interrupt: bool = False) -> None:
+        """Go on with a scan up to the next thing that it waits for, or let that fail."""
+        scan = self.scans[feed]
+        try:
+            if interrupt:
+                scan.throw(Interrupted)
+            else:
+                next(scan)
+        except StopIteration:
+            del self.scans[feed]
+        except Interrupted:
+            del self.scans[feed]
+            if feed.waiting or feed in self.cold:
+                self.wake(feed)
+
+    def _scan(self, feed: Feed, random: Random | None) -> Generator[None]:
+        world = self.world
+        scan = self.hub.begin_scan(feed)
+        try:
+            yield
+            kafka = world.logs[feed.log]
+            oldest = world.now - world.setup.max_age_ms
+            start, cutoff = kafka.start, kafka.at(oldest)
+            if random:
+                yield
+            kafka = world.logs[feed.log]
+            scan.begin(Extent(start, kafka.end, cutoff, oldest))
+            if feed in self.cold:
+                scan.warm(min(kafka.at(world.now - world.setup.warm_ms), scan.end - 1), 2000)
+            times = scan.times
+            if random:
+                yield
+            kafka = world.logs[feed.log]
+            self.hub.advance(scan.locate({time: kafka.at(time) for time in times}), world.moment)
+            while scan.reading:
+                yield
+                kafka = world.logs[feed.log]
+                if not kafka.start <= scan.position <= kafka.end:
+                    raise Interrupted
+                batch = kafka.read(scan.position, random.randint(1, 8) if random else 500)
+                if not batch and scan.position >= kafka.end and scan.position < scan.end:
+                    raise Interrupted
+                position = batch[-1].offset + 1 if batch else kafka.end
+                scan.feed([written.record() for written in batch], position)
+                self.hub.advance(scan.harvest(), world.moment)
+            self.cold.discard(feed)
+        finally:
+            self.hub.end_scan(feed, world.moment)
+
+    def settle(self) -> None:
+        """Let everything happen that can: read all, and scan all that is asked for."""
+        for _ in range(1000):
+            self.activate()
+            moved = self.poll()
+            for feed in list(self.woken):
+                self.begin_scan(feed)
+            for feed in list(self.scans):
+                while feed in self.scans:
+                    self.step(feed)
+            if not (moved or self.asked or self.woken):
+                return
+        raise AssertionError("the worker does not come to rest")

@@ -1,0 +1,164 @@
+"""A simulated Kafka, and a clock.
+
+Kafka here is a few lists of records whose offsets have holes and whose start moves.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from operator import attrgetter
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.core.log import Log, LogKind, Moment, make_record
+
+if TYPE_CHECKING:
+    from gateway.core.log import Record
+    from gateway.core.registry import Registry
+
+USER_TOPIC = "user-events"
+BROADCAST_TOPIC = "broadcast-events"
+DATA = "import.progress"
+OTHER = "ai.response.chunk"
+CATEGORIES = {DATA: "import", OTHER: "ai"}
+
+_offset = attrgetter("offset")
+
+
+def by_first_byte(key: bytes, partitions: int) -> int:
+    """Return a partition that a reader of a test can tell by looking at the key."""
+    return key[0] % partitions if key else 0
+
+
+class Written(NamedTuple):
+    """One record of the simulated Kafka; `number` is None for one that holds no event."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    number: int | None
+    event_type: str = DATA
+
+    def record(self) -> Record:
+        """Return it as a worker reads it: anew each time, as from the network."""
+        if self.number is None:
+            return make_record(self.offset, self.timestamp, self.key, None)
+        headers = (("event_type", self.event_type.encode()),)
+        value = b"%d" % self.number
+        return make_record(self.offset, self.timestamp, self.key, value, headers)
+
+
+class KafkaLog:
+    """One log: what is retained of it, and for the judge all that was ever written."""
+
+    def __init__(self, log: Log, kind: LogKind, incarnation: int, created: int) -> None:
+        self.log = log
+        self.kind = kind
+        self.incarnation = incarnation
+        self.created = created
+        self.start = 0
+        self.end = 0
+        self.records: list[Written] = []
+        self.all: list[Written] = []
+        self.compacted: set[int] = set()
+
+    def write(self, written: Written) -> None:
+        self.records.append(written)
+        self.all.append(written)
+        self.end = written.offset + 1
+
+    def trim(self, start: int) -> None:
+        """Let retention remove everything before `start`."""
+        self.start = max(self.start, start)
+        del self.records[: bisect_left(self.records, self.start, key=_offset)]
+
+    def compact(self, index: int) -> None:
+        """Remove one record, and leave a hole."""
+        self.compacted.add(self.records.pop(index).offset)
+
+    def at(self, timestamp: int) -> int:
+        """Return the first offset at or after a time, or the end: ListOffsets by time."""
+        for written in self.records:
+            if written.timestamp >= timestamp:
+                return written.offset
+        return self.end
+
+    def read(self, offset: int, most: int) -> list[Written]:
+        index = bisect_left(self.records, offset, key=_offset)
+        return self.records[index : index + most]
+
+    def holds(self, offset: int) -> bool:
+        index = bisect_left(self.records, offset, key=_offset)
+        return index < len(self.records) and self.records[index].offset == offset
+
+
+class Setup(NamedTuple):
+    """What a history is set up with."""
+
+    partitions: int = 1
+    broadcast: bool = True
+    tail_bytes: int = 1 << 30
+    max_events: int = 1000
+    max_records: int = 5_000_000
+    max_age_ms: int = 3_600_000
+    warm_ms: int = 60_000
+    heartbeat: float = 0.1
+    slow: float = 0.5
+    tag: bytes = b"tagA"
+
+
+class World:
+    """Kafka, a clock, and what every worker of a history is made with."""
+
+    def __init__(self, setup: Setup, registry: Registry) -> None:
+        self.setup = setup
+        self.registry = registry
+        self.now = 1_000_000
+        self.tag = setup.tag
+        self.epoch = 0
+        """How many logs were recreated so far."""
+        self.logs: dict[Log, KafkaLog] = {}
+        self.former: list[KafkaLog] = []
+        """Logs that were deleted."""
+        for partition in range(setup.partitions):
+            self._create(Log(USER_TOPIC, partition), LogKind.USER)
+        if setup.broadcast:
+            self._create(Log(BROADCAST_TOPIC, 0), LogKind.BROADCAST)
+        self.events: dict[int, tuple[KafkaLog, Written]] = {}
+        """Every event that was ever written, by its number."""
+
+    @property
+    def moment(self) -> Moment:
+        return Moment(self.now / 1000, self.now)
+
+    def _create(self, log: Log, kind: LogKind) -> None:
+        self.logs[log] = KafkaLog(log, kind, self.epoch, self.now)
+
+    def write(
+        self, log: Log, key: bytes | None, *, hole: int = 0, event_type: str | None = DATA
+    ) -> Written:
+        """Write a record `hole` offsets behind the end; one without a type holds no event."""
+        kafka = self.logs[log]
+        number = None if event_type is None else len(self.events) + 1
+        written = Written(kafka.end + hole, self.now, key, number, event_type or DATA)
+        kafka.write(written)
+        if number is not None:
+            self.events[number] = (kafka, written)
+        return written
+
+    def logs_of(self, user: bytes) -> list[Log]:
+        """Return the logs that a user's streams are to follow."""
+        logs = [Log(USER_TOPIC, by_first_byte(user, self.setup.partitions))]
+        return [*logs, Log(BROADCAST_TOPIC, 0)] if self.setup.broadcast else logs
+
+    def incarnations(self, log: Log) -> list[KafkaLog]:
+        """Return a log and its predecessors, oldest first."""
+        return [*(former for former in self.former if former.log == log), self.logs[log]]
+
+    def recreate(self, log: Log) -> None:
+        """Delete a log and make it anew, some time later."""
+        self.now += 5
+        old = self.logs[log]
+        self.former.append(old)
+        self.epoch += 1
+        self._create(log, old.kind)
+        self.now += 5
