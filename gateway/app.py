@@ -1,0 +1,244 @@
+"""A worker: what it is made of, how it starts, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import signal
+from typing import TYPE_CHECKING, Self
+
+import structlog
+from aiohttp import web
+
+from gateway import clock, log
+from gateway.config import NOT_YET, PREFIX
+from gateway.core.event import Decoder
+from gateway.core.hub import Hub
+from gateway.core.interpreter import Interpreter
+from gateway.core.limits import Limits
+from gateway.core.partitioner import partitioner
+from gateway.errors import GatewayError
+from gateway.event_types import load_registry
+from gateway.http.malformed import server_log
+from gateway.http.public import OPEN_SECONDS, EventsEndpoint, public_app, say_goodbye
+from gateway.http.tls import Certificate
+from gateway.kafka.link import KafkaLink
+from gateway.ops.listener import ops_app
+from gateway.ops.metrics import Metrics
+from gateway.ops.notices import Notices
+from gateway.ops.readiness import Doubt, Readiness
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from ssl import SSLContext
+    from types import TracebackType
+
+    from aiohttp.web_routedef import AbstractRouteDef
+
+    from gateway.config import Address, Settings
+    from gateway.core.stream import Feed
+
+TICK_SECONDS = 0.1
+"""How often deadlines are looked at: a stream ends that close to the expiry of its token."""
+
+SWEEP_TICKS = 10
+"""Ticks between two looks at what changes slowly: idle logs, certificate files."""
+
+MAX_LINE_BYTES = 32_768
+"""Of a request's first line and of each header: an id that is far too long is answered by a gap."""
+
+BACKLOG = 4096
+"""Connections that the kernel may hold until they are accepted: a reconnect storm's first wave."""
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class Worker:
+    """One worker, running while the `async with` block does.
+
+    Entering listens at once and takes up Kafka in the background; leaving ends all streams at once
+    (`drain` before it spreads that out). Raises `SettingsError` for settings that cannot work, and
+    `GatewayError` for a port that is taken.
+    """
+
+    def __init__(self, settings: Settings, routes: Iterable[AbstractRouteDef] = ()) -> None:
+        settings.require_key()
+        registry = load_registry(settings)
+        partition = partitioner(settings.partitioner)
+        self._settings = settings
+        self._readiness = Readiness()
+        self._metrics = Metrics(Notices(lambda: clock.now().monotonic), settings.partitioner)
+        self._hub = Hub(
+            interpreter=Interpreter(Decoder(registry), partition, self._metrics),
+            limits=Limits(
+                int(settings.replay_max_age_seconds * 1000),
+                settings.replay_max_events,
+                settings.replay_max_records,
+            ),
+            tail_bytes=settings.tail_bytes,
+            retry_ms=settings.retry_ms,
+            heartbeat=settings.heartbeat_seconds,
+            slow=settings.slow_seconds,
+            observer=self._metrics,
+            wake=self._wake,
+        )
+        self._link = KafkaLink(settings, self._hub, self._metrics, self._readiness, partition)
+        endpoint = EventsEndpoint(settings, self._hub, registry, self._readiness, self._follow)
+        self._public = web.AppRunner(
+            public_app(endpoint, self._metrics, routes),
+            access_log=None,
+            logger=server_log(self._metrics),
+            max_line_size=MAX_LINE_BYTES,
+            max_field_size=MAX_LINE_BYTES,
+        )
+        self._ops = web.AppRunner(
+            ops_app(settings, self._readiness, self._metrics, self.end),
+            access_log=None,
+            logger=server_log(None),
+        )
+        self._certificate = _certificate(settings)
+        self._ended = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._gauges()
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        return _url(self._public, "http" if self._certificate is None else "https")
+
+    @property
+    def ops_url(self) -> str:
+        """Where operators connect."""
+        return _url(self._ops)
+
+    async def __aenter__(self) -> Self:
+        """Listen, and begin to reach for Kafka."""
+        try:
+            context = None if self._certificate is None else self._certificate.context
+            await _listen(self._public, self._settings.listen, "GATEWAY_LISTEN", context)
+            await _listen(self._ops, self._settings.ops_listen, "GATEWAY_OPS_LISTEN")
+        except GatewayError:
+            await self._public.cleanup()
+            await self._ops.cleanup()
+            raise
+        _log.info("listening", url=self.url, ops_url=self.ops_url)
+        self._tasks = [
+            asyncio.create_task(self._link.run(), name="kafka"),
+            asyncio.create_task(self._tick(), name="tick"),
+        ]
+        for task in self._tasks:
+            task.add_done_callback(lambda _: self.end())
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End every stream, and leave Kafka and the ports."""
+        self._readiness.doubt(Doubt.DRAINING, "the worker is being stopped")
+        for stream in list(self._hub.streams):
+            say_goodbye(self._hub, stream, self._settings)
+        for task in self._tasks:
+            task.cancel()
+        results = await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._public.cleanup()
+        await self._ops.cleanup()
+        for result in results:
+            if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
+                raise result
+
+    async def ready(self) -> None:
+        """Return when the worker can serve."""
+        await self._readiness.first()
+
+    def end(self) -> None:
+        """Ask the worker to end: `ended` returns."""
+        self._ended.set()
+
+    async def ended(self) -> None:
+        """Return when somebody has asked the worker to end, or it cannot go on."""
+        await self._ended.wait()
+
+    async def drain(self) -> None:
+        """End the streams evenly over the drain time; one that opens meanwhile ends at once."""
+        self._readiness.doubt(Doubt.DRAINING, "the worker is being stopped")
+        streams = list(self._hub.streams)
+        _log.info("draining", streams=len(streams), seconds=self._settings.drain_seconds)
+        for number, stream in enumerate(streams):
+            if stream.closed:
+                continue
+            if number:
+                await asyncio.sleep(self._settings.drain_seconds / len(streams))
+            say_goodbye(self._hub, stream, self._settings)
+
+    async def _tick(self) -> None:
+        for tick in itertools.count():
+            self._hub.tick(clock.now())
+            if tick % SWEEP_TICKS == 0:
+                self._link.sweep()
+                if self._certificate is not None:
+                    self._certificate.refresh()
+            await asyncio.sleep(TICK_SECONDS)
+
+    def _wake(self, feed: Feed) -> None:
+        self._link.wake(feed)
+
+    async def _follow(self, user: bytes) -> tuple[Feed, ...]:
+        return await self._link.follow(user, OPEN_SECONDS)
+
+    def _gauges(self) -> None:
+        gauge, hub, link = self._metrics.gauge, self._hub, self._link
+        gauge("gateway_streams_open", "Streams that are open", lambda: len(hub.streams))
+        gauge("gateway_ready", "1 while the worker is ready", lambda: bool(self._readiness))
+        gauge("gateway_tail_bytes", "Memory of all tails", lambda: hub.tail_size)
+        gauge("gateway_replays_waiting", "Streams that wait for a replay", link.waiting)
+        gauge("gateway_kafka_connected", "1 while Kafka answers", lambda: link.connected)
+        gauge("gateway_kafka_lag_records", "Records not read yet, of logs with streams", link.lag)
+
+
+def serve(settings: Settings) -> None:
+    """Run a worker until SIGTERM or SIGINT, then drain it; a second signal ends it at once."""
+    log.configure(settings.log_format, settings.log_level)
+    asyncio.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    loop = asyncio.get_running_loop()
+    worker = Worker(settings)
+    for name in sorted(NOT_YET & settings.model_fields_set):
+        _log.warning("setting has no effect yet", setting=f"{PREFIX}{name.upper()}")
+    async with worker:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, worker.end)
+        await worker.ended()
+        drain = asyncio.create_task(worker.drain())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, drain.cancel)
+        await asyncio.wait([drain])
+    _log.info("stopped")
+
+
+def _certificate(settings: Settings) -> Certificate | None:
+    if settings.tls_certfile is None or settings.tls_keyfile is None:
+        return None
+    return Certificate(settings.tls_certfile, settings.tls_keyfile)
+
+
+async def _listen(
+    runner: web.AppRunner, address: Address, setting: str, context: SSLContext | None = None
+) -> None:
+    await runner.setup()
+    site = web.TCPSite(runner, address.host, address.port, backlog=BACKLOG, ssl_context=context)
+    try:
+        await site.start()
+    except OSError as error:
+        raise GatewayError(
+            f"cannot listen on {address}: {error.strerror or error}; choose another with {setting}"
+        ) from None
+
+
+def _url(runner: web.AppRunner, scheme: str = "http") -> str:
+    host, port = runner.addresses[0][:2]
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

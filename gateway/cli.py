@@ -1,0 +1,79 @@
+"""The command `gateway`: its parts put together, and what an error looks like.
+
+Every command is a module of `gateway.commands`. Results go to standard output, everything else to
+standard error, so that commands can be piped. Exit codes: 0 done, 1 failed, 2 wrong settings or a
+wrong command line, 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from gateway import __version__
+from gateway.app import serve as run_worker
+from gateway.commands.check import check
+from gateway.commands.console import ConfigFile, say_error
+from gateway.commands.demo import demo
+from gateway.commands.id import read_id
+from gateway.commands.publish import publish
+from gateway.commands.tail import tail
+from gateway.commands.token import token
+from gateway.config import load_settings
+from gateway.errors import GatewayError
+
+
+def main() -> None:
+    """Run the command line, and end the process with the exit code."""
+    try:
+        build()()
+    except GatewayError as error:
+        say_error(str(error))
+        sys.exit(error.exit_code)
+
+
+def build() -> typer.Typer:
+    """Return the command line with all its commands."""
+    app = typer.Typer(
+        name="gateway",
+        help="Every user's events from Kafka, as Server-Sent Events: live, resumed, exactly once.",
+        epilog="Settings are environment variables, or a TOML file given with --config.",
+        add_completion=False,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    app.command(rich_help_panel="Run")(serve)
+    app.command(rich_help_panel="Run")(check)
+    app.command(rich_help_panel="Try out")(demo)
+    app.command(rich_help_panel="Try out")(publish)
+    app.command(rich_help_panel="Try out")(tail)
+    app.command(rich_help_panel="Try out")(token)
+    app.command("id", rich_help_panel="Try out")(read_id)
+    return app
+
+
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Do what all commands need; typer calls it before each."""
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gateway {__version__}")
+        raise typer.Exit
+
+
+def serve(config: ConfigFile = None) -> None:
+    """Run a worker until SIGTERM or Ctrl-C."""
+    run_worker(load_settings(config))

@@ -1,0 +1,126 @@
+"""`gateway check`: does everything fit together? A table, with what to do where it does not."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import time
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from gateway.commands.console import ConfigFile, prepare, to_stdout
+from gateway.commands.findings import (
+    Finding,
+    Status,
+    clock_finding,
+    files_finding,
+    partitioner_finding,
+    retention_finding,
+    topic_findings,
+)
+from gateway.core.log import Log
+from gateway.errors import BrokerError, SettingsError
+from gateway.event_types import load_registry
+from gateway.http.auth import Authenticator
+from gateway.kafka.client import connection_options
+from gateway.kafka.probe import probe
+from gateway.kafka.rights import missing_rights
+from gateway.kafka.topics import describe, retention_ms, topic_specs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from gateway.config import Settings
+    from gateway.core.log import Record
+    from gateway.kafka.topics import Cluster
+
+SAMPLE = 50
+"""Records read from the end of each partition."""
+
+SAMPLED_PARTITIONS = 24
+"""A broker answers for one in 2 to 5 ms; a wrong partitioner shows in the first few keys."""
+
+_COLOURS = {Status.OK: "green", Status.WARNING: "yellow", Status.FAILED: "red"}
+
+
+def check(config: ConfigFile = None) -> None:
+    """Look at settings, key, Kafka, topics and this machine, and say what to do.
+
+    The exit code is 1 where something failed.
+    """
+    table = Table("what", "", "found", "what to do", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    findings = _findings(config)
+    for what, status, found, advice in findings:
+        table.add_row(what, f"[{_COLOURS[status]}]{status}[/]", escape(found), escape(advice))
+    to_stdout().print(table)
+    if any(finding.status is Status.FAILED for finding in findings):
+        raise typer.Exit(1)
+
+
+def _findings(config: Path | None) -> list[Finding]:
+    try:
+        settings = prepare(config)
+    except SettingsError as error:
+        return [Finding("settings", Status.FAILED, line) for line in str(error).splitlines()]
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return [
+        Finding("settings", Status.OK, str(config) if config else "from the environment"),
+        _tried("key", lambda: Authenticator(settings), ", ".join(settings.algorithms)),
+        _tried("registry", lambda: load_registry(settings), str(settings.registry or "built in")),
+        *asyncio.run(_kafka_findings(settings)),
+        files_finding(limit, settings.max_streams),
+    ]
+
+
+def _tried(what: str, make: Callable[[], object], found: str) -> Finding:
+    try:
+        make()
+    except SettingsError as error:
+        return Finding(what, Status.FAILED, str(error))
+    return Finding(what, Status.OK, found)
+
+
+async def _kafka_findings(settings: Settings) -> list[Finding]:
+    specs = topic_specs(settings)
+    try:
+        options = connection_options(settings)
+        names = [spec.name for spec in specs]
+        cluster = await describe(options, names)
+        refused = await missing_rights(options, cluster, names)
+        findings = [
+            Finding("Kafka", Status.OK, f"cluster {cluster.cluster_id}"),
+            *topic_findings(specs, cluster, refused, settings),
+        ]
+        for topic in (settings.topic, settings.broadcast_topic):
+            if topic in cluster.partitions:
+                kept = await retention_ms(options, topic)
+                findings.append(retention_finding(topic, kept, settings.replay_max_age_seconds))
+        if settings.topic in cluster.partitions and settings.topic not in refused:
+            partitions = cluster.partitions[settings.topic]
+            records = await _sample(options, cluster, settings.topic)
+            findings += [
+                partitioner_finding(records, partitions, settings.partitioner),
+                clock_finding(_newest(records), time.time_ns() // 1_000_000),
+            ]
+    except SettingsError as error:
+        return [Finding("Kafka", Status.FAILED, str(error))]
+    except BrokerError as error:
+        return [Finding("Kafka", Status.FAILED, error.found, error.advice)]
+    return findings
+
+
+async def _sample(options: dict[str, Any], cluster: Cluster, topic: str) -> dict[int, list[Record]]:
+    async with probe(options, cluster) as looking:
+        return {
+            partition: await looking.newest(Log(topic, partition), SAMPLE)
+            for partition in range(min(cluster.partitions[topic], SAMPLED_PARTITIONS))
+        }
+
+
+def _newest(records: dict[int, list[Record]]) -> int | None:
+    timestamps = [record.timestamp for found in records.values() for record in found]
+    return max(timestamps, default=None)

@@ -1,0 +1,60 @@
+"""What the commands share: the option for a settings file, the terminal, the event registry.
+
+Payloads come from anywhere, so nothing of them reaches a terminal that could steer it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from gateway.config import load_settings
+
+if TYPE_CHECKING:
+    from gateway.config import Settings
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="TOML file with settings.", show_default=False),
+]
+
+# C0, DEL and C1 hold the terminal's own commands; the others turn the direction of a line round.
+_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def to_stdout() -> Console:
+    """Return the console for results; without a terminal, lines are neither cut nor coloured."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=1 << 16)
+
+
+def to_stderr() -> Console:
+    """Return the console for everything that is no result."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say_error(text: str, console: Console | None = None) -> None:
+    """Print an error to standard error, one line for each of its lines."""
+    console = console or to_stderr()
+    for line in text.splitlines():
+        console.print(f"[bold red]error:[/] {escape(line)}")
+
+
+def harmless(text: str) -> str:
+    r"""Return the text on one line, with `\x1b` in place of what would steer a terminal."""
+    return _STEERING.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+def prepare(config: Path | None) -> Settings:
+    """Return the settings for a command that runs once, and keep the libraries' logs out of it.
+
+    What goes wrong is said by the command itself, in one line. Raises `SettingsError`.
+    """
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    return load_settings(config)

@@ -1,0 +1,90 @@
+"""`gateway id`: what an event id says, in words, and what a resume from it would do."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import datetime
+from itertools import repeat
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from gateway.commands.console import ConfigFile, prepare, to_stderr, to_stdout
+from gateway.commands.resume import foretell, look_up, misfit
+from gateway.core.event_id import Mark, parse
+from gateway.core.log import Position
+from gateway.errors import BrokerError
+from gateway.kafka.client import connection_options
+from gateway.kafka.probe import probe
+from gateway.kafka.topics import describe
+
+if TYPE_CHECKING:
+    from gateway.config import Settings
+
+KAFKA_SECONDS = 2.0
+"""A person waits for the answer, and has most of it without Kafka."""
+
+
+def read_id(
+    event_id: Annotated[str, typer.Argument(metavar="ID", help="As a client got it in id:.")],
+    bootstrap: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Kafka to ask; otherwise that of the settings."),
+    ] = None,
+    kafka: Annotated[bool, typer.Option("--kafka/--no-kafka", help="Ask Kafka at all.")] = True,
+    config: ConfigFile = None,
+) -> None:
+    """Say what an event id says, and what a resume from it would do."""
+    marks = parse(event_id)
+    settings = prepare(config)
+    verdicts: list[str] = []
+    if kafka:
+        options = connection_options(settings)
+        if bootstrap is not None:
+            options["bootstrap_servers"] = bootstrap.split(",")
+        try:
+            verdicts = asyncio.run(_verdicts(marks, settings, options))
+        except BrokerError as error:
+            to_stderr().print(f"what a resume would do is not known: {error}", style="yellow")
+    to_stdout().print(_table(marks, verdicts))
+
+
+async def _verdicts(marks: list[Mark], settings: Settings, options: dict[str, Any]) -> list[str]:
+    names = [settings.topic, settings.broadcast_topic]
+    cluster = await describe(options, names, KAFKA_SECONDS)
+    verdicts = {mark: misfit(mark, settings, cluster) for mark in marks}
+    if None in verdicts.values():
+        now = time.time_ns() // 1_000_000
+        async with probe(options, cluster, KAFKA_SECONDS) as looking:
+            for mark in marks:
+                if verdicts[mark] is None:
+                    facts = await look_up(mark, settings, looking, now)
+                    verdicts[mark] = foretell(mark, facts, settings.replay_max_records)
+    return [verdict or "" for verdict in verdicts.values()]
+
+
+def _table(marks: list[Mark], verdicts: list[str]) -> Table:
+    headings = ("log", "partition", "next offset", "time", "of", "topic tag", "a resume")
+    table = Table(*headings[: None if verdicts else -1], box=None, pad_edge=False)
+    for mark, verdict in zip(marks, verdicts or repeat(None), strict=False):
+        table.add_row(
+            mark.kind,
+            str(mark.partition),
+            str(mark.place.offset) if isinstance(mark.place, Position) else "by time",
+            f"{datetime.fromtimestamp(mark.place.timestamp / 1000).astimezone():%F %T}",
+            _meaning(mark),
+            mark.tag.hex(),
+            *filter(None, [verdict]),
+        )
+    return table
+
+
+def _meaning(mark: Mark) -> str:
+    """Return what the time of a mark is the time of."""
+    if not isinstance(mark.place, Position):
+        return "the first record to come"
+    if mark.place.seen:
+        return "the record before, which proves the log"
+    return "the position; the record before is not known"

@@ -1,0 +1,41 @@
+"""Lines of a file descriptor, as they come in, for an event loop.
+
+`connect_read_pipe` takes no regular files, and a thread of the loop's pool that waits for a quiet
+pipe would keep Ctrl-C from ending the process. So a thread of our own reads, that nobody waits for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from threading import Thread
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+CHUNK = 1 << 16
+
+
+async def read_lines(descriptor: int) -> AsyncIterator[bytes]:
+    """Yield each line without its end, the last one also where it has none.
+
+    Reads no more than two chunks ahead.
+    """
+    chunks: asyncio.Queue[bytes] = asyncio.Queue(1)
+    loop = asyncio.get_running_loop()
+
+    def read() -> None:
+        chunk = b"\n"
+        while chunk:
+            chunk = os.read(descriptor, CHUNK)
+            asyncio.run_coroutine_threadsafe(chunks.put(chunk), loop).result()
+
+    Thread(target=read, name="lines", daemon=True).start()
+    rest = b""
+    while chunk := await chunks.get():
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line
+    if rest:
+        yield rest

@@ -1,0 +1,83 @@
+"""What a resume from an id would do, told before it happens.
+
+The table is that of `gateway.core.replay`, for one log and without a stream: a person who reads an
+id wants the answer, not the events.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.core.event_id import Mark, incarnation_tag
+from gateway.core.log import Log, LogKind, Position
+from gateway.core.replay import SHORT
+
+if TYPE_CHECKING:
+    from gateway.config import Settings
+    from gateway.core.limits import Extent
+    from gateway.kafka.probe import Probe
+    from gateway.kafka.topics import Cluster
+
+
+class Facts(NamedTuple):
+    """What Kafka knows about one mark of an id."""
+
+    extent: Extent
+    by_time: int
+    """The first offset at or after the mark's time; the log's end where there is none."""
+    same_record: bool | None
+    """Whether the record before the position has the mark's timestamp; None: it is not there."""
+
+
+def topic_of(mark: Mark, settings: Settings) -> str:
+    """Return the topic that the mark's log is of; empty where broadcasts are switched off."""
+    return settings.topic if mark.kind is LogKind.USER else settings.broadcast_topic
+
+
+def misfit(mark: Mark, settings: Settings, cluster: Cluster) -> str | None:
+    """Return why the mark cannot be held against this cluster at all, or None."""
+    topic = topic_of(mark, settings)
+    if not topic:
+        return "broadcasts are switched off: ignored"
+    if topic not in cluster.partitions:
+        return f"there is no topic {topic} here: the stream waits for it"
+    if mark.tag != incarnation_tag(cluster.cluster_id, topic):
+        return f"made for another cluster or topic than {topic}: gap reset, from the time on"
+    if mark.partition >= cluster.partitions[topic]:
+        return f"{topic} has {cluster.partitions[topic]} partitions: gap reset, from the time on"
+    return None
+
+
+async def look_up(mark: Mark, settings: Settings, probe: Probe, now_ms: int) -> Facts:
+    """Ask Kafka about the log of a mark that fits the cluster."""
+    log = Log(topic_of(mark, settings), mark.partition)
+    cutoff = now_ms - int(settings.replay_max_age_seconds * 1000)
+    extent = await probe.extent(log, cutoff)
+    by_time = await probe.at(log, mark.place.timestamp)
+    same_record = None
+    if isinstance(mark.place, Position) and mark.place.seen and mark.place.offset > extent.start:
+        record = await probe.record(log, mark.place.offset - 1)
+        same_record = None if record is None else record.timestamp == mark.place.timestamp
+    return Facts(extent, extent.end if by_time is None else by_time, same_record)
+
+
+def foretell(mark: Mark, facts: Facts, max_records: int) -> str:
+    """Return what a resume would do in this log, in words.
+
+    A number of records is an upper bound: offsets have holes, and other users' records are counted.
+    """
+    extent, place = facts.extent, mark.place
+    gap, start = "", facts.by_time
+    if isinstance(place, Position):
+        start = place.offset
+        if start > extent.end or facts.same_record is False:
+            gap, start = "gap reset, then ", facts.by_time
+        elif start < extent.start:
+            gap, start = "gap expired, then ", extent.start
+    newest = max(extent.cutoff, extent.end - max_records)
+    if newest - start > SHORT:
+        gap, start = f"{gap}gap limit, then ", newest
+    left = extent.end - start
+    if left <= 0:
+        return f"{gap}nothing to replay: up to date"
+    return f"{gap}replay of at most {left} records"

@@ -1,0 +1,135 @@
+"""`gateway tail`: a user's stream in the terminal, as a person wants it, or as lines for a pipe."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import aclosing
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Protocol
+
+import typer
+
+from gateway.client import Interrupted, Opened, Received, follow
+from gateway.commands.console import ConfigFile, prepare, to_stderr, to_stdout
+from gateway.commands.event_time import written_at
+from gateway.commands.tail_lines import JsonLines, Printer
+from gateway.core.registry import RESERVED_PREFIX
+from gateway.errors import SettingsError
+from gateway.event_types import load_registry
+from gateway.tokens import mint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.config import Settings
+
+PATH = "/api/v1/events"
+
+MINTED_SECONDS = 3600
+
+
+def tail(
+    user: Annotated[
+        str | None,
+        typer.Argument(metavar="USER", help="Whose stream; not needed with --token."),
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="The gateway; otherwise where the settings listen."),
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(metavar="JWT", help="Otherwise one is made with the configured secret."),
+    ] = None,
+    categories: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Only events of these categories.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Start in the past: RFC 3339 or Unix ms.")
+    ] = None,
+    event_id: Annotated[
+        str, typer.Option("--id", metavar="ID", help="Resume behind the event with this id.")
+    ] = "",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="A line of JSON for each event, for pipes.")
+    ] = False,
+    count: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="End after N events.")
+    ] = None,
+    config: ConfigFile = None,
+) -> None:
+    """Follow a user's stream, and come back with its id when it breaks.
+
+    Ends with Ctrl-C.
+    """
+    settings = prepare(config)
+    parameters = {"categories": categories, "since": since}
+    printer = JsonLines() if as_json else Printer(to_stdout(), load_registry(settings))
+    asyncio.run(
+        _follow(
+            _address(url, settings),
+            _token_source(settings, user, token),
+            {name: value for name, value in parameters.items() if value is not None},
+            event_id,
+            printer,
+            count,
+        )
+    )
+
+
+class EventPrinter(Protocol):
+    """Where events go; `at` is when the event was written, in Unix seconds."""
+
+    def event(self, event: Received, at: float) -> None:
+        """Print an event, the gateway's own among them."""
+
+
+async def _follow(
+    url: str,
+    token: Callable[[], str],
+    parameters: dict[str, str],
+    event_id: str,
+    printer: EventPrinter,
+    count: int | None,
+) -> None:
+    notices = to_stderr()
+    left = count
+    async with aclosing(follow(url, token, parameters, event_id)) as stream:
+        async for happening in stream:
+            match happening:
+                case Opened(resumed):
+                    how = "resumed from the last id" if resumed else "live"
+                    notices.print(f"connected to {url}: {how}", style="dim", markup=False)
+                case Interrupted(reason, wait):
+                    notices.print(f"{reason}; again in {wait:.1f} s", style="magenta", markup=False)
+                case Received():
+                    moment = written_at(happening.previous_id, happening.last_event_id)
+                    printer.event(happening, time.time() if moment is None else moment)
+                    if left is not None and not happening.type.startswith(RESERVED_PREFIX):
+                        left -= 1
+                        if not left:
+                            return
+
+
+def _address(url: str | None, settings: Settings) -> str:
+    if url is None:
+        listen = settings.listen
+        scheme = "http" if settings.tls_certfile is None else "https"
+        host = "127.0.0.1" if listen.host in {"0.0.0.0", "::"} else listen.host  # noqa: S104 compared
+        url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{listen.port}"
+    if "://" not in url:
+        url = f"http://{url}"
+    _, _, rest = url.partition("://")
+    return url if rest.rstrip("/").count("/") else url.rstrip("/") + PATH
+
+
+def _token_source(settings: Settings, user: str | None, token: str | None) -> Callable[[], str]:
+    """Return where each connection gets its token; made ones are fresh, so that none is too old."""
+    if token is not None:
+        return lambda: token
+    if user is None:
+        raise SettingsError("whose stream? name a USER, or give a --token")
+    make = partial(mint, settings, user, None, MINTED_SECONDS)
+    make(time.time())  # says at once what is missing
+    return lambda: make(time.time())

@@ -1,0 +1,24 @@
+"""The event registry that the settings name: the built-in one, or a deployment's own file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.core.registry import Registry
+from gateway.errors import SettingsError
+
+if TYPE_CHECKING:
+    from gateway.config import Settings
+
+
+def load_registry(settings: Settings) -> Registry:
+    """Return the event registry that the settings name. Raises `SettingsError`."""
+    if settings.registry is None:
+        return Registry.built_in()
+    try:
+        text = settings.registry.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"GATEWAY_REGISTRY: {settings.registry} cannot be read: {error}"
+        ) from None
+    return Registry.from_toml(text)

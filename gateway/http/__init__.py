@@ -1,0 +1,1 @@
+"""The only importer of aiohttp: the events endpoint, authentication, problem details."""

@@ -1,0 +1,129 @@
+"""A stream's connection: the socket, once its request has been read.
+
+aiohttp reads the request; then the connection is taken over from it
+(`asyncio.Transport.set_protocol`), because a stream needs neither a request nor a handler task for
+the hours it lives. What is left is this object and its transport: bytes go out by `write`, and the
+transport tells when it is full, when it has drained, and when the client has gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from gateway import clock
+from gateway.core import frame
+
+if TYPE_CHECKING:
+    from aiohttp.abc import AbstractStreamWriter
+    from aiohttp.web_request import BaseRequest
+
+    from gateway.core.hub import Hub
+    from gateway.core.stream import Stream
+
+FLUSH_SECONDS = 5.0
+"""How long a stream that was ended may take to read its goodbye before the connection is cut."""
+
+HIGH_WATER = 65_536
+"""Bytes that a transport may hold until its stream is stuck: asyncio's own mark, which with TLS
+would be eight times that."""
+
+
+class Connection(asyncio.Protocol):
+    """The sink of one stream.
+
+    `head` is the response up to its body. `chunked` is the framing of HTTP/1.1; without it the end
+    of the connection is the end of the response (RFC 9112, §6.3).
+    """
+
+    __slots__ = ("_chunked", "_cut", "_head", "_hub", "_stream", "_transport")
+
+    def __init__(self, hub: Hub, head: bytes, *, chunked: bool) -> None:
+        self._hub = hub
+        self._head = head
+        self._chunked = chunked
+        self._stream: Stream | None = None
+        self._transport: asyncio.Transport | None = None
+        self._cut: asyncio.TimerHandle | None = None
+
+    def take_over(self, request: web.Request) -> bool:
+        """Take the request's connection from aiohttp; False: its client has gone already."""
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            return False
+        former = request.protocol
+        transport.set_protocol(self)
+        transport.set_write_buffer_limits(HIGH_WATER)
+        # To aiohttp this connection is lost, and without its transport it cannot close it.
+        former.transport = None
+        former.connection_lost(None)
+        self._transport = transport
+        transport.resume_reading()
+        return True
+
+    # The sink.
+
+    def bind(self, stream: Stream) -> None:
+        """Report to the hub on behalf of this stream from now on."""
+        self._stream = stream
+
+    def write(self, data: bytes) -> None:
+        """Hand bytes to the transport, framed; the first ones behind the response's head."""
+        transport = self._transport
+        if transport is None:
+            return
+        if self._chunked:
+            data = frame.chunk(data)
+        if self._head:
+            data, self._head = self._head + data, b""
+        transport.write(data)
+
+    def close(self) -> None:
+        """Send what was written, then end the response and the connection."""
+        transport = self._transport
+        if transport is None:
+            return
+        if self._chunked:
+            transport.write(frame.LAST_CHUNK)
+        transport.close()
+        self._cut = asyncio.get_running_loop().call_later(FLUSH_SECONDS, transport.abort)
+
+    # What the transport calls.
+
+    def data_received(self, data: bytes) -> None:
+        """Ignore what a client sends behind its request: nothing is expected."""
+
+    def eof_received(self) -> bool:
+        """Take a half-closed connection for a client that has gone."""
+        return False
+
+    def pause_writing(self) -> None:
+        """Stop: the client does not keep up."""
+        if self._stream is not None:
+            self._hub.stuck(self._stream, clock.now())
+
+    def resume_writing(self) -> None:
+        """Go on: the client has read."""
+        if self._stream is not None:
+            self._hub.drained(self._stream, clock.now())
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """Forget the client."""
+        self._transport = None
+        if self._cut is not None:
+            self._cut.cancel()
+        if self._stream is not None:
+            self._hub.lost(self._stream, clock.now())
+
+
+class TakenOver(web.StreamResponse):
+    """What a handler returns for a connection that is no longer aiohttp's: nothing to send."""
+
+    async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:  # noqa: ARG002
+        """Send no head; the connection has sent its own."""
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """End nothing."""

@@ -1,0 +1,136 @@
+"""The public listener: one endpoint, `GET /api/v1/events`, and a line that says so."""
+
+from __future__ import annotations
+
+import random
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+from aiohttp import HttpVersion11, web
+
+from gateway import clock
+from gateway.core.frame import CloseReason
+from gateway.errors import NotReady
+from gateway.http.auth import Authenticator, Identity, token_of
+from gateway.http.connection import Connection, TakenOver
+from gateway.http.problem import problems
+from gateway.http.query import read_opening
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+    from aiohttp.web_routedef import AbstractRouteDef
+
+    from gateway.config import Settings
+    from gateway.core.hub import Hub
+    from gateway.core.log import Moment
+    from gateway.core.registry import Registry
+    from gateway.core.stream import Feed, Stream
+    from gateway.ops.metrics import Metrics
+    from gateway.ops.readiness import Readiness
+
+WELCOME = (
+    "Server-Sent Events from Kafka: GET /api/v1/events with a bearer token opens your stream.\n"
+)
+
+OPEN_SECONDS = 1.0
+"""How long a request may wait until its logs are read, so that all that is written after its first
+bytes is delivered. It takes milliseconds; while Kafka is away, the stream opens without."""
+
+AGE_JITTER = 0.1
+"""The part of the maximum age that is drawn for each stream: they end one by one."""
+
+EXPIRY_JITTER = 0.1
+EXPIRY_JITTER_SECONDS = 5.0
+"""A stream ends a little before its token does: by this part of what is left, at most this long."""
+
+
+class EventsEndpoint:
+    """Opens streams: who asks, for what, and from where; then the connection is the hub's."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        hub: Hub,
+        registry: Registry,
+        readiness: Readiness,
+        follow: Callable[[bytes], Awaitable[tuple[Feed, ...]]],
+    ) -> None:
+        self._settings = settings
+        self._authenticator = Authenticator(settings)
+        self._hub = hub
+        self._registry = registry
+        self._readiness = readiness
+        self._follow = follow
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer `GET /api/v1/events`. Raises `HttpError` where no stream can be opened."""
+        token = token_of(request, self._settings)
+        identity = self._authenticator.verify(token, clock.now().wall / 1000)
+        opening = read_opening(request, identity, self._registry.categories)
+        if not self._readiness.ever:
+            raise NotReady("this worker has not reached Kafka yet; try again in a moment")
+        feeds = await self._follow(opening.user)
+        chunked = request.version >= HttpVersion11
+        connection = Connection(self._hub, _head(chunked=chunked), chunked=chunked)
+        if connection.take_over(request):
+            moment = clock.now()
+            deadlines = self._deadlines(identity, moment)
+            stream = self._hub.open(opening, feeds, connection, deadlines, moment)
+            if self._readiness.draining:
+                # Not a 503, at which an `EventSource` gives up: it keeps its id and comes back.
+                say_goodbye(self._hub, stream, self._settings)
+        return TakenOver()
+
+    def _deadlines(self, identity: Identity, moment: Moment) -> Sequence[tuple[float, CloseReason]]:
+        left = identity.expires_at - moment.wall / 1000
+        spread = min(left * EXPIRY_JITTER, EXPIRY_JITTER_SECONDS)
+        begin, age = moment.monotonic, self._settings.max_stream_age_seconds
+        return (
+            (begin + left - random.uniform(spread / 2, spread), CloseReason.TOKEN_EXPIRED),  # noqa: S311
+            (begin + age * random.uniform(1 - AGE_JITTER, 1), CloseReason.MAX_AGE),  # noqa: S311
+        )
+
+
+def say_goodbye(hub: Hub, stream: Stream, settings: Settings) -> None:
+    """End a stream because its worker ends, and tell its client when to come back.
+
+    Spread twice: a drain ends streams one by one, and each client waits for another time.
+    """
+    retry = int(settings.retry_ms * random.uniform(1, 2))  # noqa: S311
+    hub.close(stream, CloseReason.DRAINING, clock.now(), retry)
+
+
+def public_app(
+    endpoint: EventsEndpoint, metrics: Metrics, routes: Iterable[AbstractRouteDef] = ()
+) -> web.Application:
+    """Return the public application; `routes` are added to it."""
+
+    async def welcome(_: web.Request) -> web.Response:
+        return web.Response(text=WELCOME)
+
+    app = web.Application(middlewares=[problems(metrics)])
+    app.add_routes(
+        [
+            web.get("/", welcome),
+            # HEAD would open a stream for nobody.
+            web.get("/api/v1/events", endpoint.handle, allow_head=False),
+            *routes,
+        ]
+    )
+    return app
+
+
+def _head(*, chunked: bool) -> bytes:
+    """Return status line and headers; a stream has the same ones for everybody."""
+    transfer = "Transfer-Encoding: chunked\r\n" if chunked else ""
+    return (
+        "HTTP/1.1 200 OK\r\n"
+        "Content-Type: text/event-stream\r\n"
+        "Cache-Control: no-cache\r\n"
+        f"Connection: {'keep-alive' if chunked else 'close'}\r\n"
+        "X-Accel-Buffering: no\r\n"
+        f"{transfer}"
+        f"Date: {formatdate(usegmt=True)}\r\n"
+        "\r\n"
+    ).encode()

@@ -1,0 +1,101 @@
+"""What a request for a stream says: filter, place to resume from, start in the past."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from gateway.core import event_id
+from gateway.core.opening import Opening
+from gateway.errors import BadRequest, EventIdError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiohttp import web
+    from multidict import MultiMapping
+
+    from gateway.http.auth import Identity
+
+LATEST_SINCE = 1 << 47
+"""Unix ms, exclusive: the year 6429, the most that an event id can say."""
+
+_TIME = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE
+)
+"""RFC 3339, but for the seconds, which may be left out."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+EXAMPLES = "an RFC 3339 time with offset such as 2026-01-31T12:00:00Z, or Unix milliseconds"
+
+
+def read_opening(request: web.Request, identity: Identity, categories: Sequence[str]) -> Opening:
+    """Return what the request asks for.
+
+    Raises `BadRequest` for a category that is not among `categories` and for a `since` that is no
+    time. A malformed id is not an error, since a browser would send it again for ever: the opening
+    says so.
+    """
+    text = last_event_id(request)
+    malformed = False
+    cursor: Sequence[event_id.Mark] = ()
+    if text:
+        try:
+            cursor = event_id.parse(text)
+        except EventIdError:
+            malformed = True
+    return Opening(
+        user=identity.user.encode(),
+        categories=_categories(request.query, categories),
+        session=identity.session,
+        cursor=cursor,
+        since=_since(request.query),
+        malformed=malformed,
+    )
+
+
+def last_event_id(request: web.Request) -> str:
+    """Return the id that the client came with; the header wins. Empty: it has none."""
+    return (
+        request.headers.get("Last-Event-ID")
+        or request.query.get("Last-Event-ID")
+        or request.query.get("last_event_id")
+        or ""
+    )
+
+
+def _categories(query: MultiMapping[str], known: Sequence[str]) -> frozenset[str] | None:
+    given = [part.strip() for value in query.getall("categories", []) for part in value.split(",")]
+    wanted = frozenset(part for part in given if part)
+    unknown = sorted(wanted.difference(known))
+    if unknown:
+        raise BadRequest(
+            f"unknown category {', '.join(unknown)[:100]}; the categories are {', '.join(known)}"
+        )
+    return wanted or None
+
+
+def _since(query: MultiMapping[str]) -> int | None:
+    text = query.get("since")
+    if text is None:
+        return None
+    milliseconds = _milliseconds(text)
+    if milliseconds is None or not 0 <= milliseconds < LATEST_SINCE:
+        raise BadRequest(f"since must be {EXAMPLES}")
+    return milliseconds
+
+
+def _milliseconds(text: str) -> int | None:
+    if text.isascii() and text.isdecimal() and len(text) <= 15:
+        return int(text)
+    text = text.replace(" ", "+")  # a plus sign in a query is read as a space
+    if not _TIME.fullmatch(text):
+        return None
+    try:
+        time = datetime.fromisoformat(text.upper())
+    except ValueError:
+        return None
+    # `timestamp()` is a float: times a thousand, one of a hundred falls short of its millisecond.
+    return (time - _EPOCH) // timedelta(milliseconds=1)

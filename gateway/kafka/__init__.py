@@ -1,0 +1,1 @@
+"""The only importer of aiokafka: topics, live reader, replay scans, publisher."""

@@ -1,0 +1,50 @@
+"""How every Kafka client of the gateway connects, from the settings."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Any
+
+from gateway.errors import SettingsError
+
+if TYPE_CHECKING:
+    from gateway.config import Settings
+
+
+def connection_options(settings: Settings, client_id: str = "gateway") -> dict[str, Any]:
+    """Return the arguments that every aiokafka client takes.
+
+    Raises `SettingsError` where a certificate or key file cannot be used.
+    """
+    password = settings.kafka_sasl_password
+    return {
+        "bootstrap_servers": list(settings.kafka_bootstrap),
+        "client_id": client_id,
+        "security_protocol": settings.kafka_security_protocol,
+        "ssl_context": _ssl_context(settings),
+        "sasl_mechanism": settings.kafka_sasl_mechanism,
+        "sasl_plain_username": settings.kafka_sasl_username,
+        "sasl_plain_password": None if password is None else password.get_secret_value(),
+    }
+
+
+def _ssl_context(settings: Settings) -> ssl.SSLContext | None:
+    if "SSL" not in settings.kafka_security_protocol:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(
+            f"GATEWAY_KAFKA_SSL_CAFILE: {settings.kafka_ssl_cafile} holds no usable certificates:"
+            f" {error}"
+        ) from None
+    if settings.kafka_ssl_certfile is not None and settings.kafka_ssl_keyfile is not None:
+        try:
+            context.load_cert_chain(settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile)
+        except (OSError, ssl.SSLError) as error:
+            raise SettingsError(
+                f"GATEWAY_KAFKA_SSL_CERTFILE and GATEWAY_KAFKA_SSL_KEYFILE:"
+                f" {settings.kafka_ssl_certfile} and {settings.kafka_ssl_keyfile} are no usable"
+                f" pair: {error}"
+            ) from None
+    return context

@@ -1,0 +1,155 @@
+"""aiokafka's consumer, made to bear a broker that is silent or gone: everything for that is here.
+
+aiokafka shares more between brokers than it seems, so that one that is away holds up what the
+others have to say (its issues 399, 612 and 496 are how users meet it):
+
+- one lock for all new connections: a frozen broker, whose kernel still accepts, keeps it until the
+  request times out. Here each broker has a lock of its own;
+- metadata is asked of one broker after the other, with a whole timeout for each, and questions for
+  offsets wait for it. Here the next broker is asked soon, and the first answer counts;
+- with all brokers away it tries to connect without a pause: measured on three killed ones, 11,900
+  times a second, on a whole core. Here there is a pause between two looks at them, and that makes
+  20 times a second, on a hundredth of one.
+
+It has no truncation detection either (KIP-320): `watch_leaders` is what takes its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.protocol.metadata import MetadataRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from gateway.core.log import Log
+
+REQUEST_MS = 5000
+"""How long a broker may be silent on a request until its connection is given up, and the leaders
+are looked up anew. aiokafka's default, 40 s, is how long streams would hear nothing of a partition
+whose leader is frozen, long after Kafka has found another one."""
+
+REFRESH_MS = 5000
+"""How often the leaders are looked up without a reason to. When Kafka takes a partition from a
+broker that is frozen, nothing else tells until a request to that one times out."""
+
+NEXT_BROKER_SECONDS = 0.5
+"""How long one broker is waited for until another one is asked as well."""
+
+METADATA_SECONDS = 0.2
+"""The least time between two looks for metadata, so that brokers that are away cost no core."""
+
+NO_LEADER = (None, -1)
+"""What aiokafka says where nobody leads a partition."""
+
+
+class Consumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka ships no type information
+    """A consumer without a group; `options` are those of `gateway.kafka.client`."""
+
+    def __init__(self, options: dict[str, Any], **settings: Any) -> None:
+        super().__init__(
+            **options, enable_auto_commit=False, request_timeout_ms=REQUEST_MS, **settings
+        )
+        self._client = _Client(
+            **options, request_timeout_ms=REQUEST_MS, metadata_max_age_ms=REFRESH_MS
+        )
+
+    async def ping(self) -> None:
+        """Return when any broker has answered. Raises `KafkaConnectionError` where none does."""
+        if not await self._client.force_metadata_update():
+            raise KafkaConnectionError("no broker answers")
+
+    def take(self, logs: Iterable[Log]) -> None:
+        """Have these logs assigned, once for all, and paused.
+
+        Each gets some position, so that aiokafka does not look one up where nobody reads.
+        """
+        partitions = [TopicPartition(*log) for log in logs]
+        self.assign(partitions)
+        for partition in partitions:
+            self.seek(partition, 0)
+        self.pause(*partitions)
+
+    def watch_leaders(self, changed: Callable[[TopicPartition], None]) -> None:
+        """Call `changed` for each assigned partition that has another leader than it had.
+
+        It is called before anything is fetched from the new one, so a `seek` in it comes in time.
+        """
+        leaders: dict[TopicPartition, int] = {}
+
+        def look(cluster: Any) -> None:
+            for partition in self.assignment():
+                leader = cluster.leader_for_partition(partition)
+                if leader in NO_LEADER:
+                    continue
+                if leaders.setdefault(partition, leader) != leader:
+                    leaders[partition] = leader
+                    changed(partition)
+
+        self._client.cluster.add_listener(look)
+
+
+class _Client(AIOKafkaClient):  # type: ignore[misc]
+    """aiokafka's connections to the brokers, where none of them waits for another."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._connecting: defaultdict[object, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._updated = float("-inf")
+
+    @property
+    def _get_conn_lock(self) -> asyncio.Lock:
+        return asyncio.Lock()  # nobody else's: see below
+
+    async def _get_conn(
+        self, node_id: object, *, group: object = ConnectionGroup.DEFAULT, no_hint: bool = False
+    ) -> Any:
+        async with self._connecting[node_id, group]:
+            return await super()._get_conn(node_id, group=group, no_hint=no_hint)
+
+    async def _metadata_update(self, cluster_metadata: Any, topics: Any) -> bool:
+        """Ask the brokers, the next one whenever the last one is silent for a while."""
+        await asyncio.sleep(self._updated + METADATA_SECONDS - time.monotonic())
+        if not self.cluster.brokers():
+            return bool(await super()._metadata_update(cluster_metadata, topics))
+        answer = await self._first_answer(MetadataRequest(list(topics) if topics else None))
+        self._updated = time.monotonic()
+        if answer is None:
+            cluster_metadata.failed_update(None)
+            return False
+        cluster_metadata.update_metadata(answer)
+        return True
+
+    async def _first_answer(self, request: MetadataRequest) -> Any:
+        brokers = [broker.nodeId for broker in self.cluster.brokers()]
+        random.shuffle(brokers)
+        asked: set[asyncio.Task[Any]] = set()
+        try:
+            while brokers or asked:
+                if brokers:
+                    asked.add(asyncio.create_task(self.send(brokers.pop(), request)))
+                done, asked = await asyncio.wait(
+                    asked,
+                    timeout=NEXT_BROKER_SECONDS if brokers else None,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                for task in done:
+                    try:
+                        answer = task.result()
+                    except KafkaError:
+                        continue
+                    if answer.brokers:
+                        return answer
+            return None
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)

@@ -1,0 +1,179 @@
+"""Why Kafka cannot be reached or read, as a sentence, and which setting changes that.
+
+What a person sees of a wrong password or certificate is an exception with a number of TLS or of
+Kafka's protocol. Here each one that a setting is behind becomes two short texts: what was found,
+and what to do about it. Nothing here connects: `gateway.kafka.direct` brings the exceptions.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from aiokafka import TopicPartition
+from aiokafka.errors import (
+    IllegalSaslStateError,
+    KafkaConnectionError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
+    UnsupportedSaslMechanismError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PREFIX = "GATEWAY_KAFKA_"
+
+_CA = f"set {_PREFIX}SSL_CAFILE to the certificate of the CA that signed the broker's"
+_NAME = f"in {_PREFIX}BOOTSTRAP, name the broker as its certificate does"
+
+_UNVERIFIED = {
+    9: ("is not valid yet", "set this machine's clock, or the broker's"),
+    10: (
+        "has expired",
+        f"renew it at the broker; if it is the CA that has expired, renew {_PREFIX}SSL_CAFILE",
+    ),
+    18: ("is signed by itself", _CA),
+    19: ("is signed by a CA that is not trusted here", _CA),
+    20: ("is signed by a CA that is not trusted here", _CA),
+    21: ("is signed by a CA that is not trusted here", _CA),
+    62: ("is made out for another name", _NAME),
+    64: ("is made out for another address", _NAME),
+}
+"""What OpenSSL's verification codes (`X509_V_ERR_…` in x509_vfy.h) say of a certificate."""
+
+_CERTIFICATE = f"{_PREFIX}SSL_CERTFILE and {_PREFIX}SSL_KEYFILE"
+
+_WANTED = ("wants a certificate of this client", f"set {_CERTIFICATE}")
+
+_REFUSED = (
+    "does not trust this client's certificate",
+    f"set {_CERTIFICATE} to one that is still valid and whose CA the broker trusts",
+)
+
+_ALERTS = {
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": _WANTED,
+    # Java's TLS, so every broker, says this where it was given no certificate, and seldom else.
+    "SSLV3_ALERT_BAD_CERTIFICATE": _WANTED,
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": _REFUSED,
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": _REFUSED,
+    "TLSV1_ALERT_UNKNOWN_CA": _REFUSED,
+}
+"""TLS alerts (RFC 8446, §6.2) about this client's certificate, by OpenSSL's names."""
+
+
+class Diagnosis(NamedTuple):
+    """What was found, and what to do about it; as text both, in one line."""
+
+    found: str
+    advice: str
+
+    def __str__(self) -> str:
+        return f"{self.found}; {self.advice}" if self.advice else self.found
+
+
+def diagnose(error: BaseException, options: dict[str, Any]) -> Diagnosis:
+    """Return what an exception of aiokafka, of TLS or of the network means, and what to do.
+
+    `options` are those of `gateway.kafka.client.connection_options`. The most telling exception of
+    the chain of causes counts.
+    """
+    chain = list(_chain(error))
+    for cause in chain:
+        diagnosis = _of_login(cause, options) or _of_tls(cause, options) or _of_topic(cause)
+        if diagnosis is not None:
+            return diagnosis
+    servers = _servers(options)
+    if any(isinstance(cause, EOFError | ConnectionResetError) for cause in chain):
+        return Diagnosis(
+            f"{servers} ends the connection at the first question",
+            f"set {_PREFIX}SECURITY_PROTOCOL to what the listener at that port speaks, which does"
+            f" not seem to be {options.get('security_protocol', 'PLAINTEXT')}",
+        )
+    if isinstance(error, KafkaError) and not isinstance(error, KafkaConnectionError):
+        return Diagnosis(f"Kafka refuses: {error}", "")
+    return Diagnosis(
+        f"no Kafka broker answers at {servers}", f"start it, or set {_PREFIX}BOOTSTRAP"
+    )
+
+
+def advertised(options: dict[str, Any]) -> Diagnosis:
+    """Return what it means that the bootstrap servers do answer, and Kafka all the same does not.
+
+    Right after a start that is normal; where it lasts, the brokers name addresses of themselves
+    that lead nowhere from here.
+    """
+    return Diagnosis(
+        f"{_servers(options)} answers, but not every broker that it names",
+        "if that lasts, see that their advertised.listeners can be reached from here",
+    )
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _of_login(error: BaseException, options: dict[str, Any]) -> Diagnosis | None:
+    servers = _servers(options)
+    mechanism = options.get("sasl_mechanism")
+    if isinstance(error, SaslAuthenticationFailed):
+        return Diagnosis(
+            f"{servers} refuses the login of {options.get('sasl_plain_username')} ({mechanism})",
+            f"set {_PREFIX}SASL_USERNAME and {_PREFIX}SASL_PASSWORD to what the brokers know",
+        )
+    if isinstance(error, UnsupportedSaslMechanismError):
+        return Diagnosis(
+            f"{servers} takes no login by {mechanism}",
+            f"set {_PREFIX}SASL_MECHANISM to one that the brokers have enabled",
+        )
+    if isinstance(error, IllegalSaslStateError):
+        return Diagnosis(
+            f"{servers} takes no login",
+            f"set {_PREFIX}SECURITY_PROTOCOL without SASL, or the port of a listener with it",
+        )
+    return None
+
+
+def _of_tls(error: BaseException, options: dict[str, Any]) -> Diagnosis | None:
+    if not isinstance(error, ssl.SSLError):
+        return None
+    servers = _servers(options)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        found, advice = _UNVERIFIED.get(
+            error.verify_code, (f"cannot be verified: {error.verify_message}", _CA)
+        )
+        return Diagnosis(f"the certificate of {servers} {found}", advice)
+    if error.reason in _ALERTS:
+        found, advice = _ALERTS[error.reason]
+        return Diagnosis(f"{servers} {found}", advice)
+    return Diagnosis(
+        f"{servers} does not speak TLS as this client does: {error.reason or error}",
+        f"set {_PREFIX}SECURITY_PROTOCOL to what the listener at that port speaks",
+    )
+
+
+def _of_topic(error: BaseException) -> Diagnosis | None:
+    if not isinstance(error, TopicAuthorizationFailedError):
+        return None
+    # Metadata and fetches name the topic, look-ups of offsets name the partition.
+    [place] = error.args or ["(not named)"]
+    return missing_right("Read", place.topic if isinstance(place, TopicPartition) else str(place))
+
+
+def missing_right(right: str, topic: str) -> Diagnosis:
+    """Return what to do where an ACL does not give this client a right on a topic.
+
+    The command gives Read, which implies Describe: both are needed.
+    """
+    return Diagnosis(
+        f"no right {right} on topic {topic}",
+        "give it with: kafka-acls.sh --add --allow-principal User:NAME --operation Read"
+        f" --topic {topic}",
+    )
+
+
+def _servers(options: dict[str, Any]) -> str:
+    return ", ".join(options["bootstrap_servers"])

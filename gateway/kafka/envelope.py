@@ -1,0 +1,125 @@
+"""What a producer writes: events checked and encoded before anything is sent.
+
+The checks are those of the worker that will read the record (`gateway.core.event`), made where the
+mistake can still be mended: a worker can only skip what it does not understand.
+"""
+
+from __future__ import annotations
+
+import math
+import uuid
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import msgspec
+
+from gateway.core.event import UnreadableReason, type_fault
+from gateway.errors import PublishError
+
+
+class Envelope(msgspec.Struct):
+    """The value of a record, in the default shape; a broadcast has no user."""
+
+    event_id: str
+    event_type: str
+    user_id: str | None
+    data: msgspec.Raw
+    occurred_at: datetime
+
+
+class Message(NamedTuple):
+    """A record ready to send; `key` is None for a broadcast."""
+
+    event_id: str
+    key: bytes | None
+    value: bytes
+    headers: list[tuple[str, bytes]]
+
+
+def user_key(user_id: str) -> bytes:
+    """Return the record key of a user. Raises `PublishError` for what is no user id."""
+    if not isinstance(user_id, str) or not user_id:
+        raise PublishError(f"the user id must be a text that is not empty, not {user_id!r}")
+    return _utf8("user id", user_id)
+
+
+def check_type(event_type: str) -> None:
+    """Raise `PublishError` for an event type that no worker would send on."""
+    if not isinstance(event_type, str):
+        raise PublishError(f"the event type must be a text, not {event_type!r}")
+    fault = type_fault(event_type)
+    if fault is UnreadableReason.RESERVED_TYPE:
+        raise PublishError(
+            f"the event type {event_type!r} begins with 'stream.', which is the gateway's own:"
+            " choose another name"
+        )
+    if fault is not None:
+        raise PublishError(
+            f"the event type {event_type[:64]!r} must have 1 to 255 bytes of UTF-8 without control"
+            " characters or line breaks"
+        )
+
+
+def encode_data(data: object) -> msgspec.Raw:
+    """Return the payload as JSON; `msgspec.Raw` is taken as JSON that is already encoded.
+
+    Raises `PublishError` for what JSON cannot hold. About 1 µs for a small dictionary.
+    """
+    if isinstance(data, msgspec.Raw):
+        return data
+    try:
+        encoded = msgspec.json.encode(data)
+        # msgspec writes NaN and infinities as null, so only a payload with a null has to be walked.
+        unfit = b"null" in encoded and _is_unfit(msgspec.to_builtins(data, enc_hook=_opaque))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise PublishError(f"the data cannot be written as JSON: {error}") from None
+    if unfit:
+        raise PublishError(
+            "the data cannot be written as JSON: it holds NaN or an infinity; use null or a text"
+        )
+    return msgspec.Raw(encoded)
+
+
+def encode(
+    key: bytes | None,
+    event_type: str,
+    data: msgspec.Raw,
+    *,
+    event_id: str | uuid.UUID | None = None,
+    occurred_at: datetime | None = None,
+    category: str | None = None,
+) -> Message:
+    """Return the record of an event, with a new UUID and the time of now where none is given.
+
+    `key`, `event_type` and `data` have been through `user_key`, `check_type` and `encode_data`; a
+    broadcast has no key. Raises `PublishError` for whatever else is wrong.
+    """
+    user_id = None if key is None else key.decode()
+    moment = datetime.now(UTC) if occurred_at is None else occurred_at
+    if moment.tzinfo is None:
+        raise PublishError("occurred_at must say its time zone, as datetime.now(UTC) does")
+    name = str(uuid.uuid4()) if event_id is None else str(event_id)
+    _utf8("event id", name)
+    headers = [] if category is None else [("category", _utf8("category", category))]
+    value = msgspec.json.encode(Envelope(name, event_type, user_id, data, moment))
+    return Message(name, key, value, headers)
+
+
+def _utf8(noun: str, text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise PublishError(f"the {noun} {text!r} has no UTF-8: it holds half a character") from None
+
+
+def _opaque(value: object) -> None:
+    """Stand in for what is already JSON, which cannot hold a NaN."""
+
+
+def _is_unfit(data: object) -> bool:
+    """Whether NaN or an infinity is anywhere in the data."""
+    if isinstance(data, float):
+        return not math.isfinite(data)
+    if isinstance(data, dict):
+        return any(map(_is_unfit, data.values()))
+    return isinstance(data, (list, tuple)) and any(map(_is_unfit, data))

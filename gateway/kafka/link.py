@@ -1,0 +1,207 @@
+"""A worker's link to Kafka: find the topics, read them, and keep saying whether it answers.
+
+Until the topics are found the worker is not ready and nothing is read. From then on the link never
+gives up: aiokafka connects again by itself, and a probe tells readiness how it goes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from gateway.core.event_id import incarnation_tag
+from gateway.core.log import LogKind, Topic
+from gateway.core.routes import Routes
+from gateway.errors import BrokerError
+from gateway.kafka.client import connection_options
+from gateway.kafka.direct import explain
+from gateway.kafka.live import LiveReader
+from gateway.kafka.offsets import Offsets
+from gateway.kafka.rights import missing_rights
+from gateway.kafka.scans import Scans
+from gateway.kafka.topics import create, creation_command, describe, topic_specs
+from gateway.ops.readiness import Doubt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.config import Settings
+    from gateway.core.hub import Hub
+    from gateway.core.stream import Feed
+    from gateway.kafka.topics import Cluster
+    from gateway.ops.metrics import Metrics
+    from gateway.ops.readiness import Readiness
+
+RETRY_SECONDS = 1.0
+PROBE_SECONDS = 2.0
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class KafkaLink:
+    """Everything that a worker has to do with Kafka, behind one `run`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        hub: Hub,
+        metrics: Metrics,
+        readiness: Readiness,
+        partitioner: Callable[[bytes, int], int],
+    ) -> None:
+        self._settings = settings
+        self._hub = hub
+        self._metrics = metrics
+        self._readiness = readiness
+        self._partitioner = partitioner
+        self._options = connection_options(settings)
+        self._routes: Routes | None = None
+        self._live: LiveReader | None = None
+        self._scans: Scans | None = None
+        self.connected = False
+
+    async def run(self) -> None:
+        """Read Kafka for as long as the task lives."""
+        cluster = await self._find_topics()
+        topic = _topic(cluster, self._settings.topic, LogKind.USER)
+        broadcast = None
+        if self._settings.broadcast_topic:
+            broadcast = _topic(cluster, self._settings.broadcast_topic, LogKind.BROADCAST)
+        self._routes = Routes(self._hub, topic, broadcast, self._partitioner)
+        while True:
+            offsets, live, scans = self._clients(cluster.cluster_id)
+            try:
+                await offsets.start(self._hub.feeds)
+                await live.start(self._hub.feeds)
+                self._live, self._scans = live, scans
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(live.run())
+                    group.create_task(scans.run())
+                    group.create_task(self._probe(offsets))
+            except KafkaError as error:
+                # No broker took the connections; once they stand, aiokafka keeps them up.
+                self._doubt(Doubt.KAFKA, str(await explain(error, self._options)))
+            finally:
+                await live.stop()
+                await offsets.stop()
+            await asyncio.sleep(RETRY_SECONDS)
+
+    def _clients(self, cluster_id: str) -> tuple[Offsets, LiveReader, Scans]:
+        settings = self._settings
+        offsets = Offsets(self._options, cluster_id)
+        scans = Scans(
+            self._options,
+            self._hub,
+            offsets,
+            self._metrics,
+            most=settings.replay_scans,
+            max_age_ms=int(settings.replay_max_age_seconds * 1000),
+            warm_ms=int(settings.tail_warm_seconds * 1000),
+            warm_bytes=settings.tail_bytes // 2,
+        )
+        live = LiveReader(
+            self._options,
+            self._hub,
+            offsets,
+            settings.live_delay_ms / 1000,
+            activated=scans.warm,
+        )
+        return offsets, live, scans
+
+    async def follow(self, user: bytes, patience: float) -> tuple[Feed, ...]:
+        """Return the feeds of a user's streams, read from now on if they were not.
+
+        Waits at most `patience` seconds for that, and not at all while Kafka is away.
+        """
+        assert self._routes is not None
+        assert self._live is not None
+        feeds = self._routes.feeds(user)
+        tasks = [self._live.activate(feed) for feed in feeds if feed.tail is None]
+        if tasks and self.connected:
+            await asyncio.wait(tasks, timeout=patience)
+        return feeds
+
+    def wake(self, feed: Feed) -> None:
+        """Scan a log soon; the hub's call."""
+        if self._scans is not None:
+            self._scans.wake(feed)
+
+    def sweep(self) -> None:
+        """Stop reading what nobody follows; to be called about once a second."""
+        if self._live is not None:
+            self._live.sweep()
+
+    def lag(self) -> int:
+        """Return how many records, at most, the brokers have and the tails have not."""
+        return 0 if self._live is None else self._live.lag()
+
+    def waiting(self) -> int:
+        """Return how many streams wait for a scan or take part in one."""
+        return sum(
+            len(feed.waiting) + (0 if feed.scan is None else len(feed.scan.seekers))
+            for feed in self._hub.feeds.values()
+        )
+
+    async def _find_topics(self) -> Cluster:
+        """Return the cluster once it has the topics that streams are made of."""
+        settings = self._settings
+        specs = topic_specs(settings)
+        needed = [settings.topic, *([settings.broadcast_topic] if settings.broadcast_topic else [])]
+        while True:
+            try:
+                if settings.create_topics:
+                    await create(self._options, specs)
+                cluster = await describe(self._options, needed)
+                refused = await missing_rights(self._options, cluster, needed)
+            except BrokerError as error:
+                self._doubt(Doubt.KAFKA, str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            self._readiness.settle(Doubt.KAFKA)
+            if refused:
+                self._doubt(Doubt.TOPICS, "; ".join(map(str, refused.values())))
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            missing = [
+                spec
+                for spec in specs
+                if spec.name in needed and spec.name not in cluster.partitions
+            ]
+            if not missing:
+                self._readiness.settle(Doubt.TOPICS)
+                return cluster
+            commands = " && ".join(
+                creation_command(spec, settings.kafka_bootstrap[0]) for spec in missing
+            )
+            names = " and ".join(spec.name for spec in missing)
+            self._doubt(Doubt.TOPICS, f"no topic {names}; create with: {commands}")
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _probe(self, offsets: Offsets) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(PROBE_SECONDS):
+                    await offsets.ping()
+            except (KafkaError, TimeoutError) as error:
+                detail = f"Kafka does not answer: {str(error) or type(error).__name__}"
+                if not self.connected:  # so there is time to find out why
+                    detail = str(await explain(error, self._options))
+                self.connected = False
+                self._doubt(Doubt.KAFKA, detail)
+            else:
+                self.connected = True
+                if self._readiness.settle(Doubt.KAFKA, Doubt.STARTING):
+                    _log.info("ready")
+            await asyncio.sleep(PROBE_SECONDS)
+
+    def _doubt(self, doubt: Doubt, detail: str) -> None:
+        if self._readiness.doubt(doubt, detail):
+            _log.warning("not ready", reason=str(doubt), detail=detail)
+
+
+def _topic(cluster: Cluster, name: str, kind: LogKind) -> Topic:
+    tag = incarnation_tag(cluster.cluster_id, name)
+    return Topic(name, kind, tag, cluster.partitions[name])

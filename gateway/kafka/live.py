@@ -1,0 +1,225 @@
+"""The live reader: one consumer for all logs of a worker, reading only those with streams.
+
+All partitions are assigned once, by hand, without a group and without commits, and paused; the
+first stream of a log seeks to its end and resumes it, and a while after the last one has left it is
+paused again. (aiokafka's `assign()` forgets every position, so it is called once.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+
+from gateway import clock
+from gateway.core.log import Log, Position
+from gateway.core.pacer import Pacer
+from gateway.kafka.consumer import Consumer
+from gateway.kafka.records import log_name, to_records
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from gateway.core.hub import Hub
+    from gateway.core.log import Record
+    from gateway.core.stream import Feed
+    from gateway.kafka.offsets import Offsets
+
+FETCH_WAIT_MS = 250
+"""How long a broker holds a fetch that finds nothing. A log that is resumed meanwhile waits for it
+to return; every return costs some 0.7 ms of CPU."""
+
+GRACE_SECONDS = 30.0
+"""How long a log without streams is still read: a client that reconnects finds its tail."""
+
+IDLE_MS = 60_000
+"""How long to wait for records before the wait is begun anew; nothing hangs on it."""
+
+RETRY_SECONDS = 0.5
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class LiveReader:
+    """Reads what is new into the hub; tells `activated` of each log that begins to be read."""
+
+    def __init__(
+        self,
+        options: dict[str, Any],
+        hub: Hub,
+        offsets: Offsets,
+        delay: float,
+        activated: Callable[[Feed], None],
+    ) -> None:
+        self._hub = hub
+        self._offsets = offsets
+        self._pacer = Pacer(delay)
+        self._activated = activated
+        self._activations: dict[Feed, asyncio.Task[None]] = {}
+        self._idle_since: dict[Feed, float] = {}
+        self._reading: set[TopicPartition] = set()
+        self._holding = False
+        """Whether all partitions are paused for a moment, so that records gather."""
+        self._unproven: set[Feed] = set()
+        """Logs with a new leader, that is to show the tail's last record before any other."""
+        self._consumer = Consumer(
+            options,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+        )
+
+    async def start(self, logs: Iterable[Log]) -> None:
+        """Connect, and take the logs, none of which is read yet."""
+        await self._consumer.start()
+        self._consumer.take(logs)
+        self._consumer.watch_leaders(self._doubt)
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        for task in list(self._activations.values()):
+            task.cancel()
+        await asyncio.gather(*self._activations.values(), return_exceptions=True)
+        await self._consumer.stop()
+
+    async def run(self) -> None:
+        """Move records into the hub for as long as the task lives."""
+        while True:
+            try:
+                batches = await self._consumer.getmany(timeout_ms=IDLE_MS)
+            except OffsetOutOfRangeError as error:
+                for partition in error.args[0]:
+                    self._restart(self._hub.feeds[Log(*partition)])
+                continue
+            except (KafkaError, UnicodeDecodeError) as error:
+                # The second is what aiokafka raises for a header whose name is no UTF-8.
+                _log.warning("fetch failed", error=str(error) or type(error).__name__)
+                await asyncio.sleep(RETRY_SECONDS)
+                self._rewind()
+                continue
+            if batches:
+                await self._take(batches)
+
+    async def _take(self, batches: dict[TopicPartition, list[Any]]) -> None:
+        """Dispatch what was fetched, then let records gather where there are many.
+
+        They gather at the broker: aiokafka would fetch again at once, and the records would grow
+        old in its buffer. So the partitions are paused before its task gets a turn.
+        """
+        moment = clock.now()
+        count = sum([len(records) for records in batches.values()])
+        pause = self._pacer.pause(count, moment.monotonic)
+        if pause:
+            self._holding = True
+            self._consumer.pause(*self._reading)
+        fresh = {Log(*partition): to_records(records) for partition, records in batches.items()}
+        self._prove(fresh)
+        self._hub.dispatch(fresh, moment)
+        if pause:
+            await asyncio.sleep(pause)
+            self._holding = False
+            self._consumer.resume(*self._reading)
+
+    def activate(self, feed: Feed) -> asyncio.Task[None]:
+        """Begin to read a log, if nobody does yet; the task ends when it is read."""
+        task = self._activations.get(feed)
+        if task is None:
+            task = asyncio.create_task(self._activate(feed))
+            self._activations[feed] = task
+            task.add_done_callback(lambda _: self._activations.pop(feed, None))
+        return task
+
+    def lag(self) -> int:
+        """Return how many records, at most, the brokers have and the tails have not."""
+        lag = 0
+        for feed in self._hub.feeds.values():
+            if feed.tail is not None:
+                highwater = self._consumer.highwater(TopicPartition(*feed.log))
+                lag += max(0, (highwater or 0) - feed.tail.head.offset)
+        return lag
+
+    def sweep(self) -> None:
+        """Stop reading logs whose last stream left a while ago; to be called now and then.
+
+        And read those that have streams: one may have come to a log just as it was let go.
+        """
+        now = clock.now().monotonic
+        for feed in self._hub.feeds.values():
+            if feed.streams and feed.tail is None:
+                self.activate(feed)
+            if feed.streams or feed.tail is None:
+                self._idle_since.pop(feed, None)
+            elif now - self._idle_since.setdefault(feed, now) >= GRACE_SECONDS:
+                del self._idle_since[feed]
+                self._stop_reading(feed)
+
+    async def _activate(self, feed: Feed) -> None:
+        while feed.tail is None:
+            try:
+                end = await self._offsets.end(feed.log)
+            except KafkaError as error:
+                _log.debug("log does not tell its end", log=log_name(feed.log), error=str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            moment = clock.now()
+            partition = TopicPartition(*feed.log)
+            self._consumer.seek(partition, end)
+            self._reading.add(partition)
+            if not self._holding:
+                self._consumer.resume(partition)
+            self._hub.activate(feed, Position(end, moment.wall, False), moment)
+            self._activated(feed)
+
+    def _restart(self, feed: Feed) -> None:
+        """Begin again at the end of a log that does not have the position it was read at.
+
+        Its streams go by what is known of the log now: each is brought up, or told of a gap.
+        """
+        _log.warning("log does not go on where it was read", log=log_name(feed.log))
+        if feed.tail is not None:
+            self._stop_reading(feed)
+            self.activate(feed)
+
+    def _doubt(self, partition: TopicPartition) -> None:
+        """Let a log's new leader show first that it has the last record that the old one gave.
+
+        Where Kafka was allowed to elect a leader that lacks records, others take their offsets.
+        """
+        feed = self._hub.feeds[Log(*partition)]
+        if feed.tail is None:
+            return
+        if feed.tail.head.seen:
+            self._unproven.add(feed)
+            self._seek(feed, feed.tail.head.offset - 1)
+        else:
+            self._restart(feed)
+
+    def _prove(self, fresh: dict[Log, list[Record]]) -> None:
+        """Take the last record again out of what new leaders sent; restart a log without it."""
+        for feed in [feed for feed in self._unproven if feed.log in fresh]:
+            self._unproven.discard(feed)
+            assert feed.tail is not None
+            first, *rest = fresh.pop(feed.log)
+            if feed.tail.head != Position.after(first):
+                self._restart(feed)
+            elif rest:
+                fresh[feed.log] = rest
+
+    def _rewind(self) -> None:
+        """Fetch anew what follows the tails: with an error, aiokafka drops what it had read."""
+        for feed in self._hub.feeds.values():
+            if feed.tail is not None:
+                self._seek(feed, feed.tail.head.offset - (feed in self._unproven))
+
+    def _seek(self, feed: Feed, offset: int) -> None:
+        self._consumer.seek(TopicPartition(*feed.log), offset)
+
+    def _stop_reading(self, feed: Feed) -> None:
+        partition = TopicPartition(*feed.log)
+        self._reading.discard(partition)
+        self._unproven.discard(feed)
+        self._consumer.pause(partition)
+        self._hub.deactivate(feed)

@@ -1,0 +1,94 @@
+"""A look into logs for a person who asks: how far they go, and what stands where.
+
+For commands that run once. Nothing is cached, committed or created; the topics that are asked about
+must exist, as `gateway.kafka.topics.describe` tells.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from gateway.core.log import Log
+from gateway.kafka.offsets import Offsets
+from gateway.kafka.seeker import LogSeeker
+from gateway.kafka.topics import ANSWER_SECONDS, answering
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gateway.core.limits import Extent
+    from gateway.core.log import Record
+    from gateway.kafka.topics import Cluster
+
+_FETCH_MS = 500
+"""A fetch that brings nothing in this time is taken for the end: what is left are markers."""
+
+
+class Probe:
+    """Answers about logs; made by `probe`. Every method raises aiokafka's `KafkaError`."""
+
+    def __init__(self, seeker: LogSeeker, offsets: Offsets) -> None:
+        self._seeker = seeker
+        self._offsets = offsets
+
+    async def extent(self, log: Log, cutoff: int) -> Extent:
+        """Return where the log starts and ends, and its first record at or after `cutoff` (ms)."""
+        return await self._offsets.extent(log, cutoff)
+
+    async def at(self, log: Log, timestamp: int) -> int | None:
+        """Return the offset of the first record at or after `timestamp` (ms); None: there is none.
+
+        A time that Kafka cannot hold raises `ValueError`.
+        """
+        return await self._offsets.at(log, timestamp)
+
+    async def record(self, log: Log, offset: int) -> Record | None:
+        """Return the record at the offset, or None where there is none (compacted, a marker)."""
+        found = await self._read(log, offset, offset + 1)
+        return next((record for record in found if record.offset == offset), None)
+
+    async def newest(self, log: Log, count: int) -> list[Record]:
+        """Return the records of the last `count` offsets, oldest first."""
+        extent = await self._offsets.extent(log, 0)
+        return await self._read(log, max(extent.start, extent.end - count), extent.end)
+
+    async def _read(self, log: Log, start: int, end: int) -> list[Record]:
+        """Return the records from one offset up to another, as far as they come in time."""
+        if start >= end:
+            return []
+        self._seeker.seek(log, start)
+        found: list[Record] = []
+        position = start
+        while position < end:
+            records, following = await self._seeker.fetch(_FETCH_MS)
+            if following == position:
+                break
+            found += records
+            position = following
+        return found
+
+
+@asynccontextmanager
+async def probe(
+    options: dict[str, Any], cluster: Cluster, timeout: float = ANSWER_SECONDS
+) -> AsyncIterator[Probe]:
+    """Connect for the block, which has `timeout` seconds in all, to ask about the cluster's topics.
+
+    Raises `BrokerError` when the brokers do not answer in time, or refuse.
+    """
+    logs = [
+        Log(topic, partition)
+        for topic, partitions in cluster.partitions.items()
+        for partition in range(partitions)
+    ]
+    offsets = Offsets(options, cluster.cluster_id)
+    seeker = LogSeeker(options)
+    try:
+        async with answering(options, timeout):
+            await offsets.start(logs)
+            await seeker.start(logs)
+            yield Probe(seeker, offsets)
+    finally:
+        await seeker.stop()
+        await offsets.stop()

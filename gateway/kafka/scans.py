@@ -1,0 +1,191 @@
+"""Replay scans: reading the past, on consumers of their own, a few at a time.
+
+A scan never slows live reading: it has its own connection, takes records in small batches, and lets
+the loop go between them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from gateway import clock
+from gateway.core.log import RECORD_OVERHEAD
+from gateway.kafka.records import log_name
+from gateway.kafka.seeker import LogSeeker
+
+if TYPE_CHECKING:
+    from gateway.core.hub import Hub
+    from gateway.core.replay import Scan
+    from gateway.core.stream import Feed
+    from gateway.kafka.offsets import Offsets
+    from gateway.ops.metrics import Metrics
+
+BATCH = 500
+"""Records between two looks at the loop: some 4 ms of decoding."""
+
+POLL_MS = 100
+"""How long to wait for records before the scan is looked at again: somebody may have left."""
+
+STALL_SECONDS = 10.0
+"""A scan that gets nothing for so long gives its place up, and is tried again."""
+
+RETRY_SECONDS = 1.0
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class Scans:
+    """Runs the scans that the hub wakes it for, at most `most` at the same time."""
+
+    def __init__(
+        self,
+        options: dict[str, Any],
+        hub: Hub,
+        offsets: Offsets,
+        metrics: Metrics,
+        *,
+        most: int,
+        max_age_ms: int,
+        warm_ms: int,
+        warm_bytes: int,
+    ) -> None:
+        self._options = options
+        self._hub = hub
+        self._offsets = offsets
+        self._metrics = metrics
+        self._most = most
+        self._max_age_ms = max_age_ms
+        self._warm_ms = warm_ms
+        self._warm_bytes = warm_bytes
+        self._queue: asyncio.Queue[Feed] = asyncio.Queue()
+        self._queued: set[Feed] = set()
+        self._cold: set[Feed] = set()
+        self._admissions: set[asyncio.Task[None]] = set()
+
+    def wake(self, feed: Feed) -> None:
+        """Scan the log soon, for the streams that wait by then. Cheap to call again."""
+        if feed not in self._queued and feed.tail is not None and feed.scan is None:
+            self._queued.add(feed)
+            self._ask_in(feed)
+
+    def warm(self, feed: Feed) -> None:
+        """Scan the log soon, for its tail: it has just begun to be read."""
+        if self._warm_ms:
+            self._cold.add(feed)
+            self.wake(feed)
+
+    async def run(self) -> None:
+        """Scan for as long as the task lives."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._most):
+                    group.create_task(self._work())
+        finally:
+            for task in self._admissions:
+                task.cancel()
+
+    def _ask_in(self, feed: Feed, delay: float = 0) -> None:
+        task = asyncio.create_task(self._admit(feed, delay))
+        self._admissions.add(task)
+        task.add_done_callback(self._admissions.discard)
+
+    async def _admit(self, feed: Feed, delay: float) -> None:
+        """Put the log in the queue once it answers.
+
+        A log whose leader is away would take a place from the others for as long as it is.
+        """
+        await asyncio.sleep(delay)
+        while feed.tail is not None:
+            try:
+                await self._offsets.end(feed.log)
+            except KafkaError:
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                break
+        self._queue.put_nowait(feed)
+
+    async def _work(self) -> None:
+        seeker: LogSeeker | None = None
+        try:
+            while True:
+                feed = await self._queue.get()
+                try:
+                    if seeker is None:
+                        seeker = await self._connect()
+                    await self._scan(seeker, feed)
+                except (KafkaError, TimeoutError, UnicodeDecodeError) as error:
+                    _log.warning(
+                        "replay interrupted",
+                        log=log_name(feed.log),
+                        error=str(error) or "no answer",
+                    )
+                    # It stays among the queued meanwhile, so that nothing begins it earlier.
+                    self._ask_in(feed, RETRY_SECONDS)
+        finally:
+            if seeker is not None:
+                await seeker.stop()
+
+    async def _connect(self) -> LogSeeker:
+        seeker = LogSeeker(self._options)
+        try:
+            await seeker.start(self._hub.feeds)
+        except KafkaError:
+            await seeker.stop()
+            raise
+        return seeker
+
+    async def _scan(self, seeker: LogSeeker, feed: Feed) -> None:
+        if feed.tail is None or not (feed.waiting or feed in self._cold):
+            self._queued.discard(feed)
+            return
+        started = clock.now()
+        scan = self._hub.begin_scan(feed)
+        cold = feed in self._cold
+        self._cold.discard(feed)
+        try:
+            scan.begin(await self._offsets.extent(feed.log, started.wall - self._max_age_ms))
+            if cold:
+                await self._warm(feed, scan, started.wall)
+            located = {}
+            for timestamp in scan.times:
+                offset = await self._offsets.at(feed.log, timestamp)
+                located[timestamp] = scan.extent.end if offset is None else offset
+            self._hub.advance(scan.locate(located), clock.now())
+            await self._read(seeker, feed, scan)
+            self._queued.discard(feed)
+        except (KafkaError, TimeoutError, UnicodeDecodeError):
+            if cold:
+                self._cold.add(feed)
+            raise
+        finally:
+            moment = clock.now()
+            self._hub.end_scan(feed, moment)
+            if scan.records:
+                self._metrics.replayed(moment.monotonic - started.monotonic, scan.records)
+
+    async def _warm(self, feed: Feed, scan: Scan, wall: int) -> None:
+        offset = await self._offsets.at(feed.log, wall - self._warm_ms)
+        # The newest record at least, if there is one: it proves or disproves an id at the head.
+        start = scan.end - 1 if offset is None else min(offset, scan.end - 1)
+        # More than fits need not be read.
+        scan.warm(max(start, scan.end - self._warm_bytes // RECORD_OVERHEAD), self._warm_bytes)
+
+    async def _read(self, seeker: LogSeeker, feed: Feed, scan: Scan) -> None:
+        if not scan.reading:
+            return
+        seeker.seek(feed.log, scan.position)
+        moved = clock.now().monotonic
+        while scan.reading:
+            records, position = await seeker.fetch(POLL_MS, BATCH)
+            now = clock.now()
+            if position > scan.position:
+                moved = now.monotonic
+            elif now.monotonic - moved > STALL_SECONDS:
+                raise TimeoutError(f"nothing came for {STALL_SECONDS:g} s")
+            scan.feed(records, position)
+            self._hub.advance(scan.harvest(), now)
+            await asyncio.sleep(0)

@@ -1,0 +1,77 @@
+"""A consumer that reads the past: one log at a time, from any offset.
+
+All logs are assigned once and paused; to read one is to seek and resume it. Assigning each in turn
+would be shorter, but aiokafka 0.14 can then swallow the cancellation that ends its fetch task:
+while `Fetcher._fetch_requests_routine` ends the requests of a former assignment, it suppresses that
+error, and `stop()` waits for ever.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import TopicPartition
+
+from gateway.kafka.consumer import Consumer
+from gateway.kafka.records import to_records
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.core.log import Log, Record
+
+HELD_MS = 10
+"""How long a broker holds a fetch that finds nothing: the next log's fetch waits behind it."""
+
+
+class LogSeeker:
+    """Reads one log at a time. Every method raises aiokafka's `KafkaError`."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._current: TopicPartition | None = None
+        self._consumer = Consumer(
+            options,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            fetch_max_wait_ms=HELD_MS,
+        )
+
+    async def start(self, logs: Iterable[Log]) -> None:
+        """Connect, and take the logs that are going to be read."""
+        await self._consumer.start()
+        self._consumer.take(logs)
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        await self._consumer.stop()
+
+    def seek(self, log: Log, offset: int) -> None:
+        """Go to an offset of a log, and leave the one that was read before."""
+        self.rest()
+        self._current = TopicPartition(*log)
+        self._consumer.seek(self._current, offset)
+        self._consumer.resume(self._current)
+
+    def rest(self) -> None:
+        """Read nothing until the next `seek`."""
+        if self._current is not None:
+            self._consumer.pause(self._current)
+            self._current = None
+
+    async def fetch(self, timeout_ms: int, most: int | None = None) -> tuple[list[Record], int]:
+        """Return the records that come next, at most `most`, and the offset that follows them.
+
+        None come within `timeout_ms` at the end of the log, or while its leader is away. The offset
+        may be further on than the last record: behind transaction markers and aborted records.
+        """
+        assert self._current is not None, "seek first"
+        fetched = await self._consumer.getmany(
+            self._current, timeout_ms=timeout_ms, max_records=most
+        )
+        position: int = await self._consumer.position(self._current)
+        return to_records(fetched.get(self._current, ())), position
+
+    def highwater(self) -> int:
+        """Return the end of the log as the last fetch told it; 0 before there was one."""
+        assert self._current is not None, "seek first"
+        return self._consumer.highwater(self._current) or 0

@@ -1,0 +1,183 @@
+"""Topics: which exist, with how many partitions, and how missing ones are made.
+
+Everything is asked without naming a topic first: a metadata request that names a missing one makes
+it where the broker allows that, with the broker's own number of partitions. So existing topics are
+listed, and only those are ever named.
+
+Each function opens a connection of its own and closes it: they run at the start and in commands.
+Measured on loopback: 2 ms for `describe` on the embedded broker, 6 ms on Apache Kafka.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from gateway.errors import BrokerError
+from gateway.kafka.direct import explain
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+
+    from gateway.config import Settings
+
+USER_PARTITIONS = 12
+"""Of a user topic that the gateway creates: enough to share out, few enough for one machine."""
+
+ANSWER_SECONDS = 10.0
+"""How long one function here may take in all; a broker that is there answers in milliseconds."""
+
+MAX_REPLICAS = 3
+"""Copies of a created topic where there are brokers for them: two may fail, none is lost."""
+
+_LEADER_POLL_SECONDS = 0.05
+
+
+class TopicSpec(NamedTuple):
+    """A topic as it has to be when it is created."""
+
+    name: str
+    partitions: int = 1
+    compacted: bool = False
+
+
+class Cluster(NamedTuple):
+    """What the brokers answered: who they are, and the partitions of the topics that exist."""
+
+    cluster_id: str
+    partitions: Mapping[str, int]
+
+
+def topic_specs(settings: Settings, user_partitions: int = USER_PARTITIONS) -> list[TopicSpec]:
+    """Return the topics that the settings name, as they have to be; one switched off is left out.
+
+    Broadcasts have one partition, for every stream follows it; the two topics that hold state are
+    compacted, so that they can be read whole.
+    """
+    specs = [
+        TopicSpec(settings.topic, user_partitions),
+        TopicSpec(settings.broadcast_topic),
+        TopicSpec(settings.revocations_topic, compacted=True),
+        TopicSpec(settings.workers_topic, compacted=True),
+    ]
+    return [spec for spec in specs if spec.name]
+
+
+def creation_command(spec: TopicSpec, bootstrap: str) -> str:
+    """Return the line that creates the topic with Kafka's own tools, for messages."""
+    compact = " --config cleanup.policy=compact" if spec.compacted else ""
+    return (
+        f"kafka-topics.sh --bootstrap-server {bootstrap} --create --topic {spec.name}"
+        f" --partitions {spec.partitions}{compact}"
+    )
+
+
+async def describe(
+    options: dict[str, Any], names: Sequence[str], timeout: float = ANSWER_SECONDS
+) -> Cluster:
+    """Return the cluster's id and the number of partitions of those `names` that exist.
+
+    `options` are those of `gateway.kafka.client.connection_options`. Creates nothing. Raises
+    `BrokerError` when no broker answers within `timeout` seconds.
+    """
+    async with _admin(options, timeout) as admin:
+        cluster = await admin.describe_cluster()
+        partitions = {
+            topic["topic"]: len(topic["partitions"])
+            for topic in await admin.describe_topics()
+            if topic["topic"] in names and topic["partitions"]
+        }
+    return Cluster(cluster["cluster_id"] or "", partitions)
+
+
+async def create(options: dict[str, Any], specs: Iterable[TopicSpec]) -> None:
+    """Create those topics that are missing, and wait until every partition has a leader.
+
+    One that exists is left as it is. Raises `BrokerError` when the brokers refuse, or do not get
+    ready in time.
+    """
+    wanted = {spec.name: spec for spec in specs}
+    async with _admin(options) as admin:
+        existing = set(await admin.list_topics())
+        missing = [spec for name, spec in wanted.items() if name not in existing]
+        if missing:
+            brokers = (await admin.describe_cluster())["brokers"]
+            replicas = min(MAX_REPLICAS, len(brokers))
+            answer = await admin.create_topics([_new_topic(spec, replicas) for spec in missing])
+            for name, code, message in (tuple(error)[:3] for error in answer.topic_errors):
+                if for_code(code) not in {for_code(0), TopicAlreadyExistsError}:
+                    raise BrokerError(
+                        f"topic {name} was not created: {message or for_code(code).__name__}"
+                    )
+        while True:
+            if _led(await admin.describe_topics(), wanted):
+                return
+            await asyncio.sleep(_LEADER_POLL_SECONDS)
+
+
+async def retention_ms(options: dict[str, Any], topic: str) -> int | None:
+    """Return how long an existing topic keeps its records, in ms; -1 stands for ever.
+
+    None where the broker does not tell: the embedded one closes the connection at the question, and
+    a topic's configuration may be hidden from this client.
+    """
+    resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs={"retention.ms": None})
+    async with _admin(options) as admin:
+        try:
+            answers = await admin.describe_configs([resource])
+        except KafkaError:
+            return None
+    for _, _, _, _, entries in answers[0].resources:
+        for name, value, *_ in entries:
+            if name == "retention.ms":
+                return int(value)
+    return None
+
+
+def _new_topic(spec: TopicSpec, replicas: int) -> NewTopic:
+    configs = {"cleanup.policy": "compact"} if spec.compacted else {}
+    return NewTopic(spec.name, spec.partitions, replicas, topic_configs=configs)
+
+
+def _led(topics: list[dict[str, Any]], wanted: Mapping[str, TopicSpec]) -> bool:
+    """Whether every wanted topic is listed and each of its partitions has a leader.
+
+    Right after its creation a topic may be known to one broker and not to another, or have
+    partitions that nobody leads yet; what is written then fails.
+    """
+    ready = {
+        topic["topic"]
+        for topic in topics
+        if topic["partitions"] and all(part["leader"] >= 0 for part in topic["partitions"])
+    }
+    return ready.issuperset(wanted)
+
+
+@asynccontextmanager
+async def answering(
+    options: dict[str, Any], timeout: float = ANSWER_SECONDS
+) -> AsyncIterator[None]:
+    """Give the block `timeout` seconds, and turn what Kafka raises in it into `BrokerError`."""
+    try:
+        async with asyncio.timeout(timeout):
+            yield
+    except (KafkaError, TimeoutError) as error:
+        raise BrokerError(*await explain(error, options)) from error
+
+
+@asynccontextmanager
+async def _admin(
+    options: dict[str, Any], timeout: float = ANSWER_SECONDS
+) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(**options)
+    try:
+        async with answering(options, timeout):
+            await admin.start()
+            yield admin
+    finally:
+        await admin.close()

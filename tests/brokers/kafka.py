@@ -1,0 +1,211 @@
+"""A real Apache Kafka for the tests: fetched from Maven Central once, one process a node.
+
+The jars come with one Maven call into `.kafka/`, which git ignores, and stay there. A node is
+broker and controller in one (KRaft), keeps its data in a folder of the test's, and listens on free
+ports of the loopback address only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import subprocess
+import uuid
+from base64 import urlsafe_b64encode
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from tests.brokers.metadata import answers
+from tests.child import Child, free_port
+from tests.eventually import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+POM = Path(__file__).with_name("pom.xml")
+FOLDER = POM.parents[2] / ".kafka"
+
+FETCH_SECONDS = 300.0
+START_SECONDS = 60.0
+"""A node is ready in 2 s; a continuous integration machine may have other things to do."""
+
+JAVA = ("java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+"""Serial collection and the quick compiler: a node of a test never runs long enough for others."""
+
+
+def missing_programs() -> list[str]:
+    """Return which of the programs that a real Kafka needs are not installed."""
+    return [program for program in ("java", "mvn") if shutil.which(program) is None]
+
+
+def fetch_jars() -> Path:
+    """Return the folder that has the broker's jars; the first call downloads 43 MB, in 5 s."""
+    jars = FOLDER / "libs"
+    stamp = FOLDER / "pom.xml"
+    if stamp.exists() and stamp.read_bytes() == POM.read_bytes():
+        return jars
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    subprocess.run(
+        [
+            *("mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies"),
+            *("-DincludeScope=runtime", f"-DoutputDirectory={jars}"),
+        ],
+        check=True,
+        timeout=FETCH_SECONDS,
+        stdin=subprocess.DEVNULL,
+    )
+    shutil.copyfile(POM, stamp)
+    return jars
+
+
+def new_cluster_id() -> str:
+    """Return a fresh id in the form that Kafka wants: 16 bytes in base64url."""
+    return urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+
+
+class KafkaNode:
+    """One node of a cluster, broker and controller, running while the `async with` block does.
+
+    `voters` gives the controller port of every node by its id, this one's included; without it the
+    node is a cluster of its own. The nodes of a cluster share `cluster_id`. A node that has ended
+    can be started again, with its data and its ports. `properties` are added to those of every
+    node.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        node_id: int = 1,
+        port: int | None = None,
+        voters: dict[int, int] | None = None,
+        cluster_id: str | None = None,
+        auto_create_topics: bool = False,
+        properties: Mapping[str, object] | None = None,
+        heap_mb: int = 512,
+    ) -> None:
+        self._folder = folder
+        self._node_id = node_id
+        self._port = port or free_port()
+        self._voters = voters or {node_id: free_port()}
+        self._cluster_id = cluster_id or new_cluster_id()
+        self._auto_create_topics = auto_create_topics
+        self._extra = properties or {}
+        self._heap_mb = heap_mb
+        self._child: Child | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        """The `host:port` that clients connect to."""
+        return f"127.0.0.1:{self._port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._child is not None, "the node was not started"
+        return self._child.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process is there, frozen or not."""
+        return self._child is not None and self._child.exit_code is None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.end()
+
+    async def start(self) -> None:
+        """Start the node and return when it answers requests for metadata."""
+        jars = fetch_jars()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        properties = self._folder / "server.properties"
+        if not properties.exists():
+            properties.write_text(self._properties())
+            await asyncio.to_thread(self._format, jars, properties)
+        self._child = Child(
+            [*self._java(jars), "kafka.Kafka", str(properties)], self._folder / "output.log"
+        )
+        try:
+            await eventually("Kafka answers", self._is_up, START_SECONDS)
+        except BaseException:
+            self._child.end()
+            raise
+
+    def end(self) -> None:
+        """Ask the node to end: it hands its partitions over, and is killed if that takes long."""
+        if self._child is not None:
+            self._child.end()
+
+    def kill(self) -> None:
+        """End the node as a power cut would; nothing happens where it has ended."""
+        if self._child is not None:
+            self._child.kill()
+
+    def freeze(self) -> None:
+        """Let the node do nothing, with all its connections open."""
+        if self._child is not None:
+            self._child.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen node go on."""
+        if self._child is not None:
+            self._child.signal(signal.SIGCONT)
+
+    async def _is_up(self) -> bool:
+        assert self._child is not None
+        if self._child.exit_code is not None:
+            raise RuntimeError(f"Kafka did not come up:\n{self._child.log()}")
+        return await answers(self.bootstrap)
+
+    def _format(self, jars: Path, properties: Path) -> None:
+        subprocess.run(
+            [
+                *(*self._java(jars), "kafka.tools.StorageTool", "format"),
+                *("-t", self._cluster_id, "-c", str(properties), *self._format_options()),
+            ],
+            check=True,
+            timeout=START_SECONDS,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+
+    def _format_options(self) -> list[str]:
+        """Return what else the storage is to hold from the start."""
+        return []
+
+    def _properties(self) -> str:
+        replicas = min(3, len(self._voters))
+        controller = self._voters[self._node_id]
+        voters = ",".join(f"{node}@127.0.0.1:{port}" for node, port in self._voters.items())
+        extra = "\n".join(f"{name}={value}" for name, value in self._extra.items())
+        return f"""\
+process.roles=broker,controller
+node.id={self._node_id}
+controller.quorum.voters={voters}
+listeners=PLAINTEXT://{self.bootstrap},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://{self.bootstrap}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+log.dirs={self._folder / "data"}
+auto.create.topics.enable={str(self._auto_create_topics).lower()}
+offsets.topic.replication.factor={replicas}
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor={replicas}
+transaction.state.log.min.isr={min(2, replicas)}
+transaction.state.log.num.partitions=1
+group.initial.rebalance.delay.ms=0
+{extra}
+"""
+
+    def _java(self, jars: Path) -> list[str]:
+        heap, level = f"-Xmx{self._heap_mb}m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"
+        return [*JAVA, heap, level, "-cp", f"{jars}/*"]

@@ -1,0 +1,127 @@
+"""A Kafka that asks who is there: one node with a listener for each way of connecting.
+
+The plain listener stays, for the test's own clients: they are super users. Every other one is for
+workers. Rights are checked, and everybody has those on a topic that no rule names.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+from typing import TYPE_CHECKING
+
+from aiokafka.conn import create_conn
+from aiokafka.protocol.admin import CreateAclsRequest
+
+from tests.brokers.authority import DAY
+from tests.brokers.kafka import KafkaNode
+from tests.child import free_port
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.brokers.authority import Authority, Pair
+
+USER = "gateway-user"
+PASSWORD = "right-password"
+
+_TOPIC, _LITERAL, _ALLOW = 2, 3, 3
+"""Of Kafka's protocol: a kind of resource, of pattern, of permission."""
+
+
+class Listener(StrEnum):
+    """Ways of connecting."""
+
+    TLS = "TLS"
+    MUTUAL = "MUTUAL"
+    EXPIRED = "EXPIRED"
+    PLAIN = "PLAIN"
+    SCRAM = "SCRAM"
+
+
+class Operation(IntEnum):
+    """What a rule allows, by Kafka's codes."""
+
+    READ = 3
+    DESCRIBE = 8
+
+
+_PROTOCOLS = {
+    Listener.TLS: "SSL",
+    Listener.MUTUAL: "SSL",
+    Listener.EXPIRED: "SSL",
+    Listener.PLAIN: "SASL_PLAINTEXT",
+    Listener.SCRAM: "SASL_SSL",
+}
+
+
+class SecureNode(KafkaNode):
+    """A node that has every kind of listener, with certificates of that authority."""
+
+    def __init__(self, folder: Path, authority: Authority) -> None:
+        self._ports: dict[str, int] = {listener: free_port() for listener in Listener}
+        self._controller = free_port()
+        port = free_port()
+        super().__init__(
+            folder,
+            port=port,
+            voters={1: self._controller},
+            properties=self._security(port, authority),
+        )
+
+    def address(self, listener: Listener) -> str:
+        """Return the `host:port` of a listener."""
+        return f"127.0.0.1:{self._ports[listener]}"
+
+    async def allow(self, topic: str, principal: str, operation: Operation) -> None:
+        """Give a right on the topic; everybody who is given none has none from then on."""
+        host, port = self.bootstrap.split(":")
+        connection = await create_conn(host, int(port))
+        try:
+            answer = await connection.send(
+                CreateAclsRequest(_TOPIC, topic, _LITERAL, principal, "*", operation, _ALLOW)
+            )
+        finally:
+            await connection.close()
+        assert "error_code=0" in str(answer), answer
+
+    def _format_options(self) -> list[str]:
+        return ["--add-scram", f"SCRAM-SHA-512=[name={USER},password={PASSWORD}]"]
+
+    def _security(self, port: int, authority: Authority) -> dict[str, object]:
+        ports = {"PLAINTEXT": port, **self._ports}
+        addresses = ",".join(f"{name}://127.0.0.1:{at}" for name, at in ports.items())
+        protocols = ",".join(f"{name}:{protocol}" for name, protocol in _PROTOCOLS.items())
+        plain, scram = (
+            f"org.apache.kafka.common.security.{name}LoginModule required"
+            for name in ("plain.Plain", "scram.Scram")
+        )
+        return {
+            "listeners": f"{addresses},CONTROLLER://127.0.0.1:{self._controller}",
+            "advertised.listeners": addresses,
+            "listener.security.protocol.map": (
+                f"CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,{protocols}"
+            ),
+            "inter.broker.listener.name": "PLAINTEXT",
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": "User:ANONYMOUS",
+            "allow.everyone.if.no.acl.found": "true",
+            **_stores("", authority.pair("broker"), authority),
+            **_stores("listener.name.expired.", authority.pair("expired", -DAY), authority),
+            "listener.name.mutual.ssl.client.auth": "required",
+            "listener.name.plain.sasl.enabled.mechanisms": "PLAIN",
+            "listener.name.plain.plain.sasl.jaas.config": f'{plain} user_{USER}="{PASSWORD}";',
+            "listener.name.scram.sasl.enabled.mechanisms": "SCRAM-SHA-512",
+            "listener.name.scram.scram-sha-512.sasl.jaas.config": f"{scram};",
+        }
+
+
+def _stores(prefix: str, pair: Pair, authority: Authority) -> dict[str, object]:
+    """Return where a listener finds its certificate, and that of the CA which signs clients'."""
+    store = pair.certificate.with_suffix(".store.pem")
+    store.write_text(pair.key.read_text() + pair.certificate.read_text())
+    return {
+        f"{prefix}ssl.keystore.type": "PEM",
+        f"{prefix}ssl.keystore.location": store,
+        f"{prefix}ssl.truststore.type": "PEM",
+        f"{prefix}ssl.truststore.location": authority.certificate,
+    }

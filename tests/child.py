@@ -1,0 +1,92 @@
+"""Child processes of the tests: their output is kept, and none outlives its test.
+
+A plain `Popen` whose output goes to a file, and no asyncio: such a process can be shared by tests
+that each run in an event loop of their own.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+END_SECONDS = 10.0
+
+
+def free_port() -> int:
+    """Return a port of the loopback address that nobody listens on.
+
+    The kernel hands such ports out in turn, so it stays free long enough to be taken.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Child:
+    """A running process; `output` is a file that takes what it writes.
+
+    Without an `environment` of its own it gets that of the tests.
+    """
+
+    def __init__(
+        self, command: Sequence[str], output: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        setpriv = shutil.which("setpriv")
+        if setpriv is not None and sys.platform == "linux":
+            command = [setpriv, "--pdeathsig", "KILL", *command]  # also when pytest is killed
+        self._output = output
+        with output.open("wb") as file:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=environment,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """How the process ended; none while it runs, minus the signal where one ended it."""
+        return self._process.poll()
+
+    def log(self, offset: int = 0) -> str:
+        """Return what the process has written, from a byte on."""
+        return self._output.read_bytes()[offset:].decode(errors="replace")
+
+    def log_size(self) -> int:
+        return self._output.stat().st_size
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal; nothing happens where the process has ended."""
+        with suppress(ProcessLookupError):
+            self._process.send_signal(number)
+
+    def wait(self, timeout: float = END_SECONDS) -> int:
+        """Return the exit code; `subprocess.TimeoutExpired` where it does not end in time."""
+        return self._process.wait(timeout)
+
+    def kill(self) -> None:
+        """End the process as a power cut would, and wait for it."""
+        self.signal(signal.SIGKILL)
+        self.wait()
+
+    def end(self) -> None:
+        """Ask the process to end, kill it where it does not, and wait for it."""
+        self.signal(signal.SIGTERM)
+        try:
+            self.wait()
+        except subprocess.TimeoutExpired:
+            self.kill()

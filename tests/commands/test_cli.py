@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import pytest
+
+import gateway as package
+from tests.commands.command import gateway
+
+
+async def test_help_names_every_command() -> None:
+    finished = await gateway("--help")
+    assert finished.code == 0
+    for name in ("serve", "check", "demo", "publish", "tail", "token", "id"):
+        assert f" {name} " in finished.out
+    assert "completion" not in finished.out
+
+
+async def test_the_version_is_the_packages() -> None:
+    assert (await gateway("--version")).out == f"gateway {package.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "line"),
+    [
+        (["token", "alice"], {}, "error: a token can only be made with GATEWAY_JWT_SECRET"),
+        (["token", "alice"], {"jwt_secret": "short"}, "error: GATEWAY_JWT_SECRET has 5 bytes"),
+        (["token", "alice"], {"topix": "x"}, "did you mean GATEWAY_TOPIC?"),
+        (["serve"], {}, "error: no key to verify tokens with"),
+        (["serve", "--config", "/no/such.toml"], {}, "error: /no/such.toml: cannot be read"),
+        (["tail"], {}, "error: whose stream? name a USER, or give a --token"),
+        (["publish", "a", "b"], {"registry": "/no/such"}, "error: GATEWAY_REGISTRY: /no/such"),
+    ],
+)
+async def test_wrong_settings_are_one_clear_line(
+    arguments: list[str], settings: dict[str, str], line: str
+) -> None:
+    finished = await gateway(*arguments, settings=settings)
+    assert finished.code == 2
+    assert finished.out == ""
+    assert line in finished.err
+    assert finished.err.count("\n") == 1
+
+
+async def test_an_unknown_command_is_said_and_not_traced() -> None:
+    finished = await gateway("stream")
+    assert finished.code == 2
+    assert "No such command 'stream'" in finished.err
+    assert "Traceback" not in finished.err
+
+
+async def test_a_failure_is_one_line_and_exit_code_1() -> None:
+    finished = await gateway("id", "nonsense")
+    assert finished == (1, "", "error: an event id has 30, 59 or 88 characters\n")
+
+
+async def test_a_closed_pipe_is_no_error() -> None:
+    program = f"{sys.executable} -m gateway --help | true"
+    process = await asyncio.create_subprocess_shell(program, stderr=asyncio.subprocess.PIPE)
+    _, error = await process.communicate()
+    assert error == b""

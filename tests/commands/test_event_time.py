@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import pytest
+
+from gateway.commands.event_time import written_at
+from gateway.core.event_id import Mark, encode
+from gateway.core.log import LogKind, Place, Position, Since
+
+
+def event_id(user: Place, broadcast: Place) -> str:
+    tag = b"\0\0\0\0"
+    marks = [Mark(LogKind.USER, tag, 3, user), Mark(LogKind.BROADCAST, tag, 0, broadcast)]
+    return encode(marks).decode()
+
+
+SEEN = Position(8, 4000, True)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (event_id(Position(7, 3000, True), SEEN), event_id(Position(9, 5000, True), SEEN), 5.0),
+        (event_id(SEEN, Since(1)), event_id(SEEN, Position(1, 6500, True)), 6.5),
+        (event_id(Since(1), Since(2)), event_id(SEEN, Position(5, 1, False)), 4.0),
+        (event_id(SEEN, SEEN), event_id(SEEN, SEEN), None),
+        (event_id(Since(1), Since(2)), event_id(SEEN, SEEN), None),
+        (event_id(SEEN, SEEN), event_id(Position(9, 5000, False), SEEN), None),
+        ("", event_id(SEEN, Position(5, 1, False)), 4.0),
+        ("1", "2", None),
+        (event_id(SEEN, SEEN), "", None),
+    ],
+)
+def test_the_log_that_moved_tells_the_time(before: str, after: str, expected: float | None) -> None:
+    assert written_at(before, after) == expected

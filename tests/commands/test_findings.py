@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import pytest
+
+from gateway.commands.findings import (
+    PartitionerName,
+    Status,
+    clock_finding,
+    files_finding,
+    partitioner_finding,
+    retention_finding,
+    topic_findings,
+)
+from gateway.config import Settings
+from gateway.core.log import Record, make_record
+from gateway.core.partitioner import partitioner
+from gateway.kafka.diagnosis import missing_right
+from gateway.kafka.topics import Cluster, topic_specs
+
+PARTITIONS = 6
+
+
+def keyed(name: PartitionerName, count: int) -> dict[int, list[Record]]:
+    """Return records where producers with that partitioner would put them."""
+    records: dict[int, list[Record]] = {number: [] for number in range(PARTITIONS)}
+    for number in range(count):
+        key = b"user-%d" % number
+        partition = partitioner(name)(key, PARTITIONS)
+        records[partition].append(make_record(number, 0, key, b"{}", ()))
+    return records
+
+
+def test_topics_are_judged_by_what_they_are_for() -> None:
+    settings = Settings()
+    cluster = Cluster("c", {"user-events": 12, "broadcast-events": 3, "gateway-revocations": 1})
+    findings = topic_findings(topic_specs(settings), cluster, {}, settings)
+    assert [(finding.what, finding.status, finding.found) for finding in findings] == [
+        ("topic user-events", "ok", "12 partitions"),
+        ("topic broadcast-events", "warning", "3 partitions, only the first one is read"),
+        ("topic gateway-revocations", "ok", "1 partition"),
+        ("topic gateway-workers", "warning", "missing"),
+    ]
+    assert "--create --topic gateway-workers" in findings[3].advice
+
+
+@pytest.mark.parametrize("missing", ["user-events", "broadcast-events"])
+def test_a_topic_that_streams_need_must_not_be_missing(missing: str) -> None:
+    settings = Settings()
+    specs = topic_specs(settings)
+    cluster = Cluster("c", {spec.name: 1 for spec in specs if spec.name != missing})
+    findings = topic_findings(specs, cluster, {}, settings)
+    failed = [finding for finding in findings if finding.status is Status.FAILED]
+    assert [finding.what for finding in failed] == [f"topic {missing}"]
+
+
+@pytest.mark.parametrize(
+    ("topic", "status"),
+    [("user-events", "failed"), ("broadcast-events", "failed"), ("gateway-workers", "warning")],
+)
+@pytest.mark.parametrize("right", ["Describe", "Read"])
+def test_a_right_that_is_missing_is_named(topic: str, status: str, right: str) -> None:
+    settings = Settings()
+    specs = topic_specs(settings)
+    seen = [spec.name for spec in specs if right == "Read" or spec.name != topic]
+    cluster = Cluster("c", dict.fromkeys(seen, 1))
+    findings = topic_findings(specs, cluster, {topic: missing_right(right, topic)}, settings)
+    [finding] = [finding for finding in findings if finding.status is not Status.OK]
+    assert (finding.what, finding.status) == (f"topic {topic}", status)
+    assert right in finding.found
+    assert f"--operation Read --topic {topic}" in finding.advice
+
+
+@pytest.mark.parametrize(
+    ("retention_ms", "status"),
+    [(-1, "ok"), (3_600_000, "ok"), (3_599_000, "warning"), (None, "warning")],
+)
+def test_retention_must_cover_the_replay_limit(retention_ms: int | None, status: str) -> None:
+    finding = retention_finding("user-events", retention_ms, 3600.0)
+    assert finding.status == status
+    assert bool(finding.advice) == (status != "ok")
+
+
+@pytest.mark.parametrize(
+    ("records", "configured", "status", "text"),
+    [
+        (keyed("murmur2", 99), "murmur2", "ok", "fits all of 99"),
+        (keyed("crc32", 99), "crc32", "ok", "fits all of 99"),
+        (keyed("crc32", 99), "murmur2", "failed", "set GATEWAY_PARTITIONER=crc32"),
+        (keyed("murmur2", 99), "crc32", "failed", "set GATEWAY_PARTITIONER=murmur2"),
+        ({}, "murmur2", "ok", "no records"),
+        ({0: [make_record(0, 0, None, b"{}", ())]}, "murmur2", "ok", "no records"),
+    ],
+)
+def test_keys_tell_the_partitioner(
+    records: dict[int, list[Record]], configured: PartitionerName, status: str, text: str
+) -> None:
+    finding = partitioner_finding(records, PARTITIONS, configured)
+    assert finding.status == status
+    assert text in f"{finding.found} {finding.advice}"
+
+
+@pytest.mark.parametrize(
+    ("many", "few", "text"),
+    [("crc32", "murmur2", "more fit crc32"), ("murmur2", "crc32", "mend the producers that")],
+)
+def test_producers_that_differ_are_a_warning(
+    many: PartitionerName, few: PartitionerName, text: str
+) -> None:
+    records = keyed(many, 200)
+    for partition, others in keyed(few, 20).items():
+        records[partition] += others
+    finding = partitioner_finding(records, PARTITIONS, "murmur2")
+    assert finding.status == "warning"
+    assert text in finding.advice
+
+
+@pytest.mark.parametrize(
+    ("newest", "status"), [(None, "ok"), (90_000, "ok"), (104_000, "ok"), (106_000, "warning")]
+)
+def test_a_record_of_a_time_to_come_shows_a_wrong_clock(newest: int | None, status: str) -> None:
+    assert clock_finding(newest, 100_000).status == status
+
+
+@pytest.mark.parametrize(
+    ("limit", "status"), [(1024, "warning"), (20_000, "warning"), (20_256, "ok"), (-1, "ok")]
+)
+def test_every_stream_needs_a_file(limit: int, status: str) -> None:
+    assert files_finding(limit, 20_000).status == status

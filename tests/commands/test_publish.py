@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.child import free_port
+from tests.commands.command import gateway, settings_of
+from tests.conftest import PARTITIONS
+from tests.kafka.test_publisher import records_of
+
+if TYPE_CHECKING:
+    from tests.conftest import Broker, MakeTopics
+
+
+async def test_an_event_is_written_with_its_payload_as_it_was_typed(
+    broker: Broker, topics: MakeTopics
+) -> None:
+    made = await topics()
+    settings = settings_of(broker, made)
+    finished = await gateway(
+        "publish", "alice", "import.started", '{"price": 1.10}', settings=settings
+    )
+    assert finished.code == 0, finished.err
+    [record] = await records_of(broker, made.user, PARTITIONS)
+    assert record.key == b"alice"
+    assert b'"data":{"price": 1.10}' in record.value
+    assert json.loads(record.value)["event_id"] == finished.out.strip()
+
+
+async def test_a_broadcast_is_written_to_the_broadcast_topic(
+    broker: Broker, topics: MakeTopics
+) -> None:
+    made = await topics()
+    settings = settings_of(broker, made)
+    finished = await gateway("publish", "--broadcast", "maintenance.planned", settings=settings)
+    assert finished.code == 0, finished.err
+    assert "'maintenance.planned' is in no category" in finished.err
+    [record] = await records_of(broker, made.broadcast, 1)
+    assert json.loads(record.value)["data"] == {}
+
+
+async def test_lines_that_are_wrong_are_reported_and_the_others_written(
+    broker: Broker, topics: MakeTopics
+) -> None:
+    made = await topics()
+    settings = settings_of(broker, made)
+    lines = [
+        '{"user_id": "alice", "event_type": "import.started", "data": {"n": 1}}',
+        "nonsense",
+        "",
+        '{"user_id": "alice", "event_type": "stream.gap"}',
+        '{"user_id": null, "event_type": "import.started", "broadcast": true}',
+        '{"user_id": "bob", "event_type": "import.started", "broadcast": true}',
+        '{"event_type": "import.started"}',
+        '{"user_id": "alice", "event_type": "import.started", "dta": {}}',
+        '{"user_id": "alice", "event_type": "import.completed"}',
+    ]
+    finished = await gateway("publish", stdin="\n".join(lines).encode(), settings=settings)
+    assert finished.code == 1
+    assert finished.out == ""
+    reports = finished.err.splitlines()
+    assert reports[-1] == "3 written, 5 failed"
+    assert [report.split(":")[1] for report in reports[:-1]] == [
+        " line 2", " line 4", " line 6", " line 7", " line 8"
+    ]  # fmt: skip
+    types = [json.loads(r.value)["event_type"] for r in await records_of(broker, made.user, 4)]
+    assert types == ["import.started", "import.completed"]
+    assert len(await records_of(broker, made.broadcast, 1)) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "code"),
+    [
+        (["alice"], "gateway publish USER TYPE [JSON]", 2),
+        (["--broadcast"], "gateway publish --broadcast TYPE [JSON]", 2),
+        (["--broadcast", "a", "{}", "x"], "gateway publish --broadcast TYPE [JSON]", 2),
+        (["alice", "import.started", "{"], "the payload is no JSON", 1),
+        (["alice", "import.started"], "no Kafka broker answers at", 1),
+    ],
+)
+async def test_what_cannot_be_written_is_said(arguments: list[str], text: str, code: int) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    finished = await gateway("publish", *arguments, settings={"kafka_bootstrap": address})
+    assert finished.code == code
+    assert text in finished.err
+    assert "Traceback" not in finished.err

@@ -1,0 +1,164 @@
+"""Fixtures that need a broker: one of each kind a session, fresh topics and workers for each test.
+
+A test that asks for `broker`, or for anything that is made from it, runs twice: on the embedded
+broker and on a real Apache Kafka. Both are processes, started once.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import NewTopic
+
+from gateway.demo.broker import EmbeddedBroker
+from tests.brokers import kafka, metadata
+from tests.brokers.cluster import Cluster
+from tests.records import Topics
+from tests.tokens import SECRET
+from tests.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Generator
+
+PARTITIONS = 4
+
+Logs = list[tuple[Worker, int]]
+"""Workers that a test used, and where in its log the test began."""
+
+_WORKERS = pytest.StashKey[Logs]()
+
+
+class Broker(NamedTuple):
+    """A running broker, for tests that ask which one."""
+
+    kind: str
+    bootstrap: str
+
+
+class MakeTopics(Protocol):
+    """Makes a pair of topics with names of their own."""
+
+    def __call__(self, partitions: int = PARTITIONS) -> Awaitable[Topics]: ...
+
+
+class StartWorker(Protocol):
+    """Starts a worker with settings given without their prefix, in lower case."""
+
+    def __call__(
+        self, topics: Topics, *, ready: bool = True, **settings: object
+    ) -> Awaitable[Worker]: ...
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session", params=["embedded", "kafka"])
+async def broker(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Broker]:
+    if request.param == "embedded":
+        async with EmbeddedBroker() as embedded:
+            yield Broker("embedded", embedded.bootstrap)
+        return
+    require_kafka()
+    async with kafka.KafkaNode(tmp_path_factory.mktemp("kafka")) as node:
+        yield Broker("kafka", node.bootstrap)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
+    require_kafka()
+    async with Cluster(tmp_path_factory.mktemp("cluster")) as running:
+        yield running
+
+
+def require_kafka() -> None:
+    """Skip the test where a real Kafka cannot be run; fail it where that is no excuse."""
+    if missing := kafka.missing_programs():
+        reason = f"Apache Kafka cannot be run: {' and '.join(missing)} not installed"
+        if "CI" in os.environ:
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+@pytest.fixture
+def topics(broker: Broker) -> MakeTopics:
+    async def make(partitions: int = PARTITIONS) -> Topics:
+        return await make_topics(broker, partitions)
+
+    return make
+
+
+async def make_topics(broker: Broker, partitions: int = PARTITIONS) -> Topics:
+    """Create a pair of topics that no other test uses."""
+    name = uuid.uuid4().hex[:8]
+    made = Topics(f"user-events-{name}", f"broadcast-events-{name}")
+    await metadata.create_topics(
+        broker.bootstrap,
+        [NewTopic(made.user, partitions, 1), NewTopic(made.broadcast, 1, 1)],
+    )
+    return made
+
+
+@pytest.fixture
+async def producer(broker: Broker) -> AsyncIterator[AIOKafkaProducer]:
+    async with AIOKafkaProducer(
+        bootstrap_servers=broker.bootstrap, max_request_size=4 << 20
+    ) as started:
+        yield started
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
+        yield session
+
+
+@pytest.fixture
+async def start_worker(
+    broker: Broker, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> AsyncIterator[StartWorker]:
+    with ExitStack() as workers:
+
+        async def start(topics: Topics, *, ready: bool = True, **settings: object) -> Worker:
+            worker = Worker(
+                worker_settings(topics, **{"kafka_bootstrap": broker.bootstrap, **settings}),
+                tmp_path_factory.mktemp("worker") / "log",
+            )
+            workers.callback(worker.end)
+            use_worker(request, worker)
+            if ready:
+                await worker.wait_until_ready()
+            return worker
+
+        yield start
+
+
+def worker_settings(topics: Topics, **settings: object) -> dict[str, str]:
+    """Return the environment of a worker; a drain takes no time unless a test asks for it."""
+    return {
+        **topics.settings,
+        "GATEWAY_JWT_SECRET": SECRET,
+        "GATEWAY_DRAIN_SECONDS": "0",
+        **{f"GATEWAY_{name.upper()}": str(value) for name, value in settings.items()},
+    }
+
+
+def use_worker(request: pytest.FixtureRequest, worker: Worker) -> None:
+    """Show what the worker logs from now on where the test fails."""
+    request.node.stash.setdefault(_WORKERS, []).append((worker, worker.log_size()))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        for worker, begin in item.stash.get(_WORKERS, []):
+            report.sections.append((f"log of worker {worker.pid}", worker.log(begin)))
+    return report

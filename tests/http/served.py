@@ -1,0 +1,166 @@
+"""The public application on a real socket, over a hub that is fed by hand: no Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from gateway import clock
+from gateway.config import load_settings
+from gateway.core.event import Decoder
+from gateway.core.hub import Hub
+from gateway.core.interpreter import Interpreter
+from gateway.core.limits import Limits
+from gateway.core.log import Log, LogKind, Position, Topic, make_record
+from gateway.core.registry import Registry
+from gateway.http.malformed import server_log
+from gateway.http.public import EventsEndpoint, public_app
+from gateway.ops.metrics import Metrics
+from gateway.ops.notices import Notices
+from gateway.ops.readiness import Doubt, Readiness
+from tests.eventually import eventually
+from tests.http.raw_client import SMALL_BUFFER, RawClient
+from tests.records import TYPE, envelope
+from tests.tokens import SECRET, mint
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator, Sequence
+
+    from gateway.core.frame import CloseReason
+    from gateway.core.log import Moment
+    from gateway.core.opening import Opening
+    from gateway.core.stream import Feed, Sink, Stream
+
+USER = "alice"
+LOG = Log("user-events", 0)
+TOPIC = Topic("user-events", LogKind.USER, b"tagA", 1)
+
+
+class AttentiveHub(Hub):
+    """A hub that remembers what it was asked to open."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        super().__init__(
+            interpreter=Interpreter(Decoder(Registry.built_in()), lambda _key, _count: 0, metrics),
+            limits=Limits(3_600_000, 1_000_000, 1_000_000),
+            tail_bytes=1 << 28,
+            retry_ms=3000,
+            heartbeat=30,
+            slow=30,
+            observer=metrics,
+            wake=lambda _feed: None,
+        )
+        self.openings: list[Opening] = []
+        self.deadlines: list[tuple[Moment, dict[CloseReason, float]]] = []
+
+    def open(
+        self,
+        opening: Opening,
+        feeds: tuple[Feed, ...],
+        sink: Sink,
+        deadlines: Sequence[tuple[float, CloseReason]],
+        moment: Moment,
+    ) -> Stream:
+        self.openings.append(opening)
+        self.deadlines.append((moment, {reason: deadline for deadline, reason in deadlines}))
+        return super().open(opening, feeds, sink, deadlines, moment)
+
+
+class Served:
+    """An application that is ready; `follow` lets requests through while `let_through` is set."""
+
+    def __init__(self, *, readiness: Readiness | None = None, **settings: object) -> None:
+        self.settings = load_settings(None, **{"jwt_secret": SECRET, **settings})
+        self.metrics = Metrics(Notices(lambda: clock.now().monotonic), "murmur2")
+        self.hub = AttentiveHub(self.metrics)
+        self.feed = self.hub.feed(LOG, TOPIC)
+        self.hub.activate(self.feed, Position(0, 0, False), clock.now())
+        if readiness is None:
+            readiness = Readiness()
+            readiness.settle(Doubt.STARTING)
+        self.readiness = readiness
+        self.let_through = asyncio.Event()
+        self.let_through.set()
+        self.asking = 0
+        self.port = 0
+        self.endpoint = EventsEndpoint(
+            self.settings, self.hub, Registry.built_in(), self.readiness, self._follow
+        )
+        self.app = public_app(self.endpoint, self.metrics)
+        self._runner = web.AppRunner(self.app, access_log=None, logger=server_log(self.metrics))
+        self._offset = 0
+
+    async def _follow(self, user: bytes) -> tuple[Feed, ...]:
+        self.asking += 1
+        await self.let_through.wait()
+        self.asking -= 1
+        return (self.feed,)
+
+    async def start(self, context: ssl.SSLContext | None = None) -> None:
+        listening = socket.socket()
+        # Accepted sockets inherit it, so that a client that does not read is soon felt.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BUFFER)
+        listening.bind(("127.0.0.1", 0))
+        self.port = listening.getsockname()[1]
+        await self._runner.setup()
+        await web.SockSite(self._runner, listening, ssl_context=context).start()
+
+    async def stop(self) -> None:
+        self.let_through.set()
+        await self._runner.cleanup()
+
+    @property
+    def connections(self) -> int:
+        """How many connections aiohttp's server takes for its own."""
+        assert self._runner.server is not None
+        return len(self._runner.server.connections)
+
+    def publish(self, *payloads: bytes, user: str = USER) -> None:
+        """Dispatch events of a user in one batch, as the reader would."""
+        moment = clock.now()
+        records = [
+            make_record(self._offset + n, moment.wall, user.encode(), envelope(user, TYPE, payload))
+            for n, payload in enumerate(payloads)
+        ]
+        self._offset += len(records)
+        self.hub.dispatch({LOG: records}, moment)
+
+    @property
+    def stream(self) -> Stream:
+        """The only stream that is open."""
+        (stream,) = self.hub.streams
+        return stream
+
+    async def open(self, client: RawClient, target: str = "/api/v1/events", **options: Any) -> None:
+        """Ask for a stream, and read its head and its first chunk."""
+        await client.request(target, token=mint(USER), **options)
+        assert (await client.head()).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert (await client.chunk()).startswith(b"retry: 3000\nid: 1u")
+
+    async def until_open(self, count: int) -> None:
+        """Return when the hub has that many streams."""
+
+        async def counted() -> bool:
+            return len(self.hub.streams) == count
+
+        await eventually(f"{count} streams are open", counted)
+
+
+@asynccontextmanager
+async def serving(
+    context: ssl.SSLContext | None = None,
+    readiness: Readiness | None = None,
+    **settings: object,
+) -> AsyncIterator[Served]:
+    """Serve until the block ends."""
+    served = Served(readiness=readiness, **settings)
+    await served.start(context)
+    try:
+        yield served
+    finally:
+        await served.stop()

@@ -1,0 +1,356 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway import clock
+from gateway.core import frame
+from gateway.core.frame import CloseReason
+from gateway.core.stream import State
+from gateway.http import connection
+from tests.eventually import eventually
+from tests.http.raw_client import connected
+from tests.http.served import Served, serving
+from tests.records import TYPE
+from tests.sse import EventStreamParser
+from tests.tokens import mint
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from tests.http.raw_client import RawClient
+
+MANY = 300
+PAYLOADS = [b'"%d %s"' % (number, b"x" * 2000) for number in range(MANY)]
+"""Far more than the sockets' buffers and the transport's mark take, so that a stream is stuck."""
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[Served]:
+    async with serving() as it:
+        yield it
+
+
+@pytest.fixture
+async def client(served: Served) -> AsyncIterator[RawClient]:
+    async with connected(served.port) as it:
+        yield it
+
+
+@pytest.fixture
+def quiet(caplog: pytest.LogCaptureFixture) -> Callable[[], None]:
+    """A check that nothing was logged that would alarm anybody."""
+
+    def check() -> None:
+        loud = [record for record in caplog.records if record.levelno >= logging.WARNING]
+        assert [record.getMessage() for record in loud] == []
+
+    return check
+
+
+async def until_state(served: Served, state: State) -> None:
+    async def reached() -> bool:
+        return served.stream.state is state
+
+    await eventually(f"the stream is {state}", reached)
+
+
+async def round_trip(served: Served) -> None:
+    """Return when the server has taken up whatever its sockets had for it before."""
+    async with connected(served.port) as other:
+        await other.send(A_REQUEST)
+        await other.response()
+
+
+async def payloads_of(client: RawClient, count: int) -> list[str]:
+    """Read chunks until that many events have come."""
+    parser, events = EventStreamParser(), 0
+    received = []
+    while events < count:
+        for event in parser.feed(await client.chunk()):
+            received.append(event.data)
+            events += 1
+    return received
+
+
+def body(payload: bytes) -> bytes:
+    return frame.event_body(TYPE, payload)
+
+
+async def test_every_write_is_one_chunk_and_the_first_has_the_head_before_it(
+    served: Served, client: RawClient
+) -> None:
+    await client.request("/api/v1/events", token=mint("alice"))
+    head = await client.head()
+    first = await client.chunk()
+    served.publish(b"1", b"2")
+    second = await client.chunk()
+    served.publish(b"3")
+    third = await client.chunk()
+
+    lines = head.decode().split("\r\n")
+    assert lines[0] == "HTTP/1.1 200 OK"
+    assert [line.partition(":")[0] for line in lines[1:-2]] == [
+        "Content-Type", "Cache-Control", "Connection", "X-Accel-Buffering", "Transfer-Encoding",
+        "Date",
+    ]  # fmt: skip
+    assert "Transfer-Encoding: chunked" in lines
+    assert "Connection: keep-alive" in lines
+    assert first.startswith(b"retry: 3000\nid: 1u")
+    assert first.endswith(b"\n\n")
+    assert second.count(b"id: ") == 2
+    assert second.endswith(body(b"2"))
+    assert third.endswith(body(b"3"))
+
+
+async def test_http_1_0_gets_the_same_bytes_without_chunks_up_to_the_end_of_the_connection(
+    served: Served, client: RawClient
+) -> None:
+    await client.request("/api/v1/events", version="1.0", token=mint("alice"))
+    head = await client.head()
+    await served.until_open(1)
+    served.publish(b"1")
+    served.hub.close(served.stream, CloseReason.CLOSED, clock.now())
+    rest = await client.rest()
+
+    assert b"Transfer-Encoding" not in head
+    assert b"Connection: close\r\n" in head
+    assert rest.startswith(b"retry: 3000\nid: 1u")
+    assert rest.endswith(body(b"1") + frame.close(CloseReason.CLOSED))
+
+
+async def test_a_stream_that_is_ended_says_goodbye_and_then_ends_the_response(
+    served: Served, client: RawClient
+) -> None:
+    await served.open(client)
+    served.hub.close(served.stream, CloseReason.DRAINING, clock.now(), 1234)
+
+    assert (
+        await client.rest()
+        == frame.chunk(frame.close(CloseReason.DRAINING, 1234)) + frame.LAST_CHUNK
+    )
+
+
+async def test_the_server_keeps_no_task_and_no_connection_for_an_open_stream(
+    served: Served,
+) -> None:
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(connected(served.port)) for _ in range(20)]
+        before = asyncio.all_tasks()
+        for client in clients:
+            await served.open(client)
+
+        async def settled() -> bool:
+            return served.connections == 0 and not asyncio.all_tasks() - before
+
+        await eventually("nothing but the streams is left", settled)
+        assert len(served.hub.streams) == 20
+        served.publish(b"1")
+        for client in clients:
+            assert (await client.chunk()).endswith(body(b"1"))
+
+
+A_REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize("behind", [b"\r\n\r\n", A_REQUEST, A_REQUEST * 100])
+async def test_what_comes_in_the_same_packet_as_a_request_is_ignored(
+    served: Served, client: RawClient, behind: bytes, quiet: Callable[[], None]
+) -> None:
+    await served.open(client, behind=behind)
+    served.publish(b"1")
+    assert (await client.chunk()).endswith(body(b"1"))
+    served.hub.close(served.stream, CloseReason.CLOSED, clock.now())
+    assert await client.rest() == frame.chunk(frame.close(CloseReason.CLOSED)) + frame.LAST_CHUNK
+    quiet()
+
+
+@pytest.mark.parametrize("later", [b"more", A_REQUEST, b"\x00\xff" * 100_000])
+async def test_what_a_client_sends_while_its_stream_is_open_is_ignored(
+    served: Served, client: RawClient, later: bytes, quiet: Callable[[], None]
+) -> None:
+    await served.open(client)
+    await client.send(later)
+    served.publish(b"1")
+    assert (await client.chunk()).endswith(body(b"1"))
+    quiet()
+
+
+async def test_a_stream_can_follow_other_requests_on_the_same_connection(
+    served: Served, client: RawClient
+) -> None:
+    await client.send(A_REQUEST * 2)
+    for _ in range(2):
+        await client.response()
+    await served.open(client)
+    served.publish(b"1")
+    assert (await client.chunk()).endswith(body(b"1"))
+
+
+async def test_a_request_with_a_body_that_never_comes_opens_a_stream(
+    served: Served, client: RawClient, quiet: Callable[[], None]
+) -> None:
+    await served.open(client, headers={"Content-Length": "50"}, behind=b"half of it")
+    served.publish(b"1")
+    assert (await client.chunk()).endswith(body(b"1"))
+    quiet()
+
+
+def finish(client: RawClient) -> None:
+    client.finish()
+
+
+def leave(client: RawClient) -> None:
+    client.leave()
+
+
+def reset(client: RawClient) -> None:
+    client.reset()
+
+
+WAYS = pytest.mark.parametrize("way", [finish, leave, reset])
+
+
+@WAYS
+async def test_a_client_that_leaves_while_its_logs_are_looked_up_gets_no_stream(
+    served: Served, client: RawClient, way: Callable[[RawClient], None], quiet: Callable[[], None]
+) -> None:
+    served.let_through.clear()
+    await client.request("/api/v1/events", token=mint("alice"))
+
+    async def asked() -> bool:
+        return served.asking == 1
+
+    await eventually("the handler waits", asked)
+    way(client)
+    await round_trip(served)
+    served.let_through.set()
+
+    async def ended() -> bool:
+        return served.connections == 0
+
+    await eventually("the handler has ended", ended)
+    assert served.asking == 0
+    assert served.hub.openings == []
+    quiet()
+
+
+@WAYS
+async def test_a_client_that_leaves_at_once_leaves_no_stream_behind(
+    served: Served, client: RawClient, way: Callable[[RawClient], None], quiet: Callable[[], None]
+) -> None:
+    await client.request("/api/v1/events", token=mint("alice"))
+    way(client)
+    async with connected(served.port) as other:
+        await served.open(other)
+        await served.until_open(1)
+    quiet()
+
+
+@WAYS
+async def test_a_stream_ends_with_its_client(
+    served: Served, client: RawClient, way: Callable[[RawClient], None], quiet: Callable[[], None]
+) -> None:
+    await served.open(client)
+    stream = served.stream
+    way(client)
+    await served.until_open(0)
+    assert stream.state is State.CLOSED
+    assert served.feed.streams == 0
+    served.publish(b"1")
+    quiet()
+
+
+async def test_events_written_while_a_client_resets_its_connection_do_no_harm(
+    served: Served, client: RawClient, quiet: Callable[[], None]
+) -> None:
+    await served.open(client)
+    client.reset()
+    for _ in range(20):
+        served.publish(b"1")
+        await asyncio.sleep(0)
+    await served.until_open(0)
+    quiet()
+
+
+async def test_a_client_that_stops_reading_is_stuck_and_gets_everything_once_when_it_goes_on(
+    served: Served, client: RawClient
+) -> None:
+    await served.open(client)
+    for payload in PAYLOADS[:200]:
+        served.publish(payload)
+    await until_state(served, State.STUCK)
+    written = served.stream.sent
+    assert 0 < written < 200, "nothing more is written to a transport that is full"
+    for payload in PAYLOADS[200:]:
+        served.publish(payload)
+    assert served.stream.sent == written
+
+    received = await payloads_of(client, MANY)
+
+    assert received == [payload.decode() for payload in PAYLOADS]
+    await until_state(served, State.LIVE)
+    served.publish(b'"last"')
+    assert await payloads_of(client, 1) == ['"last"']
+
+
+async def test_a_client_may_stop_reading_many_times(served: Served, client: RawClient) -> None:
+    await served.open(client)
+    received = []
+    for begin in range(0, MANY, 100):
+        served.publish(*PAYLOADS[begin : begin + 100])
+        await until_state(served, State.STUCK)
+        received += await payloads_of(client, 100)
+    assert received == [payload.decode() for payload in PAYLOADS]
+
+
+async def test_a_slow_client_that_is_ended_may_still_read_all_that_was_written_to_it(
+    served: Served, client: RawClient, monkeypatch: pytest.MonkeyPatch, quiet: Callable[[], None]
+) -> None:
+    await served.open(client)
+    served.publish(*PAYLOADS[:100])
+    await until_state(served, State.STUCK)
+    monkeypatch.setattr(connection, "FLUSH_SECONDS", 1.0)
+    served.hub.close(served.stream, CloseReason.SLOW, clock.now())
+
+    assert await payloads_of(client, 100) == [payload.decode() for payload in PAYLOADS[:100]]
+    goodbye = frame.chunk(frame.close(CloseReason.SLOW)) + frame.LAST_CHUNK
+    assert await client.rest() == goodbye
+    await asyncio.sleep(1.05)  # when it would have been cut off, there is nothing left to cut
+    quiet()
+
+
+async def test_a_client_that_never_reads_is_cut_off(
+    served: Served, client: RawClient, monkeypatch: pytest.MonkeyPatch, quiet: Callable[[], None]
+) -> None:
+    await served.open(client)
+    served.publish(*PAYLOADS[:100])
+    await until_state(served, State.STUCK)
+    monkeypatch.setattr(connection, "FLUSH_SECONDS", 0.1)
+    served.hub.close(served.stream, CloseReason.SLOW, clock.now())
+
+    await asyncio.sleep(0.2)  # the time that it is allowed goes by
+    rest = await client.rest()
+
+    assert not rest.endswith(frame.LAST_CHUNK)
+    assert len(rest) < sum(map(len, PAYLOADS[:100]))
+    quiet()
+
+
+async def test_a_stream_that_stays_stuck_is_ended_by_the_clock(
+    served: Served, client: RawClient
+) -> None:
+    await served.open(client)
+    served.publish(*PAYLOADS[:100])
+    await until_state(served, State.STUCK)
+    now = clock.now()
+    served.hub.tick(now._replace(monotonic=now.monotonic + 29))
+    assert served.stream.state is State.STUCK
+    served.hub.tick(now._replace(monotonic=now.monotonic + 31))
+    assert len(served.hub.streams) == 0
+    await payloads_of(client, 100)
+    assert b'{"reason":"slow"}' in await client.rest()

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+
+from gateway import clock
+from gateway.core import event_id
+from gateway.core.event_id import Mark
+from gateway.core.frame import CloseReason
+from gateway.core.log import LogKind, Position
+from gateway.core.opening import Opening
+from gateway.http.public import WELCOME, public_app
+from gateway.ops.readiness import Doubt, Readiness
+from tests.eventually import eventually
+from tests.http.raw_client import connected
+from tests.http.served import TOPIC, Served, serving
+from tests.tokens import bearer, mint
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from pytest_aiohttp.plugin import AiohttpClient
+
+    from tests.http.raw_client import RawClient
+
+EVENTS = "/api/v1/events"
+IDS = [
+    b"42", b"1", b"1u", b"2" + b"A" * 29, b"1u" + b"A" * 27, b"1u" + b"=" * 28, b"x" * 8000,
+    b"\xff\xfe", bytes(range(128, 256)), "ünïcödé".encode(), b"null", b"-1", b'"><',
+    b"1u" + b"/" * 28, b"1" + b"u" * 29 + b"b" * 29 + b"u" * 29 + b"x",
+]  # fmt: skip
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[Served]:
+    async with serving() as it:
+        yield it
+
+
+@pytest.fixture
+async def client(served: Served) -> AsyncIterator[RawClient]:
+    async with connected(served.port) as it:
+        yield it
+
+
+async def test_the_root_says_in_one_line_what_this_is(aiohttp_client: AiohttpClient) -> None:
+    client = await aiohttp_client(Served().app)
+    async with client.get("/") as response:
+        assert response.status == 200
+        assert await response.text() == WELCOME
+    assert WELCOME.count("\n") == 1
+
+
+async def test_routes_can_be_added(served: Served, aiohttp_client: AiohttpClient) -> None:
+    async def page(_: web.Request) -> web.Response:
+        return web.Response(text="a page")
+
+    app = public_app(served.endpoint, served.metrics, [web.get("/page", page)])
+    client = await aiohttp_client(app)
+    async with client.get("/page") as response:
+        assert await response.text() == "a page"
+
+
+async def test_what_a_request_says_reaches_the_hub(served: Served, client: RawClient) -> None:
+    mark = Mark(LogKind.USER, TOPIC.tag, 0, Position(0, 0, False))
+    await served.open(
+        client,
+        f"{EVENTS}?categories=ai&since=1000",
+        headers={"Last-Event-ID": event_id.encode([mark]).decode()},
+    )
+    (opening,) = served.hub.openings
+    assert opening == Opening(b"alice", frozenset({"ai"}), None, [mark], 1000)
+
+
+@pytest.mark.parametrize("text", IDS, ids=lambda text: repr(text[:12]))
+async def test_an_id_that_is_none_of_ours_gets_a_stream_that_begins_with_a_gap(
+    served: Served, client: RawClient, text: bytes
+) -> None:
+    head = f"GET {EVENTS} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {mint('alice')}\r\n"
+    await client.send(head.encode() + b"Last-Event-ID: " + text + b"\r\n\r\n")
+    assert (await client.head()).startswith(b"HTTP/1.1 200 ")
+    first = await client.chunk()
+    assert first.startswith(b"retry: 3000\nid: 1u")
+    assert first.endswith(b'event: stream.gap\ndata: {"reason":"invalid"}\n\n')
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "earliest", "latest"),
+    [(2.0, 0.1, 0.2), (20.0, 1.0, 2.0), (50.0, 2.5, 5.0), (3600.0, 2.5, 5.0)],
+)
+async def test_streams_end_one_by_one_a_little_before_their_tokens(
+    served: Served, lifetime: float, earliest: float, latest: float
+) -> None:
+    begin = clock.now()
+    token = mint("alice", lifetime=lifetime)
+    for _ in range(20):
+        async with connected(served.port) as client:
+            await client.request(EVENTS, token=token)
+            await client.head()
+    end = clock.now()
+    slack = end.monotonic - begin.monotonic + 0.002
+    before = [
+        begin.monotonic + lifetime - deadlines[CloseReason.TOKEN_EXPIRED]
+        for _, deadlines in served.hub.deadlines
+    ]
+    assert len(set(before)) == 20
+    assert all(earliest - slack <= seconds <= latest + slack for seconds in before)
+
+
+async def test_a_long_look_up_does_not_put_off_the_end_of_the_token(
+    served: Served, client: RawClient
+) -> None:
+    begin = clock.now()
+    served.let_through.clear()
+    await client.request(EVENTS, token=mint("alice", lifetime=1.0))
+
+    async def waited() -> bool:
+        return served.asking == 1 and clock.now().monotonic - begin.monotonic > 0.3
+
+    await eventually("some of the token's life has passed", waited)
+    served.let_through.set()
+    await client.head()
+
+    ((_, deadlines),) = served.hub.deadlines
+    assert deadlines[CloseReason.TOKEN_EXPIRED] <= begin.monotonic + 1.0
+
+
+async def test_a_token_that_expires_during_the_look_up_gets_a_stream_that_says_so(
+    served: Served, client: RawClient
+) -> None:
+    served.let_through.clear()
+    begin = clock.now()
+    await client.request(EVENTS, token=mint("alice", lifetime=0.1))
+
+    async def expired() -> bool:
+        return served.asking == 1 and clock.now().wall > begin.wall + 150
+
+    await eventually("the token has expired", expired)
+    served.let_through.set()
+    await client.head()
+    served.hub.tick(clock.now())
+    assert b'{"reason":"token_expired"}' in await client.rest()
+
+
+async def test_streams_reach_their_greatest_age_one_by_one() -> None:
+    async with serving(max_stream_age_seconds=1000) as served:
+        for _ in range(20):
+            async with connected(served.port) as client:
+                await client.request(EVENTS, token=mint("alice"))
+                await client.head()
+        ages = [
+            deadlines[CloseReason.MAX_AGE] - moment.monotonic
+            for moment, deadlines in served.hub.deadlines
+        ]
+    assert len(set(ages)) == 20
+    assert all(900 <= age <= 1000 for age in ages)
+
+
+async def test_a_stream_on_a_worker_that_drains_keeps_its_id_and_is_told_to_come_back(
+    served: Served, client: RawClient
+) -> None:
+    """Not a 503, at which an `EventSource` gives up."""
+    served.let_through.clear()
+    await client.request(EVENTS, token=mint("alice"))
+
+    async def asked() -> bool:
+        return served.asking == 1
+
+    await eventually("the handler waits", asked)
+    served.readiness.doubt(Doubt.DRAINING, "it is being stopped")
+    served.let_through.set()
+    answer = await client.rest()
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"\nid: 1u" in answer
+    assert b'event: stream.close\ndata: {"reason":"draining"}' in answer
+    assert not served.hub.streams
+
+
+async def test_a_worker_that_was_ready_once_opens_streams_while_kafka_is_away(
+    served: Served, client: RawClient
+) -> None:
+    served.readiness.doubt(Doubt.KAFKA, "it does not answer")
+    await served.open(client)
+
+
+@pytest.mark.parametrize("authorized", [True, False])
+async def test_only_who_may_open_streams_learns_that_a_worker_is_not_ready(
+    authorized: bool, aiohttp_client: AiohttpClient
+) -> None:
+    client = await aiohttp_client(Served(readiness=Readiness()).app)
+    headers = bearer(mint("alice")) if authorized else {}
+    async with client.get(EVENTS, headers=headers) as response:
+        assert response.status == (503 if authorized else 401)

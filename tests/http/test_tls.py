@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway import clock
+from gateway.core import frame
+from gateway.core.frame import CloseReason
+from gateway.core.stream import State
+from gateway.errors import SettingsError
+from gateway.http.tls import Certificate
+from tests.eventually import eventually
+from tests.http.certificates import Files
+from tests.http.raw_client import connected
+from tests.http.served import Served, serving
+from tests.sse import EventStreamParser
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+PAYLOADS = [b'"%d %s"' % (number, b"x" * 2000) for number in range(300)]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path)
+
+
+@pytest.fixture
+def certificate(files: Files) -> Certificate:
+    return Certificate(files.certfile, files.keyfile)
+
+
+@pytest.fixture
+async def served(certificate: Certificate) -> AsyncIterator[Served]:
+    async with serving(certificate.context) as it:
+        yield it
+
+
+async def until_stuck(served: Served) -> None:
+    async def stuck() -> bool:
+        return served.stream.state is State.STUCK
+
+    await eventually("the stream is stuck", stuck)
+
+
+async def accepts(served: Served, client: ssl.SSLContext) -> bool:
+    """Whether a client that trusts that certificate can connect."""
+    try:
+        async with connected(served.port, client):
+            return True
+    except ssl.SSLCertVerificationError:
+        return False
+
+
+async def test_a_stream_is_framed_and_ended_as_it_is_without_tls(
+    served: Served, files: Files
+) -> None:
+    async with connected(served.port, files.client) as client:
+        await served.open(client)
+        assert served.connections <= 1
+        served.publish(b"1")
+        assert (await client.chunk()).endswith(b"data: 1\n\n")
+        served.hub.close(served.stream, CloseReason.CLOSED, clock.now())
+        goodbye = frame.chunk(frame.close(CloseReason.CLOSED)) + frame.LAST_CHUNK
+        assert await client.rest() == goodbye
+
+
+async def test_no_task_is_left_for_an_open_stream(served: Served, files: Files) -> None:
+    async with connected(served.port, files.client) as client:
+        before = asyncio.all_tasks()
+        await served.open(client)
+
+        async def settled() -> bool:
+            return served.connections == 0 and not asyncio.all_tasks() - before
+
+        await eventually("nothing but the stream is left", settled)
+
+
+@pytest.mark.parametrize("way", ["leave", "reset"])
+async def test_a_stream_ends_with_its_client(
+    served: Served, files: Files, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with connected(served.port, files.client) as client:
+        await served.open(client)
+        if way == "leave":
+            client.leave()
+        else:
+            client.reset()
+        await served.until_open(0)
+    assert [record for record in caplog.records if record.levelname != "DEBUG"] == []
+
+
+async def test_a_client_that_stops_reading_gets_everything_once_when_it_goes_on(
+    served: Served, files: Files
+) -> None:
+    async with connected(served.port, files.client) as client:
+        await served.open(client)
+        for payload in PAYLOADS:
+            served.publish(payload)
+        await until_stuck(served)
+        assert served.stream.sent < 150, "asyncio's own mark would let through twice as many"
+        parser = EventStreamParser()
+        received: list[str] = []
+        while len(received) < len(PAYLOADS):
+            received += [event.data for event in parser.feed(await client.chunk())]
+        assert received == [payload.decode() for payload in PAYLOADS]
+
+
+async def test_a_client_that_never_reads_is_cut_off(
+    served: Served, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connected(served.port, files.client) as client:
+        await served.open(client)
+        served.publish(*PAYLOADS)  # one write, more than the client's side holds unread
+        for payload in PAYLOADS:
+            served.publish(payload)
+        await until_stuck(served)
+        monkeypatch.setattr("gateway.http.connection.FLUSH_SECONDS", 0.1)
+        served.hub.close(served.stream, CloseReason.SLOW, clock.now())
+        await asyncio.sleep(0.2)  # the time that it is allowed goes by
+        assert not (await client.rest()).endswith(frame.LAST_CHUNK)
+
+
+async def test_a_client_without_tls_is_turned_away_without_a_line_in_the_log(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with connected(served.port) as client:
+        await client.request("/")
+        with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+            await client.head()
+    assert [record for record in caplog.records if record.levelname != "DEBUG"] == []
+
+
+async def test_a_renewed_certificate_is_taken_up_while_streams_stay_open(
+    served: Served, files: Files, certificate: Certificate
+) -> None:
+    before = files.client
+    async with connected(served.port, before) as client:
+        await served.open(client)
+        files.renew()
+        assert not await accepts(served, files.client)
+
+        assert certificate.refresh()
+
+        assert await accepts(served, files.client)
+        assert not await accepts(served, before)
+        served.publish(b"1")
+        assert (await client.chunk()).endswith(b"data: 1\n\n")
+
+
+async def test_half_of_a_pair_leaves_the_old_one_until_the_other_half_comes(
+    served: Served, files: Files, certificate: Certificate
+) -> None:
+    before = files.client
+    good = files.keyfile.read_bytes()
+    files.renew(certificate=False)
+    assert not certificate.refresh()
+    assert await accepts(served, before)
+
+    files.write(files.keyfile, good)
+    assert certificate.refresh()
+    assert await accepts(served, before)
+
+
+@pytest.mark.parametrize("content", [b"", b"no certificate", None])
+async def test_files_that_cannot_be_used_are_told_of_once_and_change_nothing(
+    served: Served,
+    files: Files,
+    certificate: Certificate,
+    content: bytes | None,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    before = files.client
+    if content is None:
+        files.certfile.unlink()
+    else:
+        files.write(files.certfile, content)
+    assert [certificate.refresh() for _ in range(3)] == [False] * 3
+    assert await accepts(served, before)
+    assert capfd.readouterr().out.count("new certificate cannot be used") == 1
+
+    files.renew()
+    assert certificate.refresh()
+    assert await accepts(served, files.client)
+
+
+def test_files_that_have_not_changed_are_not_loaded_again(certificate: Certificate) -> None:
+    assert not certificate.refresh()
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "of another pair"])
+def test_a_pair_that_cannot_be_used_stops_the_start_and_names_the_settings(
+    files: Files, damage: str
+) -> None:
+    match damage:
+        case "missing":
+            files.keyfile.unlink()
+        case "empty":
+            files.certfile.write_bytes(b"")
+        case _:
+            files.renew(key=False)
+    with pytest.raises(SettingsError) as refusal:
+        Certificate(files.certfile, files.keyfile)
+    text = str(refusal.value)
+    assert text.startswith("GATEWAY_TLS_CERTFILE and GATEWAY_TLS_KEYFILE: ")
+    assert str(files.certfile) in text
+    assert "\n" not in text

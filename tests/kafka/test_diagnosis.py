@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import TYPE_CHECKING
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import (
+    IllegalSaslStateError,
+    InvalidTopicError,
+    KafkaConnectionError,
+    NodeNotReadyError,
+    SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
+    UnsupportedSaslMechanismError,
+)
+
+from gateway.config import Settings
+from gateway.kafka.client import connection_options
+from gateway.kafka.diagnosis import advertised, diagnose, missing_right
+from gateway.kafka.direct import explain
+from tests.child import free_port
+
+if TYPE_CHECKING:
+    from aiokafka.errors import KafkaError
+
+    from tests.conftest import Broker
+
+OPTIONS = {
+    "bootstrap_servers": ["kafka:9092"],
+    "security_protocol": "SASL_SSL",
+    "sasl_mechanism": "PLAIN",
+    "sasl_plain_username": "alice",
+}
+
+
+def unverified(code: int, message: str = "") -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_code, error.verify_message = code, message
+    return error
+
+
+def tls(reason: str) -> ssl.SSLError:
+    error = ssl.SSLError(1, reason.lower())
+    error.reason = reason
+    return error
+
+
+def closed(cause: BaseException) -> KafkaConnectionError:
+    """Return what aiokafka raises where the connection ends under a question."""
+    error = KafkaConnectionError("Connection at kafka:9092 closed")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "found", "setting"),
+    [
+        (SaslAuthenticationFailed("no"), "refuses the login of alice (PLAIN)", "SASL_PASSWORD"),
+        (UnsupportedSaslMechanismError(), "takes no login by PLAIN", "SASL_MECHANISM"),
+        (IllegalSaslStateError(), "takes no login", "SECURITY_PROTOCOL"),
+        (unverified(10), "has expired", "SSL_CAFILE"),
+        (unverified(18), "is signed by itself", "SSL_CAFILE"),
+        (unverified(19), "a CA that is not trusted here", "SSL_CAFILE"),
+        (unverified(20), "a CA that is not trusted here", "SSL_CAFILE"),
+        (unverified(62), "another name", "BOOTSTRAP"),
+        (unverified(64), "another address", "BOOTSTRAP"),
+        (unverified(66, "EE key too weak"), "EE key too weak", "SSL_CAFILE"),
+        (closed(tls("TLSV13_ALERT_CERTIFICATE_REQUIRED")), "wants a certificate", "SSL_CERTFILE"),
+        (closed(tls("SSLV3_ALERT_BAD_CERTIFICATE")), "wants a certificate", "SSL_KEYFILE"),
+        (closed(tls("SSLV3_ALERT_CERTIFICATE_UNKNOWN")), "does not trust this", "SSL_CERTFILE"),
+        (closed(tls("TLSV1_ALERT_UNKNOWN_CA")), "does not trust this", "SSL_CERTFILE"),
+        (tls("WRONG_VERSION_NUMBER"), "does not speak TLS", "SECURITY_PROTOCOL"),
+        (closed(asyncio.IncompleteReadError(b"", 4)), "ends the connection", "SECURITY_PROTOCOL"),
+        (ConnectionResetError(), "ends the connection", "SECURITY_PROTOCOL"),
+        (ConnectionRefusedError(111, "refused"), "no Kafka broker answers", "BOOTSTRAP"),
+        (TimeoutError(), "no Kafka broker answers", "BOOTSTRAP"),
+        (KafkaConnectionError("Unable to bootstrap"), "no Kafka broker answers", "BOOTSTRAP"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_each_failure_names_the_setting_behind_it(
+    error: BaseException, found: str, setting: str
+) -> None:
+    diagnosis = diagnose(error, OPTIONS)
+    assert found in diagnosis.found
+    assert "kafka:9092" in diagnosis.found
+    assert f"GATEWAY_KAFKA_{setting}" in diagnosis.advice
+    assert "\n" not in str(diagnosis)
+
+
+def test_a_clock_that_is_wrong_is_no_setting() -> None:
+    assert "clock" in diagnose(unverified(9), OPTIONS).advice
+
+
+@pytest.mark.parametrize("right", ["Describe", "Read"])
+def test_a_missing_right_names_the_topic_and_the_command(right: str) -> None:
+    diagnosis = missing_right(right, "user-events")
+    assert diagnosis.found == f"no right {right} on topic user-events"
+    assert "--operation Read --topic user-events" in diagnosis.advice, "it implies Describe"
+
+
+@pytest.mark.parametrize("place", ["user-events", TopicPartition("user-events", 3)])
+def test_a_question_that_is_refused_is_a_missing_right(place: object) -> None:
+    error = TopicAuthorizationFailedError(place)
+    assert diagnose(error, OPTIONS) == missing_right("Read", "user-events")
+
+
+def test_what_no_setting_is_behind_is_told_as_it_is() -> None:
+    assert str(diagnose(InvalidTopicError("no/name"), OPTIONS)) == (
+        "Kafka refuses: [Error 17] InvalidTopicError: no/name"
+    )
+
+
+async def test_a_server_that_is_away_is_told_apart_from_one_that_refuses() -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1") as server:
+        refusing = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        away = f"127.0.0.1:{free_port()}"
+        options = connection_options(Settings(kafka_bootstrap=(away, refusing)))
+        diagnosis = await explain(KafkaConnectionError("Unable to bootstrap"), options)
+        assert "ends the connection" in diagnosis.found
+
+
+@pytest.mark.parametrize("error", [NodeNotReadyError("node 2"), TimeoutError()])
+async def test_brokers_at_addresses_that_lead_nowhere_are_told_apart(
+    broker: Broker, error: KafkaError | TimeoutError
+) -> None:
+    options = connection_options(Settings(kafka_bootstrap=(broker.bootstrap,)))
+    assert await explain(error, options) == advertised(options)

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from gateway import clock
+from gateway.core.log import Log, LogKind, Topic
+from gateway.core.opening import Opening
+from gateway.kafka.live import LiveReader
+from tests.http.served import Served
+
+if TYPE_CHECKING:
+    from gateway.core.stream import Stream
+    from gateway.kafka.offsets import Offsets
+
+
+class SilentOffsets:
+    """Offsets of a Kafka that is asked and does not answer."""
+
+    def __init__(self) -> None:
+        self.asked: list[Log] = []
+
+    async def end(self, log: Log) -> int:
+        self.asked.append(log)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+class Nobody:
+    """A sink for nobody."""
+
+    def bind(self, stream: Stream) -> None:
+        pass
+
+    def write(self, data: bytes) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+async def test_a_log_that_has_a_stream_and_is_not_read_is_read_again() -> None:
+    """A stream may come to a log just as its grace has ended: it must not wait for the next one."""
+    hub = Served().hub
+    offsets = SilentOffsets()
+    options = {"bootstrap_servers": "127.0.0.1:9"}
+    live = LiveReader(options, hub, cast("Offsets", offsets), 0.0, lambda _feed: None)
+    feed = hub.feed(Log("user-events", 1), Topic("user-events", LogKind.USER, b"tagA", 2))
+    hub.open(Opening(b"alice"), (feed,), Nobody(), [], clock.now())
+    live.sweep()
+    await asyncio.sleep(0)
+    assert offsets.asked == [feed.log]
+    live.sweep()
+    await asyncio.sleep(0)
+    assert offsets.asked == [feed.log], "once is enough"
+    await live.stop()

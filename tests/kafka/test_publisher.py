@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+import uuid
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from gateway.config import Settings
+from gateway.core.partitioner import partitioner
+from gateway.core.registry import Registry
+from gateway.demo.broker import EmbeddedBroker
+from gateway.errors import PublishError
+from gateway.kafka.publisher import WINDOW, EventPublisher
+from gateway.kafka.topics import TopicSpec, create
+from tests.child import free_port
+from tests.conftest import PARTITIONS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aiokafka.structs import ConsumerRecord
+
+    from tests.conftest import Broker, MakeTopics
+    from tests.records import Topics
+
+
+async def records_of(broker: Broker, topic: str, partitions: int) -> list[ConsumerRecord]:
+    """Return all records of the topic, partition after partition."""
+    logs = [TopicPartition(topic, number) for number in range(partitions)]
+    found = []
+    async with AIOKafkaConsumer(
+        bootstrap_servers=broker.bootstrap, auto_offset_reset="earliest", enable_auto_commit=False
+    ) as consumer:
+        consumer.assign(logs)
+        ends = await consumer.end_offsets(logs)
+        for log in logs:
+            while await consumer.position(log) < ends[log]:
+                found += (await consumer.getmany(log, timeout_ms=500)).get(log, [])
+    return found
+
+
+@asynccontextmanager
+async def publishing(
+    broker: Broker,
+    topics: Topics,
+    on_error: Literal["raise", "drop"] = "raise",
+    **options: Any,
+) -> AsyncIterator[EventPublisher]:
+    async with EventPublisher(
+        broker.bootstrap,
+        topic=topics.user,
+        broadcast_topic=topics.broadcast,
+        on_error=on_error,
+        **options,
+    ) as publisher:
+        yield publisher
+
+
+async def test_an_event_is_in_kafka_when_publish_returns(
+    broker: Broker, topics: MakeTopics
+) -> None:
+    made = await topics()
+    async with publishing(broker, made) as publisher:
+        event_id = await publisher.publish("zoë", "import.started", {"rows": 1}, category="ai")
+        [record] = await records_of(broker, made.user, PARTITIONS)
+    assert record.key == "zoë".encode()
+    assert record.headers == (("category", b"ai"),)
+    assert json.loads(record.value)["event_id"] == event_id
+
+
+@pytest.mark.parametrize("name", ["murmur2", "crc32"])
+async def test_a_user_goes_to_the_partition_of_the_partitioner(
+    broker: Broker, topics: MakeTopics, name: Literal["murmur2", "crc32"]
+) -> None:
+    made = await topics()
+    users = [f"user-{number}" for number in range(50)]
+    async with publishing(broker, made, partitioner=name) as publisher:
+        assert await publisher.publish_to_users(users, "import.started", {}) == len(users)
+    records = await records_of(broker, made.user, PARTITIONS)
+    assert sorted(record.key.decode() for record in records) == sorted(users)
+    for record in records:
+        assert record.partition == partitioner(name)(record.key, PARTITIONS)
+
+
+async def test_submitted_events_keep_their_order(broker: Broker, topics: MakeTopics) -> None:
+    made = await topics(1)
+    async with publishing(broker, made, max_batch_size=500) as publisher:
+        deliveries = [await publisher.submit("alice", "import.progress", n) for n in range(500)]
+        for delivery in deliveries:
+            assert await delivery is not None
+    records = await records_of(broker, made.user, 1)
+    assert [json.loads(record.value)["data"] for record in records] == list(range(500))
+
+
+async def test_many_users_get_an_event_with_an_id_of_its_own(
+    broker: Broker, topics: MakeTopics
+) -> None:
+    made = await topics()
+    users = [f"user-{number}" for number in range(2 * WINDOW + 1)]
+    async with publishing(broker, made) as publisher:
+        assert await publisher.publish_to_users(users, "import.started", {}) == len(users)
+    records = await records_of(broker, made.user, PARTITIONS)
+    assert len({json.loads(record.value)["event_id"] for record in records}) == len(users)
+
+
+async def test_a_broadcast_is_in_the_partition_that_is_read(
+    broker: Broker, topics: MakeTopics
+) -> None:
+    made = await topics()
+    async with publishing(broker, made._replace(broadcast=made.user)) as publisher:
+        for _ in range(20):
+            assert await publisher.broadcast("maintenance.planned", {}) is not None
+    records = await records_of(broker, made.user, PARTITIONS)
+    assert [record.partition for record in records] == [0] * 20
+
+
+async def test_a_bad_event_raises_before_anything_is_sent(
+    broker: Broker, topics: MakeTopics
+) -> None:
+    made = await topics()
+    async with publishing(broker, made) as publisher:
+        with pytest.raises(PublishError, match="NaN"):
+            await publisher.publish("alice", "import.started", float("nan"))
+        with pytest.raises(PublishError, match="0 of 2 events were written: the user id"):
+            await publisher.publish_to_users(["alice", ""], "import.started", {})
+        with pytest.raises(PublishError, match="max_request_size"):
+            await publisher.publish("alice", "import.started", "x" * 2_000_000)
+    assert await records_of(broker, made.user, PARTITIONS) == []
+
+
+async def test_a_bad_event_is_dropped_and_counted(
+    broker: Broker, topics: MakeTopics, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = await topics()
+    async with publishing(broker, made, "drop") as publisher:
+        assert await publisher.publish("", "import.started", {}) is None
+        assert await publisher.publish("alice", "stream.gap", {}) is None
+        assert await publisher.broadcast("import.started", object()) is None
+        assert await publisher.publish_to_users(["alice", "bob", ""], "import.started", {}) == 0
+        assert publisher.dropped == 6
+        assert await publisher.publish("alice", "import.started", {}) is not None
+    assert len(await records_of(broker, made.user, PARTITIONS)) == 1
+    assert caplog.text.count("events dropped") == 1  # at most once a second
+
+
+async def test_a_missing_topic_is_not_created(broker: Broker) -> None:
+    name = f"missing-{uuid.uuid4().hex[:8]}"
+    async with EventPublisher(broker.bootstrap, topic=name) as publisher:
+        for _ in range(2):
+            with pytest.raises(PublishError, match=f"--create --topic {name} --partitions 12"):
+                await publisher.publish("alice", "import.started", {})
+
+
+async def test_a_topic_that_comes_later_is_found(broker: Broker, topics: MakeTopics) -> None:
+    made = await topics()
+    missing = f"missing-{uuid.uuid4().hex[:8]}"
+    async with publishing(broker, made._replace(broadcast=missing)) as publisher:
+        with pytest.raises(PublishError, match=r"--partitions 1$"):
+            await publisher.broadcast("import.started", {})
+        assert await publisher.publish("alice", "import.started", {}) is not None
+
+
+async def test_an_unknown_type_is_warned_of_once(
+    broker: Broker, topics: MakeTopics, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = await topics()
+    async with publishing(broker, made, registry=Registry.built_in()) as publisher:
+        for _ in range(3):
+            await publisher.publish("alice", "unheard.of", {})
+            await publisher.publish("alice", "import.started", {})
+    assert caplog.text.count("'unheard.of' is in no category") == 1
+    assert "import.started" not in caplog.text
+
+
+async def test_it_writes_without_idempotence_only_where_the_broker_has_none(
+    broker: Broker, topics: MakeTopics, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "gateway")
+    async with publishing(broker, await topics()):
+        pass
+    assert ("no idempotent writes" in caplog.text) == (broker.kind == "embedded")
+
+
+async def test_it_writes_where_a_gateway_with_the_same_settings_reads(
+    broker: Broker, topics: MakeTopics
+) -> None:
+    made = await topics()
+    settings = Settings(
+        kafka_bootstrap=(broker.bootstrap,), topic=made.user, broadcast_topic="", jwt_secret=None
+    )
+    async with EventPublisher.from_settings(settings) as publisher:
+        await publisher.publish("alice", "import.started", {})
+        with pytest.raises(PublishError, match="switched off"):
+            await publisher.broadcast("import.started", {})
+    assert len(await records_of(broker, made.user, PARTITIONS)) == 1
+
+
+async def test_a_broker_that_is_away_is_an_error() -> None:
+    address = f"127.0.0.1:{free_port()}"
+    with pytest.raises(PublishError, match=f"no Kafka broker answers at {address}"):
+        async with EventPublisher(address):
+            pass
+
+
+async def test_a_service_starts_and_goes_on_without_kafka() -> None:
+    async with EventPublisher(f"127.0.0.1:{free_port()}", on_error="drop") as publisher:
+        assert publisher.dropped == 0
+        assert await publisher.publish("alice", "import.started", {}) is None
+        assert await publisher.publish_to_users(["alice", "bob"], "import.started", {}) == 0
+        assert publisher.dropped == 3
+
+
+async def test_a_broker_that_goes_away_costs_no_more_than_the_timeout() -> None:
+    async with EmbeddedBroker() as broker:
+        await create({"bootstrap_servers": [broker.bootstrap]}, [TopicSpec("user-events", 4)])
+        publisher = EventPublisher(broker.bootstrap, timeout=0.3)
+        await publisher.__aenter__()
+        await publisher.publish("alice", "import.started", {})
+    async with asyncio.timeout(5):
+        with pytest.raises(PublishError, match="Kafka"):
+            await publisher.publish("alice", "import.started", {})
+        with pytest.raises(PublishError, match="0 of 100 events were written"):
+            await publisher.publish_to_users(["alice"] * 100, "import.started", {})
+        await publisher.__aexit__(None, None, None)
+
+
+async def test_a_broker_that_does_not_answer_costs_no_more_than_the_timeout() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        async with asyncio.timeout(5):
+            with pytest.raises(PublishError, match=f"no Kafka broker answers at {address}"):
+                async with EventPublisher(address, timeout=0.2):
+                    pass

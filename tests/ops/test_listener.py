@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.config import load_settings
+from gateway.ops.listener import ops_app
+from gateway.ops.metrics import Metrics
+from gateway.ops.notices import Notices
+from gateway.ops.readiness import Doubt, Readiness
+from tests.http.raw_client import connected
+from tests.tokens import SECRET
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aiohttp import web
+    from aiohttp.test_utils import TestClient
+    from pytest_aiohttp.plugin import AiohttpClient
+
+    Client = TestClient[web.Request, web.Application]
+    Connect = Callable[..., Awaitable[Client]]
+
+TOKEN = "a token of operators, with ü"
+
+
+@pytest.fixture
+def readiness() -> Readiness:
+    return Readiness()
+
+
+@pytest.fixture
+def drains() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def connect(aiohttp_client: AiohttpClient, readiness: Readiness, drains: list[str]) -> Connect:
+    async def serve(token: str | None = None) -> Client:
+        settings = load_settings(None, jwt_secret=SECRET, ops_token=token)
+        metrics = Metrics(Notices(lambda: 0.0), "murmur2")
+        app = ops_app(settings, readiness, metrics, lambda: drains.append("asked"))
+        return await aiohttp_client(app)
+
+    return serve
+
+
+async def test_health_is_that_of_the_process(connect: Connect) -> None:
+    async with (await connect()).get("/healthz") as response:
+        assert response.status == 200
+        assert await response.json() == {"status": "ok"}
+
+
+async def test_readiness_comes_with_its_reasons(connect: Connect, readiness: Readiness) -> None:
+    client = await connect()
+    async with client.get("/readyz") as response:
+        assert response.status == 503
+        assert (await response.json())["reasons"][0]["reason"] == "starting"
+    readiness.settle(Doubt.STARTING)
+    async with client.get("/readyz") as response:
+        assert response.status == 200
+        assert await response.json() == {"ready": True, "reasons": []}
+    readiness.doubt(Doubt.DRAINING, "it is being stopped")
+    async with client.get("/readyz") as response:
+        assert response.status == 503
+
+
+async def test_metrics_are_served_as_prometheus_reads_them(connect: Connect) -> None:
+    async with (await connect()).get("/metrics") as response:
+        assert response.status == 200
+        assert response.headers["Content-Type"].startswith("text/plain; version=")
+        text = await response.text()
+    assert {family.name for family in text_string_to_metric_families(text)} > {"gateway_gaps"}
+
+
+async def test_a_drain_can_be_asked_for(connect: Connect, drains: list[str]) -> None:
+    client = await connect()
+    async with client.post("/ops/drain") as response:
+        assert response.status == 202
+    assert drains == ["asked"]
+    async with client.get("/ops/drain") as response:
+        assert response.status == 405
+        assert response.headers["Allow"] == "POST"
+    assert drains == ["asked"]
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/metrics"), ("POST", "/ops/drain")])
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        (f"Bearer {TOKEN}", 200),
+        (f"bearer {TOKEN}", 200),
+        (None, 401),
+        ("", 401),
+        ("Bearer", 401),
+        ("Bearer ", 401),
+        (TOKEN, 401),
+        (f"Basic {TOKEN}", 401),
+        (f"Bearer {TOKEN}x", 401),
+        (f"Bearer {TOKEN[:-1]}", 401),
+        (f"Bearer  {TOKEN}", 401),
+        ("Bearer \udcff\udcfe", 401),
+        ("Bearer 日本", 401),
+        ("Bearer " + "x" * 8000, 401),
+    ],
+)
+async def test_the_token_is_asked_for(
+    connect: Connect, drains: list[str], method: str, path: str, header: str | None, status: int
+) -> None:
+    server = (await connect(TOKEN)).server
+    assert server.port is not None
+    line = b""
+    if header is not None:
+        line = b"Authorization: " + header.encode(errors="surrogateescape") + b"\r\n"
+    async with connected(server.port) as client:
+        await client.send(f"{method} {path} HTTP/1.1\r\nHost: x\r\n".encode() + line + b"\r\n")
+        head = (await client.head()).decode()
+    if status == 401:
+        assert head.startswith("HTTP/1.1 401 ")
+        assert 'WWW-Authenticate: Bearer realm="operations"\r\n' in head
+        assert "Content-Type: application/problem+json\r\n" in head
+        assert drains == []
+    else:
+        assert head.startswith("HTTP/1.1 20")
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+async def test_probes_need_no_token(connect: Connect, path: str) -> None:
+    async with (await connect(TOKEN)).get(path) as response:
+        assert response.status in (200, 503)
+
+
+@pytest.mark.parametrize("path", ["/", "/api/v1/events", "/metrics/", "/ops"])
+async def test_what_there_is_not_is_told_as_problem_details(connect: Connect, path: str) -> None:
+    async with (await connect()).get(path) as response:
+        assert response.status == 404
+        assert response.headers["Content-Type"] == "application/problem+json"

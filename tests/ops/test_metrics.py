@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.core.event import UnreadableReason
+from gateway.core.frame import CloseReason, GapReason
+from gateway.core.log import Log, Moment
+from gateway.core.observer import Path
+from gateway.ops.metrics import DELIVERY_BUCKETS, Metrics
+from gateway.ops.notices import Notices
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LOG = Log("user-events", 3)
+NOW = Moment(1.0, 1_700_000_000_000)
+
+DESIGN = {
+    "gateway_events_sent_total": {"path": set(Path)},
+    "gateway_gaps_total": {"reason": set(GapReason)},
+    "gateway_closes_total": {"reason": set(CloseReason)},
+    "gateway_rejects_total": {"reason": {"unauthorized"}},
+    "gateway_unreadable_records_total": {"reason": set(UnreadableReason)},
+    "gateway_delivery_seconds_count": {},
+    "gateway_replay_seconds_count": {},
+    "gateway_replay_records_scanned_total": {},
+    "gateway_unknown_types_total": {},
+    "gateway_partitioner_mismatches_total": {},
+    "gateway_streams_open": {},
+}
+"""Every metric that does not need a worker, with all its labels and their values, and one gauge."""
+
+
+def make_metrics(partitioner: str = "murmur2") -> Metrics:
+    return Metrics(Notices(lambda: 0.0), partitioner)
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(name, labels)
+
+
+def test_names_and_labels_are_those_of_the_design() -> None:
+    metrics = make_metrics()
+    metrics.gauge("gateway_streams_open", "Streams that are open", lambda: 7)
+    metrics.rejected("unauthorized")
+    found: dict[str, dict[str, set[str]]] = {}
+    for family in text_string_to_metric_families(metrics.text().decode()):
+        for sample in family.samples:
+            if sample.name.endswith(("_created", "_bucket", "_sum")):
+                continue
+            labels = found.setdefault(sample.name, {})
+            for label, text in sample.labels.items():
+                labels.setdefault(label, set()).add(text)
+    assert found == DESIGN
+
+
+def test_a_gauge_is_asked_for_when_it_is_read() -> None:
+    metrics = make_metrics()
+    streams: list[int] = []
+    metrics.gauge("gateway_streams_open", "Streams that are open", lambda: len(streams))
+    assert value(metrics, "gateway_streams_open") == 0
+    streams.append(1)
+    assert value(metrics, "gateway_streams_open") == 1
+
+
+@pytest.mark.parametrize("path", Path)
+def test_events_are_counted_by_path_and_only_live_ones_are_timed(path: Path) -> None:
+    metrics = make_metrics()
+    metrics.sent(path, [(NOW.wall - 10, 3), (NOW.wall - 1000, 2)], NOW)
+    counts = {each: value(metrics, "gateway_events_sent_total", path=each) for each in Path}
+    assert counts == {each: 5 if each is path else 0 for each in Path}
+    timed = value(metrics, "gateway_delivery_seconds_count")
+    assert timed == (5 if path is Path.LIVE else 0)
+
+
+@given(
+    st.lists(
+        st.lists(st.tuples(st.integers(-5_000, 20_000), st.integers(1, 50)), max_size=5), max_size=8
+    )
+)
+def test_delivery_times_are_those_of_a_histogram_that_was_fed_one_by_one(
+    batches: list[list[tuple[int, int]]],
+) -> None:
+    metrics = make_metrics()
+    registry = CollectorRegistry()
+    expected = Histogram(
+        "gateway_delivery_seconds", "x", buckets=DELIVERY_BUCKETS, registry=registry
+    )
+    for batch in batches:
+        metrics.sent(Path.LIVE, [(NOW.wall - age, number) for age, number in batch], NOW)
+        for age, number in batch:
+            for _ in range(number):
+                expected.observe(max(0, age) / 1000)
+    bounds = [str(bound) for bound in DELIVERY_BUCKETS] + ["+Inf"]
+    counts = [
+        value(metrics, "gateway_delivery_seconds_bucket", le=bound) or 0.0 for bound in bounds
+    ]
+    assert counts == [
+        registry.get_sample_value("gateway_delivery_seconds_bucket", {"le": bound})
+        for bound in bounds
+    ]
+    assert counts == sorted(counts)
+    for name in ("gateway_delivery_seconds_sum", "gateway_delivery_seconds_count"):
+        assert value(metrics, name) == pytest.approx(registry.get_sample_value(name))
+
+
+@pytest.mark.parametrize(
+    ("happen", "name", "labels", "count"),
+    [
+        (lambda m: m.gap(GapReason.RESET), "gateway_gaps_total", {"reason": "reset"}, 1),
+        (lambda m: m.rejected("not_found"), "gateway_rejects_total", {"reason": "not_found"}, 1),
+        (
+            lambda m: m.unreadable(LOG, 7, UnreadableReason.NOT_JSON),
+            "gateway_unreadable_records_total",
+            {"reason": UnreadableReason.NOT_JSON},
+            1,
+        ),
+        (lambda m: m.unknown_type("a.b"), "gateway_unknown_types_total", {}, 1),
+        (lambda m: m.misplaced(LOG, 7, 1), "gateway_partitioner_mismatches_total", {}, 1),
+        (lambda m: m.replayed(0.3, 500), "gateway_replay_records_scanned_total", {}, 500),
+        (lambda m: m.replayed(0.3, 500), "gateway_replay_seconds_bucket", {"le": "0.5"}, 1),
+        (lambda m: m.replayed(0.3, 500), "gateway_replay_seconds_bucket", {"le": "0.25"}, 0),
+    ],
+)
+def test_what_happens_is_counted(
+    happen: Callable[[Metrics], None], name: str, labels: dict[str, str], count: int
+) -> None:
+    metrics = make_metrics()
+    happen(metrics)
+    assert value(metrics, name, **labels) == count
+
+
+def test_nothing_that_a_producer_writes_becomes_a_label() -> None:
+    metrics = make_metrics()
+    for number in range(100):
+        metrics.unknown_type(f"mischief.{number}")
+        metrics.misplaced(LOG, number, number)
+        metrics.unreadable(Log("user-events", number), number, UnreadableReason.NOT_JSON)
+    text = metrics.text().decode()
+    assert "mischief" not in text
+    assert set(re.findall(r'(\w+)="', text)) == {"path", "reason", "le"}
+
+
+@pytest.mark.parametrize(("own", "other"), [("murmur2", "crc32"), ("crc32", "murmur2")])
+def test_a_misplaced_key_is_logged_with_the_setting_to_change(
+    own: str, other: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    make_metrics(own).misplaced(LOG, 7, 1)
+    line = capfd.readouterr().out
+    assert f"GATEWAY_PARTITIONER={other}" in line
+    assert re.search(r"expected_partition\W+1\b", line)
+    assert re.search(r"offset\W+7\b", line)

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from gateway.ops.notices import PERIOD_SECONDS, Notices
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_one_of_a_kind_is_logged_with_its_facts() -> None:
+    with capture_logs() as lines:
+        Notices(Clock()).warn("kind", "something happened", offset=7)
+    assert lines == [{"event": "something happened", "log_level": "warning", "offset": 7}]
+
+
+def test_more_of_a_kind_within_a_second_are_counted_and_told_of_with_the_next() -> None:
+    clock = Clock()
+    notices = Notices(clock)
+    with capture_logs() as lines:
+        for number in range(5):
+            notices.warn("kind", "it happened", number=number)
+        clock.now = 1.0
+        notices.warn("kind", "it happened", number=5)
+        clock.now = 2.0
+        notices.warn("kind", "it happened", number=6)
+    assert [line["number"] for line in lines] == [0, 5, 6]
+    assert [line.get("not_logged_before") for line in lines] == [None, 4, None]
+
+
+def test_kinds_do_not_silence_each_other() -> None:
+    notices = Notices(Clock())
+    with capture_logs() as lines:
+        for kind in ("one", ("another", 1), ("another", 2), "one"):
+            notices.warn(kind, "it happened")
+    assert len(lines) == 3
+
+
+@given(st.lists(st.floats(0, 5), max_size=50).map(sorted))
+def test_nothing_is_logged_more_than_once_a_second_and_nothing_is_forgotten(
+    times: list[float],
+) -> None:
+    clock = Clock()
+    notices = Notices(clock)
+    with capture_logs() as lines:
+        for clock.now in times:
+            notices.warn("kind", "it happened", at=clock.now)
+        clock.now = 100.0
+        notices.warn("kind", "it happened", at=clock.now)
+    assert all(later["at"] - line["at"] >= PERIOD_SECONDS for line, later in pairwise(lines))
+    assert sum(1 + line.get("not_logged_before", 0) for line in lines) == len(times) + 1

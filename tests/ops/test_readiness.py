@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import asyncio
+
+from gateway.ops.readiness import Doubt, Readiness
+
+
+def ready() -> Readiness:
+    readiness = Readiness()
+    readiness.settle(Doubt.STARTING)
+    return readiness
+
+
+def test_a_worker_starts_in_doubt() -> None:
+    readiness = Readiness()
+    assert not readiness
+    assert not readiness.ever
+    assert readiness.report() == {
+        "ready": False,
+        "reasons": [{"reason": "starting", "detail": "the worker has not reached Kafka yet"}],
+    }
+
+
+def test_it_is_ready_when_every_doubt_is_settled() -> None:
+    readiness = Readiness()
+    readiness.doubt(Doubt.TOPICS, "no topic user-events")
+    assert not readiness.settle(Doubt.TOPICS)
+    assert not readiness
+    assert readiness.settle(Doubt.STARTING, Doubt.KAFKA)
+    assert readiness
+    assert readiness.ever
+    assert readiness.report() == {"ready": True, "reasons": []}
+
+
+def test_only_becoming_ready_is_news() -> None:
+    readiness = ready()
+    assert not readiness.settle(Doubt.STARTING)
+    readiness.doubt(Doubt.KAFKA, "it does not answer")
+    assert readiness.settle(Doubt.KAFKA)
+
+
+def test_a_doubt_is_news_once_for_each_thing_it_says() -> None:
+    readiness = ready()
+    assert readiness.doubt(Doubt.KAFKA, "no route")
+    assert not readiness.doubt(Doubt.KAFKA, "no route")
+    assert readiness.doubt(Doubt.KAFKA, "refused")
+    assert readiness.report()["reasons"] == [{"reason": "kafka", "detail": "refused"}]
+
+
+def test_who_was_ready_once_has_been_so_for_ever() -> None:
+    readiness = ready()
+    readiness.doubt(Doubt.KAFKA, "it does not answer")
+    assert not readiness
+    assert readiness.ever
+
+
+def test_draining_is_a_doubt_that_others_do_not_settle() -> None:
+    readiness = ready()
+    assert not readiness.draining
+    readiness.doubt(Doubt.DRAINING, "it is being stopped")
+    readiness.settle(Doubt.STARTING, Doubt.KAFKA, Doubt.TOPICS)
+    assert readiness.draining
+    assert not readiness
+
+
+async def test_the_first_time_can_be_waited_for() -> None:
+    readiness = Readiness()
+    waiting = asyncio.create_task(readiness.first())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    readiness.settle(Doubt.STARTING)
+    readiness.doubt(Doubt.KAFKA, "it does not answer")
+    async with asyncio.timeout(5):
+        await waiting
+        await readiness.first()

@@ -1,0 +1,183 @@
+"""A worker whose Kafka is away: everything that does not need one."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+
+from gateway.app import Worker
+from gateway.config import load_settings
+from gateway.errors import GatewayError, SettingsError
+from tests.child import free_port
+from tests.eventually import eventually
+from tests.http.certificates import Files
+from tests.http.raw_client import connected
+from tests.tokens import SECRET, bearer, mint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+GAUGES = {
+    "gateway_streams_open",
+    "gateway_ready",
+    "gateway_tail_bytes",
+    "gateway_replays_waiting",
+    "gateway_kafka_connected",
+    "gateway_kafka_lag_records",
+}
+
+
+def make_worker(**values: object) -> Worker:
+    defaults = {
+        "jwt_secret": SECRET,
+        "listen": "127.0.0.1:0",
+        "ops_listen": "127.0.0.1:0",
+        "kafka_bootstrap": f"127.0.0.1:{free_port()}",
+    }
+    return Worker(load_settings(None, **{**defaults, **values}))
+
+
+@pytest.fixture
+def taken() -> Iterator[str]:
+    """An address that somebody listens on."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        yield f"127.0.0.1:{sock.getsockname()[1]}"
+
+
+def port_of(url: str) -> int:
+    return int(url.rpartition(":")[2])
+
+
+async def test_it_is_up_and_says_that_it_cannot_serve(http: aiohttp.ClientSession) -> None:
+    async with make_worker() as worker:
+        async with http.get(f"{worker.ops_url}/healthz") as response:
+            assert response.status == 200
+        async with http.get(f"{worker.ops_url}/readyz") as response:
+            assert response.status == 503
+        async with http.get(worker.url) as response:
+            assert response.status == 200
+        async with http.get(
+            f"{worker.url}/api/v1/events", headers=bearer(mint("alice"))
+        ) as response:
+            assert response.status == 503
+            assert response.headers["Retry-After"]
+
+
+async def test_it_says_which_setting_leads_to_kafka(http: aiohttp.ClientSession) -> None:
+    async with make_worker() as worker:
+
+        async def named() -> bool:
+            async with http.get(f"{worker.ops_url}/readyz") as response:
+                return "GATEWAY_KAFKA_BOOTSTRAP" in await response.text()
+
+        await eventually("the setting is named", named)
+
+
+async def test_its_gauges_are_those_of_the_design(http: aiohttp.ClientSession) -> None:
+    async with (
+        make_worker() as worker,
+        http.get(f"{worker.ops_url}/metrics") as response,
+    ):
+        lines = (await response.text()).splitlines()
+    gauges = {
+        line.split()[2]
+        for line in lines
+        if line.startswith("# TYPE") and line.endswith(" gauge") and "_created" not in line
+    }
+    assert gauges == GAUGES
+    assert {f"{name} 0.0" for name in GAUGES} <= set(lines)
+
+
+async def test_a_drain_that_an_operator_asks_for_ends_it(http: aiohttp.ClientSession) -> None:
+    async with make_worker() as worker:
+        async with http.post(f"{worker.ops_url}/ops/drain") as response:
+            assert response.status == 202
+        async with asyncio.timeout(5):
+            await worker.ended()
+            await worker.drain()
+        async with http.get(f"{worker.ops_url}/readyz") as response:
+            reasons = (await response.json())["reasons"]
+        assert "draining" in {reason["reason"] for reason in reasons}
+
+
+async def test_it_leaves_no_task_and_no_port_behind() -> None:
+    before = asyncio.all_tasks()
+    async with make_worker() as worker:
+        ports = [port_of(worker.url), port_of(worker.ops_url)]
+    assert asyncio.all_tasks() == before
+    for port in ports:
+        with socket.socket() as sock:
+            assert sock.connect_ex(("127.0.0.1", port)) != 0
+
+
+@pytest.mark.parametrize("setting", ["listen", "ops_listen"])
+async def test_a_port_that_is_taken_is_named_with_its_setting(taken: str, setting: str) -> None:
+    before = asyncio.all_tasks()
+    with pytest.raises(GatewayError) as refused:
+        async with make_worker(**{setting: taken}):
+            pytest.fail("it should not have started")
+    text = str(refused.value)
+    assert taken in text
+    assert f"GATEWAY_{setting.upper()}" in text
+    assert len(text.splitlines()) == 1
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_host_that_there_is_not_is_named_with_its_setting() -> None:
+    with pytest.raises(GatewayError, match=r"no\.such\.host\.invalid:1.*GATEWAY_LISTEN"):
+        async with make_worker(listen="no.such.host.invalid:1"):
+            pytest.fail("it should not have started")
+
+
+async def test_it_listens_on_ipv6(http: aiohttp.ClientSession) -> None:
+    if not socket.has_ipv6:
+        pytest.skip("no IPv6 here")
+    async with make_worker(listen="[::1]:0") as worker:
+        assert worker.url.startswith("http://[::1]:")
+        async with http.get(worker.url) as response:
+            assert response.status == 200
+
+
+def test_without_a_key_it_does_not_start() -> None:
+    with pytest.raises(SettingsError, match="GATEWAY_JWT_SECRET"):
+        make_worker(jwt_secret=None)
+
+
+async def test_a_certificate_that_is_renewed_is_taken_up(
+    tmp_path: Path, http: aiohttp.ClientSession
+) -> None:
+    files = Files(tmp_path)
+    async with make_worker(tls_certfile=files.certfile, tls_keyfile=files.keyfile) as worker:
+        assert worker.url.startswith("https://")
+
+        async def accepted() -> bool:
+            try:
+                async with http.get(worker.url, ssl=files.client, server_hostname="gateway.test"):
+                    return True
+            except aiohttp.ClientConnectorCertificateError:
+                return False
+
+        assert await accepted()
+        files.renew()
+        assert not await accepted()
+        await eventually("the new certificate is in use", accepted)
+
+
+@pytest.mark.parametrize("listener", ["url", "ops_url"])
+async def test_malformed_requests_are_not_logged(
+    listener: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        make_worker() as worker,
+        connected(port_of(getattr(worker, listener))) as client,
+    ):
+        await client.send(b"GET /\xff HTTP/1.1\r\n\r\n")
+        assert (await client.head()).split()[1] == b"400"
+    assert [record for record in caplog.records if record.name.startswith("aiohttp")] == []

@@ -1,0 +1,297 @@
+from __future__ import annotations
+
+import os
+import traceback
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.config import PREFIX, Address, Settings, load_settings
+from gateway.errors import SettingsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SECRET = "correct horse battery staple, thirty-two bytes"
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment without settings; more can be set."""
+    for name in os.environ:
+        if name.startswith(PREFIX):
+            monkeypatch.delenv(name)
+    return monkeypatch
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "gateway.toml"
+
+
+def refusal(config: Path | None = None) -> str:
+    """Return what is said of settings that cannot work."""
+    with pytest.raises(SettingsError) as refused:
+        load_settings(config)
+    # Whatever is shown of the error, also as a traceback, must not show a secret.
+    assert "hunter2" not in "".join(traceback.format_exception(refused.value))
+    return str(refused.value)
+
+
+def test_everything_has_a_default() -> None:
+    settings = load_settings()
+    assert settings.listen == "127.0.0.1:8080"
+    assert settings.kafka_bootstrap == ("127.0.0.1:9092",)
+    assert settings.jwt_secret is None
+    assert settings.heartbeat_seconds == 30
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("LISTEN", "0.0.0.0:80", "0.0.0.0:80"),
+        ("LISTEN", "[::1]:0", "[::1]:0"),
+        ("LISTEN", "gateway.internal:65535", "gateway.internal:65535"),
+        ("KAFKA_BOOTSTRAP", "a:1, b:2 ,,[::1]:3", ("a:1", "b:2", "[::1]:3")),
+        ("JWT_ALGORITHMS", "RS256,ES256", ("RS256", "ES256")),
+        ("JWT_ALGORITHMS", "", ()),
+        ("CREATE_TOPICS", "true", True),
+        ("BROADCAST_TOPIC", "", ""),
+        ("RETRY_MS", "0", 0),
+        ("HEARTBEAT_SECONDS", "0.5", 0.5),
+        ("LOG_FORMAT", "json", "json"),
+    ],
+)
+def test_the_environment_sets(
+    environment: pytest.MonkeyPatch, name: str, text: str, value: object
+) -> None:
+    environment.setenv(PREFIX + name, text)
+    assert getattr(load_settings(), name.lower()) == value
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "value"),
+    [
+        ('listen = "0.0.0.0:80"', "listen", "0.0.0.0:80"),
+        ('kafka_bootstrap = ["a:1", "b:2"]', "kafka_bootstrap", ("a:1", "b:2")),
+        ('kafka_bootstrap = "a:1,b:2"', "kafka_bootstrap", ("a:1", "b:2")),
+        ('jwt_algorithms = ["RS256"]', "jwt_algorithms", ("RS256",)),
+        ("create_topics = true", "create_topics", True),
+        ("heartbeat_seconds = 15", "heartbeat_seconds", 15),
+        ("heartbeat_seconds = 0.5", "heartbeat_seconds", 0.5),
+    ],
+)
+def test_a_file_sets(file: Path, line: str, name: str, value: object) -> None:
+    file.write_text(line)
+    assert getattr(load_settings(file), name) == value
+
+
+def test_the_environment_wins_over_the_file_and_the_file_over_defaults_of_a_command(
+    environment: pytest.MonkeyPatch, file: Path
+) -> None:
+    file.write_text('topic = "of-the-file"\nbroadcast_topic = "of-the-file-2"')
+    environment.setenv("GATEWAY_TOPIC", "of-the-environment")
+    settings = load_settings(
+        file,
+        topic="of-the-command",
+        broadcast_topic="of-the-command",
+        workers_topic="of-the-command",
+    )
+    assert settings.topic == "of-the-environment"
+    assert settings.broadcast_topic == "of-the-file-2"
+    assert settings.workers_topic == "of-the-command"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "word"),
+    [
+        ("LISTEN", "8080", "host:port"),
+        ("LISTEN", "127.0.0.1", "host:port"),
+        ("LISTEN", "127.0.0.1:", "host:port"),
+        ("LISTEN", ":8080", "host:port"),
+        ("LISTEN", "127.0.0.1:65536", "host:port"),
+        ("LISTEN", "127.0.0.1:-1", "host:port"),
+        ("LISTEN", "127.0.0.1:http", "host:port"),
+        ("LISTEN", "http://127.0.0.1:8080", "host:port"),
+        ("LISTEN", "::1:8080", "[::1]:8080"),
+        ("LISTEN", "[]:8080", "host:port"),
+        ("LISTEN", "127.0.0.1:8080\nx", "host:port"),
+        ("KAFKA_BOOTSTRAP", "", "host:port"),
+        ("KAFKA_BOOTSTRAP", "kafka", "host:port"),
+        ("KAFKA_BOOTSTRAP", "kafka:9092,other:nine", "host:port"),
+        ("KAFKA_SECURITY_PROTOCOL", "TLS", "SASL_SSL"),
+        ("TOPIC", "", "at least 1 character"),
+        ("CREATE_TOPICS", "perhaps", "boolean"),
+        ("PARTITIONER", "random", "'murmur2' or 'crc32'"),
+        ("HEARTBEAT_SECONDS", "often", "number"),
+        ("HEARTBEAT_SECONDS", "0", "greater than 0"),
+        ("HEARTBEAT_SECONDS", "nan", "finite"),
+        ("DRAIN_SECONDS", "inf", "finite"),
+        ("DRAIN_SECONDS", "-1", "greater than or equal to 0"),
+        ("REPLAY_SCANS", "1.5", "integer"),
+        ("LOG_LEVEL", "loud", "'debug'"),
+        ("JWT_SECRET", "hunter2", "32 or more"),
+        ("JWT_SECRET", "", "32 or more"),
+        ("JWT_SECRET", "hunter2" * 6 + "\udcff", "not UTF-8"),
+        ("OPS_TOKEN", "hunter2\udcff", "not UTF-8"),
+        ("KAFKA_SASL_PASSWORD", "hunter2\udcff", "not UTF-8"),
+        ("TOPIC", "events\udcff", "string"),
+    ],
+)
+def test_a_wrong_value_is_one_line_that_names_the_setting(
+    environment: pytest.MonkeyPatch, name: str, text: str, word: str
+) -> None:
+    environment.setenv(PREFIX + name, text)
+    said = refusal()
+    assert said.startswith(PREFIX + name)
+    assert word in said
+    assert len(said.splitlines()) == 1
+    assert said.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"JWT_SECRET": SECRET, "JWT_PUBLIC_KEY_FILE": "k.pem"}, ["JWT_SECRET", "never mixed"]),
+        ({"JWT_SECRET": SECRET, "JWT_ALGORITHMS": "HS256,RS256"}, ["has RS256,", "JWT_SECRET"]),
+        ({"JWT_SECRET": SECRET, "JWT_ALGORITHMS": "none"}, ["has none,", "HS256"]),
+        ({"JWT_JWKS_URL": "http://x", "JWT_ALGORITHMS": "HS256"}, ["has HS256,", "JWT_JWKS_URL"]),
+        ({"TLS_CERTFILE": "c.pem"}, ["TLS_CERTFILE", "TLS_KEYFILE"]),
+        ({"KAFKA_SSL_KEYFILE": "k.pem"}, ["KAFKA_SSL_CERTFILE", "KAFKA_SSL_KEYFILE"]),
+        ({"KAFKA_SASL_USERNAME": "u"}, ["KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD"]),
+        ({"KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, ["SASL_SSL needs", "KAFKA_SASL_USERNAME"]),
+        ({"OPS_LISTEN": "0.0.0.0:8081"}, ["OPS_LISTEN is not on loopback", "OPS_TOKEN"]),
+        ({"OPS_LISTEN": "127.example.com:8081"}, ["OPS_LISTEN is not on loopback"]),
+        ({"OPS_LISTEN": "127.0.0.1:8080"}, ["LISTEN", "OPS_LISTEN", "different ports"]),
+        ({"TOPIC": "same", "BROADCAST_TOPIC": "same"}, ["topics must be different", "same"]),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_one_line(
+    environment: pytest.MonkeyPatch, settings: dict[str, str], words: list[str]
+) -> None:
+    for name, text in settings.items():
+        environment.setenv(PREFIX + name, text)
+    said = refusal()
+    assert all(word in said for word in words), said
+    assert len(said.splitlines()) == 1
+    assert SECRET not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("GATEWAY_LISTN", "; did you mean GATEWAY_LISTEN?"),
+        ("GATEWAY_HEARTBEAT", "; did you mean GATEWAY_HEARTBEAT_SECONDS?"),
+        ("GATEWAY_XYZZY", ""),
+        ("GATEWAY_", ""),
+    ],
+)
+def test_a_name_in_the_environment_that_is_no_setting_is_refused_with_a_hint(
+    environment: pytest.MonkeyPatch, name: str, hint: str
+) -> None:
+    environment.setenv(name, "hunter2")
+    assert refusal() == f"{name}: there is no such setting{hint}"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('listn = "x"', "listn: there is no such setting; did you mean GATEWAY_LISTEN?"),
+        ("[gateway]\nx = 1", "gateway: there is no such setting"),
+        ('GATEWAY_LISTEN = "127.0.0.1:1"', "GATEWAY_LISTEN: there is no such setting"),
+        ('jwt_secret = ["hunter2"]', "GATEWAY_JWT_SECRET: Input should be a valid string"),
+        ("listen = 8080", "GATEWAY_LISTEN: write it as host:port"),
+        ("jwt_algorithms = [1]", "GATEWAY_JWT_ALGORITHMS: Input should be a valid string"),
+        ("heartbeat_seconds = inf", "GATEWAY_HEARTBEAT_SECONDS: Input should be a finite number"),
+    ],
+)
+def test_a_wrong_line_in_a_file_is_one_line_that_names_the_setting(
+    file: Path, line: str, said: str
+) -> None:
+    file.write_text(line)
+    text = refusal(file)
+    assert text.startswith(said)
+    assert len(text.splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", [b"listen = ", b"\xff", b'topic = "a"\ntopic = "b"', None])
+def test_a_file_that_cannot_be_read_is_one_line_that_names_it(
+    file: Path, content: bytes | None
+) -> None:
+    if content is not None:
+        file.write_bytes(content)
+    text = refusal(file)
+    assert text.startswith(f"{file}: ")
+    assert len(text.splitlines()) == 1
+
+
+def test_every_mistake_is_told_at_once(environment: pytest.MonkeyPatch, file: Path) -> None:
+    file.write_text("retry_ms = -1")
+    environment.setenv("GATEWAY_LISTN", "x")
+    environment.setenv("GATEWAY_TOPIC", "")
+    assert {line.partition(":")[0] for line in refusal(file).splitlines()} == {
+        "GATEWAY_LISTN",
+        "GATEWAY_TOPIC",
+        "GATEWAY_RETRY_MS",
+    }
+
+
+def test_a_secret_is_shown_nowhere() -> None:
+    secrets = {
+        "jwt_secret": f"{SECRET} hunter2",
+        "ops_token": "hunter2",
+        "kafka_sasl_username": "me",
+        "kafka_sasl_password": "hunter2",
+    }
+    settings = load_settings(None, **secrets)
+    for shown in (repr(settings), str(settings), settings.model_dump_json()):
+        assert "hunter2" not in shown
+
+
+def test_settings_do_not_change(environment: pytest.MonkeyPatch) -> None:
+    settings = load_settings()
+    with pytest.raises(ValueError, match="frozen"):
+        settings.topic = "another"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port", "loopback"),
+    [
+        ("127.0.0.1:8080", "127.0.0.1", 8080, True),
+        ("127.8.8.8:1", "127.8.8.8", 1, True),
+        ("localhost:0", "localhost", 0, True),
+        ("[::1]:8080", "::1", 8080, True),
+        ("0.0.0.0:8080", "0.0.0.0", 8080, False),
+        ("[::]:8080", "::", 8080, False),
+        ("10.0.0.1:80", "10.0.0.1", 80, False),
+        ("127.example.com:80", "127.example.com", 80, False),
+    ],
+)
+def test_an_address(text: str, host: str, port: int, loopback: bool) -> None:
+    address = Address(text)
+    assert (address.host, address.port, address.is_loopback) == (host, port, loopback)
+
+
+@pytest.mark.parametrize(
+    ("values", "algorithms"),
+    [
+        ({"jwt_secret": SECRET}, ["HS256"]),
+        ({"jwt_secret": SECRET, "jwt_algorithms": ["HS512"]}, ["HS512"]),
+        ({"jwt_public_key_file": "k.pem"}, ["RS256", "ES256", "EdDSA"]),
+        ({"jwt_public_key_file": "k.pem", "jwt_algorithms": ["ES256"]}, ["ES256"]),
+    ],
+)
+def test_the_algorithms_go_with_the_key(values: dict[str, object], algorithms: list[str]) -> None:
+    settings = load_settings(None, **values)
+    assert settings.algorithms == algorithms
+    assert settings.require_key() is settings
+
+
+def test_who_verifies_tokens_needs_a_key() -> None:
+    with pytest.raises(SettingsError, match="GATEWAY_JWT_SECRET") as refused:
+        load_settings().require_key()
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_every_setting_says_what_it_is() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []

@@ -1,0 +1,89 @@
+"""A worker as operators run it: the program `gateway serve` in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.child import Child, free_port
+from tests.eventually import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+START_SECONDS = 20.0
+
+
+class Worker(Child):
+    """A worker on free ports, started with `settings`, which are environment variables.
+
+    No setting of the environment that the tests run in reaches it.
+    """
+
+    def __init__(self, settings: Mapping[str, str], output: Path) -> None:
+        self.port = free_port()
+        self.ops_port = free_port()
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")
+        }
+        environment = {
+            **inherited,
+            "GATEWAY_LISTEN": f"127.0.0.1:{self.port}",
+            "GATEWAY_OPS_LISTEN": f"127.0.0.1:{self.ops_port}",
+            "GATEWAY_LOG_FORMAT": "json",
+            **settings,
+        }
+        super().__init__([sys.executable, "-m", "gateway", "serve"], output, environment)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def events_url(self) -> str:
+        return f"{self.url}/api/v1/events"
+
+    @property
+    def ops_url(self) -> str:
+        return f"http://127.0.0.1:{self.ops_port}"
+
+    async def wait_until_ready(self) -> None:
+        """Return when `/readyz` says so; `AssertionError` with the log where it does not."""
+        async with aiohttp.ClientSession() as http:
+
+            async def ready() -> bool:
+                assert self.exit_code is None, f"the worker ended:\n{self.log()}"
+                return await status(http, f"{self.ops_url}/readyz") == 200
+
+            try:
+                await eventually("the worker is ready", ready, START_SECONDS)
+            except AssertionError as error:
+                raise AssertionError(f"{error}\n{self.log()}") from None
+
+    async def metric(self, name: str, **labels: str) -> float:
+        """Return the sum of the samples with that name and those labels, 0 where there is none."""
+        async with (
+            aiohttp.ClientSession() as http,
+            http.get(f"{self.ops_url}/metrics") as response,
+        ):
+            families = text_string_to_metric_families(await response.text())
+        return sum(
+            sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+
+async def status(http: aiohttp.ClientSession, url: str) -> int | None:
+    """Return the status that a GET is answered with, or none where nobody listens yet."""
+    try:
+        async with http.get(url) as response:
+            return response.status
+    except aiohttp.ClientConnectionError:
+        return None
