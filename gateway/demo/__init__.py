@@ -1,0 +1,1 @@
+"""The demo: an embedded broker, sample activity and a page to watch it."""

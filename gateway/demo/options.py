@@ -1,0 +1,105 @@
+"""What can be chosen for the demo, and the settings that follow from it."""
+
+from __future__ import annotations
+
+import errno
+import secrets
+import socket
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic import SecretStr
+
+from gateway.config import Address, Settings
+from gateway.errors import SettingsError
+
+if TYPE_CHECKING:
+    from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+
+HOST = "127.0.0.1"
+"""The demo gives a token to everybody who asks, so it never listens beyond this machine."""
+
+USERS = ("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi")
+
+
+class DemoOptions(NamedTuple):
+    """The choices of the command line; port 0 takes a free one, and `pace` 2 is twice as fast."""
+
+    port: int = 8080
+    ops_port: int = 8081
+    kafka_port: int = 0
+    bootstrap: str | None = None
+    users: int = 4
+    pace: float = 1.0
+
+
+class DemoSettings(Settings):
+    """Settings that the environment does not change.
+
+    It may name the Kafka of a production, and the demo must not make up events there.
+    """
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what is passed in, and nothing else."""
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
+
+
+def demo_settings(options: DemoOptions, bootstrap: str) -> Settings:
+    """Return the settings of the demo's worker, with a secret that nobody else knows.
+
+    On a Kafka that was there before, the demo keeps to topics of its own.
+    """
+    prefix = "" if options.bootstrap is None else "demo-"
+    return DemoSettings(
+        listen=Address(f"{HOST}:{options.port}"),
+        ops_listen=Address(f"{HOST}:{options.ops_port}"),
+        kafka_bootstrap=(bootstrap,),
+        topic=f"{prefix}user-events",
+        broadcast_topic=f"{prefix}broadcast-events",
+        revocations_topic=f"{prefix}gateway-revocations",
+        workers_topic=f"{prefix}gateway-workers",
+        create_topics=True,
+        jwt_secret=SecretStr(secrets.token_urlsafe(48)),
+        token_query=True,
+        drain_seconds=0,
+        log_format="text",
+        log_level="error",
+    )
+
+
+def check_ports(options: DemoOptions) -> None:
+    """Return if all ports are free; `SettingsError` names each that is not, and its option."""
+    chosen = [("--port", options.port), ("--ops-port", options.ops_port)]
+    if options.bootstrap is None:
+        chosen.append(("--kafka-port", options.kafka_port))
+    faults = []
+    claimed: dict[int, str] = {}
+    for option, port in chosen:
+        fault = f"is that of {claimed[port]} too" if port in claimed else _fault(port)
+        if fault is not None:
+            faults.append(f"port {port} {fault}: choose another one with {option}")
+        if port:
+            claimed[port] = option
+    if faults:
+        raise SettingsError("\n".join(faults))
+
+
+def _fault(port: int) -> str | None:
+    with socket.socket() as probe:
+        # As the listeners do, or a port would seem taken for a minute after a demo has ended.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return "is taken"
+            return f"cannot be used ({error.strerror})"
+    return None

@@ -1,0 +1,70 @@
+"""A person of the demo: a name, some accounts and holdings whose numbers move plausibly.
+
+The numbers only have to look right on a screen; they are kept from event to event, so that a
+balance never jumps between two updates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from random import Random
+
+BANKS = ("Northern Savings", "Harbour Bank", "Alpine Credit", "Metro Invest", "Lighthouse Bank")
+CURRENCY = "EUR"
+
+_PRICES = {"VWCE": 128.4, "AAPL": 231.1, "ASML": 702.5, "NOVO": 98.7, "SIE": 184.2, "GOLD": 61.3}
+
+
+@dataclass(slots=True)
+class Holding:
+    """So many shares of one paper, and what one of them costs now."""
+
+    symbol: str
+    shares: int
+    price: float
+
+    @property
+    def value(self) -> float:
+        """What all of them are worth."""
+        return self.shares * self.price
+
+
+@dataclass(slots=True)
+class Person:
+    """One user of the demo, with money to watch."""
+
+    name: str
+    bank: str
+    cash: float
+    holdings: list[Holding]
+
+    @classmethod
+    def make_up(cls, name: str, rng: Random) -> Person:
+        """Return a person called `name` with what `rng` gives them."""
+        papers = rng.sample(sorted(_PRICES), k=4)
+        return cls(
+            name=name,
+            bank=rng.choice(BANKS),
+            cash=round(rng.uniform(1_500, 24_000), 2),
+            holdings=[Holding(paper, rng.randint(5, 90), _PRICES[paper]) for paper in papers],
+        )
+
+    @property
+    def invested(self) -> float:
+        """What the holdings are worth."""
+        return sum(holding.value for holding in self.holdings)
+
+    @property
+    def worth(self) -> float:
+        """What everything is worth."""
+        return self.cash + self.invested
+
+    def move_market(self, rng: Random) -> float:
+        """Let prices move by up to 0.4 %, and return by how much all holdings changed."""
+        before = self.invested
+        for holding in self.holdings:
+            holding.price = round(holding.price * rng.uniform(0.996, 1.004), 2)
+        return self.invested - before

@@ -1,0 +1,103 @@
+"""The demo: a broker, a worker, and people whose lives cause events; one process and one child.
+
+Everything is a context that is left in the order opposite to that of entering, whichever way the
+demo ends, so that Ctrl-C, SIGTERM and a failing start leave nothing behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import AsyncExitStack, suppress
+from random import Random
+from typing import TYPE_CHECKING
+
+from gateway import log
+from gateway.app import Worker
+from gateway.core.registry import Registry
+from gateway.demo.activity import Activity
+from gateway.demo.broker import EmbeddedBroker
+from gateway.demo.numbering import NumberedPublisher
+from gateway.demo.options import USERS, check_ports, demo_settings
+from gateway.demo.routes import DemoRoutes
+from gateway.demo.screen import Screen
+from gateway.errors import PublishError
+from gateway.kafka.publisher import EventPublisher
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterable
+
+    from rich.console import Console
+
+    from gateway.demo.activity import Step
+    from gateway.demo.options import DemoOptions
+
+MAX_LATE_SECONDS = 1.0
+"""Later than that, as after a machine's sleep, the activity goes on from now."""
+
+
+async def run_demo(options: DemoOptions, console: Console) -> None:
+    """Run the demo until SIGINT or SIGTERM; the second of them does not wait for a tidy end.
+
+    Raises `SettingsError` for a port that is taken, and `GatewayError` where the embedded broker
+    does not start.
+    """
+    demo = asyncio.create_task(_play(options, console))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, demo.cancel)
+    await asyncio.wait([demo])
+    if not demo.cancelled():
+        demo.result()
+
+
+async def _play(options: DemoOptions, console: Console) -> None:
+    check_ports(options)
+    users = USERS[: options.users]
+    registry = Registry.built_in()
+    async with AsyncExitStack() as stack:
+        bootstrap = options.bootstrap
+        if bootstrap is None:
+            broker = await stack.enter_async_context(EmbeddedBroker(options.kafka_port))
+            bootstrap = broker.bootstrap
+        settings = demo_settings(options, bootstrap)
+        log.configure(settings.log_format, settings.log_level)
+        publisher = EventPublisher.from_settings(settings)
+        numbered = NumberedPublisher(publisher, registry)
+        routes = DemoRoutes(settings, registry, numbered, users).routes()
+        worker = await stack.enter_async_context(Worker(settings, routes=routes))
+        screen = Screen(console, settings, worker.url, worker.ops_url, users[0])
+
+        async def show() -> None:
+            # The worker makes the topics, without which the publisher cannot begin.
+            await _first(worker.ready(), screen.starting())
+            await stack.enter_async_context(publisher)
+            screen.welcome()
+            activity = Activity(users, Random())  # noqa: S311 - no secret hangs on it
+            await _first(_act(activity, numbered, options.pace), screen.count(numbered))
+
+        await _first(show(), worker.ended())
+
+
+async def _first(*ways: Coroutine[None, None, None]) -> None:
+    """Return, or raise, as the first of them does; the others are cancelled."""
+    tasks = [asyncio.create_task(way) for way in ways]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+async def _act(activity: Iterable[Step], publisher: NumberedPublisher, pace: float) -> None:
+    """Publish every step when it is due; one that Kafka does not take is left out."""
+    loop = asyncio.get_running_loop()
+    due = loop.time()
+    for step in activity:
+        due = max(due + step.delay / pace, loop.time() - MAX_LATE_SECONDS)
+        await asyncio.sleep(due - loop.time())
+        with suppress(PublishError):
+            await publisher.publish(step.user, step.type, step.data)

@@ -1,0 +1,80 @@
+"""What the demo says in the terminal: where to look, lines to copy, and that it is alive."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from gateway.tokens import mint
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from gateway.config import Settings
+    from gateway.demo.numbering import NumberedPublisher
+
+TOKEN_SECONDS = 43_200
+"""Life of the tokens on the screen: nobody should have to restart the demo over lunch."""
+
+REFRESH_SECONDS = 0.5
+
+
+class Screen:
+    """The terminal of one demo; `user` is whose events the lines to copy show."""
+
+    def __init__(
+        self, console: Console, settings: Settings, url: str, ops_url: str, user: str
+    ) -> None:
+        self._console = console
+        self._url = url
+        self._ops_url = ops_url
+        self._kafka = settings.kafka_bootstrap[0]
+        self._token = mint(settings, user, None, TOKEN_SECONDS, time.time())
+
+    async def starting(self) -> None:
+        """Show that the start takes its time, until it is cancelled."""
+        with self._console.status(f"Waiting for Kafka at {self._kafka} …"):
+            await asyncio.Event().wait()
+
+    def welcome(self) -> None:
+        """Print where everything is."""
+        bearer = f"Authorization: Bearer {self._token}"
+        self._print()
+        self._print(("  Live events are at ", "bold"), (f"{self._url}/demo", "bold underline cyan"))
+        self._print()
+        self._print(("  In a terminal:", "dim"))
+        self._print()
+        self._print(f"  {_program()} tail --url {self._url} --token {self._token}")
+        self._print()
+        self._print(f"  curl -N -H '{bearer}' {self._url}/api/v1/events")
+        self._print()
+        self._print((f"  Metrics: {self._ops_url}/metrics   Kafka: {self._kafka}", "dim"))
+        self._print()
+
+    async def count(self, publisher: NumberedPublisher) -> None:
+        """Show how many events were written, until it is cancelled."""
+        with self._console.status("") as status:
+            while True:
+                text = f"{publisher.total:,} events written"
+                if publisher.refused:
+                    text += f", {publisher.refused:,} not taken by Kafka"
+                status.update(Text(f"{text} · Ctrl-C ends everything", style="dim"))
+                await asyncio.sleep(REFRESH_SECONDS)
+
+    def _print(self, *parts: str | tuple[str, str]) -> None:
+        # Not wrapped by us: what a terminal wraps is copied as one line.
+        self._console.print(Text.assemble(*parts), soft_wrap=True)
+
+
+def _program() -> str:
+    """Return how the command `gateway` is called here: `make demo` does not put it on the path."""
+    if shutil.which("gateway") is not None:
+        return "gateway"
+    return os.path.relpath(Path(sys.executable).with_name("gateway"))

@@ -1,0 +1,251 @@
+"""The demo as a newcomer meets it: `gateway demo`, and its page in Chromium."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from tests.child import Child, free_port
+from tests.demo.webdriver import Browser, find_browser
+from tests.eventually import eventually
+from tests.worker import status
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+START_SECONDS = 20.0
+
+COUNTS = """
+    const device = document.querySelectorAll(".device")[%d];
+    const counts = [...device.querySelectorAll("[data-count]")];
+    return Object.fromEntries(counts.map((dd) => [dd.dataset.count, Number(dd.textContent)]));
+"""
+STATE = 'return document.querySelectorAll(".device")[%d].dataset.state'
+ROWS = 'return document.querySelectorAll(".event").length'
+
+CONTINUITY = """
+    const { Continuity } = await import("/demo/continuity.js");
+    const continuity = new Continuity();
+    continuity.open({ ai: 5, import: 0 });
+    const numbers = %s;
+    const origins = numbers.map(([lane, number, id]) => {
+        if (lane === "reopen") return continuity.open(number);
+        if (lane === "gap") return continuity.excuse();
+        return continuity.take(lane, number, id ?? `${lane}-${number}`);
+    });
+    const { lost, repeated, missed, replayed } = continuity;
+    return { origins, lost, repeated, missed, replayed };
+"""
+
+CONTINUITY_CASES: list[tuple[list[Any], dict[str, Any]]] = [
+    ([["ai", 6], ["ai", 7]], {"origins": ["live", "live"], "lost": 0, "repeated": 0}),
+    ([["ai", 6], ["ai", 9]], {"lost": 2, "repeated": 0}),
+    ([["ai", 8]], {"lost": 2, "repeated": 0}),
+    ([["portfolio", 2]], {"lost": 1, "repeated": 0}),
+    ([["ai", 6], ["ai", 6, "other-id"]], {"lost": 0, "repeated": 1}),
+    ([["ai", 6, "id"], ["ai", 7, "id"]], {"lost": 0, "repeated": 1}),
+    ([["ai", 5], ["ai", 6]], {"lost": 0, "repeated": 0}),
+    (
+        [["ai", 6], ["reopen", {"ai": 8}], ["ai", 7], ["ai", 8], ["ai", 9]],
+        {"origins": ["live", 2, "replayed", "replayed", "live"], "missed": 2, "replayed": 2},
+    ),
+    ([["ai", 6], ["reopen", {"ai": 8}], ["ai", 8]], {"lost": 1, "missed": 2, "replayed": 1}),
+    (
+        [["ai", 6], ["reopen", {"ai": 2}], ["ai", 1, "a"], ["ai", 2, "b"], ["ai", 3, "c"]],
+        {"origins": ["live", 2, "replayed", "replayed", "live"], "lost": 0, "repeated": 0},
+    ),
+    ([["ai", 6], ["reopen", {"ai": 5}], ["ai", 7]], {"lost": 0, "missed": 0, "replayed": 0}),
+    ([["ai", 6], ["gap"], ["ai", 90], ["ai", 91]], {"lost": 0, "repeated": 0}),
+    ([["ai", 6], ["gap"], ["ai", 90], ["ai", 92]], {"lost": 1, "repeated": 0}),
+]
+"""What happens after 5 events of `ai` were counted at the opening, and what the page says of it."""
+
+
+class Demo(Child):
+    """`gateway demo` on free ports."""
+
+    def __init__(self, output: Path, *options: str) -> None:
+        self.url = f"http://127.0.0.1:{free_port()}"
+        port = self.url.rpartition(":")[2]
+        self.command = [sys.executable, "-m", "gateway", "demo", "--port", port, *options]
+        super().__init__([*self.command, "--ops-port", str(free_port())], output)
+
+    async def wait_until_open(self) -> None:
+        async with aiohttp.ClientSession() as http:
+
+            async def is_open() -> bool:
+                assert self.exit_code is None, f"the demo ended:\n{self.log()}"
+                return "/demo" in self.log() and await status(http, f"{self.url}/demo") == 200
+
+            await eventually("the demo is open", is_open, START_SECONDS)
+
+    def children(self) -> list[int]:
+        """Return the processes that the demo has started, and those that they have."""
+        found = [self.pid]
+        for parent in found:
+            tasks = Path(f"/proc/{parent}/task").glob("*/children")
+            found += [int(child) for task in tasks for child in task.read_text().split()]
+        return found[1:]
+
+
+def is_running(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[Demo]:
+    started = Demo(tmp_path / "demo.log")
+    try:
+        yield started
+    finally:
+        started.end()
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    programs = find_browser()
+    if programs is None:
+        reason = "the demo page cannot be looked at: chromium or chromedriver is not installed"
+        if "CI" in os.environ:
+            pytest.fail(reason)
+        pytest.skip(reason)
+    async with Browser(*programs) as opened:
+        yield opened
+
+
+async def counts(browser: Browser, device: int = 0) -> dict[str, int]:
+    result: dict[str, int] = await browser.run(COUNTS % device)
+    return result
+
+
+async def wait_for_state(browser: Browser, state: str, device: int = 0) -> None:
+    await browser.wait_for(f"{STATE % device} === {state!r}")
+
+
+async def wait_for_replay(browser: Browser, at_least: int = 1, device: int = 0) -> dict[str, int]:
+    """Return the counts once everything that was missed has been replayed."""
+
+    async def replayed() -> bool:
+        found = await counts(browser, device)
+        return found["missed"] >= at_least and found["replayed"] >= found["missed"]
+
+    await eventually("all that was missed is replayed", replayed)
+    return await counts(browser, device)
+
+
+async def test_nothing_is_lost_or_repeated_whatever_happens_to_the_connection(
+    demo: Demo, browser: Browser, tmp_path: Path
+) -> None:
+    await demo.wait_until_open()
+    await browser.open(f"{demo.url}/demo")
+    await wait_for_state(browser, "live")
+    await browser.wait_for(f"{ROWS} > 3")
+
+    await browser.click(".drop")
+    await wait_for_state(browser, "dropped")
+    await browser.click("#send")  # so that something is missed, whatever the activity does
+    await wait_for_state(browser, "live")
+    dropped = await wait_for_replay(browser)
+    assert dropped["replayed"] == dropped["missed"]
+
+    await browser.click(".leave")
+    await wait_for_state(browser, "away")
+    await browser.wait_for("return /back in 2[0-9] s/.test(document.body.innerText)")
+    await browser.click(".return")
+    await wait_for_state(browser, "live")
+
+    await browser.click("#send")
+    await browser.wait_for('return document.querySelector(".event.mine")')
+
+    await browser.click("#second")
+    await wait_for_state(browser, "live", device=1)
+    await browser.click(".device:last-child .drop")
+    await wait_for_state(browser, "dropped", device=1)
+    await browser.click("#send")
+    assert await browser.run(STATE % 0) == "live"
+    await wait_for_state(browser, "live", device=1)
+    await wait_for_replay(browser, device=1)
+    await browser.wait_for(
+        'return [...document.querySelectorAll(".step")].every((p) => /in step/.test(p.innerText))'
+    )
+
+    await browser.click("[name=user][value=bob]")
+    await browser.click("[name=category][value=portfolio]")
+    await browser.wait_for(f"{ROWS} > 3")
+    for device in (0, 1):
+        seen = await counts(browser, device)
+        assert (seen["lost"], seen["repeated"]) == (0, 0)
+    assert await browser.complaints() == []
+    (tmp_path / "demo.png").write_bytes(await browser.screenshot())
+
+
+async def test_the_page_would_notice_a_loss_and_a_repetition(demo: Demo, browser: Browser) -> None:
+    await demo.wait_until_open()
+    await browser.open(f"{demo.url}/demo")
+    for happens, expected in CONTINUITY_CASES:
+        script = f"return (async () => {{ {CONTINUITY % json.dumps(happens)} }})()"
+        result = await browser.run(script)
+        assert expected.items() <= result.items(), happens
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_ending_the_demo_leaves_no_process(demo: Demo, number: signal.Signals) -> None:
+    await demo.wait_until_open()
+    children = demo.children()
+    assert children, "the embedded broker is a process"
+    demo.signal(number)
+    assert demo.wait() == 0, demo.log()
+    assert "Traceback" not in demo.log()
+    assert not [pid for pid in children if is_running(pid)]
+
+
+async def test_a_signal_during_the_start_ends_it_too(demo: Demo) -> None:
+    await eventually_has_children(demo)
+    children = demo.children()
+    demo.signal(signal.SIGINT)
+    assert demo.wait() == 0, demo.log()
+    assert not [pid for pid in children if is_running(pid)]
+
+
+async def eventually_has_children(demo: Demo) -> None:
+    async def has_children() -> bool:
+        return bool(demo.children())
+
+    await eventually("the broker is started", has_children)
+
+
+async def test_a_second_demo_says_which_ports_are_taken_and_how_to_choose_others(
+    demo: Demo, tmp_path: Path
+) -> None:
+    await demo.wait_until_open()
+    second = Child(demo.command, tmp_path / "second.log")
+    try:
+        assert second.wait() == 2
+    finally:
+        second.end()
+    port = demo.url.rpartition(":")[2]
+    assert f"port {port} is taken: choose another one with --port" in second.log()
+    assert "Traceback" not in second.log()
+
+
+async def test_the_curl_line_on_the_screen_works_as_it_is(demo: Demo) -> None:
+    await demo.wait_until_open()
+    line = re.search(r"curl -N -H '(Authorization): (Bearer \S+)' (\S+)", demo.log())
+    assert line, demo.log()
+    name, value, url = line.groups()
+    async with (
+        aiohttp.ClientSession(headers={name: value}) as http,
+        http.get(url) as answer,
+    ):
+        assert answer.status == 200
+        async for text in answer.content:
+            if text.startswith(b"event: "):
+                return

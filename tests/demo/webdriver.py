@@ -1,0 +1,154 @@
+"""A small WebDriver client (W3C WebDriver): enough to look at the demo page with Chromium."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import shutil
+import signal
+import tempfile
+from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING, Any, Self
+
+import aiohttp
+
+from tests.child import free_port
+from tests.eventually import eventually
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+START_SECONDS = 20.0
+
+CHROMIUM_OPTIONS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def find_browser() -> tuple[str, str] | None:
+    """Return the paths of Chromium and its driver, or None where one is missing."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    return (chromium, driver) if chromium and driver else None
+
+
+class Browser:
+    """A headless Chromium with one window, open while the `async with` block runs."""
+
+    def __init__(self, chromium: str, driver: str, width: int = 1280, height: int = 860) -> None:
+        self._chromium = chromium
+        self._driver = driver
+        self._size = f"--window-size={width},{height}"
+        self._url = ""
+        self._http: aiohttp.ClientSession
+        self._resources = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as resources:
+            profile = resources.enter_context(
+                tempfile.TemporaryDirectory(prefix="demo-browser-", ignore_cleanup_errors=True)
+            )
+            port = free_port()
+            process = await asyncio.create_subprocess_exec(
+                self._driver,
+                f"--port={port}",
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+                start_new_session=True,
+            )
+            resources.push_async_callback(_end_group, process)
+            self._http = await resources.enter_async_context(aiohttp.ClientSession())
+            self._url = f"http://127.0.0.1:{port}"
+            await self._wait_until_ready()
+            options = {"args": [*CHROMIUM_OPTIONS, self._size, f"--user-data-dir={profile}"]}
+            session = await self._call(
+                "POST",
+                "/session",
+                {
+                    "capabilities": {
+                        "alwaysMatch": {
+                            "browserName": "chrome",
+                            "goog:chromeOptions": {**options, "binary": self._chromium},
+                            "goog:loggingPrefs": {"browser": "ALL"},
+                        }
+                    }
+                },
+            )
+            self._url += f"/session/{session['sessionId']}"
+            resources.push_async_callback(self._call, "DELETE", "")
+            self._resources = resources.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._resources.aclose()
+
+    async def open(self, url: str) -> None:
+        await self._call("POST", "/url", {"url": url})
+
+    async def run(self, script: str) -> Any:
+        """Return what the body of a JavaScript function returns."""
+        return await self._call("POST", "/execute/sync", {"script": script, "args": []})
+
+    async def click(self, selector: str) -> None:
+        """Click as a person does; the element must be visible."""
+        found = await self._call("POST", "/element", {"using": "css selector", "value": selector})
+        (element,) = found.values()
+        await self._call("POST", f"/element/{element}/click", {})
+
+    async def wait_for(self, script: str, seconds: float = 15.0) -> Any:
+        """Return the first true result of `script`; `AssertionError` after so many seconds."""
+        results = []
+
+        async def holds() -> bool:
+            results.append(await self.run(script))
+            return bool(results[-1])
+
+        await eventually(script, holds, seconds)
+        return results[-1]
+
+    async def emulate(self, command: str, **parameters: object) -> None:
+        """Send a command of the Chrome DevTools protocol."""
+        await self._call("POST", "/goog/cdp/execute", {"cmd": command, "params": parameters})
+
+    async def complaints(self) -> list[str]:
+        """Return what the console was told of errors since the last call."""
+        entries = await self._call("POST", "/se/log", {"type": "browser"})
+        return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
+
+    async def screenshot(self) -> bytes:
+        """Return what the window shows, as PNG."""
+        return base64.b64decode(await self._call("GET", "/screenshot"))
+
+    async def _wait_until_ready(self) -> None:
+        async def ready() -> bool:
+            try:
+                return bool((await self._call("GET", "/status"))["ready"])
+            except aiohttp.ClientConnectionError:
+                return False
+
+        await eventually("chromedriver is ready", ready, START_SECONDS)
+
+    async def _call(self, method: str, path: str, body: object = None) -> Any:
+        async with self._http.request(method, self._url + path, json=body) as answer:
+            value = (await answer.json())["value"]
+        assert answer.ok, f"{method} {path}: {value}"
+        return value
+
+
+async def _end_group(process: asyncio.subprocess.Process) -> None:
+    """End the driver, and any Chromium that it could not end: they share its process group."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()
