@@ -1,0 +1,1 @@
+"""What an event, a stream and a broadcast cost: `make bench`, described in docs/performance.md."""

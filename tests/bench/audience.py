@@ -1,0 +1,60 @@
+"""All clients of a round, seen from the bench."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from tests.bench.helper import Helper, helper
+from tests.bench.tally import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+STREAMS_PER_PROCESS = 2500
+"""More would make one process of clients the slowest part of the bench."""
+
+POLL_SECONDS = 0.05
+
+PATIENCE_SECONDS = 20.0
+"""How long to wait for events that have been written before they are taken for lost."""
+
+SETTLE_SECONDS = 0.3
+"""How long to wait for events that must not come: repeated ones."""
+
+
+class Audience:
+    """Streams that are open."""
+
+    def __init__(self, helpers: Sequence[Helper]) -> None:
+        self._helpers = helpers
+
+    async def collect(self, events: int) -> Tally:
+        """Return what came since the last call, once so many events have; `Void` for any other."""
+        total = Tally()
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while total.events < events and time.monotonic() < deadline:
+            await asyncio.sleep(POLL_SECONDS)
+            await self._add_to(total)
+        await asyncio.sleep(SETTLE_SECONDS)
+        await self._add_to(total)
+        total.verify(events)
+        return total
+
+    async def _add_to(self, total: Tally) -> None:
+        for tally in await asyncio.gather(*(each.ask(None, Tally) for each in self._helpers)):
+            total.add(tally)
+
+
+@asynccontextmanager
+async def audience(port: int, streams: int) -> AsyncIterator[Audience]:
+    """Open so many streams, user 0 and on, and keep them while the block runs."""
+    async with AsyncExitStack() as stack:
+        helpers = []
+        for first in range(0, streams, STREAMS_PER_PROCESS):
+            count = min(STREAMS_PER_PROCESS, streams - first)
+            helpers.append(await stack.enter_async_context(helper("clients", port, first, count)))
+        await asyncio.gather(*(each.answer(int) for each in helpers))
+        yield Audience(helpers)

@@ -1,0 +1,70 @@
+"""The ground that a round is measured on: a running broker, new topics and a new worker."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from aiokafka.admin import NewTopic
+
+from tests.brokers.metadata import create_topics
+from tests.records import Topics
+from tests.tokens import SECRET
+from tests.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.bench.figures import Sample
+
+PARTITIONS = 12
+"""Of the user topic: what an operator would begin with."""
+
+
+class Ground(NamedTuple):
+    """Where brokers are, and a folder for logs."""
+
+    bootstrap: str
+    folder: Path
+
+    @asynccontextmanager
+    async def worker(self) -> AsyncIterator[tuple[Worker, Topics]]:
+        """Start a worker on new topics, so that no round has what another one left behind.
+
+        All its settings are the defaults but the heartbeat: none is due while we measure.
+        """
+        name = uuid.uuid4().hex[:8]
+        topics = Topics(f"user-events-{name}", f"broadcast-events-{name}")
+        await create_topics(
+            self.bootstrap, [NewTopic(topics.user, PARTITIONS, 1), NewTopic(topics.broadcast, 1, 1)]
+        )
+        worker = Worker(
+            {
+                **topics.settings,
+                "GATEWAY_KAFKA_BOOTSTRAP": self.bootstrap,
+                "GATEWAY_JWT_SECRET": SECRET,
+                "GATEWAY_HEARTBEAT_SECONDS": "600",
+                "GATEWAY_DRAIN_SECONDS": "0",
+            },
+            self.folder / f"worker-{name}.log",
+        )
+        try:
+            await worker.wait_until_ready()
+            yield worker, topics
+        finally:
+            worker.end()
+
+
+class Row(Protocol):
+    """Something that is measured."""
+
+    @property
+    def title(self) -> str:
+        """What is measured, in a few words."""
+        ...
+
+    async def measure(self, ground: Ground) -> Sample:
+        """Measure once. Raises `Void` where what was delivered is not what was written."""
+        ...

@@ -1,0 +1,1 @@
+"""The chaos run: brokers, workers and clients fail at random, and every event is accounted for."""

@@ -1,0 +1,95 @@
+"""The project's documents, read as Markdown: their code blocks, headings, links and tables."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from markdown_it import MarkdownIt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from markdown_it.token import Token
+
+ROOT = Path(__file__).parents[2]
+
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+class Block(NamedTuple):
+    """A fenced block of code."""
+
+    document: str
+    line: int
+    language: str
+    text: str
+
+    @property
+    def where(self) -> str:
+        return f"{self.document}:{self.line}"
+
+
+def name_of(document: Path) -> str:
+    """Return the document's path as the project sees it."""
+    return document.relative_to(ROOT).as_posix()
+
+
+def blocks(*languages: str, documents: list[Path] = DOCUMENTS) -> list[Block]:
+    """Return the blocks in one of these languages, in the order they stand."""
+    found = []
+    for document in documents:
+        for token in _tokens(document):
+            if token.type == "fence" and token.info in languages:
+                assert token.map is not None
+                line = token.map[0] + 1
+                found.append(Block(name_of(document), line, token.info, token.content))
+    return found
+
+
+def anchors(document: Path) -> set[str]:
+    """Return what a link may have behind `#`: each heading, as GitHub writes it."""
+    tokens = _tokens(document)
+    headings = [
+        tokens[index + 1].content
+        for index, token in enumerate(tokens)
+        if token.type == "heading_open"
+    ]
+    return {re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in headings}
+
+
+def links(document: Path) -> list[str]:
+    """Return where the document's links and pictures lead."""
+    found = []
+    for token in _tokens(document):
+        for child in token.children or ():
+            target = child.attrs.get("href", child.attrs.get("src"))
+            if isinstance(target, str):
+                found.append(target)
+    return found
+
+
+def first_column(document: Path, heading: str) -> list[str]:
+    """Return the words in code style that begin the rows of the table headed `heading`."""
+    rows = [row for table in _tables(document) if table[0][0] == heading for row in table[1:]]
+    assert rows, f"{name_of(document)} has no table headed {heading!r}"
+    return [row[0].strip("`") for row in rows]
+
+
+def _tables(document: Path) -> Iterator[list[list[str]]]:
+    table: list[list[str]] = []
+    for token, inner in zip(tokens := _tokens(document), tokens[1:], strict=False):
+        if token.type == "table_open":
+            table = []
+        elif token.type == "tr_open":
+            table.append([])
+        elif token.type in {"th_open", "td_open"}:
+            table[-1].append(inner.content)
+        elif token.type == "table_close":
+            yield table
+
+
+def _tokens(document: Path) -> list[Token]:
+    parser = MarkdownIt("commonmark").enable("table")
+    return parser.parse(document.read_text(encoding="utf-8"))

@@ -1,0 +1,96 @@
+"""Makes `docs/settings.md` from the settings themselves.
+
+    python -m tests.docs.settings_table > docs/settings.md
+
+`tests/docs/test_settings_table.py` fails until that has been done after a change.
+"""
+
+from __future__ import annotations
+
+from types import NoneType
+from typing import TYPE_CHECKING, Literal, get_args, get_origin
+
+from gateway.config import NOT_YET, PREFIX, Settings
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+INTRODUCTION = """\
+# Settings
+
+<!-- Made by: python -m tests.docs.settings_table > docs/settings.md -->
+
+Settings are environment variables, or the same names in lower case without `GATEWAY_` in a TOML
+file that is given with `--config FILE`. The environment wins. A list is written with commas in the
+environment and as an array in TOML. Units are in the names.
+
+A wrong or unknown setting stops the start with one line for each mistake and exit code 2.
+`gateway check` looks at all of them, and at what they lead to.
+
+`gateway serve` needs to know where Kafka is and how to verify tokens; everything else has a
+default:
+
+```toml
+kafka_bootstrap = ["kafka-1:9092", "kafka-2:9092"]
+jwt_public_key_file = "/etc/gateway/jwt.pem"
+```
+
+Rows marked with † have no effect yet. Their names are fixed, so that deployments can share one set
+of settings, and a worker that is given one says so at its start.
+
+"""
+
+NOTES = """
+## Notes
+
+- **Key.** One of `GATEWAY_JWT_SECRET` and `GATEWAY_JWT_PUBLIC_KEY_FILE` is required by
+  `gateway serve`, and only one kind may be set. `GATEWAY_JWT_JWKS_URL` is known by name, but key
+  sets are not supported yet: the start stops and says so.
+- **Algorithms.** Where `GATEWAY_JWT_ALGORITHMS` is not set, `HS256` is accepted with a secret, and
+  with a public key those of `RS256`, `ES256` and `EdDSA` that go with it. Algorithms of the other
+  kind are refused at the start.
+- **Expiry** is compared without leeway; `GATEWAY_JWT_LEEWAY_SECONDS` is for `nbf` and `iat`.
+- **Operations listener.** `GATEWAY_OPS_TOKEN` is required where `GATEWAY_OPS_LISTEN` is not on
+  loopback. `/healthz` and `/readyz` never ask for it.
+- **Pairs.** A certificate and its key, a user name and its password: both or neither.
+- **TLS.** A changed certificate file is taken up within seconds, without a restart.
+- **Topics** have to have different names. `GATEWAY_CREATE_TOPICS` makes missing ones, the user
+  topic with 12 partitions, and is meant for trying out. It makes the topics marked with † too.
+- **Replay limits** hold for each log that a stream follows, and for a client it makes no difference
+  whether memory or Kafka serves it ([design](design.md#limits)).
+"""
+
+
+def render() -> str:
+    """Return the whole document."""
+    rows = ["| setting | default | what it is |", "| --- | --- | --- |"]
+    rows += [_row(name, field) for name, field in Settings.model_fields.items()]
+    return INTRODUCTION + "\n".join(rows) + "\n" + NOTES
+
+
+def _row(name: str, field: FieldInfo) -> str:
+    assert field.description, f"{name} has no description"
+    mark = " †" if name in NOT_YET else ""
+    choices = ", ".join(f"`{choice}`" for choice in _choices(field.annotation))
+    meaning = f"{field.description}; one of {choices}" if choices else field.description
+    return f"| `{PREFIX}{name.upper()}`{mark} | {_default(field.default)} | {meaning} |"
+
+
+def _choices(annotation: object) -> list[str]:
+    if get_origin(annotation) is Literal:
+        return [str(choice) for choice in get_args(annotation)]
+    return [
+        choice for part in get_args(annotation) if part is not NoneType for choice in _choices(part)
+    ]
+
+
+def _default(value: object) -> str:
+    if value is None or value == ():
+        return "none"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`{','.join(value)}`" if isinstance(value, tuple) else f"`{value}`"
+
+
+if __name__ == "__main__":
+    print(render(), end="")

@@ -1,0 +1,141 @@
+"""What the documents show works: records decode as they say, code compiles, tables are complete."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import shlex
+import tomllib
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from gateway.cli import build
+from gateway.config import Settings
+from gateway.core.event import Decoder, Event, UnreadableReason
+from gateway.core.event_id import parse
+from gateway.core.frame import CloseReason, GapReason
+from gateway.core.log import make_record
+from gateway.core.registry import Registry
+from gateway.core.stream import State
+from gateway.ops.readiness import Doubt
+from tests.docs.markdown import ROOT, Block, blocks, first_column
+
+if TYPE_CHECKING:
+    from enum import StrEnum
+    from pathlib import Path
+
+PRODUCERS = ROOT / "docs/producers.md"
+CLIENTS = ROOT / "docs/clients.md"
+DESIGN = ROOT / "docs/design.md"
+
+RECORDS = blocks("record", documents=[PRODUCERS])
+FRAMES = blocks("sse", documents=[PRODUCERS])
+
+
+def where(block: object) -> str:
+    return block.where if isinstance(block, Block) else ""
+
+
+def decode(text: str) -> Event:
+    """Return the event of a record written as `key …`, `header name: content`, `value …`."""
+    head, _, value = text.rstrip("\n").partition("value ")
+    key: bytes | None = None
+    headers = []
+    for line in head.splitlines():
+        word, _, rest = line.partition(" ")
+        if word == "key":
+            key = rest.encode()
+        else:
+            assert word == "header", line
+            name, _, content = rest.partition(": ")
+            headers.append((name, content.encode()))
+    value = value.replace("\\n", "\n")
+    record = make_record(0, 0, key, value.encode(), tuple(headers))
+    event = Decoder(Registry.built_in()).decode(record, keyed=True)
+    assert isinstance(event, Event), event
+    return event
+
+
+def test_every_record_stands_before_what_a_client_gets() -> None:
+    assert [block.language for block in blocks("record", "sse", documents=[PRODUCERS])] == [
+        "record",
+        "sse",
+    ] * len(RECORDS)
+
+
+@pytest.mark.parametrize(("record", "frame"), list(zip(RECORDS, FRAMES, strict=True)), ids=where)
+def test_a_record_reaches_clients_as_the_document_says(record: Block, frame: Block) -> None:
+    event = decode(record.text)
+    assert event.body.decode() == frame.text + "\n"
+    assert event.category == Registry.built_in().category_of(event.event_type)
+
+
+@pytest.mark.parametrize(
+    ("document", "heading", "words"),
+    [
+        (PRODUCERS, "reason", {*UnreadableReason}),
+        (CLIENTS, "reason", {*GapReason, *CloseReason}),
+        (DESIGN, "state", {*State}),
+        (DESIGN, "doubt", {*Doubt}),
+    ],
+)
+def test_a_table_has_a_row_for_each_word_of_the_code(
+    document: Path, heading: str, words: set[StrEnum]
+) -> None:
+    assert sorted(first_column(document, heading)) == sorted(words)
+
+
+@pytest.mark.parametrize("block", blocks("sse", documents=[CLIENTS]), ids=where)
+def test_a_stream_that_is_shown_has_ids_and_json(block: Block) -> None:
+    for line in block.text.splitlines():
+        field, _, value = line.partition(": ")
+        if field == "id":
+            assert parse(value)
+        elif field == "data":
+            assert json.loads(value)
+
+
+@pytest.mark.parametrize("block", blocks("toml"), ids=where)
+def test_toml_is_settings_or_a_registry(block: Block) -> None:
+    document = tomllib.loads(block.text)
+    if "categories" in document:
+        assert Registry.from_toml(block.text).categories
+    else:
+        Settings(**document).require_key()
+
+
+@pytest.mark.parametrize("block", blocks("json"), ids=where)
+def test_json_parses(block: Block) -> None:
+    msgspec.json.decode(block.text)
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=where)
+def test_python_compiles_and_imports_what_there_is(block: Block) -> None:
+    flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    module = compile(block.text, block.where, "exec", flags=flags)
+    for node in ast.walk(module):
+        if isinstance(node, ast.ImportFrom):
+            assert node.module is not None
+            for name in node.names:
+                assert hasattr(importlib.import_module(node.module), name.name)
+
+
+@pytest.mark.parametrize("block", blocks("sh"), ids=where)
+def test_a_shell_line_uses_commands_that_there_are(block: Block) -> None:
+    commands = {
+        command.name or command.callback.__name__
+        for command in build().registered_commands
+        if command.callback is not None
+    }
+    targets = {line.partition(":")[0] for line in (ROOT / "Makefile").read_text().splitlines()}
+    for line in block.text.splitlines():
+        words = shlex.split(line, comments=True)
+        for program, word in pairwise(words):
+            if program == "gateway":
+                assert word in commands, line
+            elif program == "make":
+                assert word in targets, line

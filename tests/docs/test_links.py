@@ -1,0 +1,38 @@
+"""Links between the documents, and to files of the project, lead somewhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.docs.markdown import DOCUMENTS, anchors, links, name_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_a_link_inside_the_project_leads_somewhere(document: Path) -> None:
+    for link in links(document):
+        path, _, anchor = link.partition("#")
+        if "://" in path:
+            continue
+        target = document.parent / path if path else document
+        assert target.exists(), f"{name_of(document)} links to {link}, which is not there"
+        if anchor:
+            assert anchor in anchors(target), (
+                f"{name_of(document)} links to {link}: no such heading"
+            )
+
+
+def test_every_document_can_be_reached_from_the_readme() -> None:
+    readme = next(document for document in DOCUMENTS if document.name == "README.md")
+    reached, to_read = {readme}, [readme]
+    while to_read:
+        document = to_read.pop()
+        targets = {(document.parent / link.partition("#")[0]).resolve() for link in links(document)}
+        new = {target for target in DOCUMENTS if target in targets} - reached
+        reached |= new
+        to_read += new
+    assert reached == set(DOCUMENTS)

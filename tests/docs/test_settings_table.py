@@ -1,0 +1,32 @@
+"""`docs/settings.md` is what the settings say, and no document names a setting that is none."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.config import PREFIX, Settings
+from tests.docs.markdown import DOCUMENTS, ROOT, name_of
+from tests.docs.settings_table import render
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+REMEDY = "make it again with: python -m tests.docs.settings_table > docs/settings.md"
+
+
+def test_the_table_is_that_of_the_settings() -> None:
+    assert (ROOT / "docs/settings.md").read_text(encoding="utf-8") == render(), REMEDY
+
+
+def test_every_setting_has_a_row() -> None:
+    rows = re.findall(rf"^\| `{PREFIX}(\w+)`", render(), re.MULTILINE)
+    assert [row.lower() for row in rows] == list(Settings.model_fields)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_a_document_names_only_settings_that_there_are(document: Path) -> None:
+    named = re.findall(rf"\b{PREFIX}([A-Z_]*[A-Z])\b", document.read_text(encoding="utf-8"))
+    assert {name.lower() for name in named} <= set(Settings.model_fields)

@@ -1,0 +1,173 @@
+"""Who may open a stream, what the others are told, and what happens when a token ends."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from typing import TYPE_CHECKING
+
+import jwt
+import pytest
+
+from tests.integration.problems import expect_problem
+from tests.records import RecordWriter
+from tests.tokens import SECRET, bearer, mint
+
+if TYPE_CHECKING:
+    import aiohttp
+    from aiokafka import AIOKafkaProducer
+
+    from tests.conftest import MakeTopics, StartWorker
+    from tests.integration.conftest import OpenStream
+    from tests.worker import Worker
+
+
+def unsigned(user: str) -> str:
+    """Return a token with the algorithm `none`."""
+    parts = [{"alg": "none", "typ": "JWT"}, {"sub": user, "exp": time.time() + 3600}]
+    encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in parts]
+    return b".".join([*encoded, b""]).decode()
+
+
+REFUSED = {
+    "no header": {},
+    "no token": {"Authorization": "Bearer "},
+    "another scheme": {"Authorization": "Basic dTpw"},
+    "no token at all": {"Authorization": "Bearer nonsense"},
+    "expired": bearer(mint("u", lifetime=-1)),
+    "signed with another secret": bearer(mint("u", secret="another secret of 32 bytes or more")),
+    "unsigned": bearer(unsigned("u")),
+    "another algorithm": bearer(
+        jwt.encode({"sub": "u", "exp": time.time() + 3600}, SECRET * 2, algorithm="HS512")
+    ),
+    "without exp": bearer(mint("u", exp=None)),
+    "not valid yet": bearer(mint("u", nbf=time.time() + 3000)),
+    "without a user": bearer(mint("u", sub=None)),
+    "with an empty user": bearer(mint("")),
+}
+
+
+@pytest.mark.parametrize("headers", REFUSED.values(), ids=REFUSED.keys())
+async def test_a_request_without_a_good_token_is_refused(
+    worker: Worker, http: aiohttp.ClientSession, headers: dict[str, str]
+) -> None:
+    async with http.get(worker.events_url, headers=headers) as response:
+        await expect_problem(response, 401)
+        assert response.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+async def test_a_refusal_does_not_say_which_check_failed(
+    worker: Worker, http: aiohttp.ClientSession
+) -> None:
+    texts = set()
+    for case in ("expired", "signed with another secret", "with an empty user"):
+        async with http.get(worker.events_url, headers=REFUSED[case]) as response:
+            texts.add(await response.text())
+    assert len(texts) == 1
+
+
+async def test_a_user_claim_that_is_no_text_is_refused(
+    worker: Worker, http: aiohttp.ClientSession
+) -> None:
+    token = mint("u", sub=7)
+    async with http.get(worker.events_url, headers=bearer(token)) as response:
+        await expect_problem(response, 401)
+
+
+@pytest.mark.parametrize("place", ["query", "cookie"])
+async def test_tokens_in_query_and_cookie_are_off_unless_switched_on(
+    worker: Worker, user: str, http: aiohttp.ClientSession, place: str
+) -> None:
+    token = mint(user)
+    options = (
+        {"params": {"access_token": token}} if place == "query" else {"cookies": {"token": token}}
+    )
+    async with http.get(worker.events_url, **options) as response:  # type: ignore[arg-type]
+        await expect_problem(response, 401)
+
+
+async def test_browsers_can_send_the_token_as_cookie_or_query_and_it_is_never_logged(
+    topics: MakeTopics, start_worker: StartWorker, user: str, http: aiohttp.ClientSession
+) -> None:
+    worker = await start_worker(
+        await topics(), token_cookie="token", token_query="true", log_level="debug"
+    )
+    token = mint(user)
+
+    async with http.get(worker.events_url, params={"access_token": token}) as response:
+        assert response.status == 200
+    async with http.get(worker.events_url, headers={"Cookie": f"token={token}"}) as response:
+        assert response.status == 200
+
+    worker.end()
+    assert token not in worker.log()
+    assert token.rpartition(".")[2] not in worker.log()
+
+
+async def test_issuer_audience_and_user_claim_can_be_required(
+    topics: MakeTopics, start_worker: StartWorker, http: aiohttp.ClientSession
+) -> None:
+    worker = await start_worker(
+        await topics(), jwt_issuer="https://id", jwt_audience="events", jwt_user_claim="uid"
+    )
+    good = {"iss": "https://id", "aud": "events", "uid": "u"}
+    for claims, status in (
+        (good, 200),
+        ({**good, "iss": "https://other"}, 401),
+        ({**good, "aud": "other"}, 401),
+        ({**good, "uid": None}, 401),
+    ):
+        headers = bearer(mint("somebody", **claims))
+        async with http.get(worker.events_url, headers=headers) as response:
+            assert response.status == status, claims
+
+
+async def test_a_stream_ends_with_its_token_and_goes_on_with_the_next(
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    open_stream: OpenStream,
+    producer: AIOKafkaProducer,
+    user: str,
+) -> None:
+    served = await topics()
+    worker = await start_worker(served)
+    write = RecordWriter(producer, served)
+    expires = time.time() + 2
+    client = await open_stream(worker, user, token=mint(user, exp=expires))
+    await write.numbered(user, [0])
+
+    await client.wait_for_end()
+
+    assert time.time() < expires + 0.5
+    assert client.own("close") == ['{"reason":"token_expired"}']
+    assert client.numbers == [0]
+    await write.numbered(user, [1])
+    await client.reconnect(token=mint(user))
+    await client.wait_for(lambda client: len(client.data) == 2)
+    await write.numbered(user, [2])
+    await client.wait_for(lambda client: len(client.data) == 3)
+    assert client.numbers == [0, 1, 2]
+    assert client.own("gap") == []
+
+
+async def test_a_stream_ends_at_its_greatest_age_and_loses_nothing(
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    open_stream: OpenStream,
+    producer: AIOKafkaProducer,
+    user: str,
+) -> None:
+    served = await topics()
+    worker = await start_worker(served, max_stream_age_seconds=1)
+    write = RecordWriter(producer, served)
+    client = await open_stream(worker, user)
+    await write.numbered(user, [0])
+
+    await client.wait_for_end()
+
+    assert client.own("close") == ['{"reason":"max_age"}']
+    await write.numbered(user, [1])
+    await client.reconnect()
+    await client.wait_for(lambda client: len(client.data) == 2)
+    assert client.numbers == [0, 1]

@@ -1,0 +1,130 @@
+"""A partition whose leader is away never delays the others: neither live nor replay.
+
+Each partition has one copy only, so nobody takes over, and the broadcast log is among those that
+are away. The partitions that are away want more replays than there are places for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import NewTopic
+
+from gateway.core.partitioner import partitioner
+from tests.brokers.metadata import create_topics
+from tests.conftest import use_worker, worker_settings
+from tests.integration.conftest import new_user
+from tests.records import RecordWriter, Topics
+from tests.worker import Worker
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.brokers.cluster import Cluster
+    from tests.integration.conftest import OpenStream
+
+BAD, GOOD = 1, 2
+"""A node whose partitions go away, and one of those that stay."""
+
+LOGS = 4
+"""Partitions on each of the two nodes: the first ones are on the bad one."""
+
+PLACES = 2
+AWAY_SECONDS = 15.0
+DELAY_SECONDS = 2.0
+"""What an event of a good partition may take: of the order of nothing, not of a timeout."""
+
+RECOVERY_SECONDS = 30.0
+
+
+@pytest.mark.parametrize("fault", ["freeze", "kill"])
+async def test_partitions_on_other_brokers_are_not_delayed(
+    cluster: Cluster,
+    open_stream: OpenStream,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    fault: str,
+) -> None:
+    name = new_user()
+    served = Topics(f"user-events-{name}", f"broadcast-events-{name}")
+    alone = {"min.insync.replicas": "1"}
+    nodes = {number: [BAD if number < LOGS else GOOD] for number in range(2 * LOGS)}
+    await create_topics(
+        cluster.bootstrap,
+        [
+            NewTopic(served.user, -1, -1, nodes, alone),
+            NewTopic(served.broadcast, -1, -1, {0: [BAD]}, alone),
+        ],
+    )
+    users = [user_of(partition) for partition in range(2 * LOGS)]
+    bad, (live, returning, late) = users[:LOGS], users[LOGS : LOGS + 3]
+    settings = {"tail_bytes": 20_000, "tail_warm_seconds": 0, "replay_scans": PLACES}
+    worker = Worker(
+        worker_settings(served, kafka_bootstrap=cluster.bootstrap, heartbeat_seconds=1, **settings),
+        tmp_path / "log",
+    )
+    use_worker(request, worker)
+    try:
+        await worker.wait_until_ready()
+        async with AIOKafkaProducer(bootstrap_servers=cluster.bootstrap) as producer:
+            write = RecordWriter(producer, served)
+            clients = {user: await open_stream(worker, user) for user in (*bad, live, returning)}
+            for user, client in clients.items():
+                await client.wait_for(lambda client: client.last_event_id)
+                await write.numbered(user, [0])
+                await client.wait_for(1)
+            for user in (*bad, returning):
+                await clients[user].drop()
+            for partition in (*range(LOGS), LOGS + 1):
+                await write.numbered(users[partition], [1])
+                await write.noise(300, partition)
+            await clients[live].wait_for(1)
+
+            getattr(cluster, fault)(BAD)
+            end = time.monotonic() + AWAY_SECONDS
+            for user in bad:
+                await clients[user].reconnect()
+            await clients[returning].reconnect()
+            await clients[returning].wait_for(2, DELAY_SECONDS)
+            newcomer = await open_stream(worker, late)
+            number = 0
+            while time.monotonic() < end:
+                number += 1
+                await clients[returning].drop()
+                await write.numbered(returning, [number + 1])
+                await write.noise(300, LOGS + 1)
+                await write.numbered(live, [number])
+                await write.numbered(late, [number])
+                await clients[live].wait_for(number + 1, DELAY_SECONDS)
+                await newcomer.wait_for(number, DELAY_SECONDS)
+                await clients[returning].reconnect()
+                await clients[returning].wait_for(number + 2, DELAY_SECONDS)
+                await asyncio.sleep(0.2)
+            assert await worker.metric("gateway_ready") == 1
+
+            await bring_back(cluster, fault)
+            for user in bad:
+                await clients[user].wait_for(2, RECOVERY_SECONDS)
+                assert clients[user].numbers == [0, 1]
+            assert clients[live].numbers == list(range(number + 1))
+            assert clients[returning].numbers == list(range(number + 2))
+            assert newcomer.numbers == list(range(1, number + 1))
+            assert not any(client.own("gap") for client in clients.values())
+    finally:
+        worker.end()
+        await bring_back(cluster, fault)
+
+
+async def bring_back(cluster: Cluster, fault: str) -> None:
+    cluster.thaw(BAD)
+    await cluster.start(*cluster.ended())
+
+
+def user_of(partition: int) -> str:
+    """Return a new user whose events are in that partition."""
+    choose = partitioner("murmur2")
+    return next(user for user in iter(new_user, "") if choose(user.encode(), 2 * LOGS) == partition)

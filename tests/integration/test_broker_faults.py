@@ -1,0 +1,177 @@
+"""Brokers end, freeze and come back under open streams: nobody is thrown out, nothing is lost.
+
+On three real brokers, every event written with `acks=all`. What clients must have in the end is
+what the log has: each event once, in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from aiokafka.admin import NewTopic
+
+from tests.brokers.cluster import NODES
+from tests.brokers.metadata import create_topics
+from tests.conftest import use_worker, worker_settings
+from tests.eventually import eventually
+from tests.integration.conftest import new_user
+from tests.records import Topics
+from tests.worker import Worker, status
+from tests.writing import SteadyWriter, numbers_by_user
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    import aiohttp
+    import pytest
+
+    from tests.brokers.cluster import Cluster
+    from tests.client import StreamClient
+    from tests.integration.conftest import OpenStream
+
+PARTITIONS = 6
+USERS = 12
+INTERVAL = 0.1
+"""Seconds between two events of a user."""
+
+AWAY_SECONDS = float(os.environ.get("FAULT_SECONDS", "20"))
+"""How long brokers are frozen or away: longer than any timeout between worker and broker."""
+
+RECOVERY_SECONDS = 30.0
+"""How long after a fault the last event may take; most of it is Kafka's own."""
+
+
+class Scene:
+    """A worker, open streams on it, and writers that go on all the time."""
+
+    def __init__(
+        self, cluster: Cluster, worker: Worker, topics: Topics, clients: dict[str, StreamClient]
+    ) -> None:
+        self.cluster = cluster
+        self.worker = worker
+        self.topics = topics
+        self.clients = clients
+        self.writer = SteadyWriter(cluster.bootstrap, topics.user, list(clients), interval=INTERVAL)
+
+    async def wait_for_more(self, count: int = 5) -> None:
+        """Return when every client has had some more events."""
+        for client in self.clients.values():
+            await client.wait_for(len(client.events) + count, RECOVERY_SECONDS)
+
+    async def judge(self) -> None:
+        """Hold what the clients have against the log."""
+        written = await numbers_by_user(self.cluster.bootstrap, self.topics.user, PARTITIONS)
+        for user, client in self.clients.items():
+            acknowledged = self.writer.acknowledged[user]
+            assert acknowledged.keys() <= set(written[user]), "Kafka lost what it had acknowledged"
+            await client.wait_for(len(written[user]))
+            assert client.numbers == written[user]
+            assert client.is_open
+            assert client.own("gap") == client.own("close") == []
+        assert "Traceback" not in self.worker.log()
+
+
+@asynccontextmanager
+async def scene(
+    cluster: Cluster, open_stream: OpenStream, folder: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[Scene]:
+    """Set a scene; the block is the fault, and what every client has is judged after it."""
+    name = new_user()
+    topics = Topics(f"user-events-{name}", f"broadcast-events-{name}")
+    await create_topics(
+        cluster.bootstrap, [NewTopic(topics.user, PARTITIONS, 3), NewTopic(topics.broadcast, 1, 3)]
+    )
+    settings = worker_settings(topics, kafka_bootstrap=cluster.bootstrap, heartbeat_seconds=1)
+    worker = Worker(settings, folder / "log")
+    use_worker(request, worker)
+    try:
+        await worker.wait_until_ready()
+        users = [new_user() for _ in range(USERS)]
+        clients = {user: await open_stream(worker, user) for user in users}
+        for client in clients.values():
+            await client.wait_for(lambda client: client.last_event_id)
+        running = Scene(cluster, worker, topics, clients)
+        async with running.writer.writing():
+            await running.wait_for_more()
+            yield running
+            await running.wait_for_more()
+        await running.judge()
+    finally:
+        worker.end()
+
+
+def has_beaten_since(count: int) -> Callable[[StreamClient], bool]:
+    """Return the condition that a client has had more heartbeats than that."""
+    return lambda client: client.heartbeats > count
+
+
+async def test_a_rolling_restart_costs_no_event_and_no_stream(
+    cluster: Cluster,
+    open_stream: OpenStream,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:
+    async with scene(cluster, open_stream, tmp_path, request) as running:
+        for node in NODES:
+            await cluster.restart(node)
+            await cluster.wait_until_in_step(running.topics.user, *NODES)
+
+
+async def test_the_death_of_a_leader_costs_no_event_and_no_stream(
+    cluster: Cluster,
+    open_stream: OpenStream,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:
+    async with scene(cluster, open_stream, tmp_path, request) as running:
+        victim = await cluster.leader_of(running.topics.user, 0)
+        try:
+            cluster.kill(victim)
+            await running.wait_for_more()
+        finally:
+            await cluster.start(victim)
+        await cluster.wait_until_in_step(running.topics.user, *NODES)
+
+
+async def test_a_frozen_broker_costs_no_event_and_no_stream(
+    cluster: Cluster,
+    open_stream: OpenStream,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:
+    async with scene(cluster, open_stream, tmp_path, request) as running:
+        victim = await cluster.leader_of(running.topics.user, 0)
+        try:
+            cluster.freeze(victim)
+            await asyncio.sleep(AWAY_SECONDS)
+            await running.wait_for_more()
+        finally:
+            cluster.thaw(victim)
+        await cluster.wait_until_in_step(running.topics.user, *NODES)
+
+
+async def test_streams_stay_open_and_beat_while_all_brokers_are_away(
+    cluster: Cluster,
+    open_stream: OpenStream,
+    tmp_path: Path,
+    http: aiohttp.ClientSession,
+    request: pytest.FixtureRequest,
+) -> None:
+    async with scene(cluster, open_stream, tmp_path, request) as running:
+
+        async def not_ready() -> bool:
+            return await status(http, f"{running.worker.ops_url}/readyz") == 503
+
+        cluster.kill(*NODES)
+        try:
+            await eventually("the outage is told", not_ready)
+            await asyncio.sleep(AWAY_SECONDS)
+            for client in running.clients.values():
+                await client.wait_for(has_beaten_since(client.heartbeats))
+        finally:
+            await cluster.start(*NODES)
+        await running.worker.wait_until_ready()

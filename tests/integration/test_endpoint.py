@@ -1,0 +1,284 @@
+"""What a client sees when it opens a stream, and what it gets where there is none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.core.event_id import parse
+from gateway.core.log import LogKind
+from tests.integration.conftest import new_user
+from tests.integration.problems import expect_problem
+from tests.records import RecordWriter, numbered
+from tests.tokens import bearer, mint
+
+if TYPE_CHECKING:
+    import aiohttp
+    from aiokafka import AIOKafkaProducer
+
+    from tests.conftest import MakeTopics, StartWorker
+    from tests.integration.conftest import OpenStream
+    from tests.worker import Worker
+
+CATEGORIES = ["data_sync", "provider", "ai", "import", "portfolio", "security"]
+
+
+async def test_the_response_headers_are_those_that_proxies_and_browsers_need(
+    worker: Worker, user: str, open_stream: OpenStream
+) -> None:
+    client = await open_stream(worker, user)
+
+    headers = dict(client.headers)
+    assert headers["content-type"].replace(" ", "") in (
+        "text/event-stream",
+        "text/event-stream;charset=utf-8",
+    )
+    assert headers["cache-control"] == "no-cache"
+    assert headers["connection"].lower() == "keep-alive"
+    assert headers["x-accel-buffering"] == "no"
+    assert len(headers) == len(client.headers), "no header is sent twice"
+
+
+async def test_the_first_bytes_are_the_retry_time_and_an_id_without_an_event(
+    worker: Worker, user: str, open_stream: OpenStream
+) -> None:
+    client = await open_stream(worker, user)
+
+    await client.wait_for(lambda client: client.raw.endswith(b"\n\n"))
+
+    text = bytes(client.raw).decode()
+    assert text.startswith("retry: 3000\n")
+    assert client.last_event_id
+    fields = [line.partition(":")[0] for line in text.splitlines() if line]
+    assert fields == ["retry", "id"]
+    assert client.events == []
+    assert {mark.kind for mark in parse(client.last_event_id)} == set(LogKind)
+
+
+async def test_a_client_that_drops_before_its_first_event_resumes_without_loss(
+    worker: Worker, user: str, open_stream: OpenStream, write: RecordWriter
+) -> None:
+    client = await open_stream(worker, user)
+    await client.wait_for(lambda client: client.last_event_id)
+    await client.drop()
+    await write.numbered(user, range(3))
+
+    await client.reconnect()
+
+    await client.wait_for(3)
+    assert client.numbers == [0, 1, 2]
+    assert client.own("gap") == []
+
+
+async def test_an_event_is_an_id_a_type_and_the_payload(
+    worker: Worker, user: str, open_stream: OpenStream, write: RecordWriter
+) -> None:
+    client = await open_stream(worker, user)
+    await client.wait_for(lambda client: client.last_event_id)
+    begin = len(client.raw)
+
+    await write.event(user, "import.progress", b'{"percent": 40}')
+
+    await client.wait_for(1)
+    lines = bytes(client.raw[begin:]).decode().splitlines()
+    assert sorted(line for line in lines if line) == sorted(
+        [f"id: {client.last_event_id}", "event: import.progress", 'data: {"percent": 40}']
+    )
+    assert lines[-1] == ""
+
+
+async def test_each_event_has_an_id_of_its_own(
+    worker: Worker, user: str, open_stream: OpenStream, write: RecordWriter
+) -> None:
+    client = await open_stream(worker, user)
+    await client.wait_for(lambda client: client.last_event_id)
+
+    await write.numbered(user, range(20))
+
+    await client.wait_for(20)
+    assert client.numbers == list(range(20))
+    ids = [event.last_event_id for event in client.events]
+    assert len(set(ids)) == 20
+    assert all(len(event_id) <= 96 for event_id in ids)
+
+
+async def test_two_streams_of_a_user_both_get_every_event_and_other_users_none(
+    worker: Worker, user: str, open_stream: OpenStream, write: RecordWriter
+) -> None:
+    first = await open_stream(worker, user)
+    second = await open_stream(worker, user)
+    stranger = await open_stream(worker, new_user())
+    for client in (first, second, stranger):
+        await client.wait_for(lambda client: client.last_event_id)
+
+    await write.numbered(user, range(5))
+    await write.numbered(stranger_name := new_user(), range(5))
+    assert stranger_name != user
+
+    await first.wait_for(5)
+    await second.wait_for(5)
+    assert first.numbers == second.numbers == list(range(5))
+    assert stranger.events == []
+
+
+async def test_a_filter_lets_its_categories_through_and_the_cursor_goes_on(
+    worker: Worker, user: str, open_stream: OpenStream, write: RecordWriter
+) -> None:
+    client = await open_stream(worker, user, [("categories", "ai")])
+    await client.wait_for(lambda client: client.last_event_id)
+    begin = parse(client.last_event_id)
+
+    await write.event(user, "portfolio.balance.updated", b"1")
+    await write.event(user, "ai.response.chunk", b"2")
+    await write.event(user, "security.session.new", b"3")
+    await write.event(user, "ai.response.complete", b"4")
+
+    await client.wait_for(2)
+    assert client.data == ["2", "4"]
+    assert parse(client.last_event_id) != begin
+    await client.reconnect()
+    await write.event(user, "ai.response.chunk", b"5")
+    await client.wait_for(3)
+    assert client.data == ["2", "4", "5"]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        [("categories", "ai"), ("categories", "import")],
+        [("categories", "ai,import")],
+        [("categories", "ai, import")],
+    ],
+    ids=["repeated", "commas", "commas-and-spaces"],
+)
+async def test_several_categories_can_be_asked_for(
+    worker: Worker,
+    user: str,
+    open_stream: OpenStream,
+    write: RecordWriter,
+    params: list[tuple[str, str]],
+) -> None:
+    client = await open_stream(worker, user, params)
+    await client.wait_for(lambda client: client.last_event_id)
+
+    await write.event(user, "ai.response.chunk", b"1")
+    await write.event(user, "provider.disconnected", b"2")
+    await write.event(user, "import.started", b"3")
+
+    await client.wait_for(2)
+    assert client.data == ["1", "3"]
+
+
+@pytest.mark.parametrize("value", ["weather", "ai,weather", "AI"])
+async def test_an_unknown_category_is_refused_with_the_valid_ones(
+    worker: Worker, user: str, http: aiohttp.ClientSession, value: str
+) -> None:
+    async with http.get(
+        worker.events_url, params={"categories": value}, headers=bearer(mint(user))
+    ) as response:
+        problem = await expect_problem(response, 400)
+    assert all(category in problem["detail"] for category in CATEGORIES)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+async def test_other_methods_are_refused_with_those_that_are_allowed(
+    worker: Worker, user: str, http: aiohttp.ClientSession, method: str
+) -> None:
+    async with http.request(method, worker.events_url, headers=bearer(mint(user))) as response:
+        await expect_problem(response, 405)
+        assert "GET" in response.headers["Allow"].replace(" ", "").split(",")
+
+
+@pytest.mark.parametrize("path", ["/api/v1", "/api/v1/events/", "/nothing", "/metrics", "/demo"])
+async def test_unknown_paths_are_answered_with_problem_details(
+    worker: Worker, http: aiohttp.ClientSession, path: str
+) -> None:
+    async with http.get(worker.url + path) as response:
+        await expect_problem(response, 404)
+
+
+async def test_the_root_says_in_one_line_what_this_is(
+    worker: Worker, http: aiohttp.ClientSession
+) -> None:
+    async with http.get(worker.url) as response:
+        assert response.status == 200
+        text = await response.text()
+    assert "/api/v1/events" in text
+    assert len(text.strip().splitlines()) == 1
+
+
+async def test_a_head_request_leaves_no_stream_behind(
+    worker: Worker, user: str, http: aiohttp.ClientSession
+) -> None:
+    before = await worker.metric("gateway_streams_open")
+
+    async with http.head(worker.events_url, headers=bearer(mint(user))) as response:
+        assert response.status in (200, 405)
+        assert await response.read() == b""
+
+    assert await worker.metric("gateway_streams_open") == before
+
+
+async def test_open_streams_are_counted(worker: Worker, user: str, open_stream: OpenStream) -> None:
+    before = await worker.metric("gateway_streams_open")
+    client = await open_stream(worker, user)
+    await client.wait_for(lambda client: client.last_event_id)
+
+    assert await worker.metric("gateway_streams_open") == before + 1
+
+
+async def test_a_broadcast_reaches_every_stream_once(
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    open_stream: OpenStream,
+    producer: AIOKafkaProducer,
+) -> None:
+    served = await topics()
+    worker = await start_worker(served)
+    write = RecordWriter(producer, served)
+    clients = [await open_stream(worker, new_user()) for _ in range(5)]
+    for client in clients:
+        await client.wait_for(lambda client: client.last_event_id)
+
+    for number in range(3):
+        await write.broadcast("provider.disconnected", numbered(number))
+
+    for client in clients:
+        await client.wait_for(3)
+        assert client.numbers == [0, 1, 2]
+
+
+async def test_a_dropped_client_also_gets_the_broadcasts_that_it_missed(
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    open_stream: OpenStream,
+    producer: AIOKafkaProducer,
+    user: str,
+) -> None:
+    served = await topics()
+    worker = await start_worker(served)
+    write = RecordWriter(producer, served)
+    client = await open_stream(worker, user)
+    await write.broadcast(data=numbered(0))
+    await write.numbered(user, [1])
+    await client.wait_for(2)
+    await client.drop()
+    await write.broadcast(data=numbered(2))
+    await write.numbered(user, [3])
+
+    await client.reconnect()
+
+    await client.wait_for(4)
+    assert sorted(client.numbers) == [0, 1, 2, 3]
+
+
+async def test_the_reconnection_time_can_be_set(
+    topics: MakeTopics, start_worker: StartWorker, open_stream: OpenStream, user: str
+) -> None:
+    worker = await start_worker(await topics(), retry_ms=1234)
+
+    client = await open_stream(worker, user)
+
+    await client.wait_for(lambda client: client.last_event_id)
+    assert client.retry == 1234

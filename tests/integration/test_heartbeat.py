@@ -1,0 +1,87 @@
+"""Heartbeats, and what the id in them is for: a quiet user on a busy partition."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.core.event_id import parse
+from gateway.core.log import LogKind, Position
+from tests.records import RecordWriter
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaProducer
+
+    from tests.client import StreamClient
+    from tests.conftest import MakeTopics, StartWorker
+    from tests.integration.conftest import OpenStream
+
+
+def user_offset(event_id: str) -> int:
+    """Return the next offset in the user's log that the id says; 0 where it says a time."""
+    (place,) = (mark.place for mark in parse(event_id) if mark.kind is LogKind.USER)
+    return place.offset if isinstance(place, Position) else 0
+
+
+async def test_a_silent_stream_beats_with_its_id(
+    topics: MakeTopics, start_worker: StartWorker, open_stream: OpenStream, user: str
+) -> None:
+    worker = await start_worker(await topics(), heartbeat_seconds=0.3)
+    client = await open_stream(worker, user)
+
+    await client.wait_for(lambda client: client.heartbeats >= 2)
+
+    beats = bytes(client.raw).split(b": heartbeat\n")[1:]
+    assert all(beat == f"id: {client.last_event_id}\n\n".encode() for beat in beats)
+    assert client.events == []
+
+
+async def test_the_cursor_of_a_quiet_user_keeps_up_with_a_busy_partition(
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    open_stream: OpenStream,
+    producer: AIOKafkaProducer,
+    user: str,
+) -> None:
+    served = await topics(1)
+    worker = await start_worker(
+        served, heartbeat_seconds=0.3, tail_bytes=20_000, tail_warm_seconds=0
+    )
+    write = RecordWriter(producer, served)
+    client = await open_stream(worker, user)
+    await client.wait_for(lambda client: client.last_event_id)
+
+    last = await write.noise(1000, partition=0)
+
+    def has_caught_up(client: StreamClient) -> bool:
+        return bool(user_offset(client.last_event_id) == last.offset + 1)
+
+    await client.wait_for(has_caught_up)
+    assert client.events == []
+
+    before = await worker.metric("gateway_replay_records_scanned_total")
+    await client.drop()
+    await write.numbered(user, [7])
+    await client.reconnect()
+    await client.wait_for(1)
+    assert client.numbers == [7]
+    assert client.own("gap") == []
+    scanned = await worker.metric("gateway_replay_records_scanned_total") - before
+    assert scanned < 100, "nothing of what others got in the meantime is read again"
+
+
+async def test_events_that_a_filter_leaves_out_move_the_cursor_on(
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    open_stream: OpenStream,
+    producer: AIOKafkaProducer,
+    user: str,
+) -> None:
+    served = await topics(1)
+    worker = await start_worker(served, heartbeat_seconds=0.3)
+    client = await open_stream(worker, user, [("categories", "ai")])
+    await client.wait_for(lambda client: client.last_event_id)
+
+    last = await RecordWriter(producer, served).event(user, "import.started")
+
+    await client.wait_for(lambda client: user_offset(client.last_event_id) == last.offset + 1)
+    assert client.events == []

@@ -1,0 +1,300 @@
+"""The operations listener, the drain, a Kafka that is away, and settings that cannot work."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from aiokafka.admin import NewTopic
+
+from gateway.demo.broker import EmbeddedBroker
+from tests.brokers.metadata import create_topics
+from tests.child import free_port
+from tests.conftest import worker_settings
+from tests.eventually import eventually
+from tests.integration.conftest import new_user
+from tests.integration.problems import expect_problem
+from tests.records import RecordWriter, Topics
+from tests.tokens import bearer, mint
+from tests.worker import Worker, status
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import aiohttp
+    from aiokafka import AIOKafkaProducer
+
+    from tests.conftest import Broker, MakeTopics, StartWorker
+    from tests.integration.conftest import OpenStream
+
+METRICS = [
+    "gateway_streams_open",
+    "gateway_ready",
+    "gateway_tail_bytes",
+    "gateway_events_sent_total",
+    "gateway_gaps_total",
+    "gateway_closes_total",
+    "gateway_rejects_total",
+    "gateway_unreadable_records_total",
+    "gateway_delivery_seconds",
+    "gateway_replay_seconds",
+    "gateway_replay_records_scanned_total",
+    "gateway_replays_waiting",
+    "gateway_kafka_lag_records",
+    "gateway_kafka_connected",
+    "gateway_unknown_types_total",
+    "gateway_partitioner_mismatches_total",
+]
+
+
+async def readiness(worker: Worker, http: aiohttp.ClientSession) -> tuple[int, str]:
+    """Return what `/readyz` says: its status, and its text."""
+    async with http.get(f"{worker.ops_url}/readyz") as response:
+        text = await response.text()
+        assert json.loads(text)
+        return response.status, text
+
+
+async def wait_until_up(worker: Worker, http: aiohttp.ClientSession) -> None:
+    """Return when the worker answers `/healthz`, ready or not."""
+
+    async def up() -> bool:
+        assert worker.exit_code is None, worker.log()
+        return await status(http, f"{worker.ops_url}/healthz") == 200
+
+    await eventually("the worker is up", up, 20)
+
+
+async def test_a_worker_that_serves_is_healthy_and_ready(
+    worker: Worker, http: aiohttp.ClientSession
+) -> None:
+    assert await status(http, f"{worker.ops_url}/healthz") == 200
+    assert (await readiness(worker, http))[0] == 200
+    assert await worker.metric("gateway_ready") == 1
+    assert await worker.metric("gateway_kafka_connected") == 1
+
+
+async def test_every_metric_has_its_name_and_none_names_a_user(
+    worker: Worker,
+    user: str,
+    open_stream: OpenStream,
+    write: RecordWriter,
+    http: aiohttp.ClientSession,
+) -> None:
+    client = await open_stream(worker, user)
+    await client.wait_for(lambda client: client.last_event_id)
+    await write.numbered(user, [0])
+    await client.wait_for(1)
+    async with http.get(f"{worker.ops_url}/metrics") as response:
+        text = await response.text()
+
+    described = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
+    described |= {f"{name}_total" for name in described}
+    assert [name for name in METRICS if name not in described] == []
+    assert user not in text
+
+
+async def test_deliveries_are_counted_and_timed(
+    worker: Worker, user: str, open_stream: OpenStream, write: RecordWriter
+) -> None:
+    client = await open_stream(worker, user)
+    await client.wait_for(lambda client: client.last_event_id)
+    sent = await worker.metric("gateway_events_sent_total")
+    timed = await worker.metric("gateway_delivery_seconds_count")
+
+    await write.numbered(user, range(5))
+    await client.wait_for(5)
+
+    assert await worker.metric("gateway_events_sent_total") == sent + 5
+    assert await worker.metric("gateway_delivery_seconds_count") == timed + 5
+
+
+async def test_refused_requests_are_counted(worker: Worker, http: aiohttp.ClientSession) -> None:
+    before = await worker.metric("gateway_rejects_total")
+    async with http.get(worker.events_url) as response:
+        assert response.status == 401
+    assert await worker.metric("gateway_rejects_total") == before + 1
+
+
+async def test_a_drain_ends_every_stream_with_a_word_and_the_process_with_0(
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    open_stream: OpenStream,
+    producer: AIOKafkaProducer,
+    http: aiohttp.ClientSession,
+) -> None:
+    served = await topics()
+    worker = await start_worker(served, drain_seconds=1.5)
+    write = RecordWriter(producer, served)
+    users = [new_user() for _ in range(8)]
+    clients = [await open_stream(worker, user) for user in users]
+    for client in clients:
+        await client.wait_for(lambda client: client.last_event_id)
+
+    begin = time.monotonic()
+    worker.signal(signal.SIGTERM)
+
+    async def not_ready() -> bool:
+        return await status(http, f"{worker.ops_url}/readyz") == 503
+
+    await eventually("the worker is not ready", not_ready)
+    assert any(client.is_open for client in clients), "not ready comes first"
+    async with http.get(worker.events_url, headers=bearer(mint("u"))) as response:
+        assert response.status == 200, "an EventSource gives up at any other"
+        assert b'stream.close\ndata: {"reason":"draining"}' in await response.read()
+    await write.numbered(users[-1], [0])
+    ended = []
+    for client in clients:
+        await client.wait_for_end()
+        ended.append(time.monotonic() - begin)
+        assert client.own("close") == ['{"reason":"draining"}']
+    assert worker.wait() == 0
+    assert 0.5 < max(ended) < 5, "spread over the drain time"
+    retries = {client.retry for client in clients}
+    assert len(retries) > 1, "so that they do not all come back at once"
+
+    other = await start_worker(served)
+    await clients[-1].reconnect(url=other.events_url)
+    await clients[-1].wait_for(lambda client: client.data)
+    assert clients[-1].numbers == [0]
+
+
+async def test_a_worker_without_streams_drains_at_once(
+    topics: MakeTopics, start_worker: StartWorker
+) -> None:
+    worker = await start_worker(await topics(), drain_seconds=30)
+    worker.signal(signal.SIGTERM)
+    assert worker.wait(timeout=5) == 0
+    assert "Traceback" not in worker.log()
+
+
+async def test_a_worker_waits_for_kafka_says_so_and_serves_when_it_comes(
+    http: aiohttp.ClientSession, tmp_path: Path, open_stream: OpenStream, user: str
+) -> None:
+    port = free_port()
+    served = Topics("user-events", "broadcast-events")
+    settings = worker_settings(served, kafka_bootstrap=f"127.0.0.1:{port}")
+    worker = Worker(settings, tmp_path / "log")
+    try:
+        await wait_until_up(worker, http)
+        code, text = await readiness(worker, http)
+        assert code == 503
+        assert "Kafka" in text
+        assert await worker.metric("gateway_ready") == 0
+        async with http.get(worker.events_url, headers=bearer(mint(user))) as response:
+            await expect_problem(response, 503)
+            assert "Retry-After" in response.headers
+
+        async with EmbeddedBroker(port) as broker:
+            await create_topics(
+                broker.bootstrap, [NewTopic(served.user, 2, 1), NewTopic(served.broadcast, 1, 1)]
+            )
+            await worker.wait_until_ready()
+            client = await open_stream(worker, user)
+            await client.wait_for(lambda client: client.last_event_id)
+            await client.drop()
+    finally:
+        worker.end()
+    assert "Traceback" not in worker.log()
+
+
+async def test_a_missing_topic_is_named_with_the_command_that_makes_it(
+    broker: Broker, start_worker: StartWorker, http: aiohttp.ClientSession
+) -> None:
+    name = new_user()
+    missing = Topics(f"user-events-{name}", f"broadcast-events-{name}")
+    worker = await start_worker(missing, ready=False)
+    await wait_until_up(worker, http)
+
+    async def named() -> bool:
+        return missing.user in (await readiness(worker, http))[1]
+
+    await eventually("the missing topic is named", named)
+    code, text = await readiness(worker, http)
+    assert code == 503
+    assert "--create" in text or "--create" in worker.log()
+
+    async def logged() -> bool:
+        return any(
+            missing.user in line and "--create --topic" in line
+            for line in worker.log().splitlines()
+        )
+
+    await eventually("the log has the command", logged)
+    await create_topics(
+        broker.bootstrap, [NewTopic(missing.user, 2, 1), NewTopic(missing.broadcast, 1, 1)]
+    )
+    await worker.wait_until_ready()
+
+
+async def test_a_worker_can_make_the_topics_itself(
+    start_worker: StartWorker,
+    open_stream: OpenStream,
+    producer: AIOKafkaProducer,
+    user: str,
+) -> None:
+    name = new_user()
+    made = Topics(f"user-events-{name}", f"broadcast-events-{name}")
+    worker = await start_worker(made, create_topics="true")
+    client = await open_stream(worker, user)
+    await client.wait_for(lambda client: client.last_event_id)
+
+    await RecordWriter(producer, made).numbered(user, [0])
+
+    await client.wait_for(1)
+    assert client.numbers == [0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"GATEWAY_JWT_SECRET": "short"}, ["GATEWAY_JWT_SECRET", "32"]),
+        ({"GATEWAY_HEARTBEAT_SECONDS": "often"}, ["GATEWAY_HEARTBEAT_SECONDS"]),
+        ({"GATEWAY_LISTN": "127.0.0.1:0"}, ["GATEWAY_LISTN", "GATEWAY_LISTEN"]),
+        ({"GATEWAY_LISTEN": "8080"}, ["GATEWAY_LISTEN", "host:port"]),
+        ({"GATEWAY_REGISTRY": "/nowhere/types.toml"}, ["GATEWAY_REGISTRY", "/nowhere/types.toml"]),
+        ({"GATEWAY_OPS_LISTEN": "0.0.0.0:0"}, ["GATEWAY_OPS_LISTEN", "GATEWAY_OPS_TOKEN"]),
+    ],
+    ids=lambda case: next(iter(case)) if isinstance(case, dict) else "",
+)
+def test_wrong_settings_stop_the_start_with_one_line(
+    settings: dict[str, str], words: list[str], tmp_path: Path
+) -> None:
+    served = Topics("user-events", "broadcast-events")
+    worker = Worker({**worker_settings(served), **settings}, tmp_path / "log")
+    try:
+        assert worker.wait() == 2
+    finally:
+        worker.end()
+    lines = worker.log().strip().splitlines()
+    assert len(lines) == 1, lines
+    assert all(word in lines[0] for word in words)
+
+
+def test_a_worker_without_a_key_says_how_to_make_one(tmp_path: Path) -> None:
+    worker = Worker(Topics("user-events", "broadcast-events").settings, tmp_path / "log")
+    try:
+        assert worker.wait() == 2
+    finally:
+        worker.end()
+    assert "openssl rand" in worker.log()
+    assert len(worker.log().strip().splitlines()) == 1
+
+
+async def test_a_port_that_is_taken_is_named(
+    worker: Worker, broker: Broker, tmp_path: Path
+) -> None:
+    served = Topics("user-events", "broadcast-events")
+    settings = worker_settings(
+        served, kafka_bootstrap=broker.bootstrap, listen=f"127.0.0.1:{worker.port}"
+    )
+    second = Worker(settings, tmp_path / "log")
+    try:
+        assert second.wait() != 0
+    finally:
+        second.end()
+    assert str(worker.port) in second.log()
+    assert "Traceback" not in second.log()

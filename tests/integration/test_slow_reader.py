@@ -1,0 +1,97 @@
+"""A client that does not read: it lags as a cursor, holds nobody up, and loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from tests.eventually import eventually
+from tests.integration.conftest import new_user
+from tests.records import TYPE, RecordWriter, numbered
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaProducer
+
+    from tests.conftest import MakeTopics, StartWorker
+    from tests.integration.conftest import OpenStream
+
+BULK = 200
+SIZE = 40_000
+"""200 events of 40 kB are more than the buffers of two kernels and two programs take."""
+
+
+async def write_bulk(write: RecordWriter, user: str) -> None:
+    """Write events that are large enough for few of them to fill every buffer on the way."""
+    await asyncio.gather(
+        *(write.event(user, TYPE, b'"%d %s"' % (n, b"x" * SIZE)) for n in range(BULK))
+    )
+
+
+def bulk_numbers(data: list[str]) -> list[int]:
+    """Return which of the large events came."""
+    return [int(text[1:].partition(" ")[0]) for text in data]
+
+
+async def test_a_client_that_does_not_read_holds_nobody_up_and_gets_everything_when_it_reads(
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    open_stream: OpenStream,
+    producer: AIOKafkaProducer,
+    user: str,
+) -> None:
+    served = await topics(1)
+    worker = await start_worker(served)
+    write = RecordWriter(producer, served)
+    neighbour = new_user()
+    slow, quick = await open_stream(worker, user), await open_stream(worker, neighbour)
+    for client in (slow, quick):
+        await client.wait_for(lambda client: client.last_event_id)
+    slow.stall()
+    await write_bulk(write, user)
+
+    begin = time.monotonic()
+    for number in range(20):
+        await write.numbered(neighbour, [number])
+        await quick.wait_for(number + 1)
+    assert time.monotonic() - begin < 8, "another user's events come as ever"
+    assert len(slow.events) < BULK
+
+    slow.go_on()
+    await slow.wait_for(BULK, timeout=30)
+    await write.event(user, TYPE, numbered(1))
+    await slow.wait_for(BULK + 1)
+    assert sorted(bulk_numbers(slow.data[:-1])) == list(range(BULK))
+    assert slow.data[-1] == '{"n":1}'
+    assert slow.own("gap") == []
+    assert slow.own("close") == []
+
+
+async def test_a_client_that_stays_stuck_is_closed_and_loses_nothing(
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    open_stream: OpenStream,
+    producer: AIOKafkaProducer,
+    user: str,
+) -> None:
+    served = await topics(1)
+    worker = await start_worker(served, slow_seconds=0.5)
+    write = RecordWriter(producer, served)
+    client = await open_stream(worker, user)
+    await client.wait_for(lambda client: client.last_event_id)
+    client.stall()
+
+    await write_bulk(write, user)
+
+    async def closed() -> bool:
+        return await worker.metric("gateway_closes_total", reason="slow") == 1
+
+    await eventually("the stream is closed as slow", closed)
+    client.go_on()
+    await client.wait_for_end()
+    assert len(client.data) < BULK
+
+    await client.reconnect()
+    await client.wait_for(lambda client: len(client.data) == BULK, timeout=30)
+    assert sorted(bulk_numbers(client.data)) == list(range(BULK))
+    assert client.own("gap") == []

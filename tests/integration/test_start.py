@@ -1,0 +1,172 @@
+"""Where a stream begins: by an id, by a time, or now."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.eventually import eventually
+from tests.integration.problems import expect_problem
+from tests.records import RecordWriter
+from tests.tokens import bearer, mint
+
+if TYPE_CHECKING:
+    import aiohttp
+    from aiokafka import AIOKafkaProducer
+
+    from tests.client import StreamClient
+    from tests.conftest import MakeTopics, StartWorker
+    from tests.integration.conftest import OpenStream
+    from tests.worker import Worker
+
+
+async def ids_of(client: StreamClient, write: RecordWriter, user: str, count: int) -> list[str]:
+    """Write numbered events and return the id that each of them came with."""
+    await client.wait_for(lambda client: client.last_event_id)
+    await write.numbered(user, range(count))
+    await client.wait_for(count)
+    await client.drop()
+    return [event.last_event_id for event in client.events]
+
+
+async def next_millisecond() -> datetime:
+    """Return a whole millisecond that has begun after the call."""
+    now = datetime.now(UTC)
+    start = now.replace(microsecond=now.microsecond // 1000 * 1000) + timedelta(milliseconds=1)
+
+    async def begun() -> bool:
+        return datetime.now(UTC) >= start
+
+    await eventually("a millisecond passes", begun)
+    return start
+
+
+@pytest.mark.parametrize("name", ["Last-Event-ID", "last_event_id"])
+async def test_the_id_can_come_in_the_query(
+    worker: Worker, user: str, open_stream: OpenStream, write: RecordWriter, name: str
+) -> None:
+    ids = await ids_of(await open_stream(worker, user), write, user, 4)
+
+    client = await open_stream(worker, user, [(name, ids[1])])
+
+    await client.wait_for(2)
+    assert client.numbers == [2, 3]
+
+
+async def test_the_header_wins_over_the_query(
+    worker: Worker, user: str, open_stream: OpenStream, write: RecordWriter
+) -> None:
+    ids = await ids_of(await open_stream(worker, user), write, user, 4)
+
+    client = await open_stream(worker, user, [("Last-Event-ID", ids[0])], {"Last-Event-ID": ids[2]})
+
+    await client.wait_for(1)
+    assert client.numbers == [3]
+
+
+async def test_an_id_wins_over_a_time(
+    worker: Worker, user: str, open_stream: OpenStream, write: RecordWriter
+) -> None:
+    ids = await ids_of(await open_stream(worker, user), write, user, 4)
+
+    client = await open_stream(worker, user, [("since", "0")], {"Last-Event-ID": ids[2]})
+
+    await client.wait_for(1)
+    assert client.numbers == [3]
+    assert client.own("gap") == []
+
+
+async def test_a_stream_can_start_at_a_time_in_each_way_of_writing_it(
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    open_stream: OpenStream,
+    producer: AIOKafkaProducer,
+    user: str,
+) -> None:
+    served = await topics()
+    worker = await start_worker(served)
+    write = RecordWriter(producer, served)
+    await write.numbered(user, [0])
+    start = await next_millisecond()
+    await write.numbered(user, [1, 2])
+
+    for text in (
+        str(round(start.timestamp() * 1000)),
+        start.isoformat(),
+        start.astimezone(timezone(timedelta(hours=5, minutes=30))).isoformat(),
+        start.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+    ):
+        client = await open_stream(worker, user, [("since", text)])
+        await client.wait_for(2)
+        assert client.numbers == [1, 2], text
+        assert client.own("gap") == []
+
+
+async def test_a_time_to_come_means_now(
+    worker: Worker, user: str, open_stream: OpenStream, write: RecordWriter
+) -> None:
+    earlier = await open_stream(worker, user)
+    await earlier.wait_for(lambda client: client.last_event_id)
+    await write.numbered(user, [0])
+    await earlier.wait_for(1)
+    future = str(int((time.time() + 3600) * 1000))
+
+    client = await open_stream(worker, user, [("since", future)])
+
+    await client.wait_for(lambda client: client.last_event_id)
+    await write.numbered(user, [1])
+    await client.wait_for(1)
+    assert client.numbers == [1]
+
+
+@pytest.mark.parametrize(
+    "value", ["yesterday", "-1", "1e9", "2026-01-02", "2026-01-02T03:04:05", "2026-13-01T00:00:00Z"]
+)
+async def test_a_start_that_is_no_time_is_refused(
+    worker: Worker, user: str, http: aiohttp.ClientSession, value: str
+) -> None:
+    async with http.get(
+        worker.events_url, params={"since": value}, headers=bearer(mint(user))
+    ) as response:
+        problem = await expect_problem(response, 400)
+    assert "RFC 3339" in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["42", "nonsense", "1", "1u", "2" + "A" * 29, "1u" + "A" * 27, "1u" + "=" * 28, "x" * 5000],
+    ids=lambda value: value[:10],
+)
+@pytest.mark.parametrize("place", ["header", "query"])
+async def test_an_id_that_is_none_of_ours_gets_a_live_stream_that_begins_with_a_gap(
+    worker: Worker,
+    user: str,
+    open_stream: OpenStream,
+    write: RecordWriter,
+    value: str,
+    place: str,
+) -> None:
+    client = await open_stream(
+        worker,
+        user,
+        [("Last-Event-ID", value)] if place == "query" else [],
+        {"Last-Event-ID": value} if place == "header" else {},
+    )
+    await client.wait_for(1)
+    assert client.events[0].type == "stream.gap"
+    assert json.loads(client.events[0].data)["reason"] == "invalid"
+    assert client.events[0].last_event_id
+
+    await write.numbered(user, [1])
+
+    await client.wait_for(2)
+    assert client.numbers == [1]
+    await client.reconnect()
+    await write.numbered(user, [2])
+    await client.wait_for(3)
+    assert client.numbers == [1, 2]
+    assert len(client.own("gap")) == 1, "a gap is told once"
