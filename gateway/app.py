@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from aiohttp.web_routedef import AbstractRouteDef
 
     from gateway.config import Address, Settings
+    from gateway.core.opening import Opening
     from gateway.core.stream import Feed
 
 TICK_SECONDS = 0.1
@@ -185,8 +186,8 @@ class Worker:
     def _wake(self, feed: Feed) -> None:
         self._link.wake(feed)
 
-    async def _follow(self, user: bytes) -> tuple[Feed, ...]:
-        return await self._link.follow(user, OPEN_SECONDS)
+    async def _follow(self, opening: Opening) -> tuple[Feed, ...]:
+        return await self._link.follow(opening, OPEN_SECONDS)
 
     def _gauges(self) -> None:
         gauge, hub, link = self._metrics.gauge, self._hub, self._link

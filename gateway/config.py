@@ -54,7 +54,6 @@ NOT_YET = frozenset(
         "max_streams_per_address",
         "trusted_proxies",
         "sharding",
-        "settle_seconds",
         "revocation_seconds",
     }
 )

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from gateway.config import Settings
     from gateway.core.log import Record
-    from gateway.kafka.topics import Cluster
+    from gateway.kafka.metadata import Cluster
 
 SAMPLE = 50
 """Records read from the end of each partition."""

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from gateway.config import Settings
     from gateway.core.log import Record
     from gateway.kafka.diagnosis import Diagnosis
-    from gateway.kafka.topics import Cluster, TopicSpec
+    from gateway.kafka.metadata import Cluster
+    from gateway.kafka.topics import TopicSpec
 
 OTHER_FILES = 256
 """Files of a worker besides its streams: connections to brokers, the listeners, Python's own."""

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.core.event_id import Mark, incarnation_tag
 from gateway.core.log import Log, LogKind, Position
 from gateway.core.replay import SHORT
 
 if TYPE_CHECKING:
     from gateway.config import Settings
+    from gateway.core.event_id import Mark
     from gateway.core.limits import Extent
+    from gateway.kafka.metadata import Cluster
     from gateway.kafka.probe import Probe
-    from gateway.kafka.topics import Cluster
 
 
 class Facts(NamedTuple):
@@ -41,7 +41,7 @@ def misfit(mark: Mark, settings: Settings, cluster: Cluster) -> str | None:
         return "broadcasts are switched off: ignored"
     if topic not in cluster.partitions:
         return f"there is no topic {topic} here: the stream waits for it"
-    if mark.tag != incarnation_tag(cluster.cluster_id, topic):
+    if mark.tag != cluster.tag(topic):
         return f"made for another cluster or topic than {topic}: gap reset, from the time on"
     if mark.partition >= cluster.partitions[topic]:
         return f"{topic} has {cluster.partitions[topic]} partitions: gap reset, from the time on"

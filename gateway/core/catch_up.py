@@ -117,10 +117,7 @@ class CatchUp:
             if record.offset < oldest or room == 0:
                 since = place.timestamp or None
                 kept = max(kept, oldest)
-                gap = Gap(
-                    GapReason.LIMIT, log=feed.topic.kind, first=place.offset, next=kept, since=since
-                )
-                behind.backlog.append(gap)
+                behind.backlog.append(feed.gap(GapReason.LIMIT, place.offset, kept, since))
                 return
             kept = record.offset
             room -= 1

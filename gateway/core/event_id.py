@@ -54,13 +54,15 @@ class Mark(NamedTuple):
     place: Place
 
 
-def incarnation_tag(cluster_id: str, topic: str) -> bytes:
+def incarnation_tag(cluster_id: str, topic: str, topic_id: bytes = b"") -> bytes:
     """Return the 4 bytes that name a topic of a cluster.
 
-    A hash, so that an id tells a client nothing about the cluster; 32 bits, because a chance
-    collision of two clusters only means that offsets and timestamps have to tell them apart.
+    `topic_id` is Kafka's own id of the incarnation (KIP-516), empty where the brokers know none. A
+    hash, so that an id tells a client nothing about the cluster; 32 bits, because a chance
+    collision only means that offsets and timestamps have to tell the two apart.
     """
-    return hashlib.blake2b(f"{cluster_id}\0{topic}".encode(), digest_size=4).digest()
+    named = f"{cluster_id}\0{topic}".encode() + (b"\0" + topic_id if topic_id else b"")
+    return hashlib.blake2b(named, digest_size=4).digest()
 
 
 def encode_mark(kind: LogKind, tag: bytes, partition: int, place: Place) -> bytes:

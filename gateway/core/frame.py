@@ -58,6 +58,7 @@ class Gap(msgspec.Struct, frozen=True):
 
     reason: GapReason
     log: LogKind | None = None
+    partition: int | None = None
     first: int | None = None
     next: int | None = None
     since: int | None = None
@@ -116,6 +117,7 @@ def gap(event_id: bytes, gap: Gap) -> bytes:
     facts = {
         "reason": gap.reason,
         "log": gap.log,
+        "partition": gap.partition,
         "from": gap.first,
         "to": gap.next,
         "since": since,

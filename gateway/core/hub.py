@@ -87,11 +87,18 @@ class Hub:
     # Logs: what the reader calls.
 
     def feed(self, log: Log, topic: Topic) -> Feed:
-        """Return the feed of a log, made on first need."""
+        """Return the feed of a log, made on first need, as one of the topic as it is now."""
         feed = self.feeds.get(log)
         if feed is None:
             feed = self.feeds[log] = Feed(log, topic)
+        feed.topic = topic
         return feed
+
+    def forget(self, feed: Feed) -> None:
+        """Forget the feed of a log that is gone, and that nobody follows or reads."""
+        assert not feed.streams
+        assert feed.tail is None
+        del self.feeds[feed.log]
 
     def activate(self, feed: Feed, end: Position, moment: Moment) -> None:
         """Begin to follow a log from its end; records from there on come by `dispatch`."""
@@ -200,7 +207,7 @@ class Hub:
         )
         for feed in feeds:
             feed.streams += 1
-            stream.behind[feed] = opening.place(feed, moment)
+            stream.behind[feed] = opening.place(feed, feeds, moment)
         self.streams[stream] = None
         if deadlines:
             deadline, reason = min(deadlines)
@@ -218,6 +225,27 @@ class Hub:
         self._catch_up.write(stream, self._retry + greeting, moment)
         self._catch_up.advance(stream, moment)
         return stream
+
+    def follow(
+        self,
+        stream: Stream,
+        feeds: tuple[Feed, ...],
+        begin: Mapping[Feed, Behind],
+        moment: Moment,
+    ) -> None:
+        """Let the stream follow `feeds` from now on: where it is, or from where `begin` says.
+
+        What was found for it in a log that it leaves, or begins anew, is not written any more.
+        """
+        for feed in stream.feeds:
+            if feed in begin or feed not in feeds:
+                self._leave(stream, feed)
+        for feed in begin:
+            feed.streams += 1
+            stream.behind[feed] = begin[feed]
+        stream.feeds = feeds
+        if stream.stuck_since is None:
+            self._catch_up.advance(stream, moment)
 
     def stuck(self, stream: Stream, moment: Moment) -> None:
         """Write nothing more to the stream until it has drained: its transport is full."""
@@ -332,16 +360,20 @@ class Hub:
 
     def _remove(self, stream: Stream) -> None:
         for feed in stream.feeds:
-            feed.streams -= 1
-            if feed not in stream.behind:
-                feed.leave(stream)
-            feed.parked.pop(stream, None)
-            feed.waiting.pop(stream, None)
-            if feed.scan is not None and stream in feed.scan.seekers:
-                feed.scan.leave(stream)
+            self._leave(stream, feed)
         self._stuck.pop(stream, None)
         del self.streams[stream]
         stream.closed = True
+
+    def _leave(self, stream: Stream, feed: Feed) -> None:
+        """Forget the stream in one of its logs, wherever it is there."""
+        feed.streams -= 1
+        if stream.behind.pop(feed, None) is None:
+            feed.leave(stream)
+        feed.parked.pop(stream, None)
+        feed.waiting.pop(stream, None)
+        if feed.scan is not None and stream in feed.scan.seekers:
+            feed.scan.leave(stream)
 
     def _evict(self) -> None:
         """Keep all tails together within the budget."""

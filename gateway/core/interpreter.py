@@ -58,8 +58,12 @@ class Interpreter:
         for record in fresh[:CHECKED_KEYS]:
             if not record.key or not _is_utf8(record.key):
                 continue
-            expected = self._partitioner(record.key, feed.topic.partitions)
-            if expected != feed.log.partition:
+            topic, partition = feed.topic, feed.log.partition
+            expected = self._partitioner(record.key, topic.partitions)
+            # Where the topic has grown, a producer may not know it yet.
+            if expected != partition and not any(
+                self._partitioner(record.key, count) == partition for count in topic.former
+            ):
                 self._observer.misplaced(feed.log, record.offset, expected)
 
 

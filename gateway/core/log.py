@@ -62,6 +62,8 @@ class Topic(NamedTuple):
     kind: LogKind
     tag: bytes
     partitions: int
+    former: tuple[int, ...] = ()
+    """How many partitions it had before, as far as this worker has seen it grow."""
 
 
 class Record(msgspec.Struct, gc=False):

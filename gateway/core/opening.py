@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from gateway.core.stream import Feed
 
 
+SKEW_MS = 60_000
+"""By how much producers' clocks may be behind, and how late a worker may learn that a topic grew.
+To look that much further back costs reading, and shows nothing twice: none of it was seen yet."""
+
+
+def unseen(timestamp: int) -> Behind:
+    """Return the place of a stream in a partition where its user's events go since `timestamp`."""
+    return Behind(Since(max(timestamp - SKEW_MS, 0)), checked=False)
+
+
 class Opening(NamedTuple):
     """A request for a stream, after the edge has checked who asks and how it is written."""
 
@@ -29,20 +39,26 @@ class Opening(NamedTuple):
     malformed: bool = False
     """It had an id, which is none of ours."""
 
-    def place(self, feed: Feed, moment: Moment) -> Behind:
-        """Return where the stream begins in a log.
+    def place(self, feed: Feed, feeds: Sequence[Feed], moment: Moment) -> Behind:
+        """Return where the stream, which is to follow all `feeds`, begins in one of them.
 
-        With an id, where it says; a mark for another incarnation or partition is a `reset`. With
+        With an id, where it says. A mark for another incarnation is a `reset`, and so is one for a
+        partition that the stream does not follow; one that it follows too is where the user's
+        events went before the topic grew, so that nothing of the new one was seen yet. With
         `since`, there. Otherwise, and in a log that the id does not speak of, from now on: from the
         head of the tail, or while nobody reads the log from its first record after this moment.
         """
-        marks = [mark for mark in self.cursor if mark.kind is feed.topic.kind]
+        topic = feed.topic
+        marks = [mark for mark in self.cursor if mark.kind is topic.kind]
         here = [mark for mark in marks if mark.partition == feed.log.partition]
         if marks:
             mark = here[0] if here else marks[0]
-            known = bool(here) and mark.tag == feed.topic.tag
+            known = bool(here) and mark.tag == topic.tag
             if known and isinstance(mark.place, Position):
                 return Behind(mark.place, checked=False, latest=moment.wall)
+            followed = {other.log.partition for other in feeds if other.topic is topic}
+            if not here and any(m.tag == topic.tag and m.partition in followed for m in marks):
+                return unseen(mark.place.timestamp)
             since = Since(min(mark.place.timestamp, moment.wall))
             return Behind(since, checked=False, untold=None if known else encode_mark(*mark))
         if self.since is not None and not self.cursor and self.since < moment.wall:

@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from gateway.core.frame import Gap, GapReason
+from gateway.core.frame import GapReason
 from gateway.core.limits import Extent
 from gateway.core.log import Position, Since
 
@@ -124,8 +124,10 @@ class Scan:
         return {place.timestamp for place in places if isinstance(place, Since)}
 
     def begin(self, extent: Extent) -> None:
-        """Hold the cursors against where the log ends."""
+        """Hold the cursors against where the log ends; to no effect if the tail has gone."""
         self.extent = extent
+        if not self._valid:
+            return
         for seeker in self.seekers.values():
             behind, place = seeker.behind, seeker.behind.place
             if isinstance(place, Position) and place.offset > extent.end and not behind.checked:
@@ -166,7 +168,12 @@ class Scan:
         return passed
 
     def feed(self, records: Sequence[Record], position: int) -> None:
-        """Take the next records of the log; `position` is the offset that follows them."""
+        """Take the next records of the log; `position` is the offset that follows them.
+
+        To no effect if the tail has gone meanwhile: they may be of another log.
+        """
+        if not self._valid:
+            return
         assert position >= self.position, "a scan only goes forward"
         keyed = self._feed.keyed
         for record in records:
@@ -321,8 +328,7 @@ class Scan:
 
     def _tell(self, seeker: Seeker, reason: GapReason, first: int | None, next_: int) -> None:
         since = seeker.behind.place.timestamp or None
-        gap = Gap(reason, log=self._feed.topic.kind, first=first, next=next_, since=since)
-        seeker.behind.backlog.append(gap)
+        seeker.behind.backlog.append(self._feed.gap(reason, first, next_, since))
 
     def _hand_over(self, seeker: Seeker) -> None:
         behind, last = seeker.behind, self._last

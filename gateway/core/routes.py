@@ -1,21 +1,42 @@
-"""Which logs a user's stream follows."""
+"""Which logs each user's streams follow, and how that changes when topics do.
+
+    what the brokers say     | what happens to open streams
+    -------------------------+----------------------------------------------------------------------
+    more partitions          | a user whose events go to another partition now follows both, the new
+                             | one from before the topic grew
+    another incarnation      | every cursor in the topic is told `reset`, and goes on by time; the
+                             | number of partitions may be any
+    a settling time is over  | only the new partition is followed
+
+Producers learn late that a topic has grown: for minutes some still write to the old partition. So
+both are followed for a settling time, by streams that are open and by new ones, and the id holds
+both. A client that was away comes back with the old partition in its id, and follows both too. One
+whose id has the new one only was told by another worker that the old one has settled.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.core.log import Log
+from gateway.core.log import Log, LogKind, Since
+from gateway.core.opening import unseen
+from gateway.core.stream import Behind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from gateway.core.event_id import Mark
     from gateway.core.hub import Hub
-    from gateway.core.log import Topic
-    from gateway.core.stream import Feed
+    from gateway.core.log import Moment, Topic
+    from gateway.core.stream import Feed, Stream
 
 
 class Routes:
-    """The user's partition, computed as the producers compute it, and the broadcast log if any."""
+    """The user's partition, computed as the producers compute it, and the broadcast log if any.
+
+    `settle` is the settling time in seconds. The feeds of a stream stand in this order: its user's
+    partition, the former one while it settles, the broadcasts.
+    """
 
     def __init__(
         self,
@@ -23,15 +44,150 @@ class Routes:
         topic: Topic,
         broadcast: Topic | None,
         partitioner: Callable[[bytes, int], int],
+        settle: float,
     ) -> None:
-        self._topic = topic
+        self.topic = topic
+        self.broadcast = broadcast
+        self._hub = hub
         self._partitioner = partitioner
-        shared = () if broadcast is None else (hub.feed(Log(broadcast.name, 0), broadcast),)
-        self._feeds = [
-            (hub.feed(Log(topic.name, partition), topic), *shared)
+        self._settle = settle
+        self._grown = float("-inf")
+        """When the topic was last seen to have grown."""
+        self._pairs: dict[tuple[int, int], tuple[Feed, ...]] = {}
+        """Feeds of those who follow two partitions: the new one and the old one."""
+        self._build()
+
+    def feeds(self, user: bytes, cursor: Sequence[Mark], moment: Moment) -> tuple[Feed, ...]:
+        """Return the feeds of a new stream: the same tuple for all users of a partition.
+
+        `cursor` is what its id says, empty without one.
+        """
+        partition = self._partition(user)
+        former = None
+        marks = [mark for mark in cursor if mark.kind is LogKind.USER]
+        if marks:
+            former = next((m.partition for m in marks if self.has_been(user, m)), None)
+        elif self._is_settling(moment):
+            former = self._partitioner(user, self.topic.former[-1])
+        if former is None or former == partition:
+            return self._singles[partition]
+        return self._pair(partition, former)
+
+    def is_strange(self, user: bytes, mark: Mark) -> bool:
+        """Whether a mark does not fit the topics as we know them, of an id that a client came with.
+
+        It may be from a worker that knows more: a topic has grown, or was made anew.
+        """
+        topic = self.topic if mark.kind is LogKind.USER else self.broadcast
+        if topic is None:
+            return False
+        if mark.tag != topic.tag:
+            return True
+        if mark.kind is LogKind.BROADCAST or mark.partition == self._partition(user):
+            return False
+        return not self.has_been(user, mark)
+
+    def has_been(self, user: bytes, mark: Mark) -> bool:
+        """Whether a mark is of a partition where the user's events went when there were fewer.
+
+        Others are forged, or of another user, and are not followed.
+        """
+        partition, partitions = mark.partition, self.topic.partitions
+        return (
+            mark.tag == self.topic.tag
+            and partition != self._partition(user)
+            and any(
+                self._partitioner(user, count) == partition
+                for count in range(partition + 1, partitions)
+            )
+        )
+
+    def grow(self, partitions: int, verified: int, moment: Moment) -> None:
+        """Take note that the topic has gained partitions, and let the users who move follow both.
+
+        `verified` (Unix ms) is when it was last known to have fewer. Growing again before that has
+        settled ends it: an id has room for two partitions.
+        """
+        assert partitions > self.topic.partitions
+        former = (*self.topic.former, self.topic.partitions)
+        self.topic = self.topic._replace(partitions=partitions, former=former)
+        self._grown = moment.monotonic
+        self._build()
+        for stream in list(self._hub.streams):
+            old = stream.feeds[0]
+            new = self._partition(stream.key)
+            if old.log.partition != new:
+                feeds = self._pair(new, old.log.partition)
+                begin = {}
+                if feeds[0] not in stream.feeds:
+                    begin[feeds[0]] = unseen(min(stream.place(old).timestamp, verified))
+                self._hub.follow(stream, feeds, begin, moment)
+
+    def renew(self, topic: Topic, verified: int, moment: Moment) -> None:
+        """Take note that one of the two topics is another incarnation, under the same name.
+
+        `verified` (Unix ms) is when it was last known to be the old one: no record of the new one
+        is older. Nobody may be reading the old one any more.
+        """
+        kind = topic.kind
+        lost: dict[Stream, Behind] = {}
+        for stream in self._hub.streams:
+            old = next(feed for feed in stream.feeds if feed.topic.kind is kind)
+            behind = stream.behind[old]
+            since = Since(min(behind.place.timestamp, verified))
+            untold = behind.untold or old.mark(behind.place)
+            lost[stream] = Behind(since, checked=False, untold=untold)
+        former = [feed for feed in self._hub.feeds.values() if feed.topic.kind is kind]
+        if kind is LogKind.USER:
+            self.topic = topic
+            self._grown = float("-inf")
+            self._pairs.clear()
+        else:
+            self.broadcast = topic
+        self._build()
+        for stream, behind in lost.items():
+            feeds = stream.feeds
+            if kind is LogKind.USER:
+                feeds = self._singles[self._partition(stream.key)]
+            begin = {feed: behind for feed in feeds if feed.topic is topic}
+            self._hub.follow(stream, feeds, begin, moment)
+        for feed in former:
+            if feed.topic is not topic:
+                self._hub.forget(feed)
+
+    def settle(self, moment: Moment) -> None:
+        """Let streams go from a former partition that has settled; to be called once a second."""
+        if not self._pairs:
+            return
+        pairs = set(self._pairs.values())
+        following = [stream for stream in self._hub.streams if stream.feeds in pairs]
+        for stream in following:
+            since = max(stream.opened, self._grown)
+            # Not while there is something to come: a leader may be away, or a scan on its way.
+            if moment.monotonic - since >= self._settle and stream.feeds[1] not in stream.behind:
+                feeds = self._singles[stream.feeds[0].log.partition]
+                self._hub.follow(stream, feeds, {}, moment)
+        if not following and not self._is_settling(moment):
+            self._pairs.clear()
+
+    def _partition(self, user: bytes) -> int:
+        return self._partitioner(user, self.topic.partitions)
+
+    def _is_settling(self, moment: Moment) -> bool:
+        return moment.monotonic - self._grown < self._settle
+
+    def _pair(self, new: int, old: int) -> tuple[Feed, ...]:
+        feeds = self._pairs.get((new, old))
+        if feeds is None:
+            first, *shared = self._singles[new]
+            feeds = self._pairs[new, old] = (first, self._singles[old][0], *shared)
+        return feeds
+
+    def _build(self) -> None:
+        """Make the feeds of all logs, those that are new and those that stay."""
+        topic, broadcast = self.topic, self.broadcast
+        shared = () if broadcast is None else (self._hub.feed(Log(broadcast.name, 0), broadcast),)
+        self._singles = [
+            (self._hub.feed(Log(topic.name, partition), topic), *shared)
             for partition in range(topic.partitions)
         ]
-
-    def feeds(self, user: bytes) -> tuple[Feed, ...]:
-        """Return the feeds of a user's streams: the same tuple for all users of a partition."""
-        return self._feeds[self._partitioner(user, self._topic.partitions)]

@@ -24,11 +24,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.core.event_id import VERSION, encode_mark
+from gateway.core.frame import Gap
 from gateway.core.log import TIMESTAMP_LIMIT, LogKind, Since
 
 if TYPE_CHECKING:
     from gateway.core.event import Event
-    from gateway.core.frame import Gap
+    from gateway.core.frame import GapReason
     from gateway.core.log import Log, Place, Position, Record, Topic
     from gateway.core.replay import Scan
     from gateway.core.tail import Tail
@@ -113,6 +114,10 @@ class Feed:
             self._mark_of = self.tail.head
             self._mark = self.mark(self._mark_of)
         return self._mark
+
+    def gap(self, reason: GapReason, first: int | None, next_: int, since: int | None) -> Gap:
+        """Return a gap of this log, from the offset `first` up to `next_`."""
+        return Gap(reason, self.topic.kind, self.log.partition, first, next_, since)
 
     def join(self, stream: Stream) -> None:
         """Make the stream live here."""

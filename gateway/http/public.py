@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gateway.config import Settings
     from gateway.core.hub import Hub
     from gateway.core.log import Moment
+    from gateway.core.opening import Opening
     from gateway.core.registry import Registry
     from gateway.core.stream import Feed, Stream
     from gateway.ops.metrics import Metrics
@@ -54,7 +55,7 @@ class EventsEndpoint:
         hub: Hub,
         registry: Registry,
         readiness: Readiness,
-        follow: Callable[[bytes], Awaitable[tuple[Feed, ...]]],
+        follow: Callable[[Opening], Awaitable[tuple[Feed, ...]]],
     ) -> None:
         self._settings = settings
         self._authenticator = Authenticator(settings)
@@ -70,7 +71,7 @@ class EventsEndpoint:
         opening = read_opening(request, identity, self._registry.categories)
         if not self._readiness.ever:
             raise NotReady("this worker has not reached Kafka yet; try again in a moment")
-        feeds = await self._follow(opening.user)
+        feeds = await self._follow(opening)
         chunked = request.version >= HttpVersion11
         connection = Connection(self._hub, _head(chunked=chunked), chunked=chunked)
         if connection.take_over(request):

@@ -62,6 +62,21 @@ async def connection(options: dict[str, Any], server: str) -> AsyncIterator[AIOK
         await connected.close()
 
 
+async def ask(options: dict[str, Any], request: Any) -> Any:
+    """Return the answer of the first bootstrap server that has one.
+
+    Raises `KafkaConnectionError` where none has.
+    """
+    failure: OSError | KafkaError | None = None
+    for server in options["bootstrap_servers"]:
+        try:
+            async with connection(options, server) as connected:
+                return await connected.send(request)
+        except (OSError, KafkaError) as error:
+            failure = error
+    raise KafkaConnectionError("no bootstrap server answers") from failure
+
+
 async def _failure(options: dict[str, Any], server: str) -> OSError | KafkaError | None:
     try:
         async with asyncio.timeout(ATTEMPT_SECONDS), connection(options, server) as connected:

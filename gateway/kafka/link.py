@@ -7,12 +7,13 @@ gives up: aiokafka connects again by itself, and a probe tells readiness how it 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
 from aiokafka.errors import KafkaError
 
-from gateway.core.event_id import incarnation_tag
+from gateway import clock
 from gateway.core.log import LogKind, Topic
 from gateway.core.routes import Routes
 from gateway.errors import BrokerError
@@ -23,6 +24,7 @@ from gateway.kafka.offsets import Offsets
 from gateway.kafka.rights import missing_rights
 from gateway.kafka.scans import Scans
 from gateway.kafka.topics import create, creation_command, describe, topic_specs
+from gateway.kafka.watch import TopicWatch
 from gateway.ops.readiness import Doubt
 
 if TYPE_CHECKING:
@@ -30,8 +32,9 @@ if TYPE_CHECKING:
 
     from gateway.config import Settings
     from gateway.core.hub import Hub
+    from gateway.core.opening import Opening
     from gateway.core.stream import Feed
-    from gateway.kafka.topics import Cluster
+    from gateway.kafka.metadata import Cluster
     from gateway.ops.metrics import Metrics
     from gateway.ops.readiness import Readiness
 
@@ -61,6 +64,7 @@ class KafkaLink:
         self._routes: Routes | None = None
         self._live: LiveReader | None = None
         self._scans: Scans | None = None
+        self._watch: TopicWatch | None = None
         self.connected = False
 
     async def run(self) -> None:
@@ -70,17 +74,19 @@ class KafkaLink:
         broadcast = None
         if self._settings.broadcast_topic:
             broadcast = _topic(cluster, self._settings.broadcast_topic, LogKind.BROADCAST)
-        self._routes = Routes(self._hub, topic, broadcast, self._partitioner)
+        settle = self._settings.settle_seconds
+        routes = Routes(self._hub, topic, broadcast, self._partitioner, settle)
         while True:
             offsets, live, scans = self._clients(cluster.cluster_id)
             try:
-                await offsets.start(self._hub.feeds)
-                await live.start(self._hub.feeds)
-                self._live, self._scans = live, scans
+                await offsets.start()
+                await live.start()
+                self._routes, self._live, self._scans = routes, live, scans
+                self._watch = TopicWatch(self._hub, routes, live, offsets, cluster.cluster_id)
                 async with asyncio.TaskGroup() as group:
                     group.create_task(live.run())
                     group.create_task(scans.run())
-                    group.create_task(self._probe(offsets))
+                    group.create_task(self._probe(self._watch))
             except KafkaError as error:
                 # No broker took the connections; once they stand, aiokafka keeps them up.
                 self._doubt(Doubt.KAFKA, str(await explain(error, self._options)))
@@ -108,17 +114,22 @@ class KafkaLink:
             offsets,
             settings.live_delay_ms / 1000,
             activated=scans.warm,
+            look=self._look,
         )
         return offsets, live, scans
 
-    async def follow(self, user: bytes, patience: float) -> tuple[Feed, ...]:
-        """Return the feeds of a user's streams, read from now on if they were not.
+    async def follow(self, opening: Opening, patience: float) -> tuple[Feed, ...]:
+        """Return the feeds of a new stream, read from now on if they were not.
 
-        Waits at most `patience` seconds for that, and not at all while Kafka is away.
+        Waits at most `patience` seconds for that, and not at all while Kafka is away. An id that
+        does not fit what is known of the topics may be from a worker that knows more.
         """
         assert self._routes is not None
         assert self._live is not None
-        feeds = self._routes.feeds(user)
+        user, cursor = opening.user, opening.cursor
+        if self.connected and any(self._routes.is_strange(user, mark) for mark in cursor):
+            await self._look()
+        feeds = self._routes.feeds(user, cursor, clock.now())
         tasks = [self._live.activate(feed) for feed in feeds if feed.tail is None]
         if tasks and self.connected:
             await asyncio.wait(tasks, timeout=patience)
@@ -130,8 +141,9 @@ class KafkaLink:
             self._scans.wake(feed)
 
     def sweep(self) -> None:
-        """Stop reading what nobody follows; to be called about once a second."""
-        if self._live is not None:
+        """Stop following and reading what is over; to be called about once a second."""
+        if self._live is not None and self._routes is not None:
+            self._routes.settle(clock.now())
             self._live.sweep()
 
     def lag(self) -> int:
@@ -165,26 +177,16 @@ class KafkaLink:
                 self._doubt(Doubt.TOPICS, "; ".join(map(str, refused.values())))
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
-            missing = [
-                spec
-                for spec in specs
-                if spec.name in needed and spec.name not in cluster.partitions
-            ]
-            if not missing:
-                self._readiness.settle(Doubt.TOPICS)
+            missing = [name for name in needed if name not in cluster.partitions]
+            if not self._settle_topics(missing):
                 return cluster
-            commands = " && ".join(
-                creation_command(spec, settings.kafka_bootstrap[0]) for spec in missing
-            )
-            names = " and ".join(spec.name for spec in missing)
-            self._doubt(Doubt.TOPICS, f"no topic {names}; create with: {commands}")
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def _probe(self, offsets: Offsets) -> None:
+    async def _probe(self, watch: TopicWatch) -> None:
         while True:
             try:
                 async with asyncio.timeout(PROBE_SECONDS):
-                    await offsets.ping()
+                    missing = await watch.look()
             except (KafkaError, TimeoutError) as error:
                 detail = f"Kafka does not answer: {str(error) or type(error).__name__}"
                 if not self.connected:  # so there is time to find out why
@@ -195,7 +197,28 @@ class KafkaLink:
                 self.connected = True
                 if self._readiness.settle(Doubt.KAFKA, Doubt.STARTING):
                     _log.info("ready")
+                self._settle_topics(missing)
             await asyncio.sleep(PROBE_SECONDS)
+
+    async def _look(self) -> None:
+        """Look at the topics now, as far as Kafka answers soon."""
+        assert self._watch is not None
+        with suppress(KafkaError, TimeoutError):
+            async with asyncio.timeout(PROBE_SECONDS):
+                await self._watch.look()
+
+    def _settle_topics(self, missing: list[str]) -> bool:
+        """Say whether topics are missing, and how to make them."""
+        if not missing:
+            self._readiness.settle(Doubt.TOPICS)
+            return False
+        commands = " && ".join(
+            creation_command(spec, self._settings.kafka_bootstrap[0])
+            for spec in topic_specs(self._settings)
+            if spec.name in missing
+        )
+        self._doubt(Doubt.TOPICS, f"no topic {' and '.join(missing)}; create with: {commands}")
+        return True
 
     def _doubt(self, doubt: Doubt, detail: str) -> None:
         if self._readiness.doubt(doubt, detail):
@@ -203,5 +226,4 @@ class KafkaLink:
 
 
 def _topic(cluster: Cluster, name: str, kind: LogKind) -> Topic:
-    tag = incarnation_tag(cluster.cluster_id, name)
-    return Topic(name, kind, tag, cluster.partitions[name])
+    return Topic(name, kind, cluster.tag(name), cluster.partitions[name])

@@ -21,7 +21,7 @@ from gateway.kafka.consumer import Consumer
 from gateway.kafka.records import log_name, to_records
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from gateway.core.hub import Hub
     from gateway.core.log import Record
@@ -44,7 +44,11 @@ _log = structlog.stdlib.get_logger(__name__)
 
 
 class LiveReader:
-    """Reads what is new into the hub; tells `activated` of each log that begins to be read."""
+    """Reads what is new into the hub.
+
+    `activated` is told of each log that begins to be read. `look` is called, and waited for, when a
+    log does not have the position it was read at: its topic may be another one.
+    """
 
     def __init__(
         self,
@@ -53,11 +57,13 @@ class LiveReader:
         offsets: Offsets,
         delay: float,
         activated: Callable[[Feed], None],
+        look: Callable[[], Awaitable[object]],
     ) -> None:
         self._hub = hub
         self._offsets = offsets
         self._pacer = Pacer(delay)
         self._activated = activated
+        self._look = look
         self._activations: dict[Feed, asyncio.Task[None]] = {}
         self._idle_since: dict[Feed, float] = {}
         self._reading: set[TopicPartition] = set()
@@ -72,11 +78,19 @@ class LiveReader:
             fetch_max_wait_ms=FETCH_WAIT_MS,
         )
 
-    async def start(self, logs: Iterable[Log]) -> None:
-        """Connect, and take the logs, none of which is read yet."""
+    async def start(self) -> None:
+        """Connect, and take the hub's logs, none of which is read yet."""
         await self._consumer.start()
-        self._consumer.take(logs)
+        self._consumer.take(self._hub.feeds)
         self._consumer.watch_leaders(self._doubt)
+
+    def take(self) -> None:
+        """Take the logs that the hub has now; those that are read go on where they are."""
+        self._consumer.take(self._hub.feeds)
+        self._rewind()
+        if not self._holding:
+            self._consumer.resume(*self._reading)
+        self.sweep()
 
     async def stop(self) -> None:
         """Disconnect."""
@@ -91,8 +105,7 @@ class LiveReader:
             try:
                 batches = await self._consumer.getmany(timeout_ms=IDLE_MS)
             except OffsetOutOfRangeError as error:
-                for partition in error.args[0]:
-                    self._restart(self._hub.feeds[Log(*partition)])
+                await self._leave(error.args[0])
                 continue
             except (KafkaError, UnicodeDecodeError) as error:
                 # The second is what aiokafka raises for a header whose name is no UTF-8.
@@ -154,15 +167,28 @@ class LiveReader:
                 self._idle_since.pop(feed, None)
             elif now - self._idle_since.setdefault(feed, now) >= GRACE_SECONDS:
                 del self._idle_since[feed]
-                self._stop_reading(feed)
+                self.stop_reading(feed)
+
+    def stop_reading(self, feed: Feed) -> None:
+        """Read a log no more, if it is read; its tail is forgotten."""
+        if feed.tail is None:
+            return
+        partition = TopicPartition(*feed.log)
+        self._reading.discard(partition)
+        self._unproven.discard(feed)
+        self._consumer.pause(partition)
+        self._hub.deactivate(feed)
 
     async def _activate(self, feed: Feed) -> None:
-        while feed.tail is None:
+        while feed.tail is None and self._hub.feeds.get(feed.log) is feed:
+            topic = feed.topic
             try:
                 end = await self._offsets.end(feed.log)
             except KafkaError as error:
                 _log.debug("log does not tell its end", log=log_name(feed.log), error=str(error))
                 await asyncio.sleep(RETRY_SECONDS)
+                continue
+            if feed.topic.tag != topic.tag:  # then it is the end of a log that is gone
                 continue
             moment = clock.now()
             partition = TopicPartition(*feed.log)
@@ -173,15 +199,25 @@ class LiveReader:
             self._hub.activate(feed, Position(end, moment.wall, False), moment)
             self._activated(feed)
 
+    async def _leave(self, partitions: Iterable[TopicPartition]) -> None:
+        """Begin again in logs that do not have the position they were read at."""
+        tails = {
+            feed: feed.tail
+            for feed in [self._hub.feeds[Log(*partition)] for partition in partitions]
+        }
+        await self._look()
+        for feed, tail in tails.items():
+            if tail is not None and feed.tail is tail:
+                self._restart(feed)
+
     def _restart(self, feed: Feed) -> None:
         """Begin again at the end of a log that does not have the position it was read at.
 
         Its streams go by what is known of the log now: each is brought up, or told of a gap.
         """
         _log.warning("log does not go on where it was read", log=log_name(feed.log))
-        if feed.tail is not None:
-            self._stop_reading(feed)
-            self.activate(feed)
+        self.stop_reading(feed)
+        self.activate(feed)
 
     def _doubt(self, partition: TopicPartition) -> None:
         """Let a log's new leader show first that it has the last record that the old one gave.
@@ -216,10 +252,3 @@ class LiveReader:
 
     def _seek(self, feed: Feed, offset: int) -> None:
         self._consumer.seek(TopicPartition(*feed.log), offset)
-
-    def _stop_reading(self, feed: Feed) -> None:
-        partition = TopicPartition(*feed.log)
-        self._reading.discard(partition)
-        self._unproven.discard(feed)
-        self._consumer.pause(partition)
-        self._hub.deactivate(feed)

@@ -16,9 +16,10 @@ from gateway.kafka.consumer import REQUEST_MS, Consumer
 from gateway.kafka.seeker import LogSeeker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from gateway.core.log import Log
+    from gateway.kafka.metadata import Cluster
 
 NO_TIMESTAMP = -1
 """What Kafka calls no timestamp."""
@@ -35,11 +36,11 @@ class Offsets:
         self._seeker = LogSeeker(options) if cluster_id == EMBEDDED_CLUSTER else None
         self._seeking = asyncio.Lock()
 
-    async def start(self, logs: Iterable[Log]) -> None:
-        """Connect, to answer about these logs."""
+    async def start(self) -> None:
+        """Connect."""
         await self._consumer.start()
         if self._seeker is not None:
-            await self._seeker.start(logs)
+            await self._seeker.start()
 
     async def stop(self) -> None:
         """Disconnect."""
@@ -47,12 +48,12 @@ class Offsets:
         if self._seeker is not None:
             await self._seeker.stop()
 
-    async def ping(self) -> None:
-        """Return when any broker has answered: one that is away is no reason to turn clients away.
+    async def describe(self, topics: Sequence[str]) -> Cluster:
+        """Return what any broker says of these topics; one away is no reason to turn clients away.
 
         Raises `KafkaConnectionError` where none does.
         """
-        await self._consumer.ping()
+        return await self._consumer.describe(topics)
 
     async def end(self, log: Log) -> int:
         """Return the offset after the last record that can be read: the last stable offset."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from gateway.core.log import Log
 from gateway.kafka.offsets import Offsets
 from gateway.kafka.seeker import LogSeeker
 from gateway.kafka.topics import ANSWER_SECONDS, answering
@@ -18,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gateway.core.limits import Extent
-    from gateway.core.log import Record
-    from gateway.kafka.topics import Cluster
+    from gateway.core.log import Log, Record
+    from gateway.kafka.metadata import Cluster
 
 _FETCH_MS = 500
 """A fetch that brings nothing in this time is taken for the end: what is left are markers."""
@@ -77,17 +76,12 @@ async def probe(
 
     Raises `BrokerError` when the brokers do not answer in time, or refuse.
     """
-    logs = [
-        Log(topic, partition)
-        for topic, partitions in cluster.partitions.items()
-        for partition in range(partitions)
-    ]
     offsets = Offsets(options, cluster.cluster_id)
     seeker = LogSeeker(options)
     try:
         async with answering(options, timeout):
-            await offsets.start(logs)
-            await seeker.start(logs)
+            await offsets.start()
+            await seeker.start()
             yield Probe(seeker, offsets)
     finally:
         await seeker.stop()

@@ -10,17 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import TopicPartition
-from aiokafka.errors import (
-    KafkaConnectionError,
-    KafkaError,
-    OffsetOutOfRangeError,
-    TopicAuthorizationFailedError,
-)
-from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.errors import OffsetOutOfRangeError, TopicAuthorizationFailedError
 
 from gateway.kafka.consumer import Consumer
 from gateway.kafka.diagnosis import missing_right
-from gateway.kafka.direct import connection
+from gateway.kafka.direct import ask
+from gateway.kafka.metadata import TopicsRequest, refused
 from gateway.kafka.offsets import EMBEDDED_CLUSTER
 from gateway.kafka.topics import answering
 
@@ -28,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.kafka.diagnosis import Diagnosis
-    from gateway.kafka.topics import Cluster
+    from gateway.kafka.metadata import Cluster
 
 NOWHERE = 1 << 62
 """An offset that no log has: a broker checks the right first, and answers either way at once."""
@@ -59,21 +54,8 @@ async def missing_rights(
 async def _hidden(options: dict[str, Any], names: list[str]) -> list[str]:
     if not names:
         return []
-    failures = []
-    for server in options["bootstrap_servers"]:
-        try:
-            async with connection(options, server) as connected:
-                # Unlike those of aiokafka's clients, this question does not create what it names.
-                answer = await connected.send(
-                    MetadataRequest(names, allow_auto_topic_creation=False)
-                )
-        except (OSError, KafkaError) as error:
-            failures.append(error)
-            continue
-        topics = answer.to_object()["topics"]
-        refused = TopicAuthorizationFailedError.errno
-        return [topic["topic"] for topic in topics if topic["error_code"] == refused]
-    raise KafkaConnectionError("no bootstrap server answers") from failures[-1]
+    answer = await ask(options, TopicsRequest(names))
+    return refused(answer, TopicAuthorizationFailedError.errno)
 
 
 async def _unreadable(options: dict[str, Any], names: list[str]) -> list[str]:

@@ -109,13 +109,16 @@ class Scans:
         self._queue.put_nowait(feed)
 
     async def _work(self) -> None:
-        seeker: LogSeeker | None = None
+        """Take logs from the queue and scan them, for as long as the task lives.
+
+        It connects at once: once a broker is frozen, which answers nothing, that may take seconds.
+        """
+        seeker = LogSeeker(self._options)
         try:
+            await self._connect(seeker)
             while True:
                 feed = await self._queue.get()
                 try:
-                    if seeker is None:
-                        seeker = await self._connect()
                     await self._scan(seeker, feed)
                 except (KafkaError, TimeoutError, UnicodeDecodeError) as error:
                     _log.warning(
@@ -126,17 +129,16 @@ class Scans:
                     # It stays among the queued meanwhile, so that nothing begins it earlier.
                     self._ask_in(feed, RETRY_SECONDS)
         finally:
-            if seeker is not None:
-                await seeker.stop()
-
-    async def _connect(self) -> LogSeeker:
-        seeker = LogSeeker(self._options)
-        try:
-            await seeker.start(self._hub.feeds)
-        except KafkaError:
             await seeker.stop()
-            raise
-        return seeker
+
+    async def _connect(self, seeker: LogSeeker) -> None:
+        while True:
+            try:
+                await seeker.start()
+            except KafkaError:
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                return
 
     async def _scan(self, seeker: LogSeeker, feed: Feed) -> None:
         if feed.tail is None or not (feed.waiting or feed in self._cold):
@@ -177,6 +179,7 @@ class Scans:
     async def _read(self, seeker: LogSeeker, feed: Feed, scan: Scan) -> None:
         if not scan.reading:
             return
+        seeker.take(self._hub.feeds)
         seeker.seek(feed.log, scan.position)
         moved = clock.now().monotonic
         while scan.reading:

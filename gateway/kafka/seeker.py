@@ -1,9 +1,7 @@
 """A consumer that reads the past: one log at a time, from any offset.
 
-All logs are assigned once and paused; to read one is to seek and resume it. Assigning each in turn
-would be shorter, but aiokafka 0.14 can then swallow the cancellation that ends its fetch task:
-while `Fetcher._fetch_requests_routine` ends the requests of a former assignment, it suppresses that
-error, and `stop()` waits for ever.
+Logs are assigned and paused; to read one is to seek and resume it. Those that are going to be read
+are best assigned together, for with each new topic aiokafka waits for metadata.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ from gateway.kafka.consumer import Consumer
 from gateway.kafka.records import to_records
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
 
     from gateway.core.log import Log, Record
 
@@ -36,9 +34,12 @@ class LogSeeker:
             fetch_max_wait_ms=HELD_MS,
         )
 
-    async def start(self, logs: Iterable[Log]) -> None:
-        """Connect, and take the logs that are going to be read."""
+    async def start(self) -> None:
+        """Connect."""
         await self._consumer.start()
+
+    def take(self, logs: Collection[Log]) -> None:
+        """Be ready to read exactly these logs; cheap to call again."""
         self._consumer.take(logs)
 
     async def stop(self) -> None:
@@ -49,14 +50,17 @@ class LogSeeker:
         """Go to an offset of a log, and leave the one that was read before."""
         self.rest()
         self._current = TopicPartition(*log)
+        assigned = self._consumer.assignment()
+        if self._current not in assigned:
+            self._consumer.take([*assigned, self._current])
         self._consumer.seek(self._current, offset)
         self._consumer.resume(self._current)
 
     def rest(self) -> None:
         """Read nothing until the next `seek`."""
-        if self._current is not None:
+        if self._current in self._consumer.assignment():
             self._consumer.pause(self._current)
-            self._current = None
+        self._current = None
 
     async def fetch(self, timeout_ms: int, most: int | None = None) -> tuple[list[Record], int]:
         """Return the records that come next, at most `most`, and the offset that follows them.

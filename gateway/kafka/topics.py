@@ -1,8 +1,8 @@
 """Topics: which exist, with how many partitions, and how missing ones are made.
 
-Everything is asked without naming a topic first: a metadata request that names a missing one makes
-it where the broker allows that, with the broker's own number of partitions. So existing topics are
-listed, and only those are ever named.
+A metadata request of aiokafka that names a missing topic makes it where the broker allows that,
+with the broker's own number of partitions. So what exists is asked for by a request that creates
+nothing, and aiokafka is told of existing topics only.
 
 Each function opens a connection of its own and closes it: they run at the start and in commands.
 Measured on loopback: 2 ms for `describe` on the embedded broker, 6 ms on Apache Kafka.
@@ -19,12 +19,14 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from gateway.errors import BrokerError
-from gateway.kafka.direct import explain
+from gateway.kafka.direct import ask, explain
+from gateway.kafka.metadata import TopicsRequest, read_cluster
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
     from gateway.config import Settings
+    from gateway.kafka.metadata import Cluster
 
 USER_PARTITIONS = 12
 """Of a user topic that the gateway creates: enough to share out, few enough for one machine."""
@@ -44,13 +46,6 @@ class TopicSpec(NamedTuple):
     name: str
     partitions: int = 1
     compacted: bool = False
-
-
-class Cluster(NamedTuple):
-    """What the brokers answered: who they are, and the partitions of the topics that exist."""
-
-    cluster_id: str
-    partitions: Mapping[str, int]
 
 
 def topic_specs(settings: Settings, user_partitions: int = USER_PARTITIONS) -> list[TopicSpec]:
@@ -80,19 +75,13 @@ def creation_command(spec: TopicSpec, bootstrap: str) -> str:
 async def describe(
     options: dict[str, Any], names: Sequence[str], timeout: float = ANSWER_SECONDS
 ) -> Cluster:
-    """Return the cluster's id and the number of partitions of those `names` that exist.
+    """Return the cluster's id and what it says of those `names` that exist.
 
     `options` are those of `gateway.kafka.client.connection_options`. Creates nothing. Raises
     `BrokerError` when no broker answers within `timeout` seconds.
     """
-    async with _admin(options, timeout) as admin:
-        cluster = await admin.describe_cluster()
-        partitions = {
-            topic["topic"]: len(topic["partitions"])
-            for topic in await admin.describe_topics()
-            if topic["topic"] in names and topic["partitions"]
-        }
-    return Cluster(cluster["cluster_id"] or "", partitions)
+    async with answering(options, timeout):
+        return read_cluster(await ask(options, TopicsRequest(names)))
 
 
 async def create(options: dict[str, Any], specs: Iterable[TopicSpec]) -> None:

@@ -15,7 +15,8 @@ from gateway.config import Settings
 from gateway.core.log import Record, make_record
 from gateway.core.partitioner import partitioner
 from gateway.kafka.diagnosis import missing_right
-from gateway.kafka.topics import Cluster, topic_specs
+from gateway.kafka.metadata import Cluster
+from gateway.kafka.topics import topic_specs
 
 PARTITIONS = 6
 
@@ -32,7 +33,7 @@ def keyed(name: PartitionerName, count: int) -> dict[int, list[Record]]:
 
 def test_topics_are_judged_by_what_they_are_for() -> None:
     settings = Settings()
-    cluster = Cluster("c", {"user-events": 12, "broadcast-events": 3, "gateway-revocations": 1})
+    cluster = Cluster("c", {"user-events": 12, "broadcast-events": 3, "gateway-revocations": 1}, {})
     findings = topic_findings(topic_specs(settings), cluster, {}, settings)
     assert [(finding.what, finding.status, finding.found) for finding in findings] == [
         ("topic user-events", "ok", "12 partitions"),
@@ -47,7 +48,7 @@ def test_topics_are_judged_by_what_they_are_for() -> None:
 def test_a_topic_that_streams_need_must_not_be_missing(missing: str) -> None:
     settings = Settings()
     specs = topic_specs(settings)
-    cluster = Cluster("c", {spec.name: 1 for spec in specs if spec.name != missing})
+    cluster = Cluster("c", {spec.name: 1 for spec in specs if spec.name != missing}, {})
     findings = topic_findings(specs, cluster, {}, settings)
     failed = [finding for finding in findings if finding.status is Status.FAILED]
     assert [finding.what for finding in failed] == [f"topic {missing}"]
@@ -62,7 +63,7 @@ def test_a_right_that_is_missing_is_named(topic: str, status: str, right: str) -
     settings = Settings()
     specs = topic_specs(settings)
     seen = [spec.name for spec in specs if right == "Read" or spec.name != topic]
-    cluster = Cluster("c", dict.fromkeys(seen, 1))
+    cluster = Cluster("c", dict.fromkeys(seen, 1), {})
     findings = topic_findings(specs, cluster, {topic: missing_right(right, topic)}, settings)
     [finding] = [finding for finding in findings if finding.status is not Status.OK]
     assert (finding.what, finding.status) == (f"topic {topic}", status)

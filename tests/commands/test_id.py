@@ -3,7 +3,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from gateway.core.event_id import Mark, encode, incarnation_tag
+from gateway.core.event_id import Mark, encode
 from gateway.core.log import LogKind, Position, Since
 from gateway.kafka.publisher import EventPublisher
 from gateway.kafka.topics import describe
@@ -51,8 +51,8 @@ async def test_an_id_of_another_cluster_is_told_from_one_of_this(
     async with EventPublisher(broker.bootstrap, topic=made.user) as publisher:
         for _ in range(5):  # one by one: of a batch, the embedded broker counts the first only
             await publisher.publish("alice", "import.started", {})
-    cluster = await describe({"bootstrap_servers": [broker.bootstrap]}, [made.user])
-    tags = [incarnation_tag(cluster.cluster_id, topic) for topic in made]
+    cluster = await describe({"bootstrap_servers": [broker.bootstrap]}, made)
+    tags = [cluster.tag(topic) for topic in made]
 
     for position, verdict in [
         (Position(2, 0, False), "replay of at most 3 records"),

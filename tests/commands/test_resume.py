@@ -7,7 +7,7 @@ from gateway.config import Settings
 from gateway.core.event_id import Mark, incarnation_tag
 from gateway.core.limits import Extent
 from gateway.core.log import LogKind, Place, Position, Since
-from gateway.kafka.topics import Cluster
+from gateway.kafka.metadata import Cluster
 
 EXTENT = Extent(100, 10_000, 100, 1)
 RECORDS = 50_000
@@ -58,6 +58,6 @@ TAG = incarnation_tag("cluster", "user-events")
 def test_a_mark_that_does_not_fit_the_cluster(
     mark: Mark, partitions: dict[str, int], text: str | None
 ) -> None:
-    found = misfit(mark, Settings(broadcast_topic=""), Cluster("cluster", partitions))
+    found = misfit(mark, Settings(broadcast_topic=""), Cluster("cluster", partitions, {}))
     assert (found is None) == (text is None)
     assert (text or "") in (found or "")

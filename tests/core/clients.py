@@ -16,7 +16,7 @@ from gateway.core.frame import GapReason
 from gateway.core.log import Log, LogKind, Since
 from gateway.core.opening import Opening
 from gateway.errors import EventIdError
-from tests.core.world import BROADCAST_TOPIC, CATEGORIES
+from tests.core.world import BROADCAST_TOPIC, CATEGORIES, USER_TOPIC
 from tests.sse import EventStreamParser
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ class Client:
         """Before it, a stream that began without an id has nothing to send."""
         self._garbage: dict[Log, tuple[int, int]] | None = None
         self._snapshots: list[tuple[str, int, int, int]] = []
+        self._known: set[Log] = set()
 
     def connect(
         self, worker: Worker, *, kafka: bool = True, room: int | None = None, cut: int | None = None
@@ -97,7 +98,7 @@ class Client:
         world = self.world
         if not self.last_id:
             assert self.rogue or not self.received, "an event came without an id"
-            self.expects = self._from_now()
+            self.expects = self._from_now(worker)
             self.since = None if self.since is None else min(self.since, world.now - 1)
             for log, (incarnation, _) in self.expects.items():
                 if self.since is not None:
@@ -110,11 +111,13 @@ class Client:
                 marks = parse(self.last_id)
             except EventIdError:
                 malformed = True
-                self._garbage = self._from_now()
+                self._garbage = self._from_now(worker)
                 self.crossings.clear()
                 self.excused.clear()
         for mark in marks:
-            log = self._log(mark.kind)
+            log = self._log(mark.kind, mark.partition)
+            if log not in world.logs:
+                continue
             created = world.logs[log].created
             foreign = mark.tag != world.tag
             incarnation = world.logs[log].incarnation
@@ -135,7 +138,7 @@ class Client:
         connection = self.connection = Connection(self, worker, room=room, cut=cut)
         if not marks:
             begin = world.now if opening.since is None else opening.since
-            for feed in worker.routes.feeds(self.user):
+            for feed in worker.routes.feeds(self.user, (), world.moment):
                 kafka_log = world.logs[feed.log]
                 offset = kafka_log.at(begin)
                 if feed.tail is not None and opening.since is None:
@@ -172,9 +175,8 @@ class Client:
                 assert kafka.log in self.world.logs_of(self.user), "an event of another log"
                 assert kafka.kind is LogKind.BROADCAST or written.key == self.user, "not its own"
                 place = kafka.incarnation, written.offset
-                assert self.rogue or place >= self._floor.get(kafka.log, place), (
-                    "from before it came"
-                )
+                floor = place if self.world.renewed else self._floor.get(kafka.log, place)
+                assert self.rogue or place >= floor, "from before it came"
                 self.received.append(number)
         self.last_id = parser.last_event_id
 
@@ -208,7 +210,7 @@ class Client:
             marks = parse(self.last_id)
         except EventIdError:
             marks = []
-        here = [mark.place for mark in marks if self._log(mark.kind) == log]
+        here = [mark.place for mark in marks if self._log(mark.kind, mark.partition) == log]
         crossed = [each.place for each in self.crossings if each.log == log]
         by_time = not here or any(isinstance(place, Since) for place in here + crossed)
         if log in self.world.logs_of(self.user) and by_time:
@@ -225,7 +227,9 @@ class Client:
         first, next_ = facts.get("from"), facts.get("to")
         assert first is None or isinstance(first, int)
         assert isinstance(next_, int)
-        log = self._log(LogKind(str(facts["log"])))
+        partition = facts["partition"]
+        assert isinstance(partition, int)
+        log = self._log(LogKind(str(facts["log"])), partition)
         time = datetime.fromisoformat(str(facts.get("since", EPOCH)))
         since = round(time.timestamp() * 1000)
         self.gaps.append(ToldGap(reason, log, first, next_, since, epoch, len(self.received)))
@@ -235,14 +239,32 @@ class Client:
         self.gaps.clear()
         self._snapshots.clear()
 
-    def _from_now(self) -> dict[Log, tuple[int, int]]:
-        logs = [self.world.logs[log] for log in self.world.logs_of(self.user)]
+    def before_growth(self) -> None:
+        """Note that whatever comes to the user in another partition must reach the client."""
+        self._known = set(self.world.logs_of(self.user))
+
+    def after_growth(self) -> None:
+        """Expect what comes to where the user's events go now, if the client has begun at all."""
+        if self.expects:
+            for log in set(self.world.logs_of(self.user)) - self._known:
+                kafka = self.world.logs[log]
+                self.expects[log] = kafka.incarnation, kafka.end
+                if self._garbage is not None:
+                    self._garbage[log] = self.expects[log]
+
+    def _from_now(self, worker: Worker) -> dict[Log, tuple[int, int]]:
+        """Return what the client may expect from now on: not what nobody follows for it.
+
+        A worker that has not noticed yet that the topic has grown will.
+        """
+        followed = [feed.log for feed in worker.routes.feeds(self.user, (), self.world.moment)]
+        logs = [self.world.logs[log] for log in {*followed, self.world.logs_of(self.user)[0]}]
         return {kafka.log: (kafka.incarnation, kafka.end) for kafka in logs}
 
-    def _log(self, kind: LogKind) -> Log:
+    def _log(self, kind: LogKind, partition: int) -> Log:
         if kind is LogKind.BROADCAST:
             return Log(BROADCAST_TOPIC, 0)
-        return self.world.logs_of(self.user)[0]
+        return Log(USER_TOPIC, partition)
 
 
 class Connection:

@@ -13,7 +13,7 @@ from tests.core.clients import Client
 from tests.core.consistency import assert_consistent
 from tests.core.judge import judge
 from tests.core.workers import Worker
-from tests.core.world import BROADCAST_TOPIC, DATA, OTHER, Setup, World
+from tests.core.world import BROADCAST_TOPIC, DATA, OTHER, USER_TOPIC, Setup, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +30,10 @@ class Profile(NamedTuple):
     removal: bool = False
     """Retention and compaction."""
     recreation: bool = False
+    growth: bool = False
+    """The topic gains partitions."""
+    renewal: bool = False
+    """Topics are made anew, and have other tags."""
     hostility: bool = False
     """Ids that are garbage, forged or somebody else's."""
     piece: int = 150
@@ -80,6 +84,10 @@ class History:
             steps += [(2, self._trim), (1, self._compact)]
         if profile.recreation:
             steps += [(2, self._recreate)]
+        if profile.growth:
+            steps += [(2, self._grow), (2, self._look)]
+        if profile.renewal:
+            steps += [(1, self._renew), (2, self._look)]
         if profile.hostility:
             steps += [(1, self._garbage), (1, self._fail_over), (1, self._forge), (1, self._steal)]
         self._steps = [step for _, step in steps]
@@ -144,7 +152,11 @@ class History:
                 log, key = Log(BROADCAST_TOPIC, 0), None
             else:
                 key = random.choice([*USERS, b"a", b"nobody"])
-                log = self.world.logs_of(key)[0]
+                log, *others = self.world.logs_of(key)
+                former = [other for other in others if other.topic == USER_TOPIC]
+                stale = self.world.now < self.world.grown + self.world.setup.stale_ms
+                if former and stale and random.random() < 0.4:
+                    log = former[0]
             self.world.write(
                 log,
                 key,
@@ -282,6 +294,25 @@ class History:
             self.world.tag = self.random.randbytes(4)
             self.workers = [Worker(self.world) for _ in self.workers]
             self.every_worker += self.workers
+
+    def _grow(self) -> None:
+        if len(self.world.partitions) == 1:
+            for client in self.clients:
+                client.before_growth()
+            self.world.grow(self.world.partitions[0] + self.random.randint(1, 3))
+            for client in self.clients:
+                client.after_growth()
+
+    def _look(self) -> None:
+        self.random.choice(self.workers).look()
+
+    def _renew(self) -> None:
+        if self.random.random() < 0.5:
+            for number, log in enumerate(self.world.logs, 1):
+                for client in self.clients:
+                    for worker in self.workers:
+                        client.before_recreation(log, worker, self.world.epoch + number)
+            self.world.renew(self.random.randbytes(4))
 
     def _garbage(self) -> None:
         client = self.random.choice(self.clients)

@@ -74,10 +74,11 @@ def test_a_heartbeat_carries_the_id_where_there_is_one() -> None:
     [
         (Gap(GapReason.INVALID), {"reason": "invalid"}),
         (
-            Gap(GapReason.EXPIRED, LogKind.USER, 5, 90, 1_700_000_000_007),
+            Gap(GapReason.EXPIRED, LogKind.USER, 3, 5, 90, 1_700_000_000_007),
             {
                 "reason": "expired",
                 "log": "user",
+                "partition": 3,
                 "from": 5,
                 "to": 90,
                 "since": "2023-11-14T22:13:20.007Z",

@@ -294,7 +294,7 @@ def test_a_stream_ends_at_the_first_of_its_deadlines() -> None:
     connection.lost()
     hub, now = stage.worker.hub, stage.world.now / 1000
     deadlines = [(now + 20, CloseReason.MAX_AGE), (now + 10, CloseReason.TOKEN_EXPIRED)]
-    feeds = stage.worker.routes.feeds(USER)
+    feeds = stage.worker.routes.feeds(USER, (), stage.world.moment)
     stream = hub.open(Opening(USER), feeds, connection, deadlines, stage.world.moment)
     stage.world.now += 9_999
     hub.tick(stage.world.moment)
@@ -309,7 +309,7 @@ def test_a_stream_ends_at_the_first_of_its_deadlines() -> None:
 
 def test_streams_that_have_closed_are_not_kept_until_their_deadline() -> None:
     stage = Stage()
-    hub, feeds = stage.worker.hub, stage.worker.routes.feeds(USER)
+    hub, feeds = stage.worker.hub, stage.worker.routes.feeds(USER, (), stage.world.moment)
     deadlines = [(stage.world.now / 1000 + 3600, CloseReason.MAX_AGE)]
     sinks = []
     for _ in range(SPARE_DEADLINES + 10):

@@ -24,12 +24,14 @@ from tests.core.history import History, Profile
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-HISTORIES = int(os.environ.get("GATEWAY_MODEL_HISTORIES", "2600"))
+HISTORIES = int(os.environ.get("GATEWAY_MODEL_HISTORIES", "1700"))
 
 PROFILES = {
     "calm": Profile(),
     "removal": Profile(removal=True),
     "recreation": Profile(recreation=True, removal=True, short=1000),
+    "growth": Profile(growth=True, removal=True),
+    "renewal": Profile(renewal=True, removal=True, short=1000),
     "hostility": Profile(hostility=True, removal=True, recreation=True, piece=65_536),
 }
 

@@ -7,7 +7,7 @@ import pytest
 from gateway.core.event_id import Mark, encode_mark
 from gateway.core.log import Log, LogKind, Moment, Position, Since, Topic
 from gateway.core.opening import Opening
-from gateway.core.stream import Feed
+from gateway.core.stream import Behind, Feed
 from gateway.core.tail import Tail
 
 if TYPE_CHECKING:
@@ -31,6 +31,10 @@ def feed_of(*, read: bool = True) -> Feed:
     return feed
 
 
+def place_in(opening: Opening, feed: Feed) -> Behind:
+    return opening.place(feed, (feed,), NOW)
+
+
 @pytest.mark.parametrize(
     ("opening", "place", "checked"),
     [
@@ -48,7 +52,7 @@ def feed_of(*, read: bool = True) -> Feed:
     ],
 )
 def test_where_a_stream_begins(opening: Opening, place: Place, *, checked: bool) -> None:
-    behind = opening.place(feed_of(), NOW)
+    behind = place_in(opening, feed_of())
     assert (behind.place, behind.checked, behind.untold) == (place, checked, None)
 
 
@@ -56,7 +60,7 @@ def test_where_a_stream_begins(opening: Opening, place: Place, *, checked: bool)
 def test_a_mark_of_another_incarnation_or_partition_is_kept_until_its_reset_is_told(
     wrong: Mark,
 ) -> None:
-    behind = Opening(b"a", cursor=[wrong]).place(feed_of(), NOW)
+    behind = place_in(Opening(b"a", cursor=[wrong]), feed_of())
     assert behind.place == Since(PLACE.timestamp)
     assert behind.untold == encode_mark(*wrong)
     assert not behind.checked
@@ -64,5 +68,5 @@ def test_a_mark_of_another_incarnation_or_partition_is_kept_until_its_reset_is_t
 
 @pytest.mark.parametrize("since", [None, 2_000_000])
 def test_while_nobody_reads_the_log_a_stream_begins_at_its_moment(since: int | None) -> None:
-    behind = Opening(b"a", since=since).place(feed_of(read=False), NOW)
+    behind = place_in(Opening(b"a", since=since), feed_of(read=False))
     assert (behind.place, behind.checked) == (Since(NOW.wall), True)

@@ -1,33 +1,297 @@
 from __future__ import annotations
 
-from gateway.core.log import Log, LogKind, Topic
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.core.event_id import Mark, parse
+from gateway.core.frame import GapReason
+from gateway.core.log import Log, LogKind, Moment, Position, Since, Topic
+from gateway.core.opening import Opening
 from gateway.core.routes import Routes
-from tests.core.stage import BROADCAST_LOG, Stage
+from gateway.core.stream import State
+from tests.core.clients import Connection
+from tests.core.stage import BROADCAST_LOG, Stage, stream_of
 from tests.core.world import BROADCAST_TOPIC, USER_TOPIC, by_first_byte
 
+if TYPE_CHECKING:
+    from gateway.core.stream import Feed
+
 TOPIC = Topic(USER_TOPIC, LogKind.USER, b"tagA", 3)
+NOW = Moment(1.0, 1_000_000)
 BROADCAST = Topic(BROADCAST_TOPIC, LogKind.BROADCAST, b"tagA", 1)
 
 
 def test_a_user_follows_the_partition_of_its_key_and_the_broadcasts() -> None:
-    routes = Routes(Stage().worker.hub, TOPIC, BROADCAST, by_first_byte)
+    routes = Routes(Stage().worker.hub, TOPIC, BROADCAST, by_first_byte, 300)
     for user in (b"a", b"b", b"c"):
-        logs = [feed.log for feed in routes.feeds(user)]
+        logs = [feed.log for feed in routes.feeds(user, (), NOW)]
         assert logs == [Log(USER_TOPIC, user[0] % 3), BROADCAST_LOG]
 
 
 def test_without_a_broadcast_topic_there_is_one_log() -> None:
     stage = Stage(partitions=3, broadcast=False)
-    assert [feed.log for feed in stage.worker.routes.feeds(b"a")] == [Log(USER_TOPIC, b"a"[0] % 3)]
+    assert [feed.log for feed in stage.worker.routes.feeds(b"a", (), NOW)] == [
+        Log(USER_TOPIC, b"a"[0] % 3)
+    ]
 
 
 def test_all_users_of_a_partition_share_one_tuple_of_feeds() -> None:
-    routes = Routes(Stage().worker.hub, TOPIC, BROADCAST, by_first_byte)
-    assert routes.feeds(b"a1") is routes.feeds(b"a2")
-    assert routes.feeds(b"a")[1] is routes.feeds(b"b")[1], "and one feed of the broadcasts"
+    routes = Routes(Stage().worker.hub, TOPIC, BROADCAST, by_first_byte, 300)
+    assert routes.feeds(b"a1", (), NOW) is routes.feeds(b"a2", (), NOW)
+    assert routes.feeds(b"a", (), NOW)[1] is routes.feeds(b"b", (), NOW)[1], (
+        "and one feed of the broadcasts"
+    )
 
 
 def test_routes_made_again_lead_to_the_same_feeds() -> None:
     hub = Stage().worker.hub
-    first = Routes(hub, TOPIC, BROADCAST, by_first_byte)
-    assert Routes(hub, TOPIC, BROADCAST, by_first_byte).feeds(b"a") == first.feeds(b"a")
+    first = Routes(hub, TOPIC, BROADCAST, by_first_byte, 300)
+    assert Routes(hub, TOPIC, BROADCAST, by_first_byte, 300).feeds(b"a", (), NOW) == first.feeds(
+        b"a", (), NOW
+    )
+
+
+def mark(
+    partition: int, *, tag: bytes = b"tagA", offset: int = 3, timestamp: int = 900_000
+) -> Mark:
+    return Mark(LogKind.USER, tag, partition, Position(offset, timestamp, True))
+
+
+def logs(feeds: tuple[Feed, ...]) -> list[int]:
+    """Return the partitions of the user topic among the feeds, in order."""
+    return [feed.log.partition for feed in feeds if feed.keyed]
+
+
+class TestATopicThatGrows:
+    """`a` is 97: of 2 partitions it has 1, of 3 it has 1, of 5 it has 2; `b` has 0, 2 and 3."""
+
+    @pytest.fixture
+    def stage(self) -> Stage:
+        return Stage(partitions=2, settle=10)
+
+    @pytest.mark.parametrize("stalled", [False, True])
+    def test_a_user_who_moves_follows_both_and_the_new_one_from_before_it_grew(
+        self, stage: Stage, *, stalled: bool
+    ) -> None:
+        client = stage.client(user=b"b")
+        connection = stage.connect(client)
+        stage.write(3, b"b", log=Log(USER_TOPIC, 0))
+        stage.worker.settle()
+        if stalled:
+            connection.stall(0)
+            stage.write(1, b"b", log=Log(USER_TOPIC, 0))
+            stage.worker.settle()
+        client.before_growth()
+        stage.world.grow(3)
+        client.after_growth()
+        numbers = stage.write(2, b"b", log=Log(USER_TOPIC, 2))
+        numbers += stage.write(2, b"b", log=Log(USER_TOPIC, 0))
+        stage.worker.settle()
+        connection.drain()
+        stage.worker.settle()
+
+        assert logs(stream_of(connection).feeds) == [2, 0]
+        assert [m.partition for m in parse(client.last_id) if m.kind is LogKind.USER] == [2, 0]
+        assert set(numbers) <= set(client.received)
+        stage.judged(client)
+
+    def test_a_user_who_stays_follows_one(self, stage: Stage) -> None:
+        connection = stage.connect(stage.client(user=b"a"))
+        stage.world.grow(3)
+        stage.worker.settle()
+        assert logs(stream_of(connection).feeds) == [1]
+
+    def test_the_former_partition_is_let_go_when_it_has_settled_and_is_read_up(
+        self, stage: Stage
+    ) -> None:
+        client = stage.client(user=b"b")
+        connection = stage.connect(client)
+        stage.world.grow(3)
+        stage.worker.settle()
+        stage.world.now += 9_999
+        stage.worker.sweep()
+        assert logs(stream_of(connection).feeds) == [2, 0]
+        connection.stall(0)
+        stage.write(1, b"b", log=Log(USER_TOPIC, 0))
+        stage.worker.settle()
+        stage.world.now += 1
+        stage.worker.sweep()
+        assert logs(stream_of(connection).feeds) == [2, 0], "it is behind there"
+
+        connection.drain()
+        stage.worker.sweep()
+
+        assert logs(stream_of(connection).feeds) == [2]
+        assert logs(stage.worker.routes.feeds(b"b", (), stage.world.moment)) == [2]
+        stage.worker.sweep()
+
+    def test_new_streams_follow_both_while_it_settles(self, stage: Stage) -> None:
+        stage.world.grow(3)
+        stage.worker.look()
+        assert logs(stage.worker.routes.feeds(b"b", (), stage.world.moment)) == [2, 0]
+        assert logs(stage.worker.routes.feeds(b"a", (), stage.world.moment)) == [1]
+        stage.world.now += 10_000
+        assert logs(stage.worker.routes.feeds(b"b", (), stage.world.moment)) == [2]
+
+    @pytest.mark.parametrize(
+        ("cursor", "partitions"),
+        [
+            ([mark(0)], [2, 0]),
+            ([mark(2), mark(0)], [2, 0]),
+            ([mark(0), mark(2)], [2, 0]),
+            ([mark(2)], [2]),
+            ([mark(1)], [2]),
+            ([mark(0, tag=b"tagB")], [2]),
+            ([mark(7)], [2]),
+            ([Mark(LogKind.BROADCAST, b"tagA", 0, Position(3, 5, True))], [2]),
+        ],
+        ids=str,
+    )
+    def test_which_partitions_an_id_leads_to(
+        self, stage: Stage, cursor: list[Mark], partitions: list[int]
+    ) -> None:
+        routes = Stage(partitions=3).worker.routes
+        assert logs(routes.feeds(b"b", cursor, NOW)) == partitions
+
+    @pytest.mark.parametrize(
+        ("cursor", "strange"),
+        [
+            (mark(2), False),
+            (mark(0), False),
+            (mark(1), True),
+            (mark(7), True),
+            (mark(2, tag=b"tagB"), True),
+            (Mark(LogKind.BROADCAST, b"tagA", 0, Since(5)), False),
+            (Mark(LogKind.BROADCAST, b"tagB", 0, Since(5)), True),
+        ],
+        ids=str,
+    )
+    def test_what_asks_for_a_look_at_the_topics(self, cursor: Mark, *, strange: bool) -> None:
+        assert Stage(partitions=3).worker.routes.is_strange(b"b", cursor) == strange
+
+    def test_without_a_broadcast_topic_no_mark_of_it_asks_for_a_look(self) -> None:
+        routes = Stage(partitions=3, broadcast=False).worker.routes
+        assert not routes.is_strange(b"b", Mark(LogKind.BROADCAST, b"tagB", 0, Since(5)))
+
+    def test_a_client_that_was_away_gets_what_came_to_both(self, stage: Stage) -> None:
+        client = stage.client(user=b"b")
+        connection = stage.connect(client)
+        connection.drop(1 << 30)
+        client.before_growth()
+        stage.write(1, b"b", log=Log(USER_TOPIC, 0))
+        stage.world.grow(3)
+        client.after_growth()
+        stage.write(2, b"b", log=Log(USER_TOPIC, 2))
+        stage.write(1, b"b", log=Log(USER_TOPIC, 0))
+        stage.replace_worker()
+        stage.reconnect(client)
+        assert sorted(client.received) == [1, 2, 3, 4]
+        assert client.gaps == []
+        stage.judged(client)
+
+    def test_growing_again_lets_the_oldest_partition_go(self, stage: Stage) -> None:
+        connection = stage.connect(stage.client(user=b"b"))
+        for partitions in (3, 5):
+            stage.world.grow(partitions)
+            stage.worker.settle()
+        assert logs(stream_of(connection).feeds) == [3, 2]
+
+    def test_a_worker_that_knows_less_than_the_id_follows_it_and_learns_later(self) -> None:
+        stage = Stage(partitions=3)
+        hub, routes = stage.worker.hub, stage.worker.routes
+        connection = Connection(stage.client(user=b"c"), stage.worker)
+        cursor = [mark(0), mark(1)]
+        feeds = (*(hub.feeds[Log(USER_TOPIC, n)] for n in (0, 1)), hub.feeds[BROADCAST_LOG])
+        stream = hub.open(Opening(b"c", cursor=cursor), feeds, connection, [], stage.world.moment)
+        routes.grow(14, stage.world.now, stage.world.moment)
+        assert logs(stream.feeds) == [1, 0], "and nothing begins anew"
+        assert stream.place(feeds[1]) == cursor[1].place
+
+    def test_a_key_in_the_partition_of_before_is_no_mismatch(self, stage: Stage) -> None:
+        stage.connect(stage.client(user=b"b"))
+        stage.world.grow(3)
+        stage.worker.settle()
+        stage.write(1, b"d", log=Log(USER_TOPIC, 0))
+        stage.write(1, b"c", log=Log(USER_TOPIC, 2))
+        stage.worker.settle()
+        assert stage.worker.observer.misplacements == [(Log(USER_TOPIC, 2), 0, 0)]
+
+
+class TestATopicMadeAnew:
+    def test_every_open_stream_is_told_and_goes_on_by_time(self) -> None:
+        stage = Stage()
+        client = stage.client()
+        connection = stage.connect(client)
+        stage.write(3)
+        stage.broadcast(2)
+        stage.worker.settle()
+        stage.world.renew(b"tagB")
+        stage.write(5)
+        stage.worker.settle()
+        assert [gap.reason for gap in client.gaps] == [GapReason.RESET] * 2
+        assert client.received == list(range(1, 11))
+        assert {m.tag for m in parse(client.last_id)} == {b"tagB"}
+        stage.write(1)
+        stage.worker.settle()
+        assert client.received[-1] == 11
+        assert stream_of(connection).state is State.LIVE
+
+    def test_a_worker_that_read_on_unaware_sends_it_again_behind_the_gap(self) -> None:
+        stage = Stage(broadcast=False)
+        client = stage.client()
+        stage.connect(client)
+        stage.write(2)
+        stage.worker.settle()
+        stage.world.renew(b"tagB")
+        stage.write(4)
+        stage.worker.poll()
+        assert client.received == [1, 2, 5, 6], "as if it were the old one"
+        stage.worker.settle()
+        assert client.received == [1, 2, 5, 6, 3, 4, 5, 6]
+        assert [gap.received for gap in client.gaps] == [4]
+
+    def test_a_client_that_drops_before_it_is_told_is_told_when_it_comes_back(self) -> None:
+        stage = Stage(broadcast=False)
+        client = stage.client()
+        connection = stage.connect(client)
+        stage.write(2)
+        stage.worker.settle()
+        connection.stall(0)
+        stage.world.renew(b"tagB")
+        stage.worker.look()
+        stage.world.renew(b"tagC")
+        stage.worker.look()
+        assert parse(stream_of(connection).id().decode())[0].tag == b"tagA"
+        stage.reconnect(client)
+        assert [gap.reason for gap in client.gaps] == [GapReason.RESET]
+
+    def test_with_fewer_partitions_the_others_are_forgotten_and_users_move(self) -> None:
+        stage = Stage(partitions=3)
+        client = stage.client(user=b"b")
+        connection = stage.connect(client)
+        routes, moment = stage.worker.routes, stage.world.moment
+        for feed in list(stage.worker.positions):
+            if feed.keyed:
+                stage.worker.stop_reading(feed)
+        renewed = routes.topic._replace(tag=b"tagB", partitions=2)
+        routes.renew(renewed, stage.world.now, moment)
+        assert logs(stream_of(connection).feeds) == [0]
+        assert Log(USER_TOPIC, 2) not in stage.worker.hub.feeds
+        assert parse(stream_of(connection).id().decode())[0].partition == 2, "until it is told"
+
+    def test_new_broadcasts_leave_a_partition_that_settles_as_it_is(self) -> None:
+        stage = Stage(partitions=2, settle=10)
+        connection = stage.connect(stage.client(user=b"b"))
+        stage.world.grow(3)
+        stage.worker.settle()
+        stage.worker.stop_reading(stage.worker.hub.feeds[BROADCAST_LOG])
+        broadcast = stage.worker.routes.broadcast
+        assert broadcast is not None
+        stage.worker.routes.renew(
+            broadcast._replace(tag=b"tagB"), stage.world.now, stage.world.moment
+        )
+        assert logs(stream_of(connection).feeds) == [2, 0]
+        stage.world.now += 10_000
+        stage.worker.sweep()
+        assert logs(stream_of(connection).feeds) == [2]

@@ -85,11 +85,12 @@ class Worker:
             observer=self.observer,
             wake=self.wake,
         )
-        topics = [Topic(USER_TOPIC, LogKind.USER, world.tag, setup.partitions), None]
+        topics = [Topic(USER_TOPIC, LogKind.USER, world.tag, world.partitions[-1]), None]
         if setup.broadcast:
             topics[1] = Topic(BROADCAST_TOPIC, LogKind.BROADCAST, world.tag, 1)
         assert topics[0] is not None
-        self.routes = Routes(self.hub, topics[0], topics[1], by_first_byte)
+        self.routes = Routes(self.hub, topics[0], topics[1], by_first_byte, setup.settle)
+        self.verified = world.now
         self.asked: dict[Feed, None] = {}
         """Logs to be read, as soon as Kafka answers."""
         self.woken: dict[Feed, None] = {}
@@ -102,7 +103,9 @@ class Worker:
 
     def open(self, opening: Opening, sink: Sink, *, kafka: bool = True) -> Stream:
         """Open a stream; without `kafka` its logs, if nobody reads them yet, are read later."""
-        feeds = self.routes.feeds(opening.user)
+        if any(self.routes.is_strange(opening.user, mark) for mark in opening.cursor):
+            self.look()
+        feeds = self.routes.feeds(opening.user, opening.cursor, self.world.moment)
         for feed in feeds:
             if feed.tail is None:
                 self.asked[feed] = None
@@ -110,9 +113,34 @@ class Worker:
             self.activate()
         return self.hub.open(opening, feeds, sink, [], self.world.moment)
 
+    def look(self) -> None:
+        """Go by what the topics are now."""
+        world, moment = self.world, self.world.moment
+        for topic in (self.routes.topic, self.routes.broadcast):
+            if topic is None:
+                continue
+            partitions = world.partitions[-1] if topic.kind is LogKind.USER else 1
+            if topic.tag != world.tag:
+                for feed in list(self.positions):
+                    if feed.topic.kind is topic.kind:
+                        self.stop_reading(feed)
+                renewed = topic._replace(tag=world.tag, partitions=partitions, former=())
+                self.routes.renew(renewed, self.verified, moment)
+            elif partitions != topic.partitions:
+                self.routes.grow(partitions, self.verified, moment)
+        self.verified = world.now
+        self._ask()
+
+    def _ask(self) -> None:
+        for feed in self.hub.feeds.values():
+            if feed.streams and feed.tail is None:
+                self.asked[feed] = None
+
     def activate(self) -> None:
         """Begin to read the logs that are asked for."""
         for feed in self.asked:
+            if self.hub.feeds.get(feed.log) is not feed:
+                continue
             end = self.world.logs[feed.log].end
             self.positions[feed] = end
             self.hub.activate(feed, Position(end, self.world.now, False), self.world.moment)
@@ -130,23 +158,30 @@ class Worker:
     def restart(self, feed: Feed) -> None:
         """Begin again at the end, for the log does not go on where it was read."""
         if feed.tail is not None:
-            del self.positions[feed]
-            self.hub.deactivate(feed)
+            self.stop_reading(feed)
             self.asked[feed] = None
 
+    def stop_reading(self, feed: Feed) -> None:
+        del self.positions[feed]
+        self.hub.deactivate(feed)
+
     def sweep(self) -> None:
-        """Stop reading logs that have no streams."""
+        """Let go of partitions that have settled, and of logs that have no streams."""
+        self.routes.settle(self.world.moment)
         for feed in list(self.positions):
             if not feed.streams:
-                del self.positions[feed]
-                self.hub.deactivate(feed)
+                self.stop_reading(feed)
 
     def poll(self, random: Random | None = None) -> bool:
         """Dispatch what is new: a random part of it, or all. Return whether there was any."""
         batches = {}
         for feed, position in list(self.positions.items()):
+            if not self.world.logs[feed.log].holds_position(position):
+                self.look()
+                break
+        for feed, position in list(self.positions.items()):
             kafka = self.world.logs[feed.log]
-            if position > kafka.end or position < kafka.start:
+            if not kafka.holds_position(position):
                 self.restart(feed)
                 continue
             new = kafka.read(position, random.randint(0, 6) if random else len(kafka.records))
@@ -222,6 +257,7 @@ class Worker:
     def settle(self) -> None:
         """Let everything happen that can: read all, and scan all that is asked for."""
         for _ in range(1000):
+            self.look()
             self.activate()
             moved = self.poll()
             for feed in list(self.woken):

@@ -86,6 +86,10 @@ class KafkaLog:
         index = bisect_left(self.records, offset, key=_offset)
         return self.records[index : index + most]
 
+    def holds_position(self, offset: int) -> bool:
+        """Whether it can be read from there; else Kafka answers that the offset is out of range."""
+        return self.start <= offset <= self.end
+
     def holds(self, offset: int) -> bool:
         index = bisect_left(self.records, offset, key=_offset)
         return index < len(self.records) and self.records[index].offset == offset
@@ -104,6 +108,9 @@ class Setup(NamedTuple):
     heartbeat: float = 0.1
     slow: float = 0.5
     tag: bytes = b"tagA"
+    settle: float = 0.3
+    stale_ms: int = 100
+    """How long after the topic has grown some producers write by its former partitions."""
 
 
 class World:
@@ -114,6 +121,12 @@ class World:
         self.registry = registry
         self.now = 1_000_000
         self.tag = setup.tag
+        self.partitions = [setup.partitions]
+        """How many partitions the user topic has had, the present number last."""
+        self.grown = 0
+        """When it gained some."""
+        self.renewed = False
+        """Whether a topic was made anew, and some worker may have read on in it unaware."""
         self.epoch = 0
         """How many logs were recreated so far."""
         self.logs: dict[Log, KafkaLog] = {}
@@ -146,9 +159,18 @@ class World:
         return written
 
     def logs_of(self, user: bytes) -> list[Log]:
-        """Return the logs that a user's streams are to follow."""
-        logs = [Log(USER_TOPIC, by_first_byte(user, self.setup.partitions))]
+        """Return the logs that a user's events were ever to go to, the present one first."""
+        partitions = [by_first_byte(user, count) for count in reversed(self.partitions)]
+        logs = [Log(USER_TOPIC, partition) for partition in dict.fromkeys(partitions)]
         return [*logs, Log(BROADCAST_TOPIC, 0)] if self.setup.broadcast else logs
+
+    def grow(self, partitions: int) -> None:
+        """Add partitions to the user topic."""
+        self.now += 5
+        for partition in range(self.partitions[-1], partitions):
+            self._create(Log(USER_TOPIC, partition), LogKind.USER)
+        self.partitions.append(partitions)
+        self.grown = self.now
 
     def incarnations(self, log: Log) -> list[KafkaLog]:
         """Return a log and its predecessors, oldest first."""
@@ -162,3 +184,10 @@ class World:
         self.epoch += 1
         self._create(log, old.kind)
         self.now += 5
+
+    def renew(self, tag: bytes) -> None:
+        """Delete all topics and make them anew, as their tags tell."""
+        self.tag = tag
+        self.renewed = True
+        for log in list(self.logs):
+            self.recreate(log)

@@ -95,7 +95,7 @@ class Served:
         self._runner = web.AppRunner(self.app, access_log=None, logger=server_log(self.metrics))
         self._offset = 0
 
-    async def _follow(self, user: bytes) -> tuple[Feed, ...]:
+    async def _follow(self, opening: Opening) -> tuple[Feed, ...]:
         self.asking += 1
         await self.let_through.wait()
         self.asking -= 1

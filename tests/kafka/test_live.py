@@ -44,7 +44,9 @@ async def test_a_log_that_has_a_stream_and_is_not_read_is_read_again() -> None:
     hub = Served().hub
     offsets = SilentOffsets()
     options = {"bootstrap_servers": "127.0.0.1:9"}
-    live = LiveReader(options, hub, cast("Offsets", offsets), 0.0, lambda _feed: None)
+    live = LiveReader(
+        options, hub, cast("Offsets", offsets), 0.0, lambda _feed: None, look=asyncio.Event().wait
+    )
     feed = hub.feed(Log("user-events", 1), Topic("user-events", LogKind.USER, b"tagA", 2))
     hub.open(Opening(b"alice"), (feed,), Nobody(), [], clock.now())
     live.sweep()

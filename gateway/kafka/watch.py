@@ -1,0 +1,104 @@
+"""Watching the topics: partitions that were added, and topics that were deleted and made anew.
+
+Nothing tells a consumer so: it reads on in the partitions that it has, and in a new topic of the
+same name at the offset where it was in the old one. So what the brokers say of the topics is held
+against what the worker goes by, every few seconds and whenever something points that way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from gateway import clock
+from gateway.core.log import LogKind
+
+if TYPE_CHECKING:
+    from gateway.core.hub import Hub
+    from gateway.core.log import Topic
+    from gateway.core.routes import Routes
+    from gateway.kafka.live import LiveReader
+    from gateway.kafka.metadata import Cluster
+    from gateway.kafka.offsets import Offsets
+
+PAUSE_SECONDS = 0.1
+"""Between two looks: an id is a client's word, and a forged one asks for a look."""
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class TopicWatch:
+    """Keeps a worker's routes true to the topics."""
+
+    def __init__(
+        self, hub: Hub, routes: Routes, live: LiveReader, offsets: Offsets, cluster_id: str
+    ) -> None:
+        self._hub = hub
+        self._routes = routes
+        self._live = live
+        self._offsets = offsets
+        self._cluster_id = cluster_id
+        self._former: set[bytes] = set()
+        """Tags of former incarnations, which a broker that lags behind may still tell."""
+        self._verified = dict.fromkeys(LogKind, clock.now().wall)
+        """When each topic was last known to be there as we know it: Unix ms."""
+        self._looking = asyncio.Lock()
+        self._looked = float("-inf")
+        self._missing: list[str] = []
+
+    async def look(self) -> list[str]:
+        """Ask the brokers, go by what they say, and return the topics that are missing.
+
+        Calls that come meanwhile share the next look. Raises `KafkaError` where no broker answers.
+        """
+        asked = clock.now().monotonic
+        async with self._looking:
+            if self._looked < asked:
+                await asyncio.sleep(self._looked + PAUSE_SECONDS - asked)
+                began = clock.now()
+                cluster = await self._offsets.describe([topic.name for topic in self._topics()])
+                self._looked = began.monotonic
+                self._compare(cluster, began.wall)
+            return self._missing
+
+    def _topics(self) -> list[Topic]:
+        return [topic for topic in (self._routes.topic, self._routes.broadcast) if topic]
+
+    def _compare(self, cluster: Cluster, wall: int) -> None:
+        if cluster.cluster_id != self._cluster_id:
+            self._cluster_id = cluster.cluster_id
+            self._former.clear()
+        self._missing = []
+        for topic in self._topics():
+            partitions = cluster.partitions.get(topic.name)
+            if partitions is None:
+                self._missing.append(topic.name)
+                continue
+            tag = cluster.tag(topic.name)
+            if tag in self._former:
+                continue
+            if tag != topic.tag:
+                self._former.add(topic.tag)
+                self._renew(topic._replace(tag=tag, partitions=partitions, former=()))
+            elif partitions > topic.partitions and topic.kind is LogKind.USER:
+                self._grow(topic, partitions)
+            self._verified[topic.kind] = wall
+
+    def _grow(self, topic: Topic, partitions: int) -> None:
+        _log.info(
+            "topic has gained partitions",
+            topic=topic.name,
+            before=topic.partitions,
+            partitions=partitions,
+        )
+        self._routes.grow(partitions, self._verified[topic.kind], clock.now())
+        self._live.take()
+
+    def _renew(self, topic: Topic) -> None:
+        _log.warning("topic was made anew: its streams are told so", topic=topic.name)
+        for feed in [feed for feed in self._hub.feeds.values() if feed.topic.kind is topic.kind]:
+            self._live.stop_reading(feed)
+        self._routes.renew(topic, self._verified[topic.kind], clock.now())
+        self._live.take()
