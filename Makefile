@@ -7,6 +7,7 @@ PYTEST_ARGS ?=
 DEMO_ARGS ?=
 CHAOS_ARGS ?=
 ROW ?=
+CHART ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench chaos constraints clean
@@ -25,8 +26,8 @@ check: $(VENV)/.dev ## style and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: $(VENV)/.dev ## what an event and a stream cost, on a real Kafka, in 5 minutes; ROW=delivery for one row
-	@$(BIN)/python -m tests.bench $(ROW)
+bench: $(VENV)/.dev ## what events and streams cost, on a real Kafka, in 12 minutes; ROW=delivery for one row, CHART=1
+	@$(BIN)/python -m tests.bench $(ROW) $(if $(CHART),--chart)
 
 chaos: $(VENV)/.dev ## everything fails at random for 3 minutes, no event may; CHAOS_ARGS="--seconds 600 --seed 7"
 	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)

@@ -1,4 +1,4 @@
-"""`make bench`: measure the rows on a real Apache Kafka, show a table, write JSON.
+"""`make bench`: measure the rows on a real Apache Kafka, show tables, write JSON.
 
 The exit code is 1 where any figure is void, and nothing else: a slow machine is no failure.
 """
@@ -16,18 +16,20 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from tests.bench.chart import draw
 from tests.bench.figures import figures
-from tests.bench.ground import Ground, Row
+from tests.bench.ground import Ground
 from tests.bench.helper import ROOT
-from tests.bench.report import Report, Result
-from tests.bench.rows import ROWS
+from tests.bench.nchan import MISSING, is_installed
+from tests.bench.report import OUTPUT, Report, Result
+from tests.bench.rows import ROWS, Goal
 from tests.bench.tally import Void
 from tests.brokers.kafka import KafkaNode, missing_programs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-OUTPUT = ROOT / "build" / "bench.json"
+CHART = ROOT / "docs" / "images" / "performance.svg"
 
 OPEN_FILES = 20_000
 """What the largest row needs, with room: each stream is an open file of the worker."""
@@ -38,6 +40,7 @@ def main(
         list[str] | None, typer.Argument(metavar="ROW", help=f"of {', '.join(ROWS)}")
     ] = None,
     rounds: Annotated[int, typer.Option(envvar="BENCH_ROUNDS", min=1)] = 3,
+    chart: Annotated[bool, typer.Option("--chart", help="draw the documentation's chart")] = False,
 ) -> None:
     """Measure the rows, all of them unless some are named."""
     if unknown := set(names or ()) - ROWS.keys():
@@ -49,12 +52,18 @@ def main(
     console = Console()
     report = asyncio.run(_measure(rows, rounds, console))
     report.write(OUTPUT)
-    console.print(report.table())
-    console.print(f"All values are in {OUTPUT.relative_to(ROOT)}")
+    for table in report.tables():
+        console.print(table)
+    console.print(f"{report.circumstances}. All values are in {OUTPUT.relative_to(ROOT)}")
+    if not is_installed():
+        console.print(f"[yellow]{MISSING}[/]")
+    if chart:
+        CHART.write_text(draw(report))
+        console.print(f"The chart is {CHART.relative_to(ROOT)}")
     raise typer.Exit(int(report.is_void))
 
 
-async def _measure(rows: dict[str, Row], rounds: int, console: Console) -> Report:
+async def _measure(rows: dict[str, Goal], rounds: int, console: Console) -> Report:
     report = Report.begin(rounds)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with (
@@ -64,25 +73,27 @@ async def _measure(rows: dict[str, Row], rounds: int, console: Console) -> Repor
         task = progress.add_task("Apache Kafka starts", total=len(rows) * rounds)
         async with KafkaNode(Path(folder, "kafka")) as kafka:
             ground = Ground(kafka.bootstrap, Path(folder))
-            for number, (name, row) in enumerate(rows.items(), 1):
-                progress.update(task, description=row.title)
-                report.rows[name] = await _result(
-                    row, rounds, ground, partial(progress.advance, task)
+            for number, (name, goal) in enumerate(rows.items(), 1):
+                progress.update(task, description=goal.row.title)
+                report.rows[name] = await measure_rounds(
+                    goal, rounds, ground, partial(progress.advance, task)
                 )
                 progress.update(task, completed=number * rounds)
     return report
 
 
-async def _result(row: Row, rounds: int, ground: Ground, advance: Callable[[], None]) -> Result:
+async def measure_rounds(
+    goal: Goal, rounds: int, ground: Ground, advance: Callable[[], None]
+) -> Result:
     """Measure the rounds of a row; the first that is void voids it."""
     samples = []
     for _ in range(rounds):
         try:
-            samples.append(await row.measure(ground))
+            samples.append(await goal.row.measure(ground))
         except Void as reason:
-            return Result(row.title, void=str(reason))
+            return Result(goal.row.title, void=str(reason))
         advance()
-    return Result(row.title, figures(samples))
+    return Result(goal.row.title, figures(samples, goal.targets))
 
 
 def _allow_open_files() -> None:

@@ -8,6 +8,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from tests.bench.helper import Helper, helper
+from tests.bench.questions import Count, Leave, Return, Served
+from tests.bench.server import Dialect
 from tests.bench.tally import Tally
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ STREAMS_PER_PROCESS = 2500
 
 POLL_SECONDS = 0.05
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 """How long to wait for events that have been written before they are taken for lost."""
 
 SETTLE_SECONDS = 0.3
@@ -26,7 +28,7 @@ SETTLE_SECONDS = 0.3
 
 
 class Audience:
-    """Streams that are open."""
+    """Streams that are open, or clients that have left and can come back."""
 
     def __init__(self, helpers: Sequence[Helper]) -> None:
         self._helpers = helpers
@@ -43,18 +45,34 @@ class Audience:
         total.verify(events)
         return total
 
+    async def leave(self) -> None:
+        """Drop all streams."""
+        await asyncio.gather(*(each.ask(Leave(), int) for each in self._helpers))
+
+    async def come_back(self, port: int, missed: int) -> float:
+        """Let all clients come back at once; return the seconds until each has what it missed.
+
+        What came is still to be collected.
+        """
+        question = Return(port, missed, PATIENCE_SECONDS)
+        served = await asyncio.gather(*(each.ask(question, Served) for each in self._helpers))
+        return max(each.seconds for each in served)
+
     async def _add_to(self, total: Tally) -> None:
-        for tally in await asyncio.gather(*(each.ask(None, Tally) for each in self._helpers)):
+        for tally in await asyncio.gather(*(each.ask(Count(), Tally) for each in self._helpers)):
             total.add(tally)
 
 
 @asynccontextmanager
-async def audience(port: int, streams: int) -> AsyncIterator[Audience]:
-    """Open so many streams, user 0 and on, and keep them while the block runs."""
+async def audience(
+    port: int, streams: int, *, first: int = 0, dialect: Dialect = Dialect.GATEWAY
+) -> AsyncIterator[Audience]:
+    """Open so many streams, that of user `first` and on, and keep them while the block runs."""
     async with AsyncExitStack() as stack:
         helpers = []
-        for first in range(0, streams, STREAMS_PER_PROCESS):
-            count = min(STREAMS_PER_PROCESS, streams - first)
-            helpers.append(await stack.enter_async_context(helper("clients", port, first, count)))
+        for begin in range(first, first + streams, STREAMS_PER_PROCESS):
+            count = min(STREAMS_PER_PROCESS, first + streams - begin)
+            arguments = (port, begin, count, dialect.title)
+            helpers.append(await stack.enter_async_context(helper("clients", *arguments)))
         await asyncio.gather(*(each.answer(int) for each in helpers))
         yield Audience(helpers)

@@ -1,17 +1,11 @@
 """A helper that holds many streams open, each with a user of its own, and checks every event.
 
-The streams are raw asyncio protocols: a full HTTP client for each of thousands would take so much
-of a small machine that the worker would be measured waiting for its clients. So chunk framing is
-not undone but stepped over. A server that cuts an event in two by a chunk would be found void.
-
-Asked anything, it answers with its tally since it was last asked.
+It answers the questions of `questions`, once it has said how many streams are open.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 import sys
 import time
 
@@ -19,112 +13,88 @@ import msgspec
 
 from tests.bench.helper import questions, say
 from tests.bench.load import user_name
-from tests.bench.payload import Payload
+from tests.bench.questions import Count, Leave, Return, Served
+from tests.bench.server import Dialect
+from tests.bench.stream import Place, Stream
 from tests.bench.tally import Tally
-from tests.tokens import mint
 
 OPENING = 50
 """Streams that are being opened at a time: a crowd, and no storm."""
 
 OPEN_SECONDS = 60.0
 
-RESET_AT_ONCE = struct.pack("ii", 1, 0)
-"""SO_LINGER for no time: thousands of closed connections would keep their ports for a minute."""
+LOOK_SECONDS = 0.002
+"""How often it is looked whether everything that was missed has come."""
 
 
 class Clients:
-    """The streams of this process, and what they have received since somebody asked."""
+    """The users of this process, their streams, and what has come since somebody asked."""
 
-    def __init__(self) -> None:
-        self.tally = Tally()
-        self._payload = msgspec.json.Decoder(Payload)
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._tally = Tally()
+        self._places: dict[str, Place] = {}
+        self._streams: list[Stream] = []
 
-    def decode(self, data: bytes) -> Payload:
-        """Return an event's payload."""
-        return self._payload.decode(data)
+    async def arrive(self, port: int, users: range) -> None:
+        """Open a stream for each user, for the first time."""
+        for begin in range(users.start, users.stop, OPENING):
+            names = map(user_name, range(begin, min(begin + OPENING, users.stop)))
+            await asyncio.gather(*(self._open(port, name) for name in names))
+
+    def leave(self) -> int:
+        """Drop all streams; returns how many there were."""
+        for stream in self._streams:
+            stream.leave()
+        left, self._streams = len(self._streams), []
+        return left
+
+    async def come_back(self, question: Return) -> Served:
+        """Open all streams again at once, and return when they have what they missed."""
+        begin = time.monotonic()
+        wanted = question.missed * len(self._places)
+        async with asyncio.TaskGroup() as group:
+            for user in self._places:
+                group.create_task(self._open(question.port, user))
+            for _ in range(round(question.seconds / LOOK_SECONDS)):
+                if self._tally.events >= wanted:
+                    break
+                await asyncio.sleep(LOOK_SECONDS)
+        return Served(time.monotonic() - begin)
 
     def take_tally(self) -> Tally:
         """Return the tally, and begin a new one."""
-        taken, self.tally = self.tally, Tally()
+        taken, self._tally = self._tally, Tally()
         return taken
 
-    async def open(self, port: int, user: str) -> None:
-        """Return when a stream follows its logs; `ConnectionError` where there is none."""
+    async def _open(self, port: int, user: str) -> None:
+        """Return when the user's stream follows its logs; `ConnectionError` where there is none."""
+        place = self._places.setdefault(user, Place())
         loop = asyncio.get_running_loop()
         opened: asyncio.Future[None] = loop.create_future()
-        await loop.create_connection(lambda: Stream(self, opened, mint(user)), "127.0.0.1", port)
+        request = self._dialect.request(user, place.last_id)
+        stream = Stream(request, self._dialect.greeting, place, opened, lambda: self._tally)
+        self._streams.append(stream)
+        await loop.create_connection(lambda: stream, "127.0.0.1", port)
         await opened
 
 
-class Stream(asyncio.Protocol):
-    """One stream; `opened` is done when its first id has come: from then on nothing is missed."""
-
-    def __init__(self, clients: Clients, opened: asyncio.Future[None], token: str) -> None:
-        self._clients = clients
-        self._opened = opened
-        self._token = token
-        self._status_known = False
-        self._rest = b""
-        self._next = 0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        connected: socket.socket = transport.get_extra_info("socket")
-        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_ONCE)
-        transport.write(
-            b"GET /api/v1/events HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n"
-            b"Authorization: Bearer %b\r\n\r\n" % self._token.encode()
-        )
-
-    def data_received(self, data: bytes) -> None:
-        now = time.monotonic_ns()
-        if not self._status_known:
-            self._status_known = True
-            if not data.startswith(b"HTTP/1.1 200 "):
-                self._refuse(f"no stream: {data[:200]!r}")
-        self._clients.tally.size += len(data)
-        *blocks, self._rest = (self._rest + data).split(b"\n\n")
-        for block in blocks:
-            self._take(block, now)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._refuse(f"connection lost: {exc}")
-        self._clients.tally.fault("streams ended")
-
-    def _take(self, block: bytes, now: int) -> None:
-        head, found, data = block.rpartition(b"\ndata: ")
-        if not found:
-            if b"id: " in block and not self._opened.done():
-                self._opened.set_result(None)
-            return
-        tally = self._clients.tally
-        if b"event: stream." in head:
-            tally.fault("gaps or goodbyes")
-            return
-        event = self._clients.decode(data)
-        tally.event(now - event.t)
-        if event.n > self._next:
-            tally.fault("lost", event.n - self._next)
-        elif event.n < self._next:
-            tally.fault("repeated")
-        self._next = max(self._next, event.n + 1)
-
-    def _refuse(self, reason: str) -> None:
-        if not self._opened.done():
-            self._opened.set_exception(ConnectionError(reason))
-
-
-async def main(port: int, first: int, count: int) -> None:
+async def main(port: int, first: int, count: int, dialect: Dialect) -> None:
     """Open the streams, say so, and answer until the bench has gone."""
-    clients = Clients()
+    clients = Clients(dialect)
     async with asyncio.timeout(OPEN_SECONDS):
-        for begin in range(first, first + count, OPENING):
-            users = range(begin, min(begin + OPENING, first + count))
-            await asyncio.gather(*(clients.open(port, user_name(user)) for user in users))
+        await clients.arrive(port, range(first, first + count))
     say(count)
-    async for _ in questions():
-        say(clients.take_tally())
+    async for line in questions():
+        match msgspec.json.decode(line, type=Count | Leave | Return):
+            case Count():
+                say(clients.take_tally())
+            case Leave():
+                say(clients.leave())
+            case Return() as question:
+                say(await clients.come_back(question))
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*map(int, sys.argv[1:])))
+    port, first, count = map(int, sys.argv[1:4])
+    asyncio.run(main(port, first, count, Dialect.named(sys.argv[4])))

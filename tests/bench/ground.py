@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from aiokafka.admin import NewTopic
 
+from tests.bench.server import Server
 from tests.brokers.metadata import create_topics
 from tests.records import Topics
 from tests.tokens import SECRET
@@ -29,17 +30,21 @@ class Ground(NamedTuple):
     bootstrap: str
     folder: Path
 
-    @asynccontextmanager
-    async def worker(self) -> AsyncIterator[tuple[Worker, Topics]]:
-        """Start a worker on new topics, so that no round has what another one left behind.
-
-        All its settings are the defaults but the heartbeat: none is due while we measure.
-        """
+    async def topics(self, partitions: int = PARTITIONS) -> Topics:
+        """Make new topics, so that no round has what another one left behind."""
         name = uuid.uuid4().hex[:8]
         topics = Topics(f"user-events-{name}", f"broadcast-events-{name}")
         await create_topics(
-            self.bootstrap, [NewTopic(topics.user, PARTITIONS, 1), NewTopic(topics.broadcast, 1, 1)]
+            self.bootstrap, [NewTopic(topics.user, partitions, 1), NewTopic(topics.broadcast, 1, 1)]
         )
+        return topics
+
+    @asynccontextmanager
+    async def worker(self, topics: Topics) -> AsyncIterator[Server]:
+        """Run a worker, new and cold, while the block does.
+
+        All its settings are the defaults but the heartbeat: none is due while we measure.
+        """
         worker = Worker(
             {
                 **topics.settings,
@@ -48,11 +53,11 @@ class Ground(NamedTuple):
                 "GATEWAY_HEARTBEAT_SECONDS": "600",
                 "GATEWAY_DRAIN_SECONDS": "0",
             },
-            self.folder / f"worker-{name}.log",
+            self.folder / f"worker-{uuid.uuid4().hex}.log",
         )
         try:
             await worker.wait_until_ready()
-            yield worker, topics
+            yield Server(worker.port, worker.pid)
         finally:
             worker.end()
 

@@ -25,11 +25,12 @@ PADDING = 60
 
 
 class Load:
-    """Writes to one topic: to that many users in turn, or for 0 users to everybody."""
+    """Writes to one topic: to users in turn, `first` and on, or for 0 users to everybody."""
 
-    def __init__(self, producer: AIOKafkaProducer, topic: str, users: int) -> None:
+    def __init__(self, producer: AIOKafkaProducer, topic: str, first: int, users: int) -> None:
         self._producer = producer
         self._topic = topic
+        self._first = first
         self._users = users
         self._written = 0
 
@@ -46,7 +47,7 @@ class Load:
 
     async def _write_one(self) -> None:
         number, turn = divmod(self._written, self._users or 1)
-        user = user_name(turn) if self._users else ""
+        user = user_name(self._first + turn) if self._users else ""
         value = envelope(user, EVENT_TYPE, payload(number, PADDING))
         await self._producer.send(self._topic, value, key=user.encode() or None)
         self._written += 1
@@ -57,13 +58,13 @@ def user_name(number: int) -> str:
     return f"bench-{number}"
 
 
-async def main(bootstrap: str, topic: str, users: int) -> None:
+async def main(bootstrap: str, topic: str, first: int, users: int) -> None:
     """Do what the bench says."""
     async with AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=0) as producer:
-        load = Load(producer, topic, users)
+        load = Load(producer, topic, first, users)
         async for line in questions():
             say(await load.write(msgspec.json.decode(line, type=Order)))
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))

@@ -22,6 +22,11 @@ def resident_kb(pid: int) -> float:
     return sum(_resident_pages(each) for each in tree(pid)) * os.sysconf("SC_PAGE_SIZE") / 1024
 
 
+def grown_kb(pid: int, since: float) -> float:
+    """Return by how much resident memory has grown; less than a page cannot be told from one."""
+    return max(resident_kb(pid) - since, os.sysconf("SC_PAGE_SIZE") / 1024)
+
+
 def tree(pid: int) -> list[int]:
     """Return the process and its descendants that live."""
     children = [

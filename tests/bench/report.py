@@ -1,4 +1,4 @@
-"""The results: a table for the terminal, JSON for everything else."""
+"""The results: tables for the terminal, JSON for everything else."""
 
 from __future__ import annotations
 
@@ -8,12 +8,22 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
+from rich import box
 from rich.table import Table
 
-from tests.bench.figures import Figure
+from tests.bench.figures import GATEWAY, Figure
+from tests.bench.helper import ROOT
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+OUTPUT = ROOT / "build" / "bench.json"
+
+LABEL_WIDTH = 22
+VALUE_WIDTH = 7
+TARGET_WIDTH = 15
+"""Characters; every row's table gets the same, so that they read as one."""
 
 
 class Machine(msgspec.Struct):
@@ -63,33 +73,58 @@ class Report(msgspec.Struct):
 
     def write(self, path: Path) -> None:
         """Write everything, each round's values included, as JSON."""
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(msgspec.json.format(msgspec.json.encode(self)) + b"\n")
 
-    def table(self) -> Table:
-        """Return the table that a person reads."""
+    @classmethod
+    def read(cls, path: Path) -> Report:
+        """Return what `write` has written."""
+        return msgspec.json.decode(path.read_bytes(), type=cls)
+
+    @property
+    def circumstances(self) -> str:
+        """On what the figures were measured, in one line."""
         machine = self.machine
-        table = Table(
-            title=f"{machine.cores} cores, Python {machine.python}, load before {machine.load}",
-            caption=f"median, minimum and maximum; rounds: {self.rounds}",
+        return (
+            f"{machine.cores} cores, {machine.system}, Python {machine.python},"
+            f" load average before {machine.load}, rounds: {self.rounds}"
         )
-        table.add_column("row")
-        table.add_column("figure")
-        for name in ("median", "min", "max"):
-            table.add_column(name, justify="right")
-        table.add_column("unit")
-        for result in self.rows.values():
-            table.add_section()
+
+    def tables(self) -> Iterator[Table]:
+        """Yield the tables that a person reads, one for each row."""
+        for name, result in self.rows.items():
+            table = Table(
+                title=f"[bold]{name}[/]: {result.title}", title_justify="left", box=box.SIMPLE_HEAD
+            )
+            table.add_column("figure", min_width=LABEL_WIDTH)
+            for column in ("median", "min", "max"):
+                table.add_column(column, min_width=VALUE_WIDTH, justify="right", no_wrap=True)
+            table.add_column("target", min_width=TARGET_WIDTH, justify="right", no_wrap=True)
             if result.void is not None:
-                table.add_row(result.title, f"[red]void: {result.void}[/]")
-            for number, figure in enumerate(result.figures):
-                values = (figure.median, figure.min, figure.max)
-                title = result.title if number == 0 else ""
-                table.add_row(title, figure.name, *map(_short, values), figure.unit)
-        return table
+                table.add_row(f"[red]void: {result.void}[/]")
+            for figure in result.figures:
+                *cells, target = words(figure)
+                if figure.of_target is not None:
+                    color = "green" if figure.of_target <= 1 else "red"
+                    target = f"[{color}]{target}[/]"
+                table.add_row(*cells, target)
+            yield table
 
 
-def _short(value: float) -> str:
+def words(figure: Figure) -> list[str]:
+    """Return a figure as words: what it is, its values, and the target with how much of it it is.
+
+    Those of others stand below the gateway's, so it is enough to say whose they are.
+    """
+    label = figure.name if figure.whose == GATEWAY else f"  {figure.whose}"
+    values = (short(value) for value in (figure.median, figure.min, figure.max))
+    target = ""
+    if figure.target is not None:
+        target = f"≤ {figure.target:,g} ({figure.of_target:.0%})"
+    return [f"{label}, {figure.unit}", *values, target]
+
+
+def short(value: float) -> str:
     """Return the value with about three digits that count."""
     if value >= 100:
         return f"{value:,.0f}"

@@ -1,24 +1,68 @@
-"""The rows of the bench, by the names that `make bench ROW=…` takes."""
+"""The rows of the bench, by the names that `make bench ROW=…` takes, and what is aimed at.
+
+A target is the most that a figure should be. Figures without one are there to be compared.
+"""
 
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from tests.bench import broadcast, cold, delivery, flat, idle, ingest, resume
+from tests.bench.absence import Absence
 from tests.bench.broadcast import Broadcast
-from tests.bench.delivery import Delivery
+from tests.bench.cold import Cold
+from tests.bench.delivery import P50, P99, Delivery, Pace
+from tests.bench.figures import AIOKAFKA, NCHAN, SOCKETS
+from tests.bench.flat import Flat
 from tests.bench.idle import Idle
+from tests.bench.ingest import Ingest
+from tests.bench.resume import SERVED, Resume
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tests.bench.figures import Quantity
     from tests.bench.ground import Row
 
-ROWS: Mapping[str, Row] = MappingProxyType(
+
+class Goal(NamedTuple):
+    """A row and its targets."""
+
+    row: Row
+    targets: Mapping[Quantity, float]
+
+
+ROWS: Mapping[str, Goal] = MappingProxyType(
     {
-        "delivery": Delivery(rate=2000, streams=2000),
-        "broadcast": Broadcast(rate=10, streams=2000),
-        "trickle": Delivery(rate=20, streams=2000, seconds=15),
-        "idle": Idle(streams=9000),
+        "broadcast": Goal(
+            Broadcast(Pace(10), streams=2000),
+            {broadcast.CPU.over(SOCKETS): 1.2, broadcast.CPU.over(NCHAN): 1.0},
+        ),
+        "busy": Goal(
+            Delivery(Pace(8000), streams=4000, beside_nchan=True),
+            {delivery.CPU.over(NCHAN): 0.7, P99: 40},
+        ),
+        "delivery": Goal(
+            Delivery(Pace(2000), streams=2000, beside_nchan=True),
+            {delivery.CPU.over(NCHAN): 0.9, P99: 40},
+        ),
+        "trickle": Goal(Delivery(Pace(20, seconds=15), streams=2000), {P50: 5, P99: 15}),
+        "idle": Goal(Idle(streams=9000), {idle.MEMORY: 11, idle.IDLE: 0.3, idle.OPENING: 130}),
+        "resume": Goal(
+            Resume(Absence(clients=1000), beside_nchan=True), {resume.CPU: 250, SERVED: 0.7}
+        ),
+        "cold": Goal(
+            Cold(Absence(clients=1000, others=1_000_000)),
+            {cold.CPU.over(AIOKAFKA): 1.3, P99: 100},
+        ),
+        "deep": Goal(
+            Resume(Absence(clients=1, others=1_000_000, partitions=1)), {resume.CPU: 20_000}
+        ),
+        "ingest": Goal(Ingest(Pace(50_000)), {ingest.CPU: 3, ingest.LAG: 1}),
+        "flat": Goal(
+            Flat(Pace(2000, seconds=4), sizes=(500, 3000, 9000)),
+            {flat.CPU_GROWTH: 1.1, flat.MEMORY_GROWTH: 1.1},
+        ),
     }
 )
