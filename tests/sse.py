@@ -32,7 +32,7 @@ class EventStreamParser:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._at_start = True
         self._after_cr = False
-        self._line = ""
+        self._line: list[str] = []
         self._data = ""
         self._type = ""
         self._id = ""
@@ -50,10 +50,11 @@ class EventStreamParser:
                 continue
             self._after_cr = char == "\r"
             if char in "\r\n":
-                line, self._line = self._line, ""
+                line = "".join(self._line)
+                self._line.clear()
                 events += self._process(line)
             else:
-                self._line += char
+                self._line.append(char)
         return events
 
     def _process(self, line: str) -> list[ReceivedEvent]:

@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     from gateway.core.log import Record
     from gateway.core.registry import Registry
 
+MAX_RECORD_BYTES = 1_200_000
+"""Of a record in memory, as it counts its size: what fits into a batch unless a topic was told
+otherwise (1 MiB, Kafka's `message.max.bytes`), and some. Every stream of the user needs a copy of
+its own until its client has read it, and one that is slower than 300 kbit/s cannot do so within
+GATEWAY_SLOW_SECONDS: it would be ended, come back, and be sent the same again, for ever."""
+
 _STRUCTURED = b"application/cloudevents+json"
 _CLOUD_EVENTS = b"application/cloudevents"
 
@@ -60,6 +66,13 @@ class UnreadableReason(StrEnum):
     """The `category` header is no UTF-8."""
     USER_MISMATCH = "user_mismatch"
     """The envelope names another user than the key."""
+    TOO_LARGE = "too_large"
+    """The record takes more memory than `MAX_RECORD_BYTES`."""
+    HEADER_NOT_UTF8 = "header_not_utf8"
+    """The name of a header is no UTF-8."""
+    CORRUPT = "corrupt"
+    """The batch fails its checksum, cannot be decompressed, or is broken inside. It counts once,
+    since nothing in it can be trusted to say how many records it had."""
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -134,6 +147,8 @@ class Decoder:
                 return Unreadable(UnreadableReason.KEY_NOT_UTF8)
         if not record.value:
             return Unreadable(UnreadableReason.EMPTY)
+        if record.size > MAX_RECORD_BYTES:
+            return Unreadable(UnreadableReason.TOO_LARGE)
         category = None
         if record.headers:
             # A name that stands twice counts with its last value, as in every Kafka client.

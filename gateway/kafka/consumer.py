@@ -13,8 +13,9 @@ others have to say (its issues 399, 612 and 496 are how users meet it):
   times a second, on a whole core. Here there is a pause between two looks at them, and that makes
   20 times a second, on a hundredth of one.
 
-It has no truncation detection either (KIP-320): `watch_leaders` is what takes its place. And its
-requests for metadata would make a topic anew that somebody has just deleted: those here do not.
+It has no truncation detection either (KIP-320): `watch_leaders` is what takes its place. Its
+requests for metadata would make a topic anew that somebody has just deleted: those here do not. And
+it cannot get past a batch that it cannot read: `gateway.kafka.screen` keeps those from it.
 """
 
 from __future__ import annotations
@@ -28,15 +29,18 @@ from typing import TYPE_CHECKING, Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 from gateway.kafka.metadata import TopicsRequest, read_cluster
+from gateway.kafka.screen import ignore, screen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from gateway.core.log import Log
     from gateway.kafka.metadata import Cluster
+    from gateway.kafka.screen import Unreadable
 
 REQUEST_MS = 5000
 """How long a broker may be silent on a request until its connection is given up, and the leaders
@@ -63,14 +67,23 @@ NO_LEADER = (None, -1)
 
 
 class Consumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka ships no type information
-    """A consumer without a group; `options` are those of `gateway.kafka.client`."""
+    """A consumer without a group; `options` are those of `gateway.kafka.client`.
 
-    def __init__(self, options: dict[str, Any], **settings: Any) -> None:
+    `unreadable` is told of what was fetched and is left out of what is returned.
+    """
+
+    def __init__(
+        self, options: dict[str, Any], *, unreadable: Unreadable = ignore, **settings: Any
+    ) -> None:
         super().__init__(
-            **options, enable_auto_commit=False, request_timeout_ms=REQUEST_MS, **settings
+            **options,
+            enable_auto_commit=False,
+            request_timeout_ms=REQUEST_MS,
+            check_crcs=False,  # `screen` has done so
+            **settings,
         )
         self._client = _Client(
-            **options, request_timeout_ms=REQUEST_MS, metadata_max_age_ms=REFRESH_MS
+            unreadable, **options, request_timeout_ms=REQUEST_MS, metadata_max_age_ms=REFRESH_MS
         )
 
     async def stop(self) -> None:
@@ -124,8 +137,9 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka ships no type
 class _Client(AIOKafkaClient):  # type: ignore[misc]
     """aiokafka's connections to the brokers, where none of them waits for another."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, unreadable: Unreadable, **options: Any) -> None:
         super().__init__(**options)
+        self._unreadable = unreadable
         self._connecting: defaultdict[object, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._updated = float("-inf")
 
@@ -141,6 +155,14 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]
 
     async def _maybe_wait_metadata(self) -> None:
         """Go by what is known; see above."""
+
+    async def send(
+        self, node_id: int, request: Any, *, group: object = ConnectionGroup.DEFAULT
+    ) -> Any:
+        response = await super().send(node_id, request, group=group)
+        if isinstance(request, FetchRequest):
+            screen(response, self._unreadable)
+        return response
 
     async def _metadata_update(self, cluster_metadata: Any, topics: Any) -> bool:
         """Ask the brokers, the next one whenever the last one is silent for a while."""

@@ -115,6 +115,7 @@ class KafkaLink:
             settings.live_delay_ms / 1000,
             activated=scans.warm,
             look=self._look,
+            unreadable=self._metrics.unreadable,
         )
         return offsets, live, scans
 

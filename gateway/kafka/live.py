@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.core.log import Record
     from gateway.core.stream import Feed
     from gateway.kafka.offsets import Offsets
+    from gateway.kafka.screen import Unreadable
 
 FETCH_WAIT_MS = 250
 """How long a broker holds a fetch that finds nothing. A log that is resumed meanwhile waits for it
@@ -58,6 +59,7 @@ class LiveReader:
         delay: float,
         activated: Callable[[Feed], None],
         look: Callable[[], Awaitable[object]],
+        unreadable: Unreadable,
     ) -> None:
         self._hub = hub
         self._offsets = offsets
@@ -76,6 +78,7 @@ class LiveReader:
             auto_offset_reset="none",
             isolation_level="read_committed",
             fetch_max_wait_ms=FETCH_WAIT_MS,
+            unreadable=unreadable,
         )
 
     async def start(self) -> None:
@@ -107,8 +110,7 @@ class LiveReader:
             except OffsetOutOfRangeError as error:
                 await self._leave(error.args[0])
                 continue
-            except (KafkaError, UnicodeDecodeError) as error:
-                # The second is what aiokafka raises for a header whose name is no UTF-8.
+            except KafkaError as error:
                 _log.warning("fetch failed", error=str(error) or type(error).__name__)
                 await asyncio.sleep(RETRY_SECONDS)
                 self._rewind()

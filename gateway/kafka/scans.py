@@ -113,14 +113,14 @@ class Scans:
 
         It connects at once: once a broker is frozen, which answers nothing, that may take seconds.
         """
-        seeker = LogSeeker(self._options)
+        seeker = LogSeeker(self._options, self._metrics.unreadable)
         try:
             await self._connect(seeker)
             while True:
                 feed = await self._queue.get()
                 try:
                     await self._scan(seeker, feed)
-                except (KafkaError, TimeoutError, UnicodeDecodeError) as error:
+                except (KafkaError, TimeoutError) as error:
                     _log.warning(
                         "replay interrupted",
                         log=log_name(feed.log),
@@ -159,7 +159,7 @@ class Scans:
             self._hub.advance(scan.locate(located), clock.now())
             await self._read(seeker, feed, scan)
             self._queued.discard(feed)
-        except (KafkaError, TimeoutError, UnicodeDecodeError):
+        except (KafkaError, TimeoutError):
             if cold:
                 self._cold.add(feed)
             raise

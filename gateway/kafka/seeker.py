@@ -12,11 +12,13 @@ from aiokafka import TopicPartition
 
 from gateway.kafka.consumer import Consumer
 from gateway.kafka.records import to_records
+from gateway.kafka.screen import ignore
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from gateway.core.log import Log, Record
+    from gateway.kafka.screen import Unreadable
 
 HELD_MS = 10
 """How long a broker holds a fetch that finds nothing: the next log's fetch waits behind it."""
@@ -25,13 +27,14 @@ HELD_MS = 10
 class LogSeeker:
     """Reads one log at a time. Every method raises aiokafka's `KafkaError`."""
 
-    def __init__(self, options: dict[str, Any]) -> None:
+    def __init__(self, options: dict[str, Any], unreadable: Unreadable = ignore) -> None:
         self._current: TopicPartition | None = None
         self._consumer = Consumer(
             options,
             auto_offset_reset="none",
             isolation_level="read_committed",
             fetch_max_wait_ms=HELD_MS,
+            unreadable=unreadable,
         )
 
     async def start(self) -> None:

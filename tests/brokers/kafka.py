@@ -102,6 +102,11 @@ class KafkaNode:
         return f"127.0.0.1:{self._port}"
 
     @property
+    def data(self) -> Path:
+        """The folder that has a folder for each partition."""
+        return self._folder / "data"
+
+    @property
     def pid(self) -> int:
         assert self._child is not None, "the node was not started"
         return self._child.pid
@@ -195,7 +200,7 @@ listeners=PLAINTEXT://{self.bootstrap},CONTROLLER://127.0.0.1:{controller}
 advertised.listeners=PLAINTEXT://{self.bootstrap}
 controller.listener.names=CONTROLLER
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
-log.dirs={self._folder / "data"}
+log.dirs={self.data}
 auto.create.topics.enable={str(self._auto_create_topics).lower()}
 offsets.topic.replication.factor={replicas}
 offsets.topic.num.partitions=1

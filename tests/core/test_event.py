@@ -8,8 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core import frame
-from gateway.core.event import Decoder, Event, Unreadable, UnreadableReason, type_fault
-from gateway.core.log import Record
+from gateway.core.event import (
+    MAX_RECORD_BYTES,
+    Decoder,
+    Event,
+    Unreadable,
+    UnreadableReason,
+    type_fault,
+)
+from gateway.core.log import Record, make_record
 from gateway.core.registry import Registry
 from tests.core.payloads import as_text, hostile
 from tests.sse import EventStreamParser
@@ -36,7 +43,7 @@ json_values = st.recursive(
 def record(
     value: bytes | None, *headers: tuple[str, bytes], key: bytes | None = b"alice"
 ) -> Record:
-    return Record(7, 1_700_000_000_000, key, value, headers)
+    return make_record(7, 1_700_000_000_000, key, value, headers)
 
 
 def envelope(**fields: object) -> bytes:
@@ -116,6 +123,8 @@ def test_a_record_is_read_as_this_event(
         (record(envelope(), key=None), "no_key"),
         (record(envelope(), key=b""), "no_key"),
         (record(envelope(), key=b"\xff"), "key_not_utf8"),
+        (record(envelope(data="x" * MAX_RECORD_BYTES)), "too_large"),
+        (record(b"{}", *[("event_type", b"x")] * 10_000), "too_large"),
         (record(b"hello"), "not_json"),
         (record(b"\xef\xbb\xbf" + envelope()), "not_json"),
         (record(envelope() + b"x"), "not_json"),

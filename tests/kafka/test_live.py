@@ -7,6 +7,7 @@ from gateway import clock
 from gateway.core.log import Log, LogKind, Topic
 from gateway.core.opening import Opening
 from gateway.kafka.live import LiveReader
+from gateway.kafka.screen import ignore
 from tests.http.served import Served
 
 if TYPE_CHECKING:
@@ -45,7 +46,13 @@ async def test_a_log_that_has_a_stream_and_is_not_read_is_read_again() -> None:
     offsets = SilentOffsets()
     options = {"bootstrap_servers": "127.0.0.1:9"}
     live = LiveReader(
-        options, hub, cast("Offsets", offsets), 0.0, lambda _feed: None, look=asyncio.Event().wait
+        options,
+        hub,
+        cast("Offsets", offsets),
+        0.0,
+        lambda _feed: None,
+        look=asyncio.Event().wait,
+        unreadable=ignore,
     )
     feed = hub.feed(Log("user-events", 1), Topic("user-events", LogKind.USER, b"tagA", 2))
     hub.open(Opening(b"alice"), (feed,), Nobody(), [], clock.now())

@@ -1,0 +1,54 @@
+"""What no client does: batches written as they are, and batches changed behind a broker's back."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import for_code
+from aiokafka.protocol.produce import ProduceRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.core.log import Log
+    from tests.brokers.kafka import KafkaNode
+
+TIMEOUT_MS = 5000
+
+
+async def write_batch(bootstrap: str, log: Log, batch: bytes) -> None:
+    """Write a batch; `KafkaError` where the broker does not take it."""
+    client = AIOKafkaClient(bootstrap_servers=bootstrap)
+    await client.bootstrap()
+    try:
+        await client.set_topics([log.topic])
+        leader = client.cluster.leader_for_partition(log)
+        request = ProduceRequest(None, -1, TIMEOUT_MS, [(log.topic, [(log.partition, batch)])])
+        response = await client.send(leader, request)
+        ((_, ((_, code, *_),)),) = response.topics
+        if code:
+            raise for_code(code)
+    finally:
+        await client.close()
+
+
+def change_on_disk(
+    node: KafkaNode, log: Log, offset: int, change: Callable[[bytes], bytes]
+) -> None:
+    """Change the batch that begins at the offset; the node must have ended, and not been killed.
+
+    A broker that was killed looks its logs through when it starts again, and cuts off what fails.
+    """
+    segment = node.data / f"{log.topic}-{log.partition}" / f"{0:020d}.log"
+    content = segment.read_bytes()
+    start, base = 0, -1
+    while base != offset:
+        base, length = struct.unpack_from(">qi", content, start)
+        stop = start + 12 + length
+        if base != offset:
+            start = stop
+    changed = change(content[start:stop])
+    assert len(changed) == stop - start, "what follows must stay where it is"
+    segment.write_bytes(content[:start] + changed + content[stop:])

@@ -1,0 +1,62 @@
+"""What the tests of records that nobody should write have in common."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+from gateway.core.partitioner import partitioner
+from tests.brokers.batches import Row
+from tests.integration.conftest import new_user
+from tests.records import TYPE, envelope, numbered
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.client import StreamClient
+    from tests.integration.conftest import OpenStream
+    from tests.worker import Worker
+
+
+def now() -> int:
+    return int(time.time() * 1000)
+
+
+def row(user: str, number: int, *headers: tuple[str, bytes]) -> Row:
+    return Row(user.encode(), envelope(user, TYPE, numbered(number)), headers)
+
+
+def user_of(partition: int, partitions: int) -> str:
+    """Return a new user whose events are in that partition."""
+    choose = partitioner("murmur2")
+    return next(
+        user for user in iter(new_user, "") if choose(user.encode(), partitions) == partition
+    )
+
+
+async def follow(
+    open_stream: OpenStream, worker: Worker, users: Sequence[str], begin: Sequence[str] = ()
+) -> list[StreamClient]:
+    """Open a stream of each user, from now on or from an id each, and return when they follow."""
+    clients = [
+        await open_stream(worker, user, headers={"Last-Event-ID": event_id} if event_id else None)
+        for user, event_id in zip(users, begin or [""] * len(users), strict=True)
+    ]
+    for client in clients:
+        await client.wait_for(lambda client: client.last_event_id)
+    return clients
+
+
+async def expect(clients: list[StreamClient], *numbers: int) -> None:
+    """Wait for what each client has to have, and for nothing else."""
+    for client in clients:
+        await client.wait_for(len(numbers))
+        assert client.numbers == [*numbers]
+        assert client.own("gap") == []
+
+
+def skipped(worker: Worker) -> list[tuple[str, int, int, str]]:
+    """Return what the worker has logged of records that it skipped."""
+    lines = [json.loads(line) for line in worker.log().splitlines() if "record skipped" in line]
+    return [(line["topic"], line["partition"], line["offset"], line["reason"]) for line in lines]

@@ -1,0 +1,103 @@
+"""Batches that a disk has spoilt: each is passed by, live and by replay, and nothing else waits."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.core.log import Log
+from gateway.kafka.metadata import Cluster
+from gateway.kafka.probe import probe
+from tests.brokers.batches import CODECS, batch, with_bit_flipped, with_garbage
+from tests.brokers.kafka import KafkaNode
+from tests.brokers.raw import change_on_disk, write_batch
+from tests.conftest import Broker, require_kafka
+from tests.integration.poison import expect, follow, now, row, skipped, user_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.conftest import MakeTopics, StartWorker
+    from tests.integration.conftest import OpenStream
+
+FAULTS = ["checksum", *CODECS, "last"]
+"""What is wrong in the partition of that number; in `last` nothing follows the broken batch."""
+
+SOUND = len(FAULTS)
+"""The partition in which nothing is wrong."""
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[KafkaNode]:
+    """A Kafka of the test's own, for it is stopped meanwhile."""
+    require_kafka()
+    async with KafkaNode(tmp_path / "kafka") as running:
+        yield running
+
+
+@pytest.fixture
+def broker(node: KafkaNode) -> Broker:
+    return Broker("kafka", node.bootstrap)
+
+
+async def test_a_batch_that_the_disk_has_spoilt_is_passed_by(
+    topics: MakeTopics, start_worker: StartWorker, open_stream: OpenStream, node: KafkaNode
+) -> None:
+    partitions = SOUND + 1
+    served = await topics(partitions)
+    users = [user_of(partition, partitions) for partition in range(partitions)]
+    worker = await start_worker(served, heartbeat_seconds=1)
+    live = await follow(open_stream, worker, users)
+    ids = [client.last_event_id for client in live]
+
+    worker.signal(signal.SIGSTOP)  # so that it reads nothing before it is spoilt
+    for partition, (user, fault) in enumerate(zip(users, [*FAULTS, "sound"], strict=True)):
+        log = Log(served.user, partition)
+        codec = fault if fault in CODECS else None
+        middle = batch([row(user, 1), row(user, 2)], codec=codec, timestamp=now())
+        await write_batch(node.bootstrap, log, batch([row(user, 0)], timestamp=now()))
+        await write_batch(node.bootstrap, log, middle)
+        if fault != "last":
+            await write_batch(node.bootstrap, log, batch([row(user, 3)], timestamp=now()))
+    node.end()
+    for partition, fault in enumerate(FAULTS):
+        spoil = with_garbage if fault in CODECS else with_bit_flipped
+        change_on_disk(node, Log(served.user, partition), 1, spoil)
+    await node.start()
+    worker.signal(signal.SIGCONT)
+
+    last = FAULTS.index("last")
+    await expect(live[:last], 0, 3)
+    await expect(live[last:SOUND], 0)
+    await expect(live[SOUND:], 0, 1, 2, 3)
+    assert await worker.metric("gateway_unreadable_records_total", reason="corrupt") >= SOUND
+    assert set(skipped(worker)) <= {
+        (served.user, partition, 1, "corrupt") for partition in range(SOUND)
+    }
+
+    replaying = await start_worker(served, tail_warm_seconds=0)
+    resumed = await follow(open_stream, replaying, users, ids)
+    await expect(resumed[:last], 0, 3)
+    await expect(resumed[last:SOUND], 0)
+    await expect(resumed[SOUND:], 0, 1, 2, 3)
+    assert await replaying.metric("gateway_unreadable_records_total", reason="corrupt") >= SOUND
+
+    for user in users:
+        partition = users.index(user)
+        await write_batch(
+            node.bootstrap, Log(served.user, partition), batch([row(user, 4)], timestamp=now())
+        )
+    for clients in (live, resumed):
+        await expect(clients[:last], 0, 3, 4)
+        await expect(clients[last:SOUND], 0, 4)
+        await expect(clients[SOUND:], 0, 1, 2, 3, 4)
+
+    cluster = Cluster("", {served.user: partitions}, {})
+    async with probe({"bootstrap_servers": node.bootstrap}, cluster) as look:
+        for partition in range(last):
+            newest = await look.newest(Log(served.user, partition), 10)
+            assert [record.offset for record in newest] == [0, 3, 4]
+            assert await look.record(Log(served.user, partition), 2) is None
