@@ -1,0 +1,124 @@
+"""The log's start moves past a cursor while its stream is open: a gap, then what is left."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiokafka.admin import RecordsToDelete
+from aiokafka.structs import TopicPartition
+
+from gateway.core.log import Log
+from tests.brokers.batches import Row, batch
+from tests.brokers.metadata import admin_client
+from tests.brokers.raw import write_batch
+from tests.integration.conftest import new_user
+from tests.integration.poison import now, row
+from tests.records import TYPE, RecordWriter, Topics, envelope
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaProducer
+
+    from tests.client import StreamClient
+    from tests.conftest import Broker, MakeTopics, StartWorker
+    from tests.integration.conftest import CallWitness, OpenStream
+
+pytestmark = pytest.mark.parametrize("broker", ["kafka"], indirect=True, scope="session")
+
+NO_MEMORY: dict[str, Any] = {"tail_bytes": 20_000, "tail_warm_seconds": 0}
+
+STRIDE = 100
+"""Every so many records is one of the user's events."""
+
+BATCH = 4000
+"""Records, of together less than a fetch brings: a scan has to fetch once for each batch."""
+
+
+async def test_past_a_replay_that_is_running(
+    broker: Broker,
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    open_stream: OpenStream,
+    user: str,
+) -> None:
+    served = await topics(1)
+    worker = await start_worker(served, **NO_MEMORY, replay_max_events=1_000_000)
+    client = await open_stream(worker, user)
+    await client.wait_for(lambda client: client.last_event_id)
+    await client.drop()
+    await write_long_log(broker, served, user, records := 120_000)
+
+    await client.reconnect()
+    await client.wait_for(1)
+    worker.signal(signal.SIGSTOP)
+    await delete_before(broker, served, start := 100_000)
+    worker.signal(signal.SIGCONT)
+
+    await client.wait_for(lambda client: client.numbers[-1:] == [records // STRIDE - 1])
+    (gap,) = gaps(client)
+    numbers = client.numbers
+    seen = next(place for place, event in enumerate(client.events) if event.type == "stream.gap")
+    assert numbers == [*range(seen), *range(start // STRIDE, records // STRIDE)]
+    assert 0 < seen < start // STRIDE
+    assert (gap["reason"], gap["to"]) == ("expired", start)
+    assert (seen - 1) * STRIDE < gap["from"] <= start
+
+
+async def test_past_a_slow_client(
+    broker: Broker,
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    open_stream: OpenStream,
+    witness: CallWitness,
+    producer: AIOKafkaProducer,
+    user: str,
+) -> None:
+    served = await topics(1)
+    worker = await start_worker(served, **NO_MEMORY)
+    write = RecordWriter(producer, served)
+    seen = await witness(worker, write)
+    client = await open_stream(worker, user)
+    await client.wait_for(lambda client: client.last_event_id)
+    base = (await write.noise(1, partition=0)).offset + 1
+    client.stall()
+    for number in range(200):
+        await write.event(user, TYPE, b'"%d %s"' % (number, b"x" * 40_000))
+    await write.noise(200, partition=0)
+    await seen.has_seen_everything()
+
+    await delete_before(broker, served, base + 150)
+    client.go_on()
+
+    def last(client: StreamClient) -> bool:
+        return client.data[-1:] != [] and client.data[-1].startswith('"199 ')
+
+    await client.wait_for(last, timeout=30)
+    numbers = [int(text[1:].partition(" ")[0]) for text in client.data]
+    (gap,) = gaps(client)
+    first = gap["from"] - base
+    assert numbers == [*range(first), *range(150, 200)]
+    assert 0 < first < 150, "all that was on its way, and nothing twice"
+    assert (gap["reason"], gap["to"]) == ("expired", base + 150)
+
+
+def gaps(client: StreamClient) -> list[dict[str, Any]]:
+    return [json.loads(data) for data in client.own("gap")]
+
+
+async def write_long_log(broker: Broker, served: Topics, user: str, count: int) -> None:
+    """Write records of which every hundredth is the user's, numbered."""
+    other = new_user()
+    noise = Row(other.encode(), envelope(other))
+    for begin in range(0, count, BATCH):
+        rows = [
+            noise if offset % STRIDE else row(user, offset // STRIDE)
+            for offset in range(begin, begin + BATCH)
+        ]
+        await write_batch(broker.bootstrap, Log(served.user, 0), batch(rows, timestamp=now()))
+
+
+async def delete_before(broker: Broker, served: Topics, offset: int) -> None:
+    async with admin_client(broker.bootstrap) as admin:
+        await admin.delete_records({TopicPartition(served.user, 0): RecordsToDelete(offset)})
