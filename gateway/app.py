@@ -19,8 +19,11 @@ from gateway.core.limits import Limits
 from gateway.core.partitioner import partitioner
 from gateway.errors import GatewayError
 from gateway.event_types import load_registry
+from gateway.http.auth import Authenticator
+from gateway.http.keys import OneKey
 from gateway.http.malformed import server_log
 from gateway.http.public import OPEN_SECONDS, EventsEndpoint, public_app, say_goodbye
+from gateway.http.published_keys import PublishedKeys, fetch_key_set
 from gateway.http.tls import Certificate
 from gateway.kafka.link import KafkaLink
 from gateway.ops.listener import ops_app
@@ -63,7 +66,6 @@ class Worker:
     """
 
     def __init__(self, settings: Settings, routes: Iterable[AbstractRouteDef] = ()) -> None:
-        settings.require_key()
         registry = load_registry(settings)
         partition = partitioner(settings.partitioner)
         self._settings = settings
@@ -84,7 +86,15 @@ class Worker:
             wake=self._wake,
         )
         self._link = KafkaLink(settings, self._hub, self._metrics, self._readiness, partition)
-        endpoint = EventsEndpoint(settings, self._hub, registry, self._readiness, self._follow)
+        self._keys = _published_keys(settings, self._readiness)
+        endpoint = EventsEndpoint(
+            settings,
+            Authenticator(settings, self._keys or OneKey(settings)),
+            self._hub,
+            registry,
+            self._readiness,
+            self._follow,
+        )
         self._public = web.AppRunner(
             public_app(endpoint, self._metrics, routes),
             access_log=None,
@@ -127,6 +137,8 @@ class Worker:
             asyncio.create_task(self._link.run(), name="kafka"),
             asyncio.create_task(self._tick(), name="tick"),
         ]
+        if self._keys is not None:
+            self._tasks.append(asyncio.create_task(self._keys.run(), name="keys"))
         for task in self._tasks:
             task.add_done_callback(lambda _: self.end())
         return self
@@ -219,6 +231,13 @@ async def _serve(settings: Settings) -> None:
             loop.add_signal_handler(number, drain.cancel)
         await asyncio.wait([drain])
     _log.info("stopped")
+
+
+def _published_keys(settings: Settings, readiness: Readiness) -> PublishedKeys | None:
+    url = settings.jwt_jwks_url
+    if url is None:
+        return None
+    return PublishedKeys(lambda: fetch_key_set(url, settings.algorithms), readiness)
 
 
 def _certificate(settings: Settings) -> Certificate | None:

@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -83,6 +84,22 @@ def _brokers(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _key_url(value: str) -> str:
+    try:
+        url = urlsplit(value)
+        local = Address(f"{url.hostname}:0").is_loopback
+        fits = url.scheme == "https" or (url.scheme == "http" and local)
+        fits = fits and bool(url.hostname) and url.port != 0 and url.username is None
+    except ValueError:  # of a port or an address that is none
+        fits = False
+    if not fits or not value.isascii() or not value.isprintable() or " " in value:
+        raise ValueError(
+            "write it as https://host/path, without user and password; http:// is for loopback"
+            " only, since whoever can change the keys on their way can sign any token"
+        )
+    return value
+
+
 def _readable(value: SecretStr) -> SecretStr:
     try:
         value.get_secret_value().encode()
@@ -117,6 +134,7 @@ class Address(str):
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Brokers = Annotated[Words, AfterValidator(_brokers)]
+KeyUrl = Annotated[str, AfterValidator(_key_url)]
 Secret = Annotated[SecretStr, AfterValidator(_readable)]
 ListenAddress = Annotated[Any, BeforeValidator(_address)]
 
@@ -170,7 +188,7 @@ class Settings(BaseSettings):
 
     jwt_secret: Secret | None = Field(None, description="HMAC key, 32 bytes or more")
     jwt_public_key_file: Path | None = Field(None, description="PEM file with the public key")
-    jwt_jwks_url: str | None = Field(None, description="where the public keys are published")
+    jwt_jwks_url: KeyUrl | None = Field(None, description="where the public keys are published")
     jwt_algorithms: Words = Field((), description="accepted algorithms, nothing else is")
     jwt_issuer: str | None = Field(None, description="`iss` that a token must have")
     jwt_audience: str | None = Field(None, description="`aud` that a token must name")

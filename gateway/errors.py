@@ -5,10 +5,12 @@
     ├── PublishError             an event that cannot be written to Kafka as it is
     ├── BrokerError              Kafka did not answer, or refused
     ├── EventIdError             text that is no event id
+    ├── KeySetError              keys that cannot be fetched, or are none
     ├── StreamRefused            a server's answer to a client, which a second try cannot change
     └── HttpError                an answer to a request that opens no stream
         ├── BadRequest           400
         ├── Unauthorized         401
+        │   └── UnknownKey       401, unless the key is found after all
         ├── NotFound             404
         ├── MethodNotAllowed     405
         └── NotReady             503
@@ -54,6 +56,10 @@ class EventIdError(GatewayError):
     """The text is not an event id of this gateway: malformed, truncated or over-long."""
 
 
+class KeySetError(GatewayError):
+    """The keys that verify tokens were not to be had where they should be; the text says why."""
+
+
 class StreamRefused(GatewayError):
     """A server will not open the stream that a client asked for; the text is the server's."""
 
@@ -84,6 +90,10 @@ class Unauthorized(HttpError):
 
     status = 401
     title = "Unauthorized"
+
+
+class UnknownKey(Unauthorized):
+    """The token names a key that is not known: perhaps a new one, most often one made up."""
 
 
 class NotFound(HttpError):

@@ -142,9 +142,10 @@ async def start_worker(
 
 def worker_settings(topics: Topics, **settings: object) -> dict[str, str]:
     """Return the environment of a worker; a drain takes no time unless a test asks for it."""
+    key = {} if "jwt_jwks_url" in settings else {"GATEWAY_JWT_SECRET": SECRET}
     return {
         **topics.settings,
-        "GATEWAY_JWT_SECRET": SECRET,
+        **key,
         "GATEWAY_DRAIN_SECONDS": "0",
         **{f"GATEWAY_{name.upper()}": str(value) for name, value in settings.items()},
     }

@@ -16,6 +16,7 @@ from tests.child import free_port
 from tests.eventually import eventually
 from tests.http.certificates import Files
 from tests.http.raw_client import connected
+from tests.issuer import SigningKey
 from tests.tokens import SECRET, bearer, mint
 
 if TYPE_CHECKING:
@@ -143,6 +144,27 @@ async def test_it_listens_on_ipv6(http: aiohttp.ClientSession) -> None:
         assert worker.url.startswith("http://[::1]:")
         async with http.get(worker.url) as response:
             assert response.status == 200
+
+
+async def test_without_the_published_keys_it_is_up_and_names_the_setting(
+    http: aiohttp.ClientSession,
+) -> None:
+    url = f"http://127.0.0.1:{free_port()}/keys"
+    before = asyncio.all_tasks()
+    async with make_worker(jwt_secret=None, jwt_jwks_url=url) as worker:
+
+        async def named() -> bool:
+            async with http.get(f"{worker.ops_url}/readyz") as response:
+                reasons = (await response.json())["reasons"]
+            details = {reason["reason"]: reason["detail"] for reason in reasons}
+            return "GATEWAY_JWT_JWKS_URL: Cannot connect to host" in str(details["keys"])
+
+        await eventually("the setting is named", named)
+        for headers, status in ((bearer(SigningKey("ES256", "k").mint()), 503), ({}, 401)):
+            async with http.get(f"{worker.url}/api/v1/events", headers=headers) as response:
+                assert response.status == status
+                assert ("Retry-After" in response.headers) == (status == 503)
+    assert asyncio.all_tasks() == before
 
 
 def test_without_a_key_it_does_not_start() -> None:

@@ -22,9 +22,10 @@ from gateway.commands.findings import (
     topic_findings,
 )
 from gateway.core.log import Log
-from gateway.errors import BrokerError, SettingsError
+from gateway.errors import BrokerError, KeySetError, SettingsError
 from gateway.event_types import load_registry
-from gateway.http.auth import Authenticator
+from gateway.http.keys import OneKey
+from gateway.http.published_keys import fetch_key_set
 from gateway.kafka.client import connection_options
 from gateway.kafka.probe import probe
 from gateway.kafka.rights import missing_rights
@@ -69,11 +70,24 @@ def _findings(config: Path | None) -> list[Finding]:
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return [
         Finding("settings", Status.OK, str(config) if config else "from the environment"),
-        _tried("key", lambda: Authenticator(settings), ", ".join(settings.algorithms)),
+        _key_finding(settings),
         _tried("registry", lambda: load_registry(settings), str(settings.registry or "built in")),
         *asyncio.run(_kafka_findings(settings)),
         files_finding(limit, settings.max_streams),
     ]
+
+
+def _key_finding(settings: Settings) -> Finding:
+    url = settings.jwt_jwks_url
+    if url is None:
+        return _tried("key", lambda: OneKey(settings), ", ".join(settings.algorithms))
+    try:
+        keys = asyncio.run(fetch_key_set(url, settings.algorithms))
+    except KeySetError as error:
+        return Finding("key", Status.FAILED, f"GATEWAY_JWT_JWKS_URL: {error}")
+    names = sorted({kid for kid, _ in keys if kid is not None})
+    found = ", ".join(sorted({algorithm for _, algorithm in keys}))
+    return Finding("key", Status.OK, f"{found} from {url}; kid {', '.join(names) or 'none'}")
 
 
 def _tried(what: str, make: Callable[[], object], found: str) -> Finding:

@@ -1,33 +1,30 @@
 """Who opens a stream: a bearer token (RFC 6750), verified as a JWT (RFC 7519, RFC 8725).
 
-PyJWT verifies form, signature, issuer and audience, with the algorithms that the settings pin and
-that fit the key. The times are compared here, since PyJWT gives one leeway to all of them and reads
-its own clock: `exp` gets no leeway, or a stream would open only to end at once.
+PyJWT verifies form, signature, issuer and audience, with the one algorithm that the token names, if
+it is accepted, and with keys that go with it. The times are compared here, since PyJWT gives one
+leeway to all of them and reads its own clock: `exp` gets no leeway, or a stream would open only to
+end at once.
 
 A token that is refused is refused with the same words whatever is wrong with it.
 """
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jwt
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
+import msgspec
 
-from gateway.errors import SettingsError, Unauthorized
+from gateway import clock
+from gateway.errors import Unauthorized, UnknownKey
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from aiohttp import web
 
     from gateway.config import Settings
+    from gateway.http.keys import Keys
 
 MAX_TOKEN = 8192
 """Characters of a token; aiohttp takes no longer header, so nor does a cookie or a query."""
@@ -38,8 +35,9 @@ MAX_CLAIM_BYTES = 512
 MAX_DATE = 253_402_300_799
 """The end of the year 9999 in Unix seconds; beyond it stand milliseconds taken for seconds."""
 
-PublicKey = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey | Ed448PublicKey
-"""The kinds that sign tokens (RFC 7518, §3.1; RFC 8037, §3.1)."""
+TYPES = frozenset({"jwt", "at+jwt"})
+"""What a token may say it is, if it says so (RFC 7519, §5.1; RFC 9068, §2.1). Issuers sign other
+things with the same key, such as the tokens that log a session out (RFC 8725, §3.11)."""
 
 _CHALLENGE = 'Bearer realm="gateway"'
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -54,20 +52,25 @@ class Identity(NamedTuple):
     issued_at: float | None
 
 
+class _Header(msgspec.Struct):
+    alg: str
+    kid: str | None = None
+    typ: str = "JWT"
+    crit: Any = None
+
+
 class Authenticator:
-    """Verifies tokens with the key of the settings.
+    """Verifies tokens with keys, as the settings want it."""
 
-    Raises `SettingsError` where the key cannot be used or does not fit the algorithms.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        settings.require_key()
-        self._key, self._algorithms = _load(settings)
+    def __init__(self, settings: Settings, keys: Keys) -> None:
+        self._keys = keys
+        self._algorithms = frozenset(settings.algorithms)
         self._issuer = settings.jwt_issuer
         self._audience = settings.jwt_audience
         self._leeway = settings.jwt_leeway_seconds
         self._user_claim = settings.jwt_user_claim
         self._session_claim = settings.jwt_session_claim
+        self._header = msgspec.json.Decoder(_Header)
         self._jwt = jwt.PyJWT(
             {
                 "verify_exp": False,
@@ -78,23 +81,27 @@ class Authenticator:
             }
         )
 
+    async def identify(self, token: str) -> Identity:
+        """Return who the token speaks for, if it is good now.
+
+        Raises `Unauthorized` otherwise, and `NotReady` while there are no keys. Waits a moment for
+        a key that is not known.
+        """
+        try:
+            return self.verify(token, clock.now().wall / 1000)
+        except UnknownKey:
+            await self._keys.renew()
+            return self.verify(token, clock.now().wall / 1000)
+
     def verify(self, token: str, now: float) -> Identity:
         """Return who the token speaks for, if it is good at `now` (Unix seconds).
 
-        Raises `Unauthorized` otherwise. Costs one signature, 20 to 200 µs by its algorithm.
+        Raises `Unauthorized` otherwise, and `UnknownKey`, which is one, where another key might
+        change that. Costs one signature, 20 to 200 µs by its algorithm.
         """
         if len(token) > MAX_TOKEN or not token.isascii():
             raise _refusal()
-        try:
-            claims = self._jwt.decode(
-                token,
-                self._key,
-                algorithms=self._algorithms,
-                issuer=self._issuer,
-                audience=self._audience,
-            )
-        except jwt.PyJWTError:
-            raise _refusal() from None
+        claims = self._claims(token)
         expires_at = _date(claims, "exp")
         if expires_at is None or expires_at <= now:
             raise _refusal()
@@ -106,6 +113,34 @@ class Authenticator:
         if user is None:
             raise _refusal()
         return Identity(user, _text(claims, self._session_claim), expires_at, issued_at)
+
+    def _claims(self, token: str) -> dict[str, Any]:
+        """Return what the token's issuer has signed."""
+        try:
+            # Whatever is lenient here, PyJWT reads the header again, with one algorithm allowed.
+            header = self._header.decode(base64.urlsafe_b64decode(token.partition(".")[0] + "=="))
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            raise _refusal() from None
+        kind = header.typ.lower().removeprefix("application/")
+        if header.alg not in self._algorithms or kind not in TYPES or header.crit is not None:
+            raise _refusal()
+        keys = self._keys.find(header.kid, header.alg)
+        if not keys:
+            raise _refusal(UnknownKey)
+        for key in keys:
+            try:
+                return self._jwt.decode(
+                    token,
+                    key,
+                    algorithms=[header.alg],
+                    issuer=self._issuer,
+                    audience=self._audience,
+                )
+            except jwt.InvalidSignatureError:
+                continue
+            except jwt.PyJWTError:
+                break
+        raise _refusal()
 
 
 def token_of(request: web.Request, settings: Settings) -> str:
@@ -138,9 +173,9 @@ def _demand() -> Unauthorized:
     return Unauthorized("a bearer token is required", {"WWW-Authenticate": _CHALLENGE})
 
 
-def _refusal() -> Unauthorized:
+def _refusal(kind: type[Unauthorized] = Unauthorized) -> Unauthorized:
     challenge = f'{_CHALLENGE}, error="invalid_token"'
-    return Unauthorized("the token is not accepted", {"WWW-Authenticate": challenge})
+    return kind("the token is not accepted", {"WWW-Authenticate": challenge})
 
 
 def _date(claims: dict[str, Any], name: str) -> float | None:
@@ -162,59 +197,3 @@ def _text(claims: dict[str, Any], name: str) -> str | None:
     if len(value.encode()) > MAX_CLAIM_BYTES:
         raise _refusal()
     return value
-
-
-def _load(settings: Settings) -> tuple[bytes | PublicKey, list[str]]:
-    """Return the key, and the algorithms that it is used with.
-
-    Those that the settings name must all fit it; of the default ones those count that do.
-    """
-    key: bytes | PublicKey
-    if settings.jwt_secret is not None:
-        name, key = "GATEWAY_JWT_SECRET", settings.jwt_secret.get_secret_value().encode()
-    elif settings.jwt_public_key_file is not None:
-        name, key = "GATEWAY_JWT_PUBLIC_KEY_FILE", _read_pem(settings.jwt_public_key_file)
-    else:
-        raise SettingsError(
-            "GATEWAY_JWT_JWKS_URL: key sets are not supported yet;"
-            " set GATEWAY_JWT_PUBLIC_KEY_FILE instead"
-        )
-    faults = {algorithm: _fault(key, algorithm) for algorithm in settings.algorithms}
-    fitting = [algorithm for algorithm, fault in faults.items() if fault is None]
-    if not fitting or (settings.jwt_algorithms and len(fitting) < len(faults)):
-        reasons = "; ".join(f"{which}: {fault}" for which, fault in faults.items() if fault)
-        raise SettingsError(
-            f"{name}: the key does not go with GATEWAY_JWT_ALGORITHMS, change one of them"
-            f" ({reasons})"
-        )
-    return key, fitting
-
-
-def _fault(key: bytes | PublicKey, algorithm: str) -> str | None:
-    method = jwt.get_algorithm_by_name(algorithm)
-    try:
-        return method.check_key_length(method.prepare_key(key))
-    except jwt.InvalidKeyError as error:
-        return str(error).rstrip(".")
-    except TypeError:  # what PyJWT raises for a key of another kind
-        return f"not with an {type(key).__name__}"
-
-
-def _read_pem(path: Path) -> PublicKey:
-    try:
-        key = load_pem_public_key(path.read_bytes())
-    except OSError as error:
-        raise SettingsError(
-            f"GATEWAY_JWT_PUBLIC_KEY_FILE: {path} cannot be read: {error.strerror}"
-        ) from None
-    except (ValueError, UnsupportedAlgorithm):
-        raise SettingsError(
-            f"GATEWAY_JWT_PUBLIC_KEY_FILE: {path} holds no public key in PEM; make one from a"
-            " private key with: openssl pkey -in private.pem -pubout"
-        ) from None
-    if not isinstance(key, PublicKey):
-        raise SettingsError(
-            f"GATEWAY_JWT_PUBLIC_KEY_FILE: {path} holds an {type(key).__name__}, which signs no"
-            " tokens; use an RSA, EC or Ed25519 key"
-        )
-    return key

@@ -11,7 +11,7 @@ from aiohttp import HttpVersion11, web
 from gateway import clock
 from gateway.core.frame import CloseReason
 from gateway.errors import NotReady
-from gateway.http.auth import Authenticator, Identity, token_of
+from gateway.http.auth import token_of
 from gateway.http.connection import Connection, TakenOver
 from gateway.http.problem import problems
 from gateway.http.query import read_opening
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.core.opening import Opening
     from gateway.core.registry import Registry
     from gateway.core.stream import Feed, Stream
+    from gateway.http.auth import Authenticator, Identity
     from gateway.ops.metrics import Metrics
     from gateway.ops.readiness import Readiness
 
@@ -52,13 +53,14 @@ class EventsEndpoint:
     def __init__(
         self,
         settings: Settings,
+        authenticator: Authenticator,
         hub: Hub,
         registry: Registry,
         readiness: Readiness,
         follow: Callable[[Opening], Awaitable[tuple[Feed, ...]]],
     ) -> None:
         self._settings = settings
-        self._authenticator = Authenticator(settings)
+        self._authenticator = authenticator
         self._hub = hub
         self._registry = registry
         self._readiness = readiness
@@ -67,7 +69,7 @@ class EventsEndpoint:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer `GET /api/v1/events`. Raises `HttpError` where no stream can be opened."""
         token = token_of(request, self._settings)
-        identity = self._authenticator.verify(token, clock.now().wall / 1000)
+        identity = await self._authenticator.identify(token)
         opening = read_opening(request, identity, self._registry.categories)
         if not self._readiness.ever:
             raise NotReady("this worker has not reached Kafka yet; try again in a moment")

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import ssl
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.child import free_port
 from tests.commands.command import gateway, settings_of
+from tests.http.certificates import Files
+from tests.issuer import SigningKey, published
 from tests.tokens import SECRET
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.conftest import Broker, MakeTopics
 
 
@@ -76,3 +81,33 @@ async def test_what_fails_is_said_with_what_to_do(
     assert finished.err == ""
     assert statuses(finished.out)[failed] == "failed"
     assert text in finished.out
+
+
+async def test_published_keys_are_fetched_over_tls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = Files(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(files.certfile, files.keyfile)
+    async with published(
+        SigningKey("RS256", "first"), SigningKey("ES256", "second"), context=context
+    ) as provider:
+        settings = {
+            "kafka_bootstrap": f"127.0.0.1:{free_port()}",
+            "jwt_jwks_url": provider.url,
+        }
+        finished = await gateway("check", settings=settings)
+        assert statuses(finished.out)["key"] == "failed"
+        assert "certificate verify failed" in finished.out
+        monkeypatch.setenv("SSL_CERT_FILE", str(files.certfile))
+        finished = await gateway("check", settings=settings)
+    assert statuses(finished.out)["key"] == "ok", finished
+    assert f"ES256, RS256 from {provider.url}; kid first, second" in finished.out
+
+
+async def test_a_url_without_keys_fails_with_its_setting() -> None:
+    away = f"127.0.0.1:{free_port()}"
+    settings = {"kafka_bootstrap": away, "jwt_jwks_url": f"http://{away}/keys"}
+    finished = await gateway("check", settings=settings)
+    assert statuses(finished.out)["key"] == "failed"
+    assert "GATEWAY_JWT_JWKS_URL: Cannot connect" in finished.out

@@ -9,6 +9,7 @@ import pytest
 from gateway.config import Settings, load_settings
 from gateway.errors import SettingsError
 from gateway.http.auth import Authenticator
+from gateway.http.keys import OneKey
 from gateway.tokens import mint
 from tests.commands.command import gateway
 from tests.tokens import SECRET
@@ -25,7 +26,9 @@ from tests.tokens import SECRET
 )
 def test_a_worker_with_the_same_settings_takes_the_token(settings: dict[str, Any]) -> None:
     same = load_settings(**{"jwt_secret": SECRET, **settings})
-    identity = Authenticator(same).verify(mint(same, "alice", "s1", 60, 1000.0), 1059.0)
+    identity = Authenticator(same, OneKey(same)).verify(
+        mint(same, "alice", "s1", 60, 1000.0), 1059.0
+    )
     assert identity == ("alice", "s1", 1060.0, 1000.0)
 
 

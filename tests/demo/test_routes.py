@@ -14,6 +14,7 @@ from gateway.demo.options import DemoOptions, demo_settings
 from gateway.demo.routes import ASSETS, TOKEN_SECONDS, DemoRoutes
 from gateway.errors import BadRequest, NotReady
 from gateway.http.auth import Authenticator
+from gateway.http.keys import OneKey
 from tests.demo.test_numbering import Kafka
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ async def test_the_token_is_one_of_that_user_and_short_lived(
     async with client.get("/demo/token", params={"user": "bob"}) as answer:
         body = await answer.json()
     now = time.time()
-    identity = Authenticator(settings).verify(body["token"], now)
+    identity = Authenticator(settings, OneKey(settings)).verify(body["token"], now)
     assert identity.user == "bob"
     assert now < identity.expires_at <= now + TOKEN_SECONDS
     assert body["expires_in"] == TOKEN_SECONDS

@@ -43,12 +43,21 @@ of settings, and a worker that is given one says so at its start.
 NOTES = """
 ## Notes
 
-- **Key.** One of `GATEWAY_JWT_SECRET` and `GATEWAY_JWT_PUBLIC_KEY_FILE` is required by
-  `gateway serve`, and only one kind may be set. `GATEWAY_JWT_JWKS_URL` is known by name, but key
-  sets are not supported yet: the start stops and says so.
+- **Key.** One of `GATEWAY_JWT_SECRET`, `GATEWAY_JWT_PUBLIC_KEY_FILE` and `GATEWAY_JWT_JWKS_URL` is
+  required by `gateway serve`, and only one kind may be set.
+- **Published keys.** `GATEWAY_JWT_JWKS_URL` is `https://`, or `http://` on loopback. Redirects are
+  not followed; `SSL_CERT_FILE` names other authorities than the system's. Keys are fetched every
+  5 minutes, which is how long a key that was taken back may still be good, and when a token names
+  one that is not known, but for that at most once in 30 s. So publish a key some minutes before it
+  signs, and give each a `kid`: a token without one is tried with the first 4 keys that go with its
+  algorithm. While the URL is down the last keys stay. Keys of kind `oct`, private ones, RSA keys
+  below 2048 bits, and keys whose `alg`, `use` or `key_ops` say that they are for something else are
+  left out.
 - **Algorithms.** Where `GATEWAY_JWT_ALGORITHMS` is not set, `HS256` is accepted with a secret, and
-  with a public key those of `RS256`, `ES256` and `EdDSA` that go with it. Algorithms of the other
-  kind are refused at the start.
+  with public keys those of `RS256`, `ES256` and `EdDSA` that go with the key. Algorithms of the
+  other kind are refused at the start.
+- **Tokens** say in `typ` that they are a `JWT` or `at+jwt`, or nothing. Where an issuer signs other
+  things with the same keys, set `GATEWAY_JWT_AUDIENCE` as well.
 - **Expiry** is compared without leeway; `GATEWAY_JWT_LEEWAY_SECONDS` is for `nbf` and `iat`.
 - **Operations listener.** `GATEWAY_OPS_TOKEN` is required where `GATEWAY_OPS_LISTEN` is not on
   loopback. `/healthz` and `/readyz` never ask for it.

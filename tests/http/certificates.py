@@ -40,7 +40,10 @@ class Files:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(hours=1))
             .not_valid_after(now + timedelta(hours=1))
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(HOST)]), critical=False)
+            .add_extension(
+                x509.SubjectAlternativeName([x509.DNSName(HOST), x509.DNSName("localhost")]),
+                critical=False,
+            )
             .sign(private, SHA256())
         )
         if certificate:

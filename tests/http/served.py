@@ -17,6 +17,8 @@ from gateway.core.interpreter import Interpreter
 from gateway.core.limits import Limits
 from gateway.core.log import Log, LogKind, Position, Topic, make_record
 from gateway.core.registry import Registry
+from gateway.http.auth import Authenticator
+from gateway.http.keys import OneKey
 from gateway.http.malformed import server_log
 from gateway.http.public import EventsEndpoint, public_app
 from gateway.ops.metrics import Metrics
@@ -89,7 +91,12 @@ class Served:
         self.asking = 0
         self.port = 0
         self.endpoint = EventsEndpoint(
-            self.settings, self.hub, Registry.built_in(), self.readiness, self._follow
+            self.settings,
+            Authenticator(self.settings, OneKey(self.settings)),
+            self.hub,
+            Registry.built_in(),
+            self.readiness,
+            self._follow,
         )
         self.app = public_app(self.endpoint, self.metrics)
         self._runner = web.AppRunner(self.app, access_log=None, logger=server_log(self.metrics))

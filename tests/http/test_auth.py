@@ -24,6 +24,7 @@ from multidict import CIMultiDict
 from gateway.config import Settings, load_settings
 from gateway.errors import SettingsError, Unauthorized
 from gateway.http.auth import MAX_TOKEN, Authenticator, Identity, token_of
+from gateway.http.keys import OneKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +50,8 @@ def settings(**values: object) -> Settings:
 
 
 def authenticator(**values: object) -> Authenticator:
-    return Authenticator(settings(**values))
+    made = settings(**values)
+    return Authenticator(made, OneKey(made))
 
 
 def segment(data: bytes) -> str:
@@ -158,6 +160,28 @@ def test_a_good_token_says_who_it_speaks_for(good: str, identity: Identity) -> N
         signed(json.dumps(GOOD).encode(), header=b'{"alg":"HS256","kid":1}'),
         signed(json.dumps(GOOD).encode(), header=b'{"alg":"HS256","crit":["exp"]}'),
         signed(json.dumps(GOOD).encode(), header=b'{"alg":"HS256","b64":false,"crit":["b64"]}'),
+        *(
+            signed(json.dumps(GOOD).encode(), header=b'{"alg":"HS256",%s}' % more)
+            for more in (
+                b'"kid":null',
+                b'"kid":["k"]',
+                b'"crit":[]',
+                b'"crit":"exp"',
+                b'"crit":false',
+                b'"typ":""',
+                b'"typ":null',
+                b'"typ":7',
+                b'"typ":"JWE"',
+                b'"typ":"logout+jwt"',
+                b'"typ":"dpop+jwt"',
+                b'"typ":"secevent+jwt"',
+                b'"typ":"application/json"',
+                b'"typ":"JWT "',
+                b'"x":' + b"[" * 3000,
+                b'"kid":"\xff"',
+                b'"kid":"\\ud800',
+            )
+        ),
         signed(json.dumps(GOOD).encode(), header=b'{"alg":"none"}'),
         jwt.encode(GOOD, "", algorithm="none"),
         jwt.encode(GOOD, SECRET * 2, algorithm="HS384"),
@@ -212,6 +236,13 @@ def test_a_good_token_says_who_it_speaks_for(good: str, identity: Identity) -> N
 )
 def test_a_bad_token_is_refused_and_never_told_why(bad: str) -> None:
     assert_refused(authenticator(), bad)
+
+
+@pytest.mark.parametrize("typ", ["JWT", "jwt", "at+jwt", "AT+JWT", "application/at+jwt"])
+def test_a_token_may_say_that_it_is_one(typ: str) -> None:
+    header = json.dumps({"alg": "HS256", "typ": typ}).encode()
+    good = signed(json.dumps(GOOD).encode(), header)
+    assert authenticator().verify(good, NOW).user == "alice"
 
 
 @given(st.text() | st.binary().map(signed) | st.binary().map(lambda header: signed(b"{}", header)))
@@ -299,10 +330,6 @@ def test_a_public_key_verifies_what_its_private_key_signed(
     ("values", "complaint"),
     [
         ({"jwt_secret": None}, "no key to verify tokens with"),
-        (
-            {"jwt_secret": None, "jwt_jwks_url": "https://id.test/jwks"},
-            "GATEWAY_JWT_JWKS_URL: key sets are not supported yet",
-        ),
         (
             {"jwt_algorithms": ("HS256", "HS512")},
             "GATEWAY_JWT_SECRET: the key does not go with GATEWAY_JWT_ALGORITHMS",

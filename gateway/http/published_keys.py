@@ -1,0 +1,183 @@
+"""The keys that an identity provider publishes at a URL: fetched, kept, and fetched again.
+
+One task fetches, so there is never more than one request at a time. It does so at the start, then
+regularly, so that keys that were taken back are not accepted for long, and soon after a token has
+named a key that is not known. Names cost nothing to make up, so that happens at most once in a set
+time, for all requests together.
+
+While the URL is down, the last good set stays: nobody is locked out by it. A worker that never had
+one is not ready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+import aiohttp
+import structlog
+
+from gateway.errors import KeySetError, NotReady
+from gateway.http.jwks import read_key_set
+from gateway.ops.readiness import Doubt
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from gateway.http.jwks import KeySet
+    from gateway.http.keys import Key
+    from gateway.ops.readiness import Readiness
+
+SETTING = "GATEWAY_JWT_JWKS_URL"
+
+FETCH_SECONDS = 5.0
+"""How long a fetch may take."""
+
+MAX_BYTES = 262_144
+"""Of an answer; the sets of large providers have up to 30,000."""
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class Pace(NamedTuple):
+    """How often keys are fetched, and how long a request waits for them; all in seconds."""
+
+    refresh: float = 300.0
+    """Between two regular fetches: how long a key that was taken back may verify tokens."""
+
+    retry: float = 3.0
+    """From a fetch that failed to the next one."""
+
+    unknown: float = 30.0
+    """The least between two fetches because of unknown keys: all that attackers can make a worker
+    ask of a provider. Keys that are published before they sign never wait for it."""
+
+    patience: float = 2.0
+    """How long a request waits for its unknown key: a fetch takes a fraction of it."""
+
+
+PACE = Pace()
+
+
+class PublishedKeys:
+    """The keys behind a URL, as they were when `fetch` last succeeded.
+
+    `fetch` raises `KeySetError` where that is not possible.
+    """
+
+    def __init__(
+        self, fetch: Callable[[], Awaitable[KeySet]], readiness: Readiness, pace: Pace = PACE
+    ) -> None:
+        self._fetch = fetch
+        self._readiness = readiness
+        self._pace = pace
+        self._keys: KeySet | None = None
+        self._failing = False
+        self._fetching = True
+        self._fetched = asyncio.Event()
+        """Set when the fetch that is under way ends, and then made anew."""
+        self._wanted = asyncio.Event()
+        self._not_before = 0.0
+        readiness.doubt(Doubt.KEYS, f"the keys of {SETTING} have not been fetched yet")
+
+    def find(self, kid: str | None, algorithm: str) -> Sequence[Key]:
+        """Return the keys of that name; without a name, all that go with the algorithm.
+
+        Raises `NotReady` until the first set is there.
+        """
+        if self._keys is None:
+            raise NotReady("this worker has no keys to verify tokens with yet; try again later")
+        return self._keys.get((kid, algorithm), ())
+
+    async def renew(self) -> None:
+        """Have the keys fetched, if that may be, and wait for it, but not for long."""
+        if not self._fetching:
+            now = asyncio.get_running_loop().time()
+            if now < self._not_before:
+                return
+            self._not_before = now + self._pace.unknown
+            self._fetching = True
+            self._wanted.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._pace.patience):
+                await self._fetched.wait()
+
+    async def run(self) -> None:
+        """Keep the keys for as long as the task lives."""
+        while True:
+            self._fetching = True
+            await self._take_up()
+            self._fetching = False
+            self._wanted.clear()
+            self._fetched.set()
+            self._fetched = asyncio.Event()
+            pause = self._pace.retry if self._failing else self._pace.refresh
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._wanted.wait()
+
+    async def _take_up(self) -> None:
+        try:
+            keys = await self._fetch()
+        except KeySetError as error:
+            detail = f"{SETTING}: {error}"
+            if self._keys is not None:
+                if not self._failing:
+                    _log.warning("keys cannot be fetched; the old ones stay", detail=detail)
+            elif self._readiness.doubt(Doubt.KEYS, detail):
+                _log.warning("not ready", reason=str(Doubt.KEYS), detail=detail)
+            self._failing = True
+            return
+        if self._keys is None or self._keys.keys() != keys.keys():
+            kids = sorted({kid for kid, _ in keys if kid is not None})
+            _log.info("keys taken up", kids=kids)
+        elif self._failing:
+            _log.info("keys can be fetched again")
+        self._keys = keys
+        self._failing = False
+        if self._readiness.settle(Doubt.KEYS):
+            _log.info("ready")
+
+
+async def fetch_key_set(
+    url: str, algorithms: Sequence[str], patience: float = FETCH_SECONDS
+) -> KeySet:
+    """Return the key set that is at the URL now.
+
+    Raises `KeySetError`, whose line goes behind the name of the setting. Redirects are not
+    followed: they could lead to where the settings would not have allowed. Gives up after
+    `patience` seconds, all in all.
+    """
+    try:
+        async with (
+            aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=patience),
+                # Compressed, a few bytes could stand for any number of them.
+                headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+            ) as session,
+            session.get(url, allow_redirects=False) as response,
+        ):
+            if response.status != 200:
+                raise KeySetError(_status(response.status))
+            document = bytearray()
+            async for part in response.content.iter_any():
+                document += part
+                if len(document) > MAX_BYTES:
+                    raise KeySetError(f"its answer has more than {MAX_BYTES} bytes")
+    except TimeoutError:
+        raise KeySetError(f"it does not answer within {patience:g} s") from None
+    except (aiohttp.ClientConnectionError, OSError) as error:
+        raise KeySetError(str(error)) from None
+    except aiohttp.ClientError as error:
+        raise KeySetError(f"its answer is no HTTP ({type(error).__name__})") from None
+    # Of a large set, making keys takes longer than the event loop may be held.
+    return await asyncio.to_thread(read_key_set, bytes(document), algorithms)
+
+
+def _status(status: int) -> str:
+    if 300 <= status < 400:
+        return f"it redirects ({status}); set the URL where the keys are"
+    return f"it answers {status}"
