@@ -22,6 +22,7 @@ from gateway.event_types import load_registry
 from gateway.http.auth import Authenticator
 from gateway.http.keys import OneKey
 from gateway.http.malformed import server_log
+from gateway.http.origins import Origins
 from gateway.http.public import OPEN_SECONDS, EventsEndpoint, public_app, say_goodbye
 from gateway.http.published_keys import PublishedKeys, fetch_key_set
 from gateway.http.tls import Certificate
@@ -87,16 +88,18 @@ class Worker:
         )
         self._link = KafkaLink(settings, self._hub, self._metrics, self._readiness, partition)
         self._keys = _published_keys(settings, self._readiness)
+        origins = Origins(settings.cors_origins)
         endpoint = EventsEndpoint(
             settings,
             Authenticator(settings, self._keys or OneKey(settings)),
+            origins,
             self._hub,
             registry,
             self._readiness,
             self._follow,
         )
         self._public = web.AppRunner(
-            public_app(endpoint, self._metrics, routes),
+            public_app(endpoint, origins, self._metrics, routes),
             access_log=None,
             logger=server_log(self._metrics),
             max_line_size=MAX_LINE_BYTES,

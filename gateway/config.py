@@ -49,7 +49,6 @@ NOT_YET = frozenset(
     {
         "revocations_topic",
         "workers_topic",
-        "cors_origins",
         "max_streams",
         "max_streams_per_user",
         "max_streams_per_address",
@@ -59,6 +58,11 @@ NOT_YET = frozenset(
     }
 )
 """Settings whose names are fixed but that have no effect yet; a worker says so when given one."""
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+"""An origin as RFC 6454, §6.2, writes it; apps bring schemes of their own."""
+
+_DEFAULT_PORTS = {"https:": ":443", "http:/": ":80"}
 
 _HOST_AND_PORT = re.compile(r"(\[[^\s\[\]]+\]|[^\s\[\]:/]+):(?P<port>[0-9]{1,5})")
 
@@ -100,6 +104,17 @@ def _key_url(value: str) -> str:
     return value
 
 
+def _origins(value: tuple[str, ...]) -> tuple[str, ...]:
+    for origin in value:
+        if not _ORIGIN.fullmatch(origin) or origin.endswith(_DEFAULT_PORTS.get(origin[:6], "/")):
+            raise ValueError(
+                f"{origin!r} is no origin; write each one as browsers send it, for example"
+                " https://app.example.com: scheme, host in lower case, port if it is not the"
+                " usual one, and nothing else. There is no wildcard: streams are for their user"
+            )
+    return value
+
+
 def _readable(value: SecretStr) -> SecretStr:
     try:
         value.get_secret_value().encode()
@@ -134,6 +149,7 @@ class Address(str):
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Brokers = Annotated[Words, AfterValidator(_brokers)]
+Origins = Annotated[Words, AfterValidator(_origins)]
 KeyUrl = Annotated[str, AfterValidator(_key_url)]
 Secret = Annotated[SecretStr, AfterValidator(_readable)]
 ListenAddress = Annotated[Any, BeforeValidator(_address)]
@@ -197,7 +213,7 @@ class Settings(BaseSettings):
     jwt_session_claim: str = Field("sid", min_length=1, description="claim that holds the session")
     token_cookie: str | None = Field(None, description="cookie that may carry the token; none: off")
     token_query: bool = Field(False, description="accept the token as `access_token` in the query")
-    cors_origins: Words = Field((), description="origins whose pages may read streams")
+    cors_origins: Origins = Field((), description="origins whose pages may read streams")
 
     retry_ms: NonNegativeInt = Field(3000, description="`retry:` that clients are told")
     heartbeat_seconds: PositiveFloat = Field(30, description="silence after which a stream beats")

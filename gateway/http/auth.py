@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from gateway.config import Settings
     from gateway.http.keys import Keys
+    from gateway.http.origins import Origins
 
 MAX_TOKEN = 8192
 """Characters of a token; aiohttp takes no longer header, so nor does a cookie or a query."""
@@ -143,12 +144,13 @@ class Authenticator:
         raise _refusal()
 
 
-def token_of(request: web.Request, settings: Settings) -> str:
+def token_of(request: web.Request, settings: Settings, origins: Origins) -> str:
     """Return the token that a request carries.
 
     It is in the `Authorization` header; without one, in the cookie and then the query parameter
-    that the settings allow. Raises `Unauthorized` where there is none, and for a header that is no
-    bearer token, whatever else the request carries.
+    that the settings allow. A cookie counts only where it is the user's own doing, and no other
+    site's: browsers send it along for any page. Raises `Unauthorized` where there is no token, and
+    for a header that is no bearer token, whatever else the request carries.
     """
     headers = request.headers.getall("Authorization", [])
     if headers:
@@ -158,19 +160,22 @@ def token_of(request: web.Request, settings: Settings) -> str:
         if len(headers) > 1 or not token.strip(" "):
             raise _refusal()
         return token.strip(" ")
-    token = ""
+    token, strange = "", False
     if settings.token_cookie is not None:
         token = request.cookies.get(settings.token_cookie, "")
+        if token and not origins.trust(request):
+            token, strange = "", True
     if not token and settings.token_query:
         token = request.query.get("access_token", "")
     if not token:
-        raise _demand()
+        raise _demand("; a cookie is not accepted from another origin" if strange else "")
     return token
 
 
-def _demand() -> Unauthorized:
+def _demand(more: str = "") -> Unauthorized:
     # Without a token the challenge carries no error code (RFC 6750, §3.1).
-    return Unauthorized("a bearer token is required", {"WWW-Authenticate": _CHALLENGE})
+    detail = f"a bearer token is required{more}"
+    return Unauthorized(detail, {"WWW-Authenticate": _CHALLENGE})
 
 
 def _refusal(kind: type[Unauthorized] = Unauthorized) -> Unauthorized:

@@ -28,12 +28,15 @@ if TYPE_CHECKING:
     from gateway.core.registry import Registry
     from gateway.core.stream import Feed, Stream
     from gateway.http.auth import Authenticator, Identity
+    from gateway.http.origins import Origins
     from gateway.ops.metrics import Metrics
     from gateway.ops.readiness import Readiness
 
 WELCOME = (
     "Server-Sent Events from Kafka: GET /api/v1/events with a bearer token opens your stream.\n"
 )
+
+EVENTS = "/api/v1/events"
 
 OPEN_SECONDS = 1.0
 """How long a request may wait until its logs are read, so that all that is written after its first
@@ -54,6 +57,7 @@ class EventsEndpoint:
         self,
         settings: Settings,
         authenticator: Authenticator,
+        origins: Origins,
         hub: Hub,
         registry: Registry,
         readiness: Readiness,
@@ -61,6 +65,7 @@ class EventsEndpoint:
     ) -> None:
         self._settings = settings
         self._authenticator = authenticator
+        self._origins = origins
         self._hub = hub
         self._registry = registry
         self._readiness = readiness
@@ -68,14 +73,15 @@ class EventsEndpoint:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer `GET /api/v1/events`. Raises `HttpError` where no stream can be opened."""
-        token = token_of(request, self._settings)
+        token = token_of(request, self._settings, self._origins)
         identity = await self._authenticator.identify(token)
         opening = read_opening(request, identity, self._registry.categories)
         if not self._readiness.ever:
             raise NotReady("this worker has not reached Kafka yet; try again in a moment")
         feeds = await self._follow(opening)
         chunked = request.version >= HttpVersion11
-        connection = Connection(self._hub, _head(chunked=chunked), chunked=chunked)
+        head = _head(request, self._origins.headers(request), chunked=chunked)
+        connection = Connection(self._hub, head, chunked=chunked)
         if connection.take_over(request):
             moment = clock.now()
             deadlines = self._deadlines(identity, moment)
@@ -105,7 +111,10 @@ def say_goodbye(hub: Hub, stream: Stream, settings: Settings) -> None:
 
 
 def public_app(
-    endpoint: EventsEndpoint, metrics: Metrics, routes: Iterable[AbstractRouteDef] = ()
+    endpoint: EventsEndpoint,
+    origins: Origins,
+    metrics: Metrics,
+    routes: Iterable[AbstractRouteDef] = (),
 ) -> web.Application:
     """Return the public application; `routes` are added to it."""
 
@@ -113,27 +122,34 @@ def public_app(
         return web.Response(text=WELCOME)
 
     app = web.Application(middlewares=[problems(metrics)])
+    app.on_response_prepare.append(origins.add_headers)
     app.add_routes(
         [
             web.get("/", welcome),
             # HEAD would open a stream for nobody.
-            web.get("/api/v1/events", endpoint.handle, allow_head=False),
+            web.get(EVENTS, endpoint.handle, allow_head=False),
+            *([web.options(EVENTS, origins.preflight)] if origins else []),
             *routes,
         ]
     )
     return app
 
 
-def _head(*, chunked: bool) -> bytes:
-    """Return status line and headers; a stream has the same ones for everybody."""
+def _head(request: web.Request, headers: dict[str, str], *, chunked: bool) -> bytes:
+    """Return status line and headers of a stream; `headers` are those of every answer."""
+    # A token in the URL is part of the key under which a cache would keep what it must not answer
+    # with; `no-cache` alone lets it keep that (RFC 9111, §5.2.2.4; RFC 6750, §2.3).
+    cache = "no-cache, no-store" if "access_token" in request.query else "no-cache"
+    more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     transfer = "Transfer-Encoding: chunked\r\n" if chunked else ""
     return (
         "HTTP/1.1 200 OK\r\n"
         "Content-Type: text/event-stream\r\n"
-        "Cache-Control: no-cache\r\n"
+        f"Cache-Control: {cache}\r\n"
         f"Connection: {'keep-alive' if chunked else 'close'}\r\n"
         "X-Accel-Buffering: no\r\n"
         f"{transfer}"
         f"Date: {formatdate(usegmt=True)}\r\n"
+        f"{more}"
         "\r\n"
     ).encode()

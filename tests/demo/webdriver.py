@@ -32,6 +32,9 @@ CHROMIUM_OPTIONS = [
     "--disable-sync",
 ]
 
+PREFERENCES = {"profile.cookie_controls_mode": 0}
+"""Cookies are sent to other sites too, as many browsers still do."""
+
 
 def find_browser() -> tuple[str, str] | None:
     """Return the paths of Chromium and its driver, or None where one is missing."""
@@ -67,7 +70,10 @@ class Browser:
             self._http = await resources.enter_async_context(aiohttp.ClientSession())
             self._url = f"http://127.0.0.1:{port}"
             await self._wait_until_ready()
-            options = {"args": [*CHROMIUM_OPTIONS, self._size, f"--user-data-dir={profile}"]}
+            options = {
+                "args": [*CHROMIUM_OPTIONS, self._size, f"--user-data-dir={profile}"],
+                "prefs": PREFERENCES,
+            }
             session = await self._call(
                 "POST",
                 "/session",

@@ -59,6 +59,11 @@ NOTES = """
 - **Tokens** say in `typ` that they are a `JWT` or `at+jwt`, or nothing. Where an issuer signs other
   things with the same keys, set `GATEWAY_JWT_AUDIENCE` as well.
 - **Expiry** is compared without leeway; `GATEWAY_JWT_LEEWAY_SECONDS` is for `nbf` and `iat`.
+- **Origins.** Each of `GATEWAY_CORS_ORIGINS` is written as browsers send it, such as
+  `https://app.example.com`. Pages of these origins may read streams, with cookies; there is no
+  wildcard. A cookie (`GATEWAY_TOKEN_COOKIE`) counts only in requests of these pages, of the
+  gateway's own origin, and of clients that are no browsers. A proxy in front has to pass `Host`,
+  `Origin` and `Sec-Fetch-Site` on.
 - **Operations listener.** `GATEWAY_OPS_TOKEN` is required where `GATEWAY_OPS_LISTEN` is not on
   loopback. `/healthz` and `/readyz` never ask for it.
 - **Pairs.** A certificate and its key, a user name and its password: both or neither.

@@ -20,6 +20,7 @@ from gateway.core.registry import Registry
 from gateway.http.auth import Authenticator
 from gateway.http.keys import OneKey
 from gateway.http.malformed import server_log
+from gateway.http.origins import Origins
 from gateway.http.public import EventsEndpoint, public_app
 from gateway.ops.metrics import Metrics
 from gateway.ops.notices import Notices
@@ -90,15 +91,17 @@ class Served:
         self.let_through.set()
         self.asking = 0
         self.port = 0
+        self.origins = Origins(self.settings.cors_origins)
         self.endpoint = EventsEndpoint(
             self.settings,
             Authenticator(self.settings, OneKey(self.settings)),
+            self.origins,
             self.hub,
             Registry.built_in(),
             self.readiness,
             self._follow,
         )
-        self.app = public_app(self.endpoint, self.metrics)
+        self.app = public_app(self.endpoint, self.origins, self.metrics)
         self._runner = web.AppRunner(self.app, access_log=None, logger=server_log(self.metrics))
         self._offset = 0
 

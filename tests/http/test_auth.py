@@ -25,6 +25,7 @@ from gateway.config import Settings, load_settings
 from gateway.errors import SettingsError, Unauthorized
 from gateway.http.auth import MAX_TOKEN, Authenticator, Identity, token_of
 from gateway.http.keys import OneKey
+from gateway.http.origins import Origins
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -415,7 +416,7 @@ def test_the_token_of_a_request_is_found(
     headers: list[tuple[str, str]], query: str, values: dict[str, object], found: str
 ) -> None:
     request = make_mocked_request("GET", f"/api/v1/events{query}", CIMultiDict(headers))
-    assert token_of(request, settings(**values)) == found
+    assert token_of(request, settings(**values), Origins(())) == found
 
 
 @pytest.mark.parametrize(
@@ -440,7 +441,7 @@ def test_a_request_without_a_usable_token_is_unauthorized(
 ) -> None:
     request = make_mocked_request("GET", f"/api/v1/events{query}", CIMultiDict(headers))
     with pytest.raises(Unauthorized) as caught:
-        token_of(request, settings(**values))
+        token_of(request, settings(**values), Origins(()))
     assert caught.value.headers == {"WWW-Authenticate": challenge}
     assert "token" in caught.value.detail
     assert "header.token" not in caught.value.detail

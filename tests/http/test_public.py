@@ -57,7 +57,7 @@ async def test_routes_can_be_added(served: Served, aiohttp_client: AiohttpClient
     async def page(_: web.Request) -> web.Response:
         return web.Response(text="a page")
 
-    app = public_app(served.endpoint, served.metrics, [web.get("/page", page)])
+    app = public_app(served.endpoint, served.origins, served.metrics, [web.get("/page", page)])
     client = await aiohttp_client(app)
     async with client.get("/page") as response:
         assert await response.text() == "a page"

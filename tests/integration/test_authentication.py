@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import jwt
 import pytest
 
+from tests.http.raw_client import connected
 from tests.integration.problems import expect_problem
 from tests.records import RecordWriter
 from tests.tokens import SECRET, bearer, mint
@@ -97,12 +98,35 @@ async def test_browsers_can_send_the_token_as_cookie_or_query_and_it_is_never_lo
 
     async with http.get(worker.events_url, params={"access_token": token}) as response:
         assert response.status == 200
+        assert "no-store" in response.headers["Cache-Control"]
     async with http.get(worker.events_url, headers={"Cookie": f"token={token}"}) as response:
         assert response.status == 200
 
+    told = ""
+    for method, path, status in (
+        ("GET", f"/api/v1/events?access_token={token}x", 401),
+        ("GET", f"/api/v1/events?categories=weather&access_token={token}", 400),
+        ("GET", f"/api/v1/events?since=yesterday&access_token={token}", 400),
+        ("GET", f"/nothing?access_token={token}", 404),
+        ("POST", f"/api/v1/events?access_token={token}", 405),
+    ):
+        async with http.request(method, f"{worker.url}{path}") as response:
+            await expect_problem(response, status)
+            assert response.headers["Cache-Control"] == "no-store"
+            assert response.headers["Referrer-Policy"] == "no-referrer"
+            told += await response.text()
+    async with connected(
+        worker.port
+    ) as client:  # no HTTP: aiohttp's answer quotes it, nothing else
+        await client.send(f"GET /?access_token={token}\xff HTTP/1.1\r\n\r\n".encode("latin-1"))
+        assert (await client.head()).startswith(b"HTTP/1.0 400 ")
+    async with http.get(f"{worker.ops_url}/metrics") as response:
+        told += await response.text()
     worker.end()
-    assert token not in worker.log()
-    assert token.rpartition(".")[2] not in worker.log()
+    told += worker.log()
+    assert "gateway_rejects_total" in told
+    for part in token.split(".")[1:]:
+        assert part not in told
 
 
 async def test_issuer_audience_and_user_claim_can_be_required(

@@ -1,0 +1,81 @@
+"""Pages of other origins: who may read a stream (CORS), and whose cookies count.
+
+A browser sends `Origin` with every request that a script of another origin makes, an `EventSource`
+included, and `Sec-Fetch-Site` with every request to a host that it trusts. No page can set either.
+The allow-list holds origins exactly as browsers write them; there is no wildcard, because answers
+are made for one user (Fetch standard, §3.3).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import hdrs, web
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+METHODS = "GET"
+
+HEADERS = "Authorization, Cache-Control, Last-Event-ID"
+"""What a page sends that uses `fetch`: its token, and where it was."""
+
+EXPOSED = "Retry-After, WWW-Authenticate"
+"""What a page needs to tell one refusal from another, besides the problem details."""
+
+MAX_AGE_SECONDS = 7200
+"""How long a browser may keep the answer to a preflight: as long as Chromium does at most."""
+
+_OWN = frozenset({"same-origin", "none"})
+"""`Sec-Fetch-Site` of the page's own origin, and of an address that a person has typed."""
+
+
+class Origins:
+    """The allow-list, and what follows from it for a request."""
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        self._allowed = frozenset(allowed)
+
+    def __bool__(self) -> bool:
+        return bool(self._allowed)
+
+    def trust(self, request: web.Request) -> bool:
+        """Return whether the request's cookies are meant: no other site has had it sent.
+
+        Clients that are no browsers send neither header, and carry no cookie that they were not
+        given for this. An old browser that does not send `Sec-Fetch-Site` still sends `Origin` with
+        an `EventSource` to another origin; to requests that cannot read the answer, such as an
+        image's, it gives the cookie only if that says `SameSite=None`.
+        """
+        origin = request.headers.get(hdrs.ORIGIN)
+        if origin in self._allowed:
+            return True
+        if request.headers.get("Sec-Fetch-Site", "none") not in _OWN:
+            return False
+        own = request.headers.get(hdrs.HOST)  # the property would ask the system for a name
+        return origin is None or origin.partition("://")[2] == own
+
+    def headers(self, request: web.Request) -> dict[str, str]:
+        """Return the headers that every answer to the request has, whatever it says."""
+        headers = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+        if self._allowed:
+            headers["Vary"] = "Origin"
+            origin = request.headers.get(hdrs.ORIGIN)
+            if origin in self._allowed:
+                headers["Access-Control-Allow-Origin"] = origin
+                headers["Access-Control-Allow-Credentials"] = "true"
+                headers["Access-Control-Expose-Headers"] = EXPOSED
+        return headers
+
+    async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Give a response these headers; a signal of aiohttp, sent before each."""
+        response.headers.update(self.headers(request))
+
+    async def preflight(self, request: web.Request) -> web.Response:
+        """Answer a browser that asks before it lets a page send headers of its own."""
+        headers = {"Cache-Control": "no-store"}
+        if request.headers.get(hdrs.ORIGIN) in self._allowed:
+            headers["Access-Control-Allow-Methods"] = METHODS
+            headers["Access-Control-Allow-Headers"] = HEADERS
+            headers["Access-Control-Max-Age"] = str(MAX_AGE_SECONDS)
+        return web.Response(status=204, headers=headers)

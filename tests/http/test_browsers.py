@@ -1,0 +1,175 @@
+"""Pages of several origins in Chromium: what a browser really sends, keeps and hands out."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+
+from tests.demo.webdriver import Browser, find_browser
+from tests.http.served import serving
+from tests.records import TYPE
+from tests.tokens import mint
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.http.served import Served
+
+OPEN = """
+    window.seen = [];
+    window.source = new EventSource(%s, { withCredentials: true });
+    source.onopen = () => seen.push("open");
+    source.onerror = () => seen.push(source.readyState === EventSource.CLOSED ? "closed" : "lost");
+    source.addEventListener(%s, (event) => seen.push(event.data));
+"""
+SEEN = "return seen.length ? seen : null"
+
+FETCH = """
+    window.seen = [];
+    fetch(%s, { headers: %s, credentials: "include" }).then(
+        async (answer) => {
+            const told = answer.headers.get("WWW-Authenticate");
+            const text = answer.ok ? "" : (await answer.json()).detail;
+            seen.push([answer.status, told, text]);
+        },
+        () => seen.push(["blocked"]),
+    );
+"""
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    found = find_browser()
+    if found is None:
+        pytest.skip("no Chromium here")
+    async with Browser(*found) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def site() -> AsyncIterator[int]:
+    """Serve an empty page; its port makes it an origin of its own, on the same site."""
+
+    async def page(_: web.Request) -> web.Response:
+        return web.Response(text="<title>page</title>", content_type="text/html")
+
+    app = web.Application()
+    app.router.add_get("/", page)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def gateway(*origins: str) -> AsyncIterator[Served]:
+    async with serving(cors_origins=origins, token_cookie="token") as served:
+        yield served
+
+
+def events_of(served: Served) -> str:
+    return f"http://127.0.0.1:{served.port}/api/v1/events"
+
+
+def opening(served: Served) -> str:
+    return OPEN % (json.dumps(events_of(served)), json.dumps(TYPE))
+
+
+async def log_in(browser: Browser, served: Served, **attributes: object) -> None:
+    """Give the browser a cookie for the gateway."""
+    await browser.emulate(
+        "Network.setCookie",
+        url=events_of(served),
+        name="token",
+        value=mint("alice"),
+        httpOnly=True,
+        **attributes,
+    )
+
+
+async def test_a_page_of_an_allowed_origin_reads_a_stream_with_its_cookie(
+    browser: Browser,
+) -> None:
+    async with site() as port, gateway(f"http://127.0.0.1:{port}") as served:
+        await log_in(browser, served)
+        await browser.open(f"http://127.0.0.1:{port}/")
+        await browser.run(opening(served))
+        assert await browser.wait_for(SEEN) == ["open"]
+        served.publish(b'{"rows": 9}')
+        await browser.wait_for("return seen.length > 1")
+        assert await browser.run(SEEN) == ["open", '{"rows": 9}']
+
+
+async def test_a_page_of_the_own_origin_needs_no_allow_list(browser: Browser) -> None:
+    async with gateway() as served:
+        await log_in(browser, served)
+        await browser.open(f"http://127.0.0.1:{served.port}/")
+        await browser.run(opening(served))
+        assert await browser.wait_for(SEEN) == ["open"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_a_page_of_another_origin_opens_nothing_although_the_browser_sends_the_cookie(
+    browser: Browser, host: str
+) -> None:
+    """Of the same site as the gateway (another port), and of another site."""
+    anywhere = {"sameSite": "None", "secure": True} if host == "localhost" else {}
+    async with site() as port:
+        page = f"http://{host}:{port}"
+        async with gateway(page) as served:
+            await log_in(browser, served, **anywhere)
+            await browser.open(f"{page}/")
+            await browser.run(opening(served))
+            assert await browser.wait_for(SEEN) == ["open"], "the cookie is not sent at all"
+            await browser.run("source.close()")
+        async with gateway("http://127.0.0.1:1") as served:
+            await log_in(browser, served, **anywhere)
+            await browser.open(f"{page}/")
+            await browser.run(opening(served))
+            assert await browser.wait_for(SEEN) == ["closed"]
+            for attempt in (
+                'const it = new Image(); it.src = "%s"; it.onerror = () => seen.push("image")',
+                'const it = document.createElement("script"); it.src = "%s";'
+                ' it.onerror = () => seen.push("script"); document.head.append(it)',
+                'fetch("%s", {mode: "no-cors", credentials: "include"})'
+                '.then(() => seen.push("answer"))',
+            ):
+                before = len(await browser.run(SEEN))
+                await browser.run(attempt % events_of(served))
+                await browser.wait_for(f"return seen.length > {before}")
+            assert not served.hub.openings
+
+
+async def test_a_page_sends_its_token_and_its_id_itself_and_can_read_a_refusal(
+    browser: Browser,
+) -> None:
+    async with site() as port, gateway(f"http://127.0.0.1:{port}") as served:
+        await browser.open(f"http://127.0.0.1:{port}/")
+        headers = {"Authorization": f"Bearer {mint('alice')}", "Last-Event-ID": "nonsense"}
+        await browser.run(FETCH % (json.dumps(events_of(served)), json.dumps(headers)))
+        assert await browser.wait_for(SEEN) == [[200, None, ""]]
+        (opening,) = served.hub.openings
+        assert opening.malformed
+
+        headers["Authorization"] = "Bearer nonsense"
+        await browser.run(FETCH % (json.dumps(events_of(served)), json.dumps(headers)))
+        told = 'Bearer realm="gateway", error="invalid_token"'
+        assert await browser.wait_for(SEEN) == [[401, told, "the token is not accepted"]]
+
+
+async def test_a_page_of_another_origin_gets_no_answer_whatever_token_it_has(
+    browser: Browser,
+) -> None:
+    async with site() as port, gateway("http://127.0.0.1:1") as served:
+        await browser.open(f"http://127.0.0.1:{port}/")
+        headers = {"Authorization": f"Bearer {mint('alice')}"}
+        await browser.run(FETCH % (json.dumps(events_of(served)), json.dumps(headers)))
+        assert await browser.wait_for(SEEN) == [["blocked"]]
+        assert not served.hub.openings
