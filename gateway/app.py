@@ -208,7 +208,11 @@ class Worker:
         gauge, hub, link = self._metrics.gauge, self._hub, self._link
         gauge("gateway_streams_open", "Streams that are open", lambda: len(hub.streams))
         gauge("gateway_ready", "1 while the worker is ready", lambda: bool(self._readiness))
-        gauge("gateway_tail_bytes", "Memory of all tails", lambda: hub.tail_size)
+        gauge(
+            "gateway_tail_bytes",
+            "Memory of all tails and their indexes",
+            lambda: hub.tail_size + hub.index_size,
+        )
         gauge("gateway_replays_waiting", "Streams that wait for a replay", link.waiting)
         gauge("gateway_kafka_connected", "1 while Kafka answers", lambda: link.connected)
         gauge("gateway_kafka_lag_records", "Records not read yet, of logs with streams", link.lag)

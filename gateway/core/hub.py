@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from gateway.core import frame
 from gateway.core.catch_up import CatchUp
 from gateway.core.frame import CloseReason, Gap, GapReason
+from gateway.core.index import ENTRY_BYTES
 from gateway.core.log import Position
 from gateway.core.observer import Path
 from gateway.core.replay import Scan
@@ -42,6 +43,11 @@ if TYPE_CHECKING:
 EVICT_SHARE = 64
 """Eviction frees a 64th of the budget at a time, since each one moves a tail's pointers."""
 
+INDEX_SHARE = 8
+"""An eighth of the budget is for indexes: by default 16 MiB, which is 1.4 million records."""
+
+FORGET_SHARE = 16
+"""An index forgets a 16th of itself at a time, since that moves all that stays."""
 
 SPARE_DEADLINES = 1000
 """Deadlines of closed streams that may wait for their time, besides one for each open stream: they
@@ -70,9 +76,12 @@ class Hub:
         self.streams: dict[Stream, None] = {}
         self.tail_size = 0
         """Bytes in all tails."""
+        self.index_size = 0
+        """Bytes in all indexes."""
         self._interpreter = interpreter
         self._limits = limits
-        self._tail_bytes = tail_bytes
+        self._index_bytes = tail_bytes // INDEX_SHARE
+        self._tail_bytes = tail_bytes - self._index_bytes
         self._retry = frame.retry(retry_ms)
         self._heartbeat = heartbeat
         self._slow = slow
@@ -122,7 +131,9 @@ class Hub:
             if feed in stream.behind:
                 stream.behind[feed].checked = stream.behind[feed].ahead = False
         self.tail_size -= feed.tail.size
+        self.index_size -= feed.index.size
         feed.tail = None
+        feed.index.clear()
 
     def dispatch(self, batches: Mapping[Log, Sequence[Record]], moment: Moment) -> None:
         """Take fetched records, oldest first in each log, and write them to whom they concern."""
@@ -174,8 +185,10 @@ class Hub:
         """Take the scan's streams over, complete or not."""
         assert feed.scan is not None
         size = 0 if feed.tail is None else feed.tail.size
+        self.index_size -= feed.index.size
         streams = feed.scan.finish()
         feed.scan = None
+        self.index_size += feed.index.size
         if feed.tail is not None:
             self.tail_size += feed.tail.size - size
         self.advance(streams, moment)
@@ -376,12 +389,22 @@ class Hub:
             feed.scan.leave(stream)
 
     def _evict(self) -> None:
-        """Keep all tails together within the budget."""
+        """Keep all tails together within their budget, and all indexes within theirs."""
         if self.tail_size <= self._tail_bytes:
             return
         wanted = self.tail_size - self._tail_bytes + self._tail_bytes // EVICT_SHARE
         while wanted > 0:
-            tail = max((f.tail for f in self.feeds.values() if f.tail), key=lambda tail: tail.size)
-            freed = tail.evict(wanted)
-            self.tail_size -= freed
-            wanted -= freed
+            feed = max(self.feeds.values(), key=lambda feed: feed.tail.size if feed.tail else 0)
+            assert feed.tail is not None
+            size = feed.tail.size
+            evicted = feed.tail.evict(wanted)
+            wanted -= size - feed.tail.size
+            self.tail_size -= size - feed.tail.size
+            if feed.keyed:
+                feed.index.append(evicted)
+                self.index_size += ENTRY_BYTES * len(evicted)
+        while self.index_size > self._index_bytes:
+            feed = max(self.feeds.values(), key=lambda feed: len(feed.index))
+            size = feed.index.size
+            feed.index.forget(len(feed.index) // FORGET_SHARE + 1)
+            self.index_size -= size - feed.index.size

@@ -16,8 +16,9 @@ What an id leads to, for each log; `Scan.begin`, `locate` and `feed` are the tab
 What cannot be verified is accepted: the record before an offset may be a transaction marker, or
 aborted, compacted away, or never have been.
 
-A scan reads from the earliest place that it serves up to where the tail begins. It does no I/O: the
-edge tells it where the log starts and ends, feeds it what it reads, and is told when to stop.
+A scan reads from the earliest place that it serves up to where the tail begins, and steps over
+what the log's index says concerns nobody. It does no I/O: the edge tells it where the log starts
+and ends, feeds it what it reads, and is told where to go on and when to stop.
 Threats: an id can be forged to ask for any stretch of the log, so a scan is bounded by the limits
 before it begins, and what it finds is chosen by the authenticated user's key alone.
 """
@@ -44,6 +45,16 @@ SHORT = 1000
 offsets do not say whether there are records: behind a quiet log's last record often stands nothing
 but a transaction marker, and a gap of nothing must not be told. For the same reason a stretch
 before the first young record is left out only for a cursor that is old itself."""
+
+
+BATCH = 500
+"""Records to be read between two looks at the loop: some 4 ms of decoding."""
+
+PIECE = 65_536
+"""Offsets of the index that are looked at in one step: some 0.2 ms for one key, 8 ms for many."""
+
+NEAR = 250
+"""Offsets. To read on over so many costs about what it costs to go to another place: 2 ms."""
 
 
 class Seeker:
@@ -74,8 +85,9 @@ class Seeker:
 class Scan:
     """One pass over a log on behalf of the streams that waited for it.
 
-    Life: `begin`; `warm` if the tail wants it; `locate` with the offsets of `times`; `feed` while
-    `reading`; `finish`. What `locate`, `harvest` and `finish` return are streams that can go on.
+    Life: `begin`; `warm` if the tail wants it; `locate` with the offsets of `times`; while
+    `reading`, `skip` and, where that says so, `feed`; `finish`. What `locate`, `harvest` and
+    `finish` return are streams that can go on.
     """
 
     def __init__(
@@ -102,6 +114,11 @@ class Scan:
         self._last: Record | None = None
         self._by_key: dict[bytes | None, list[Seeker]] = {}
         self._unproven: dict[int, list[Seeker]] = {}
+        self.run = BATCH
+        """How many records are to be read from `position` on; known after `skip`."""
+        self._wanted: deque[int] = deque()
+        """Offsets that may concern somebody, up to `_looked`, by the index."""
+        self._looked = -1
         self._warm: deque[Record] = deque()
         self._warm_from: int | None = None
         self._warm_room = 0
@@ -167,6 +184,37 @@ class Scan:
         self.position = min(starts)
         return passed
 
+    def skip(self) -> bool:
+        """Step over what concerns nobody; return whether there is anything to read at `position`.
+
+        If not, call it again: it looks at a piece of the index at a time.
+        """
+        index = self._feed.index
+        self.run = BATCH
+        if self.position >= self._looked:
+            if self._warm_from is not None or not len(index) or self.position < index.start:
+                return True
+            self._looked = min(self.position + PIECE, self.end)
+            found = {
+                *index.find(self._by_key, self.position, self._looked),
+                *(offset for offset in self._unproven if self.position <= offset < self._looked),
+            }
+            self._wanted = deque(sorted(found))
+        while self._wanted and self._wanted[0] < self.position:
+            self._wanted.popleft()
+        if not self._wanted:
+            self.position = self._looked
+            return False
+        if self._wanted[0] - self.position > NEAR:
+            self.position = self._wanted[0]
+        last = self.position
+        for offset in self._wanted:
+            if offset - last > NEAR or offset - self.position >= BATCH:
+                break
+            last = offset
+        self.run = last - self.position + 1
+        return True
+
     def feed(self, records: Sequence[Record], position: int) -> None:
         """Take the next records of the log; `position` is the offset that follows them.
 
@@ -221,6 +269,7 @@ class Scan:
                 self._hand_over(seeker)
         if complete and self._warm_from is not None and self._tail.base.offset == self.end:
             self._tail.warm(Position(self._warm_from, 0, False), list(self._warm))
+            self._feed.index.clear()  # of what had left the tail, and is in it again
         return list(self.seekers)
 
     def leave(self, stream: Stream) -> None:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway.core.event_id import VERSION, encode_mark
 from gateway.core.frame import Gap
+from gateway.core.index import Index
 from gateway.core.log import TIMESTAMP_LIMIT, LogKind, Since
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Feed:
         "_mark",
         "_mark_of",
         "everyone",
+        "index",
         "keyed",
         "live",
         "log",
@@ -88,6 +90,8 @@ class Feed:
         self.topic = topic
         self.keyed = topic.kind is LogKind.USER
         self.tail: Tail | None = None
+        self.index = Index()
+        """Of what has left the tail, in a log with keys; empty while there is no tail."""
         self.streams = 0
         """Open streams that follow the log, live or not."""
         self.live: dict[bytes | None, list[Stream]] = {}

@@ -115,8 +115,8 @@ class Tail:
                 return self._records[index].offset
         return self.head.offset
 
-    def evict(self, size: int) -> int:
-        """Drop the oldest records until `size` bytes are free, or all; return the bytes freed.
+    def evict(self, size: int) -> list[Record]:
+        """Drop the oldest records until `size` bytes are free, or all; return them.
 
         Costs a move of the pointers that stay, so evict much at once.
         """
@@ -126,7 +126,6 @@ class Tail:
                 break
             freed += record.size
             count += 1
-            self.base = Position.after(record)
             if self._by_key is not None:
                 of_key = self._by_key[record.key]
                 assert of_key[0] is record, "the index lost its order"
@@ -134,9 +133,12 @@ class Tail:
                     del self._by_key[record.key]
                 else:
                     del of_key[0]
+        evicted = self._records[:count]
         del self._records[:count]
+        if evicted:
+            self.base = Position.after(evicted[-1])
         self.size -= freed
-        return freed
+        return evicted
 
     def _place(self, offset: int) -> int:
         return bisect_left(self._records, offset, key=_offset)

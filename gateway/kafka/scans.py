@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from gateway.kafka.offsets import Offsets
     from gateway.ops.metrics import Metrics
 
-BATCH = 500
-"""Records between two looks at the loop: some 4 ms of decoding."""
-
 POLL_MS = 100
 """How long to wait for records before the scan is looked at again: somebody may have left."""
 
@@ -180,10 +177,16 @@ class Scans:
         if not scan.reading:
             return
         seeker.take(self._hub.feeds)
-        seeker.seek(feed.log, scan.position)
+        place = -1
         moved = clock.now().monotonic
         while scan.reading:
-            records, position = await seeker.fetch(POLL_MS, BATCH)
+            if not scan.skip():
+                await asyncio.sleep(0)
+                continue
+            if scan.position != place:
+                seeker.seek(feed.log, scan.position)
+            records, position = await seeker.fetch(POLL_MS, scan.run)
+            place = position
             now = clock.now()
             if position > scan.position:
                 moved = now.monotonic

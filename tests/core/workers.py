@@ -241,10 +241,13 @@ class Worker:
             self.hub.advance(scan.locate({time: kafka.at(time) for time in times}), world.moment)
             while scan.reading:
                 yield
+                if not scan.skip():
+                    continue
                 kafka = world.logs[feed.log]
                 if not kafka.start <= scan.position <= kafka.end:
                     raise Interrupted
-                batch = kafka.read(scan.position, random.randint(1, 8) if random else 500)
+                most = min(scan.run, random.randint(1, 8)) if random else scan.run
+                batch = kafka.read(scan.position, most)
                 if not batch and scan.position >= kafka.end and scan.position < scan.end:
                     raise Interrupted
                 position = batch[-1].offset + 1 if batch else kafka.end
