@@ -26,7 +26,7 @@ before it begins, and what it finds is chosen by the authenticated user's key al
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from gateway.core.frame import GapReason
 from gateway.core.limits import Extent
@@ -55,6 +55,23 @@ PIECE = 65_536
 
 NEAR = 250
 """Offsets. To read on over so many costs about what it costs to go to another place: 2 ms."""
+
+
+class Fetched(Protocol):
+    """A record as the edge has it, before it is made into the core's."""
+
+    @property
+    def offset(self) -> int:
+        """Where it is in its log."""
+        ...
+
+    @property
+    def key(self) -> bytes | None:
+        """Whose it is."""
+        ...
+
+
+FetchedT = TypeVar("FetchedT", bound=Fetched)
 
 
 class Seeker:
@@ -215,8 +232,22 @@ class Scan:
         self.run = last - self.position + 1
         return True
 
+    def pick(self, fetched: Sequence[FetchedT]) -> Sequence[FetchedT]:
+        """Return those of the records that come next which `feed` has a use for.
+
+        Hardly any of a long scan, so that the others need not be made into anything.
+        """
+        self.records += len(fetched)
+        if self._warm_from is not None or not self._feed.keyed:
+            return fetched
+        wanted, unproven = self._by_key, self._unproven
+        picked = [each for each in fetched if each.key in wanted or each.offset in unproven]
+        if fetched and not (picked and picked[-1] is fetched[-1]):
+            picked.append(fetched[-1])  # for the time of where the scan has come to
+        return picked
+
     def feed(self, records: Sequence[Record], position: int) -> None:
-        """Take the next records of the log; `position` is the offset that follows them.
+        """Take what was picked of the next records; `position` is the offset that follows them.
 
         To no effect if the tail has gone meanwhile: they may be of another log.
         """
@@ -228,7 +259,6 @@ class Scan:
             if record.offset >= self.end:
                 break
             self._last = record
-            self.records += 1
             if record.offset in self._unproven:
                 self._prove(record)
             seekers = self._by_key.get(record.key if keyed else None)

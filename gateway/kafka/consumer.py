@@ -28,12 +28,17 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import (
+    CorruptRecordException,
+    KafkaConnectionError,
+    KafkaError,
+    OffsetOutOfRangeError,
+)
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 from gateway.kafka.metadata import TopicsRequest, read_cluster
-from gateway.kafka.screen import ignore, screen
+from gateway.kafka.screen import FAULTS, ignore, screen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -62,6 +67,9 @@ STOP_SECONDS = 2.0
 assignment it swallows the cancellation that `stop` sends it, and would be waited for without end;
 a second one ends it."""
 
+SCREEN_SECONDS = 10.0
+"""How long what is fetched is looked through after something in it could not be read."""
+
 NO_LEADER = (None, -1)
 """What aiokafka says where nobody leads a partition."""
 
@@ -79,12 +87,27 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka ships no type
             **options,
             enable_auto_commit=False,
             request_timeout_ms=REQUEST_MS,
-            check_crcs=False,  # `screen` has done so
             **settings,
         )
         self._client = _Client(
             unreadable, **options, request_timeout_ms=REQUEST_MS, metadata_max_age_ms=REFRESH_MS
         )
+
+    async def getmany(self, *partitions: TopicPartition, **options: Any) -> Any:
+        """Return what was fetched, as aiokafka does.
+
+        Raises `CorruptRecordException` for what it cannot read, and has lost its place then, in all
+        partitions: seek to where each of them was, and it is passed by.
+        """
+        try:
+            return await super().getmany(*partitions, **options)
+        except OffsetOutOfRangeError:
+            raise
+        except FAULTS as error:
+            self._client.screened_until = time.monotonic() + SCREEN_SECONDS
+            if isinstance(error, KafkaError):
+                raise
+            raise CorruptRecordException(f"{type(error).__name__}: {error}") from error
 
     async def stop(self) -> None:
         """Disconnect, in bounded time."""
@@ -140,6 +163,8 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]
     def __init__(self, unreadable: Unreadable, **options: Any) -> None:
         super().__init__(**options)
         self._unreadable = unreadable
+        self.screened_until = float("-inf")
+        """Until when what is fetched is looked through."""
         self._connecting: defaultdict[object, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._updated = float("-inf")
 
@@ -160,7 +185,7 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]
         self, node_id: int, request: Any, *, group: object = ConnectionGroup.DEFAULT
     ) -> Any:
         response = await super().send(node_id, request, group=group)
-        if isinstance(request, FetchRequest):
+        if isinstance(request, FetchRequest) and time.monotonic() < self.screened_until:
             screen(response, self._unreadable)
         return response
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import CorruptRecordException, KafkaError, OffsetOutOfRangeError
 
 from gateway import clock
 from gateway.core.log import Log, Position
@@ -109,6 +109,9 @@ class LiveReader:
                 batches = await self._consumer.getmany(timeout_ms=IDLE_MS)
             except OffsetOutOfRangeError as error:
                 await self._leave(error.args[0])
+                continue
+            except CorruptRecordException:
+                self._rewind()  # now what is fetched is looked through
                 continue
             except KafkaError as error:
                 _log.warning("fetch failed", error=str(error) or type(error).__name__)

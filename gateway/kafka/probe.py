@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from gateway.kafka.offsets import Offsets
+from gateway.kafka.records import to_records
 from gateway.kafka.seeker import LogSeeker
 from gateway.kafka.topics import ANSWER_SECONDS, answering
 
@@ -60,10 +61,10 @@ class Probe:
         found: list[Record] = []
         position = start
         while position < end:
-            records, following = await self._seeker.fetch(_FETCH_MS)
+            fetched, following = await self._seeker.fetch(_FETCH_MS)
             if following == position:
                 break
-            found += records
+            found += to_records(fetched)
             position = following
         return found
 

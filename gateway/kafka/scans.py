@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 
 from gateway import clock
 from gateway.core.log import RECORD_OVERHEAD
-from gateway.kafka.records import log_name
+from gateway.kafka.records import log_name, to_records
 from gateway.kafka.seeker import LogSeeker
 
 if TYPE_CHECKING:
@@ -185,13 +185,13 @@ class Scans:
                 continue
             if scan.position != place:
                 seeker.seek(feed.log, scan.position)
-            records, position = await seeker.fetch(POLL_MS, scan.run)
+            fetched, position = await seeker.fetch(POLL_MS, scan.run)
             place = position
             now = clock.now()
             if position > scan.position:
                 moved = now.monotonic
             elif now.monotonic - moved > STALL_SECONDS:
                 raise TimeoutError(f"nothing came for {STALL_SECONDS:g} s")
-            scan.feed(records, position)
+            scan.feed(to_records(scan.pick(fetched)), position)
             self._hub.advance(scan.harvest(), now)
             await asyncio.sleep(0)

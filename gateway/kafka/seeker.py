@@ -9,15 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import TopicPartition
+from aiokafka.errors import CorruptRecordException
 
 from gateway.kafka.consumer import Consumer
-from gateway.kafka.records import to_records
 from gateway.kafka.screen import ignore
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from gateway.core.log import Log, Record
+    from gateway.core.log import Log
     from gateway.kafka.screen import Unreadable
 
 HELD_MS = 10
@@ -29,6 +29,7 @@ class LogSeeker:
 
     def __init__(self, options: dict[str, Any], unreadable: Unreadable = ignore) -> None:
         self._current: TopicPartition | None = None
+        self._position = 0
         self._consumer = Consumer(
             options,
             auto_offset_reset="none",
@@ -53,6 +54,7 @@ class LogSeeker:
         """Go to an offset of a log, and leave the one that was read before."""
         self.rest()
         self._current = TopicPartition(*log)
+        self._position = offset
         assigned = self._consumer.assignment()
         if self._current not in assigned:
             self._consumer.take([*assigned, self._current])
@@ -65,18 +67,24 @@ class LogSeeker:
             self._consumer.pause(self._current)
         self._current = None
 
-    async def fetch(self, timeout_ms: int, most: int | None = None) -> tuple[list[Record], int]:
-        """Return the records that come next, at most `most`, and the offset that follows them.
+    async def fetch(self, timeout_ms: int, most: int | None = None) -> tuple[list[Any], int]:
+        """Return what comes next, at most `most` records, and the offset that follows it.
 
-        None come within `timeout_ms` at the end of the log, or while its leader is away. The offset
-        may be further on than the last record: behind transaction markers and aborted records.
+        The records are aiokafka's: `to_records` makes the core's of them. None come within
+        `timeout_ms` at the end of the log, or while its leader is away. The offset may be further
+        on than the last record: behind transaction markers, aborted records, and what nobody can
+        read.
         """
         assert self._current is not None, "seek first"
-        fetched = await self._consumer.getmany(
-            self._current, timeout_ms=timeout_ms, max_records=most
-        )
-        position: int = await self._consumer.position(self._current)
-        return to_records(fetched.get(self._current, ())), position
+        try:
+            fetched = await self._consumer.getmany(
+                self._current, timeout_ms=timeout_ms, max_records=most
+            )
+        except CorruptRecordException:
+            self._consumer.seek(self._current, self._position)
+            return [], self._position
+        self._position = await self._consumer.position(self._current)
+        return fetched.get(self._current, []), self._position
 
     def highwater(self) -> int:
         """Return the end of the log as the last fetch told it; 0 before there was one."""
