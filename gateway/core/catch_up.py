@@ -189,6 +189,6 @@ class CatchUp:
         self.write(stream, b"".join(frames), moment)
 
     def write(self, stream: Stream, data: bytes, moment: Moment) -> None:
-        """Hand bytes to the stream's sink, and take the time of it."""
+        """Hand bytes of the stream to its sink, framed, and take the time of it."""
         stream.written = moment.monotonic
-        stream.sink.write(data)
+        stream.sink.write(frame.chunk(data) if stream.sink.chunked else data)

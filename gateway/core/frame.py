@@ -82,6 +82,13 @@ def event_body(event_type: str, payload: bytes) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (event_type.encode(), payload)
 
 
+def event(event_id: bytes, body: bytes, *, chunked: bool) -> bytes:
+    """Return an event as it goes to its clients: in one step, as it is done for each one."""
+    if chunked:
+        return b"%x\r\nid: %b\n%b\r\n" % (len(event_id) + len(body) + 5, event_id, body)
+    return b"id: %b\n%b" % (event_id, body)
+
+
 def id_line(event_id: bytes) -> bytes:
     """Return the line that goes before a body; both together are one event."""
     return b"id: %b\n" % event_id

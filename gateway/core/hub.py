@@ -137,7 +137,7 @@ class Hub:
 
     def dispatch(self, batches: Mapping[Log, Sequence[Record]], moment: Moment) -> None:
         """Take fetched records, oldest first in each log, and write them to whom they concern."""
-        touched: dict[Stream, list[bytes]] = {}
+        touched: dict[Stream, bytes | list[bytes]] = {}
         deliveries: list[tuple[int, int]] = []
         for log, records in batches.items():
             feed = self.feeds[log]
@@ -157,9 +157,15 @@ class Hub:
             elif feed.everyone:
                 for record in records:
                     self._deliver(feed, record, feed.everyone, touched, deliveries)
+        written = moment.monotonic
         for stream, frames in touched.items():
-            stream.sent += len(frames)
-            self._catch_up.write(stream, b"".join(frames), moment)
+            if isinstance(frames, list):
+                stream.sent += len(frames)
+                frames = b"".join(frames)
+            else:
+                stream.sent += 1
+            stream.written = written
+            stream.sink.write(frames)
         if deliveries:
             self._observer.sent(Path.LIVE, deliveries, moment)
         for log in batches:
@@ -283,7 +289,7 @@ class Hub:
     ) -> None:
         """Say goodbye and end the stream; one that is closed already stays so."""
         if not stream.closed:
-            stream.sink.write(frame.close(reason, retry_ms))
+            self._catch_up.write(stream, frame.close(reason, retry_ms), moment)
             stream.sink.close()
             self._remove(stream)
             self._observer.closed(stream, reason, moment)
@@ -330,7 +336,7 @@ class Hub:
         feed: Feed,
         record: Record,
         streams: Sequence[Stream] | Mapping[Stream, None],
-        touched: dict[Stream, list[bytes]],
+        touched: dict[Stream, bytes | list[bytes]],
         deliveries: list[tuple[int, int]],
     ) -> None:
         """Frame a record's event once for all streams with the same cursor."""
@@ -338,24 +344,25 @@ class Hub:
         if event is None:
             return
         mark = feed.mark(Position.after(record))
+        body = event.body
         framed: dict[tuple[Feed, ...], bytes] = {}
         number = 0
         for stream in streams:
             if stream.categories is not None and event.category not in stream.categories:
                 continue
-            if stream.behind:
-                data = frame.id_line(stream.id(feed, mark)) + event.body
+            data = None if stream.behind or not stream.sink.chunked else framed.get(stream.feeds)
+            if data is None:
+                chunked = stream.sink.chunked
+                data = frame.event(stream.id(feed, mark), body, chunked=chunked)
+                if chunked and not stream.behind:
+                    framed[stream.feeds] = data
+            before = touched.get(stream)
+            if before is None:
+                touched[stream] = data
+            elif isinstance(before, list):
+                before.append(data)
             else:
-                cached = framed.get(stream.feeds)
-                if cached is None:
-                    cached = frame.id_line(stream.id(feed, mark)) + event.body
-                    framed[stream.feeds] = cached
-                data = cached
-            frames = touched.get(stream)
-            if frames is None:
-                touched[stream] = [data]
-            else:
-                frames.append(data)
+                touched[stream] = [before, data]
             number += 1
         if number:
             deliveries.append((record.timestamp, number))

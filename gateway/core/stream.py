@@ -37,7 +37,12 @@ if TYPE_CHECKING:
 
 
 class Sink(Protocol):
-    """Where a stream's bytes go. Never blocks, and never fails: a lost client is told later."""
+    """Where a stream's bytes go. Never blocks, and never fails: a lost client is told later.
+
+    `chunked` says whether what is written has to be framed as chunks (HTTP/1.1).
+    """
+
+    chunked: bool
 
     def bind(self, stream: Stream) -> None:
         """Belong to this stream: tell the hub when it is stuck, drained or lost. Called first."""

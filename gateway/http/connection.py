@@ -38,12 +38,12 @@ class Connection(asyncio.Protocol):
     of the connection is the end of the response (RFC 9112, §6.3).
     """
 
-    __slots__ = ("_chunked", "_cut", "_head", "_hub", "_stream", "_transport")
+    __slots__ = ("_cut", "_head", "_hub", "_stream", "_transport", "chunked")
 
     def __init__(self, hub: Hub, head: bytes, *, chunked: bool) -> None:
         self._hub = hub
         self._head = head
-        self._chunked = chunked
+        self.chunked = chunked
         self._stream: Stream | None = None
         self._transport: asyncio.Transport | None = None
         self._cut: asyncio.TimerHandle | None = None
@@ -70,12 +70,10 @@ class Connection(asyncio.Protocol):
         self._stream = stream
 
     def write(self, data: bytes) -> None:
-        """Hand bytes to the transport, framed; the first ones behind the response's head."""
+        """Hand bytes to the transport; the first ones behind the response's head."""
         transport = self._transport
         if transport is None:
             return
-        if self._chunked:
-            data = frame.chunk(data)
         if self._head:
             data, self._head = self._head + data, b""
         transport.write(data)
@@ -85,7 +83,7 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
-        if self._chunked:
+        if self.chunked:
             transport.write(frame.LAST_CHUNK)
         transport.close()
         self._cut = asyncio.get_running_loop().call_later(FLUSH_SECONDS, transport.abort)

@@ -274,6 +274,8 @@ class Connection:
     the client reads. `cut` is after how many bytes the connection breaks; None: it does not.
     """
 
+    chunked = False
+
     def __init__(
         self, client: Client, worker: Worker, *, room: int | None = None, cut: int | None = None
     ) -> None:

@@ -323,6 +323,8 @@ def test_streams_that_have_closed_are_not_kept_until_their_deadline() -> None:
 class Ignore:
     """A sink for nobody."""
 
+    chunked = False
+
     def bind(self, stream: Stream) -> None:
         pass
 

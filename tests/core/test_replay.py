@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.core import replay
+from gateway.core import hub, replay
 from gateway.core.event_id import Mark, encode_mark, parse
 from gateway.core.frame import Gap, GapReason
 from gateway.core.limits import Extent
@@ -181,7 +181,9 @@ def test_streams_that_wait_share_one_scan_from_the_earliest_of_them() -> None:
     scan.begin(Extent(10, 20, 10, 0))
     assert scan.locate({}) == []
     assert scan.position == 11, "the record before proves the place"
-    scan.feed(records(stage, 11, 20), 20)
+    assert scan.skip(), "without an index everything is read"
+    assert (scan.position, scan.run) == (11, replay.BATCH)
+    scan.feed(scan.pick(records(stage, 11, 20)), 20)
     assert not scan.reading
     stage.worker.hub.end_scan(stage.feed, stage.world.moment)
     assert [client_of(stage, stream).received for stream in streams] == [
@@ -189,6 +191,87 @@ def test_streams_that_wait_share_one_scan_from_the_earliest_of_them() -> None:
         [3, 4, 5, 6, 7, 8, 9, 10],
     ]
     assert scan.records == 9
+
+
+def stage_with_an_index(monkeypatch: pytest.MonkeyPatch) -> Stage:
+    """A tail of 60 records or so, and an index of 1,600 before it."""
+    monkeypatch.setattr(hub, "INDEX_SHARE", 2)
+    return Stage(broadcast=False, warm_ms=0, tail_bytes=40_000)
+
+
+def test_a_scan_goes_from_one_record_of_its_streams_to_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(replay, "PIECE", 300)
+    monkeypatch.setattr(replay, "NEAR", 50)
+    stage = stage_with_an_index(monkeypatch)
+    stage.connect(stage.client(user=b"d"))
+    stage.write(1)
+    stage.write(400, b"b")
+    stage.write(2)
+    stage.write(700, b"c")
+    stage.write(1)
+    stage.write(200, b"c")
+    stage.worker.settle()
+    (stream,) = waiting(stage, Position(0, 0, False))
+    scan = stage.worker.hub.begin_scan(stage.feed)
+    scan.begin(Extent(0, stage.kafka.end, 0, 0))
+    scan.locate({})
+    read = []
+    while scan.reading:
+        if scan.skip():
+            read.append((scan.position, scan.run))
+            position = scan.position + scan.run
+            scan.feed(scan.pick(records(stage, scan.position, position)), position)
+    stage.worker.hub.end_scan(stage.feed, stage.world.moment)
+
+    assert read == [(0, 1), (401, 2), (1103, 1)]
+    assert scan.records == 4
+    assert client_of(stage, stream).received == [1, 402, 403, 1104]
+
+
+def test_what_the_index_has_forgotten_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = stage_with_an_index(monkeypatch)
+    stage.connect(stage.client(user=b"d"))
+    stage.write(100, b"b")
+    stage.write(1)
+    stage.write(200, b"b")
+    stage.worker.settle()
+    stage.worker.hub.index_size -= 12 * 90
+    stage.feed.index.forget(90)
+    (stream,) = waiting(stage, Position(50, 0, False))
+    scan = stage.worker.hub.begin_scan(stage.feed)
+    scan.begin(Extent(0, stage.kafka.end, 0, 0))
+    scan.locate({})
+    assert scan.skip()
+    assert (scan.position, scan.run) == (50, replay.BATCH)
+    scan.feed(scan.pick(records(stage, 50, 95)), 95)
+    assert scan.skip()
+    assert (scan.position, scan.run) == (95, 6), "near enough to read on"
+    scan.feed(scan.pick(records(stage, 95, 101)), 101)
+    assert not scan.skip()
+    assert not scan.reading
+    stage.worker.hub.end_scan(stage.feed, stage.world.moment)
+    assert client_of(stage, stream).received == [101]
+
+
+def test_the_record_that_proves_a_place_is_read_whosever_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage = stage_with_an_index(monkeypatch)
+    stage.connect(stage.client(user=b"d"))
+    stage.write(1000, b"b")
+    stage.worker.settle()
+    at = stage.kafka.records[500].timestamp
+    waiting(stage, Position(501, at, True), Position(0, 0, False))
+    scan = stage.worker.hub.begin_scan(stage.feed)
+    scan.begin(Extent(0, stage.kafka.end, 0, 0))
+    scan.locate({})
+    assert scan.skip()
+    assert (scan.position, scan.run) == (500, 1)
+    scan.feed(scan.pick(records(stage, 500, 501)), 501)
+    assert not scan.skip()
+    assert not scan.reading
 
 
 @pytest.mark.parametrize("steps", ["nothing", "begin", "locate", "half"])

@@ -30,6 +30,8 @@ class SilentOffsets:
 class Nobody:
     """A sink for nobody."""
 
+    chunked = False
+
     def bind(self, stream: Stream) -> None:
         pass
 

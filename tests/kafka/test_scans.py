@@ -89,6 +89,8 @@ def scans_of(logs: LongLogs, served: Served, monkeypatch: pytest.MonkeyPatch) ->
 class Note:
     """A sink that takes note in a list that it was written to."""
 
+    chunked = False
+
     def __init__(self, order: list[str], name: str) -> None:
         self._order = order
         self._name = name
