@@ -29,9 +29,12 @@ if TYPE_CHECKING:
     from gateway.kafka.offsets import Offsets
     from gateway.kafka.screen import Unreadable
 
-FETCH_WAIT_MS = 250
+FETCH_WAIT_MS = 500
 """How long a broker holds a fetch that finds nothing. A log that is resumed meanwhile waits for it
 to return; every return costs some 0.7 ms of CPU."""
+
+TOGETHER_SECONDS = 0.005
+"""How long a log waits for others, so that those of one stream are in the first fetch together."""
 
 GRACE_SECONDS = 30.0
 """How long a log without streams is still read: a client that reconnects finds its tail."""
@@ -71,6 +74,7 @@ class LiveReader:
         self._reading: set[TopicPartition] = set()
         self._holding = False
         """Whether all partitions are paused for a moment, so that records gather."""
+        self._resuming: asyncio.TimerHandle | None = None
         self._unproven: set[Feed] = set()
         """Logs with a new leader, that is to show the tail's last record before any other."""
         self._consumer = Consumer(
@@ -99,6 +103,8 @@ class LiveReader:
         """Disconnect."""
         for task in list(self._activations.values()):
             task.cancel()
+        if self._resuming is not None:
+            self._resuming.cancel()
         await asyncio.gather(*self._activations.values(), return_exceptions=True)
         await self._consumer.stop()
 
@@ -199,8 +205,9 @@ class LiveReader:
             partition = TopicPartition(*feed.log)
             self._consumer.seek(partition, end)
             self._reading.add(partition)
-            if not self._holding:
-                self._consumer.resume(partition)
+            if self._resuming is None:
+                loop = asyncio.get_running_loop()
+                self._resuming = loop.call_later(TOGETHER_SECONDS, self._resume)
             self._hub.activate(feed, Position(end, moment.wall, False), moment)
             self._activated(feed)
 
@@ -214,6 +221,11 @@ class LiveReader:
         for feed, tail in tails.items():
             if tail is not None and feed.tail is tail:
                 self._restart(feed)
+
+    def _resume(self) -> None:
+        self._resuming = None
+        if not self._holding:
+            self._consumer.resume(*self._reading)
 
     def _restart(self, feed: Feed) -> None:
         """Begin again at the end of a log that does not have the position it was read at.

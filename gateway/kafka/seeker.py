@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 HELD_MS = 10
 """How long a broker holds a fetch that finds nothing: the next log's fetch waits behind it."""
 
+REFRESH_MS = 60_000
+"""How often the leaders are looked up without a reason to; nobody waits here most of the time."""
+
 
 class LogSeeker:
     """Reads one log at a time. Every method raises aiokafka's `KafkaError`."""
@@ -35,6 +38,7 @@ class LogSeeker:
             auto_offset_reset="none",
             isolation_level="read_committed",
             fetch_max_wait_ms=HELD_MS,
+            refresh_ms=REFRESH_MS,
             unreadable=unreadable,
         )
 

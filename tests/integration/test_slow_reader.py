@@ -91,7 +91,9 @@ async def test_a_client_that_stays_stuck_is_closed_and_loses_nothing(
     await client.wait_for_end()
     assert len(client.data) < BULK
 
-    await client.reconnect()
+    # To one that is as patient as by default: our parser takes seconds for so much.
+    patient = await start_worker(served)
+    await client.reconnect(url=patient.events_url)
     await client.wait_for(lambda client: len(client.data) == BULK, timeout=30)
     assert sorted(bulk_numbers(client.data)) == list(range(BULK))
     assert client.own("gap") == []
