@@ -80,15 +80,14 @@ class LogSeeker:
         read.
         """
         assert self._current is not None, "seek first"
+        partition, options = self._current, {"timeout_ms": timeout_ms, "max_records": most}
         try:
-            fetched = await self._consumer.getmany(
-                self._current, timeout_ms=timeout_ms, max_records=most
-            )
-        except CorruptRecordException:
-            self._consumer.seek(self._current, self._position)
-            return [], self._position
-        self._position = await self._consumer.position(self._current)
-        return fetched.get(self._current, []), self._position
+            fetched = await self._consumer.getmany(partition, **options)
+        except CorruptRecordException:  # now what is fetched is looked through
+            self._consumer.seek(partition, self._position)
+            fetched = await self._consumer.getmany(partition, **options)
+        self._position = await self._consumer.position(partition)
+        return fetched.get(partition, []), self._position
 
     def highwater(self) -> int:
         """Return the end of the log as the last fetch told it; 0 before there was one."""
