@@ -39,6 +39,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from gateway.kafka.metadata import TopicsRequest, read_cluster
 from gateway.kafka.screen import FAULTS, ignore, screen
+from gateway.kafka.unpacked import Unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -104,7 +105,7 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka ships no type
         )
 
     async def getmany(self, *partitions: TopicPartition, **options: Any) -> Any:
-        """Return what was fetched, as aiokafka does.
+        """Return what was fetched, as aiokafka does, but the records as they were unpacked.
 
         Raises `CorruptRecordException` for what it cannot read, and has lost its place then, in all
         partitions: seek to where each of them was, and it is passed by.
@@ -118,6 +119,11 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka ships no type
             if isinstance(error, KafkaError):
                 raise
             raise CorruptRecordException(f"{type(error).__name__}: {error}") from error
+
+    async def start(self) -> None:
+        """Connect. Raises `KafkaConnectionError` where no broker answers."""
+        await super().start()
+        self._fetcher._records = Unpacked()  # noqa: SLF001
 
     async def stop(self) -> None:
         """Disconnect, in bounded time."""

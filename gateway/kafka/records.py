@@ -11,28 +11,22 @@ if TYPE_CHECKING:
 
 
 def to_records(fetched: Iterable[Any]) -> list[Record]:
-    """Return the core's records for aiokafka's, in order."""
-    return [
-        make_record(
-            record.offset, record.timestamp, record.key, record.value, _headers(record.headers)
-        )
-        if record.headers
-        # A third of the cost of a record that nobody follows was this function's call.
-        else Record(
-            record.offset,
-            record.timestamp,
-            record.key,
-            record.value,
-            (),
-            RECORD_OVERHEAD + len(record.key or b"") + len(record.value or b""),
-        )
-        for record in fetched
-    ]
+    """Return the core's records for those that aiokafka has unpacked, in order."""
+    records = []
+    for record in fetched:
+        key, value, headers = record.key, record.value, record.headers
+        if headers or key is None or value is None:
+            made = make_record(record.offset, record.timestamp, key, value, _headers(headers))
+        else:  # the same, without a call: it is done for every record that is read
+            size = RECORD_OVERHEAD + len(key) + len(value)
+            made = Record(record.offset, record.timestamp, key, value, (), size)
+        records.append(made)
+    return records
 
 
 def _headers(headers: Sequence[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes], ...]:
     # Kafka knows headers without a value; to the core they are empty.
-    return tuple([(name, value or b"") for name, value in headers]) if headers else ()
+    return tuple([(name, value or b"") for name, value in headers])
 
 
 def log_name(log: Log) -> str:
