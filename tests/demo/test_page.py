@@ -28,7 +28,7 @@ COUNTS = """
     const counts = [...device.querySelectorAll("[data-count]")];
     return Object.fromEntries(counts.map((dd) => [dd.dataset.count, Number(dd.textContent)]));
 """
-STATE = 'return document.querySelectorAll(".device")[%d].dataset.state'
+STATE = 'return document.querySelectorAll(".device")[%d]?.dataset.state'
 ROWS = 'return document.querySelectorAll(".event").length'
 
 CONTINUITY = """
