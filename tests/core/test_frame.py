@@ -129,3 +129,10 @@ def test_only_the_last_chunk_is_empty() -> None:
     assert frame.LAST_CHUNK == b"0\r\n\r\n"
     with pytest.raises(AssertionError, match="empty chunk"):
         frame.chunk(b"")
+
+
+@pytest.mark.parametrize("body", [b"", b"event: t\ndata: 1\n\n", b"x" * 300])
+def test_an_event_in_one_step_is_what_it_is_in_several(body: bytes) -> None:
+    whole = frame.id_line(b"1abc") + body
+    assert frame.event(b"1abc", body, chunked=False) == whole
+    assert frame.event(b"1abc", body, chunked=True) == frame.chunk(whole)

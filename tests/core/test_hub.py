@@ -335,6 +335,42 @@ class Ignore:
         pass
 
 
+class Keep(Ignore):
+    """A sink that keeps what it was given."""
+
+    def __init__(self, *, chunked: bool) -> None:
+        self.chunked = chunked
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+
+def test_an_event_is_framed_once_for_all_streams_that_take_chunks() -> None:
+    stage = Stage()
+    stage.worker.open_logs()
+    hub, moment = stage.worker.hub, stage.world.moment
+    feeds = stage.worker.routes.feeds(USER, (), moment)
+    sinks = [Keep(chunked=chunked) for chunked in (True, False, True)]
+    for sink in sinks:
+        hub.open(Opening(USER), feeds, sink, [], moment)
+        sink.written.clear()
+    stage.broadcast(1)
+    stage.write(1)
+    stage.worker.poll()
+
+    one, plain, other = (sink.written for sink in sinks)
+    assert [len(sink.written) for sink in sinks] == [1, 1, 1], "one batch is one write"
+    assert one == other
+    for number in (1, 2):
+        assert b"data: %d\n\n\r\n" % number in one[0]
+        assert b"data: %d\n\n" % number in plain[0]
+    assert b"\r\n" not in plain[0]
+    stage.broadcast(1)
+    stage.worker.poll()
+    assert sinks[0].written[1] is sinks[2].written[1]
+
+
 # Logs that come and go.
 
 
