@@ -206,6 +206,7 @@ class Stream:
         "categories",
         "closed",
         "feeds",
+        "issued_at",
         "key",
         "opened",
         "sent",
@@ -224,6 +225,7 @@ class Stream:
         categories: frozenset[str] | None,
         session: str | None,
         opened: float,
+        issued_at: float | None = None,
     ) -> None:
         self.key = key
         """The user id in UTF-8: the record key."""
@@ -232,6 +234,8 @@ class Stream:
         self.categories = categories
         """Categories that the client wants; None: everything, types without a category too."""
         self.session = session
+        self.issued_at = issued_at
+        """When its token was issued, in Unix seconds, if the token says so."""
         self.opened = opened
         """Monotonic seconds, as all times of a stream."""
         self.written = opened
