@@ -17,6 +17,7 @@ from gateway.core.hub import Hub
 from gateway.core.interpreter import Interpreter
 from gateway.core.limits import Limits
 from gateway.core.partitioner import partitioner
+from gateway.core.revocations import Revocations
 from gateway.errors import GatewayError
 from gateway.event_types import load_registry
 from gateway.http.auth import Authenticator
@@ -69,11 +70,13 @@ class Worker:
     def __init__(self, settings: Settings, routes: Iterable[AbstractRouteDef] = ()) -> None:
         registry = load_registry(settings)
         partition = partitioner(settings.partitioner)
+        decoder = Decoder(registry)
+        revocations = Revocations()
         self._settings = settings
         self._readiness = Readiness()
         self._metrics = Metrics(Notices(lambda: clock.now().monotonic), settings.partitioner)
         self._hub = Hub(
-            interpreter=Interpreter(Decoder(registry), partition, self._metrics),
+            interpreter=Interpreter(decoder, partition, self._metrics),
             limits=Limits(
                 int(settings.replay_max_age_seconds * 1000),
                 settings.replay_max_events,
@@ -86,12 +89,20 @@ class Worker:
             observer=self._metrics,
             wake=self._wake,
         )
-        self._link = KafkaLink(settings, self._hub, self._metrics, self._readiness, partition)
+        self._link = KafkaLink(
+            settings,
+            self._hub,
+            self._metrics,
+            self._readiness,
+            partition,
+            revocations,
+            decoder,
+        )
         self._keys = _published_keys(settings, self._readiness)
         origins = Origins(settings.cors_origins)
         endpoint = EventsEndpoint(
             settings,
-            Authenticator(settings, self._keys or OneKey(settings)),
+            Authenticator(settings, self._keys or OneKey(settings), revocations),
             origins,
             self._hub,
             registry,

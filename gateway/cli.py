@@ -19,6 +19,7 @@ from gateway.commands.console import ConfigFile, say_error
 from gateway.commands.demo import demo
 from gateway.commands.id import read_id
 from gateway.commands.publish import publish
+from gateway.commands.revoke import revoke
 from gateway.commands.tail import tail
 from gateway.commands.token import token
 from gateway.config import load_settings
@@ -49,6 +50,7 @@ def build() -> typer.Typer:
     app.callback()(_root)
     app.command(rich_help_panel="Run")(serve)
     app.command(rich_help_panel="Run")(check)
+    app.command(rich_help_panel="Run")(revoke)
     app.command(rich_help_panel="Try out")(demo)
     app.command(rich_help_panel="Try out")(publish)
     app.command(rich_help_panel="Try out")(tail)

@@ -47,14 +47,12 @@ ASYMMETRIC = frozenset(
 
 NOT_YET = frozenset(
     {
-        "revocations_topic",
         "workers_topic",
         "max_streams",
         "max_streams_per_user",
         "max_streams_per_address",
         "trusted_proxies",
         "sharding",
-        "revocation_seconds",
     }
 )
 """Settings whose names are fixed but that have no effect yet; a worker says so when given one."""

@@ -43,9 +43,11 @@ class Broker(NamedTuple):
 
 
 class MakeTopics(Protocol):
-    """Makes a pair of topics with names of their own."""
+    """Makes topics with names of their own; without `revocations` (partitions) a pair."""
 
-    def __call__(self, partitions: int = PARTITIONS) -> Awaitable[Topics]: ...
+    def __call__(
+        self, partitions: int = PARTITIONS, *, revocations: int = 0
+    ) -> Awaitable[Topics]: ...
 
 
 class StartWorker(Protocol):
@@ -89,21 +91,27 @@ def require_kafka() -> None:
 
 @pytest.fixture
 def topics(broker: Broker) -> MakeTopics:
-    async def make(partitions: int = PARTITIONS) -> Topics:
-        return await make_topics(broker, partitions)
+    async def make(partitions: int = PARTITIONS, *, revocations: int = 0) -> Topics:
+        return await make_topics(broker, partitions, revocations)
 
     return make
 
 
-async def make_topics(broker: Broker, partitions: int = PARTITIONS) -> Topics:
-    """Create a pair of topics that no other test uses."""
+async def make_topics(broker: Broker, partitions: int = PARTITIONS, revocations: int = 0) -> Topics:
+    """Create topics that no other test uses; `revocations` are the partitions of that topic."""
     name = uuid.uuid4().hex[:8]
     made = Topics(f"user-events-{name}", f"broadcast-events-{name}")
-    await metadata.create_topics(
-        broker.bootstrap,
-        [NewTopic(made.user, partitions, 1), NewTopic(made.broadcast, 1, 1)],
-    )
+    wanted = [NewTopic(made.user, partitions, 1), NewTopic(made.broadcast, 1, 1)]
+    if revocations:
+        made = made._replace(revocations=f"gateway-revocations-{name}")
+        wanted.append(compacted(made.revocations, revocations))
+    await metadata.create_topics(broker.bootstrap, wanted)
     return made
+
+
+def compacted(name: str, partitions: int = 1) -> NewTopic:
+    """Return a topic that keeps the last record of each key."""
+    return NewTopic(name, partitions, 1, topic_configs={"cleanup.policy": "compact"})
 
 
 @pytest.fixture

@@ -28,11 +28,16 @@ class Topics(NamedTuple):
 
     user: str
     broadcast: str
+    revocations: str = ""
 
     @property
     def settings(self) -> dict[str, str]:
         """The environment of a worker that serves them, and needs no other."""
-        return {"GATEWAY_TOPIC": self.user, "GATEWAY_BROADCAST_TOPIC": self.broadcast}
+        return {
+            "GATEWAY_TOPIC": self.user,
+            "GATEWAY_BROADCAST_TOPIC": self.broadcast,
+            "GATEWAY_REVOCATIONS_TOPIC": self.revocations,
+        }
 
 
 def numbered(number: int) -> bytes:

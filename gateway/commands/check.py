@@ -16,6 +16,7 @@ from gateway.commands.findings import (
     Finding,
     Status,
     clock_finding,
+    compaction_finding,
     files_finding,
     partitioner_finding,
     retention_finding,
@@ -29,7 +30,7 @@ from gateway.http.published_keys import fetch_key_set
 from gateway.kafka.client import connection_options
 from gateway.kafka.probe import probe
 from gateway.kafka.rights import missing_rights
-from gateway.kafka.topics import describe, retention_ms, topic_specs
+from gateway.kafka.topics import describe, is_compacted, retention_ms, topic_specs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,6 +114,11 @@ async def _kafka_findings(settings: Settings) -> list[Finding]:
             if topic in cluster.partitions:
                 kept = await retention_ms(options, topic)
                 findings.append(retention_finding(topic, kept, settings.replay_max_age_seconds))
+        revocations = settings.revocations_topic
+        if revocations in cluster.partitions:
+            findings.append(
+                compaction_finding(revocations, await is_compacted(options, revocations))
+            )
         if settings.topic in cluster.partitions and settings.topic not in refused:
             partitions = cluster.partitions[settings.topic]
             records = await _sample(options, cluster, settings.topic)

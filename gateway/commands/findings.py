@@ -63,14 +63,14 @@ def topic_findings(
     for spec in specs:
         what = f"topic {spec.name}"
         count = cluster.partitions.get(spec.name)
-        needed = spec.name in {settings.topic, settings.broadcast_topic}
+        needed = spec.name != settings.workers_topic
         bad = Status.FAILED if needed else Status.WARNING
         if spec.name in refused:
             findings.append(Finding(what, bad, *refused[spec.name]))
         elif count is None:
             command = creation_command(spec, ",".join(settings.kafka_bootstrap))
             findings.append(Finding(what, bad, "missing", command))
-        elif count > 1 and spec.name != settings.topic:
+        elif count > 1 and spec.name not in {settings.topic, settings.revocations_topic}:
             findings.append(
                 Finding(
                     what,
@@ -82,6 +82,22 @@ def topic_findings(
         else:
             findings.append(Finding(what, Status.OK, f"{count} partition{'s' * (count > 1)}"))
     return findings
+
+
+def compaction_finding(topic: str, compacted: bool | None) -> Finding:
+    """Judge whether the topic keeps the last record of each key, which retention would remove."""
+    what = f"compaction of {topic}"
+    if compacted:
+        return Finding(what, Status.OK, "compacted")
+    if compacted is None:
+        advice = "see that cleanup.policy is compact"
+        return Finding(what, Status.WARNING, "the broker does not tell", advice)
+    return Finding(
+        what,
+        Status.WARNING,
+        "not compacted: revocations are forgotten with its retention",
+        f"kafka-configs.sh --alter --topic {topic} --add-config cleanup.policy=compact",
+    )
 
 
 def retention_finding(topic: str, retention_ms: int | None, max_age_seconds: float) -> Finding:

@@ -222,6 +222,7 @@ class Hub:
             sink,
             categories=opening.categories,
             session=opening.session,
+            issued_at=opening.issued_at,
             opened=moment.monotonic,
         )
         for feed in feeds:

@@ -38,6 +38,8 @@ class Opening(NamedTuple):
     """Unix ms to start from, where there is no id."""
     malformed: bool = False
     """It had an id, which is none of ours."""
+    issued_at: float | None = None
+    """When its token was issued, in Unix seconds."""
 
     def place(self, feed: Feed, feeds: Sequence[Feed], moment: Moment) -> Behind:
         """Return where the stream, which is to follow all `feeds`, begins in one of them.

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from gateway.config import Settings
+    from gateway.core.revocations import Revocations
     from gateway.http.keys import Keys
     from gateway.http.origins import Origins
 
@@ -63,10 +64,11 @@ class _Header(msgspec.Struct):
 
 
 class Authenticator:
-    """Verifies tokens with keys, as the settings want it."""
+    """Verifies tokens with keys, as the settings want it, and knows which are revoked."""
 
-    def __init__(self, settings: Settings, keys: Keys) -> None:
+    def __init__(self, settings: Settings, keys: Keys, revocations: Revocations) -> None:
         self._keys = keys
+        self._revocations = revocations
         self._issuer = settings.jwt_issuer
         self._audience = settings.jwt_audience
         self._leeway = settings.jwt_leeway_seconds
@@ -83,10 +85,18 @@ class Authenticator:
         a key that is not known.
         """
         try:
-            return self.verify(token, clock.now().wall / 1000)
+            identity = self.verify(token, clock.now().wall / 1000)
         except UnknownKey:
             await self._keys.renew()
-            return self.verify(token, clock.now().wall / 1000)
+            identity = self.verify(token, clock.now().wall / 1000)
+        self.admit(identity)
+        return identity
+
+    def admit(self, identity: Identity) -> None:
+        """Raise `Unauthorized` if what was verified is revoked by now; to be asked after a wait."""
+        user, session, _, issued_at = identity
+        if self._revocations.cover(user.encode(), session, issued_at, clock.now().wall):
+            raise _refusal()
 
     def verify(self, token: str, now: float) -> Identity:
         """Return who the token speaks for, if it is good at `now` (Unix seconds).

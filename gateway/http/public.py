@@ -79,6 +79,7 @@ class EventsEndpoint:
         if not self._readiness.ever:
             raise NotReady("this worker has not reached Kafka yet; try again in a moment")
         feeds = await self._follow(opening)
+        self._authenticator.admit(identity)
         chunked = request.version >= HttpVersion11
         head = _head(request, self._origins.headers(request), chunked=chunked)
         connection = Connection(self._hub, head, chunked=chunked)

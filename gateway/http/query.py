@@ -53,6 +53,7 @@ def read_opening(request: web.Request, identity: Identity, categories: Sequence[
         cursor=cursor,
         since=_since(request.query),
         malformed=malformed,
+        issued_at=identity.issued_at,
     )
 
 

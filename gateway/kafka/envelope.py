@@ -9,12 +9,16 @@ from __future__ import annotations
 import math
 import uuid
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from gateway.core.event import UnreadableReason, type_fault
+from gateway.core.revocation import write_value
 from gateway.errors import PublishError
+
+if TYPE_CHECKING:
+    from gateway.core.revocation import Change
 
 
 class Envelope(msgspec.Struct):
@@ -28,11 +32,11 @@ class Envelope(msgspec.Struct):
 
 
 class Message(NamedTuple):
-    """A record ready to send; `key` is None for a broadcast."""
+    """A record ready to send; `key` is None for a broadcast, `value` to lift a revocation."""
 
     event_id: str
     key: bytes | None
-    value: bytes
+    value: bytes | None
     headers: list[tuple[str, bytes]]
 
 
@@ -103,6 +107,20 @@ def encode(
     headers = [] if category is None else [("category", _utf8("category", category))]
     value = msgspec.json.encode(Envelope(name, event_type, user_id, data, moment))
     return Message(name, key, value, headers)
+
+
+def session_id_of(session_id: str) -> str:
+    """Return the session id. Raises `PublishError` for what is none."""
+    if not isinstance(session_id, str) or not session_id:
+        raise PublishError(f"the session id must be a text that is not empty, not {session_id!r}")
+    _utf8("session id", session_id)
+    return session_id
+
+
+def encode_change(change: Change) -> Message:
+    """Return the record that revokes, or lifts what was revoked; it is no event, and has no id."""
+    revocation = change.revocation
+    return Message("", change.key, None if revocation is None else write_value(revocation), [])
 
 
 def _utf8(noun: str, text: str) -> bytes:

@@ -21,6 +21,8 @@ from gateway.kafka.client import connection_options
 from gateway.kafka.direct import explain
 from gateway.kafka.live import LiveReader
 from gateway.kafka.offsets import Offsets
+from gateway.kafka.revocations import RevocationReader
+from gateway.kafka.revoking_events import RevokingEvents
 from gateway.kafka.rights import missing_rights
 from gateway.kafka.scans import Scans
 from gateway.kafka.topics import create, creation_command, describe, topic_specs
@@ -31,8 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.config import Settings
+    from gateway.core.event import Decoder
     from gateway.core.hub import Hub
     from gateway.core.opening import Opening
+    from gateway.core.revocations import Revocations
     from gateway.core.stream import Feed
     from gateway.kafka.metadata import Cluster
     from gateway.ops.metrics import Metrics
@@ -54,6 +58,8 @@ class KafkaLink:
         metrics: Metrics,
         readiness: Readiness,
         partitioner: Callable[[bytes, int], int],
+        revocations: Revocations,
+        decoder: Decoder,
     ) -> None:
         self._settings = settings
         self._hub = hub
@@ -61,6 +67,12 @@ class KafkaLink:
         self._readiness = readiness
         self._partitioner = partitioner
         self._options = connection_options(settings)
+        self._revocations = revocations
+        self._revoking = RevokingEvents(settings, self._options, hub, revocations, decoder)
+        if settings.revocations_topic:
+            detail = f"the topic {settings.revocations_topic} has not been read whole yet"
+            readiness.doubt(Doubt.REVOCATIONS, detail)
+        self._revocation_life = int(settings.revocation_seconds * 1000)
         self._routes: Routes | None = None
         self._live: LiveReader | None = None
         self._scans: Scans | None = None
@@ -78,15 +90,21 @@ class KafkaLink:
         routes = Routes(self._hub, topic, broadcast, self._partitioner, settle)
         while True:
             offsets, live, scans = self._clients(cluster.cluster_id)
+            revocations = self._revocation_reader(cluster)
             try:
                 await offsets.start()
                 await live.start()
                 self._routes, self._live, self._scans = routes, live, scans
-                self._watch = TopicWatch(self._hub, routes, live, offsets, cluster.cluster_id)
+                self._watch = TopicWatch(
+                    self._hub, routes, live, offsets, revocations, cluster.cluster_id
+                )
                 async with asyncio.TaskGroup() as group:
                     group.create_task(live.run())
                     group.create_task(scans.run())
                     group.create_task(self._probe(self._watch))
+                    if revocations is not None:
+                        group.create_task(revocations.run())
+                        group.create_task(self._revoking.run())
             except KafkaError as error:
                 # No broker took the connections; once they stand, aiokafka keeps them up.
                 self._doubt(Doubt.KAFKA, str(await explain(error, self._options)))
@@ -107,6 +125,7 @@ class KafkaLink:
             max_age_ms=int(settings.replay_max_age_seconds * 1000),
             warm_ms=int(settings.tail_warm_seconds * 1000),
             warm_bytes=settings.tail_bytes // 2,
+            revoking=self._revoking,
         )
         live = LiveReader(
             self._options,
@@ -116,8 +135,24 @@ class KafkaLink:
             activated=scans.warm,
             look=self._look,
             unreadable=self._metrics.unreadable,
+            revoking=self._revoking,
         )
         return offsets, live, scans
+
+    def _revocation_reader(self, cluster: Cluster) -> RevocationReader | None:
+        topic = self._settings.revocations_topic
+        if not topic:
+            return None
+        return RevocationReader(
+            self._options,
+            cluster,
+            topic,
+            self._revocation_life,
+            self._hub,
+            self._revocations,
+            self._metrics.unreadable,
+            whole=lambda: self._settle(Doubt.REVOCATIONS),
+        )
 
     async def follow(self, opening: Opening, patience: float) -> tuple[Feed, ...]:
         """Return the feeds of a new stream, read from now on if they were not.
@@ -146,6 +181,7 @@ class KafkaLink:
         if self._live is not None and self._routes is not None:
             self._routes.settle(clock.now())
             self._live.sweep()
+            self._revocations.drop(clock.now(), self._revocation_life)
 
     def lag(self) -> int:
         """Return how many records, at most, the brokers have and the tails have not."""
@@ -162,7 +198,8 @@ class KafkaLink:
         """Return the cluster once it has the topics that streams are made of."""
         settings = self._settings
         specs = topic_specs(settings)
-        needed = [settings.topic, *([settings.broadcast_topic] if settings.broadcast_topic else [])]
+        wanted = (settings.topic, settings.broadcast_topic, settings.revocations_topic)
+        needed = [name for name in wanted if name]
         while True:
             try:
                 if settings.create_topics:
@@ -196,8 +233,7 @@ class KafkaLink:
                 self._doubt(Doubt.KAFKA, detail)
             else:
                 self.connected = True
-                if self._readiness.settle(Doubt.KAFKA, Doubt.STARTING):
-                    _log.info("ready")
+                self._settle(Doubt.KAFKA, Doubt.STARTING)
                 self._settle_topics(missing)
             await asyncio.sleep(PROBE_SECONDS)
 
@@ -220,6 +256,10 @@ class KafkaLink:
         )
         self._doubt(Doubt.TOPICS, f"no topic {' and '.join(missing)}; create with: {commands}")
         return True
+
+    def _settle(self, *doubts: Doubt) -> None:
+        if self._readiness.settle(*doubts):
+            _log.info("ready")
 
     def _doubt(self, doubt: Doubt, detail: str) -> None:
         if self._readiness.doubt(doubt, detail):

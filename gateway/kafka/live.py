@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.core.log import Record
     from gateway.core.stream import Feed
     from gateway.kafka.offsets import Offsets
+    from gateway.kafka.revoking_events import RevokingEvents
     from gateway.kafka.screen import Unreadable
 
 FETCH_WAIT_MS = 500
@@ -63,12 +64,14 @@ class LiveReader:
         activated: Callable[[Feed], None],
         look: Callable[[], Awaitable[object]],
         unreadable: Unreadable,
+        revoking: RevokingEvents,
     ) -> None:
         self._hub = hub
         self._offsets = offsets
         self._pacer = Pacer(delay)
         self._activated = activated
         self._look = look
+        self._revoking = revoking
         self._activations: dict[Feed, asyncio.Task[None]] = {}
         self._idle_since: dict[Feed, float] = {}
         self._reading: set[TopicPartition] = set()
@@ -141,7 +144,9 @@ class LiveReader:
             self._consumer.pause(*self._reading)
         fresh = {Log(*partition): to_records(records) for partition, records in batches.items()}
         self._prove(fresh)
+        revoked = self._revoking.find(fresh)
         self._hub.dispatch(fresh, moment)
+        self._revoking.revoke(revoked, moment)
         if pause:
             await asyncio.sleep(pause)
             self._holding = False

@@ -4,13 +4,14 @@
         await publisher.publish("alice", "import.completed", {"rows": 9})
         await publisher.publish_to_users(["alice", "bob"], "import.started", {"rows": 9})
         await publisher.broadcast("maintenance.planned", {"minutes": 10})
+        await publisher.revoke_session("alice", "a6b4")
 
 An event is checked before it is sent, written with `acks=all`, and idempotently where the broker
 has it, so that a retry does not write it twice. Nothing here creates a topic.
 
 A service chooses what a failure means. With `on_error="raise"` it is told, by `PublishError`. With
 `on_error="drop"` it goes on: the event is logged, counted in `dropped` and lost, also while Kafka
-is away, at the start too. Either way a call ends in bounded time.
+is away, at the start too. Either way a call ends in bounded time. A revocation is never dropped.
 
 It logs through the standard library, because it runs inside other people's services.
 """
@@ -20,21 +21,32 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from aiokafka.errors import KafkaError
 
+from gateway.core.revocation import Change, Revocation
+from gateway.core.revocation import session_key as key_of_session
+from gateway.core.revocation import user_key as key_of_user
 from gateway.errors import PublishError
 from gateway.kafka.client import connection_options
-from gateway.kafka.envelope import Message, check_type, encode, encode_data, user_key
+from gateway.kafka.envelope import (
+    Message,
+    check_type,
+    encode,
+    encode_change,
+    encode_data,
+    session_id_of,
+    user_key,
+)
 from gateway.kafka.producer import Producer
 from gateway.kafka.topics import USER_PARTITIONS, TopicSpec
 
 if TYPE_CHECKING:
     import uuid
     from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
-    from datetime import datetime
     from types import TracebackType
 
     from gateway.config import Settings
@@ -93,6 +105,8 @@ class EventPublisher:
         *,
         topic: str = "user-events",
         broadcast_topic: str = "broadcast-events",
+        revocations_topic: str = "gateway-revocations",
+        revocation_seconds: float = 86_400,
         registry: Registry | None = None,
         on_error: Literal["raise", "drop"] = "raise",
         partitioner: Literal["murmur2", "crc32"] = "murmur2",
@@ -102,6 +116,8 @@ class EventPublisher:
         self.dropped = 0
         self._topic = TopicSpec(topic, USER_PARTITIONS)
         self._broadcast_topic = TopicSpec(broadcast_topic)
+        self._revocations_topic = TopicSpec(revocations_topic, compacted=True)
+        self._revocation_life = timedelta(seconds=revocation_seconds)
         self._registry = registry
         self._raises = on_error == "raise"
         self._timeout = timeout
@@ -126,6 +142,8 @@ class EventPublisher:
             options.pop("bootstrap_servers"),
             topic=settings.topic,
             broadcast_topic=settings.broadcast_topic,
+            revocations_topic=settings.revocations_topic,
+            revocation_seconds=settings.revocation_seconds,
             registry=registry,
             on_error=on_error,
             partitioner=settings.partitioner,
@@ -273,6 +291,51 @@ class EventPublisher:
             self._fail(error)
             return None
         return await self._settle(sent)
+
+    async def revoke_session(
+        self, user_id: str, session_id: str, *, expires_at: datetime | None = None
+    ) -> None:
+        """End the streams of a user's session, and have it refused from now on.
+
+        Returns once Kafka has it: within a second its streams have ended on every worker. It is
+        forgotten at `expires_at`, by when the session's tokens must have expired; without, after
+        `revocation_seconds`. Raises `PublishError`, whatever `on_error` says.
+
+            await publisher.revoke_session("alice", "a6b4")
+        """
+        key = key_of_session(session_id_of(session_id))
+        await self._write(Change(key, self._revocation(user_id, expires_at)))
+
+    async def revoke_user(self, user_id: str, *, expires_at: datetime | None = None) -> None:
+        """Do so with all that the user has: every token that was issued before now.
+
+        One of this very second counts as issued before, since most tokens say no more than that.
+        """
+        revocation = self._revocation(user_id, expires_at)
+        await self._write(Change(key_of_user(revocation.user), revocation))
+
+    async def lift_session(self, session_id: str) -> None:
+        """Let a revoked session in again. Raises `PublishError`."""
+        await self._write(Change(key_of_session(session_id_of(session_id)), None))
+
+    async def lift_user(self, user_id: str) -> None:
+        """Let a user's old tokens in again; revoked sessions stay so. Raises `PublishError`."""
+        await self._write(Change(key_of_user(user_key(user_id)), None))
+
+    def _revocation(self, user_id: str, expires_at: datetime | None) -> Revocation:
+        now = datetime.now(UTC)
+        end = now + self._revocation_life if expires_at is None else expires_at
+        if end.tzinfo is None:
+            raise PublishError("expires_at must say its time zone, as datetime.now(UTC) does")
+        if end <= now:
+            raise PublishError("expires_at is over: such a revocation would revoke nothing")
+        begin_ms, end_ms = (int(moment.timestamp() * 1000) for moment in (now, end))
+        return Revocation(user_key(user_id), begin_ms, end_ms)
+
+    async def _write(self, change: Change) -> None:
+        if not self._revocations_topic.name:
+            raise PublishError("revocations are switched off: there is no revocations topic")
+        await self._confirm(await self._send(self._revocations_topic, encode_change(change)))
 
     def _checked(self, event_type: str) -> str:
         check_type(event_type)

@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 
 from gateway import clock
 from gateway.core.log import RECORD_OVERHEAD
+from gateway.core.revocations import mentioning
 from gateway.kafka.records import log_name, to_records
 from gateway.kafka.seeker import LogSeeker
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.core.replay import Scan
     from gateway.core.stream import Feed
     from gateway.kafka.offsets import Offsets
+    from gateway.kafka.revoking_events import Revoked, RevokingEvents
     from gateway.ops.metrics import Metrics
 
 POLL_MS = 100
@@ -49,6 +51,7 @@ class Scans:
         max_age_ms: int,
         warm_ms: int,
         warm_bytes: int,
+        revoking: RevokingEvents,
     ) -> None:
         self._options = options
         self._hub = hub
@@ -58,6 +61,7 @@ class Scans:
         self._max_age_ms = max_age_ms
         self._warm_ms = warm_ms
         self._warm_bytes = warm_bytes
+        self._revoking = revoking
         self._queue: asyncio.Queue[Feed] = asyncio.Queue()
         self._queued: set[Feed] = set()
         self._cold: set[Feed] = set()
@@ -145,6 +149,7 @@ class Scans:
         scan = self._hub.begin_scan(feed)
         cold = feed in self._cold
         self._cold.discard(feed)
+        revoked: Revoked = []
         try:
             scan.begin(await self._offsets.extent(feed.log, started.wall - self._max_age_ms))
             if cold:
@@ -154,7 +159,7 @@ class Scans:
                 offset = await self._offsets.at(feed.log, timestamp)
                 located[timestamp] = scan.extent.end if offset is None else offset
             self._hub.advance(scan.locate(located), clock.now())
-            await self._read(seeker, feed, scan)
+            await self._read(seeker, feed, scan, revoked)
             self._queued.discard(feed)
         except (KafkaError, TimeoutError):
             if cold:
@@ -163,6 +168,7 @@ class Scans:
         finally:
             moment = clock.now()
             self._hub.end_scan(feed, moment)
+            self._revoking.revoke(revoked, moment)
             if scan.records:
                 self._metrics.replayed(moment.monotonic - started.monotonic, scan.records)
 
@@ -173,7 +179,7 @@ class Scans:
         # More than fits need not be read.
         scan.warm(max(start, scan.end - self._warm_bytes // RECORD_OVERHEAD), self._warm_bytes)
 
-    async def _read(self, seeker: LogSeeker, feed: Feed, scan: Scan) -> None:
+    async def _read(self, seeker: LogSeeker, feed: Feed, scan: Scan, revoked: Revoked) -> None:
         if not scan.reading:
             return
         seeker.take(self._hub.feeds)
@@ -192,6 +198,7 @@ class Scans:
                 moved = now.monotonic
             elif now.monotonic - moved > STALL_SECONDS:
                 raise TimeoutError(f"nothing came for {STALL_SECONDS:g} s")
+            revoked += self._revoking.find({feed.log: to_records(mentioning(fetched))})
             scan.feed(to_records(scan.pick(fetched)), position)
             self._hub.advance(scan.harvest(), now)
             await asyncio.sleep(0)

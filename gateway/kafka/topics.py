@@ -112,10 +112,25 @@ async def create(options: dict[str, Any], specs: Iterable[TopicSpec]) -> None:
 async def retention_ms(options: dict[str, Any], topic: str) -> int | None:
     """Return how long an existing topic keeps its records, in ms; -1 stands for ever.
 
+    None where the broker does not tell.
+    """
+    value = await _configured(options, topic, "retention.ms")
+    return None if value is None else int(value)
+
+
+async def is_compacted(options: dict[str, Any], topic: str) -> bool | None:
+    """Return whether an existing topic is compacted; None where the broker does not tell."""
+    value = await _configured(options, topic, "cleanup.policy")
+    return None if value is None else "compact" in value
+
+
+async def _configured(options: dict[str, Any], topic: str, wanted: str) -> str | None:
+    """Return one configuration of a topic.
+
     None where the broker does not tell: the embedded one closes the connection at the question, and
     a topic's configuration may be hidden from this client.
     """
-    resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs={"retention.ms": None})
+    resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs={wanted: None})
     async with _admin(options) as admin:
         try:
             answers = await admin.describe_configs([resource])
@@ -123,8 +138,8 @@ async def retention_ms(options: dict[str, Any], topic: str) -> int | None:
             return None
     for _, _, _, _, entries in answers[0].resources:
         for name, value, *_ in entries:
-            if name == "retention.ms":
-                return int(value)
+            if name == wanted:
+                return str(value)
     return None
 
 

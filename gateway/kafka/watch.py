@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gateway.kafka.live import LiveReader
     from gateway.kafka.metadata import Cluster
     from gateway.kafka.offsets import Offsets
+    from gateway.kafka.revocations import RevocationReader
 
 PAUSE_SECONDS = 0.1
 """Between two looks: an id is a client's word, and a forged one asks for a look."""
@@ -33,12 +34,19 @@ class TopicWatch:
     """Keeps a worker's routes true to the topics."""
 
     def __init__(
-        self, hub: Hub, routes: Routes, live: LiveReader, offsets: Offsets, cluster_id: str
+        self,
+        hub: Hub,
+        routes: Routes,
+        live: LiveReader,
+        offsets: Offsets,
+        revocations: RevocationReader | None,
+        cluster_id: str,
     ) -> None:
         self._hub = hub
         self._routes = routes
         self._live = live
         self._offsets = offsets
+        self._revocations = revocations
         self._cluster_id = cluster_id
         self._former: set[bytes] = set()
         """Tags of former incarnations, which a broker that lags behind may still tell."""
@@ -58,10 +66,14 @@ class TopicWatch:
             if self._looked < asked:
                 await asyncio.sleep(self._looked + PAUSE_SECONDS - asked)
                 began = clock.now()
-                cluster = await self._offsets.describe([topic.name for topic in self._topics()])
+                cluster = await self._offsets.describe(self._names())
                 self._looked = began.monotonic
                 self._compare(cluster, began.wall)
             return self._missing
+
+    def _names(self) -> list[str]:
+        names = [topic.name for topic in self._topics()]
+        return names if self._revocations is None else [*names, self._revocations.topic]
 
     def _topics(self) -> list[Topic]:
         return [topic for topic in (self._routes.topic, self._routes.broadcast) if topic]
@@ -85,6 +97,8 @@ class TopicWatch:
             elif partitions > topic.partitions and topic.kind is LogKind.USER:
                 self._grow(topic, partitions)
             self._verified[topic.kind] = wall
+        if self._revocations is not None and not self._revocations.compare(cluster):
+            self._missing.append(self._revocations.topic)
 
     def _grow(self, topic: Topic, partitions: int) -> None:
         _log.info(

@@ -12,6 +12,7 @@ class Doubt(StrEnum):
     STARTING = "starting"
     KAFKA = "kafka"
     TOPICS = "topics"
+    REVOCATIONS = "revocations"
     KEYS = "keys"
     DRAINING = "draining"
 

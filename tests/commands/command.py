@@ -59,6 +59,6 @@ def settings_of(broker: Broker, topics: Topics) -> dict[str, str]:
         "kafka_bootstrap": broker.bootstrap,
         "topic": topics.user,
         "broadcast_topic": topics.broadcast,
-        "revocations_topic": "",
+        "revocations_topic": topics.revocations,
         "workers_topic": "",
     }

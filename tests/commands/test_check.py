@@ -25,7 +25,7 @@ def statuses(table: str) -> dict[str, str]:
 
 
 async def test_where_everything_fits_nothing_fails(broker: Broker, topics: MakeTopics) -> None:
-    made = await topics()
+    made = await topics(revocations=1)
     settings = {**settings_of(broker, made), "jwt_secret": SECRET, "max_streams": "10"}
     lines = [f'{{"user_id": "user-{n}", "event_type": "import.started"}}' for n in range(30)]
     assert (await gateway("publish", stdin="\n".join(lines).encode(), settings=settings)).code == 0
@@ -40,8 +40,10 @@ async def test_where_everything_fits_nothing_fails(broker: Broker, topics: MakeT
         "Kafka": "ok",
         f"topic {made.user}": "ok",
         f"topic {made.broadcast}": "ok",
+        f"topic {made.revocations}": "ok",
         f"retention of {made.user}": retention,
         f"retention of {made.broadcast}": retention,
+        f"compaction of {made.revocations}": retention,
         "partitioner": "ok",
         "clocks": "ok",
         "open files": "ok",

@@ -6,6 +6,7 @@ from gateway.commands.findings import (
     PartitionerName,
     Status,
     clock_finding,
+    compaction_finding,
     files_finding,
     partitioner_finding,
     retention_finding,
@@ -33,18 +34,18 @@ def keyed(name: PartitionerName, count: int) -> dict[int, list[Record]]:
 
 def test_topics_are_judged_by_what_they_are_for() -> None:
     settings = Settings()
-    cluster = Cluster("c", {"user-events": 12, "broadcast-events": 3, "gateway-revocations": 1}, {})
+    cluster = Cluster("c", {"user-events": 12, "broadcast-events": 3, "gateway-revocations": 2}, {})
     findings = topic_findings(topic_specs(settings), cluster, {}, settings)
     assert [(finding.what, finding.status, finding.found) for finding in findings] == [
         ("topic user-events", "ok", "12 partitions"),
         ("topic broadcast-events", "warning", "3 partitions, only the first one is read"),
-        ("topic gateway-revocations", "ok", "1 partition"),
+        ("topic gateway-revocations", "ok", "2 partitions"),
         ("topic gateway-workers", "warning", "missing"),
     ]
     assert "--create --topic gateway-workers" in findings[3].advice
 
 
-@pytest.mark.parametrize("missing", ["user-events", "broadcast-events"])
+@pytest.mark.parametrize("missing", ["user-events", "broadcast-events", "gateway-revocations"])
 def test_a_topic_that_streams_need_must_not_be_missing(missing: str) -> None:
     settings = Settings()
     specs = topic_specs(settings)
@@ -56,7 +57,12 @@ def test_a_topic_that_streams_need_must_not_be_missing(missing: str) -> None:
 
 @pytest.mark.parametrize(
     ("topic", "status"),
-    [("user-events", "failed"), ("broadcast-events", "failed"), ("gateway-workers", "warning")],
+    [
+        ("user-events", "failed"),
+        ("broadcast-events", "failed"),
+        ("gateway-revocations", "failed"),
+        ("gateway-workers", "warning"),
+    ],
 )
 @pytest.mark.parametrize("right", ["Describe", "Read"])
 def test_a_right_that_is_missing_is_named(topic: str, status: str, right: str) -> None:
@@ -69,6 +75,15 @@ def test_a_right_that_is_missing_is_named(topic: str, status: str, right: str) -
     assert (finding.what, finding.status) == (f"topic {topic}", status)
     assert right in finding.found
     assert f"--operation Read --topic {topic}" in finding.advice
+
+
+@pytest.mark.parametrize(
+    ("compacted", "status"), [(True, "ok"), (False, "warning"), (None, "warning")]
+)
+def test_revocations_must_be_compacted(compacted: bool | None, status: str) -> None:
+    finding = compaction_finding("gateway-revocations", compacted)
+    assert finding.status == status
+    assert ("cleanup.policy" in finding.advice) == (status != "ok")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import jwt
 import pytest
 
 from gateway.config import Settings, load_settings
+from gateway.core.revocations import Revocations
 from gateway.errors import SettingsError
 from gateway.http.auth import Authenticator
 from gateway.http.keys import OneKey
@@ -26,7 +27,7 @@ from tests.tokens import SECRET
 )
 def test_a_worker_with_the_same_settings_takes_the_token(settings: dict[str, Any]) -> None:
     same = load_settings(**{"jwt_secret": SECRET, **settings})
-    identity = Authenticator(same, OneKey(same)).verify(
+    identity = Authenticator(same, OneKey(same), Revocations()).verify(
         mint(same, "alice", "s1", 60, 1000.0), 1059.0
     )
     assert identity == ("alice", "s1", 1060.0, 1000.0)

@@ -9,6 +9,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, make_mocked_request
 
 from gateway.core.registry import Registry
+from gateway.core.revocations import Revocations
 from gateway.demo.numbering import NumberedPublisher
 from gateway.demo.options import DemoOptions, demo_settings
 from gateway.demo.routes import ASSETS, TOKEN_SECONDS, DemoRoutes
@@ -75,7 +76,7 @@ async def test_the_token_is_one_of_that_user_and_short_lived(
     async with client.get("/demo/token", params={"user": "bob"}) as answer:
         body = await answer.json()
     now = time.time()
-    identity = Authenticator(settings, OneKey(settings)).verify(body["token"], now)
+    identity = Authenticator(settings, OneKey(settings), Revocations()).verify(body["token"], now)
     assert identity.user == "bob"
     assert now < identity.expires_at <= now + TOKEN_SECONDS
     assert body["expires_in"] == TOKEN_SECONDS

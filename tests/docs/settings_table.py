@@ -70,6 +70,10 @@ NOTES = """
 - **TLS.** A changed certificate file is taken up within seconds, without a restart.
 - **Topics** have to have different names. `GATEWAY_CREATE_TOPICS` makes missing ones, the user
   topic with 12 partitions, and is meant for trying out. It makes the topics marked with † too.
+- **Revocations.** `GATEWAY_REVOCATIONS_TOPIC` has to be compacted, and workers need the right to
+  read it and, for events that revoke, to write it. `GATEWAY_REVOCATION_SECONDS` should be no less
+  than the longest life of a token. Where the topic is empty (switched off), nothing is revoked, by
+  events neither.
 - **Replay limits** hold for each log that a stream follows, and for a client it makes no difference
   whether memory or Kafka serves it ([design](design.md#limits)).
 """

@@ -17,11 +17,13 @@ from gateway.core.interpreter import Interpreter
 from gateway.core.limits import Limits
 from gateway.core.log import Log, LogKind, Position, Topic, make_record
 from gateway.core.registry import Registry
+from gateway.core.revocations import Revocations
 from gateway.http.auth import Authenticator
 from gateway.http.keys import OneKey
 from gateway.http.malformed import server_log
 from gateway.http.origins import Origins
 from gateway.http.public import EventsEndpoint, public_app
+from gateway.kafka.revoking_events import RevokingEvents
 from gateway.ops.metrics import Metrics
 from gateway.ops.notices import Notices
 from gateway.ops.readiness import Doubt, Readiness
@@ -91,10 +93,14 @@ class Served:
         self.let_through.set()
         self.asking = 0
         self.port = 0
+        self.revocations = Revocations()
+        self.revoking = RevokingEvents(
+            self.settings, {}, self.hub, self.revocations, Decoder(Registry.built_in())
+        )
         self.origins = Origins(self.settings.cors_origins)
         self.endpoint = EventsEndpoint(
             self.settings,
-            Authenticator(self.settings, OneKey(self.settings)),
+            Authenticator(self.settings, OneKey(self.settings), self.revocations),
             self.origins,
             self.hub,
             Registry.built_in(),

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from gateway.config import Settings, load_settings
+from gateway.core.revocations import Revocations
 from gateway.errors import SettingsError, Unauthorized
 from gateway.http.auth import MAX_TOKEN, Authenticator, Identity, token_of
 from gateway.http.keys import OneKey
@@ -52,7 +53,7 @@ def settings(**values: object) -> Settings:
 
 def authenticator(**values: object) -> Authenticator:
     made = settings(**values)
-    return Authenticator(made, OneKey(made))
+    return Authenticator(made, OneKey(made), Revocations())
 
 
 def segment(data: bytes) -> str:

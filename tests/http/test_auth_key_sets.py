@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway.config import ASYMMETRIC, load_settings
+from gateway.core.revocations import Revocations
 from gateway.errors import NotReady, Unauthorized, UnknownKey
 from gateway.http.auth import Authenticator
 from gateway.http.jwks import read_key_set
@@ -62,7 +63,7 @@ class Held:
 
 def authenticator(keys: Held, **values: object) -> Authenticator:
     settings = {"jwt_jwks_url": "https://id.test/keys", "jwt_issuer": "https://id.test", **values}
-    return Authenticator(load_settings(None, **settings), keys)
+    return Authenticator(load_settings(None, **settings), keys, Revocations())
 
 
 def held(document: bytes = PUBLISHED, algorithms: Sequence[str] = ALGORITHMS) -> Held:

@@ -11,6 +11,7 @@ from gateway.core.event_id import Mark
 from gateway.core.frame import CloseReason
 from gateway.core.log import LogKind, Position
 from gateway.core.opening import Opening
+from gateway.core.revocation import Change, Revocation, session_key
 from gateway.http.public import WELCOME, public_app
 from gateway.ops.readiness import Doubt, Readiness
 from tests.eventually import eventually
@@ -71,7 +72,11 @@ async def test_what_a_request_says_reaches_the_hub(served: Served, client: RawCl
         headers={"Last-Event-ID": event_id.encode([mark]).decode()},
     )
     (opening,) = served.hub.openings
-    assert opening == Opening(b"alice", frozenset({"ai"}), None, [mark], 1000)
+    assert opening.issued_at is not None
+    assert opening == Opening(
+        b"alice", frozenset({"ai"}), None, [mark], 1000, issued_at=opening.issued_at
+    )
+    assert served.stream.issued_at == opening.issued_at
 
 
 @pytest.mark.parametrize("text", IDS, ids=lambda text: repr(text[:12]))
@@ -142,6 +147,43 @@ async def test_a_token_that_expires_during_the_look_up_gets_a_stream_that_says_s
     await client.head()
     served.hub.tick(clock.now())
     assert b'{"reason":"token_expired"}' in await client.rest()
+
+
+async def test_a_revoked_token_is_refused_with_the_words_for_any_other(
+    served: Served, aiohttp_client: AiohttpClient
+) -> None:
+    served.revocations.take(revoked("s1"), 0)
+    client = await aiohttp_client(served.app)
+    answers = []
+    for token in (mint("alice", sid="s1"), mint("alice", secret="x" * 32)):
+        async with client.get(EVENTS, headers=bearer(token)) as response:
+            answers.append((response.status, await response.text(), dict(response.headers)))
+            answers[-1][2].pop("Date")
+    assert answers[0] == answers[1]
+    assert answers[0][0] == 401
+    assert served.asking == 0
+    assert not served.hub.openings
+
+
+async def test_a_token_that_is_revoked_during_the_look_up_opens_no_stream(
+    served: Served, client: RawClient
+) -> None:
+    served.let_through.clear()
+    await client.request(EVENTS, token=mint("alice", sid="s1"))
+
+    async def asked() -> bool:
+        return served.asking == 1
+
+    await eventually("the handler waits", asked)
+    served.revocations.take(revoked("s1"), 0)
+    served.let_through.set()
+    assert (await client.head()).startswith(b"HTTP/1.1 401 ")
+    assert not served.hub.openings
+
+
+def revoked(session: str) -> Change:
+    now = clock.now().wall
+    return Change(session_key(session), Revocation(b"alice", now, now + 60_000))
 
 
 async def test_streams_reach_their_greatest_age_one_by_one() -> None:

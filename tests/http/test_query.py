@@ -13,6 +13,7 @@ from yarl import URL
 from gateway.core import event_id
 from gateway.core.event_id import Mark
 from gateway.core.log import LogKind, Position
+from gateway.core.opening import Opening
 from gateway.errors import BadRequest
 from gateway.http.auth import Identity
 from gateway.http.query import LATEST_SINCE, last_event_id, read_opening
@@ -20,10 +21,8 @@ from gateway.http.query import LATEST_SINCE, last_event_id, read_opening
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from gateway.core.opening import Opening
-
 CATEGORIES = ("data_sync", "ai", "import")
-IDENTITY = Identity("zoë", "session-1", 2e9, None)
+IDENTITY = Identity("zoë", "session-1", 2e9, 1e9)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NOON = 1_769_860_800_000
 """2026-01-31T12:00:00Z in Unix ms."""
@@ -44,7 +43,7 @@ def opening(query: str = "", *ids: str) -> Opening:
 
 
 def test_a_plain_request_asks_for_everything_from_now_on() -> None:
-    assert opening() == ("zoë".encode(), None, "session-1", (), None, False)
+    assert opening() == Opening("zoë".encode(), session="session-1", issued_at=1e9)
 
 
 @pytest.mark.parametrize(

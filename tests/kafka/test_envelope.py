@@ -30,7 +30,7 @@ def test_an_envelope_has_the_fields_of_the_design() -> None:
     )
     assert message.key == b"alice"
     assert message.headers == []
-    assert json.loads(message.value) == {
+    assert json.loads(message.value or b"") == {
         "event_id": "e1",
         "event_type": "import.started",
         "user_id": "alice",
@@ -42,7 +42,7 @@ def test_an_envelope_has_the_fields_of_the_design() -> None:
 def test_an_id_and_a_time_are_given_where_they_are_left_out() -> None:
     before = datetime.now(UTC)
     message = encode(b"alice", "import.started", encode_data({}))
-    value = json.loads(message.value)
+    value = json.loads(message.value or b"")
     assert uuid.UUID(value["event_id"]).version == 4
     assert value["event_id"] == message.event_id
     assert before <= datetime.fromisoformat(value["occurred_at"]) <= datetime.now(UTC)
@@ -51,7 +51,7 @@ def test_an_id_and_a_time_are_given_where_they_are_left_out() -> None:
 def test_a_broadcast_has_neither_key_nor_user() -> None:
     message = encode(None, "maintenance.planned", encode_data({}))
     assert message.key is None
-    assert json.loads(message.value)["user_id"] is None
+    assert json.loads(message.value or b"")["user_id"] is None
 
 
 def test_a_category_is_a_header() -> None:

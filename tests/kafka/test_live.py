@@ -44,7 +44,8 @@ class Nobody:
 
 async def test_a_log_that_has_a_stream_and_is_not_read_is_read_again() -> None:
     """A stream may come to a log just as its grace has ended: it must not wait for the next one."""
-    hub = Served().hub
+    served = Served()
+    hub = served.hub
     offsets = SilentOffsets()
     options = {"bootstrap_servers": "127.0.0.1:9"}
     live = LiveReader(
@@ -55,6 +56,7 @@ async def test_a_log_that_has_a_stream_and_is_not_read_is_read_again() -> None:
         lambda _feed: None,
         look=asyncio.Event().wait,
         unreadable=ignore,
+        revoking=served.revoking,
     )
     feed = hub.feed(Log("user-events", 1), Topic("user-events", LogKind.USER, b"tagA", 2))
     hub.open(Opening(b"alice"), (feed,), Nobody(), [], clock.now())

@@ -6,6 +6,7 @@ import logging
 import socket
 import uuid
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
@@ -199,6 +200,59 @@ async def test_it_writes_where_a_gateway_with_the_same_settings_reads(
         with pytest.raises(PublishError, match="switched off"):
             await publisher.broadcast("import.started", {})
     assert len(await records_of(broker, made.user, PARTITIONS)) == 1
+
+
+async def test_what_it_revokes_and_lifts_is_in_the_compacted_topic(
+    broker: Broker, topics: MakeTopics
+) -> None:
+    made = await topics(revocations=1)
+    settings = Settings(
+        kafka_bootstrap=(broker.bootstrap,),
+        topic=made.user,
+        revocations_topic=made.revocations,
+        revocation_seconds=60,
+        jwt_secret=None,
+    )
+    before = datetime.now(UTC)
+    async with EventPublisher.from_settings(settings) as publisher:
+        await publisher.revoke_session("zoë", "s1")
+        await publisher.revoke_user("zoë", expires_at=before + timedelta(hours=1))
+        await publisher.lift_session("s1")
+        await publisher.lift_user("zoë")
+    records = await records_of(broker, made.revocations, 1)
+    keys = [b"session:s1", "user:zoë".encode()]
+    assert [record.key for record in records] == keys * 2
+    assert [record.value for record in records[2:]] == [None, None]
+    session, user = (json.loads(record.value) for record in records[:2])
+    now = datetime.now(UTC)
+    for value in (session, user):
+        assert value["user_id"] == "zoë"
+        assert int(before.timestamp() * 1000) <= value["revoked_at"] <= now.timestamp() * 1000
+    assert session["expires_at"] - session["revoked_at"] == 60_000
+    assert user["expires_at"] == int((before + timedelta(hours=1)).timestamp() * 1000)
+
+
+@pytest.mark.parametrize("on_error", ["raise", "drop"])
+async def test_a_revocation_that_cannot_be_written_is_never_dropped(
+    on_error: Literal["raise", "drop"],
+) -> None:
+    now = datetime.now(UTC)
+    publisher = EventPublisher(f"127.0.0.1:{free_port()}", on_error=on_error)
+    with pytest.raises(PublishError, match="no Kafka broker answers"):
+        await publisher.revoke_session("alice", "s1")
+    with pytest.raises(PublishError, match="the user id"):
+        await publisher.revoke_user("")
+    for session in ("", "\ud800"):
+        with pytest.raises(PublishError, match="the session id"):
+            await publisher.revoke_session("alice", session)
+    with pytest.raises(PublishError, match="time zone"):
+        await publisher.revoke_user("alice", expires_at=now.replace(tzinfo=None))
+    with pytest.raises(PublishError, match="is over"):
+        await publisher.revoke_user("alice", expires_at=now)
+    assert publisher.dropped == 0
+    off = EventPublisher("127.0.0.1:9", revocations_topic="", on_error=on_error)
+    with pytest.raises(PublishError, match="switched off"):
+        await off.lift_user("alice")
 
 
 async def test_a_broker_that_is_away_is_an_error() -> None:

@@ -83,6 +83,7 @@ def scans_of(logs: LongLogs, served: Served, monkeypatch: pytest.MonkeyPatch) ->
         max_age_ms=3_600_000,
         warm_ms=0,
         warm_bytes=0,
+        revoking=served.revoking,
     )
 
 

@@ -12,6 +12,7 @@ from gateway.kafka.topics import (
     create,
     creation_command,
     describe,
+    is_compacted,
     retention_ms,
     topic_specs,
 )
@@ -62,6 +63,15 @@ async def test_retention_is_told_where_the_broker_tells_it(broker: Broker) -> No
     await create(options, [TopicSpec(name)])
     week = 7 * 24 * 3600 * 1000
     assert await retention_ms(options, name) == (week if broker.kind == "kafka" else None)
+
+
+async def test_compaction_is_told_where_the_broker_tells_it(broker: Broker) -> None:
+    options = {"bootstrap_servers": [broker.bootstrap]}
+    compacted, plain = fresh_name(), fresh_name()
+    await create(options, [TopicSpec(compacted, compacted=True), TopicSpec(plain)])
+    told = broker.kind == "kafka"
+    assert await is_compacted(options, compacted) is (True if told else None)
+    assert await is_compacted(options, plain) is (False if told else None)
 
 
 async def test_a_broker_that_is_away_is_named() -> None:

@@ -1,0 +1,393 @@
+"""Revoked sessions and users: off every worker within a second, and kept out."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+from aiokafka.admin import NewPartitions, NewTopic
+
+from gateway.demo.broker import EmbeddedBroker
+from gateway.kafka.publisher import EventPublisher
+from tests.brokers.metadata import admin_client, create_topics
+from tests.commands.command import gateway, settings_of
+from tests.conftest import compacted, worker_settings
+from tests.eventually import eventually
+from tests.integration.conftest import new_user
+from tests.integration.test_operations import readiness, wait_until_up
+from tests.kafka.test_publisher import records_of
+from tests.records import RecordWriter, Topics
+from tests.tokens import bearer, mint
+from tests.worker import Worker, status
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    import aiohttp
+    from aiokafka import AIOKafkaProducer
+
+    from tests.client import StreamClient
+    from tests.conftest import Broker, MakeTopics, StartWorker
+    from tests.integration.conftest import OpenStream
+
+DEADLINE = 5.0
+"""Within a second is what is promised, on a machine that has nothing else to do."""
+
+REVOKED = "security.session.revoked"
+
+
+@asynccontextmanager
+async def publishing(bootstrap: str, topics: Topics) -> AsyncIterator[EventPublisher]:
+    async with EventPublisher(
+        bootstrap,
+        topic=topics.user,
+        broadcast_topic=topics.broadcast,
+        revocations_topic=topics.revocations,
+    ) as publisher:
+        yield publisher
+
+
+async def answer(worker: Worker, token: str, http: aiohttp.ClientSession) -> tuple[int, str]:
+    """Return how a request for a stream is answered; a stream's text is left out."""
+    async with http.get(worker.events_url, headers=bearer(token)) as response:
+        return response.status, "" if response.status == 200 else await response.text()
+
+
+async def becomes(code: int, worker: Worker, token: str, http: aiohttp.ClientSession) -> None:
+    async def so() -> bool:
+        return (await answer(worker, token, http))[0] == code
+
+    await eventually(f"the token is answered by {code}", so)
+
+
+class Open(NamedTuple):
+    """A stream and the token that opened it."""
+
+    client: StreamClient
+    token: str
+
+
+class Opener:
+    """Opens streams of sessions."""
+
+    def __init__(self, open_stream: OpenStream) -> None:
+        self._open_stream = open_stream
+
+    async def __call__(self, worker: Worker, user: str, session: str | None = None) -> Open:
+        token = mint(user, sid=session)
+        client = await self._open_stream(worker, user, token=token)
+        await client.wait_for(lambda client: client.last_event_id)
+        return Open(client, token)
+
+
+@pytest.fixture
+def opened(open_stream: OpenStream) -> Opener:
+    return Opener(open_stream)
+
+
+@pytest.mark.parametrize("way", ["command", "library", "event"])
+async def test_a_revoked_session_is_off_every_worker_and_kept_out(
+    broker: Broker,
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    opened: Opener,
+    producer: AIOKafkaProducer,
+    http: aiohttp.ClientSession,
+    record_property: Callable[[str, object], None],
+    way: str,
+) -> None:
+    served = await topics(1, revocations=3)
+    one, two = await asyncio.gather(start_worker(served), start_worker(served))
+    alice, bob = new_user(), new_user()
+    victims = [await opened(one, alice, "s1"), await opened(two, alice, "s1")]
+    others = [
+        await opened(worker, *who)
+        for worker in (one, two)
+        for who in ((alice, "s2"), (bob, "s1"), (alice, None))
+    ]
+    write = RecordWriter(producer, served)
+    await write.numbered(alice, [0])
+    for victim, _ in victims:
+        await victim.wait_for(1)
+
+    begin = time.monotonic()
+    if way == "command":
+        finished = await gateway(
+            "revoke", alice, "--session", "s1", settings=settings_of(broker, served)
+        )
+        assert finished.code == 0, finished.err
+        begin = time.monotonic()
+    elif way == "library":
+        async with publishing(broker.bootstrap, served) as publisher:
+            await publisher.revoke_session(alice, "s1")
+    else:
+        await write.event(alice, REVOKED, b'{"session_id": "s1"}')
+    for victim, _ in victims:
+        await victim.wait_for_end(DEADLINE)
+    took = time.monotonic() - begin
+    record_property("seconds until both were off", took)
+    print(f"off both workers {took * 1000:.0f} ms after it was asked for, by {way}, {broker.kind}")
+
+    got = [[event.type for event in victim.events][1:] for victim, _ in victims]
+    if way == "event":
+        # The other worker may hear of it before it gets to read the event.
+        assert [REVOKED, "stream.close"] in got
+        got = [[name for name in types if name != REVOKED] for types in got]
+    assert got == [["stream.close"]] * 2
+    for victim, _ in victims:
+        assert victim.own("close") == ['{"reason":"revoked"}']
+    late = await start_worker(served)
+    refused = await answer(late, "no token", http)
+    assert refused[0] == 401
+    for worker in (one, two, late):
+        assert await answer(worker, victims[0].token, http) == refused
+        assert await answer(worker, mint(alice, sid="s1", iat=None), http) == refused
+        for token in {other.token for other in others}:
+            assert (await answer(worker, token, http))[0] == 200
+    await write.numbered(bob, [7])
+    await write.numbered(alice, [8])
+    for other, _ in others:
+        await other.wait_for(lambda client: client.data[-1] in {'{"n":7}', '{"n":8}'})
+        assert other.own("close") == []
+    assert await one.metric("gateway_closes_total", reason="revoked") == 1
+    keys = {record.key for record in await records_of(broker, served.revocations, 3)}
+    assert keys == {b"session:s1"}
+
+
+async def test_an_event_of_a_user_without_a_stream_is_found_too(
+    broker: Broker,
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    opened: Opener,
+    producer: AIOKafkaProducer,
+    http: aiohttp.ClientSession,
+) -> None:
+    served = await topics(1, revocations=1)
+    worker, elsewhere = await asyncio.gather(start_worker(served), start_worker(served))
+    away, token = new_user(), ""
+    await opened(worker, new_user())
+    token = mint(away, sid="s1")
+    write = RecordWriter(producer, served)
+    await write.event(away, REVOKED, b'{"session_id": "s1"}')
+    await becomes(401, worker, token, http)
+    await becomes(401, elsewhere, token, http)
+    assert (await answer(elsewhere, mint(away, sid="s2"), http))[0] == 200
+
+
+async def test_an_event_that_nobody_read_revokes_when_it_is_replayed(
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    open_stream: OpenStream,
+    producer: AIOKafkaProducer,
+    http: aiohttp.ClientSession,
+) -> None:
+    served = await topics(1, revocations=1)
+    worker = await start_worker(served, tail_warm_seconds=0)
+    user = new_user()
+    token = mint(user, sid="s1")
+    since = datetime.now(UTC) - timedelta(minutes=1)
+    await RecordWriter(producer, served).event(user, REVOKED, b'{"session_id": "s1"}')
+    client = await open_stream(worker, user, [("since", since.isoformat())], token=token)
+    await client.wait_for_end()
+    assert [event.type for event in client.events] == [REVOKED, "stream.close"]
+    assert (await answer(worker, token, http))[0] == 401
+
+
+async def test_a_user_is_out_with_the_tokens_of_before_until_it_is_lifted(
+    broker: Broker,
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    opened: Opener,
+    http: aiohttp.ClientSession,
+) -> None:
+    served = await topics(1, revocations=1)
+    worker = await start_worker(served)
+    user = new_user()
+    settings = settings_of(broker, served)
+    streams = [await opened(worker, user, "s1"), await opened(worker, user)]
+    bystander = await opened(worker, new_user(), "s1")
+    finished = await gateway("revoke", user, settings=settings)
+    assert finished.code == 0, finished.err
+    for client, _ in streams:
+        await client.wait_for_end(DEADLINE)
+        assert client.own("close") == ['{"reason":"revoked"}']
+    assert bystander.client.is_open
+    before = [streams[0].token, mint(user, iat=None)]
+    after = mint(user, iat=time.time() + 1)
+    for token in before:
+        assert (await answer(worker, token, http))[0] == 401
+    assert (await answer(worker, after, http))[0] == 200
+    finished = await gateway("revoke", user, "--lift", settings=settings)
+    assert finished.code == 0, finished.err
+    for token in before:
+        await becomes(200, worker, token, http)
+    late = await start_worker(served)
+    for token in before:
+        assert (await answer(late, token, http))[0] == 200
+
+
+async def test_a_session_is_lifted_by_a_tombstone_and_by_the_end_of_its_time(
+    broker: Broker,
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    http: aiohttp.ClientSession,
+) -> None:
+    served = await topics(1, revocations=2)
+    worker = await start_worker(served)
+    user = new_user()
+    tokens = [mint(user, sid=session) for session in ("lifted", "over")]
+    async with publishing(broker.bootstrap, served) as publisher:
+        await publisher.revoke_session(user, "lifted")
+        end = datetime.now(UTC) + timedelta(seconds=3)
+        await publisher.revoke_session(user, "over", expires_at=end)
+        for token in tokens:
+            await becomes(401, worker, token, http)
+        await publisher.lift_session("lifted")
+        for token in tokens:
+            await becomes(200, worker, token, http)
+    assert datetime.now(UTC) >= end
+
+
+async def test_what_was_read_counts_while_kafka_is_away(
+    tmp_path: Path, http: aiohttp.ClientSession, open_stream: OpenStream
+) -> None:
+    served = Topics("user-events", "broadcast-events", "gateway-revocations")
+    user = new_user()
+    token = mint(user, sid="s1")
+    async with EmbeddedBroker() as broker:
+        await create_topics(
+            broker.bootstrap,
+            [
+                *(NewTopic(served.user, 2, 1), NewTopic(served.broadcast, 1, 1)),
+                compacted(served.revocations),
+            ],
+        )
+        async with publishing(broker.bootstrap, served) as publisher:
+            await publisher.revoke_session(user, "s1")
+        settings = worker_settings(served, kafka_bootstrap=broker.bootstrap)
+        worker = Worker(settings, tmp_path / "log")
+        try:
+            await worker.wait_until_ready()
+            assert (await answer(worker, token, http))[0] == 401
+            os.kill(broker.pid, signal.SIGKILL)
+
+            async def not_ready() -> bool:
+                return await status(http, f"{worker.ops_url}/readyz") == 503
+
+            await eventually("the outage is told", not_ready)
+            assert (await answer(worker, token, http))[0] == 401
+            client = await open_stream(worker, user, token=mint(user, sid="s2"))
+            await client.wait_for(lambda client: client.last_event_id)
+        finally:
+            worker.end()
+    assert "Traceback" not in worker.log()
+
+
+async def test_bad_records_in_the_topic_are_skipped_and_counted(
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    producer: AIOKafkaProducer,
+    http: aiohttp.ClientSession,
+) -> None:
+    served = await topics(1, revocations=1)
+    write = RecordWriter(producer, served)
+    user = new_user()
+    await write.record(b"session:bad", b"nonsense", topic=served.revocations)
+    await write.record(
+        b"session:old", b'{"user_id": "%s"}' % user.encode(), topic=served.revocations
+    )
+    worker = await start_worker(served)
+    assert (await answer(worker, mint(user, sid="old"), http))[0] == 401
+    last = await write.record(b"nobody", b"{}", topic=served.revocations)
+    await write.record(
+        b"session:new", b'{"user_id": "%s"}' % user.encode(), topic=served.revocations
+    )
+    await becomes(401, worker, mint(user, sid="new"), http)
+    for reason in ("not_json", "wrong_shape"):
+        assert await worker.metric("gateway_unreadable_records_total", reason=reason) == 1
+    assert any(
+        served.revocations in line and f'"offset": {last.offset}' in line
+        for line in worker.log().splitlines()
+    )
+
+
+async def test_a_worker_is_not_ready_without_the_topic_and_says_how_to_make_it(
+    broker: Broker, topics: MakeTopics, start_worker: StartWorker, http: aiohttp.ClientSession
+) -> None:
+    served = (await topics(1))._replace(revocations=f"revocations-{new_user()}")
+    worker = await start_worker(served, ready=False)
+    await wait_until_up(worker, http)
+
+    async def named() -> bool:
+        return served.revocations in (await readiness(worker, http))[1]
+
+    await eventually("the missing topic is named", named)
+    assert (await readiness(worker, http))[0] == 503
+    assert (await answer(worker, mint("alice"), http))[0] == 503
+
+    async def told() -> bool:
+        text = (await readiness(worker, http))[1]
+        return (
+            f"--create --topic {served.revocations} --partitions 1 --config cleanup.policy" in text
+        )
+
+    await eventually("the command is told", told)
+    await create_topics(broker.bootstrap, [compacted(served.revocations)])
+    await worker.wait_until_ready()
+
+
+@pytest.mark.parametrize("broker", ["kafka"], indirect=True, scope="session")
+async def test_a_topic_that_is_made_anew_is_read_from_its_start(
+    broker: Broker,
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    http: aiohttp.ClientSession,
+) -> None:
+    served = await topics(1, revocations=1)
+    worker = await start_worker(served)
+    user = new_user()
+    tokens = {name: mint(user, sid=name) for name in ("old", "lifted", "new")}
+    async with publishing(broker.bootstrap, served) as publisher:
+        for name in ("old", "lifted"):
+            await publisher.revoke_session(user, name)
+            await becomes(401, worker, tokens[name], http)
+    async with admin_client(broker.bootstrap) as admin:
+        await admin.delete_topics([served.revocations])
+
+    async def missed() -> bool:
+        return served.revocations in (await readiness(worker, http))[1]
+
+    await eventually("the topic is missed", missed)
+    assert (await answer(worker, tokens["old"], http))[0] == 401
+    await create_topics(broker.bootstrap, [compacted(served.revocations, 2)])
+    async with publishing(broker.bootstrap, served) as publisher:
+        await publisher.lift_session("lifted")
+        await publisher.revoke_session(user, "new")
+    await becomes(401, worker, tokens["new"], http)
+    await becomes(200, worker, tokens["lifted"], http)
+    assert (await answer(worker, tokens["old"], http))[0] == 401
+    await worker.wait_until_ready()
+
+
+@pytest.mark.parametrize("broker", ["kafka"], indirect=True, scope="session")
+async def test_a_partition_that_is_added_is_read_too(
+    broker: Broker, topics: MakeTopics, start_worker: StartWorker, http: aiohttp.ClientSession
+) -> None:
+    served = await topics(1, revocations=1)
+    worker = await start_worker(served)
+    user = new_user()
+    async with admin_client(broker.bootstrap) as admin:
+        await admin.create_partitions({served.revocations: NewPartitions(3)})
+    sessions = [f"s{number}" for number in range(8)]
+    async with publishing(broker.bootstrap, served) as publisher:
+        for session in sessions:
+            await publisher.revoke_session(user, session)
+    for session in sessions:
+        await becomes(401, worker, mint(user, sid=session), http)
