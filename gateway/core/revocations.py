@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gateway.core.stream import Stream
 
 LOOK_SECONDS = 60.0
-"""How often all are looked at for what is over, which only memory hangs on: 100,000 take 20 ms."""
+"""How often all are looked at for what is over, which only memory hangs on: 100,000 take 12 ms."""
 
 _TYPE = REVOKED_TYPE.encode()
 
