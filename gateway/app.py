@@ -22,6 +22,7 @@ from gateway.errors import GatewayError
 from gateway.event_types import load_registry
 from gateway.http.auth import Authenticator
 from gateway.http.keys import OneKey
+from gateway.http.listen import REQUEST_LIMITS, listen
 from gateway.http.malformed import server_log
 from gateway.http.origins import Origins
 from gateway.http.public import OPEN_SECONDS, EventsEndpoint, public_app, say_goodbye
@@ -35,12 +36,11 @@ from gateway.ops.readiness import Doubt, Readiness
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from ssl import SSLContext
     from types import TracebackType
 
     from aiohttp.web_routedef import AbstractRouteDef
 
-    from gateway.config import Address, Settings
+    from gateway.config import Settings
     from gateway.core.opening import Opening
     from gateway.core.stream import Feed
 
@@ -49,12 +49,6 @@ TICK_SECONDS = 0.1
 
 SWEEP_TICKS = 10
 """Ticks between two looks at what changes slowly: idle logs, certificate files."""
-
-MAX_LINE_BYTES = 32_768
-"""Of a request's first line and of each header: an id that is far too long is answered by a gap."""
-
-BACKLOG = 4096
-"""Connections that the kernel may hold until they are accepted: a reconnect storm's first wave."""
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -113,8 +107,7 @@ class Worker:
             public_app(endpoint, origins, self._metrics, routes),
             access_log=None,
             logger=server_log(self._metrics),
-            max_line_size=MAX_LINE_BYTES,
-            max_field_size=MAX_LINE_BYTES,
+            **REQUEST_LIMITS,
         )
         self._ops = web.AppRunner(
             ops_app(settings, self._readiness, self._metrics, self.end),
@@ -140,8 +133,8 @@ class Worker:
         """Listen, and begin to reach for Kafka."""
         try:
             context = None if self._certificate is None else self._certificate.context
-            await _listen(self._public, self._settings.listen, "GATEWAY_LISTEN", context)
-            await _listen(self._ops, self._settings.ops_listen, "GATEWAY_OPS_LISTEN")
+            await listen(self._public, self._settings.listen, "GATEWAY_LISTEN", context)
+            await listen(self._ops, self._settings.ops_listen, "GATEWAY_OPS_LISTEN")
         except GatewayError:
             await self._public.cleanup()
             await self._ops.cleanup()
@@ -262,19 +255,6 @@ def _certificate(settings: Settings) -> Certificate | None:
     if settings.tls_certfile is None or settings.tls_keyfile is None:
         return None
     return Certificate(settings.tls_certfile, settings.tls_keyfile)
-
-
-async def _listen(
-    runner: web.AppRunner, address: Address, setting: str, context: SSLContext | None = None
-) -> None:
-    await runner.setup()
-    site = web.TCPSite(runner, address.host, address.port, backlog=BACKLOG, ssl_context=context)
-    try:
-        await site.start()
-    except OSError as error:
-        raise GatewayError(
-            f"cannot listen on {address}: {error.strerror or error}; choose another with {setting}"
-        ) from None
 
 
 def _url(runner: web.AppRunner, scheme: str = "http") -> str:

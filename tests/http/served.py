@@ -20,6 +20,7 @@ from gateway.core.registry import Registry
 from gateway.core.revocations import Revocations
 from gateway.http.auth import Authenticator
 from gateway.http.keys import OneKey
+from gateway.http.listen import HEAD_SECONDS, REQUEST_LIMITS
 from gateway.http.malformed import server_log
 from gateway.http.origins import Origins
 from gateway.http.public import EventsEndpoint, public_app
@@ -79,7 +80,13 @@ class AttentiveHub(Hub):
 class Served:
     """An application that is ready; `follow` lets requests through while `let_through` is set."""
 
-    def __init__(self, *, readiness: Readiness | None = None, **settings: object) -> None:
+    def __init__(
+        self,
+        *,
+        readiness: Readiness | None = None,
+        head_seconds: float = HEAD_SECONDS,
+        **settings: object,
+    ) -> None:
         self.settings = load_settings(None, **{"jwt_secret": SECRET, **settings})
         self.metrics = Metrics(Notices(lambda: clock.now().monotonic), "murmur2")
         self.hub = AttentiveHub(self.metrics)
@@ -108,7 +115,12 @@ class Served:
             self._follow,
         )
         self.app = public_app(self.endpoint, self.origins, self.metrics)
-        self._runner = web.AppRunner(self.app, access_log=None, logger=server_log(self.metrics))
+        self._runner = web.AppRunner(
+            self.app,
+            access_log=None,
+            logger=server_log(self.metrics),
+            **{**REQUEST_LIMITS, "keepalive_timeout": head_seconds},
+        )
         self._offset = 0
 
     async def _follow(self, opening: Opening) -> tuple[Feed, ...]:
@@ -171,10 +183,11 @@ class Served:
 async def serving(
     context: ssl.SSLContext | None = None,
     readiness: Readiness | None = None,
+    head_seconds: float = HEAD_SECONDS,
     **settings: object,
 ) -> AsyncIterator[Served]:
     """Serve until the block ends."""
-    served = Served(readiness=readiness, **settings)
+    served = Served(readiness=readiness, head_seconds=head_seconds, **settings)
     await served.start(context)
     try:
         yield served

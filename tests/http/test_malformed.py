@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.http.listen import MAX_LINE_BYTES
 from gateway.http.malformed import server_log
 from tests.http.raw_client import connected
 from tests.http.served import serving
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
 def heads(token: str) -> Iterator[str]:
     yield f"GET /api/v1/events?access_token={token}&x=\xff HTTP/1.1\r\n"
-    yield f"GET / HTTP/1.1\r\nAuthorization: Bearer {token}{'x' * 9000}\r\n"
-    yield f"GET /{'x' * 9000} HTTP/1.1\r\nAuthorization: Bearer {token}\r\n"
+    yield f"GET / HTTP/1.1\r\nAuthorization: Bearer {token}{'x' * MAX_LINE_BYTES}\r\n"
+    yield f"GET /{'x' * MAX_LINE_BYTES} HTTP/1.1\r\nAuthorization: Bearer {token}\r\n"
     yield f"GET / HTTP/1.1\r\nAuthorization Bearer {token}\r\n"
     yield f"GET / HTTP/1.1\r\nContent-Length: {token}\r\n"
     yield f"GET http://x:99999/?access_token={token} HTTP/1.1\r\n"

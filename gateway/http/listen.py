@@ -1,0 +1,73 @@
+"""Listening: how many connections may wait, how many are taken at once, what each may send.
+
+asyncio takes as many connections in one turn of the loop as it lets the kernel hold. Whoever has a
+stream would have to wait for all of them when thousands come back together. So few are taken in a
+turn, and between two turns every stream gets what there is for it. The kernel holds the others, up
+to a bound, for no CPU at all; whom it has no room for tries again a second later, by TCP's rules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from gateway.errors import GatewayError
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+    from gateway.config import Address
+
+BACKLOG = 4096
+"""Connections that the kernel may hold until they are taken; by default it allows no more itself
+(`net.core.somaxconn`)."""
+
+TAKEN_AT_ONCE = 16
+"""Connections taken in one turn of the loop: opening a stream costs about half a millisecond."""
+
+MAX_LINE_BYTES = 16_384
+"""Of a request's first line and of each header: an id that is far too long is answered by a gap."""
+
+MAX_HEADERS = 64
+"""So a request's head has a megabyte at most; browsers send some twenty."""
+
+HEAD_SECONDS = 10.0
+"""How long a connection may take to send a request's head, and may wait for its next request."""
+
+REQUEST_LIMITS: dict[str, Any] = {
+    "max_line_size": MAX_LINE_BYTES,
+    "max_field_size": MAX_LINE_BYTES,
+    "max_headers": MAX_HEADERS,
+    "keepalive_timeout": HEAD_SECONDS,
+    "lingering_time": HEAD_SECONDS,
+}
+"""For `web.AppRunner`. What is beyond them gets aiohttp's own 400, or is just closed."""
+
+
+async def listen(
+    runner: web.AppRunner, address: Address, setting: str, context: SSLContext | None = None
+) -> None:
+    """Let a server listen on every address of a host. Raises `GatewayError` where it cannot."""
+    await runner.setup()
+    loop = asyncio.get_running_loop()
+    with ExitStack() as failed:
+        try:
+            found = await loop.getaddrinfo(
+                address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+            for family, _, _, _, where in dict.fromkeys(found):
+                sock = socket.create_server(where, family=family, backlog=TAKEN_AT_ONCE)
+                failed.callback(sock.close)
+                site = web.SockSite(runner, sock, backlog=TAKEN_AT_ONCE, ssl_context=context)
+                await site.start()
+                sock.listen(BACKLOG)
+        except (OSError, UnicodeError) as error:  # the latter from a name that cannot be one
+            reason = getattr(error, "strerror", None) or error
+            raise GatewayError(
+                f"cannot listen on {address}: {reason}; choose another with {setting}"
+            ) from None
+        failed.pop_all()

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+
+from gateway.config import Address
+from gateway.errors import GatewayError
+from gateway.http.listen import TAKEN_AT_ONCE, listen
+from tests.http.raw_client import connected
+from tests.http.served import serving
+from tests.tokens import mint
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+HEAD = b"GET /api/v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n"
+IMPATIENT = 0.3
+
+
+@asynccontextmanager
+async def running(address: str) -> AsyncIterator[web.AppRunner]:
+    async def hello(_: web.Request) -> web.Response:
+        return web.Response(text="hello")
+
+    app = web.Application()
+    app.add_routes([web.get("/", hello)])
+    runner = web.AppRunner(app, access_log=None)
+    try:
+        await listen(runner, Address(address), "GATEWAY_LISTEN")
+        yield runner
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])
+async def test_a_server_listens_where_it_is_told(host: str) -> None:
+    async with running(f"{host}:0") as runner, connected(runner.addresses[0][1]) as client:
+        await client.request("/")
+        assert (await client.response()).endswith(b"hello")
+
+
+async def test_a_port_that_is_taken_is_one_line_that_names_the_setting() -> None:
+    async with running("127.0.0.1:0") as runner:
+        port = runner.addresses[0][1]
+        with pytest.raises(GatewayError, match=f"127.0.0.1:{port}: .* with GATEWAY_LISTEN$"):
+            async with running(f"127.0.0.1:{port}"):
+                pass
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1:0", "a..b:80"])
+async def test_a_host_that_is_not_here_is_one_line_that_names_the_setting(address: str) -> None:
+    with pytest.raises(GatewayError, match=rf"cannot listen on {address}: .* with GATEWAY_LISTEN"):
+        async with running(address):
+            pass
+
+
+async def test_the_kernel_holds_those_who_come_while_nobody_is_taken() -> None:
+    """Many more than are taken at once connect before the loop has turned, and all are served."""
+    async with running("127.0.0.1:0") as runner, AsyncExitStack() as stack:
+        port = runner.addresses[0][1]
+        clients = [
+            await stack.enter_async_context(connected(port)) for _ in range(8 * TAKEN_AT_ONCE)
+        ]
+        for client in clients:
+            await client.request("/")
+        for client in clients:
+            assert (await client.response()).endswith(b"hello")
+
+
+async def test_a_connection_that_does_not_send_its_head_in_time_is_closed() -> None:
+    async with serving(head_seconds=IMPATIENT) as served, AsyncExitStack() as stack:
+        silent = await stack.enter_async_context(connected(served.port))
+        slow = await stack.enter_async_context(connected(served.port))
+        begin = time.monotonic()
+
+        async def trickle() -> None:
+            for byte in HEAD % mint("alice").encode():
+                await slow.send(bytes([byte]))
+                await asyncio.sleep(IMPATIENT / 30)
+
+        trickling = asyncio.create_task(trickle())
+        try:
+            assert await silent.rest() == b""
+            assert await slow.rest() == b""
+        except ConnectionResetError:  # a byte was on its way
+            pass
+        finally:
+            trickling.cancel()
+            await asyncio.gather(trickling, return_exceptions=True)
+        assert IMPATIENT * 0.9 <= time.monotonic() - begin < 10 * IMPATIENT
+        assert served.hub.openings == []
+
+
+async def test_a_connection_that_waits_after_an_answer_is_closed_and_a_stream_is_not() -> None:
+    async with serving(head_seconds=IMPATIENT) as served, AsyncExitStack() as stack:
+        idle = await stack.enter_async_context(connected(served.port))
+        stream = await stack.enter_async_context(connected(served.port))
+        await served.open(stream)
+        await idle.request("/")
+        await idle.response()
+        assert await idle.rest() == b""
+        served.publish(b"1")
+        assert b"data: 1\n" in await stream.chunk()
