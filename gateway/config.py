@@ -11,7 +11,7 @@ import os
 import re
 import tomllib
 from difflib import get_close_matches
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -48,10 +48,6 @@ ASYMMETRIC = frozenset(
 NOT_YET = frozenset(
     {
         "workers_topic",
-        "max_streams",
-        "max_streams_per_user",
-        "max_streams_per_address",
-        "trusted_proxies",
         "sharding",
     }
 )
@@ -113,6 +109,17 @@ def _origins(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
+    for network in value:
+        try:
+            ip_network(network)
+        except ValueError as error:
+            raise ValueError(
+                f"{error}; write each as a network or an address, for example 10.0.0.0/8 or ::1"
+            ) from None
+    return value
+
+
 def _readable(value: SecretStr) -> SecretStr:
     try:
         value.get_secret_value().encode()
@@ -148,6 +155,7 @@ class Address(str):
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Brokers = Annotated[Words, AfterValidator(_brokers)]
 Origins = Annotated[Words, AfterValidator(_origins)]
+Networks = Annotated[Words, AfterValidator(_networks)]
 KeyUrl = Annotated[str, AfterValidator(_key_url)]
 Secret = Annotated[SecretStr, AfterValidator(_readable)]
 ListenAddress = Annotated[Any, BeforeValidator(_address)]
@@ -236,7 +244,7 @@ class Settings(BaseSettings):
     max_streams: PositiveInt = Field(20_000, description="streams of this worker")
     max_streams_per_user: PositiveInt = Field(20, description="streams of one user")
     max_streams_per_address: PositiveInt | None = Field(None, description="streams of one address")
-    trusted_proxies: Words = Field((), description="networks whose forwarded addresses count")
+    trusted_proxies: Networks = Field((), description="networks whose forwarded addresses count")
     sharding: Literal["off", "redirect"] = Field("off", description="route streams by partition")
     settle_seconds: NonNegativeFloat = Field(
         300, description="how long old and new partition are followed after a topic has grown"
@@ -310,7 +318,9 @@ class Settings(BaseSettings):
                 f"{_name('ops_listen')} is not on loopback: set {_name('ops_token')},"
                 " or bind it to 127.0.0.1"
             )
-        if self.listen == self.ops_listen and self.listen.port:
+        if self.ops_token is not None and not self.ops_token.get_secret_value().strip():
+            raise ValueError(f"{_name('ops_token')} is empty: anybody could send it")
+        if self.listen.port == self.ops_listen.port and self.listen.port:
             raise ValueError(f"{_name('listen')} and {_name('ops_listen')} must be different ports")
         topics = [
             topic

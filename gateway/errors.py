@@ -13,7 +13,12 @@
         │   └── UnknownKey       401, unless the key is found after all
         ├── NotFound             404
         ├── MethodNotAllowed     405
-        └── NotReady             503
+        ├── UriTooLong           414
+        ├── HeadTooLarge         431
+        ├── NotReady             503
+        └── Refused              a limit is reached
+            ├── TooMany          429, of the user or address
+            └── Overloaded       503, of the worker
 
 `status` and `retry` are class attributes: what an error means never depends on who catches it.
 The texts are for the person who reads them, so they say what to do.
@@ -69,8 +74,10 @@ class HttpError(GatewayError):
 
     status: ClassVar[int]
     title: ClassVar[str]
-    retry_after: ClassVar[int | None] = None
+    retry_after: int | None = None
     """Seconds for `Retry-After`, where trying again makes sense."""
+    reason: str = ""
+    """What it is counted as, where the status does not tell."""
 
     def __init__(self, detail: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -110,9 +117,48 @@ class MethodNotAllowed(HttpError):
     title = "Method Not Allowed"
 
 
+class UriTooLong(HttpError):
+    """The path and query are longer than any that make sense."""
+
+    status = 414
+    title = "URI Too Long"
+    reason = "uri_too_long"
+
+
+class HeadTooLarge(HttpError):
+    """The headers together are larger than any that make sense (RFC 6585, §5)."""
+
+    status = 431
+    title = "Request Header Fields Too Large"
+    reason = "head_too_large"
+
+
 class NotReady(HttpError):
     """The worker was never ready, or is draining; another worker may serve the request now."""
 
     status = 503
     title = "Service Unavailable"
     retry_after = 3
+
+
+class Refused(HttpError):
+    """A limit is reached; `reason` says which, and is what the refusal is counted as."""
+
+    def __init__(self, detail: str, reason: str, retry_after: int) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class TooMany(Refused):
+    """The user or the address has all that it may have; others are served."""
+
+    status = 429
+    title = "Too Many Requests"
+
+
+class Overloaded(Refused):
+    """The worker has all that it can serve; another one may serve the request now."""
+
+    status = 503
+    title = "Service Unavailable"

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
 SECRET = "correct horse battery staple, thirty-two bytes"
 
+BEYOND_LOOPBACK = [
+    "0.0.0.0", "[::]", "10.0.0.1", "[fd00::1]", "[::ffff:10.0.0.1]", "gateway.internal",
+    "127.example.com", "localhost.example.com", "0",
+]  # fmt: skip
+
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
@@ -71,6 +76,8 @@ def test_everything_has_a_default() -> None:
         ("CORS_ORIGINS", "http://localhost:8080", ("http://localhost:8080",)),
         ("CORS_ORIGINS", "capacitor://localhost", ("capacitor://localhost",)),
         ("CORS_ORIGINS", "chrome-extension://abcdef", ("chrome-extension://abcdef",)),
+        ("TRUSTED_PROXIES", "10.0.0.0/8, fd00::/8, ::1", ("10.0.0.0/8", "fd00::/8", "::1")),
+        ("MAX_STREAMS_PER_ADDRESS", "100", 100),
         ("HEARTBEAT_SECONDS", "0.5", 0.5),
         ("LOG_FORMAT", "json", "json"),
     ],
@@ -162,6 +169,15 @@ def test_the_environment_wins_over_the_file_and_the_file_over_defaults_of_a_comm
         ("JWT_JWKS_URL", "https://id.example.com/a b", "https://"),
         ("JWT_JWKS_URL", "https://id.example.com/\nkeys", "https://"),
         ("JWT_JWKS_URL", "file:///etc/keys", "https://"),
+        ("TRUSTED_PROXIES", "*", "10.0.0.0/8"),
+        ("TRUSTED_PROXIES", "nginx", "10.0.0.0/8"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8,10.0.0.1:80", "'10.0.0.1:80' does not appear"),
+        ("TRUSTED_PROXIES", "10.0.0.1/8", "host bits"),
+        ("TRUSTED_PROXIES", "10.0.0.0/33", "10.0.0.0/8"),
+        ("TRUSTED_PROXIES", "[::1]", "or ::1"),
+        ("MAX_STREAMS", "0", "greater than 0"),
+        ("MAX_STREAMS_PER_USER", "0", "greater than 0"),
+        ("MAX_STREAMS_PER_ADDRESS", "none", "integer"),
         ("CORS_ORIGINS", "*", "There is no wildcard"),
         ("CORS_ORIGINS", "https://*.example.com", "There is no wildcard"),
         ("CORS_ORIGINS", "null", "is no origin"),
@@ -198,8 +214,15 @@ def test_a_wrong_value_is_one_line_that_names_the_setting(
         ({"KAFKA_SSL_KEYFILE": "k.pem"}, ["KAFKA_SSL_CERTFILE", "KAFKA_SSL_KEYFILE"]),
         ({"KAFKA_SASL_USERNAME": "u"}, ["KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD"]),
         ({"KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, ["SASL_SSL needs", "KAFKA_SASL_USERNAME"]),
-        ({"OPS_LISTEN": "0.0.0.0:8081"}, ["OPS_LISTEN is not on loopback", "OPS_TOKEN"]),
-        ({"OPS_LISTEN": "127.example.com:8081"}, ["OPS_LISTEN is not on loopback"]),
+        *(
+            ({"OPS_LISTEN": f"{host}:8081"}, ["OPS_LISTEN is not on loopback", "OPS_TOKEN"])
+            for host in BEYOND_LOOPBACK
+        ),
+        ({"OPS_LISTEN": "0.0.0.0:8081", "OPS_TOKEN": ""}, ["OPS_TOKEN is empty"]),
+        ({"OPS_TOKEN": " "}, ["OPS_TOKEN is empty"]),
+        ({"LISTEN": "0.0.0.0:8080", "OPS_LISTEN": "127.0.0.1:8080"}, ["different ports"]),
+        ({"LISTEN": "[::]:8080", "OPS_LISTEN": "127.0.0.1:8080"}, ["different ports"]),
+        ({"LISTEN": "localhost:8081", "OPS_LISTEN": "127.0.0.1:8081"}, ["different ports"]),
         ({"OPS_LISTEN": "127.0.0.1:8080"}, ["LISTEN", "OPS_LISTEN", "different ports"]),
         ({"TOPIC": "same", "BROADCAST_TOPIC": "same"}, ["topics must be different", "same"]),
     ],
@@ -272,6 +295,17 @@ def test_every_mistake_is_told_at_once(environment: pytest.MonkeyPatch, file: Pa
         "GATEWAY_TOPIC",
         "GATEWAY_RETRY_MS",
     }
+
+
+@pytest.mark.parametrize("host", BEYOND_LOOPBACK)
+def test_the_operations_listener_may_leave_loopback_with_a_token(host: str) -> None:
+    settings = load_settings(None, ops_listen=f"{host}:8081", ops_token="hunter2")
+    assert settings.ops_listen.host == host.strip("[]")
+
+
+def test_listeners_on_ports_that_the_system_chooses_do_not_meet() -> None:
+    settings = load_settings(None, listen="127.0.0.1:0", ops_listen="127.0.0.1:0")
+    assert settings.listen.port == settings.ops_listen.port == 0
 
 
 def test_a_secret_is_shown_nowhere() -> None:

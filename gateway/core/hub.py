@@ -21,6 +21,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from gateway.core import frame
+from gateway.core.admission import Places
 from gateway.core.catch_up import CatchUp
 from gateway.core.frame import CloseReason, Gap, GapReason
 from gateway.core.index import ENTRY_BYTES
@@ -73,7 +74,8 @@ class Hub:
         wake: Callable[[Feed], None],
     ) -> None:
         self.feeds: dict[Log, Feed] = {}
-        self.streams: dict[Stream, None] = {}
+        self.places = Places()
+        self.streams = self.places.everyone
         self.tail_size = 0
         """Bytes in all tails."""
         self.index_size = 0
@@ -87,7 +89,6 @@ class Hub:
         self._slow = slow
         self._observer = observer
         self._wake = wake
-        self._stuck: dict[Stream, None] = {}
         self._deadlines: list[tuple[float, int, Stream, CloseReason]] = []
         self._number = count()
         self._next_look = float("-inf")
@@ -224,11 +225,12 @@ class Hub:
             session=opening.session,
             issued_at=opening.issued_at,
             opened=moment.monotonic,
+            address=opening.address,
         )
         for feed in feeds:
             feed.streams += 1
             stream.behind[feed] = opening.place(feed, feeds, moment)
-        self.streams[stream] = None
+        self.places.enter(stream)
         if deadlines:
             deadline, reason = min(deadlines)
             heappush(self._deadlines, (deadline, next(self._number), stream, reason))
@@ -272,7 +274,7 @@ class Hub:
         if stream.closed or stream.stuck_since is not None:
             return
         stream.stuck_since = moment.monotonic
-        self._stuck[stream] = None
+        self.places.stuck[stream] = None
         for feed in stream.feeds:
             if feed not in stream.behind:
                 self._fall_behind(stream, feed)
@@ -282,7 +284,7 @@ class Hub:
         if stream.closed or stream.stuck_since is None:
             return
         stream.stuck_since = None
-        del self._stuck[stream]
+        del self.places.stuck[stream]
         self._catch_up.advance(stream, moment)
 
     def close(
@@ -310,7 +312,7 @@ class Hub:
         while self._deadlines and self._deadlines[0][0] <= now:
             _, _, stream, reason = heappop(self._deadlines)
             self.close(stream, reason, moment)
-        for stream in list(self._stuck):
+        for stream in list(self.places.stuck):
             if stream.stuck_since is not None and now - stream.stuck_since >= self._slow:
                 self.close(stream, CloseReason.SLOW, moment)
         if now < self._next_look:
@@ -382,8 +384,7 @@ class Hub:
     def _remove(self, stream: Stream) -> None:
         for feed in stream.feeds:
             self._leave(stream, feed)
-        self._stuck.pop(stream, None)
-        del self.streams[stream]
+        self.places.leave(stream)
         stream.closed = True
 
     def _leave(self, stream: Stream, feed: Feed) -> None:

@@ -40,6 +40,8 @@ class Opening(NamedTuple):
     """It had an id, which is none of ours."""
     issued_at: float | None = None
     """When its token was issued, in Unix seconds."""
+    address: str = ""
+    """Where the client comes from, as limits count it; empty: it does not matter."""
 
     def place(self, feed: Feed, feeds: Sequence[Feed], moment: Moment) -> Behind:
         """Return where the stream, which is to follow all `feeds`, begins in one of them.

@@ -202,6 +202,7 @@ class Stream:
     """One open response. Only the hub changes it."""
 
     __slots__ = (
+        "address",
         "behind",
         "categories",
         "closed",
@@ -226,6 +227,7 @@ class Stream:
         session: str | None,
         opened: float,
         issued_at: float | None = None,
+        address: str = "",
     ) -> None:
         self.key = key
         """The user id in UTF-8: the record key."""
@@ -236,6 +238,8 @@ class Stream:
         self.session = session
         self.issued_at = issued_at
         """When its token was issued, in Unix seconds, if the token says so."""
+        self.address = address
+        """Where the client comes from, as limits count it; empty: it does not matter."""
         self.opened = opened
         """Monotonic seconds, as all times of a stream."""
         self.written = opened

@@ -9,6 +9,8 @@ transport tells when it is full, when it has drained, and when the client has go
 from __future__ import annotations
 
 import asyncio
+import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -30,20 +32,26 @@ HIGH_WATER = 65_536
 """Bytes that a transport may hold until its stream is stuck: asyncio's own mark, which with TLS
 would be eight times that."""
 
+SEND_BUFFER = 65_536
+"""What the kernel may hold of one stream, for which it reserves twice as much; on its own it goes
+up to 4 MiB for a client that does not read (`net.ipv4.tcp_wmem`)."""
+
 
 class Connection(asyncio.Protocol):
     """The sink of one stream.
 
     `head` is the response up to its body. `chunked` is the framing of HTTP/1.1; without it the end
-    of the connection is the end of the response (RFC 9112, §6.3).
+    of the connection is the end of the response (RFC 9112, §6.3). A client that takes nothing for
+    `patience` seconds, or cannot be reached, is dead.
     """
 
-    __slots__ = ("_cut", "_head", "_hub", "_stream", "_transport", "chunked")
+    __slots__ = ("_cut", "_head", "_hub", "_patience", "_stream", "_transport", "chunked")
 
-    def __init__(self, hub: Hub, head: bytes, *, chunked: bool) -> None:
+    def __init__(self, hub: Hub, head: bytes, *, chunked: bool, patience: float) -> None:
         self._hub = hub
         self._head = head
         self.chunked = chunked
+        self._patience = patience
         self._stream: Stream | None = None
         self._transport: asyncio.Transport | None = None
         self._cut: asyncio.TimerHandle | None = None
@@ -60,8 +68,17 @@ class Connection(asyncio.Protocol):
         former.transport = None
         former.connection_lost(None)
         self._transport = transport
+        self._bound(transport.get_extra_info("socket"))
         transport.resume_reading()
         return True
+
+    def _bound(self, sock: socket.socket) -> None:
+        """Bound what the kernel keeps for the client, and how long (RFC 5482)."""
+        with suppress(OSError):  # the client has gone
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+            if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+                milliseconds = int(self._patience * 1000)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
 
     # The sink.
 

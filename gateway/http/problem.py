@@ -54,7 +54,7 @@ def problems(metrics: Metrics | None) -> Middleware:
             allowed = ", ".join(sorted(error.allowed_methods))
             answer = MethodNotAllowed(f"{request.path} takes {allowed}", {"Allow": allowed})
         if metrics is not None:
-            metrics.rejected(HTTPStatus(answer.status).name.lower())
+            metrics.rejected(answer.reason or HTTPStatus(answer.status).name.lower())
         return problem(answer)
 
     return middleware

@@ -12,7 +12,8 @@ from gateway import clock
 from gateway.core.frame import CloseReason
 from gateway.errors import NotReady
 from gateway.http.auth import token_of
-from gateway.http.connection import Connection, TakenOver
+from gateway.http.connection import FLUSH_SECONDS, Connection, TakenOver
+from gateway.http.gate import Gate
 from gateway.http.problem import problems
 from gateway.http.query import read_opening
 
@@ -70,23 +71,34 @@ class EventsEndpoint:
         self._registry = registry
         self._readiness = readiness
         self._follow = follow
+        self._gate = Gate(settings, hub)
+        # Not before `slow`, which says goodbye: the kernel just cuts a connection off.
+        patience = max(settings.heartbeat_seconds, settings.slow_seconds)
+        self._patience = patience + 2 * FLUSH_SECONDS
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer `GET /api/v1/events`. Raises `HttpError` where no stream can be opened."""
-        token = token_of(request, self._settings, self._origins)
-        identity = await self._authenticator.identify(token)
-        opening = read_opening(request, identity, self._registry.categories)
-        if not self._readiness.ever:
-            raise NotReady("this worker has not reached Kafka yet; try again in a moment")
-        feeds = await self._follow(opening)
-        self._authenticator.admit(identity)
+        self._gate.check(request)
+        with self._gate.opening():
+            token = token_of(request, self._settings, self._origins)
+            identity = await self._authenticator.identify(token)
+            opening = read_opening(request, identity, self._registry.categories)
+            opening = opening._replace(address=self._gate.address(request))
+            if not self._readiness.ever:
+                raise NotReady("this worker has not reached Kafka yet; try again in a moment")
+            self._gate.admit(opening, clock.now())  # before a log is read for a stream that is none
+            feeds = await self._follow(opening)
+        self._authenticator.admit(identity)  # it may have been revoked meanwhile
+        moment = clock.now()
+        replaced = self._gate.admit(opening, moment)  # others may have come meanwhile
         chunked = request.version >= HttpVersion11
         head = _head(request, self._origins.headers(request), chunked=chunked)
-        connection = Connection(self._hub, head, chunked=chunked)
+        connection = Connection(self._hub, head, chunked=chunked, patience=self._patience)
         if connection.take_over(request):
-            moment = clock.now()
+            self._gate.replace(replaced, moment)
             deadlines = self._deadlines(identity, moment)
             stream = self._hub.open(opening, feeds, connection, deadlines, moment)
+            self._gate.opened(stream, moment)
             if self._readiness.draining:
                 # Not a 503, at which an `EventSource` gives up: it keeps its id and comes back.
                 say_goodbye(self._hub, stream, self._settings)

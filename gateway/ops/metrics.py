@@ -13,6 +13,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import HistogramMetricFamily
 
+from gateway.core.admission import Refusal
 from gateway.core.event import UnreadableReason
 from gateway.core.frame import CloseReason, GapReason
 from gateway.core.observer import Path
@@ -109,6 +110,7 @@ class Metrics:
             (self._gaps, GapReason),
             (self._closes, CloseReason),
             (self._unreadable, UnreadableReason),
+            (self._rejects, Refusal),
         ):
             for value in label:
                 counter.labels(value)

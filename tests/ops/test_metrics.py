@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.core.admission import Refusal
 from gateway.core.event import UnreadableReason
 from gateway.core.frame import CloseReason, GapReason
 from gateway.core.log import Log, Moment
@@ -26,7 +27,7 @@ DESIGN = {
     "gateway_events_sent_total": {"path": set(Path)},
     "gateway_gaps_total": {"reason": set(GapReason)},
     "gateway_closes_total": {"reason": set(CloseReason)},
-    "gateway_rejects_total": {"reason": {"unauthorized"}},
+    "gateway_rejects_total": {"reason": {"unauthorized", *Refusal}},
     "gateway_unreadable_records_total": {"reason": set(UnreadableReason)},
     "gateway_delivery_seconds_count": {},
     "gateway_replay_seconds_count": {},

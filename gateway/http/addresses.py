@@ -1,0 +1,120 @@
+"""Where a client comes from, also behind proxies; for the limit of streams for each address.
+
+Anybody can write `X-Forwarded-For` and `Forwarded` (RFC 7239). They count only from a peer that is
+trusted, and are read from the right, where the nearest proxy has written: the first address that is
+no trusted proxy's is the client's. Whatever stands to the left of it, the client may have made up.
+What cannot be read, or says two things, leaves the peer's own address: then a client shares the
+limit with all others who do that.
+
+An IPv6 address counts as its network of 64 bits, because one subscriber has at least that many.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from ipaddress import IPv4Address
+
+    from aiohttp import web
+
+    Address = IPv4Address | IPv6Address
+
+MAX_HOPS = 32
+"""Entries of a header that are looked at; nobody has so many proxies."""
+
+_PAIR = re.compile(
+    r"[ \t]*(?:(?P<name>[!#$%&'*+.^_`|~0-9a-z-]+)="
+    r'(?:(?P<token>[!#$%&\'*+.^_`|~0-9a-z-]+)|"(?P<quoted>(?:[^"\\]|\\.)*)"))?'
+    r"[ \t]*(?P<end>[;,]|$)",
+    re.IGNORECASE,
+)
+"""A `forwarded-pair` and what ends it (RFC 7239, §4); pairs and elements may be empty."""
+
+_NODE = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<v4>[0-9.]+))(?::[0-9]{1,5})?", re.IGNORECASE)
+"""An address as `Forwarded` writes it (RFC 7239, §6), without names and obfuscated ones."""
+
+
+class Addresses:
+    """Tells clients' addresses, as limits count them. `trusted` are networks of proxies."""
+
+    def __init__(self, trusted: Iterable[str]) -> None:
+        self._trusted = [ip_network(network) for network in trusted]
+
+    def client(self, request: web.Request) -> str:
+        """Return the address that the request's client counts under; empty: it has gone."""
+        transport = request.transport
+        peer = None if transport is None else transport.get_extra_info("peername")
+        if not peer:
+            return ""
+        address = _address(peer[0].partition("%")[0])
+        if address is None:
+            return ""
+        if self._trusts(address):
+            said = [self._origin(hops) for hops in _chains(request) if hops]
+            if said and said.count(said[0]) == len(said):
+                address = said[0] or address
+        return _counted(address)
+
+    def _trusts(self, address: Address) -> bool:
+        return any(address in network for network in self._trusted)
+
+    def _origin(self, hops: Sequence[str]) -> Address | None:
+        """Return the right-most address that is not trusted, or the left-most if all are."""
+        address = None
+        for hop in reversed(hops[-MAX_HOPS:]):
+            address = _node(hop)
+            if address is None or not self._trusts(address):
+                return address
+        return address if len(hops) <= MAX_HOPS else None
+
+
+def _chains(request: web.Request) -> tuple[list[str], list[str]]:
+    """Return the hops that each of the two headers tells of, the client's side first."""
+    listed = request.headers.getall("X-Forwarded-For", [])
+    return (
+        [hop.strip() for line in listed for hop in line.split(",")],
+        [hop for line in request.headers.getall("Forwarded", []) for hop in _forwarded(line)],
+    )
+
+
+def _forwarded(line: str) -> list[str]:
+    """Return `for` of each element of a `Forwarded` header; one that cannot be read has none."""
+    hops, hop, position = [], "", 0
+    while True:
+        pair = _PAIR.match(line, position)
+        if pair is None:
+            return [""]  # an open quotation mark may have swallowed what a proxy has written
+        if (pair["name"] or "").lower() == "for":
+            hop = pair["token"] or pair["quoted"] or ""
+        if pair["end"] != ";":
+            hops.append(hop)
+            hop = ""
+        position = pair.end()
+        if not pair["end"]:
+            return hops
+
+
+def _node(text: str) -> Address | None:
+    """Return the address of a hop, with or without brackets and port."""
+    node = _NODE.fullmatch(text)
+    return _address(text if node is None else node["v6"] or node["v4"])
+
+
+def _address(text: str) -> Address | None:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address):
+        return address.ipv4_mapped or address
+    return address
+
+
+def _counted(address: Address) -> str:
+    if isinstance(address, IPv6Address):
+        return str(ip_network((int(address), 64), strict=False))
+    return str(address)

@@ -1,0 +1,124 @@
+"""The gate: whom the limits let in, and what the others are told.
+
+The cheapest checks come first, so that those who are turned away in a storm cost little. Who is
+refused is a newcomer, always: open streams stay. The one exception is a stream that is stuck.
+"""
+
+from __future__ import annotations
+
+import random
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from gateway.core.admission import Capacity, Refusal, Replays
+from gateway.core.frame import CloseReason
+from gateway.core.stream import State
+from gateway.errors import HeadTooLarge, Overloaded, TooMany, UriTooLong
+from gateway.http.addresses import Addresses
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aiohttp import web
+
+    from gateway.config import Settings
+    from gateway.core.hub import Hub
+    from gateway.core.log import Moment
+    from gateway.core.opening import Opening
+    from gateway.core.stream import Stream
+
+MAX_URL = 12_288
+"""Characters of path and query: room for a token, an id and every category."""
+
+MAX_HEAD_BYTES = 32_768
+"""Of all header fields together: room for a token, an id and the cookies of a whole site."""
+
+MAX_OPENINGS = 1000
+"""Streams that are being opened at the same time. An opening waits for nobody but Kafka and the
+keys, and for a second or two at most; whoever comes then would wait in vain."""
+
+REPLAYS_FOR_EACH = 2
+REPLAY_SECONDS = 10.0
+"""A user may ask for so many replays at once for each stream that it may have, as when all of them
+come back to a worker that has just started, and then for one in so many seconds."""
+
+RETRY_AFTER = (5, 15)
+"""Seconds, drawn for each refusal: those who came together shall not come back together."""
+
+_TEXTS = {
+    Refusal.USER: "all streams that a user may have are open; close one, or try again later",
+    Refusal.ADDRESS: "all streams that one address may have are open; try again later",
+    Refusal.WORKER: "this worker has all the streams that it may have; try again, or elsewhere",
+    Refusal.REPLAYS: "too many replays for this user; try again later with the same id",
+    Refusal.OPENINGS: "too many streams are being opened at this moment; try again later",
+}
+
+
+class Gate:
+    """Lets newcomers in. `check`, then `opening` around all that may wait, then `admit`."""
+
+    def __init__(self, settings: Settings, hub: Hub) -> None:
+        self._hub = hub
+        self._capacity = Capacity(
+            settings.max_streams, settings.max_streams_per_user, settings.max_streams_per_address
+        )
+        by_address = settings.max_streams_per_address is not None
+        self._addresses = Addresses(settings.trusted_proxies) if by_address else None
+        self._replays = Replays(REPLAYS_FOR_EACH * settings.max_streams_per_user, REPLAY_SECONDS)
+        self._openings = 0
+
+    def check(self, request: web.Request) -> None:
+        """Turn a request away that nobody needs to look at: too large, or no room whoever asks.
+
+        Raises `HttpError`.
+        """
+        if len(request.raw_path) > MAX_URL:
+            raise UriTooLong(f"path and query have more than {MAX_URL} characters")
+        if sum(len(name) + len(value) for name, value in request.raw_headers) > MAX_HEAD_BYTES:
+            raise HeadTooLarge(f"the headers have more than {MAX_HEAD_BYTES} bytes")
+        if self._openings >= MAX_OPENINGS:
+            raise _refusal(Refusal.OPENINGS)
+        places = self._hub.places
+        if len(places.everyone) >= self._capacity.worker and not places.stuck:
+            raise _refusal(Refusal.WORKER)
+
+    @contextmanager
+    def opening(self) -> Iterator[None]:
+        """Count a stream that is being opened."""
+        self._openings += 1
+        try:
+            yield
+        finally:
+            self._openings -= 1
+
+    def address(self, request: web.Request) -> str:
+        """Return where the request comes from, as limits count it; empty: that is not limited."""
+        return "" if self._addresses is None else self._addresses.client(request)
+
+    def admit(self, opening: Opening, moment: Moment) -> list[Stream]:
+        """Return the streams that have to be closed for the newcomer. Raises `Refused`."""
+        if opening.cursor or opening.since is not None:
+            wait = self._replays.wait(opening.user, moment.monotonic)
+            if wait > 0:
+                raise _refusal(Refusal.REPLAYS, wait)
+        verdict = self._hub.places.admit(opening.user, opening.address, self._capacity)
+        if isinstance(verdict, Refusal):
+            raise _refusal(verdict)
+        return verdict
+
+    def replace(self, streams: list[Stream], moment: Moment) -> None:
+        """Close the streams that `admit` has found."""
+        for stream in streams:
+            self._hub.close(stream, CloseReason.REPLACED, moment)
+
+    def opened(self, stream: Stream, moment: Moment) -> None:
+        """Take note of a stream that was let in, and of what it costs."""
+        if stream.state is State.REPLAYING:
+            self._replays.spend(stream.key, moment.monotonic)
+
+
+def _refusal(refusal: Refusal, wait: float = 0) -> TooMany | Overloaded:
+    seconds = int(wait) + random.randint(*RETRY_AFTER)  # noqa: S311
+    if refusal in (Refusal.WORKER, Refusal.OPENINGS):
+        return Overloaded(_TEXTS[refusal], refusal, seconds)
+    return TooMany(_TEXTS[refusal], refusal, seconds)

@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.admission import Capacity, Places, Refusal, Replays
+from gateway.core.frame import CloseReason
+from gateway.core.stream import State, Stream
+from tests.core.stage import USER, Stage, stream_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.core.stream import Sink
+
+WIDE = Capacity(1000, 1000, 1000)
+
+
+class NoSink:
+    chunked = False
+
+    def bind(self, stream: Stream) -> None: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def close(self) -> None: ...
+
+
+SINK: Sink = NoSink()
+
+
+def stream(user: str = "a", address: str = "", stuck_since: float | None = None) -> Stream:
+    made = Stream(
+        user.encode(), (), SINK, categories=None, session=None, opened=0.0, address=address
+    )
+    made.stuck_since = stuck_since
+    return made
+
+
+def places(streams: Iterable[Stream]) -> Places:
+    made = Places()
+    for each in streams:
+        made.enter(each)
+    for each in sorted((s for s in made.everyone if s.stuck_since is not None), key=since):
+        made.stuck[each] = None
+    return made
+
+
+def since(stream: Stream) -> float:
+    assert stream.stuck_since is not None
+    return stream.stuck_since
+
+
+@pytest.mark.parametrize(
+    ("capacity", "refusal"),
+    [
+        (Capacity(4, 4, 4), None),
+        (Capacity(4, 4, None), None),
+        (Capacity(4, 3, 4), Refusal.USER),
+        (Capacity(4, 4, 3), Refusal.ADDRESS),
+        (Capacity(3, 4, 4), Refusal.WORKER),
+        (Capacity(3, 3, 3), Refusal.USER),
+    ],
+)
+def test_a_newcomer_is_refused_where_a_limit_is_reached(
+    capacity: Capacity, refusal: Refusal | None
+) -> None:
+    three = places(stream("a", "192.0.2.1") for _ in range(3))
+    assert three.admit(b"a", "192.0.2.1", capacity) == (refusal or [])
+
+
+@pytest.mark.parametrize("capacity", [Capacity(9, 3), Capacity(9, 9, 3)])
+def test_one_users_and_one_addresss_limit_is_nobody_elses(capacity: Capacity) -> None:
+    three = places(stream("a", "192.0.2.1") for _ in range(3))
+    assert three.admit(b"b", "192.0.2.2", capacity) == []
+
+
+def test_an_address_that_does_not_count_has_no_limit() -> None:
+    three = places(stream("abc"[n]) for n in range(3))
+    assert three.admit(b"d", "", Capacity(9, 9, 1)) == []
+
+
+@pytest.mark.parametrize(
+    "capacity", [Capacity(9, 3, 9), Capacity(9, 9, 3), Capacity(3, 9, 9), Capacity(3, 3, 3)]
+)
+def test_the_stream_that_has_been_stuck_for_longest_gives_its_place_up(capacity: Capacity) -> None:
+    well, recent, old = (stream("a", "x", at) for at in (None, 8.0, 5.0))
+    assert places([well, recent, old]).admit(b"a", "x", capacity) == [old]
+
+
+def test_the_longest_stuck_is_found_among_few_and_among_many() -> None:
+    mine = [stream("a", "", at) for at in (None, 8.0, 5.0)]
+    others = [stream("b", "", float(at)) for at in range(20)]
+    assert places([*mine, *others]).admit(b"a", "", Capacity(99, 3)) == [mine[2]]
+    assert places([*mine, *others[:2]]).admit(b"b", "", Capacity(5, 9)) == [others[0]]
+
+
+def test_another_users_stuck_stream_gives_no_place_to_a_user_at_the_limit() -> None:
+    crowd = [stream("a"), stream("b", "", 1.0), stream("b", "", 2.0)]
+    assert places(crowd).admit(b"a", "", Capacity(9, 1)) == Refusal.USER
+
+
+def test_two_limits_may_cost_two_stuck_streams_and_one_where_one_will_do() -> None:
+    mine, neighbour = stream("a", "x", 1.0), stream("b", "y", 2.0)
+    crowd = places([mine, neighbour])
+    assert crowd.admit(b"a", "y", Capacity(9, 1, 1)) == [mine, neighbour]
+    assert crowd.admit(b"a", "x", Capacity(9, 1, 1)) == [mine]
+    assert crowd.admit(b"a", "y", Capacity(2, 1, 1)) == [mine, neighbour]
+
+
+def test_nobody_gives_a_place_up_for_a_newcomer_who_is_refused() -> None:
+    stuck, well = stream("a", "x", 1.0), stream("b", "y")
+    crowd = places([stuck, well])
+    assert crowd.admit(b"a", "y", Capacity(9, 1, 1)) == Refusal.ADDRESS
+    assert list(crowd.everyone) == [stuck, well]
+
+
+USERS = st.sampled_from("ab")
+HOSTS = st.sampled_from(["", "x", "y"])
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("come"), USERS, HOSTS),
+        st.tuples(st.sampled_from(["go", "stick", "drain"]), st.integers(0, 9), st.none()),
+    ),
+    max_size=60,
+)
+SOME = st.integers(1, 4)
+
+
+@given(STEPS, st.builds(Capacity, SOME, SOME, st.none() | SOME))
+def test_no_limit_is_ever_passed_and_nothing_is_left_when_all_have_gone(
+    steps: list[tuple[str, str | int, str | None]], capacity: Capacity
+) -> None:
+    crowd, here = Places(), list[Stream]()
+    for now, (step, which, host) in enumerate(steps):
+        if step == "come":
+            assert isinstance(which, str)
+            assert host is not None
+            verdict = crowd.admit(which.encode(), host, capacity)
+            if isinstance(verdict, Refusal):
+                group = {
+                    Refusal.USER: [s for s in here if s.key == which.encode()],
+                    Refusal.ADDRESS: [s for s in here if s.address == host],
+                    Refusal.WORKER: here,
+                }[verdict]
+                assert group
+                assert all(s.stuck_since is None for s in group)
+                continue
+            for given_up in verdict:
+                assert given_up.stuck_since is not None
+                crowd.leave(given_up)
+                here.remove(given_up)
+            here.append(stream(which, host))
+            crowd.enter(here[-1])
+        elif here:
+            assert isinstance(which, int)
+            chosen = here[which % len(here)]
+            if step == "go":
+                crowd.leave(chosen)
+                here.remove(chosen)
+            elif step == "stick" and chosen.stuck_since is None:
+                chosen.stuck_since = float(now)
+                crowd.stuck[chosen] = None
+            elif step == "drain" and chosen.stuck_since is not None:
+                chosen.stuck_since = None
+                del crowd.stuck[chosen]
+        assert len(here) <= capacity.worker
+        assert max(Counter(s.key for s in here).values(), default=0) <= capacity.user
+        if capacity.address is not None:
+            counts = Counter(s.address for s in here if s.address)
+            assert max(counts.values(), default=0) <= capacity.address
+    for each in here:
+        crowd.leave(each)
+    assert vars(crowd) == vars(Places())
+
+
+def test_the_hub_counts_streams_as_they_come_and_go_in_every_way() -> None:
+    stage = Stage()
+    hub = stage.worker.hub
+    streams = [stream_of(stage.connect(stage.client())) for _ in range(4)]
+    assert list(hub.places.user(USER)) == streams
+    hub.stuck(streams[0], stage.world.moment)
+    hub.stuck(streams[1], stage.world.moment)
+    hub.drained(streams[1], stage.world.moment)
+    assert list(hub.places.stuck) == [streams[0]]
+    assert hub.places.admit(USER, "", Capacity(4, 4)) == [streams[0]]
+
+    hub.close(streams[0], CloseReason.REPLACED, stage.world.moment)
+    assert streams[0].state is State.CLOSED
+    assert hub.places.admit(USER, "", Capacity(4, 4)) == []
+    hub.lost(streams[1], stage.world.moment)
+    for each in streams[2:]:
+        hub.close(each, CloseReason.CLOSED, stage.world.moment)
+    assert vars(hub.places) == vars(Places())
+
+
+def test_replays_are_free_up_to_the_most_and_then_one_in_a_while() -> None:
+    replays = Replays(3, 10.0)
+    for _ in range(3):
+        assert replays.wait(b"a", 100.0) == 0
+        replays.spend(b"a", 100.0)
+    assert replays.wait(b"a", 100.0) == 10
+    assert replays.wait(b"a", 104.0) == 6
+    assert replays.wait(b"b", 104.0) == 0
+    assert replays.wait(b"a", 110.0) == 0
+    replays.spend(b"a", 110.0)
+    assert replays.wait(b"a", 110.0) == 10
+    assert replays.wait(b"a", 140.0) == 0
+
+
+@given(st.lists(st.tuples(st.sampled_from([b"a", b"b"]), st.integers(0, 40)), max_size=80))
+def test_nobody_has_more_replays_than_the_most_and_one_for_each_interval(
+    tries: list[tuple[bytes, int]],
+) -> None:
+    replays, now, done = Replays(3, 10.0), 0.0, []
+    for user, pause in tries:
+        now += pause
+        if replays.wait(user, now) == 0:
+            replays.spend(user, now)
+            done.append((user, now))
+    for user, begin in done:
+        for who, end in done:
+            if who == user and end >= begin:
+                between = [at for other, at in done if other == user and begin <= at <= end]
+                assert len(between) <= 3 + (end - begin) / 10
+
+
+def test_users_whose_replays_are_worked_off_are_forgotten() -> None:
+    replays = Replays(3, 10.0)
+    for number in range(1000):
+        replays.spend(b"%d" % number, number * 10.0)
+    assert len(vars(replays)["_free_at"]) < 10
