@@ -5,6 +5,8 @@
     room with its user, address and worker     | it gets a place
     a limit reached, and a stuck stream there  | that stream gives its place up (`replaced`); of
                                                | several the one that has been stuck for longest
+    its user's limit reached, and a stream of  | the same
+    the user's whose client does not answer    |
     a limit reached, and none that is stuck    | it is refused: two clients that evict each other
                                                | would never stop
     its user's replays used up, and asks for   | it is refused, and told when to come back
@@ -21,7 +23,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from gateway.core.stream import Stream
 
@@ -79,10 +81,17 @@ class Places:
         """Return the user's streams."""
         return self._users.get(user, {})
 
-    def admit(self, user: bytes, address: str, capacity: Capacity) -> Refusal | list[Stream]:
+    def admit(
+        self,
+        user: bytes,
+        address: str,
+        capacity: Capacity,
+        unanswered: Callable[[Stream], bool],
+    ) -> Refusal | list[Stream]:
         """Decide on a newcomer: the streams that have to be closed for it, most often none.
 
-        `address` is empty where it does not count. Changes nothing.
+        `address` is empty where it does not count. `unanswered` tells whether a stream's client
+        does not answer; it is asked of the few streams of one user only. Changes nothing.
         """
         giving: list[Stream] = []
         for group, most, refusal in (
@@ -94,6 +103,8 @@ class Places:
             if most is None or left < most:
                 continue
             stream = self._longest_stuck(group)
+            if stream is None and refusal is Refusal.USER:
+                stream = next(filter(unanswered, group), None)
             if stream is None:
                 return refusal
             giving.append(stream)

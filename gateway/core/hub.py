@@ -58,6 +58,10 @@ LOOK_SECONDS = 1.0
 """How often all streams are looked at for silence: 9,000 of them take half a millisecond."""
 
 
+ASK_SECONDS = 1.0
+"""A stream that was written to so lately need not be asked whether its client is there."""
+
+
 class Hub:
     """All streams of one worker. `wake` is called with each feed that needs a scan or a tail."""
 
@@ -319,8 +323,19 @@ class Hub:
             return
         self._next_look = now + LOOK_SECONDS
         silent_since = now - self._heartbeat
+        self._beat([s for s in self.streams if s.written <= silent_since], moment)
+
+    def ask(self, user: bytes, moment: Moment) -> None:
+        """Beat in the user's streams, so that it shows whose client is still there."""
+        now = moment.monotonic
+        streams = self.places.user(user)
+        self._beat([s for s in streams if now - s.written >= ASK_SECONDS], moment)
+
+    # Inside.
+
+    def _beat(self, streams: Sequence[Stream], moment: Moment) -> None:
         frames: dict[tuple[Feed, ...], bytes] = {}
-        for stream in [s for s in self.streams if s.written <= silent_since]:
+        for stream in streams:
             if stream.stuck_since is not None:
                 continue
             if stream.behind:
@@ -331,8 +346,6 @@ class Hub:
                     cached = frames[stream.feeds] = frame.heartbeat(stream.id())
                 beat = cached
             self._catch_up.write(stream, beat, moment)
-
-    # Inside.
 
     def _deliver(
         self,

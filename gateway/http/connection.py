@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -35,6 +37,9 @@ would be eight times that."""
 SEND_BUFFER = 65_536
 """What the kernel may hold of one stream, for which it reserves twice as much; on its own it goes
 up to 4 MiB for a client that does not read (`net.ipv4.tcp_wmem`)."""
+
+_TCP_INFO = struct.Struct("=2xB21xI")
+"""The beginning of Linux's `tcp_info`: `tcpi_retransmits` and `tcpi_unacked`."""
 
 
 class Connection(asyncio.Protocol):
@@ -76,7 +81,7 @@ class Connection(asyncio.Protocol):
         """Bound what the kernel keeps for the client, and how long (RFC 5482)."""
         with suppress(OSError):  # the client has gone
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-            if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+            if sys.platform == "linux":
                 milliseconds = int(self._patience * 1000)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
 
@@ -104,6 +109,15 @@ class Connection(asyncio.Protocol):
             transport.write(frame.LAST_CHUNK)
         transport.close()
         self._cut = asyncio.get_running_loop().call_later(FLUSH_SECONDS, transport.abort)
+
+    def unanswered(self) -> bool:
+        """Whether the kernel has repeated what was sent, more than once and to no answer."""
+        if self._transport is None or sys.platform != "linux":
+            return False
+        sock: socket.socket = self._transport.get_extra_info("socket")
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+        repeated, unacknowledged = _TCP_INFO.unpack(info)
+        return bool(repeated > 1 and unacknowledged)
 
     # What the transport calls.
 

@@ -6,15 +6,18 @@ refused is a newcomer, always: open streams stay. The one exception is a stream 
 
 from __future__ import annotations
 
+import asyncio
 import random
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from gateway import clock
 from gateway.core.admission import Capacity, Refusal, Replays
 from gateway.core.frame import CloseReason
 from gateway.core.stream import State
 from gateway.errors import HeadTooLarge, Overloaded, TooMany, UriTooLong
 from gateway.http.addresses import Addresses
+from gateway.http.connection import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +45,10 @@ REPLAY_SECONDS = 10.0
 """A user may ask for so many replays at once for each stream that it may have, as when all of them
 come back to a worker that has just started, and then for one in so many seconds."""
 
+ANSWER_SECONDS = 2.0
+"""How long a client has to answer. The kernel repeats what it has sent after 0.2 s at the least and
+then at double the pause, so that it has done so twice, for a client 300 ms away too."""
+
 RETRY_AFTER = (5, 15)
 """Seconds, drawn for each refusal: those who came together shall not come back together."""
 
@@ -55,7 +62,11 @@ _TEXTS = {
 
 
 class Gate:
-    """Lets newcomers in. `check`, then `opening` around all that may wait, then `admit`."""
+    """Lets newcomers in.
+
+    `check`; then `opening` around all that may wait, with `find_room` in it; then, in one step with
+    the opening of the stream, `admit`, `replace` and `opened`.
+    """
 
     def __init__(self, settings: Settings, hub: Hub) -> None:
         self._hub = hub
@@ -66,6 +77,8 @@ class Gate:
         self._addresses = Addresses(settings.trusted_proxies) if by_address else None
         self._replays = Replays(REPLAYS_FOR_EACH * settings.max_streams_per_user, REPLAY_SECONDS)
         self._openings = 0
+        self._asking: set[bytes] = set()
+        """Users whose streams have been asked for a sign of life."""
 
     def check(self, request: web.Request) -> None:
         """Turn a request away that nobody needs to look at: too large, or no room whoever asks.
@@ -95,13 +108,30 @@ class Gate:
         """Return where the request comes from, as limits count it; empty: that is not limited."""
         return "" if self._addresses is None else self._addresses.client(request)
 
+    async def find_room(self, opening: Opening) -> None:
+        """Find out early whether there may be room for the newcomer. Raises `Refused` if not.
+
+        Where all places of the user are taken, its streams are asked for a sign of life, and have a
+        moment to give it: a phone that has changed its network is held up by none that it has left
+        behind. One newcomer of a user waits for that at a time, or one user could hold up others.
+        """
+        user = opening.user
+        if self._verdict(opening) is Refusal.USER and user not in self._asking:
+            self._asking.add(user)
+            try:
+                self._hub.ask(user, clock.now())
+                await asyncio.sleep(ANSWER_SECONDS)
+            finally:
+                self._asking.discard(user)
+        self.admit(opening, clock.now())
+
     def admit(self, opening: Opening, moment: Moment) -> list[Stream]:
         """Return the streams that have to be closed for the newcomer. Raises `Refused`."""
         if opening.cursor or opening.since is not None:
             wait = self._replays.wait(opening.user, moment.monotonic)
             if wait > 0:
                 raise _refusal(Refusal.REPLAYS, wait)
-        verdict = self._hub.places.admit(opening.user, opening.address, self._capacity)
+        verdict = self._verdict(opening)
         if isinstance(verdict, Refusal):
             raise _refusal(verdict)
         return verdict
@@ -115,6 +145,14 @@ class Gate:
         """Take note of a stream that was let in, and of what it costs."""
         if stream.state is State.REPLAYING:
             self._replays.spend(stream.key, moment.monotonic)
+
+    def _verdict(self, opening: Opening) -> Refusal | list[Stream]:
+        return self._hub.places.admit(opening.user, opening.address, self._capacity, _unanswered)
+
+
+def _unanswered(stream: Stream) -> bool:
+    assert isinstance(stream.sink, Connection)
+    return stream.sink.unanswered()
 
 
 def _refusal(refusal: Refusal, wait: float = 0) -> TooMany | Overloaded:

@@ -86,7 +86,7 @@ class EventsEndpoint:
             opening = opening._replace(address=self._gate.address(request))
             if not self._readiness.ever:
                 raise NotReady("this worker has not reached Kafka yet; try again in a moment")
-            self._gate.admit(opening, clock.now())  # before a log is read for a stream that is none
+            await self._gate.find_room(opening)  # before a log is read for it
             feeds = await self._follow(opening)
         self._authenticator.admit(identity)  # it may have been revoked meanwhile
         moment = clock.now()

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from gateway.core.stream import Sink
 
-WIDE = Capacity(1000, 1000, 1000)
-
 
 class NoSink:
     chunked = False
@@ -55,6 +53,12 @@ def since(stream: Stream) -> float:
     return stream.stuck_since
 
 
+def admit(
+    crowd: Places, user: bytes, address: str, capacity: Capacity, *gone: Stream
+) -> Refusal | list[Stream]:
+    return crowd.admit(user, address, capacity, lambda stream: stream in gone)
+
+
 @pytest.mark.parametrize(
     ("capacity", "refusal"),
     [
@@ -70,18 +74,18 @@ def test_a_newcomer_is_refused_where_a_limit_is_reached(
     capacity: Capacity, refusal: Refusal | None
 ) -> None:
     three = places(stream("a", "192.0.2.1") for _ in range(3))
-    assert three.admit(b"a", "192.0.2.1", capacity) == (refusal or [])
+    assert admit(three, b"a", "192.0.2.1", capacity) == (refusal or [])
 
 
 @pytest.mark.parametrize("capacity", [Capacity(9, 3), Capacity(9, 9, 3)])
 def test_one_users_and_one_addresss_limit_is_nobody_elses(capacity: Capacity) -> None:
     three = places(stream("a", "192.0.2.1") for _ in range(3))
-    assert three.admit(b"b", "192.0.2.2", capacity) == []
+    assert admit(three, b"b", "192.0.2.2", capacity) == []
 
 
 def test_an_address_that_does_not_count_has_no_limit() -> None:
     three = places(stream("abc"[n]) for n in range(3))
-    assert three.admit(b"d", "", Capacity(9, 9, 1)) == []
+    assert admit(three, b"d", "", Capacity(9, 9, 1)) == []
 
 
 @pytest.mark.parametrize(
@@ -89,34 +93,43 @@ def test_an_address_that_does_not_count_has_no_limit() -> None:
 )
 def test_the_stream_that_has_been_stuck_for_longest_gives_its_place_up(capacity: Capacity) -> None:
     well, recent, old = (stream("a", "x", at) for at in (None, 8.0, 5.0))
-    assert places([well, recent, old]).admit(b"a", "x", capacity) == [old]
+    assert admit(places([well, recent, old]), b"a", "x", capacity) == [old]
 
 
 def test_the_longest_stuck_is_found_among_few_and_among_many() -> None:
     mine = [stream("a", "", at) for at in (None, 8.0, 5.0)]
     others = [stream("b", "", float(at)) for at in range(20)]
-    assert places([*mine, *others]).admit(b"a", "", Capacity(99, 3)) == [mine[2]]
-    assert places([*mine, *others[:2]]).admit(b"b", "", Capacity(5, 9)) == [others[0]]
+    assert admit(places([*mine, *others]), b"a", "", Capacity(99, 3)) == [mine[2]]
+    assert admit(places([*mine, *others[:2]]), b"b", "", Capacity(5, 9)) == [others[0]]
 
 
 def test_another_users_stuck_stream_gives_no_place_to_a_user_at_the_limit() -> None:
     crowd = [stream("a"), stream("b", "", 1.0), stream("b", "", 2.0)]
-    assert places(crowd).admit(b"a", "", Capacity(9, 1)) == Refusal.USER
+    assert admit(places(crowd), b"a", "", Capacity(9, 1)) == Refusal.USER
 
 
 def test_two_limits_may_cost_two_stuck_streams_and_one_where_one_will_do() -> None:
     mine, neighbour = stream("a", "x", 1.0), stream("b", "y", 2.0)
     crowd = places([mine, neighbour])
-    assert crowd.admit(b"a", "y", Capacity(9, 1, 1)) == [mine, neighbour]
-    assert crowd.admit(b"a", "x", Capacity(9, 1, 1)) == [mine]
-    assert crowd.admit(b"a", "y", Capacity(2, 1, 1)) == [mine, neighbour]
+    assert admit(crowd, b"a", "y", Capacity(9, 1, 1)) == [mine, neighbour]
+    assert admit(crowd, b"a", "x", Capacity(9, 1, 1)) == [mine]
+    assert admit(crowd, b"a", "y", Capacity(2, 1, 1)) == [mine, neighbour]
 
 
 def test_nobody_gives_a_place_up_for_a_newcomer_who_is_refused() -> None:
     stuck, well = stream("a", "x", 1.0), stream("b", "y")
     crowd = places([stuck, well])
-    assert crowd.admit(b"a", "y", Capacity(9, 1, 1)) == Refusal.ADDRESS
+    assert admit(crowd, b"a", "y", Capacity(9, 1, 1)) == Refusal.ADDRESS
     assert list(crowd.everyone) == [stuck, well]
+
+
+def test_a_client_that_does_not_answer_gives_its_place_up_to_its_own_user_only() -> None:
+    well, gone, stuck = stream("a", "x"), stream("a", "x"), stream("a", "x", 1.0)
+    crowd = places([well, gone])
+    assert admit(crowd, b"a", "x", Capacity(9, 2), gone) == [gone]
+    assert admit(crowd, b"a", "x", Capacity(9, 9, 2), gone) == Refusal.ADDRESS
+    assert admit(crowd, b"b", "y", Capacity(2, 9), gone) == Refusal.WORKER
+    assert admit(places([well, gone, stuck]), b"a", "x", Capacity(9, 3), gone) == [stuck]
 
 
 USERS = st.sampled_from("ab")
@@ -140,7 +153,7 @@ def test_no_limit_is_ever_passed_and_nothing_is_left_when_all_have_gone(
         if step == "come":
             assert isinstance(which, str)
             assert host is not None
-            verdict = crowd.admit(which.encode(), host, capacity)
+            verdict = admit(crowd, which.encode(), host, capacity)
             if isinstance(verdict, Refusal):
                 group = {
                     Refusal.USER: [s for s in here if s.key == which.encode()],
@@ -187,11 +200,11 @@ def test_the_hub_counts_streams_as_they_come_and_go_in_every_way() -> None:
     hub.stuck(streams[1], stage.world.moment)
     hub.drained(streams[1], stage.world.moment)
     assert list(hub.places.stuck) == [streams[0]]
-    assert hub.places.admit(USER, "", Capacity(4, 4)) == [streams[0]]
+    assert admit(hub.places, USER, "", Capacity(4, 4)) == [streams[0]]
 
     hub.close(streams[0], CloseReason.REPLACED, stage.world.moment)
     assert streams[0].state is State.CLOSED
-    assert hub.places.admit(USER, "", Capacity(4, 4)) == []
+    assert admit(hub.places, USER, "", Capacity(4, 4)) == []
     hub.lost(streams[1], stage.world.moment)
     for each in streams[2:]:
         hub.close(each, CloseReason.CLOSED, stage.world.moment)

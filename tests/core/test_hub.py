@@ -285,6 +285,27 @@ def test_live_streams_of_a_partition_share_a_heartbeat_and_others_have_their_own
         assert len(client.received) == 2
 
 
+def writes_of(client: Client) -> int:
+    return connection_of(client).writes
+
+
+def test_the_streams_of_a_user_beat_when_they_are_asked_whether_anybody_is_there() -> None:
+    stage = Stage()
+    mine, other, stalled = stage.client(), stage.client(user=b"b"), stage.client()
+    for client in (mine, other, stalled):
+        stage.connect(client)
+    connection_of(stalled).stall(0)
+    stage.write()
+    stage.worker.settle()
+    beats = [writes_of(client) for client in (mine, other, stalled)]
+    stage.worker.hub.ask(USER, stage.world.moment)
+    assert [writes_of(client) for client in (mine, other, stalled)] == beats
+    stage.world.now += 1000
+    stage.worker.hub.ask(USER, stage.world.moment)
+    assert writes_of(mine) == beats[0] + 1
+    assert [writes_of(client) for client in (other, stalled)] == beats[1:]
+
+
 def test_a_stream_ends_at_the_first_of_its_deadlines() -> None:
     stage = Stage()
     client = stage.client()

@@ -88,13 +88,20 @@ class RawClient:
 
 
 @asynccontextmanager
-async def connected(port: int, context: ssl.SSLContext | None = None) -> AsyncIterator[RawClient]:
-    """Connect, and leave when the block ends."""
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
+async def connected(
+    port: int,
+    context: ssl.SSLContext | None = None,
+    *,
+    host: str = "127.0.0.1",
+    sock: socket.socket | None = None,
+) -> AsyncIterator[RawClient]:
+    """Connect, with a socket of one's own if need be, and leave when the block ends."""
+    if sock is None:
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
     sock.setblocking(False)
     async with asyncio.timeout(TIMEOUT):
-        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+        await asyncio.get_running_loop().sock_connect(sock, (host, port))
         reader, writer = await asyncio.open_connection(
             sock=sock,
             limit=SMALL_BUFFER,

@@ -129,11 +129,11 @@ class Served:
         self.asking -= 1
         return (self.feed,)
 
-    async def start(self, context: ssl.SSLContext | None = None) -> None:
+    async def start(self, context: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
         listening = socket.socket()
         # Accepted sockets inherit it, so that a client that does not read is soon felt.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BUFFER)
-        listening.bind(("127.0.0.1", 0))
+        listening.bind((host, 0))
         self.port = listening.getsockname()[1]
         await self._runner.setup()
         await web.SockSite(self._runner, listening, ssl_context=context).start()
@@ -184,11 +184,12 @@ async def serving(
     context: ssl.SSLContext | None = None,
     readiness: Readiness | None = None,
     head_seconds: float = HEAD_SECONDS,
+    host: str = "127.0.0.1",
     **settings: object,
 ) -> AsyncIterator[Served]:
     """Serve until the block ends."""
     served = Served(readiness=readiness, head_seconds=head_seconds, **settings)
-    await served.start(context)
+    await served.start(context, host)
     try:
         yield served
     finally:
