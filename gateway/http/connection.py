@@ -94,7 +94,8 @@ class Connection(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         """Hand bytes to the transport; the first ones behind the response's head."""
         transport = self._transport
-        if transport is None:
+        # asyncio logs each further write to a connection that has broken: clients could fill a log.
+        if transport is None or transport.is_closing():
             return
         if self._head:
             data, self._head = self._head + data, b""

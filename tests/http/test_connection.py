@@ -275,6 +275,18 @@ async def test_events_written_while_a_client_resets_its_connection_do_no_harm(
     quiet()
 
 
+async def test_what_is_written_to_a_connection_that_has_broken_fills_no_log(
+    served: Served, client: RawClient, quiet: Callable[[], None]
+) -> None:
+    await served.open(client)
+    client.reset()
+    await asyncio.sleep(0)  # the RST is here, and the loop has not looked yet
+    for _ in range(20):
+        served.publish(b"1")
+    await served.until_open(0)
+    quiet()
+
+
 async def test_a_client_that_stops_reading_is_stuck_and_gets_everything_once_when_it_goes_on(
     served: Served, client: RawClient
 ) -> None:

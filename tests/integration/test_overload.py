@@ -1,0 +1,191 @@
+"""More than a worker can do: it sheds newcomers, keeps those it has, and recovers without help."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.eventually import eventually
+from tests.integration.conftest import new_user
+from tests.masses import Comer, answers, come, leaving
+from tests.records import TYPE, RecordWriter, numbered
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiokafka import AIOKafkaProducer
+
+    from tests.conftest import MakeTopics, StartWorker
+    from tests.integration.conftest import OpenStream
+    from tests.worker import Worker
+
+STORM = 1000
+PLACES = 200
+LOYAL = 20
+
+EACH = 200
+"""Events of each of the streams that were there before, while the storm is on."""
+
+SILENT = 200
+EVENTS = 600
+FILLER = b"x" * 1000
+"""600 events of a kilobyte for everybody are more than every buffer on the way takes."""
+
+
+NUMBER = re.compile(rb'\ndata: \{"n":(\d+)')
+
+
+async def have_all(worker: Worker, name: str, value: float, **labels: str) -> None:
+    """Return when the worker says so."""
+
+    async def reached() -> bool:
+        return await worker.metric(name, **labels) == value
+
+    await eventually(f"{name} {labels} is {value}", reached, 30)
+
+
+async def test_a_storm_is_shed_and_those_who_were_there_lose_nothing(
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    open_stream: OpenStream,
+    producer: AIOKafkaProducer,
+) -> None:
+    served = await topics()
+    worker = await start_worker(served, max_streams=PLACES)
+    write = RecordWriter(producer, served)
+    loyal = {user: await open_stream(worker, user) for user in (new_user() for _ in range(LOYAL))}
+    for client in loyal.values():
+        await client.wait_for(lambda client: client.last_event_id)
+    storm = [Comer(new_user()) for _ in range(STORM)]
+
+    async def keep_writing() -> None:
+        for number in range(EACH):
+            await asyncio.gather(*(write.numbered(user, [number]) for user in loyal))
+
+    with leaving(storm):
+        async with asyncio.timeout(60):
+            await asyncio.gather(keep_writing(), come(worker.port, storm, 0.2))
+
+        async def answered() -> bool:
+            return 0 not in answers(storm)
+
+        await eventually("everybody has an answer", answered, 30)
+        let_in = PLACES - LOYAL
+        assert answers(storm) == {200: let_in, 503: STORM - let_in}
+        assert all(b"Retry-After: " in c.received for c in storm if c.status == 503)
+        for client in loyal.values():
+            await client.wait_for(EACH, 30)
+            assert client.numbers == [*range(EACH)]
+            assert client.is_open
+        rejected = await worker.metric("gateway_rejects_total", reason="worker_streams")
+        assert rejected == STORM - let_in
+        assert await worker.metric("gateway_ready") == 1
+
+    await have_all(worker, "gateway_streams_open", LOYAL)
+    newcomer = await open_stream(worker, next(iter(loyal)))
+    await newcomer.wait_for(lambda client: client.last_event_id)
+    await write.event(next(iter(loyal)), TYPE, numbered(EACH))
+    await newcomer.wait_for(1)
+
+
+async def test_more_events_than_a_worker_can_deliver_come_late_and_all(
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    producer: AIOKafkaProducer,
+) -> None:
+    served = await topics(1)
+    worker = await start_worker(served)
+    crowd = [Comer(new_user()) for _ in range(PLACES)]
+    with leaving(crowd):
+        await come(worker.port, crowd, 0.5)
+        await have_all(worker, "gateway_streams_open", PLACES)
+        write = RecordWriter(producer, served)
+        await asyncio.gather(*(write.broadcast(TYPE, numbered(n)) for n in range(300)))
+
+        async def complete() -> bool:
+            return all(c.received.count(b"\ndata: ") >= 300 for c in crowd)
+
+        await eventually("everybody has everything", complete, 60)
+        await have_all(worker, "gateway_kafka_lag_records", 0)
+        orders = {tuple(numbers(c.received)) for c in crowd}
+        assert len(orders) == 1
+        assert sorted(orders.pop()) == [*range(300)]
+
+
+def numbers(received: bytes | bytearray) -> list[int]:
+    """Return the numbers of events; chunks' sizes stand between blocks, never inside one."""
+    return [int(number) for number in NUMBER.findall(received)]
+
+
+def kernel_kb() -> int:
+    """Return what the kernel holds for TCP, of everybody in this network."""
+    (line,) = (x for x in Path("/proc/net/sockstat").read_text().splitlines() if "TCP:" in x)
+    return int(line.split(" mem ")[1]) * 4
+
+
+def resident_kb(worker: Worker) -> int:
+    return int(Path(f"/proc/{worker.pid}/statm").read_text().split()[1]) * 4
+
+
+async def test_clients_that_never_read_cost_little_hold_nobody_up_and_lose_nothing(
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    open_stream: OpenStream,
+    producer: AIOKafkaProducer,
+) -> None:
+    served = await topics(1)
+    worker = await start_worker(served, slow_seconds=4, tail_bytes=64 << 20)
+    write = RecordWriter(producer, served)
+    quick = await open_stream(worker, new_user())
+    await quick.wait_for(lambda client: client.last_event_id)
+    silent = [Comer(new_user(), silent=True) for _ in range(SILENT)]
+    with leaving(silent):
+        await come(worker.port, silent, 1.0)
+        await have_all(worker, "gateway_streams_open", SILENT + 1)
+        before = resident_kb(worker), kernel_kb()
+
+        most = 0, 0
+        for number in range(EVENTS):
+            await write.broadcast(TYPE, b'{"n":%d,"x":"%b"}' % (number, FILLER))
+            if number % 20 == 0:
+                most = max(most[0], resident_kb(worker)), max(most[1], kernel_kb())
+        await quick.wait_for(EVENTS, 30)
+        assert [json.loads(text)["n"] for text in quick.data] == [*range(EVENTS)]
+        most = max(most[0], resident_kb(worker)), max(most[1], kernel_kb())
+
+        await have_all(worker, "gateway_closes_total", SILENT, reason="slow")
+        await have_all(worker, "gateway_streams_open", 1)
+        assert quick.is_open
+        each = [(after - begin) / SILENT for after, begin in zip(most, before, strict=True)]
+        print(f"KB for each client that does not read: worker {each[0]:.0f}, kernel {each[1]:.0f}")
+        assert each[0] < 300
+        assert each[1] < 400
+
+        await return_and_read(worker, silent[:20])
+
+
+async def return_and_read(worker: Worker, silent: Sequence[Comer]) -> None:
+    """Let clients read what has come so far, come back with its last id, and read the rest."""
+    for comer in silent:
+        comer.read()
+
+    async def ended() -> bool:
+        return all(comer.ended for comer in silent)
+
+    await eventually("their streams have ended", ended)
+    back = [Comer(comer.user, last_id=comer.last_id) for comer in silent]
+    with leaving(back):
+        await come(worker.port, back)
+        for first, second in zip(silent, back, strict=True):
+            kept = first.received[: first.received.rfind(b"\n\n") + 2]
+            have = numbers(kept)
+
+            async def complete(second: Comer = second, have: list[int] = have) -> bool:
+                return len(have) + second.received.count(b"\ndata: ") >= EVENTS
+
+            await eventually("the rest has come", complete, 30)
+            assert [*have, *numbers(second.received)] == [*range(EVENTS)]
+            assert b"stream.gap" not in second.received
