@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from gateway.core import frame
 from gateway.core.admission import Places
-from gateway.core.catch_up import CatchUp
+from gateway.core.catch_up import PIECE, CatchUp
 from gateway.core.frame import CloseReason, Gap, GapReason
 from gateway.core.index import ENTRY_BYTES
 from gateway.core.log import Position
@@ -32,7 +32,7 @@ from gateway.core.stream import Behind, Feed, Stream
 from gateway.core.tail import Tail
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from gateway.core.interpreter import Interpreter
     from gateway.core.limits import Limits
@@ -142,6 +142,10 @@ class Hub:
 
     def dispatch(self, batches: Mapping[Log, Sequence[Record]], moment: Moment) -> None:
         """Take fetched records, oldest first in each log, and write them to whom they concern."""
+        for part in self._parts(batches):
+            self._dispatch(part, moment)
+
+    def _dispatch(self, batches: Mapping[Log, Sequence[Record]], moment: Moment) -> None:
         touched: dict[Stream, bytes | list[bytes]] = {}
         deliveries: list[tuple[int, int]] = []
         for log, records in batches.items():
@@ -332,6 +336,32 @@ class Hub:
         self._beat([s for s in streams if now - s.written >= ASK_SECONDS], moment)
 
     # Inside.
+
+    def _parts(
+        self, batches: Mapping[Log, Sequence[Record]]
+    ) -> Iterator[Mapping[Log, Sequence[Record]]]:
+        """Yield the batches, cut where a log without keys has more than a piece for everybody.
+
+        A transport that is full after one piece is not given the others: thousands of clients that
+        do not read would each hold a whole batch.
+        """
+        whole = {log: records for log, records in batches.items() if self.feeds[log].keyed}
+        shared = [log for log in batches if log not in whole]
+        if all(sum([record.size for record in batches[log]]) <= PIECE for log in shared):
+            yield batches
+            return
+        yield whole
+        for log in shared:
+            part: list[Record] = []
+            size = 0
+            for record in batches[log]:
+                part.append(record)
+                size += record.size
+                if size > PIECE:
+                    yield {log: part}
+                    part, size = [], 0
+            if part:
+                yield {log: part}
 
     def _beat(self, streams: Sequence[Stream], moment: Moment) -> None:
         frames: dict[tuple[Feed, ...], bytes] = {}

@@ -3,6 +3,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING
 
+from gateway.core import hub
 from gateway.core.event import Decoder, Event, Unreadable
 from gateway.core.event_id import parse
 from gateway.core.frame import CloseReason, GapReason
@@ -72,6 +73,30 @@ def test_a_batch_of_all_logs_is_one_write() -> None:
     assert len(client.received) == 7
     assert stage.worker.observer.paths == {Path.LIVE: 7}
     assert stream_of(connection).sent == 7
+
+
+def test_what_everybody_gets_is_written_in_pieces_and_only_one_to_a_client_that_does_not_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hub, "PIECE", 1000)
+    stage = Stage()
+    reading, stalled = stage.client(), stage.client(user=b"b")
+    connections = [stage.connect(client) for client in (reading, stalled)]
+    before = [connection.writes for connection in connections]
+    connections[1].stall(0)
+    stage.write()
+    stage.broadcast(30)
+    stage.worker.poll()
+    assert connections[0].writes > before[0] + 3
+    assert connections[1].writes == before[1] + 1
+    assert stream_of(connections[1]).state is State.STUCK
+    assert len(reading.received) == 31
+    connections[1].drain()
+    assert stalled.received == reading.received[1:]
+    for size in range(8):  # wherever the last piece ends
+        stage.broadcast(size)
+        stage.worker.poll()
+    assert len(stalled.received) == 30 + sum(range(8))
 
 
 def test_a_record_is_decoded_once_for_all_streams_and_not_at_all_for_nobody(
