@@ -115,6 +115,60 @@ async def test_more_events_than_a_worker_can_deliver_come_late_and_all(
         assert sorted(orders.pop()) == [*range(300)]
 
 
+async def test_a_user_who_asks_for_the_past_in_a_loop_is_stopped_and_holds_nobody_up(
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    open_stream: OpenStream,
+    producer: AIOKafkaProducer,
+) -> None:
+    served = await topics(1)
+    worker = await start_worker(
+        served, tail_bytes=20_000, tail_warm_seconds=0, max_streams_per_user=2
+    )
+    write = RecordWriter(producer, served)
+    alice, mallory = new_user(), new_user()
+    client = await open_stream(worker, alice)
+    await client.wait_for(lambda client: client.last_event_id)
+    old_id = client.last_event_id
+    await write.numbered(alice, range(10))
+    await write.noise(2000, 0)
+    await write.numbered(alice, range(10, 20))
+    await client.wait_for(20)
+
+    statuses: list[int] = []
+    for _ in range(30):
+        hostile = Comer(mallory, last_id=old_id)
+        with leaving([hostile]):
+            await come(worker.port, [hostile])
+
+            async def answered(hostile: Comer = hostile) -> bool:
+                return hostile.status != 0
+
+            await eventually("there is an answer", answered)
+            statuses.append(hostile.status)
+
+        async def gone() -> bool:
+            return await worker.metric("gateway_streams_open") == 1
+
+        await eventually("its stream has gone", gone)
+    assert statuses[:4] == [200] * 4
+    assert set(statuses[8:]) == {429}
+    await client.reconnect()
+    assert client.last_event_id != old_id
+    back = Comer(alice, last_id=old_id)
+    with leaving([back]):
+        await come(worker.port, [back])
+
+        async def complete() -> bool:
+            return back.received.count(b"\ndata: ") == 20
+
+        await eventually("the other user has everything", complete)
+        assert numbers(back.received) == [*range(20)]
+    read = await worker.metric("gateway_replay_records_scanned_total")
+    assert read <= (8 + 2) * 2020
+    assert await worker.metric("gateway_replays_waiting") == 0
+
+
 def numbers(received: bytes | bytearray) -> list[int]:
     """Return the numbers of events; chunks' sizes stand between blocks, never inside one."""
     return [int(number) for number in NUMBER.findall(received)]
