@@ -65,7 +65,14 @@ NOTES = """
   gateway's own origin, and of clients that are no browsers. A proxy in front has to pass `Host`,
   `Origin` and `Sec-Fetch-Site` on.
 - **Operations listener.** `GATEWAY_OPS_TOKEN` is required where `GATEWAY_OPS_LISTEN` is not on
-  loopback. `/healthz` and `/readyz` never ask for it.
+  loopback; a host name other than `localhost` is taken for one that is not. `/healthz` and
+  `/readyz` never ask for it. The two listeners always have different ports.
+- **Limits on streams** are those of one worker ([design](design.md#who-gets-in)). At
+  `GATEWAY_MAX_STREAMS` a newcomer gets 503, at the other two 429.
+- **Addresses.** Behind a load balancer set `GATEWAY_TRUSTED_PROXIES` with
+  `GATEWAY_MAX_STREAMS_PER_ADDRESS`, such as `10.0.0.0/8,fd00::/8`, or all clients share the
+  balancer's address. The balancer has to append the address it sees to `X-Forwarded-For`, or write
+  `Forwarded`. An IPv6 address counts as its /64.
 - **Pairs.** A certificate and its key, a user name and its password: both or neither.
 - **TLS.** A changed certificate file is taken up within seconds, without a restart.
 - **Topics** have to have different names. `GATEWAY_CREATE_TOPICS` makes missing ones, the user
