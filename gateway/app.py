@@ -215,7 +215,7 @@ class Worker:
         gauge(
             "gateway_tail_bytes",
             "Memory of all tails and their indexes",
-            lambda: hub.tail_size + hub.index_size,
+            lambda: hub.memory.tails + hub.memory.indexes,
         )
         gauge("gateway_replays_waiting", "Streams that wait for a replay", link.waiting)
         gauge("gateway_kafka_connected", "1 while Kafka answers", lambda: link.connected)

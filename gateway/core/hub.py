@@ -22,33 +22,23 @@ from typing import TYPE_CHECKING
 
 from gateway.core import frame
 from gateway.core.admission import Places
-from gateway.core.catch_up import PIECE, CatchUp
+from gateway.core.catch_up import CatchUp
+from gateway.core.delivery import Delivery, pieces
 from gateway.core.frame import CloseReason, Gap, GapReason
-from gateway.core.index import ENTRY_BYTES
-from gateway.core.log import Position
-from gateway.core.observer import Path
+from gateway.core.memory import Memory
 from gateway.core.replay import Scan
 from gateway.core.stream import Behind, Feed, Stream
 from gateway.core.tail import Tail
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from gateway.core.interpreter import Interpreter
     from gateway.core.limits import Limits
-    from gateway.core.log import Log, Moment, Record, Topic
+    from gateway.core.log import Log, Moment, Position, Record, Topic
     from gateway.core.observer import Observer
     from gateway.core.opening import Opening
     from gateway.core.stream import Sink
-
-EVICT_SHARE = 64
-"""Eviction frees a 64th of the budget at a time, since each one moves a tail's pointers."""
-
-INDEX_SHARE = 8
-"""An eighth of the budget is for indexes: by default 16 MiB, which is 1.4 million records."""
-
-FORGET_SHARE = 16
-"""An index forgets a 16th of itself at a time, since that moves all that stays."""
 
 SPARE_DEADLINES = 1000
 """Deadlines of closed streams that may wait for their time, besides one for each open stream: they
@@ -56,7 +46,6 @@ keep the streams in memory, which clients that come and go could fill."""
 
 LOOK_SECONDS = 1.0
 """How often all streams are looked at for silence: 9,000 of them take half a millisecond."""
-
 
 ASK_SECONDS = 1.0
 """A stream that was written to so lately need not be asked whether its client is there."""
@@ -80,14 +69,9 @@ class Hub:
         self.feeds: dict[Log, Feed] = {}
         self.places = Places()
         self.streams = self.places.everyone
-        self.tail_size = 0
-        """Bytes in all tails."""
-        self.index_size = 0
-        """Bytes in all indexes."""
+        self.memory = Memory(tail_bytes, self.feeds)
         self._interpreter = interpreter
         self._limits = limits
-        self._index_bytes = tail_bytes // INDEX_SHARE
-        self._tail_bytes = tail_bytes - self._index_bytes
         self._retry = frame.retry(retry_ms)
         self._heartbeat = heartbeat
         self._slow = slow
@@ -135,53 +119,13 @@ class Hub:
         for stream in self.streams:
             if feed in stream.behind:
                 stream.behind[feed].checked = stream.behind[feed].ahead = False
-        self.tail_size -= feed.tail.size
-        self.index_size -= feed.index.size
         feed.tail = None
         feed.index.clear()
 
     def dispatch(self, batches: Mapping[Log, Sequence[Record]], moment: Moment) -> None:
         """Take fetched records, oldest first in each log, and write them to whom they concern."""
-        for part in self._parts(batches):
-            self._dispatch(part, moment)
-
-    def _dispatch(self, batches: Mapping[Log, Sequence[Record]], moment: Moment) -> None:
-        touched: dict[Stream, bytes | list[bytes]] = {}
-        deliveries: list[tuple[int, int]] = []
-        for log, records in batches.items():
-            feed = self.feeds[log]
-            tail = feed.tail
-            if tail is None:
-                continue
-            size = tail.size
-            fresh = tail.append(records)
-            self.tail_size += tail.size - size
-            if feed.keyed:
-                self._interpreter.check_keys(feed, records, fresh)
-                live = feed.live
-                for record in records:
-                    streams = live.get(record.key)
-                    if streams is not None:
-                        self._deliver(feed, record, streams, touched, deliveries)
-            elif feed.everyone:
-                for record in records:
-                    self._deliver(feed, record, feed.everyone, touched, deliveries)
-        written = moment.monotonic
-        for stream, frames in touched.items():
-            if isinstance(frames, list):
-                stream.sent += len(frames)
-                frames = b"".join(frames)
-            else:
-                stream.sent += 1
-            stream.written = written
-            stream.sink.write(frames)
-        if deliveries:
-            self._observer.sent(Path.LIVE, deliveries, moment)
-        for log in batches:
-            feed = self.feeds[log]
-            if feed.parked and feed.tail is not None:
-                self._unpark(feed, moment)
-        self._evict()
+        for piece in pieces(batches, self.feeds):
+            self._dispatch(piece, moment)
 
     def begin_scan(self, feed: Feed) -> Scan:
         """Return a scan for all streams that wait for one of this log."""
@@ -199,15 +143,10 @@ class Hub:
     def end_scan(self, feed: Feed, moment: Moment) -> None:
         """Take the scan's streams over, complete or not."""
         assert feed.scan is not None
-        size = 0 if feed.tail is None else feed.tail.size
-        self.index_size -= feed.index.size
         streams = feed.scan.finish()
         feed.scan = None
-        self.index_size += feed.index.size
-        if feed.tail is not None:
-            self.tail_size += feed.tail.size - size
         self.advance(streams, moment)
-        self._evict()
+        self.memory.keep()
         if feed.waiting:
             self._wake(feed)
 
@@ -337,31 +276,21 @@ class Hub:
 
     # Inside.
 
-    def _parts(
-        self, batches: Mapping[Log, Sequence[Record]]
-    ) -> Iterator[Mapping[Log, Sequence[Record]]]:
-        """Yield the batches, cut where a log without keys has more than a piece for everybody.
-
-        A transport that is full after one piece is not given the others: thousands of clients that
-        do not read would each hold a whole batch.
-        """
-        whole = {log: records for log, records in batches.items() if self.feeds[log].keyed}
-        shared = [log for log in batches if log not in whole]
-        if all(sum([record.size for record in batches[log]]) <= PIECE for log in shared):
-            yield batches
-            return
-        yield whole
-        for log in shared:
-            part: list[Record] = []
-            size = 0
-            for record in batches[log]:
-                part.append(record)
-                size += record.size
-                if size > PIECE:
-                    yield {log: part}
-                    part, size = [], 0
-            if part:
-                yield {log: part}
+    def _dispatch(self, batches: Mapping[Log, Sequence[Record]], moment: Moment) -> None:
+        delivery = Delivery(self._interpreter)
+        for log, records in batches.items():
+            feed = self.feeds[log]
+            if feed.tail is not None:
+                fresh = feed.tail.append(records)
+                if feed.keyed:
+                    self._interpreter.check_keys(feed, records, fresh)
+                delivery.add(feed, records)
+        delivery.write(self._observer, moment)
+        for log in batches:
+            feed = self.feeds[log]
+            if feed.parked and feed.tail is not None:
+                self._unpark(feed, moment)
+        self.memory.keep()
 
     def _beat(self, streams: Sequence[Stream], moment: Moment) -> None:
         frames: dict[tuple[Feed, ...], bytes] = {}
@@ -376,42 +305,6 @@ class Hub:
                     cached = frames[stream.feeds] = frame.heartbeat(stream.id())
                 beat = cached
             self._catch_up.write(stream, beat, moment)
-
-    def _deliver(
-        self,
-        feed: Feed,
-        record: Record,
-        streams: Sequence[Stream] | Mapping[Stream, None],
-        touched: dict[Stream, bytes | list[bytes]],
-        deliveries: list[tuple[int, int]],
-    ) -> None:
-        """Frame a record's event once for all streams with the same cursor."""
-        event = self._interpreter.decode(feed, record)
-        if event is None:
-            return
-        mark = feed.mark(Position.after(record))
-        body = event.body
-        framed: dict[tuple[Feed, ...], bytes] = {}
-        number = 0
-        for stream in streams:
-            if stream.categories is not None and event.category not in stream.categories:
-                continue
-            data = None if stream.behind or not stream.sink.chunked else framed.get(stream.feeds)
-            if data is None:
-                chunked = stream.sink.chunked
-                data = frame.event(stream.id(feed, mark), body, chunked=chunked)
-                if chunked and not stream.behind:
-                    framed[stream.feeds] = data
-            before = touched.get(stream)
-            if before is None:
-                touched[stream] = data
-            elif isinstance(before, list):
-                before.append(data)
-            else:
-                touched[stream] = [before, data]
-            number += 1
-        if number:
-            deliveries.append((record.timestamp, number))
 
     def _fall_behind(self, stream: Stream, feed: Feed) -> None:
         assert feed.tail is not None
@@ -439,24 +332,3 @@ class Hub:
         feed.waiting.pop(stream, None)
         if feed.scan is not None and stream in feed.scan.seekers:
             feed.scan.leave(stream)
-
-    def _evict(self) -> None:
-        """Keep all tails together within their budget, and all indexes within theirs."""
-        if self.tail_size <= self._tail_bytes:
-            return
-        wanted = self.tail_size - self._tail_bytes + self._tail_bytes // EVICT_SHARE
-        while wanted > 0:
-            feed = max(self.feeds.values(), key=lambda feed: feed.tail.size if feed.tail else 0)
-            assert feed.tail is not None
-            size = feed.tail.size
-            evicted = feed.tail.evict(wanted)
-            wanted -= size - feed.tail.size
-            self.tail_size -= size - feed.tail.size
-            if feed.keyed:
-                feed.index.append(evicted)
-                self.index_size += ENTRY_BYTES * len(evicted)
-        while self.index_size > self._index_bytes:
-            feed = max(self.feeds.values(), key=lambda feed: len(feed.index))
-            size = feed.index.size
-            feed.index.forget(len(feed.index) // FORGET_SHARE + 1)
-            self.index_size -= size - feed.index.size

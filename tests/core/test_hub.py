@@ -3,7 +3,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING
 
-from gateway.core import hub
+from gateway.core import delivery
 from gateway.core.event import Decoder, Event, Unreadable
 from gateway.core.event_id import parse
 from gateway.core.frame import CloseReason, GapReason
@@ -78,7 +78,7 @@ def test_a_batch_of_all_logs_is_one_write() -> None:
 def test_what_everybody_gets_is_written_in_pieces_and_only_one_to_a_client_that_does_not_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(hub, "PIECE", 1000)
+    monkeypatch.setattr(delivery, "PIECE", 1000)
     stage = Stage()
     reading, stalled = stage.client(), stage.client(user=b"b")
     connections = [stage.connect(client) for client in (reading, stalled)]
@@ -160,7 +160,7 @@ def test_a_batch_of_a_log_that_is_no_longer_read_is_dropped() -> None:
     record = stage.world.events[number][1].record()
     hub.dispatch({USER_LOG: [record]}, stage.world.moment)
     assert stage.feed.tail is None
-    assert hub.tail_size == 0
+    assert hub.memory.tails == 0
 
 
 def test_tails_together_stay_within_the_budget() -> None:
@@ -172,9 +172,9 @@ def test_tails_together_stay_within_the_budget() -> None:
         stage.write(2)
         stage.broadcast(1)
         stage.worker.poll()
-        assert hub.tail_size <= 4000
+        assert hub.memory.tails <= 4000
         assert_consistent(stage.worker)
-    assert hub.tail_size > 3000, "and use it"
+    assert hub.memory.tails > 3000, "and use it"
 
 
 def test_a_warmed_tail_stays_within_the_budget_too() -> None:
@@ -182,7 +182,7 @@ def test_a_warmed_tail_stays_within_the_budget_too() -> None:
     stage.write(20)
     stage.broadcast(20)
     stage.connect(stage.client())
-    assert 0 < stage.worker.hub.tail_size <= 1200
+    assert 0 < stage.worker.hub.memory.tails <= 1200
 
 
 # Slow clients.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.core import catch_up, hub, replay
+from gateway.core import catch_up, memory, replay
 from gateway.core.frame import CloseReason, GapReason
 from gateway.core.observer import Path
 from gateway.core.registry import Registry
@@ -68,7 +68,7 @@ def test_every_client_sees_its_own_events_once_and_in_order_or_is_told_of_a_gap(
     monkeypatch.setattr(replay, "SHORT", profile.short)
     monkeypatch.setattr(replay, "NEAR", 2)
     monkeypatch.setattr(replay, "PIECE", 7)
-    monkeypatch.setattr(hub, "INDEX_SHARE", 2)
+    monkeypatch.setattr(memory, "INDEX_SHARE", 2)
     registry = Registry.built_in()
     tally = Tally()
     only = os.environ.get("GATEWAY_MODEL_SEED")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.core import hub, replay
+from gateway.core import memory, replay
 from gateway.core.event_id import Mark, encode_mark, parse
 from gateway.core.frame import Gap, GapReason
 from gateway.core.limits import Extent
@@ -195,7 +195,7 @@ def test_streams_that_wait_share_one_scan_from_the_earliest_of_them() -> None:
 
 def stage_with_an_index(monkeypatch: pytest.MonkeyPatch) -> Stage:
     """A tail of 60 records or so, and an index of 1,600 before it."""
-    monkeypatch.setattr(hub, "INDEX_SHARE", 2)
+    monkeypatch.setattr(memory, "INDEX_SHARE", 2)
     return Stage(broadcast=False, warm_ms=0, tail_bytes=40_000)
 
 
@@ -237,7 +237,6 @@ def test_what_the_index_has_forgotten_is_read(monkeypatch: pytest.MonkeyPatch) -
     stage.write(1)
     stage.write(200, b"b")
     stage.worker.settle()
-    stage.worker.hub.index_size -= 12 * 90
     stage.feed.index.forget(90)
     (stream,) = waiting(stage, Position(50, 0, False))
     scan = stage.worker.hub.begin_scan(stage.feed)

@@ -190,7 +190,7 @@ class Worker:
                 batches[feed.log] = [written.record() for written in new]
         if batches:
             self.hub.dispatch(batches, self.world.moment)
-            assert self.hub.tail_size <= self.world.setup.tail_bytes
+            assert self.hub.memory.tails <= self.world.setup.tail_bytes
         return bool(batches)
 
     # Scans.
