@@ -133,8 +133,8 @@ class RevocationReader:
                 await self._take(digest.drain())
                 self._whole()
             batches = await consumer.getmany(timeout_ms=IDLE_MS, max_records=BATCH)
-            for records in batches.values():
-                self._add(records, digest)
+            for partition, records in batches.items():
+                self._add(partition.partition, records, digest)
             for partition in list(behind):
                 # Not the end asked for above: the embedded broker's is before its last records.
                 end = consumer.last_stable_offset(partition)
@@ -142,14 +142,14 @@ class RevocationReader:
                     behind.discard(partition)
             await asyncio.sleep(0)
 
-    def _add(self, records: list[Any], digest: Digest) -> None:
+    def _add(self, partition: int, records: list[Any], digest: Digest) -> None:
         now = clock.now().wall
         for record in records:
             change = read_change(record.key, record.value, record.timestamp, self._life)
             if isinstance(change, UnreadableReason):
-                self._unreadable(Log(self.topic, record.partition), record.offset, change)
+                self._unreadable(Log(self.topic, partition), record.offset, change)
             else:
-                written = Written(change, record.partition, record.timestamp)
+                written = Written(change, partition, record.timestamp)
                 digest.add(written, self._revocations, now)
 
     async def _take(self, every: list[Written]) -> None:

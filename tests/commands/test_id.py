@@ -51,8 +51,9 @@ async def test_an_id_of_another_cluster_is_told_from_one_of_this(
     async with EventPublisher(broker.bootstrap, topic=made.user) as publisher:
         for _ in range(5):  # one by one: of a batch, the embedded broker counts the first only
             await publisher.publish("alice", "import.started", {})
-    cluster = await describe({"bootstrap_servers": [broker.bootstrap]}, made)
-    tags = [cluster.tag(topic) for topic in made]
+    names = [made.user, made.broadcast]
+    cluster = await describe({"bootstrap_servers": [broker.bootstrap]}, names)
+    tags = [cluster.tag(name) for name in names]
 
     for position, verdict in [
         (Position(2, 0, False), "replay of at most 3 records"),

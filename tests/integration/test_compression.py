@@ -55,8 +55,9 @@ async def test_a_topic_may_compress_whatever_producers_write(
     name = uuid.uuid4().hex[:8]
     served = Topics(f"user-events-{name}", f"broadcast-events-{name}")
     configs = {"compression.type": compression}
+    names = [served.user, served.broadcast]
     await create_topics(
-        broker.bootstrap, [NewTopic(topic, 1, 1, topic_configs=configs) for topic in served]
+        broker.bootstrap, [NewTopic(name, 1, 1, topic_configs=configs) for name in names]
     )
     client = await open_stream(await start_worker(served), user)
     await client.wait_for(lambda client: client.last_event_id)
