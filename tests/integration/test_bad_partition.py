@@ -62,7 +62,12 @@ async def test_partitions_on_other_brokers_are_not_delayed(
     )
     users = [user_of(partition) for partition in range(2 * LOGS)]
     bad, (live, returning, late) = users[:LOGS], users[LOGS : LOGS + 3]
-    settings = {"tail_bytes": 20_000, "tail_warm_seconds": 0, "replay_scans": PLACES}
+    settings = {
+        "tail_bytes": 20_000,
+        "tail_warm_seconds": 0,
+        "replay_scans": PLACES,
+        "max_streams_per_user": 100,  # which allows for as many replays as one user asks for here
+    }
     worker = Worker(
         worker_settings(served, kafka_bootstrap=cluster.bootstrap, heartbeat_seconds=1, **settings),
         tmp_path / "log",
