@@ -112,7 +112,8 @@ export class View {
 
   // An answer of the AI comes in many pieces; while nothing comes between, they share a row.
   #continues(data, origin) {
-    return this.#answer?.response === data.response_id && this.#answer.origin === origin;
+    const answer = this.#answer;
+    return answer !== null && answer.response === data.response_id && answer.origin === origin;
   }
 
   #extend(data, id) {
