@@ -60,7 +60,7 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
     folder = tmp_path_factory.mktemp("secure")
     ours, theirs = Authority(folder), Authority(folder, "other-ca")
     async with SecureNode(folder / "node", ours) as node:
-        names = [*TOPICS, HIDDEN, UNREADABLE, PENDING]
+        names = [TOPICS.user, TOPICS.broadcast, HIDDEN, UNREADABLE, PENDING]
         await create_topics(node.bootstrap, [NewTopic(name, 1, 1) for name in names])
         for name in (HIDDEN, PENDING):
             await node.allow(name, "User:somebody-else", Operation.READ)
