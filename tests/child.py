@@ -6,29 +6,52 @@ that each run in an event loop of their own.
 
 from __future__ import annotations
 
+import errno
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 from contextlib import suppress
+from functools import cache
+from itertools import chain, cycle
+from random import randrange
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 END_SECONDS = 10.0
+PORTS = range(10_000, 32_000)
+"""Below what Linux takes for outgoing connections, 32768 to 60999 unless it was told otherwise."""
 
 
 def free_port() -> int:
-    """Return a port of the loopback address that nobody listens on.
+    """Return a port of the loopback address that nobody listens on, and no other call returned.
 
-    The kernel hands such ports out in turn, so it stays free long enough to be taken.
+    It is below the range that the kernel takes for outgoing connections and for binds to port 0,
+    so it stays free until it is listened on.
     """
+    return next(_free_ports())
+
+
+@cache
+def _free_ports() -> Iterator[int]:
+    ports = range(PORTS.start + randrange(len(PORTS)), PORTS.stop)
+    return filter(_is_free, chain(ports, cycle(PORTS)))
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            return False
+    return True
 
 
 class Child:
