@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
+from hypothesis import settings
 
 from gateway.demo.broker import EmbeddedBroker
 from tests.brokers import kafka, metadata
@@ -56,6 +57,12 @@ class StartWorker(Protocol):
     def __call__(
         self, topics: Topics, *, ready: bool = True, **settings: object
     ) -> Awaitable[Worker]: ...
+
+
+def pytest_configure() -> None:
+    """Let an example take its time: how long it takes says nothing on a machine that is busy."""
+    settings.register_profile("patient", parent=settings(), deadline=None)
+    settings.load_profile("patient")
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session", params=["embedded", "kafka"])

@@ -17,7 +17,7 @@ USERS = ("alice", "bob", "carol", "dave")
 TYPES = set(Registry.built_in().types)
 A_FEW_MINUTES = 180.0
 
-a_few = settings(max_examples=20, deadline=None)
+a_few = settings(max_examples=20)
 """A seed decides thousands of events, so a few say as much as a hundred."""
 
 seeds = st.integers(min_value=0, max_value=2**32)
