@@ -9,9 +9,10 @@ DEMO_ARGS ?=
 CHAOS_ARGS ?=
 ROW ?=
 CHART ?=
+DATABASE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench chaos constraints clean
+.PHONY: help demo test check bench chaos audit constraints clean
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +33,9 @@ bench: $(VENV)/.dev ## what events and streams cost, on a real Kafka, in 12 minu
 
 chaos: $(VENV)/.dev ## everything fails at random for 3 minutes, no event may; CHAOS_ARGS="--seconds 600 --seed 7"
 	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
+
+audit: $(VENV)/.dev ## known vulnerabilities in what is pinned; without a network DATABASE=all.zip, an export of OSV
+	@$(BIN)/python -m tests.audit --sbom build/sbom.json $(if $(DATABASE),--database '$(DATABASE)')
 
 constraints: ## pin the newest versions of everything that pyproject.toml allows
 	rm -rf build/constraints
