@@ -103,6 +103,13 @@ class UnknownKey(Unauthorized):
     """The token names a key that is not known: perhaps a new one, most often one made up."""
 
 
+class Forbidden(HttpError):
+    """The request comes from where nobody may ask."""
+
+    status = 403
+    title = "Forbidden"
+
+
 class NotFound(HttpError):
     """There is nothing at this path."""
 

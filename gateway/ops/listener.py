@@ -1,18 +1,23 @@
 """The operations listener: health, readiness, metrics, drain. Never on the public port.
 
 Health and readiness are open, since probes carry no token; the rest asks for `GATEWAY_OPS_TOKEN`
-where that is set.
+where that is set. Without it the listener is on loopback, which is no protection from a browser on
+this machine: any page can have it ask here, and reads the answers if its own name leads here (DNS
+rebinding). So what pages of other names ask for is refused.
 """
 
 from __future__ import annotations
 
 import hmac
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from gateway.errors import Unauthorized
+from gateway.errors import Forbidden, Unauthorized
+from gateway.http.origins import Origins
 from gateway.http.problem import problems
 
 if TYPE_CHECKING:
@@ -28,9 +33,12 @@ def ops_app(
 ) -> web.Application:
     """Return the application; `drain` is called once somebody asks the worker to end."""
     token = settings.ops_token
+    origins = Origins(())
 
     def check(request: web.Request) -> None:
         if token is None:
+            if not (_is_no_name(request.headers.get("Host")) and origins.trust(request)):
+                raise Forbidden("not for pages of other sites; ask by address, or as localhost")
             return
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         # A header holds any bytes, and aiohttp hands those that are not UTF-8 on as surrogates.
@@ -68,3 +76,14 @@ def ops_app(
         ]
     )
     return app
+
+
+def _is_no_name(host: str | None) -> bool:
+    """Whether what stands in `Host` is an address, or the one name that nobody else can have."""
+    if host is None:
+        return True  # no browser
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or bool(ip_address(name))
+    except ValueError:
+        return False

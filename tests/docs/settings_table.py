@@ -66,7 +66,8 @@ NOTES = """
   `Origin` and `Sec-Fetch-Site` on.
 - **Operations listener.** `GATEWAY_OPS_TOKEN` is required where `GATEWAY_OPS_LISTEN` is not on
   loopback; a host name other than `localhost` is taken for one that is not. `/healthz` and
-  `/readyz` never ask for it. The two listeners always have different ports.
+  `/readyz` never ask for it. Without a token the rest is for those who ask by address or as
+  `localhost`, and for no page of another site. The two listeners always have different ports.
 - **Limits on streams** are those of one worker ([design](design.md#who-gets-in)). At
   `GATEWAY_MAX_STREAMS` a newcomer gets 503, at the other two 429.
 - **Addresses.** Behind a load balancer set `GATEWAY_TRUSTED_PROXIES` with

@@ -126,6 +126,60 @@ async def test_the_token_is_asked_for(
         assert head.startswith("HTTP/1.1 20")
 
 
+@pytest.mark.parametrize(
+    ("headers", "allowed"),
+    [
+        ({}, True),
+        ({"Host": "localhost:8081"}, True),
+        ({"Host": "127.0.0.1:8081"}, True),
+        ({"Host": "[::1]:8081"}, True),
+        (
+            {"Host": "127.0.0.1", "Origin": "http://127.0.0.1", "Sec-Fetch-Site": "same-origin"},
+            True,
+        ),
+        ({"Sec-Fetch-Site": "none"}, True),
+        ({"Sec-Fetch-Site": "cross-site"}, False),
+        ({"Sec-Fetch-Site": "same-site"}, False),
+        ({"Origin": "https://evil.example"}, False),
+        ({"Origin": "http://127.0.0.1:3000"}, False),
+        ({"Origin": "null"}, False),
+        ({"Host": "evil.example"}, False),
+        ({"Host": "evil.example:8081", "Sec-Fetch-Site": "same-origin"}, False),
+        ({"Host": "localhost.evil.example"}, False),
+        ({"Host": "127.0.0.1.evil.example"}, False),
+        ({"Host": "[nonsense"}, False),
+        ({"Host": ""}, False),
+    ],
+)
+@pytest.mark.parametrize(("method", "path"), [("GET", "/metrics"), ("POST", "/ops/drain")])
+async def test_without_a_token_no_page_of_another_site_is_answered(
+    connect: Connect,
+    drains: list[str],
+    method: str,
+    path: str,
+    headers: dict[str, str],
+    allowed: bool,
+) -> None:
+    async with (await connect()).request(method, path, headers=headers) as response:
+        assert (response.status in (200, 202)) is allowed
+        assert response.status == 403 or allowed
+    assert bool(drains) is (allowed and method == "POST")
+
+
+async def test_a_client_that_is_no_browser_need_not_say_whom_it_asks(connect: Connect) -> None:
+    server = (await connect()).server
+    assert server.port is not None
+    async with connected(server.port) as client:
+        await client.send(b"GET /metrics HTTP/1.0\r\n\r\n")
+        assert (await client.head()).startswith(b"HTTP/1.0 200 ")
+
+
+async def test_with_a_token_that_is_enough_by_whatever_name(connect: Connect) -> None:
+    headers = {"Authorization": f"Bearer {TOKEN}", "Host": "gateway-ops.example"}
+    async with (await connect(TOKEN)).get("/metrics", headers=headers) as response:
+        assert response.status == 200
+
+
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 async def test_probes_need_no_token(connect: Connect, path: str) -> None:
     async with (await connect(TOKEN)).get(path) as response:
