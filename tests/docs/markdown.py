@@ -70,11 +70,16 @@ def links(document: Path) -> list[str]:
     return found
 
 
+def rows(document: Path, heading: str) -> list[list[str]]:
+    """Return the rows of all tables whose first column is headed `heading`."""
+    found = [row for table in _tables(document) if table[0][0] == heading for row in table[1:]]
+    assert found, f"{name_of(document)} has no table headed {heading!r}"
+    return found
+
+
 def first_column(document: Path, heading: str) -> list[str]:
     """Return the words in code style that begin the rows of the table headed `heading`."""
-    rows = [row for table in _tables(document) if table[0][0] == heading for row in table[1:]]
-    assert rows, f"{name_of(document)} has no table headed {heading!r}"
-    return [row[0].strip("`") for row in rows]
+    return [row[0].strip("`") for row in rows(document, heading)]
 
 
 def _tables(document: Path) -> Iterator[list[list[str]]]:

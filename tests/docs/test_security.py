@@ -1,0 +1,41 @@
+"""The threat model names tests that exist, and says plainly where there are none."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+
+import pytest
+
+from tests.docs.markdown import ROOT, rows
+
+SECURITY = ROOT / "SECURITY.md"
+
+THREATS = rows(SECURITY, "tries to")
+
+ELSEWHERE = ("not defended", "the load balancer", "Kafka's ACLs")
+"""How the last column begins where no test can hold what is said."""
+
+_NAME = re.compile(r"`(?P<path>tests/[\w/]+\.py)::(?P<test>test_\w+)`")
+
+
+@pytest.mark.parametrize("row", THREATS, ids=lambda row: row[0])
+def test_a_threat_is_held_by_tests_that_exist_or_said_to_be_held_by_none(row: list[str]) -> None:
+    _, _, holders = row
+    if holders.startswith(ELSEWHERE):
+        assert "tests/" not in holders
+        return
+    assert _NAME.sub("", holders).strip() == "", "names of tests, and nothing else"
+    for name in _NAME.finditer(holders):
+        assert name["test"] in _tests(name["path"]), name[0]
+
+
+@cache
+def _tests(path: str) -> set[str]:
+    module = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    return {
+        node.name
+        for node in module.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
