@@ -12,7 +12,7 @@ CHART ?=
 DATABASE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench chaos audit constraints clean
+.PHONY: help demo test check bench chaos audit image constraints clean
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ chaos: $(VENV)/.dev ## everything fails at random for 3 minutes, no event may; C
 
 audit: $(VENV)/.dev ## known vulnerabilities in what is pinned; without a network DATABASE=all.zip, an export of OSV
 	@$(BIN)/python -m tests.audit --sbom build/sbom.json $(if $(DATABASE),--database '$(DATABASE)')
+
+image: $(VENV)/.dev ## the image's build steps and its process, without an engine, in a minute; needs root
+	IMAGE=1 $(BIN)/pytest tests/deploy/test_image.py
 
 constraints: ## pin the newest versions of everything that pyproject.toml allows
 	rm -rf build/constraints

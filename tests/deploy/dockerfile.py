@@ -1,0 +1,59 @@
+"""A Dockerfile read as the steps of its stages, as far as this project's needs it."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.docs.markdown import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DOCKERFILE = ROOT / "deploy/docker/Dockerfile"
+
+
+class Step(NamedTuple):
+    """An instruction and what stands behind it, on one line."""
+
+    word: str
+    rest: str
+
+
+def stages() -> list[list[Step]]:
+    """Return the steps of each stage, its `FROM` first; build arguments of all come before."""
+    found: list[list[Step]] = []
+    for step in _steps():
+        if step.word == "FROM":
+            found.append([])
+        if found:
+            found[-1].append(step)
+    return found
+
+
+def environment(stage: list[Step]) -> dict[str, str]:
+    """Return what a stage sets with `ENV`, references to other variables as they stand."""
+    return dict(
+        pair.split("=", 1) for word, rest in stage if word == "ENV" for pair in rest.split()
+    )
+
+
+def only(stage: list[Step], word: str) -> str:
+    """Return what stands behind an instruction that a stage has once."""
+    (rest,) = [step.rest for step in stage if step.word == word]
+    return rest
+
+
+def words(form: str) -> list[str]:
+    """Return a command in its exec form, which no shell reads."""
+    command: list[str] = json.loads(form)
+    return command
+
+
+def _steps() -> Iterator[Step]:
+    lines = [line for line in DOCKERFILE.read_text().splitlines() if not line.startswith("#")]
+    for line in re.sub(r"\\\n\s*", "", "\n".join(lines)).splitlines():
+        if line:
+            word, _, rest = line.partition(" ")
+            yield Step(word, rest)
