@@ -132,7 +132,7 @@ def test_a_shell_line_uses_commands_that_there_are(block: Block) -> None:
         if command.callback is not None
     }
     targets = {line.partition(":")[0] for line in (ROOT / "Makefile").read_text().splitlines()}
-    for line in block.text.splitlines():
+    for line in block.text.replace("\\\n", "").splitlines():
         words = shlex.split(line, comments=True)
         for program, word in pairwise(words):
             if program == "gateway":

@@ -1,0 +1,75 @@
+"""The kernel settings: the kernel takes them, and they have room for what they are for."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gateway.config import load_settings
+from gateway.http.connection import SEND_BUFFER
+from gateway.http.listen import BACKLOG
+from tests.deploy.box import require_boxes
+from tests.docs.markdown import ROOT
+
+SYSCTL = ROOT / "deploy/sysctl.d/90-kafka-sse-gateway.conf"
+
+STREAMS = 100_000
+
+WORKER_PORTS = range(18_000, 18_200)
+"""Of `deploy/systemd/gateway@.service`."""
+
+SHARED = frozenset({"net.ipv4.tcp_mem", "fs.file-max"})
+"""What all network namespaces of a machine have in common; no test may change it."""
+
+
+def settings() -> dict[str, list[int]]:
+    lines = [line for line in SYSCTL.read_text().splitlines() if line and not line.startswith("#")]
+    pairs = (line.split(" = ") for line in lines)
+    return {name.lstrip("-"): [int(word) for word in value.split()] for name, value in pairs}
+
+
+SETTINGS = settings()
+
+
+@pytest.mark.parametrize("name", sorted(name for name in SETTINGS if "conntrack" not in name))
+def test_the_kernel_knows_a_setting_and_takes_its_value(name: str) -> None:
+    require_boxes()
+    path = Path("/proc/sys", *name.split("."))
+    assert path.exists()
+    if name in SHARED:
+        return
+    value = " ".join(map(str, SETTINGS[name]))
+    script = f"echo {shlex.quote(value)} > {path}; cat {path}"
+    command = ["unshare", "--net", "sh", "-ec", script]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.stdout.split() == value.split(), ran.stderr
+
+
+def test_a_worker_may_have_as_many_newcomers_as_it_asks_for() -> None:
+    assert SETTINGS["net.core.somaxconn"][0] >= BACKLOG
+
+
+def test_there_are_ports_for_all_streams_of_a_worker_to_come_twice() -> None:
+    low, high = SETTINGS["net.ipv4.ip_local_port_range"]
+    assert high - low >= 2 * load_settings().max_streams
+    assert low >= WORKER_PORTS.stop
+
+
+def test_a_worker_bounds_its_clients_below_what_the_kernel_would() -> None:
+    assert SETTINGS["net.ipv4.tcp_wmem"][2] >= 2 * SEND_BUFFER
+
+
+def test_clients_that_do_not_read_have_room_without_pressure_on_the_others() -> None:
+    _, pressure, most = SETTINGS["net.ipv4.tcp_mem"]
+    assert pressure * 4096 >= 30_000 * 2 * SEND_BUFFER
+    assert most > pressure
+
+
+def test_there_is_a_file_and_an_entry_of_the_firewall_for_every_connection() -> None:
+    assert SETTINGS["fs.file-max"][0] >= 2 * 3 * STREAMS
+    assert SETTINGS["net.netfilter.nf_conntrack_max"][0] >= 2 * 2 * STREAMS
+    silent = SETTINGS["net.netfilter.nf_conntrack_tcp_timeout_established"][0]
+    assert silent >= 10 * load_settings().heartbeat_seconds
