@@ -6,6 +6,7 @@ broker and on a real Apache Kafka. Both are processes, started once.
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
 from contextlib import ExitStack
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import aiohttp
 import pytest
 import pytest_asyncio
+import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 from hypothesis import settings
@@ -26,7 +28,7 @@ from tests.tokens import SECRET
 from tests.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Generator
+    from collections.abc import AsyncIterator, Awaitable, Generator, Iterator
 
 PARTITIONS = 4
 
@@ -94,6 +96,18 @@ def require_kafka() -> None:
         if "CI" in os.environ:
             pytest.fail(reason)
         pytest.skip(reason)
+
+
+@pytest.fixture
+def logging_as_it_was() -> Iterator[None]:
+    """What `log.configure` changes belongs to the process, so it is put back."""
+    root, aiokafka = logging.getLogger(), logging.getLogger("aiokafka")
+    handlers, levels = root.handlers, (root.level, aiokafka.level)
+    yield
+    root.handlers = handlers
+    root.setLevel(levels[0])
+    aiokafka.setLevel(levels[1])
+    structlog.reset_defaults()
 
 
 @pytest.fixture

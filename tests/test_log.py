@@ -3,27 +3,17 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import Literal
 
 import pytest
 import structlog
 
 from gateway import log
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+SECRET = "eyJhbGciOi"
 
-
-@pytest.fixture(autouse=True)
-def logging_as_it_was() -> Iterator[None]:
-    """What `configure` changes belongs to the process, so it is put back."""
-    root, aiokafka = logging.getLogger(), logging.getLogger("aiokafka")
-    handlers, levels = root.handlers, (root.level, aiokafka.level)
-    yield
-    root.handlers = handlers
-    root.setLevel(levels[0])
-    aiokafka.setLevel(levels[1])
-    structlog.reset_defaults()
+pytestmark = pytest.mark.usefixtures("logging_as_it_was")
 
 
 class Terminal:
@@ -67,15 +57,90 @@ def test_libraries_log_in_the_same_form(capsys: pytest.CaptureFixture[str]) -> N
     assert "timestamp" in entry
 
 
-def test_an_exception_is_part_of_its_line(capsys: pytest.CaptureFixture[str]) -> None:
-    log.configure("json", "info")
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_an_exception_is_told_without_its_text_and_the_values_of_variables(
+    capsys: pytest.CaptureFixture[str], form: Literal["json", "text"]
+) -> None:
+    log.configure(form, "debug")
     try:
-        raise RuntimeError("a defect")
+        fail(SECRET, None)
     except RuntimeError:
         structlog.stdlib.get_logger("gateway.test").exception("it failed")
         logging.getLogger("another").exception("it failed too")
-    for line in lines(capsys):
-        assert "RuntimeError: a defect" in json.loads(line)["exception"]
+    text = capsys.readouterr().err
+    assert text.count("builtins.RuntimeError") == 2
+    assert text.count("builtins.ValueError") == 2
+    assert text.count("which led to:") == 2
+    assert text.count("in fail") == 6
+    assert SECRET not in text
+
+
+def fail(token: str, cause: Exception | None) -> None:
+    if cause is not None:
+        raise RuntimeError(f"{token} is not good") from cause
+    try:
+        raise ValueError(token)
+    except ValueError as error:
+        fail(token, error)
+
+
+def test_an_exception_that_leads_to_itself_is_told_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log.configure("json", "info")
+    first, second = RuntimeError(), ValueError()
+    first.__cause__, second.__cause__ = second, first
+    structlog.stdlib.get_logger("gateway.test").error("it failed", exc_info=first)
+    (line,) = lines(capsys)
+    assert json.loads(line)["exception"].count("RuntimeError") == 1
+    assert json.loads(line)["exception"].count("ValueError") == 1
+
+
+@pytest.mark.parametrize("level", ["debug", "info"])
+def test_what_libraries_say_for_debugging_is_never_shown(
+    capsys: pytest.CaptureFixture[str], level: str
+) -> None:
+    """aiokafka quotes requests there: records, and the password of SASL PLAIN."""
+    log.configure("json", level)
+    for name in ("aiokafka.conn", "aiohttp.internal", "asyncio"):
+        logging.getLogger(name).debug("Request: %s", "a password")
+    assert lines(capsys) == []
+
+
+def test_what_a_library_says_has_the_id_of_the_request_that_is_handled(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log.configure("json", "info")
+    with structlog.contextvars.bound_contextvars(request_id="b7a1"):
+        logging.getLogger("aiohttp.server").error("it happened")
+        structlog.stdlib.get_logger("gateway.test").info("something else")
+    assert [json.loads(line).get("request_id") for line in lines(capsys)] == ["b7a1", None]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")
+def test_a_line_that_cannot_be_written_is_lost_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        log.configure("json", "info")
+        structlog.stdlib.get_logger("gateway.test").info("it happened")
+        monkeypatch.undo()
+        with suppress(OSError):  # what it could not write is tried once more
+            full.close()
+    structlog.stdlib.get_logger("gateway.test").info("it happened after the file was closed")
+
+
+def test_below_the_level_nothing_is_formatted(capsys: pytest.CaptureFixture[str]) -> None:
+    class Costly:
+        def __repr__(self) -> str:
+            raise AssertionError
+
+    log.configure("json", "warning")
+    logger = structlog.stdlib.get_logger("gateway.test")
+    logger.info("it happened", fact=Costly())
+    assert not logger.is_enabled_for(logging.INFO)
+    assert lines(capsys) == []
 
 
 def test_text_is_a_line_for_a_person(capsys: pytest.CaptureFixture[str]) -> None:
