@@ -21,6 +21,7 @@ from gateway.core.revocations import Revocations
 from gateway.errors import GatewayError
 from gateway.event_types import load_registry
 from gateway.http.auth import Authenticator
+from gateway.http.caller import Callers
 from gateway.http.keys import OneKey
 from gateway.http.listen import REQUEST_LIMITS, listen
 from gateway.http.malformed import server_log
@@ -30,8 +31,10 @@ from gateway.http.published_keys import PublishedKeys, fetch_key_set
 from gateway.http.tls import Certificate
 from gateway.kafka.link import KafkaLink
 from gateway.ops.listener import ops_app
+from gateway.ops.lives import Lives
 from gateway.ops.metrics import Metrics
 from gateway.ops.notices import Notices
+from gateway.ops.pseudonyms import pseudonyms
 from gateway.ops.readiness import Doubt, Readiness
 
 if TYPE_CHECKING:
@@ -68,7 +71,8 @@ class Worker:
         revocations = Revocations()
         self._settings = settings
         self._readiness = Readiness()
-        self._metrics = Metrics(Notices(lambda: clock.now().monotonic), settings.partitioner)
+        self._notices = Notices(lambda: clock.now().monotonic)
+        self._metrics = Metrics(self._notices, Lives(pseudonyms(settings)), settings.partitioner)
         self._hub = Hub(
             interpreter=Interpreter(decoder, partition, self._metrics),
             limits=Limits(
@@ -104,7 +108,7 @@ class Worker:
             self._follow,
         )
         self._public = web.AppRunner(
-            public_app(endpoint, origins, self._metrics, routes),
+            public_app(endpoint, origins, Callers(settings.trusted_proxies), self._metrics, routes),
             access_log=None,
             logger=server_log(self._metrics),
             **REQUEST_LIMITS,
@@ -198,6 +202,7 @@ class Worker:
             self._hub.tick(clock.now())
             if tick % SWEEP_TICKS == 0:
                 self._link.sweep()
+                self._notices.sweep()
                 if self._certificate is not None:
                     self._certificate.refresh()
             await asyncio.sleep(TICK_SECONDS)

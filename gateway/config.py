@@ -262,6 +262,12 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="from here on"
     )
+    log_users: Literal["hash", "plain"] = Field(
+        "hash", description="how users and sessions stand in the log"
+    )
+    log_key: Secret | None = Field(
+        None, description="key of that hash, 32 bytes or more; none: drawn at each start"
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -287,11 +293,12 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"set one of {_names(keys)}, not {len(keys)}: key kinds are never mixed"
             )
-        if self.jwt_secret is not None:
-            size = len(self.jwt_secret.get_secret_value().encode())
+        for name in ("jwt_secret", "log_key"):
+            secret = getattr(self, name)
+            size = MIN_SECRET_BYTES if secret is None else len(secret.get_secret_value().encode())
             if size < MIN_SECRET_BYTES:
                 raise ValueError(
-                    f"{_name('jwt_secret')} has {size} bytes, it needs {MIN_SECRET_BYTES} or more;"
+                    f"{_name(name)} has {size} bytes, it needs {MIN_SECRET_BYTES} or more;"
                     " make one with: openssl rand -base64 48"
                 )
         allowed = SYMMETRIC if self.jwt_secret is not None else ASYMMETRIC

@@ -241,14 +241,14 @@ class Hub:
         if not stream.closed:
             self._catch_up.write(stream, frame.close(reason, retry_ms), moment)
             stream.sink.close()
-            self._remove(stream)
             self._observer.closed(stream, reason, moment)
+            self._remove(stream)
 
     def lost(self, stream: Stream, moment: Moment) -> None:
         """Forget a stream whose client has gone."""
         if not stream.closed:
-            self._remove(stream)
             self._observer.closed(stream, None, moment)
+            self._remove(stream)
 
     def tick(self, moment: Moment) -> None:
         """End what is over, and beat where it is silent; to be called ten times a second.

@@ -38,7 +38,7 @@ class Observer(Protocol):
         ...
 
     def closed(self, stream: Stream, reason: CloseReason | None, moment: Moment) -> None:
-        """Take note of a stream that ended; None: its client went away."""
+        """Take note of a stream that ends, and still has its places; None: its client went away."""
         ...
 
     def unreadable(self, log: Log, offset: int, reason: UnreadableReason) -> None:

@@ -275,6 +275,18 @@ class Stream:
         assert feed.tail is not None
         return feed.tail.head
 
+    def lag(self, now: int) -> int:
+        """Return by how many ms of its logs the stream is behind, in the one where it is most.
+
+        Counted from its place to the tail's head, by the records' own time, or where nobody reads
+        the log to `now` (Unix ms). 0 where it is live, and where the records tell no time.
+        """
+        lag = 0
+        for feed, behind in self.behind.items():
+            end = now if feed.tail is None else feed.tail.head.timestamp
+            lag = max(lag, end - (behind.place.timestamp or end))
+        return lag
+
     def id(self, feed: Feed | None = None, mark: bytes = b"") -> bytes:
         """Return the stream's cursor as an event id, with `mark` standing for `feed` if given."""
         marks = [VERSION]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from gateway.core.hub import Hub
     from gateway.core.stream import Stream
+    from gateway.http.caller import Caller
 
 FLUSH_SECONDS = 5.0
 """How long a stream that was ended may take to read its goodbye before the connection is cut."""
@@ -50,11 +51,26 @@ class Connection(asyncio.Protocol):
     `patience` seconds, or cannot be reached, is dead.
     """
 
-    __slots__ = ("_cut", "_head", "_hub", "_patience", "_stream", "_transport", "chunked")
+    __slots__ = (
+        "_cut",
+        "_head",
+        "_hub",
+        "_patience",
+        "_stream",
+        "_transport",
+        "caller",
+        "chunked",
+        "written",
+    )
 
-    def __init__(self, hub: Hub, head: bytes, *, chunked: bool, patience: float) -> None:
+    def __init__(
+        self, hub: Hub, head: bytes, caller: Caller, *, chunked: bool, patience: float
+    ) -> None:
         self._hub = hub
         self._head = head
+        self.caller = caller
+        self.written = 0
+        """Bytes handed to the transport, head and framing included."""
         self.chunked = chunked
         self._patience = patience
         self._stream: Stream | None = None
@@ -99,6 +115,7 @@ class Connection(asyncio.Protocol):
             return
         if self._head:
             data, self._head = self._head + data, b""
+        self.written += len(data)
         transport.write(data)
 
     def close(self) -> None:
@@ -107,6 +124,7 @@ class Connection(asyncio.Protocol):
         if transport is None:
             return
         if self.chunked:
+            self.written += len(frame.LAST_CHUNK)
             transport.write(frame.LAST_CHUNK)
         transport.close()
         self._cut = asyncio.get_running_loop().call_later(FLUSH_SECONDS, transport.abort)

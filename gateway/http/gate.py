@@ -16,7 +16,6 @@ from gateway.core.admission import Capacity, Refusal, Replays
 from gateway.core.frame import CloseReason
 from gateway.core.stream import State
 from gateway.errors import HeadTooLarge, Overloaded, TooMany, UriTooLong
-from gateway.http.addresses import Addresses
 from gateway.http.connection import Connection
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from gateway.core.log import Moment
     from gateway.core.opening import Opening
     from gateway.core.stream import Stream
+    from gateway.http.caller import Caller
 
 MAX_URL = 12_288
 """Characters of path and query: room for a token, an id and every category."""
@@ -73,8 +73,7 @@ class Gate:
         self._capacity = Capacity(
             settings.max_streams, settings.max_streams_per_user, settings.max_streams_per_address
         )
-        by_address = settings.max_streams_per_address is not None
-        self._addresses = Addresses(settings.trusted_proxies) if by_address else None
+        self._by_address = settings.max_streams_per_address is not None
         self._replays = Replays(REPLAYS_FOR_EACH * settings.max_streams_per_user, REPLAY_SECONDS)
         self._openings = 0
         self._asking: set[bytes] = set()
@@ -104,9 +103,9 @@ class Gate:
         finally:
             self._openings -= 1
 
-    def address(self, request: web.Request) -> str:
-        """Return where the request comes from, as limits count it; empty: that is not limited."""
-        return "" if self._addresses is None else self._addresses.client(request)
+    def address(self, caller: Caller) -> str:
+        """Return where the caller counts; empty: addresses are not limited."""
+        return caller.address if self._by_address else ""
 
     async def find_room(self, opening: Opening) -> None:
         """Find out early whether there may be room for the newcomer. Raises `Refused` if not.

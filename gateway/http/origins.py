@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 METHODS = "GET"
 
-HEADERS = "Authorization, Cache-Control, Last-Event-ID"
-"""What a page sends that uses `fetch`: its token, and where it was."""
+HEADERS = "Authorization, Cache-Control, Last-Event-ID, Traceparent, Tracestate"
+"""What a page sends that uses `fetch`: its token, where it was, the trace it is part of."""
 
-EXPOSED = "Retry-After, WWW-Authenticate"
-"""What a page needs to tell one refusal from another, besides the problem details."""
+EXPOSED = "Retry-After, WWW-Authenticate, X-Request-Id"
+"""What a page needs to tell one refusal from another, and to name it to whoever can look it up."""
 
 MAX_AGE_SECONDS = 7200
 """How long a browser may keep the answer to a preflight: as long as Chromium does at most."""

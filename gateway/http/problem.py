@@ -7,21 +7,27 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from aiohttp import web
+from structlog.contextvars import bind_contextvars
 
 from gateway.errors import HttpError, MethodNotAllowed, NotFound
+from gateway.http.caller import CALLER
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from aiohttp.typedefs import Middleware
 
+    from gateway.http.caller import Callers
     from gateway.ops.metrics import Metrics
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def problem(error: HttpError) -> web.Response:
-    """Return the answer for an error."""
+def problem(error: HttpError, request_id: str) -> web.Response:
+    """Return the answer for an error.
+
+    The request's id is a member of its own (RFC 9457, §3.2): `instance` has to be a URI.
+    """
     headers = {"Cache-Control": "no-store", **error.headers}
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
@@ -30,6 +36,7 @@ def problem(error: HttpError) -> web.Response:
         "title": error.title,
         "status": error.status,
         "detail": error.detail,
+        "request_id": request_id,
     }
     return web.Response(
         body=msgspec.json.encode(facts),
@@ -39,11 +46,16 @@ def problem(error: HttpError) -> web.Response:
     )
 
 
-def problems(metrics: Metrics | None) -> Middleware:
-    """Return a middleware that answers every error with problem details, and counts it."""
+def problems(callers: Callers, metrics: Metrics | None) -> Middleware:
+    """Return a middleware that answers every error with problem details, and counts it.
+
+    It also says whom a request comes from: to the handler, and to what aiohttp logs of a defect.
+    """
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        caller = request[CALLER] = callers.identify(request)
+        bind_contextvars(request_id=caller.request_id)  # aiohttp has a task for each request
         try:
             return await handler(request)
         except HttpError as error:
@@ -54,7 +66,8 @@ def problems(metrics: Metrics | None) -> Middleware:
             allowed = ", ".join(sorted(error.allowed_methods))
             answer = MethodNotAllowed(f"{request.path} takes {allowed}", {"Allow": allowed})
         if metrics is not None:
-            metrics.rejected(answer.reason or HTTPStatus(answer.status).name.lower())
-        return problem(answer)
+            reason = answer.reason or HTTPStatus(answer.status).name.lower()
+            metrics.rejected(reason, status=answer.status, **caller.facts())
+        return problem(answer, caller.request_id)
 
     return middleware

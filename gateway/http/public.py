@@ -12,6 +12,7 @@ from gateway import clock
 from gateway.core.frame import CloseReason
 from gateway.errors import NotReady
 from gateway.http.auth import token_of
+from gateway.http.caller import CALLER, REQUEST_ID, add_request_id
 from gateway.http.connection import FLUSH_SECONDS, Connection, TakenOver
 from gateway.http.gate import Gate
 from gateway.http.problem import problems
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from gateway.core.registry import Registry
     from gateway.core.stream import Feed, Stream
     from gateway.http.auth import Authenticator, Identity
+    from gateway.http.caller import Callers
     from gateway.http.origins import Origins
     from gateway.ops.metrics import Metrics
     from gateway.ops.readiness import Readiness
@@ -78,12 +80,13 @@ class EventsEndpoint:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer `GET /api/v1/events`. Raises `HttpError` where no stream can be opened."""
+        caller = request[CALLER]
         self._gate.check(request)
         with self._gate.opening():
             token = token_of(request, self._settings, self._origins)
             identity = await self._authenticator.identify(token)
             opening = read_opening(request, identity, self._registry.categories)
-            opening = opening._replace(address=self._gate.address(request))
+            opening = opening._replace(address=self._gate.address(caller))
             if not self._readiness.ever:
                 raise NotReady("this worker has not reached Kafka yet; try again in a moment")
             await self._gate.find_room(opening)  # before a log is read for it
@@ -92,8 +95,9 @@ class EventsEndpoint:
         moment = clock.now()
         replaced = self._gate.admit(opening, moment)  # others may have come meanwhile
         chunked = request.version >= HttpVersion11
-        head = _head(request, self._origins.headers(request), chunked=chunked)
-        connection = Connection(self._hub, head, chunked=chunked, patience=self._patience)
+        headers = {**self._origins.headers(request), REQUEST_ID: caller.request_id}
+        head = _head(request, headers, chunked=chunked)
+        connection = Connection(self._hub, head, caller, chunked=chunked, patience=self._patience)
         if connection.take_over(request):
             self._gate.replace(replaced, moment)
             deadlines = self._deadlines(identity, moment)
@@ -126,6 +130,7 @@ def say_goodbye(hub: Hub, stream: Stream, settings: Settings) -> None:
 def public_app(
     endpoint: EventsEndpoint,
     origins: Origins,
+    callers: Callers,
     metrics: Metrics,
     routes: Iterable[AbstractRouteDef] = (),
 ) -> web.Application:
@@ -134,8 +139,8 @@ def public_app(
     async def welcome(_: web.Request) -> web.Response:
         return web.Response(text=WELCOME)
 
-    app = web.Application(middlewares=[problems(metrics)])
-    app.on_response_prepare.append(origins.add_headers)
+    app = web.Application(middlewares=[problems(callers, metrics)])
+    app.on_response_prepare.extend((origins.add_headers, add_request_id))
     app.add_routes(
         [
             web.get("/", welcome),

@@ -17,6 +17,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from gateway.errors import Forbidden, Unauthorized
+from gateway.http.caller import Callers, add_request_id
 from gateway.http.origins import Origins
 from gateway.http.problem import problems
 
@@ -66,7 +67,8 @@ def ops_app(
         drain()
         return web.json_response({"status": "draining"}, status=202)
 
-    app = web.Application(middlewares=[problems(metrics=None)])
+    app = web.Application(middlewares=[problems(Callers(settings.trusted_proxies), metrics=None)])
+    app.on_response_prepare.append(add_request_id)
     app.add_routes(
         [
             web.get("/healthz", healthz),

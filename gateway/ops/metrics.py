@@ -9,7 +9,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
-import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import HistogramMetricFamily
 
@@ -23,13 +22,11 @@ if TYPE_CHECKING:
 
     from gateway.core.log import Log, Moment
     from gateway.core.stream import Stream
+    from gateway.ops.lives import Lives
     from gateway.ops.notices import Notices
 
 DELIVERY_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24)
 REPLAY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-
-
-_log = structlog.stdlib.get_logger(__name__)
 
 
 class DeliveryTimes:
@@ -64,8 +61,9 @@ class DeliveryTimes:
 class Metrics:
     """Counts what happens; the core's `Observer`."""
 
-    def __init__(self, notices: Notices, partitioner: str) -> None:
+    def __init__(self, notices: Notices, lives: Lives, partitioner: str) -> None:
         self._notices = notices
+        self._lives = lives
         self._partitioner = partitioner
         self.registry = registry = CollectorRegistry(auto_describe=False)
         self._delivery = DeliveryTimes()
@@ -123,9 +121,11 @@ class Metrics:
         """Return all metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
-    def rejected(self, reason: str) -> None:
-        """Count a request that opened no stream."""
+    def rejected(self, reason: str, **facts: object) -> None:
+        """Count a request that opened no stream; where there are facts, log them."""
         self._rejects.labels(reason).inc()
+        if facts:
+            self._notices.info(("refused", reason), "request refused", reason=reason, **facts)
 
     def replayed(self, seconds: float, records: int) -> None:
         """Count a replay scan."""
@@ -143,16 +143,12 @@ class Metrics:
         self._gaps.labels(reason).inc()
 
     def opened(self, stream: Stream) -> None:
-        """Take note of a stream that was opened; the hub knows how many there are."""
+        """Log a stream that was opened; the hub knows how many there are."""
+        self._lives.opened(stream)
 
     def closed(self, stream: Stream, reason: CloseReason | None, moment: Moment) -> None:
         """Count a stream that was ended on purpose, and log its life."""
-        _log.debug(
-            "stream closed",
-            reason=str(reason or "client"),
-            seconds=round(moment.monotonic - stream.opened, 3),
-            events=stream.sent,
-        )
+        self._lives.closed(stream, reason, moment)
         if reason is not None:
             self._closes.labels(reason).inc()
 

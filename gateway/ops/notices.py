@@ -1,34 +1,70 @@
-"""Log lines that clients or producers can cause: at most one a second for each kind of thing."""
+"""Log lines that clients or producers can cause: at most one a second for each kind of thing.
+
+Kinds are few, and none is made of what a client or producer has sent: they are kept for good.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import logging
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Mapping
 
 PERIOD_SECONDS = 1.0
 
 
+class _Silent(NamedTuple):
+    """What was not logged: the last of it, and how many there were before that."""
+
+    level: int
+    event: str
+    facts: Mapping[str, object]
+    before: int
+
+
 class Notices:
-    """Warns, and counts in silence what it has warned of within the last second."""
+    """Logs, and counts in silence what is of a kind that was logged within the last second.
+
+    The last of those it counted is logged when the second is over (`sweep`), with their number, so
+    that the numbers in the log add up to what has happened.
+    """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._log = structlog.stdlib.get_logger("gateway")
         self._next: dict[Hashable, float] = {}
-        self._silent: dict[Hashable, int] = {}
+        self._silent: dict[Hashable, _Silent] = {}
 
     def warn(self, kind: Hashable, event: str, **facts: object) -> None:
-        """Log the event, unless one of the same kind was logged less than a second ago."""
+        """Log something that somebody should look at."""
+        self._tell(logging.WARNING, kind, event, facts)
+
+    def info(self, kind: Hashable, event: str, **facts: object) -> None:
+        """Log something that is in order, or somebody else's mistake."""
+        self._tell(logging.INFO, kind, event, facts)
+
+    def sweep(self) -> None:
+        """Log what was counted of each kind whose second is over; to be called once a second."""
         now = self._monotonic()
+        for kind in [kind for kind in self._silent if now >= self._next[kind]]:
+            level, event, facts, before = self._silent.pop(kind)
+            self._next[kind] = now + PERIOD_SECONDS
+            self._log.log(level, event, **_told(facts, before))
+
+    def _tell(self, level: int, kind: Hashable, event: str, facts: Mapping[str, object]) -> None:
+        now = self._monotonic()
+        silent = self._silent.get(kind)
+        before = 0 if silent is None else silent.before + 1
         if now < self._next.get(kind, 0.0):
-            self._silent[kind] = self._silent.get(kind, 0) + 1
+            self._silent[kind] = _Silent(level, event, facts, before)
             return
+        self._silent.pop(kind, None)
         self._next[kind] = now + PERIOD_SECONDS
-        silent = self._silent.pop(kind, 0)
-        if silent:
-            facts["not_logged_before"] = silent
-        self._log.warning(event, **facts)
+        self._log.log(level, event, **_told(facts, before))
+
+
+def _told(facts: Mapping[str, object], before: int) -> Mapping[str, object]:
+    return {**facts, "not_logged_before": before} if before else facts

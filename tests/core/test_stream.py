@@ -102,3 +102,26 @@ def test_a_key_without_live_streams_is_forgotten() -> None:
         connection.lost()
     assert stage.feed.live == {}
     assert stage.worker.hub.feeds[BROADCAST_LOG].everyone == {}
+
+
+def test_a_stream_lags_by_what_was_written_since_its_place_in_the_log_where_that_is_most() -> None:
+    stage = Stage()
+    client = stage.client()
+    stream = stream_of(client.connect(stage.worker, kafka=False))
+    begin = stage.world.now
+    assert stream.lag(begin) == 0
+    assert stream.lag(begin + 700) == 700, "nobody reads its logs: the present time is their end"
+    stage.worker.activate()
+    stage.worker.settle()
+    assert stream.lag(begin + 9000) == 0, "it is live, however quiet its logs are"
+    connection = client.connection
+    assert connection is not None
+    connection.stall(0)
+    stage.write()
+    stage.worker.settle()
+    stage.write(3)
+    stage.worker.settle()
+    place = stream.place(stage.feed)
+    assert stream.lag(begin + 9000) == stage.world.now - place.timestamp == 30
+    stream.behind[stage.feed].place = Position(1, 0, False)
+    assert stream.lag(begin + 9000) == 0, "where it is has no time"

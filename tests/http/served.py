@@ -19,14 +19,17 @@ from gateway.core.log import Log, LogKind, Position, Topic, make_record
 from gateway.core.registry import Registry
 from gateway.core.revocations import Revocations
 from gateway.http.auth import Authenticator
+from gateway.http.caller import Callers
 from gateway.http.keys import OneKey
 from gateway.http.listen import HEAD_SECONDS, REQUEST_LIMITS
 from gateway.http.malformed import server_log
 from gateway.http.origins import Origins
 from gateway.http.public import EventsEndpoint, public_app
 from gateway.kafka.revoking_events import RevokingEvents
+from gateway.ops.lives import Lives
 from gateway.ops.metrics import Metrics
 from gateway.ops.notices import Notices
+from gateway.ops.pseudonyms import pseudonyms
 from gateway.ops.readiness import Doubt, Readiness
 from tests.eventually import eventually
 from tests.http.raw_client import SMALL_BUFFER, RawClient
@@ -88,7 +91,9 @@ class Served:
         **settings: object,
     ) -> None:
         self.settings = load_settings(None, **{"jwt_secret": SECRET, **settings})
-        self.metrics = Metrics(Notices(lambda: clock.now().monotonic), "murmur2")
+        self.notices = Notices(lambda: clock.now().monotonic)
+        lives = Lives(pseudonyms(self.settings))
+        self.metrics = Metrics(self.notices, lives, "murmur2")
         self.hub = AttentiveHub(self.metrics)
         self.feed = self.hub.feed(LOG, TOPIC)
         self.hub.activate(self.feed, Position(0, 0, False), clock.now())
@@ -105,6 +110,7 @@ class Served:
             self.settings, {}, self.hub, self.revocations, Decoder(Registry.built_in())
         )
         self.origins = Origins(self.settings.cors_origins)
+        self.callers = Callers(self.settings.trusted_proxies)
         self.endpoint = EventsEndpoint(
             self.settings,
             Authenticator(self.settings, OneKey(self.settings), self.revocations),
@@ -114,7 +120,7 @@ class Served:
             self.readiness,
             self._follow,
         )
-        self.app = public_app(self.endpoint, self.origins, self.metrics)
+        self.app = public_app(self.endpoint, self.origins, self.callers, self.metrics)
         self._runner = web.AppRunner(
             self.app,
             access_log=None,

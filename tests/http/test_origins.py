@@ -25,7 +25,7 @@ HOST = "gateway.test"
 ALLOWED = {
     "Access-Control-Allow-Origin": APP,
     "Access-Control-Allow-Credentials": "true",
-    "Access-Control-Expose-Headers": "Retry-After, WWW-Authenticate",
+    "Access-Control-Expose-Headers": "Retry-After, WWW-Authenticate, X-Request-Id",
 }
 
 STRANGE = [
@@ -131,7 +131,9 @@ async def test_a_browser_that_asks_first_is_told_what_a_page_may_send(client: Ra
     assert cors(headers) == {
         **ALLOWED,
         "Access-Control-Allow-Methods": "GET",
-        "Access-Control-Allow-Headers": "Authorization, Cache-Control, Last-Event-ID",
+        "Access-Control-Allow-Headers": (
+            "Authorization, Cache-Control, Last-Event-ID, Traceparent, Tracestate"
+        ),
         "Access-Control-Max-Age": "7200",
     }
     assert headers["Vary"] == "Origin"

@@ -40,13 +40,14 @@ EVENTS = "/api/v1/events"
 def test_an_error_is_told_as_problem_details(
     kind: type[HttpError], status: int, title: str
 ) -> None:
-    answer = problem(kind('what is "wrong"'))
+    answer = problem(kind('what is "wrong"'), "b7a1")
     assert isinstance(answer.body, bytes)
     assert json.loads(answer.body) == {
         "type": "about:blank",
         "title": title,
         "status": status,
         "detail": 'what is "wrong"',
+        "request_id": "b7a1",
     }
     assert answer.status == status
     assert answer.headers["Content-Type"] == "application/problem+json"
@@ -92,7 +93,7 @@ async def test_what_is_refused_and_how(
     assert "Content-Type: application/problem+json" in lines
     for name, value in headers.items():
         assert f"{name}: {value}" in lines
-    assert json.loads(body).keys() == {"type", "title", "status", "detail"}
+    assert json.loads(body).keys() == {"type", "title", "status", "detail", "request_id"}
     assert json.loads(body)["status"] == status
     assert len(served.hub.streams) == 0
 

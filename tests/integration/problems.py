@@ -17,4 +17,5 @@ async def expect_problem(response: aiohttp.ClientResponse, status: int) -> dict[
     assert problem["status"] == status
     assert problem["title"]
     assert problem["detail"]
+    assert problem["request_id"] == response.headers["X-Request-Id"]
     return problem

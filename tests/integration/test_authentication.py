@@ -64,7 +64,8 @@ async def test_a_refusal_does_not_say_which_check_failed(
     texts = set()
     for case in ("expired", "signed with another secret", "with an empty user"):
         async with http.get(worker.events_url, headers=REFUSED[case]) as response:
-            texts.add(await response.text())
+            text = await response.text()
+            texts.add(text.replace(response.headers["X-Request-Id"], "the id"))
     assert len(texts) == 1
 
 

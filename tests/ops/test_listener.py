@@ -7,8 +7,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.config import load_settings
 from gateway.ops.listener import ops_app
+from gateway.ops.lives import Lives
 from gateway.ops.metrics import Metrics
 from gateway.ops.notices import Notices
+from gateway.ops.pseudonyms import Pseudonyms
 from gateway.ops.readiness import Doubt, Readiness
 from tests.http.raw_client import connected
 from tests.tokens import SECRET
@@ -40,7 +42,7 @@ def drains() -> list[str]:
 def connect(aiohttp_client: AiohttpClient, readiness: Readiness, drains: list[str]) -> Connect:
     async def serve(token: str | None = None) -> Client:
         settings = load_settings(None, jwt_secret=SECRET, ops_token=token)
-        metrics = Metrics(Notices(lambda: 0.0), "murmur2")
+        metrics = Metrics(Notices(lambda: 0.0), Lives(Pseudonyms(None)), "murmur2")
         app = ops_app(settings, readiness, metrics, lambda: drains.append("asked"))
         return await aiohttp_client(app)
 

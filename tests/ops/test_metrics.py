@@ -8,14 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
 
 from gateway.core.admission import Refusal
 from gateway.core.event import UnreadableReason
 from gateway.core.frame import CloseReason, GapReason
 from gateway.core.log import Log, Moment
 from gateway.core.observer import Path
+from gateway.ops.lives import Lives
 from gateway.ops.metrics import DELIVERY_BUCKETS, Metrics
 from gateway.ops.notices import Notices
+from gateway.ops.pseudonyms import Pseudonyms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +43,7 @@ DESIGN = {
 
 
 def make_metrics(partitioner: str = "murmur2") -> Metrics:
-    return Metrics(Notices(lambda: 0.0), partitioner)
+    return Metrics(Notices(lambda: 0.0), Lives(Pseudonyms(None)), partitioner)
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
@@ -158,3 +161,17 @@ def test_a_misplaced_key_is_logged_with_the_setting_to_change(
     assert f"GATEWAY_PARTITIONER={other}" in line
     assert re.search(r"expected_partition\W+1\b", line)
     assert re.search(r"offset\W+7\b", line)
+
+
+def test_refusals_are_counted_each_and_told_once_a_second_for_each_reason() -> None:
+    metrics = make_metrics()
+    with capture_logs() as lines:
+        for number in range(5):
+            metrics.rejected("unauthorized", status=401, request_id=str(number))
+            metrics.rejected("not_found", status=404, request_id=str(number))
+            metrics.rejected("bad_request")
+    assert value(metrics, "gateway_rejects_total", reason="unauthorized") == 5
+    assert value(metrics, "gateway_rejects_total", reason="bad_request") == 5
+    assert [(line["event"], line["reason"], line["request_id"]) for line in lines] == [
+        ("request refused", "unauthorized", "0"), ("request refused", "not_found", "0")
+    ]  # fmt: skip

@@ -58,3 +58,26 @@ def test_nothing_is_logged_more_than_once_a_second_and_nothing_is_forgotten(
         notices.warn("kind", "it happened", at=clock.now)
     assert all(later["at"] - line["at"] >= PERIOD_SECONDS for line, later in pairwise(lines))
     assert sum(1 + line.get("not_logged_before", 0) for line in lines) == len(times) + 1
+
+
+def test_what_was_counted_is_told_when_its_second_is_over_also_if_nothing_comes() -> None:
+    clock = Clock()
+    notices = Notices(clock)
+    with capture_logs() as lines:
+        for number in range(4):
+            notices.info("kind", "it happened", number=number)
+        notices.sweep()
+        assert len(lines) == 1
+        clock.now = 1.0
+        notices.sweep()
+        notices.sweep()
+        clock.now = 1.5
+        notices.info("kind", "it happened", number=4)
+        clock.now = 2.0
+        notices.sweep()
+        clock.now = 9.0
+        notices.sweep()
+    assert [(line["number"], line.get("not_logged_before")) for line in lines] == [
+        (0, None), (3, 2), (4, None)
+    ]  # fmt: skip
+    assert {line["log_level"] for line in lines} == {"info"}

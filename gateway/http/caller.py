@@ -1,0 +1,90 @@
+"""Whom a request comes from, as the log and the client are told: address, request id, trace id.
+
+A request has one id for its answer, its line in the log and whoever asks for help. That of a proxy
+in front counts where the proxy is trusted; what anybody else sends would let a client write the
+ids of others into the log, or text of its own.
+
+`traceparent` (W3C Trace Context, §3.2) is taken from anybody, since traces begin at clients; what
+is malformed is as good as none.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from aiohttp import web
+
+from gateway.http.addresses import Addresses
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+REQUEST_ID = "X-Request-Id"
+
+_ID = re.compile(r"[0-9A-Za-z._~:@=+/-]{1,64}")
+"""An id that is taken: every form that is in use has room, and nothing that a log would escape."""
+
+_TRACE = re.compile(
+    r"(?!ff)(?P<version>[0-9a-f]{2})-(?!0{32})(?P<trace>[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}"
+    r"-[0-9a-f]{2}(?P<more>-.*)?"
+)
+"""Version 00, and the part of every later version that stays the same (§3.2.2)."""
+
+
+class Caller(NamedTuple):
+    """A request's origin, in words that may stand in a log."""
+
+    address: str
+    """As limits count it: an IPv6 client by its network. Empty: it has gone."""
+    request_id: str
+    trace_id: str | None
+
+    def facts(self) -> dict[str, str]:
+        """Return what a line of the log says of it."""
+        facts = {"address": self.address, "request_id": self.request_id}
+        if self.trace_id is not None:
+            facts["trace_id"] = self.trace_id
+        return facts
+
+
+CALLER = web.RequestKey("caller", Caller)
+"""Where a request has its caller, once `problems` has seen it."""
+
+
+class Callers:
+    """Tells requests' callers. `trusted` are networks of proxies."""
+
+    def __init__(self, trusted: Iterable[str]) -> None:
+        self._addresses = Addresses(trusted)
+
+    def identify(self, request: web.Request) -> Caller:
+        """Return the request's caller, which gets a new id at every call."""
+        given = _only(request, REQUEST_ID)
+        taken = _ID.fullmatch(given) is not None and self._addresses.by_proxy(request)
+        return Caller(
+            self._addresses.client(request),
+            given if taken else f"{random.getrandbits(96):024x}",
+            _trace_id(_only(request, "traceparent")),
+        )
+
+
+async def add_request_id(request: web.Request, response: web.StreamResponse) -> None:
+    """Give a response the request's id; a signal of aiohttp, sent before each."""
+    caller = request.get(CALLER)
+    if caller is not None:
+        response.headers[REQUEST_ID] = caller.request_id
+
+
+def _only(request: web.Request, name: str) -> str:
+    """Return the value of a header; empty where it is missing, or stands there several times."""
+    values = request.headers.getall(name, [])
+    return values[0] if len(values) == 1 else ""
+
+
+def _trace_id(given: str) -> str | None:
+    parts = _TRACE.fullmatch(given)
+    if parts is None or (parts["version"] == "00" and parts["more"] is not None):
+        return None
+    return parts["trace"]

@@ -1,0 +1,67 @@
+"""The line in the log that each stream leaves: when it ends, with all that can be said of its life.
+
+One line, and not two: a stream costs one line whatever becomes of it, and nothing while it opens.
+At level `debug` its opening has a line as well. What a stream counts for this costs an addition for
+each write; everything else is worked out at its end, and only where the line is written.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from gateway.http.connection import Connection
+
+if TYPE_CHECKING:
+    from gateway.core.frame import CloseReason
+    from gateway.core.log import Moment
+    from gateway.core.stream import Stream
+    from gateway.ops.pseudonyms import Pseudonyms
+
+CLIENT = "client"
+"""The reason where it is none of the gateway's: the client has gone."""
+
+
+class Lives:
+    """Tells of streams that open and end. Their sinks are `Connection`s."""
+
+    def __init__(self, pseudonyms: Pseudonyms) -> None:
+        self._pseudonyms = pseudonyms
+        self._log = structlog.stdlib.get_logger(__name__)
+
+    def opened(self, stream: Stream) -> None:
+        """Tell of a stream that opens; for debugging."""
+        if self._log.is_enabled_for(logging.DEBUG):
+            self._log.debug("stream opened", **self._origin(stream))
+
+    def closed(self, stream: Stream, reason: CloseReason | None, moment: Moment) -> None:
+        """Tell the life of a stream that ends, and still has its places."""
+        if not self._log.is_enabled_for(logging.INFO):
+            return
+        seconds = moment.monotonic - stream.opened
+        opened_at = datetime.fromtimestamp(moment.wall / 1000 - seconds, UTC)
+        self._log.info(
+            "stream closed",
+            reason=CLIENT if reason is None else str(reason),
+            opened_at=f"{opened_at:%Y-%m-%dT%H:%M:%S}.{opened_at.microsecond // 1000:03}Z",
+            seconds=round(seconds, 3),
+            events=stream.sent,
+            bytes=_connection(stream).written,
+            state=str(stream.state),
+            lag_seconds=stream.lag(moment.wall) / 1000,
+            **self._origin(stream),
+        )
+
+    def _origin(self, stream: Stream) -> dict[str, Any]:
+        origin = {"user": self._pseudonyms.name(stream.key)}
+        if stream.session is not None:
+            origin["session"] = self._pseudonyms.name(stream.session.encode())
+        return {**origin, **_connection(stream).caller.facts()}
+
+
+def _connection(stream: Stream) -> Connection:
+    assert isinstance(stream.sink, Connection)
+    return stream.sink

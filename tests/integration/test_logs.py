@@ -1,0 +1,173 @@
+"""What a worker writes to its log, and what it never does, as a process with every door open."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from tests.eventually import eventually
+from tests.http.raw_client import connected
+from tests.integration.conftest import new_user
+from tests.records import RecordWriter
+from tests.tokens import bearer, mint
+
+if TYPE_CHECKING:
+    import aiohttp
+    from aiokafka import AIOKafkaProducer
+
+    from tests.conftest import MakeTopics, StartWorker
+    from tests.integration.conftest import OpenStream
+    from tests.worker import Worker
+
+PAYLOAD = "4929-6500-0000-1234"
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+LIFE = {
+    "event", "level", "timestamp", "reason", "opened_at", "seconds", "events", "bytes", "state",
+    "lag_seconds", "user", "address", "request_id",
+}  # fmt: skip
+
+
+def entries(worker: Worker, event: str) -> list[dict[str, Any]]:
+    """Return the lines of that event; every line has to be JSON."""
+    every = [json.loads(line) for line in worker.log().splitlines()]
+    return [entry for entry in every if entry["event"] == event]
+
+
+async def test_nothing_that_a_client_or_producer_sends_is_in_the_log_at_any_level(
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    producer: AIOKafkaProducer,
+    open_stream: OpenStream,
+    http: aiohttp.ClientSession,
+) -> None:
+    """As one session: good and bad tokens in every place, payloads, records that are none."""
+    made = await topics()
+    worker = await start_worker(
+        made, token_cookie="token", token_query="true", log_level="debug", ops_token="opened-sesame"
+    )
+    write = RecordWriter(producer, made)
+    user, session = new_user(), "session-of-them"
+    good, bad = mint(user, sid=session), mint(user, secret="x" * 32)
+    streams = [
+        await open_stream(worker, user, token=good, headers=headers)
+        for headers in ({}, {"Last-Event-ID": "id-of-nobody"}, {"Cookie": f"token={bad}"})
+    ]
+    await streams[0].wait_for(lambda client: client.last_event_id)
+    await write.event(user, "import.completed", b'"%s"' % PAYLOAD.encode())
+    await write.event(user, "unheard.of", b'"%s"' % PAYLOAD.encode())
+    await write.record(user.encode(), b"{%s" % PAYLOAD.encode())
+    for client in streams:
+        await client.wait_for(lambda client: len(client.data) == 2)
+
+    events = worker.events_url
+    for url, headers in (
+        (events, bearer(bad)),
+        (events, {"Authorization": f"Basic {good}"}),
+        (events, {"Cookie": f"token={bad}; =x; other={good}; a b={good}"}),
+        (f"{events}?access_token={bad}", {}),
+        (f"{events}?categories={PAYLOAD}&access_token={good}", {}),
+        (f"{worker.url}/{good}?access_token={good}", {}),
+        (f"{worker.ops_url}/metrics?access_token={good}", {"Authorization": f"Bearer {good}"}),
+    ):
+        async with http.get(url, headers=headers) as response:
+            assert response.status in {400, 401, 404}
+    for head in (f"GET /?access_token={good}\xff HTTP/1.1", f"{good} / HTTP/1.1", f"GET / {good}"):
+        async with connected(worker.port) as raw:
+            await raw.send(f"{head}\r\nAuthorization: Bearer {good}\r\n\r\n".encode("latin-1"))
+            await raw.rest()
+    async with http.get(f"{events}?access_token={good}", headers={"Host": PAYLOAD}) as response:
+        assert response.status == 200
+    for client in streams:
+        await client.drop()
+
+    async def all_closed() -> bool:
+        return len(entries(worker, "stream closed")) == 4
+
+    await eventually("all streams have left their line", all_closed)
+    worker.end()
+    log = worker.log()
+    for token in (good, bad):
+        for part in token.split("."):
+            assert part not in log
+    for secret in (user, session, PAYLOAD, "id-of-nobody", "opened-sesame", "access_token"):
+        assert secret not in log
+    assert len(entries(worker, "stream opened")) == 4
+    assert len({line["request_id"] for line in entries(worker, "stream closed")}) == 4
+    assert len({line["user"] for line in entries(worker, "stream closed")}) == 1
+    assert len({line["session"] for line in entries(worker, "stream closed")}) == 1
+
+
+async def test_each_stream_leaves_one_line_that_its_client_can_name(
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    producer: AIOKafkaProducer,
+    open_stream: OpenStream,
+) -> None:
+    made = await topics()
+    worker = await start_worker(made, drain_seconds=0)
+    write = RecordWriter(producer, made)
+    user = new_user()
+    client = await open_stream(worker, user, headers={"traceparent": f"00-{TRACE}-{TRACE[:16]}-01"})
+    stays = await open_stream(worker, user)
+    for each in (client, stays):
+        await each.wait_for(lambda client: client.last_event_id)
+    await write.numbered(user, range(3))
+    for each in (client, stays):
+        await each.wait_for(3)
+    await client.drop()
+
+    async def closed() -> bool:
+        return len(entries(worker, "stream closed")) == 1
+
+    await eventually("the stream has left its line", closed)
+    worker.end()
+    assert worker.exit_code == 0
+    left, drained = entries(worker, "stream closed")
+    assert left.keys() == LIFE | {"trace_id"}
+    assert drained.keys() == LIFE
+    for line, each, reason in ((left, client, "client"), (drained, stays, "draining")):
+        assert line["request_id"] == dict(each.headers)["x-request-id"]
+        assert line["reason"] == reason
+        assert line["events"] == 3
+        assert line["bytes"] > len(each.raw)
+        assert (line["state"], line["lag_seconds"]) == ("live", 0)
+        assert re.fullmatch("[0-9a-f]{16}", line["user"])
+    assert left["user"] == drained["user"]
+    assert left["trace_id"] == TRACE
+
+
+async def test_refusals_are_told_once_a_second_with_their_number(
+    topics: MakeTopics, start_worker: StartWorker, http: aiohttp.ClientSession
+) -> None:
+    worker = await start_worker(await topics())
+    for _ in range(40):
+        async with http.get(worker.events_url) as response:
+            assert response.status == 401
+
+    async def all_told() -> bool:
+        told = entries(worker, "request refused")
+        return sum(1 + int(line.get("not_logged_before", 0)) for line in told) == 40
+
+    await eventually("the log accounts for all of them", all_told)
+    told = entries(worker, "request refused")
+    assert {(line["reason"], line["status"], line["level"]) for line in told} == {
+        ("unauthorized", 401, "info")
+    }
+    assert len(told) < 20
+
+
+async def test_workers_that_share_a_key_call_a_user_the_same(
+    topics: MakeTopics, start_worker: StartWorker, open_stream: OpenStream
+) -> None:
+    made, user = await topics(), new_user()
+    key = "a key for the log of the whole fleet"
+    names = set()
+    for users in ("hash", "hash", "plain"):
+        worker = await start_worker(made, drain_seconds=0, log_users=users, log_key=key)
+        await open_stream(worker, user)
+        worker.end()
+        (line,) = entries(worker, "stream closed")
+        names.add(line["user"])
+    assert len(names) == 2
+    assert user in names
