@@ -30,7 +30,7 @@ class Lives:
 
     def __init__(self, pseudonyms: Pseudonyms) -> None:
         self._pseudonyms = pseudonyms
-        self._log = structlog.stdlib.get_logger(__name__)
+        self._log = structlog.stdlib.get_logger(__name__).bind()  # not looked up each time
 
     def opened(self, stream: Stream) -> None:
         """Tell of a stream that opens; for debugging."""
@@ -46,7 +46,7 @@ class Lives:
         self._log.info(
             "stream closed",
             reason=CLIENT if reason is None else str(reason),
-            opened_at=f"{opened_at:%Y-%m-%dT%H:%M:%S}.{opened_at.microsecond // 1000:03}Z",
+            opened_at=opened_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             seconds=round(seconds, 3),
             events=stream.sent,
             bytes=_connection(stream).written,
