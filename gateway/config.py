@@ -58,6 +58,9 @@ _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]
 
 _DEFAULT_PORTS = {"https:": ":443", "http:/": ":80"}
 
+_HALF = re.compile("[\ud800-\udfff]")
+"""What Python makes of bytes that are no UTF-8."""
+
 _HOST_AND_PORT = re.compile(r"(\[[^\s\[\]]+\]|[^\s\[\]:/]+):(?P<port>[0-9]{1,5})")
 
 
@@ -120,14 +123,6 @@ def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
-def _readable(value: SecretStr) -> SecretStr:
-    try:
-        value.get_secret_value().encode()
-    except UnicodeEncodeError:
-        raise ValueError("holds bytes that are not UTF-8; write it in base64 or hex") from None
-    return value
-
-
 class Address(str):
     """A `host:port` to listen on; an IPv6 host stands in brackets."""
 
@@ -157,7 +152,6 @@ Brokers = Annotated[Words, AfterValidator(_brokers)]
 Origins = Annotated[Words, AfterValidator(_origins)]
 Networks = Annotated[Words, AfterValidator(_networks)]
 KeyUrl = Annotated[str, AfterValidator(_key_url)]
-Secret = Annotated[SecretStr, AfterValidator(_readable)]
 ListenAddress = Annotated[Any, BeforeValidator(_address)]
 
 
@@ -189,7 +183,7 @@ class Settings(BaseSettings):
         "PLAIN", description="how to log in, with a SASL protocol"
     )
     kafka_sasl_username: str | None = Field(None, description="who to log in as")
-    kafka_sasl_password: Secret | None = Field(None, description="the password for it")
+    kafka_sasl_password: SecretStr | None = Field(None, description="the password for it")
     kafka_ssl_cafile: Path | None = Field(None, description="certificates that sign the brokers'")
     kafka_ssl_certfile: Path | None = Field(None, description="this client's certificate")
     kafka_ssl_keyfile: Path | None = Field(None, description="the key of this client's certificate")
@@ -208,7 +202,7 @@ class Settings(BaseSettings):
     )
     registry: Path | None = Field(None, description="TOML file of event types; none: built in")
 
-    jwt_secret: Secret | None = Field(None, description="HMAC key, 32 bytes or more")
+    jwt_secret: SecretStr | None = Field(None, description="HMAC key, 32 bytes or more")
     jwt_public_key_file: Path | None = Field(None, description="PEM file with the public key")
     jwt_jwks_url: KeyUrl | None = Field(None, description="where the public keys are published")
     jwt_algorithms: Words = Field((), description="accepted algorithms, nothing else is")
@@ -253,7 +247,7 @@ class Settings(BaseSettings):
 
     tls_certfile: Path | None = Field(None, description="certificate for the public listener")
     tls_keyfile: Path | None = Field(None, description="key of that certificate")
-    ops_token: Secret | None = Field(
+    ops_token: SecretStr | None = Field(
         None, description="bearer token of the operations listener; required beyond loopback"
     )
     log_format: Literal["text", "json"] | None = Field(
@@ -265,7 +259,7 @@ class Settings(BaseSettings):
     log_users: Literal["hash", "plain"] = Field(
         "hash", description="how users and sessions stand in the log"
     )
-    log_key: Secret | None = Field(
+    log_key: SecretStr | None = Field(
         None, description="key of that hash, 32 bytes or more; none: drawn at each start"
     )
 
@@ -371,6 +365,8 @@ def load_settings(config: Path | None = None, **overrides: object) -> Settings:
     """
     values = {**overrides, **_read_toml(config)}
     unknown = _unknown(os.environ)
+    if unreadable := _not_utf8(os.environ):
+        raise SettingsError("\n".join([*unknown, *unreadable]))
     try:
         settings = Settings(**values)
     except ValidationError as error:
@@ -388,7 +384,7 @@ def _read_toml(path: Path | None) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no UTF-8; a number or nesting without end
         raise SettingsError(f"{path}: is no TOML: {error}") from None
 
 
@@ -398,6 +394,15 @@ def _unknown(environment: Mapping[str, str]) -> list[str]:
         for name in sorted(environment)
         if name.startswith(PREFIX)
         and name.removeprefix(PREFIX).lower() not in Settings.model_fields
+    ]
+
+
+def _not_utf8(environment: Mapping[str, str]) -> list[str]:
+    # pydantic can neither check such a text nor say what is wrong with it.
+    return [
+        f"{name}: holds bytes that are not UTF-8; write a secret in base64 or hex"
+        for name, value in sorted(environment.items())
+        if name.startswith(PREFIX) and not value.isascii() and _HALF.search(value)
     ]
 
 

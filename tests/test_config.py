@@ -155,7 +155,8 @@ def test_the_environment_wins_over_the_file_and_the_file_over_defaults_of_a_comm
         ("JWT_SECRET", "hunter2" * 6 + "\udcff", "not UTF-8"),
         ("OPS_TOKEN", "hunter2\udcff", "not UTF-8"),
         ("KAFKA_SASL_PASSWORD", "hunter2\udcff", "not UTF-8"),
-        ("TOPIC", "events\udcff", "string"),
+        ("TOPIC", "events\udcff", "not UTF-8"),
+        ("JWT_ALGORITHMS", "HS256,\udcff", "not UTF-8"),
         ("JWT_JWKS_URL", "", "https://"),
         ("JWT_JWKS_URL", "id.example.com/keys", "https://"),
         ("JWT_JWKS_URL", "http://id.example.com/keys", "loopback only"),
@@ -275,7 +276,17 @@ def test_a_wrong_line_in_a_file_is_one_line_that_names_the_setting(
     assert len(text.splitlines()) == 1
 
 
-@pytest.mark.parametrize("content", [b"listen = ", b"\xff", b'topic = "a"\ntopic = "b"', None])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"listen = ",
+        b"\xff",
+        b'topic = "a"\ntopic = "b"',
+        b"retry_ms = " + b"9" * 5000,
+        b"retry_ms = " + b"[" * 5000,
+        None,
+    ],
+)
 def test_a_file_that_cannot_be_read_is_one_line_that_names_it(
     file: Path, content: bytes | None
 ) -> None:

@@ -81,7 +81,7 @@ class Registry:
         """
         try:
             document = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:  # also for a number or nesting without end
             raise SettingsError(f"event registry: is no TOML: {error}") from None
         for name in document:
             if name != "categories":

@@ -124,7 +124,8 @@ class Authenticator:
         signed, _, signature = token.rpartition(".")
         head, _, payload = signed.partition(".")
         try:
-            header = self._header.decode(_segment(head))
+            # All of it must be UTF-8 (RFC 8725, §3.7), also what msgspec would pass over.
+            header = self._header.decode(_segment(head).decode())
             kind = header.typ.lower().removeprefix("application/")
             method = self._methods.get(header.alg)
             extended = header.crit is not None or header.b64 is not True

@@ -13,12 +13,16 @@ import socket
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import web
+from aiohttp import hdrs, web
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from ssl import SSLContext
+
+    from aiohttp.http_parser import RawRequestMessage
 
     from gateway.config import Address
 
@@ -53,6 +57,8 @@ async def listen(
 ) -> None:
     """Let a server listen on every address of a host. Raises `GatewayError` where it cannot."""
     await runner.setup()
+    assert runner.server is not None
+    runner.server.request_factory = _without_expect(runner.server.request_factory)
     loop = asyncio.get_running_loop()
     with ExitStack() as failed:
         try:
@@ -71,3 +77,22 @@ async def listen(
                 f"cannot listen on {address}: {reason}; choose another with {setting}"
             ) from None
         failed.pop_all()
+
+
+def _without_expect(make: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:
+    """Return what makes a request of a message, but for its `Expect` header.
+
+    aiohttp answers that header before any handler or route is asked, for a path that leads nowhere
+    too: with a 500 if it is no UTF-8, and with a traceback in the log if its client has gone. No
+    route here waits for a body, so the answer to the request is all that there is to say (RFC
+    9110, §10.1.1).
+    """
+
+    def make_request(message: RawRequestMessage, *others: Any) -> web.BaseRequest:
+        if hdrs.EXPECT in message.headers:
+            headers = CIMultiDict(message.headers)
+            headers.popall(hdrs.EXPECT)
+            message = message._replace(headers=CIMultiDictProxy(headers))
+        return make(message, *others)
+
+    return make_request

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import cramjam
 from aiokafka.codec import gzip_decode, lz4_decode, snappy_decode, zstd_decode
 from aiokafka.errors import CorruptRecordException, KafkaError
+from aiokafka.record.control_record import ControlRecord
 from aiokafka.record.default_records import DefaultRecordBase, DefaultRecordBatch
 from aiokafka.record.util import calc_crc32c, decode_varint
 
@@ -65,6 +66,7 @@ FAULTS = (
     LookupError,  # a number that is cut off; our own table of codecs
     OverflowError,  # a length that no memory has
     MemoryError,
+    TypeError,  # a marker without a key
 )
 """What aiokafka raises for batches that are changed at random, and then some."""
 
@@ -154,8 +156,9 @@ def _is_sound(batch: memoryview) -> bool:
     try:
         if not unpacked.validate_crc():
             return False
-        for _ in unpacked:
-            pass
+        records = list(unpacked)
+        if unpacked.is_control_batch:  # aiokafka reads the first record, which must be there
+            ControlRecord.parse(records[0].key)
     except FAULTS:
         return False
     return True
@@ -169,7 +172,9 @@ def _replacement(
     `following` is the offset that it ends before.
     """
     header = _Header.of(batch)
-    if DefaultRecordBatch(batch).validate_crc():
+    is_marker = bool(header.attributes & DefaultRecordBase.CONTROL_MASK)
+    is_intact = DefaultRecordBatch(batch).validate_crc()
+    if is_intact and not is_marker:
         try:
             codec = _CODECS[header.attributes & DefaultRecordBase.CODEC_MASK]
             payload = codec(batch[DefaultRecordBase.HEADER_STRUCT.size :].tobytes())
@@ -177,10 +182,12 @@ def _replacement(
             pass
         else:
             return header.batch(*_sound_records(header, payload, left_out))
-    left_out(header.base_offset, UnreadableReason.CORRUPT)
+    is_emptied = is_intact and is_marker and not header.number
+    if not is_emptied:  # Kafka's cleaner empties markers too, and then nothing is missing
+        left_out(header.base_offset, UnreadableReason.CORRUPT)
     last = min(header.last_offset_delta, following - header.base_offset - 1)
     header = header._replace(last_offset_delta=max(0, last))
-    if header.attributes & DefaultRecordBase.CONTROL_MASK:
+    if is_marker:
         # It has ended a transaction. Had that one not been aborted, nobody waits for its end; if it
         # was, aiokafka must be told, or it takes the producer's next one for aborted as well.
         return header.batch(_ABORT)

@@ -53,6 +53,8 @@ def test_the_built_in_text_can_be_extended_as_an_example() -> None:
     ("text", "complaint"),
     [
         ("[categories", "is no TOML"),
+        ("categories = " + "9" * 5000, "is no TOML"),
+        ("categories = " + "[" * 5000, "is no TOML"),
         ('[categories]\na = ["x"]\na = ["y"]', "is no TOML"),
         ("", "has no categories"),
         ("[categories]", "has no categories"),

@@ -72,6 +72,20 @@ async def test_the_kernel_holds_those_who_come_while_nobody_is_taken() -> None:
             assert (await client.response()).endswith(b"hello")
 
 
+@pytest.mark.parametrize(
+    ("method", "target", "status"),
+    [("GET", "/", b"200"), ("GET", "/nowhere", b"404"), ("OPTIONS", "*", b"404")],
+)
+@pytest.mark.parametrize("expected", ["100-continue", "x", "\xff"])
+async def test_an_expectation_is_passed_over(
+    method: str, target: str, status: bytes, expected: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running("127.0.0.1:0") as runner, connected(runner.addresses[0][1]) as client:
+        await client.request(target, method=method, headers={"Expect": expected})
+        assert (await client.head()).split()[1] == status
+    assert caplog.records == []
+
+
 async def test_a_connection_that_does_not_send_its_head_in_time_is_closed() -> None:
     async with serving(head_seconds=IMPATIENT) as served, AsyncExitStack() as stack:
         silent = await stack.enter_async_context(connected(served.port))

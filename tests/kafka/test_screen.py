@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 import struct
+from enum import Enum
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,6 +31,15 @@ END = 1000
 
 TRANSACTIONAL, MARKER = 0x10, 0x30
 """Attributes of a batch."""
+
+
+class Marker(Enum):
+    """Markers whose checksum is right."""
+
+    EMPTIED = batch([], 1, producer=9, attributes=MARKER)
+    WITHOUT_KEY = batch([Row(None, b"\0" * 6)], 1, producer=9, attributes=MARKER)
+    CUT = with_garbage(batch([Row(b"\0\0\0\0", b"\0" * 6)], 1, producer=9, attributes=MARKER))
+
 
 Read = list[tuple[int, bytes | None]]
 
@@ -116,6 +126,26 @@ def test_a_broken_marker_still_ends_the_transaction_that_was_aborted() -> None:
     clean, left_out = looked_through(aborted + with_bit_flipped(marker) + following)
 
     assert left_out == [(1, "corrupt")]
+    assert read(clean, aborted=((9, 0),)) == [(2, b"b"), (3, None)]
+
+
+@pytest.mark.parametrize(
+    ("marker", "told"),
+    [
+        (Marker.EMPTIED, []),  # as the cleaner leaves it
+        (Marker.WITHOUT_KEY, [(1, "corrupt")]),
+        (Marker.CUT, [(1, "corrupt")]),
+    ],
+)
+def test_a_marker_that_aiokafka_cannot_read_still_ends_the_transaction(
+    marker: Marker, told: list[tuple[int, str]]
+) -> None:
+    aborted = batch(rows(b"a"), 0, producer=9, attributes=TRANSACTIONAL)
+    following = batch(rows(b"b"), 2, producer=9, attributes=TRANSACTIONAL)
+
+    clean, left_out = looked_through(aborted + marker.value + following)
+
+    assert left_out == told
     assert read(clean, aborted=((9, 0),)) == [(2, b"b"), (3, None)]
 
 
