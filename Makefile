@@ -7,12 +7,13 @@ PYTEST_ARGS ?=
 PROCESSES ?= 2
 DEMO_ARGS ?=
 CHAOS_ARGS ?=
+FUZZ_ARGS ?=
 ROW ?=
 CHART ?=
 DATABASE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench chaos audit image constraints clean
+.PHONY: help demo test check bench chaos fuzz audit image constraints clean
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +35,9 @@ bench: $(VENV)/.dev ## what events and streams cost, on a real Kafka, in 12 minu
 chaos: $(VENV)/.dev ## everything fails at random for 3 minutes, no event may; CHAOS_ARGS="--seconds 600 --seed 7"
 	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
+fuzz: $(VENV)/.fuzz ## hostile input for 3 minutes, to parsers and to a live worker; FUZZ_ARGS="--seconds 900 --seed 7"
+	@$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
+
 audit: $(VENV)/.dev ## known vulnerabilities in what is pinned; without a network DATABASE=all.zip, an export of OSV
 	@$(BIN)/python -m tests.audit --sbom build/sbom.json $(if $(DATABASE),--database '$(DATABASE)')
 
@@ -43,7 +47,7 @@ image: $(VENV)/.dev ## the image's build steps and its process, without an engin
 constraints: ## pin the newest versions of everything that pyproject.toml allows
 	rm -rf build/constraints
 	$(PYTHON) -m venv build/constraints
-	build/constraints/bin/pip install -q '.[demo,dev]'
+	build/constraints/bin/pip install -q '.[demo,dev,fuzz]'
 	build/constraints/bin/pip freeze --exclude kafka-sse-gateway | grep -E '^[A-Za-z0-9_.-]+==' > constraints.txt
 	rm -rf build/constraints
 
@@ -59,6 +63,10 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.fuzz: pyproject.toml constraints.txt $(VENV)/.dev
+	@$(BIN)/pip install -q --disable-pip-version-check --only-binary atheris -c constraints.txt -e '.[demo,dev,fuzz]' || echo "atheris cannot be installed here."
+	@touch $@
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; choose one with: make PYTHON=python3.12")'
