@@ -202,8 +202,13 @@ def _sound_records(
     offset, position = header.base_offset, 0
     try:
         for _ in range(header.number):
+            # aiokafka's compiled `decode_varint` reads wherever it is told to, and would crash.
             length, start = decode_varint(payload, position)
+            if not 0 < length <= len(payload) - start:
+                raise CorruptRecordException("a record that is longer than its batch")
             _, after_timestamp = decode_varint(payload, start + 1)
+            if after_timestamp >= start + length:
+                raise CorruptRecordException("a record that ends in its timestamp")
             offset = header.base_offset + decode_varint(payload, after_timestamp)[0]
             record = payload[position : start + length]
             try:

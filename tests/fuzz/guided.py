@@ -13,7 +13,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from tests.fuzz.mutation import MAX_BYTES, fault_of
+from tests.fuzz.mutation import MAX_BYTES
 from tests.fuzz.report import Finding, Tried
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ GRACE_SECONDS = 60.0
 HUNG_SECONDS = 10
 
 _INPUTS = re.compile(r"stat::number_of_executed_units: +(\d+)")
+_RAISED = re.compile(r"Uncaught Python exception: ===\s+(.+)")
 _SO_FAR = re.compile(r"^#(\d+)\t", re.MULTILINE)
 
 
@@ -60,17 +61,17 @@ def run(target: Target, seed: int, seconds: float, folder: Path) -> Tried:
     )
     inputs = [int(number) for number in _INPUTS.findall(ended.stderr)]
     inputs = inputs or [int(number) for number in _SO_FAR.findall(ended.stderr)] or [0]
-    findings = [_finding(target, path) for path in sorted(found.iterdir())]
+    # Not tried again here: it may have crashed the interpreter.
+    raised = _RAISED.search(ended.stderr)
+    findings = [
+        Finding(path.read_bytes(), raised[1][:300] if raised else path.name.partition("-")[0])
+        for path in sorted(found.iterdir())
+    ]
     if ended.returncode and not findings:
         findings.append(
             Finding(b"", f"the engine ended with {ended.returncode}: {ended.stderr[-500:]}")
         )
     return Tried(target.name, "atheris", inputs[-1], time.monotonic() - began, tuple(findings))
-
-
-def _finding(target: Target, path: Path) -> Finding:
-    data = path.read_bytes()
-    return Finding(data, fault_of(target, data) or path.name.partition("-")[0])
 
 
 def _escaped(word: bytes) -> str:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SEED = 1
-INPUTS = 250
+INPUTS = 150
 """For each listener."""
 
 

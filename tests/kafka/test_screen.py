@@ -196,3 +196,25 @@ def test_a_length_that_no_memory_has_is_a_fault_like_others(length: bytes) -> No
 
     assert left_out == [(0, "corrupt")]
     assert read(clean) == [(1, None)]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\xd2\xd2\xd2\xd2\xd2\x04" + b"2" * 20,  # what a worker crashed for
+        b"\xaa\xaa\xaa\xaa\xaa\xaa\xaa\xaa\xaa\xaa\x04" + b"2" * 20,
+        b"\xd3\xd2\xd2\xd2\xd2\xd2\x04" + b"2" * 20,
+        b"\0\0\0",
+        b"\x04\0\xff",
+        b"\x04\0\xff\xff",
+        b"\xff",
+    ],
+)
+def test_nothing_is_read_beyond_a_batch_whatever_length_a_record_claims(body: bytes) -> None:
+    sound = batch(rows(b"a"))
+    data = sound[:8] + struct.pack(">i", 49 + len(body)) + sound[12:61] + body
+
+    clean, left_out = looked_through(sealed(data))
+
+    assert left_out == [(0, "corrupt")]
+    assert read(clean) == [(1, None)]
