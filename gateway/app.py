@@ -22,6 +22,7 @@ from gateway.errors import GatewayError
 from gateway.event_types import load_registry
 from gateway.http.auth import Authenticator
 from gateway.http.caller import Callers
+from gateway.http.door import DoorSite
 from gateway.http.keys import OneKey
 from gateway.http.listen import REQUEST_LIMITS, listen
 from gateway.http.malformed import server_log
@@ -38,6 +39,7 @@ from gateway.ops.pseudonyms import pseudonyms
 from gateway.ops.readiness import Doubt, Readiness
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterable
     from types import TracebackType
 
@@ -98,17 +100,20 @@ class Worker:
         )
         self._keys = _published_keys(settings, self._readiness)
         origins = Origins(settings.cors_origins)
-        endpoint = EventsEndpoint(
+        callers = Callers(settings.trusted_proxies)
+        self._endpoint = EventsEndpoint(
             settings,
             Authenticator(settings, self._keys or OneKey(settings), revocations),
             origins,
+            callers,
             self._hub,
             registry,
             self._readiness,
             self._follow,
+            self._link.at_hand,
         )
         self._public = web.AppRunner(
-            public_app(endpoint, origins, Callers(settings.trusted_proxies), self._metrics, routes),
+            public_app(self._endpoint, origins, callers, self._metrics, routes),
             access_log=None,
             logger=server_log(self._metrics),
             **REQUEST_LIMITS,
@@ -137,7 +142,8 @@ class Worker:
         """Listen, and begin to reach for Kafka."""
         try:
             context = None if self._certificate is None else self._certificate.context
-            await listen(self._public, self._settings.listen, "GATEWAY_LISTEN", context)
+            door = self._door if context is None else None
+            await listen(self._public, self._settings.listen, "GATEWAY_LISTEN", context, door)
             await listen(self._ops, self._settings.ops_listen, "GATEWAY_OPS_LISTEN")
         except GatewayError:
             await self._public.cleanup()
@@ -212,6 +218,9 @@ class Worker:
 
     async def _follow(self, opening: Opening) -> tuple[Feed, ...]:
         return await self._link.follow(opening, OPEN_SECONDS)
+
+    def _door(self, listening: socket.socket) -> DoorSite:
+        return DoorSite(self._public, listening, self._endpoint)
 
     def _gauges(self) -> None:
         gauge, hub, link = self._metrics.gauge, self._hub, self._link

@@ -43,6 +43,15 @@ _TCP_INFO = struct.Struct("=2xB21xI")
 """The beginning of Linux's `tcp_info`: `tcpi_retransmits` and `tcpi_unacked`."""
 
 
+def bound(sock: socket.socket, patience: float) -> None:
+    """Bound what the kernel keeps for a client, and for how many seconds (RFC 5482)."""
+    with suppress(OSError):  # the client has gone
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        if sys.platform == "linux":
+            milliseconds = int(patience * 1000)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+
+
 class Connection(asyncio.Protocol):
     """The sink of one stream.
 
@@ -83,23 +92,19 @@ class Connection(asyncio.Protocol):
         if transport is None or transport.is_closing():
             return False
         former = request.protocol
-        transport.set_protocol(self)
-        transport.set_write_buffer_limits(HIGH_WATER)
+        self.attach(transport)
         # To aiohttp this connection is lost, and without its transport it cannot close it.
         former.transport = None
         former.connection_lost(None)
-        self._transport = transport
-        self._bound(transport.get_extra_info("socket"))
+        bound(transport.get_extra_info("socket"), self._patience)
         transport.resume_reading()
         return True
 
-    def _bound(self, sock: socket.socket) -> None:
-        """Bound what the kernel keeps for the client, and how long (RFC 5482)."""
-        with suppress(OSError):  # the client has gone
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-            if sys.platform == "linux":
-                milliseconds = int(self._patience * 1000)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+    def attach(self, transport: asyncio.Transport) -> None:
+        """Write to this transport, and hear from it."""
+        self._transport = transport
+        transport.set_protocol(self)
+        transport.set_write_buffer_limits(HIGH_WATER)
 
     # The sink.
 

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import random
-from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 from aiohttp import HttpVersion11, web
 
 from gateway import clock
 from gateway.core.frame import CloseReason
-from gateway.errors import NotReady
+from gateway.errors import HttpError, NotReady
 from gateway.http.auth import token_of
 from gateway.http.caller import CALLER, REQUEST_ID, add_request_id
-from gateway.http.connection import FLUSH_SECONDS, Connection, TakenOver
+from gateway.http.connection import FLUSH_SECONDS, Connection, TakenOver, bound
 from gateway.http.gate import Gate
+from gateway.http.head import Head
 from gateway.http.problem import problems
 from gateway.http.query import read_opening
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from aiohttp.web_routedef import AbstractRouteDef
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
     from gateway.core.registry import Registry
     from gateway.core.stream import Feed, Stream
     from gateway.http.auth import Authenticator, Identity
-    from gateway.http.caller import Callers
+    from gateway.http.caller import Caller, Callers
     from gateway.http.origins import Origins
+    from gateway.http.wire import Wire
     from gateway.ops.metrics import Metrics
     from gateway.ops.readiness import Readiness
 
@@ -61,19 +63,24 @@ class EventsEndpoint:
         settings: Settings,
         authenticator: Authenticator,
         origins: Origins,
+        callers: Callers,
         hub: Hub,
         registry: Registry,
         readiness: Readiness,
         follow: Callable[[Opening], Awaitable[tuple[Feed, ...]]],
+        at_hand: Callable[[Opening], tuple[Feed, ...] | None],
     ) -> None:
         self._settings = settings
         self._authenticator = authenticator
         self._origins = origins
+        self._callers = callers
         self._hub = hub
         self._registry = registry
         self._readiness = readiness
         self._follow = follow
+        self._at_hand = at_hand
         self._gate = Gate(settings, hub)
+        self._head = Head()
         # Not before `slow`, which says goodbye: the kernel just cuts a connection off.
         patience = max(settings.heartbeat_seconds, settings.slow_seconds)
         self._patience = patience + 2 * FLUSH_SECONDS
@@ -94,19 +101,66 @@ class EventsEndpoint:
         self._authenticator.admit(identity)  # it may have been revoked meanwhile
         moment = clock.now()
         replaced = self._gate.admit(opening, moment)  # others may have come meanwhile
+        connection = self._connection(request, caller)
+        if connection.take_over(request):
+            self._open(opening, feeds, connection, identity, replaced, moment)
+        return TakenOver()
+
+    # The door's.
+
+    path = EVENTS
+
+    def bound(self, sock: socket.socket) -> None:
+        """Give a socket the options that those of streams have."""
+        bound(sock, self._patience)
+
+    def open_at_once(self, request: web.Request, wire: Wire) -> bool:
+        """Open a stream if nothing has to be waited for, and nothing is in its way.
+
+        False: nothing has been done, and the request is for `handle`, which has the same checks.
+        """
+        try:
+            self._gate.check(request)
+            token = token_of(request, self._settings, self._origins)
+            moment = clock.now()
+            identity = self._authenticator.verify(token, moment.wall / 1000)
+            self._authenticator.admit(identity)
+            opening = read_opening(request, identity, self._registry.categories)
+            caller = self._callers.identify(request)
+            opening = opening._replace(address=self._gate.address(caller))
+            feeds = self._at_hand(opening) if self._readiness.ever else None
+            if feeds is None:
+                return False
+            replaced = self._gate.admit(opening, moment)
+        except HttpError:
+            return False
+        connection = self._connection(request, caller)
+        connection.attach(wire)
+        self._open(opening, feeds, connection, identity, replaced, moment)
+        return True
+
+    def _connection(self, request: web.Request, caller: Caller) -> Connection:
         chunked = request.version >= HttpVersion11
         headers = {**self._origins.headers(request), REQUEST_ID: caller.request_id}
-        head = _head(request, headers, chunked=chunked)
-        connection = Connection(self._hub, head, caller, chunked=chunked, patience=self._patience)
-        if connection.take_over(request):
-            self._gate.replace(replaced, moment)
-            deadlines = self._deadlines(identity, moment)
-            stream = self._hub.open(opening, feeds, connection, deadlines, moment)
-            self._gate.opened(stream, moment)
-            if self._readiness.draining:
-                # Not a 503, at which an `EventSource` gives up: it keeps its id and comes back.
-                say_goodbye(self._hub, stream, self._settings)
-        return TakenOver()
+        head = self._head.of(request, headers, chunked=chunked)
+        return Connection(self._hub, head, caller, chunked=chunked, patience=self._patience)
+
+    def _open(
+        self,
+        opening: Opening,
+        feeds: tuple[Feed, ...],
+        connection: Connection,
+        identity: Identity,
+        replaced: list[Stream],
+        moment: Moment,
+    ) -> None:
+        self._gate.replace(replaced, moment)
+        deadlines = self._deadlines(identity, moment)
+        stream = self._hub.open(opening, feeds, connection, deadlines, moment)
+        self._gate.opened(stream, moment)
+        if self._readiness.draining:
+            # Not a 503, at which an `EventSource` gives up: it keeps its id and comes back.
+            say_goodbye(self._hub, stream, self._settings)
 
     def _deadlines(self, identity: Identity, moment: Moment) -> Sequence[tuple[float, CloseReason]]:
         left = identity.expires_at - moment.wall / 1000
@@ -151,23 +205,3 @@ def public_app(
         ]
     )
     return app
-
-
-def _head(request: web.Request, headers: dict[str, str], *, chunked: bool) -> bytes:
-    """Return status line and headers of a stream; `headers` are those of every answer."""
-    # A token in the URL is part of the key under which a cache would keep what it must not answer
-    # with; `no-cache` alone lets it keep that (RFC 9111, §5.2.2.4; RFC 6750, §2.3).
-    cache = "no-cache, no-store" if "access_token" in request.query else "no-cache"
-    more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    transfer = "Transfer-Encoding: chunked\r\n" if chunked else ""
-    return (
-        "HTTP/1.1 200 OK\r\n"
-        "Content-Type: text/event-stream\r\n"
-        f"Cache-Control: {cache}\r\n"
-        f"Connection: {'keep-alive' if chunked else 'close'}\r\n"
-        "X-Accel-Buffering: no\r\n"
-        f"{transfer}"
-        f"Date: {formatdate(usegmt=True)}\r\n"
-        f"{more}"
-        "\r\n"
-    ).encode()

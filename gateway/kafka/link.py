@@ -171,6 +171,16 @@ class KafkaLink:
             await asyncio.wait(tasks, timeout=patience)
         return feeds
 
+    def at_hand(self, opening: Opening) -> tuple[Feed, ...] | None:
+        """Return what `follow` would, where it would not wait; None where it might."""
+        assert self._routes is not None
+        user, cursor = opening.user, opening.cursor
+        for mark in cursor:
+            if self._routes.is_strange(user, mark):
+                return None
+        feeds = self._routes.feeds(user, cursor, clock.now())
+        return None if any(feed.tail is None for feed in feeds) else feeds
+
     def wake(self, feed: Feed) -> None:
         """Scan a log soon; the hub's call."""
         if self._scans is not None:

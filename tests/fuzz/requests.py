@@ -20,10 +20,10 @@ from gateway.core.registry import Registry
 from gateway.errors import BadRequest, HttpError, Unauthorized
 from gateway.http.addresses import Addresses
 from gateway.http.auth import Identity, token_of
+from gateway.http.head import Head
 from gateway.http.listen import MAX_HEADERS, MAX_LINE_BYTES
 from gateway.http.origins import Origins
 from gateway.http.problem import problem
-from gateway.http.public import _head as head_of
 from gateway.http.query import LATEST_SINCE, last_event_id, read_opening
 from tests.fuzz.ids import EVENT_ID
 from tests.fuzz.target import Target, joined, parts
@@ -154,7 +154,7 @@ def _check_origins(request: web.Request) -> None:
     allowed = headers.get("Access-Control-Allow-Origin")
     assert allowed in {None, ALLOWED}
     assert (allowed is None) is (request.headers.get("Origin") != ALLOWED)
-    head = head_of(request, headers, chunked=request.version >= HttpVersion11)
+    head = Head().of(request, headers, chunked=request.version >= HttpVersion11)
     lines = head.removesuffix(b"\r\n\r\n").split(b"\r\n")
     assert len(lines) <= 14
     for line in lines:

@@ -12,6 +12,7 @@ from aiohttp import web
 from gateway import clock
 from gateway.config import load_settings
 from gateway.core.event import Decoder
+from gateway.core.frame import CloseReason
 from gateway.core.hub import Hub
 from gateway.core.interpreter import Interpreter
 from gateway.core.limits import Limits
@@ -20,6 +21,7 @@ from gateway.core.registry import Registry
 from gateway.core.revocations import Revocations
 from gateway.http.auth import Authenticator
 from gateway.http.caller import Callers
+from gateway.http.door import DoorSite
 from gateway.http.keys import OneKey
 from gateway.http.listen import HEAD_SECONDS, REQUEST_LIMITS
 from gateway.http.malformed import server_log
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Sequence
 
-    from gateway.core.frame import CloseReason
     from gateway.core.log import Moment
     from gateway.core.opening import Opening
     from gateway.core.stream import Feed, Sink, Stream
@@ -115,10 +116,12 @@ class Served:
             self.settings,
             Authenticator(self.settings, OneKey(self.settings), self.revocations),
             self.origins,
+            self.callers,
             self.hub,
             Registry.built_in(),
             self.readiness,
             self._follow,
+            lambda _: (self.feed,) if self.let_through.is_set() else None,
         )
         self.app = public_app(self.endpoint, self.origins, self.callers, self.metrics)
         self._runner = web.AppRunner(
@@ -127,6 +130,7 @@ class Served:
             logger=server_log(self.metrics),
             **{**REQUEST_LIMITS, "keepalive_timeout": head_seconds},
         )
+        self._head_seconds = head_seconds
         self._offset = 0
 
     async def _follow(self, opening: Opening) -> tuple[Feed, ...]:
@@ -142,10 +146,18 @@ class Served:
         listening.bind((host, 0))
         self.port = listening.getsockname()[1]
         await self._runner.setup()
-        await web.SockSite(self._runner, listening, ssl_context=context).start()
+        if context is None:
+            listening.listen()
+            # The kernel waits a second at the least for a first byte: for all of a short time.
+            defer = int(self._head_seconds >= 1)
+            await DoorSite(self._runner, listening, self.endpoint, defer).start()
+        else:
+            await web.SockSite(self._runner, listening, ssl_context=context).start()
 
     async def stop(self) -> None:
         self.let_through.set()
+        for stream in list(self.hub.streams):
+            self.hub.close(stream, CloseReason.CLOSED, clock.now())
         await self._runner.cleanup()
 
     @property
@@ -153,6 +165,12 @@ class Served:
         """How many connections aiohttp's server takes for its own."""
         assert self._runner.server is not None
         return len(self._runner.server.connections)
+
+    @property
+    def requests(self) -> int:
+        """How many requests have got to aiohttp."""
+        assert self._runner.server is not None
+        return self._runner.server.requests_count
 
     def publish(self, *payloads: bytes, user: str = USER) -> None:
         """Dispatch events of a user in one batch, as the reader would."""

@@ -1,0 +1,235 @@
+"""The door: it takes connections, opens streams at once, and hands everybody else to aiohttp.
+
+Most who come ask for a stream, with a good token, in one packet, and nothing has to be waited for.
+aiohttp spends two tasks, a timer and its response objects on them before it finds out that they are
+none of its own. So such a request is read here, with aiohttp's own parser and limits, and opens its
+stream in the same turn of the loop. All others get to aiohttp with every byte that they have sent,
+as if nobody had looked: other requests, those that come in pieces, those that have to wait, and
+those that are refused. There is one set of checks, and one place where a refusal is worded.
+
+The kernel holds a connection until its client has sent something (`TCP_DEFER_ACCEPT`), or has not
+for a second; and accepted sockets have the options of the one that listens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import sys
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import structlog
+from aiohttp import web
+from aiohttp.http import HttpProcessingError, HttpRequestParser
+from aiohttp.streams import EMPTY_PAYLOAD
+
+from gateway.http.listen import MAX_HEADERS, MAX_LINE_BYTES, TAKEN_AT_ONCE
+from gateway.http.wire import READ_BYTES, Wire
+
+if TYPE_CHECKING:
+    from aiohttp.base_protocol import BaseProtocol
+    from aiohttp.web_protocol import RequestHandler
+
+DEFER_SECONDS = 1
+"""How long the kernel waits for a client's first bytes before the connection is taken without."""
+
+FULL_SECONDS = 1.0
+"""How long nobody is taken where the process has all the files that it may open."""
+
+_FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class Opener(Protocol):
+    """Who opens streams."""
+
+    @property
+    def path(self) -> str:
+        """Where they are asked for."""
+        ...
+
+    def bound(self, sock: socket.socket) -> None:
+        """Give a socket the options that those of streams have."""
+
+    def open_at_once(self, request: web.Request, wire: Wire) -> bool:
+        """Open a stream if nothing is in its way; False: nothing has been done."""
+
+
+class _Caller:
+    """What a request asks of its connection, where there is no handler of aiohttp's yet."""
+
+    __slots__ = ("peername", "transport")
+    ssl_context = None
+    sockname = None
+
+    def __init__(self, wire: Wire, peername: object) -> None:
+        self.transport = wire
+        self.peername = peername
+
+
+class Door:
+    """Takes the connections of one listening socket; `server` makes aiohttp's handlers.
+
+    Closed, it takes no more, and cuts off those that it has not handed over yet, and those that it
+    has ended and that do not read.
+    """
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        opener: Opener,
+        server: web.Server,
+        defer: int,
+    ) -> None:
+        self.sockets = (listening,)
+        self._listening = listening
+        self._opener = opener
+        self._server = server
+        self._begin = f"GET {opener.path}".encode()
+        self._loop = asyncio.get_running_loop()
+        self._passing: set[asyncio.Task[object]] = set()
+        self._parting: set[Wire] = set()
+        """Of streams that were ended, those whose clients have not read everything."""
+        self._again: asyncio.TimerHandle | None = None
+        # What is accepted inherits these.
+        opener.bound(listening)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sys.platform == "linux":
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, defer)
+        listening.setblocking(False)
+        self._take()
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._loop.remove_reader(self._listening)
+        self._listening.close()
+        if self._again is not None:
+            self._again.cancel()
+        for task in self._passing:
+            task.cancel()
+        for wire in self._parting:
+            wire.abort()
+
+    def _take(self) -> None:
+        self._again = None
+        self._loop.add_reader(self._listening, self._accept)
+
+    def _accept(self) -> None:
+        """Take a few of those who wait; the others of this turn come after everybody's events."""
+        for _ in range(TAKEN_AT_ONCE):
+            try:
+                sock, peername = self._listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in _FULL:
+                    raise
+                _log.warning("no connection can be taken for a moment", error=str(error))
+                self._loop.remove_reader(self._listening)
+                self._again = self._loop.call_later(FULL_SECONDS, self._take)
+                return
+            sock.setblocking(False)
+            self._greet(sock, peername)
+
+    def _greet(self, sock: socket.socket, peername: object) -> None:
+        try:
+            data = sock.recv(READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            data = b""
+        except OSError:
+            sock.close()
+            return
+        else:
+            if not data:
+                sock.close()
+                return
+        if not (data.startswith(self._begin) and self._open(sock, peername, data)):
+            task = self._loop.create_task(self._pass_on(sock, data))
+            self._passing.add(task)
+            task.add_done_callback(self._passing.discard)
+
+    def _open(self, sock: socket.socket, peername: object, data: bytes) -> bool:
+        wire = Wire(self._loop, sock, peername, self._parting)
+        caller = _Caller(wire, peername)
+        parser = HttpRequestParser(
+            cast("BaseProtocol", caller),
+            self._loop,
+            READ_BYTES,
+            max_line_size=MAX_LINE_BYTES,
+            max_field_size=MAX_LINE_BYTES,
+            max_headers=MAX_HEADERS,
+        )
+        try:
+            messages, upgraded, _ = parser.feed_data(data)
+        except HttpProcessingError:
+            return False
+        if len(messages) != 1 or upgraded:
+            return False
+        message, payload = messages[0]
+        if (
+            message.method != "GET"
+            or message.url.raw_path != self._opener.path
+            or payload is not EMPTY_PAYLOAD
+            or "Expect" in message.headers
+        ):
+            return False
+        handler, none = cast("RequestHandler", caller), cast("Any", None)
+        request = web.Request(message, payload, handler, none, none, self._loop)
+        return self._opener.open_at_once(request, wire)
+
+    async def _pass_on(self, sock: socket.socket, data: bytes) -> None:
+        """Hand a connection to aiohttp, with what its client has sent already."""
+
+        def begin() -> asyncio.Protocol:
+            return _Entrance(self._server(), data)
+
+        await self._loop.connect_accepted_socket(begin, sock)
+
+
+class _Entrance(asyncio.Protocol):
+    """A connection until it stands: then it is the handler's, which begins with `data`."""
+
+    def __init__(self, handler: asyncio.Protocol, data: bytes) -> None:
+        self._handler = handler
+        self._data = data
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Step aside."""
+        assert isinstance(transport, asyncio.Transport)
+        transport.set_protocol(self._handler)
+        self._handler.connection_made(transport)
+        if self._data:
+            self._handler.data_received(self._data)
+
+
+class DoorSite(web.BaseSite):
+    """A door as a site of aiohttp's runner, which closes it with all others."""
+
+    def __init__(
+        self,
+        runner: web.BaseRunner,
+        listening: socket.socket,
+        opener: Opener,
+        defer: int = DEFER_SECONDS,
+    ) -> None:
+        super().__init__(runner)
+        self._listening = listening
+        self._opener = opener
+        self._defer = defer
+
+    @property
+    def name(self) -> str:
+        """Where it listens."""
+        host, port = self._listening.getsockname()[:2]
+        return f"http://{host}:{port}"
+
+    async def start(self) -> None:
+        """Begin to take connections."""
+        await super().start()
+        server = self._runner.server
+        assert server is not None
+        door = Door(self._listening, self._opener, server, self._defer)
+        self._server = cast("asyncio.AbstractServer", door)  # as far as a site needs one

@@ -1,0 +1,45 @@
+"""The head of a stream's response: status line and headers, as bytes."""
+
+from __future__ import annotations
+
+import time
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiohttp import web
+
+
+class Head:
+    """Makes heads. Keeps the line with the date, which is good for a second."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._date = ""
+
+    def of(self, request: web.Request, headers: Mapping[str, str], *, chunked: bool) -> bytes:
+        """Return the head of the answer to a request; `headers` are those of every answer."""
+        # A token in the URL is part of the key under which a cache would keep what it must not
+        # answer with; `no-cache` alone lets it keep that (RFC 9111, §5.2.2.4; RFC 6750, §2.3).
+        cache = "no-cache, no-store" if "access_token" in request.query else "no-cache"
+        more = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        transfer = "Transfer-Encoding: chunked\r\n" if chunked else ""
+        return (
+            "HTTP/1.1 200 OK\r\n"
+            "Content-Type: text/event-stream\r\n"
+            f"Cache-Control: {cache}\r\n"
+            f"Connection: {'keep-alive' if chunked else 'close'}\r\n"
+            "X-Accel-Buffering: no\r\n"
+            f"{transfer}"
+            f"Date: {self._now()}\r\n"
+            f"{more}"
+            "\r\n"
+        ).encode()
+
+    def _now(self) -> str:
+        second = int(time.time())
+        if second != self._second:
+            self._second, self._date = second, formatdate(second, usegmt=True)
+        return self._date

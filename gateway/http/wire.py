@@ -1,0 +1,167 @@
+"""A transport for a socket that was taken by hand: what asyncio's does, without what it costs.
+
+asyncio makes a task, a future and three calls for each connection that it takes, before a byte is
+read: more than half of what a bare connection costs. A stream needs little of what its transports
+can do. Here bytes go out as soon as the kernel takes them, and what it does not take is kept; the
+protocol is told when that is too much, when it has gone out, and when the client has gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import socket
+
+HIGH_WATER = 65_536
+"""Bytes that may be kept until the protocol is asked to pause, as asyncio's own transports do."""
+
+READ_BYTES = 65_536
+
+
+class Wire(asyncio.Transport):
+    """Writes to a connected socket, and watches it once there is a protocol to report to.
+
+    Never calls the protocol from within `write`, but for `pause_writing`. While it is closed and
+    still has bytes to send it is in `parting`.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_closing",
+        "_fd",
+        "_high",
+        "_loop",
+        "_lost",
+        "_parting",
+        "_paused",
+        "_protocol",
+        "_sock",
+    )
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        peername: object,
+        parting: set[Wire],
+    ) -> None:
+        super().__init__({"socket": sock, "peername": peername})
+        self._loop = loop
+        self._sock = sock
+        self._fd = sock.fileno()  # to a selector a socket that is new costs its whole `repr`
+        self._parting = parting
+        self._protocol: asyncio.Protocol | None = None
+        self._buffer = b""
+        self._high = HIGH_WATER
+        self._paused = False
+        self._closing = False
+        self._lost = False
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Report to this protocol, and begin to watch the client."""
+        assert isinstance(protocol, asyncio.Protocol)
+        if self._protocol is None:
+            self._loop.add_reader(self._fd, self._read)
+        self._protocol = protocol
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Pause the protocol above `high` bytes; it goes on at a quarter of them, or at `low`."""
+        assert low is None, "a quarter is what everybody takes"
+        self._high = HIGH_WATER if high is None else high
+
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        """Send what the kernel takes, and keep the rest; to no effect if the client has gone."""
+        if self._lost:
+            return
+        if self._buffer:
+            self._buffer += data
+        else:
+            try:
+                sent = self._sock.send(data)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError as error:
+                self._lose(error)
+                return
+            if sent == len(data):
+                return
+            self._buffer = bytes(data[sent:])
+            self._loop.add_writer(self._fd, self._flush)
+        if len(self._buffer) > self._high and not self._paused:
+            self._paused = True
+            if self._protocol is not None:
+                self._protocol.pause_writing()
+
+    def close(self) -> None:
+        """Send what is kept, then close the connection."""
+        if self._closing:
+            return
+        self._closing = True
+        self._loop.remove_reader(self._fd)
+        if self._buffer:
+            self._parting.add(self)
+        else:
+            self._lose(None)
+
+    def abort(self) -> None:
+        """Close the connection now."""
+        self._lose(None)
+
+    def is_closing(self) -> bool:
+        """Whether nothing more can be written."""
+        return self._closing
+
+    def resume_reading(self) -> None:
+        """Go on reading, which never stops here."""
+
+    def _read(self) -> None:
+        assert self._protocol is not None
+        try:
+            data = self._sock.recv(READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._lose(error)
+            return
+        if data:
+            self._protocol.data_received(data)
+        elif not self._protocol.eof_received():
+            self.close()
+
+    def _flush(self) -> None:
+        try:
+            sent = self._sock.send(self._buffer)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._lose(error)
+            return
+        self._buffer = self._buffer[sent:]
+        if not self._buffer:
+            self._loop.remove_writer(self._fd)
+            if self._closing:
+                self._lose(None)
+        if self._paused and len(self._buffer) <= self._high // 4 and not self._lost:
+            self._paused = False
+            if self._protocol is not None:
+                self._protocol.resume_writing()
+
+    def _lose(self, error: OSError | None) -> None:
+        """Stop watching, and tell the protocol, but not from within what it does right now."""
+        if self._lost:
+            return
+        self._lost = self._closing = True
+        if self._buffer:
+            self._buffer = b""
+            self._loop.remove_writer(self._fd)
+        self._loop.remove_reader(self._fd)
+        self._loop.call_soon(self._end, error)
+
+    def _end(self, error: OSError | None) -> None:
+        self._sock.close()
+        self._parting.discard(self)
+        if self._protocol is not None:
+            self._protocol.connection_lost(error)
+            self._protocol = None

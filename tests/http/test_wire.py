@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.http.wire import Wire
+from tests.eventually import eventually
+from tests.http.raw_client import SMALL_BUFFER
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+MUCH = b"0123456789" * 40_000
+"""More than the buffers of two sockets take."""
+
+
+class Listener(asyncio.Protocol):
+    """Remembers what the wire says."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+        self.data = b""
+
+    def data_received(self, data: bytes) -> None:
+        self.data += data
+
+    def eof_received(self) -> bool:
+        self.heard.append("eof")
+        return False
+
+    def pause_writing(self) -> None:
+        self.heard.append("pause")
+
+    def resume_writing(self) -> None:
+        self.heard.append("resume")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.heard.append("lost" if exc is None else type(exc).__name__)
+
+
+class Pair:
+    """A wire, and the client at its other end."""
+
+    def __init__(self) -> None:
+        near, self.client = _connected()
+        near.setblocking(False)
+        self.client.setblocking(False)
+        self.sock = near
+        self.parting: set[Wire] = set()
+        self.listener = Listener()
+        self.wire = Wire(asyncio.get_running_loop(), near, "peer", self.parting)
+        self.wire.set_protocol(self.listener)
+
+    async def read(self, size: int) -> bytes:
+        """Read that much, or up to the end."""
+        loop = asyncio.get_running_loop()
+        data = b""
+        async with asyncio.timeout(5):
+            while len(data) < size and (more := await loop.sock_recv(self.client, 1 << 20)):
+                data += more
+        return data
+
+    async def hears(self, *words: str) -> None:
+        async def heard() -> bool:
+            return self.listener.heard == list(words)
+
+        await eventually(f"the protocol hears {words}, not {self.listener.heard}", heard)
+
+
+def _connected() -> tuple[socket.socket, socket.socket]:
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BUFFER)
+        client.connect(listening.getsockname())
+        near, _ = listening.accept()
+    return near, client
+
+
+@pytest.fixture
+async def pair() -> AsyncIterator[Pair]:
+    it = Pair()
+    yield it
+    it.wire.abort()
+    await asyncio.sleep(0)
+    it.client.close()
+
+
+async def test_what_is_written_arrives_and_what_is_sent_is_handed_on(pair: Pair) -> None:
+    pair.wire.write(b"there")
+    assert await pair.read(5) == b"there"
+    pair.client.send(b"back")
+
+    async def came() -> bool:
+        return pair.listener.data == b"back"
+
+    await eventually("it came back", came)
+    assert pair.wire.get_extra_info("peername") == "peer"
+    assert pair.wire.get_extra_info("socket") is pair.sock
+
+
+async def test_a_full_wire_pauses_its_protocol_once_and_keeps_everything(pair: Pair) -> None:
+    pair.wire.write(MUCH)
+    pair.wire.write(MUCH)
+    assert pair.listener.heard == ["pause"]
+    assert await pair.read(2 * len(MUCH)) == MUCH * 2
+    await pair.hears("pause", "resume")
+    pair.wire.write(b"more")
+    assert await pair.read(4) == b"more"
+
+
+async def test_a_client_that_finishes_is_gone_once_it_has_everything(pair: Pair) -> None:
+    pair.wire.write(MUCH)
+    pair.client.shutdown(socket.SHUT_WR)
+    await pair.hears("pause", "eof")
+    assert pair.wire.is_closing()
+    assert pair.parting == {pair.wire}
+    assert await pair.read(len(MUCH) + 1) == MUCH
+    await pair.hears("pause", "eof", "resume", "lost")
+    assert pair.parting == set()
+
+
+async def test_a_closed_wire_sends_what_it_has_and_then_ends(pair: Pair) -> None:
+    pair.wire.write(MUCH)
+    pair.wire.close()
+    pair.wire.close()
+    assert await pair.read(len(MUCH) + 1) == MUCH
+    await pair.hears("pause", "resume", "lost")
+
+
+async def test_the_protocol_is_told_of_the_end_later_and_once(pair: Pair) -> None:
+    pair.wire.close()
+    pair.wire.abort()
+    pair.wire.write(b"nobody gets this")
+    assert pair.listener.heard == []
+    await pair.hears("lost")
+    assert await pair.read(1) == b""
+
+
+async def test_an_aborted_wire_drops_what_it_has(pair: Pair) -> None:
+    pair.wire.write(MUCH)
+    pair.wire.abort()
+    await pair.hears("pause", "lost")
+    assert len(await pair.read(len(MUCH))) < len(MUCH)
+
+
+@pytest.mark.parametrize("kept", [b"", MUCH], ids=["empty", "full"])
+async def test_a_connection_that_breaks_is_told_once(pair: Pair, kept: bytes) -> None:
+    if kept:
+        pair.wire.write(kept)
+    pair.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    pair.client.close()
+    for _ in range(3):
+        pair.wire.write(b"to nobody")
+
+    async def told() -> bool:
+        return pair.listener.heard[-1:] in (["ConnectionResetError"], ["BrokenPipeError"])
+
+    await eventually("the protocol is told", told)
+    assert len(pair.listener.heard) == 1 + bool(kept)
