@@ -238,11 +238,20 @@ class Scan:
         Hardly any of a long scan, so that the others need not be made into anything.
         """
         self.records += len(fetched)
-        if self._warm_from is not None or not self._feed.keyed:
+        if not self._feed.keyed or not fetched:
+            return fetched
+        warm = self.end if self._warm_from is None else self._warm_from
+        if fetched[0].offset >= warm:
             return fetched
         wanted, unproven = self._by_key, self._unproven
-        picked = [each for each in fetched if each.key in wanted or each.offset in unproven]
-        if fetched and not (picked and picked[-1] is fetched[-1]):
+        picked = [each for each in fetched if each.key in wanted]
+        if unproven or fetched[-1].offset >= warm:
+            picked = [
+                each
+                for each in fetched
+                if each.key in wanted or each.offset in unproven or each.offset >= warm
+            ]
+        if not picked or picked[-1] is not fetched[-1]:
             picked.append(fetched[-1])  # for the time of where the scan has come to
         return picked
 

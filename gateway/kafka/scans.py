@@ -176,8 +176,10 @@ class Scans:
         offset = await self._offsets.at(feed.log, wall - self._warm_ms)
         # The newest record at least, if there is one: it proves or disproves an id at the head.
         start = scan.end - 1 if offset is None else min(offset, scan.end - 1)
-        # More than fits need not be read.
-        scan.warm(max(start, scan.end - self._warm_bytes // RECORD_OVERHEAD), self._warm_bytes)
+        # More than its share of memory need not be kept: the biggest tail is the first to lose it.
+        tails = sum(feed.tail is not None for feed in self._hub.feeds.values())
+        room = self._warm_bytes // max(1, tails)
+        scan.warm(max(start, scan.end - room // RECORD_OVERHEAD), room)
 
     async def _read(self, seeker: LogSeeker, feed: Feed, scan: Scan, revoked: Revoked) -> None:
         if not scan.reading:

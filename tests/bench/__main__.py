@@ -22,7 +22,7 @@ from tests.bench.ground import Ground
 from tests.bench.helper import ROOT
 from tests.bench.nchan import MISSING, is_installed
 from tests.bench.report import OUTPUT, Report, Result
-from tests.bench.rows import ROWS, Goal
+from tests.bench.rows import LONG, ROWS, Goal
 from tests.bench.tally import Void
 from tests.brokers.kafka import KafkaNode, missing_programs
 
@@ -42,13 +42,13 @@ def main(
     rounds: Annotated[int, typer.Option(envvar="BENCH_ROUNDS", min=1)] = 3,
     chart: Annotated[bool, typer.Option("--chart", help="draw the documentation's chart")] = False,
 ) -> None:
-    """Measure the rows, all of them unless some are named."""
+    """Measure the rows, all but the long ones unless some are named."""
     if unknown := set(names or ()) - ROWS.keys():
         raise typer.BadParameter(f"no such row: {', '.join(unknown)}; there are {', '.join(ROWS)}")
     if missing := missing_programs():
         raise typer.BadParameter(f"the bench runs Apache Kafka and needs {' and '.join(missing)}")
     _allow_open_files()
-    rows = {name: ROWS[name] for name in names or ROWS}
+    rows = {name: ROWS[name] for name in names or ROWS if names or name not in LONG}
     console = Console()
     report = asyncio.run(_measure(rows, rounds, console))
     report.write(OUTPUT)

@@ -40,10 +40,11 @@ class Ground(NamedTuple):
         return topics
 
     @asynccontextmanager
-    async def worker(self, topics: Topics) -> AsyncIterator[Server]:
+    async def worker(self, topics: Topics, **settings: str) -> AsyncIterator[Server]:
         """Run a worker, new and cold, while the block does.
 
-        All its settings are the defaults but the heartbeat: none is due while we measure.
+        Its settings are the defaults but for the heartbeat, since none is due while we measure, and
+        those that are given.
         """
         worker = Worker(
             {
@@ -52,12 +53,13 @@ class Ground(NamedTuple):
                 "GATEWAY_JWT_SECRET": SECRET,
                 "GATEWAY_HEARTBEAT_SECONDS": "600",
                 "GATEWAY_DRAIN_SECONDS": "0",
+                **settings,
             },
             self.folder / f"worker-{uuid.uuid4().hex}.log",
         )
         try:
             await worker.wait_until_ready()
-            yield Server(worker.port, worker.pid)
+            yield Server(worker.port, worker.pid, worker.ops_port)
         finally:
             worker.end()
 

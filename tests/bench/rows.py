@@ -8,11 +8,12 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.bench import broadcast, cold, delivery, flat, idle, ingest, resume
+from tests.bench import broadcast, cold, delivery, endurance, flat, idle, ingest, resume
 from tests.bench.absence import Absence
 from tests.bench.broadcast import Broadcast
 from tests.bench.cold import Cold
 from tests.bench.delivery import P50, P99, Delivery, Pace
+from tests.bench.endurance import Endurance
 from tests.bench.figures import AIOKAFKA, NCHAN, SOCKETS
 from tests.bench.flat import Flat
 from tests.bench.idle import Idle
@@ -64,5 +65,17 @@ ROWS: Mapping[str, Goal] = MappingProxyType(
             Flat(Pace(2000, seconds=4), sizes=(500, 3000, 9000)),
             {flat.CPU_GROWTH: 1.1, flat.MEMORY_GROWTH: 1.1},
         ),
+        "endurance": Goal(
+            Endurance(Pace(500, seconds=59), streams=2000, parts=10),
+            {
+                endurance.CPU_GROWTH: 1.1,
+                endurance.MEMORY_GROWTH: 1.1,
+                endurance.TAIL: 1,
+                endurance.AGAIN: 1.1,
+            },
+        ),
     }
 )
+
+LONG = frozenset({"endurance"})
+"""Rows that are only measured when they are named."""

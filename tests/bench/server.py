@@ -16,6 +16,7 @@ class Server(NamedTuple):
 
     port: int
     pid: int
+    ops_port: int = 0
 
 
 class Dialect(Enum):

@@ -11,6 +11,7 @@ from tests.bench.absence import Absence
 from tests.bench.broadcast import Broadcast
 from tests.bench.cold import Cold
 from tests.bench.delivery import Delivery, Pace
+from tests.bench.endurance import Endurance
 from tests.bench.figures import NCHAN
 from tests.bench.flat import Flat
 from tests.bench.ground import Ground
@@ -35,6 +36,7 @@ TINY = [
     Cold(Absence(clients=20, missed=3, others=500)),
     Ingest(SHORT),
     Flat(SHORT, sizes=(10, 30)),
+    Endurance(SHORT, streams=20, parts=2, settle=0.1),
 ]
 
 
