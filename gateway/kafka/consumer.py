@@ -24,6 +24,7 @@ import asyncio
 import random
 import time
 from collections import defaultdict
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -39,7 +40,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from gateway.kafka.metadata import TopicsRequest, read_cluster
 from gateway.kafka.screen import FAULTS, ignore, screen
-from gateway.kafka.unpacked import Unpacked
+from gateway.kafka.unpacked import EVERYTHING, Unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -100,18 +101,25 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka ships no type
             consumer_timeout_ms=IDLE_MS,
             **settings,
         )
+        self._unpacked = Unpacked()
         self._client = _Client(
             unreadable, **options, request_timeout_ms=REQUEST_MS, metadata_max_age_ms=refresh_ms
         )
 
-    async def getmany(self, *partitions: TopicPartition, **options: Any) -> Any:
+    async def getmany(
+        self, *partitions: TopicPartition, max_records: int | None = None, **options: Any
+    ) -> dict[TopicPartition, list[Any]]:
         """Return what was fetched, as aiokafka does, but the records as they were unpacked.
+
+        With `max_records`, at most so many, and of one partition.
 
         Raises `CorruptRecordException` for what it cannot read, and has lost its place then, in all
         partitions: seek to where each of them was, and it is passed by.
         """
         try:
-            return await super().getmany(*partitions, **options)
+            self._unpacked.most = max_records or EVERYTHING
+            runs = None if max_records is None else 1
+            fetched = await super().getmany(*partitions, max_records=runs, **options)
         except OffsetOutOfRangeError:
             raise
         except FAULTS as error:
@@ -119,11 +127,15 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka ships no type
             if isinstance(error, KafkaError):
                 raise
             raise CorruptRecordException(f"{type(error).__name__}: {error}") from error
+        return {
+            partition: found[0] if len(found) == 1 else list(chain.from_iterable(found))
+            for partition, found in fetched.items()
+        }
 
     async def start(self) -> None:
         """Connect. Raises `KafkaConnectionError` where no broker answers."""
         await super().start()
-        self._fetcher._records = Unpacked()  # noqa: SLF001
+        self._fetcher._records = self._unpacked  # noqa: SLF001
 
     async def stop(self) -> None:
         """Disconnect, in bounded time."""
