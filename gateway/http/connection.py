@@ -1,6 +1,6 @@
 """A stream's connection: the socket, once its request has been read.
 
-aiohttp reads the request; then the connection is taken over from it
+The door gives it a transport of its own, or it is taken over from aiohttp
 (`asyncio.Transport.set_protocol`), because a stream needs neither a request nor a handler task for
 the hours it lives. What is left is this object and its transport: bytes go out by `write`, and the
 transport tells when it is full, when it has drained, and when the client has gone.
