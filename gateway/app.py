@@ -29,6 +29,7 @@ from gateway.http.malformed import server_log
 from gateway.http.origins import Origins
 from gateway.http.public import OPEN_SECONDS, EventsEndpoint, public_app, say_goodbye
 from gateway.http.published_keys import PublishedKeys, fetch_key_set
+from gateway.http.shards import Shards
 from gateway.http.tls import Certificate
 from gateway.kafka.link import KafkaLink
 from gateway.ops.listener import ops_app
@@ -101,6 +102,9 @@ class Worker:
         self._keys = _published_keys(settings, self._readiness)
         origins = Origins(settings.cors_origins)
         callers = Callers(settings.trusted_proxies)
+        shards = None
+        if settings.sharding == "redirect":
+            shards = Shards(self._link.shard, self._link.agreed_shard, self._metrics)
         self._endpoint = EventsEndpoint(
             settings,
             Authenticator(settings, self._keys or OneKey(settings), revocations),
@@ -111,6 +115,7 @@ class Worker:
             self._readiness,
             self._follow,
             self._link.at_hand,
+            shards,
         )
         self._public = web.AppRunner(
             public_app(self._endpoint, origins, callers, self._metrics, routes),
@@ -124,6 +129,7 @@ class Worker:
             logger=server_log(None),
         )
         self._certificate = _certificate(settings)
+        self._door: DoorSite | None = None
         self._ended = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._gauges()
@@ -142,7 +148,7 @@ class Worker:
         """Listen, and begin to reach for Kafka."""
         try:
             context = None if self._certificate is None else self._certificate.context
-            door = self._door if context is None else None
+            door = self._open_door if context is None else None
             await listen(self._public, self._settings.listen, "GATEWAY_LISTEN", context, door)
             await listen(self._ops, self._settings.ops_listen, "GATEWAY_OPS_LISTEN")
         except GatewayError:
@@ -175,6 +181,8 @@ class Worker:
         results = await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._public.cleanup()
         await self._ops.cleanup()
+        if self._door is not None:
+            self._door.cut_off()
         for result in results:
             if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
                 raise result
@@ -192,8 +200,15 @@ class Worker:
         await self._ended.wait()
 
     async def drain(self) -> None:
-        """End the streams evenly over the drain time; one that opens meanwhile ends at once."""
+        """End the streams evenly over the drain time.
+
+        Nobody else gets in: a connection that is refused is tried elsewhere by every load balancer,
+        also by one that does not ask whether we are ready, and again by an `EventSource`. A stream
+        that is opened on a connection from before ends at once.
+        """
         self._readiness.doubt(Doubt.DRAINING, "the worker is being stopped")
+        for site in self._public.sites:
+            await site.stop()
         streams = list(self._hub.streams)
         _log.info("draining", streams=len(streams), seconds=self._settings.drain_seconds)
         for number, stream in enumerate(streams):
@@ -219,8 +234,9 @@ class Worker:
     async def _follow(self, opening: Opening) -> tuple[Feed, ...]:
         return await self._link.follow(opening, OPEN_SECONDS)
 
-    def _door(self, listening: socket.socket) -> DoorSite:
-        return DoorSite(self._public, listening, self._endpoint)
+    def _open_door(self, listening: socket.socket) -> DoorSite:
+        self._door = DoorSite(self._public, listening, self._endpoint)
+        return self._door
 
     def _gauges(self) -> None:
         gauge, hub, link = self._metrics.gauge, self._hub, self._link

@@ -48,7 +48,6 @@ ASYMMETRIC = frozenset(
 NOT_YET = frozenset(
     {
         "workers_topic",
-        "sharding",
     }
 )
 """Settings whose names are fixed but that have no effect yet; a worker says so when given one."""
@@ -239,7 +238,9 @@ class Settings(BaseSettings):
     max_streams_per_user: PositiveInt = Field(20, description="streams of one user")
     max_streams_per_address: PositiveInt | None = Field(None, description="streams of one address")
     trusted_proxies: Networks = Field((), description="networks whose forwarded addresses count")
-    sharding: Literal["off", "redirect"] = Field("off", description="route streams by partition")
+    sharding: Literal["off", "redirect"] = Field(
+        "off", description="send requests to the URL of their partition, for a load balancer"
+    )
     settle_seconds: NonNegativeFloat = Field(
         300, description="how long old and new partition are followed after a topic has grown"
     )

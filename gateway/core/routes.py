@@ -57,12 +57,16 @@ class Routes:
         """Feeds of those who follow two partitions: the new one and the old one."""
         self._build()
 
+    def partition(self, user: bytes) -> int:
+        """Return where a user's events go now."""
+        return self._partitioner(user, self.topic.partitions)
+
     def feeds(self, user: bytes, cursor: Sequence[Mark], moment: Moment) -> tuple[Feed, ...]:
         """Return the feeds of a new stream: the same tuple for all users of a partition.
 
         `cursor` is what its id says, empty without one.
         """
-        partition = self._partition(user)
+        partition = self.partition(user)
         former = None
         marks = [mark for mark in cursor if mark.kind is LogKind.USER]
         if marks:
@@ -83,7 +87,7 @@ class Routes:
             return False
         if mark.tag != topic.tag:
             return True
-        if mark.kind is LogKind.BROADCAST or mark.partition == self._partition(user):
+        if mark.kind is LogKind.BROADCAST or mark.partition == self.partition(user):
             return False
         return not self.has_been(user, mark)
 
@@ -95,7 +99,7 @@ class Routes:
         partition, partitions = mark.partition, self.topic.partitions
         return (
             mark.tag == self.topic.tag
-            and partition != self._partition(user)
+            and partition != self.partition(user)
             and any(
                 self._partitioner(user, count) == partition
                 for count in range(partition + 1, partitions)
@@ -115,7 +119,7 @@ class Routes:
         self._build()
         for stream in list(self._hub.streams):
             old = stream.feeds[0]
-            new = self._partition(stream.key)
+            new = self.partition(stream.key)
             if old.log.partition != new:
                 feeds = self._pair(new, old.log.partition)
                 begin = {}
@@ -148,7 +152,7 @@ class Routes:
         for stream, behind in lost.items():
             feeds = stream.feeds
             if kind is LogKind.USER:
-                feeds = self._singles[self._partition(stream.key)]
+                feeds = self._singles[self.partition(stream.key)]
             begin = {feed: behind for feed in feeds if feed.topic is topic}
             self._hub.follow(stream, feeds, begin, moment)
         for feed in former:
@@ -169,9 +173,6 @@ class Routes:
                 self._hub.follow(stream, feeds, {}, moment)
         if not following and not self._is_settling(moment):
             self._pairs.clear()
-
-    def _partition(self, user: bytes) -> int:
-        return self._partitioner(user, self.topic.partitions)
 
     def _is_settling(self, moment: Moment) -> bool:
         return moment.monotonic - self._grown < self._settle

@@ -70,11 +70,7 @@ class _Caller:
 
 
 class Door:
-    """Takes the connections of one listening socket; `server` makes aiohttp's handlers.
-
-    Closed, it takes no more, and cuts off those that it has not handed over yet, and those that it
-    has ended and that do not read.
-    """
+    """Takes the connections of one listening socket; `server` makes aiohttp's handlers."""
 
     def __init__(
         self,
@@ -103,11 +99,14 @@ class Door:
         self._take()
 
     def close(self) -> None:
-        """Listen no more."""
+        """Listen no more. Streams stay, and who has come already gets to aiohttp."""
         self._loop.remove_reader(self._listening)
         self._listening.close()
         if self._again is not None:
             self._again.cancel()
+
+    def cut_off(self) -> None:
+        """Close the connections that have not got to aiohttp, or were ended and do not read."""
         for task in self._passing:
             task.cancel()
         for wire in self._parting:
@@ -206,7 +205,10 @@ class _Entrance(asyncio.Protocol):
 
 
 class DoorSite(web.BaseSite):
-    """A door as a site of aiohttp's runner, which closes it with all others."""
+    """A door as a site of aiohttp's runner, which closes it with all others.
+
+    Whoever has stopped the runner cuts off who is left.
+    """
 
     def __init__(
         self,
@@ -219,6 +221,7 @@ class DoorSite(web.BaseSite):
         self._listening = listening
         self._opener = opener
         self._defer = defer
+        self._door: Door | None = None
 
     @property
     def name(self) -> str:
@@ -231,5 +234,10 @@ class DoorSite(web.BaseSite):
         await super().start()
         server = self._runner.server
         assert server is not None
-        door = Door(self._listening, self._opener, server, self._defer)
-        self._server = cast("asyncio.AbstractServer", door)  # as far as a site needs one
+        self._door = Door(self._listening, self._opener, server, self._defer)
+        self._server = cast("asyncio.AbstractServer", self._door)  # as far as a site needs one
+
+    def cut_off(self) -> None:
+        """Close the connections of clients that are neither streams' nor aiohttp's."""
+        if self._door is not None:
+            self._door.cut_off()

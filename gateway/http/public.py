@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from gateway.http.auth import Authenticator, Identity
     from gateway.http.caller import Caller, Callers
     from gateway.http.origins import Origins
+    from gateway.http.shards import Shards
     from gateway.http.wire import Wire
     from gateway.ops.metrics import Metrics
     from gateway.ops.readiness import Readiness
@@ -69,6 +70,7 @@ class EventsEndpoint:
         readiness: Readiness,
         follow: Callable[[Opening], Awaitable[tuple[Feed, ...]]],
         at_hand: Callable[[Opening], tuple[Feed, ...] | None],
+        shards: Shards | None = None,
     ) -> None:
         self._settings = settings
         self._authenticator = authenticator
@@ -79,6 +81,7 @@ class EventsEndpoint:
         self._readiness = readiness
         self._follow = follow
         self._at_hand = at_hand
+        self._shards = shards
         self._gate = Gate(settings, hub)
         self._head = Head()
         # Not before `slow`, which says goodbye: the kernel just cuts a connection off.
@@ -96,6 +99,10 @@ class EventsEndpoint:
             opening = opening._replace(address=self._gate.address(caller))
             if not self._readiness.ever:
                 raise NotReady("this worker has not reached Kafka yet; try again in a moment")
+            if self._shards is not None:
+                elsewhere = await self._shards.elsewhere(request, opening.user)
+                if elsewhere is not None:
+                    return elsewhere
             await self._gate.find_room(opening)  # before a log is read for it
             feeds = await self._follow(opening)
         self._authenticator.admit(identity)  # it may have been revoked meanwhile
@@ -128,7 +135,11 @@ class EventsEndpoint:
             opening = read_opening(request, identity, self._registry.categories)
             caller = self._callers.identify(request)
             opening = opening._replace(address=self._gate.address(caller))
-            feeds = self._at_hand(opening) if self._readiness.ever else None
+            if not self._readiness.ever:
+                return False
+            if self._shards is not None and not self._shards.is_here(request, opening.user):
+                return False
+            feeds = self._at_hand(opening)
             if feeds is None:
                 return False
             replaced = self._gate.admit(opening, moment)

@@ -136,6 +136,7 @@ class KafkaLink:
             look=self._look,
             unreadable=self._metrics.unreadable,
             revoking=self._revoking,
+            read=self._metrics.read,
         )
         return offsets, live, scans
 
@@ -153,6 +154,22 @@ class KafkaLink:
             self._metrics.unreadable,
             whole=lambda: self._settle(Doubt.REVOCATIONS),
         )
+
+    def shard(self, user: bytes) -> str:
+        """Return the shard that a user's streams belong to: its partition, in digits."""
+        assert self._routes is not None
+        return str(self._routes.partition(user))
+
+    async def agreed_shard(self, user: bytes, given: str) -> str:
+        """Return the shard of a user for whom a request names another one.
+
+        That may be from a worker that knows more of the topic, so we look first, or the two would
+        send a client to and fro. While Kafka is away nobody can tell who is wrong: any is right.
+        """
+        if not self.connected:
+            return given
+        await self._look()
+        return self.shard(user)
 
     async def follow(self, opening: Opening, patience: float) -> tuple[Feed, ...]:
         """Return the feeds of a new stream, read from now on if they were not.

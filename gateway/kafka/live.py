@@ -52,7 +52,8 @@ class LiveReader:
     """Reads what is new into the hub.
 
     `activated` is told of each log that begins to be read. `look` is called, and waited for, when a
-    log does not have the position it was read at: its topic may be another one.
+    log does not have the position it was read at: its topic may be another one. `read` is told how
+    many records each batch has.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class LiveReader:
         look: Callable[[], Awaitable[object]],
         unreadable: Unreadable,
         revoking: RevokingEvents,
+        read: Callable[[int], None],
     ) -> None:
         self._hub = hub
         self._offsets = offsets
@@ -72,6 +74,7 @@ class LiveReader:
         self._activated = activated
         self._look = look
         self._revoking = revoking
+        self._read = read
         self._activations: dict[Feed, asyncio.Task[None]] = {}
         self._idle_since: dict[Feed, float] = {}
         self._reading: set[TopicPartition] = set()
@@ -138,6 +141,7 @@ class LiveReader:
         """
         moment = clock.now()
         count = sum([len(records) for records in batches.values()])
+        self._read(count)
         pause = self._pacer.pause(count, moment.monotonic)
         if pause:
             self._holding = True

@@ -68,6 +68,12 @@ class Metrics:
         self.registry = registry = CollectorRegistry(auto_describe=False)
         self._delivery = DeliveryTimes()
         registry.register(self._delivery)
+        self._read = Counter(
+            "gateway_records_read", "Records that the live consumer has read", registry=registry
+        )
+        self._redirects = Counter(
+            "gateway_redirects", "Requests sent to the URL of their shard", registry=registry
+        )
         self._sent = Counter(
             "gateway_events_sent", "Events written to streams", ["path"], registry=registry
         )
@@ -120,6 +126,14 @@ class Metrics:
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
         return generate_latest(self.registry)
+
+    def read(self, records: int) -> None:
+        """Count records that the live consumer has read: once for a batch."""
+        self._read.inc(records)
+
+    def redirected(self) -> None:
+        """Count a request that was sent to the URL of its shard."""
+        self._redirects.inc()
 
     def rejected(self, reason: str, **facts: object) -> None:
         """Count a request that opened no stream; where there are facts, log them."""

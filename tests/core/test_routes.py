@@ -29,6 +29,13 @@ def test_a_user_follows_the_partition_of_its_key_and_the_broadcasts() -> None:
         assert logs == [Log(USER_TOPIC, user[0] % 3), BROADCAST_LOG]
 
 
+def test_a_users_partition_is_that_of_its_key_whatever_is_followed_besides() -> None:
+    routes = Routes(Stage().worker.hub, TOPIC, BROADCAST, by_first_byte, 300)
+    assert [routes.partition(user) for user in (b"a", b"b", b"c")] == [1, 2, 0]
+    routes.grow(5, 0, NOW)
+    assert [routes.partition(user) for user in (b"a", b"b", b"c")] == [2, 3, 4]
+
+
 def test_without_a_broadcast_topic_there_is_one_log() -> None:
     stage = Stage(partitions=3, broadcast=False)
     assert [feed.log for feed in stage.worker.routes.feeds(b"a", (), NOW)] == [

@@ -27,6 +27,7 @@ from gateway.http.listen import HEAD_SECONDS, REQUEST_LIMITS
 from gateway.http.malformed import server_log
 from gateway.http.origins import Origins
 from gateway.http.public import EventsEndpoint, public_app
+from gateway.http.shards import Shards
 from gateway.kafka.revoking_events import RevokingEvents
 from gateway.ops.lives import Lives
 from gateway.ops.metrics import Metrics
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 USER = "alice"
 LOG = Log("user-events", 0)
+SHARD = "0"
 TOPIC = Topic("user-events", LogKind.USER, b"tagA", 1)
 
 
@@ -112,6 +114,7 @@ class Served:
         )
         self.origins = Origins(self.settings.cors_origins)
         self.callers = Callers(self.settings.trusted_proxies)
+        shards = Shards(lambda _: SHARD, self._agreed_shard, self.metrics)
         self.endpoint = EventsEndpoint(
             self.settings,
             Authenticator(self.settings, OneKey(self.settings), self.revocations),
@@ -122,8 +125,10 @@ class Served:
             self.readiness,
             self._follow,
             lambda _: (self.feed,) if self.let_through.is_set() else None,
+            shards if self.settings.sharding == "redirect" else None,
         )
         self.app = public_app(self.endpoint, self.origins, self.callers, self.metrics)
+        self._door: DoorSite | None = None
         self._runner = web.AppRunner(
             self.app,
             access_log=None,
@@ -139,6 +144,9 @@ class Served:
         self.asking -= 1
         return (self.feed,)
 
+    async def _agreed_shard(self, user: bytes, given: str) -> str:
+        return SHARD
+
     async def start(self, context: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
         listening = socket.socket()
         # Accepted sockets inherit it, so that a client that does not read is soon felt.
@@ -150,7 +158,8 @@ class Served:
             listening.listen()
             # The kernel waits a second at the least for a first byte: for all of a short time.
             defer = int(self._head_seconds >= 1)
-            await DoorSite(self._runner, listening, self.endpoint, defer).start()
+            self._door = DoorSite(self._runner, listening, self.endpoint, defer)
+            await self._door.start()
         else:
             await web.SockSite(self._runner, listening, ssl_context=context).start()
 
@@ -159,6 +168,8 @@ class Served:
         for stream in list(self.hub.streams):
             self.hub.close(stream, CloseReason.CLOSED, clock.now())
         await self._runner.cleanup()
+        if self._door is not None:
+            self._door.cut_off()
 
     @property
     def connections(self) -> int:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
 
+from gateway import clock
+from gateway.core.frame import CloseReason
 from tests.demo.webdriver import Browser, find_browser
 from tests.http.served import serving
 from tests.records import TYPE
@@ -27,6 +29,8 @@ OPEN = """
     source.addEventListener(%s, (event) => seen.push(event.data));
 """
 SEEN = "return seen.length ? seen : null"
+
+SHARDED: dict[str, Any] = {"sharding": "redirect", "retry_ms": 50}
 
 FETCH = """
     window.seen = [];
@@ -69,8 +73,8 @@ async def site() -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def gateway(*origins: str) -> AsyncIterator[Served]:
-    async with serving(cors_origins=origins, token_cookie="token") as served:
+async def gateway(*origins: str, **settings: Any) -> AsyncIterator[Served]:
+    async with serving(cors_origins=origins, token_cookie="token", **settings) as served:
         yield served
 
 
@@ -105,6 +109,32 @@ async def test_a_page_of_an_allowed_origin_reads_a_stream_with_its_cookie(
         served.publish(b'{"rows": 9}')
         await browser.wait_for("return seen.length > 1")
         assert await browser.run(SEEN) == ["open", '{"rows": 9}']
+
+
+async def test_a_page_follows_to_its_shard_and_comes_back_with_its_id(browser: Browser) -> None:
+    async with site() as port, gateway(f"http://127.0.0.1:{port}", **SHARDED) as served:
+        await log_in(browser, served)
+        await browser.open(f"http://127.0.0.1:{port}/")
+        await browser.run(opening(served))
+        assert await browser.wait_for(SEEN) == ["open"]
+        served.publish(b'{"rows": 9}')
+        await browser.wait_for("return seen.length > 1")
+        served.hub.close(served.stream, CloseReason.MAX_AGE, clock.now())
+        await browser.wait_for("return seen.filter((what) => what === 'open').length > 1")
+    first, second = served.hub.openings
+    assert not first.cursor
+    assert second.cursor, "the browser has kept its id through the redirect"
+    # Chromium comes back to the URL that it was sent to.
+    assert b"gateway_redirects_total 1.0" in served.metrics.text()
+
+
+async def test_a_page_that_fetches_follows_to_its_shard_with_its_token(browser: Browser) -> None:
+    async with site() as port, gateway(f"http://127.0.0.1:{port}", **SHARDED) as served:
+        await browser.open(f"http://127.0.0.1:{port}/")
+        headers = json.dumps({"Authorization": f"Bearer {mint('alice')}"})
+        await browser.run(FETCH % (json.dumps(events_of(served)), headers))
+        assert await browser.wait_for(SEEN) == [[200, None, ""]]
+    assert b"gateway_redirects_total 1.0" in served.metrics.text()
 
 
 async def test_a_page_of_the_own_origin_needs_no_allow_list(browser: Browser) -> None:

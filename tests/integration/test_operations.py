@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import time
 from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
 from aiokafka.admin import NewTopic
 
@@ -24,7 +26,6 @@ from tests.worker import Worker, status
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import aiohttp
     from aiokafka import AIOKafkaProducer
 
     from tests.conftest import Broker, MakeTopics, StartWorker
@@ -134,6 +135,10 @@ async def test_a_drain_ends_every_stream_with_a_word_and_the_process_with_0(
     for client in clients:
         await client.wait_for(lambda client: client.last_event_id)
 
+    reader, kept = await asyncio.open_connection("127.0.0.1", worker.port)
+    kept.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b" 200 OK" in await reader.readuntil(b"bearer token opens your stream.\n")
+
     begin = time.monotonic()
     worker.signal(signal.SIGTERM)
 
@@ -142,9 +147,16 @@ async def test_a_drain_ends_every_stream_with_a_word_and_the_process_with_0(
 
     await eventually("the worker is not ready", not_ready)
     assert any(client.is_open for client in clients), "not ready comes first"
-    async with http.get(worker.events_url, headers=bearer(mint("u"))) as response:
-        assert response.status == 200, "an EventSource gives up at any other"
-        assert b'stream.close\ndata: {"reason":"draining"}' in await response.read()
+    with pytest.raises(aiohttp.ClientConnectorError):
+        await http.get(worker.events_url)  # so every load balancer looks elsewhere
+    token = mint("u").encode()
+    kept.write(
+        b"GET /api/v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\n\r\n" % token
+    )
+    answer = await reader.read()
+    assert b" 200 OK\r\n" in answer, "an EventSource gives up at any other"
+    assert b'stream.close\ndata: {"reason":"draining"}' in answer
+    kept.close()
     await write.numbered(users[-1], [0])
     ended = []
     for client in clients:

@@ -57,6 +57,7 @@ async def test_a_log_that_has_a_stream_and_is_not_read_is_read_again() -> None:
         look=asyncio.Event().wait,
         unreadable=ignore,
         revoking=served.revoking,
+        read=lambda _count: None,
     )
     feed = hub.feed(Log("user-events", 1), Topic("user-events", LogKind.USER, b"tagA", 2))
     hub.open(Opening(b"alice"), (feed,), Nobody(), [], clock.now())

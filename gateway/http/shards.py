@@ -1,0 +1,74 @@
+"""Shards: a request without the right `shard` in its query is sent to the same URL with it.
+
+A load balancer hashes that one parameter, so that all users of a partition meet at one worker,
+which then reads only its own partitions. The parameter decides nothing else: whichever worker gets
+a request that names the right shard serves it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote_plus
+
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from gateway.ops.metrics import Metrics
+
+    Agreed = Callable[[bytes, str], Awaitable[str]]
+
+PARAMETER = "shard"
+
+_AS_IT_CAME = "!$%&'()*+,/:;=?@"
+"""What a query may hold besides letters, digits and `-._~` (RFC 3986, §3.4). A client that sends
+anything else gets it back percent-encoded, so that it can do no harm in a header."""
+
+
+class Shards:
+    """Finds requests that are at the wrong place.
+
+    `shard` tells the right one of a user as far as this worker knows; `agreed` does so for a
+    request that names another one, after having asked.
+    """
+
+    def __init__(self, shard: Callable[[bytes], str], agreed: Agreed, metrics: Metrics) -> None:
+        self._shard = shard
+        self._agreed = agreed
+        self._metrics = metrics
+
+    def is_here(self, request: web.Request, user: bytes) -> bool:
+        """Return whether the request names the right shard, as far as this worker knows."""
+        return request.query.get(PARAMETER) == self._shard(user)
+
+    async def elsewhere(self, request: web.Request, user: bytes) -> web.Response | None:
+        """Return the redirect that a request needs, or None where it is right."""
+        given = request.query.get(PARAMETER, "")
+        shard = self._shard(user)
+        if given not in ("", shard):
+            shard = await self._agreed(user, given)
+        if given == shard:
+            return None
+        self._metrics.redirected()
+        # 307 keeps the method, and a browser keeps `Last-Event-ID`. The reference has no host and
+        # no path (RFC 3986, §4.2): whatever a client sends, it stays where it is. Where the query
+        # holds a token the reference does too, so nobody may keep it.
+        headers = {"Location": location(request.raw_path, shard), "Cache-Control": "no-store"}
+        text = f"Your stream is at the same URL with {PARAMETER}={shard}.\n"
+        return web.Response(status=307, headers=headers, text=text)
+
+
+def location(raw_path: str, shard: str) -> str:
+    """Return a reference to the same URL with another shard, and all else of its query as it is.
+
+    The shard stands first: a balancer takes the first one that it finds.
+    """
+    query = raw_path.partition("#")[0].partition("?")[2]
+    kept = [
+        part
+        for part in query.split("&")
+        if part and unquote_plus(part.partition("=")[0]) != PARAMETER
+    ]
+    text = "&".join([f"{PARAMETER}={shard}", *kept])
+    return "?" + quote(text, safe=_AS_IT_CAME, errors="surrogateescape")

@@ -1,0 +1,122 @@
+"""Sharding by redirect, as operators run it: a topic that grows, a Kafka that is away."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from aiokafka.admin import NewTopic
+
+from gateway.core.partitioner import partitioner
+from gateway.demo.broker import EmbeddedBroker
+from tests.brokers.metadata import create_topics
+from tests.conftest import PARTITIONS, worker_settings
+from tests.eventually import eventually
+from tests.integration.test_changed_topics import (
+    BEFORE,
+    grow,
+    only_kafka,
+    partitions_of,
+    user_who_moves,
+)
+from tests.records import RecordWriter, Topics
+from tests.tokens import bearer, mint
+from tests.worker import Worker, status
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import aiohttp
+    from aiokafka import AIOKafkaProducer
+
+    from tests.conftest import Broker, MakeTopics, StartWorker
+    from tests.integration.conftest import OpenStream
+
+
+async def sent_to(
+    http: aiohttp.ClientSession, worker: Worker, user: str, query: str = ""
+) -> str | None:
+    """Return where a request is sent, or None where it is served."""
+    url = f"{worker.events_url}{query}"
+    async with http.get(url, headers=bearer(mint(user)), allow_redirects=False) as response:
+        assert response.status in (200, 307)
+        return response.headers.get("Location")
+
+
+async def test_a_stream_is_opened_behind_the_redirect_and_resumed_behind_another(
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    open_stream: OpenStream,
+    producer: AIOKafkaProducer,
+    http: aiohttp.ClientSession,
+    user: str,
+) -> None:
+    served = await topics()
+    write = RecordWriter(producer, served)
+    worker = await start_worker(served, sharding="redirect")
+    shard = partitioner("murmur2")(user.encode(), PARTITIONS)
+    assert await sent_to(http, worker, user) == f"?shard={shard}"
+    assert await sent_to(
+        http, worker, user, f"?shard={(shard + 1) % PARTITIONS}&categories=ai"
+    ) == (f"?shard={shard}&categories=ai")
+    client = await open_stream(worker, user)
+    await client.wait_for(lambda client: client.last_event_id)
+    await write.numbered(user, [0])
+    await client.wait_for(1)
+    await client.drop()
+    await write.numbered(user, [1, 2])
+    await client.reconnect()
+    await client.wait_for(3)
+    assert client.numbers == [0, 1, 2]
+    assert partitions_of(client) == [shard]
+    assert await worker.metric("gateway_redirects_total") == 4
+    assert await worker.metric("gateway_records_read_total") >= 1
+
+
+@only_kafka
+async def test_a_topic_that_grows_changes_the_shard_and_no_worker_sends_anybody_to_and_fro(
+    broker: Broker,
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    http: aiohttp.ClientSession,
+) -> None:
+    served = await topics(BEFORE)
+    user = user_who_moves(1, 3)
+    workers = [await start_worker(served, sharding="redirect") for _ in range(2)]
+    for worker in workers:
+        assert await sent_to(http, worker, user, "?shard=1") is None
+    await grow(broker.bootstrap, served.user)
+    # Whoever is asked looks first: none that comes from a worker that knows is sent back.
+    assert await sent_to(http, workers[0], user, "?shard=3") is None
+    assert await sent_to(http, workers[1], user, "?shard=3") is None
+    for worker in workers:
+        assert await sent_to(http, worker, user, "?shard=1") == "?shard=3"
+        assert await sent_to(http, worker, user) == "?shard=3"
+
+
+async def test_while_kafka_is_away_whatever_shard_is_named_is_served(
+    tmp_path: Path, http: aiohttp.ClientSession, user: str
+) -> None:
+    served = Topics("user-events", "broadcast-events")
+    async with EmbeddedBroker() as broker:
+        await create_topics(
+            broker.bootstrap, [NewTopic(served.user, 1, 1), NewTopic(served.broadcast, 1, 1)]
+        )
+        settings = worker_settings(served, kafka_bootstrap=broker.bootstrap, sharding="redirect")
+        worker = Worker(settings, tmp_path / "log")
+        try:
+            await worker.wait_until_ready()
+            assert await sent_to(http, worker, user, "?shard=1") == "?shard=0"
+            os.kill(broker.pid, signal.SIGSTOP)
+
+            async def not_ready() -> bool:
+                return await status(http, f"{worker.ops_url}/readyz") == 503
+
+            await eventually("the outage is told", not_ready)
+            assert await sent_to(http, worker, user, "?shard=1") is None
+            assert await sent_to(http, worker, user) == "?shard=0", "this does not need to be sure"
+        finally:
+            worker.end()
+            os.kill(broker.pid, signal.SIGCONT)
+    assert "Traceback" not in worker.log()
