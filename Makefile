@@ -8,12 +8,13 @@ PROCESSES ?= 2
 DEMO_ARGS ?=
 CHAOS_ARGS ?=
 FUZZ_ARGS ?=
+FLEET_ARGS ?=
 ROW ?=
 CHART ?=
 DATABASE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench chaos fuzz audit image constraints clean
+.PHONY: help demo test check bench chaos fleet fuzz audit image constraints clean
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +35,9 @@ bench: $(VENV)/.dev ## what events and streams cost, on a real Kafka, in 12 minu
 
 chaos: $(VENV)/.dev ## everything fails at random for 3 minutes, no event may; CHAOS_ARGS="--seconds 600 --seed 7"
 	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
+
+fleet: $(VENV)/.dev ## a rolling deploy and a reconnect storm behind nginx, with thousands of streams, in 5 minutes
+	@$(BIN)/python -m tests.fleet $(FLEET_ARGS)
 
 fuzz: $(VENV)/.fuzz ## hostile input for 3 minutes, to parsers and to a live worker; FUZZ_ARGS="--seconds 900 --seed 7"
 	@$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)

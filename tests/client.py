@@ -17,6 +17,7 @@ import aiohttp
 from tests.sse import EventStreamParser
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Mapping
     from types import TracebackType
     from typing import Self
@@ -36,7 +37,7 @@ class StreamClient:
     connections; `raw` has the bytes of the present connection.
     """
 
-    def __init__(self, url: str, token: str | None) -> None:
+    def __init__(self, url: str, token: str | None, context: ssl.SSLContext | None = None) -> None:
         self.url = url
         self.token = token
         self.last_event_id = ""
@@ -47,7 +48,9 @@ class StreamClient:
         self._params: Params = []
         self._parser = EventStreamParser()
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, socket_factory=_small_socket),
+            connector=aiohttp.TCPConnector(
+                limit=0, socket_factory=_small_socket, ssl=context or True
+            ),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
             auto_decompress=False,
         )

@@ -20,14 +20,17 @@ START_SECONDS = 20.0
 
 
 class Worker(Child):
-    """A worker on free ports, started with `settings`, which are environment variables.
+    """A worker started with `settings`, which are environment variables.
 
-    No setting of the environment that the tests run in reaches it.
+    It listens on free ports, or on those of a `former` one that has ended. No setting of the
+    environment that the tests run in reaches it.
     """
 
-    def __init__(self, settings: Mapping[str, str], output: Path) -> None:
-        self.port = free_port()
-        self.ops_port = free_port()
+    def __init__(
+        self, settings: Mapping[str, str], output: Path, former: Worker | None = None
+    ) -> None:
+        self.port: int = free_port() if former is None else former.port
+        self.ops_port: int = free_port() if former is None else former.ops_port
         inherited = {
             name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")
         }

@@ -53,10 +53,12 @@ class Helper:
 
 
 @asynccontextmanager
-async def helper(name: str, *arguments: object) -> AsyncIterator[Helper]:
-    """Run a module of this package; it is killed at the end, since it has nothing to save."""
+async def helper(
+    name: str, *arguments: object, package: str = __package__
+) -> AsyncIterator[Helper]:
+    """Run a module of a package; it is killed at the end, since it has nothing to save."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", f"{__package__}.{name}", *map(str, arguments)),
+        *(sys.executable, "-m", f"{package}.{name}", *map(str, arguments)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=LINE_LIMIT,

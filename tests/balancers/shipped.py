@@ -1,0 +1,177 @@
+"""nginx and HAProxy with the files of `deploy/`, on loopback alone.
+
+Only what differs from site to site is written here, by replacing it in the files that are shipped:
+the workers' addresses, the port, the certificate, the log. The system's own services and their
+configurations are not touched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, Self
+
+from tests.child import Child, free_port
+from tests.eventually import eventually
+from tests.http.certificates import Files
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Sequence
+    from types import TracebackType
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+
+
+class Target(Protocol):
+    """A worker that a balancer is told of; it need not run."""
+
+    @property
+    def port(self) -> int: ...
+
+    @property
+    def ops_port(self) -> int: ...
+
+
+class Balancer:
+    """A load balancer, running while the `async with` block does."""
+
+    program: str
+
+    def __init__(self, folder: Path, workers: Sequence[Target]) -> None:
+        self.folder = folder
+        self.port = free_port()
+        """Speaks TLS, as shipped."""
+        self.certificates = Files(folder)
+        self._child: Child | None = None
+        self._workers = workers
+
+    @property
+    def events_url(self) -> str:
+        return f"https://localhost:{self.port}/api/v1/events"
+
+    @property
+    def client_context(self) -> ssl.SSLContext:
+        return self.certificates.client
+
+    @property
+    def pid(self) -> int:
+        assert self._child is not None
+        return self._child.pid
+
+    async def __aenter__(self) -> Self:
+        self._child = self._start()
+
+        async def listens() -> bool:
+            assert self._child is not None
+            assert self._child.exit_code is None, f"it has ended:\n{self._child.log()}"
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            except ConnectionRefusedError:
+                return False
+            writer.transport.abort()
+            return True
+
+        try:
+            await eventually(f"{self.program} listens", listens)
+        except BaseException:
+            self._child.end()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._child is not None
+        self._child.end()
+
+    def log(self) -> str:
+        """Return all that it has logged."""
+        assert self._child is not None
+        return self._child.log()
+
+    def _start(self) -> Child:
+        raise NotImplementedError
+
+    def _shipped(self, name: str) -> str:
+        """Return a file with this site's workers instead of the examples."""
+        lines = []
+        for line in (DEPLOY / self.program / name).read_text().splitlines():
+            if line.strip().startswith("server worker-1"):
+                lines += [
+                    line.replace("worker-1:8080", f"127.0.0.1:{worker.port}")
+                    .replace("8081", str(worker.ops_port))
+                    .replace("worker-1", f"worker-{number}")
+                    for number, worker in enumerate(self._workers, 1)
+                ]
+            elif not line.strip().startswith("server worker-"):
+                lines.append(line)
+        return "\n".join([*lines, ""])
+
+
+class Nginx(Balancer):
+    """nginx; it listens without TLS too, on `plain_port`, for thousands of clients."""
+
+    program = "nginx"
+
+    def __init__(self, folder: Path, workers: Sequence[Target]) -> None:
+        super().__init__(folder, workers)
+        self.plain_port = free_port()
+
+    def _start(self) -> Child:
+        home = self.folder
+        shutil.copy(DEPLOY / "nginx" / "nginx.conf", home)
+        (home / "workers.conf").write_text(self._shipped("workers.conf"))
+        site = (DEPLOY / "nginx" / "site.conf").read_text()
+        for shipped, ours in (
+            ("listen 443 ", f"listen 127.0.0.1:{self.port} "),
+            ("/etc/nginx/tls/gateway.pem", str(self.certificates.certfile)),
+            ("/etc/nginx/tls/gateway.key", str(self.certificates.keyfile)),
+            ("/var/log/nginx/gateway.log", str(home / "access.log")),
+        ):
+            assert shipped in site
+            site = site.replace(shipped, ours)
+        plain = f"listen 127.0.0.1:{self.plain_port} backlog=4096;\n"
+        (home / "site.conf").write_text(site + plain)
+        user = "user root; " if os.geteuid() == 0 else ""
+        options = f"daemon off; {user}pid {home / 'pid'};"
+        return Child(
+            ["nginx", "-p", str(home), "-c", "nginx.conf", "-e", "stderr", "-g", options],
+            home / "output.log",
+        )
+
+    def log(self) -> str:
+        return super().log() + (self.folder / "access.log").read_text()
+
+
+class HAProxy(Balancer):
+    """HAProxy."""
+
+    program = "haproxy"
+
+    def _start(self) -> Child:
+        home = self.folder
+        pem = home / "both.pem"
+        both = (self.certificates.certfile, self.certificates.keyfile)
+        pem.write_bytes(b"".join(path.read_bytes() for path in both))
+        workers = home / "workers.cfg"
+        workers.write_text(self._shipped("workers.cfg"))
+        shipped = DEPLOY / "haproxy" / "haproxy.cfg"
+        return Child(
+            ["haproxy", "-db", "-f", str(shipped), "-f", str(workers)],
+            home / "output.log",
+            {**os.environ, "BIND": f"127.0.0.1:{self.port}", "CERTIFICATE": str(pem)},
+        )
+
+
+BALANCERS: tuple[type[Balancer], ...] = (Nginx, HAProxy)
+
+
+def is_installed(program: str) -> bool:
+    """Whether the program is there; where Debian puts it, an ordinary user's path may not lead."""
+    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin") is not None

@@ -1,0 +1,1 @@
+"""Workers behind a load balancer are replaced and killed, and every event is accounted for."""
