@@ -26,16 +26,20 @@ if TYPE_CHECKING:
 class Delivery:
     """Events on their way: `add` what each log brings, then `write`."""
 
-    __slots__ = ("_deliveries", "_interpreter", "_touched")
+    __slots__ = ("_around", "_deliveries", "_interpreter", "_touched")
 
     def __init__(self, interpreter: Interpreter) -> None:
         self._interpreter = interpreter
         self._touched: dict[Stream, bytes | list[bytes]] = {}
         self._deliveries: list[tuple[int, int]] = []
         """For each event its timestamp (ms) and its number of streams."""
+        self._around: dict[tuple[Feed, ...], tuple[bytes, bytes]] = {}
+        """What stands before and behind the mark of the log in the ids of those who are live in all
+        of their logs: while the records of one log are added, no other log's head moves."""
 
     def add(self, feed: Feed, records: Sequence[Record]) -> None:
         """Take the records of a log, oldest first, for those who are live in it."""
+        self._around.clear()
         if feed.keyed:
             live = feed.live
             for record in records:
@@ -73,12 +77,18 @@ class Delivery:
         for stream in streams:
             if stream.categories is not None and event.category not in stream.categories:
                 continue
-            data = None if stream.behind or not stream.sink.chunked else framed.get(stream.feeds)
-            if data is None:
-                chunked = stream.sink.chunked
-                data = frame.event(stream.id(feed, mark), body, chunked=chunked)
-                if chunked and not stream.behind:
-                    framed[stream.feeds] = data
+            feeds = stream.feeds
+            if stream.behind or not stream.sink.chunked:
+                event_id = stream.id(feed, mark)
+                data = frame.event(event_id, body, chunked=stream.sink.chunked)
+            elif (shared := framed.get(feeds)) is not None:
+                data = shared
+            else:
+                around = self._around.get(feeds)
+                if around is None:
+                    around = self._around[feeds] = stream.id_around(feed)
+                data = frame.event(around[0] + mark + around[1], body, chunked=True)
+                framed[feeds] = data
             before = touched.get(stream)
             if before is None:
                 touched[stream] = data

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from enum import StrEnum
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -108,8 +108,6 @@ class _CloudEvent(msgspec.Struct, gc=False):
     data_base64: str | None = None
 
 
-_T = TypeVar("_T")
-
 _Content = tuple[str, bytes] | UnreadableReason
 """Event type and payload, or why there are none."""
 
@@ -143,7 +141,7 @@ class Decoder:
         if keyed:
             if not key:
                 return Unreadable(UnreadableReason.NO_KEY)
-            if _text(key) is None:
+            if not key.isascii() and _text(key) is None:
                 return Unreadable(UnreadableReason.KEY_NOT_UTF8)
         if not record.value:
             return Unreadable(UnreadableReason.EMPTY)
@@ -186,18 +184,20 @@ class Decoder:
         return UnreadableReason.BAD_TYPE if event_type is None else (event_type, value)
 
     def _read_envelope(self, value: bytes, key: bytes | None) -> _Content:
-        envelope = _parse(self._envelope, value)
-        if isinstance(envelope, UnreadableReason):
-            return envelope
+        try:
+            envelope = self._envelope.decode(value)
+        except (ValueError, RecursionError) as error:
+            return _fault(error)
         user = envelope.user_id
         if user is not None and key is not None and str(user).encode() != key:
             return UnreadableReason.USER_MISMATCH
         return envelope.event_type, bytes(envelope.data)
 
     def _read_structured(self, value: bytes) -> _Content:
-        event = _parse(self._cloud_event, value)
-        if isinstance(event, UnreadableReason):
-            return event
+        try:
+            event = self._cloud_event.decode(value)
+        except (ValueError, RecursionError) as error:
+            return _fault(error)
         payload = bytes(event.data)
         if event.specversion != "1.0" or (payload and event.data_base64 is not None):
             return UnreadableReason.WRONG_SHAPE
@@ -216,12 +216,10 @@ def _text(value: bytes) -> str | None:
         return None
 
 
-def _parse(decoder: msgspec.json.Decoder[_T], value: bytes) -> _T | UnreadableReason:
-    try:
-        return decoder.decode(value)
-    except msgspec.ValidationError:
-        return UnreadableReason.WRONG_SHAPE
-    except ValueError:  # msgspec's own, and UnicodeDecodeError from inside a string
-        return UnreadableReason.NOT_JSON
-    except RecursionError:
+def _fault(error: ValueError | RecursionError) -> UnreadableReason:
+    """Return what msgspec's error says of the record."""
+    if isinstance(error, RecursionError):
         return UnreadableReason.TOO_DEEP
+    if isinstance(error, msgspec.ValidationError):
+        return UnreadableReason.WRONG_SHAPE
+    return UnreadableReason.NOT_JSON  # a `UnicodeDecodeError` from inside a string, too

@@ -299,3 +299,10 @@ class Stream:
                 behind = self.behind[each]
                 marks.append(behind.untold or each.mark(behind.place))
         return b"".join(marks)
+
+    def id_around(self, feed: Feed) -> tuple[bytes, bytes]:
+        """Return what stands before and behind the mark of `feed` in the id of a live stream."""
+        place = self.feeds.index(feed)
+        before = [each.head_mark() for each in self.feeds[:place]]
+        behind = [each.head_mark() for each in self.feeds[place + 1 :]]
+        return b"".join([VERSION, *before]), b"".join(behind)

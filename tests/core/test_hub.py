@@ -478,3 +478,32 @@ def test_broadcasts_reach_everybody() -> None:
     stage.worker.poll()
     assert [client.received for client in clients] == [[1, 2]] * 3
     assert len(stage.worker.hub.feeds[BROADCAST_LOG].everyone) == 3
+
+
+def test_with_chunks_the_events_and_their_ids_are_the_same_as_without() -> None:
+    stage = Stage()
+    stage.worker.open_logs()
+    hub, moment = stage.worker.hub, stage.world.moment
+    feeds = stage.worker.routes.feeds(USER, (), moment)
+    sinks = [Keep(chunked=chunked) for chunked in (True, False)]
+    for sink in sinks:
+        hub.open(Opening(USER), feeds, sink, [], moment)
+        sink.written.clear()
+    for _ in range(2):
+        stage.write(3)
+        stage.broadcast(2)
+        stage.worker.poll()
+    in_chunks, plain = (b"".join(sink.written) for sink in sinks)
+    assert plain.count(b"id: ") == 10
+    assert unchunked(in_chunks) == plain
+
+
+def unchunked(data: bytes) -> bytes:
+    """Return what stands in the chunks (RFC 9112, §7.1)."""
+    content = b""
+    while data:
+        size, _, rest = data.partition(b"\r\n")
+        end = int(size, 16)
+        assert rest[end : end + 2] == b"\r\n"
+        content, data = content + rest[:end], rest[end + 2 :]
+    return content
