@@ -45,7 +45,7 @@ SPARE_DEADLINES = 1000
 keep the streams in memory, which clients that come and go could fill."""
 
 LOOK_SECONDS = 1.0
-"""How often all streams are looked at for silence: 9,000 of them take half a millisecond."""
+"""How often all streams are looked at for silence at most: 9,000 take half a millisecond."""
 
 ASK_SECONDS = 1.0
 """A stream that was written to so lately need not be asked whether its client is there."""
@@ -253,7 +253,8 @@ class Hub:
     def tick(self, moment: Moment) -> None:
         """End what is over, and beat where it is silent; to be called ten times a second.
 
-        Costs next to nothing while no deadline has come; silence is looked for once a second.
+        Costs next to nothing while no deadline has come; silence is looked for once a second at
+        most, and not before somebody can have been silent for long enough.
         """
         now = moment.monotonic
         while self._deadlines and self._deadlines[0][0] <= now:
@@ -265,8 +266,12 @@ class Hub:
         if now < self._next_look:
             return
         self._next_look = now + LOOK_SECONDS
+        oldest = min([stream.written for stream in self.streams], default=now)
         silent_since = now - self._heartbeat
-        self._beat([s for s in self.streams if s.written <= silent_since], moment)
+        if oldest <= silent_since:
+            self._beat([s for s in self.streams if s.written <= silent_since], moment)
+        else:  # nobody can be silent for long enough before that one is
+            self._next_look = max(self._next_look, oldest + self._heartbeat)
 
     def ask(self, user: bytes, moment: Moment) -> None:
         """Beat in the user's streams, so that it shows whose client is still there."""

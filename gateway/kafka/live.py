@@ -30,10 +30,6 @@ if TYPE_CHECKING:
     from gateway.kafka.revoking_events import RevokingEvents
     from gateway.kafka.screen import Unreadable
 
-FETCH_WAIT_MS = 500
-"""How long a broker holds a fetch that finds nothing. A log that is resumed meanwhile waits for it
-to return; every return costs some 0.7 ms of CPU."""
-
 TOGETHER_SECONDS = 0.005
 """How long a log waits for others, so that those of one stream are in the first fetch together."""
 
@@ -87,7 +83,6 @@ class LiveReader:
             options,
             auto_offset_reset="none",
             isolation_level="read_committed",
-            fetch_max_wait_ms=FETCH_WAIT_MS,
             unreadable=unreadable,
         )
 
@@ -100,6 +95,7 @@ class LiveReader:
     def take(self) -> None:
         """Take the logs that the hub has now; those that are read go on where they are."""
         self._consumer.take(self._hub.feeds)
+        self._consumer.patient = len(self._reading) == len(self._hub.feeds)
         self._rewind()
         if not self._holding:
             self._consumer.resume(*self._reading)
@@ -195,6 +191,7 @@ class LiveReader:
             return
         partition = TopicPartition(*feed.log)
         self._reading.discard(partition)
+        self._consumer.patient = False
         self._unproven.discard(feed)
         self._consumer.pause(partition)
         self._hub.deactivate(feed)
@@ -214,6 +211,7 @@ class LiveReader:
             partition = TopicPartition(*feed.log)
             self._consumer.seek(partition, end)
             self._reading.add(partition)
+            self._consumer.patient = len(self._reading) == len(self._hub.feeds)
             if self._resuming is None:
                 loop = asyncio.get_running_loop()
                 self._resuming = loop.call_later(TOGETHER_SECONDS, self._resume)

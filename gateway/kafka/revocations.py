@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from gateway.kafka.metadata import Cluster
     from gateway.kafka.screen import Unreadable
 
-FETCH_WAIT_MS = 500
-"""How long a broker holds a fetch that finds nothing; what comes meanwhile it sends at once."""
-
 IDLE_MS = 1000
 """How long to wait for records before it is looked whether the topic has to be read again."""
 
@@ -95,9 +92,9 @@ class RevocationReader:
             self._options,
             auto_offset_reset="none",
             isolation_level="read_committed",
-            fetch_max_wait_ms=FETCH_WAIT_MS,
             unreadable=self._unreadable,
         )
+        consumer.patient = True
         consumer.watch_leaders(lambda _: self._again.set())
         started = False
         try:
