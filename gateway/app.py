@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import secrets
 import signal
+import socket
 from typing import TYPE_CHECKING, Self
 
 import structlog
 from aiohttp import web
 
 from gateway import clock, log
-from gateway.config import NOT_YET, PREFIX
 from gateway.core.event import Decoder
+from gateway.core.fleet import STATUS_SECONDS, Fleet
 from gateway.core.hub import Hub
 from gateway.core.interpreter import Interpreter
 from gateway.core.limits import Limits
@@ -31,16 +33,19 @@ from gateway.http.public import OPEN_SECONDS, EventsEndpoint, public_app, say_go
 from gateway.http.published_keys import PublishedKeys, fetch_key_set
 from gateway.http.shards import Shards
 from gateway.http.tls import Certificate
+from gateway.kafka.fleet import FleetLink
 from gateway.kafka.link import KafkaLink
+from gateway.ops.fleet import fleet_routes
 from gateway.ops.listener import ops_app
 from gateway.ops.lives import Lives
 from gateway.ops.metrics import Metrics
 from gateway.ops.notices import Notices
 from gateway.ops.pseudonyms import pseudonyms
 from gateway.ops.readiness import Doubt, Readiness
+from gateway.ops.streams import Streams
+from gateway.ops.vitals import Vitals, replays_waiting
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Iterable
     from types import TracebackType
 
@@ -55,6 +60,11 @@ TICK_SECONDS = 0.1
 
 SWEEP_TICKS = 10
 """Ticks between two looks at what changes slowly: idle logs, certificate files."""
+
+STATUS_TICKS = round(STATUS_SECONDS / TICK_SECONDS)
+
+MAX_HOST = 64
+"""Characters of the host's name in the worker's."""
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -99,6 +109,21 @@ class Worker:
             revocations,
             decoder,
         )
+        self._vitals = Vitals(
+            _name(),
+            clock.now(),
+            self._hub,
+            self._metrics,
+            self._readiness,
+            self._link.lags,
+            self._connections,
+        )
+        self._fleet = Fleet(self._vitals.worker)
+        self._fleet_link = (
+            FleetLink(settings, self._fleet, self._metrics.unreadable)
+            if settings.workers_topic
+            else None
+        )
         self._keys = _published_keys(settings, self._readiness)
         origins = Origins(settings.cors_origins)
         callers = Callers(settings.trusted_proxies)
@@ -124,7 +149,16 @@ class Worker:
             **REQUEST_LIMITS,
         )
         self._ops = web.AppRunner(
-            ops_app(settings, self._readiness, self._metrics, self.end),
+            ops_app(
+                settings,
+                self._readiness,
+                self._metrics,
+                self.end,
+                [
+                    *Streams(self._vitals.worker, self._hub, self._link.lags).routes(),
+                    *fleet_routes(self._fleet, self._fleet_problem),
+                ],
+            ),
             access_log=None,
             logger=server_log(None),
         )
@@ -155,11 +189,13 @@ class Worker:
             await self._public.cleanup()
             await self._ops.cleanup()
             raise
-        _log.info("listening", url=self.url, ops_url=self.ops_url)
+        _log.info("listening", worker=self._vitals.worker, url=self.url, ops_url=self.ops_url)
         self._tasks = [
             asyncio.create_task(self._link.run(), name="kafka"),
             asyncio.create_task(self._tick(), name="tick"),
         ]
+        if self._fleet_link is not None:
+            self._tasks.append(asyncio.create_task(self._fleet_link.run(), name="fleet"))
         if self._keys is not None:
             self._tasks.append(asyncio.create_task(self._keys.run(), name="keys"))
         for task in self._tasks:
@@ -179,6 +215,8 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         results = await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._fleet_link is not None:
+            await self._fleet_link.leave(self._vitals.status(clock.now(), self.ops_url, gone=True))
         await self._public.cleanup()
         await self._ops.cleanup()
         if self._door is not None:
@@ -219,14 +257,38 @@ class Worker:
             say_goodbye(self._hub, stream, self._settings)
 
     async def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
         for tick in itertools.count():
             self._hub.tick(clock.now())
+            if tick % STATUS_TICKS == 0 or self._vitals.has_changed():
+                self._tell()
             if tick % SWEEP_TICKS == 0:
                 self._link.sweep()
                 self._notices.sweep()
                 if self._certificate is not None:
                     self._certificate.refresh()
+            due = loop.time() + TICK_SECONDS
             await asyncio.sleep(TICK_SECONDS)
+            late = max(0.0, loop.time() - due)
+            self._metrics.loop_late(late)
+            self._vitals.loop_late(late)
+
+    def _tell(self) -> None:
+        """Tell the fleet how it is going here."""
+        status = self._vitals.status(clock.now(), self.ops_url)
+        self._fleet.tell(status)
+        if self._fleet_link is not None:
+            self._fleet_link.tell(status)
+
+    def _fleet_problem(self) -> str:
+        if self._fleet_link is None:
+            return "GATEWAY_WORKERS_TOPIC is empty: a worker knows itself only"
+        return self._fleet_link.problem
+
+    def _connections(self) -> int:
+        """Return how many clients are connected, with a stream or before it."""
+        server = self._public.server
+        return len(self._hub.streams) + (0 if server is None else len(server.connections))
 
     def _wake(self, feed: Feed) -> None:
         self._link.wake(feed)
@@ -247,9 +309,22 @@ class Worker:
             "Memory of all tails and their indexes",
             lambda: hub.memory.tails + hub.memory.indexes,
         )
-        gauge("gateway_replays_waiting", "Streams that wait for a replay", link.waiting)
+        gauge(
+            "gateway_replays_waiting",
+            "Streams that wait for a replay",
+            lambda: replays_waiting(hub),
+        )
         gauge("gateway_kafka_connected", "1 while Kafka answers", lambda: link.connected)
-        gauge("gateway_kafka_lag_records", "Records not read yet, of logs with streams", link.lag)
+        gauge(
+            "gateway_kafka_lag_records",
+            "Records not read yet, of logs with streams",
+            lambda: sum(link.lags().values()),
+        )
+        gauge(
+            "gateway_connections_open",
+            "Connections to the public listener, streams among them",
+            self._connections,
+        )
 
 
 def serve(settings: Settings) -> None:
@@ -261,8 +336,6 @@ def serve(settings: Settings) -> None:
 async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     worker = Worker(settings)
-    for name in sorted(NOT_YET & settings.model_fields_set):
-        _log.warning("setting has no effect yet", setting=f"{PREFIX}{name.upper()}")
     async with worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.end)
@@ -272,6 +345,11 @@ async def _serve(settings: Settings) -> None:
             loop.add_signal_handler(number, drain.cancel)
         await asyncio.wait([drain])
     _log.info("stopped")
+
+
+def _name() -> str:
+    """Return a name for this worker that no other has, nor one before it on this host."""
+    return f"{socket.gethostname()[:MAX_HOST]}-{secrets.token_hex(3)}"
 
 
 def _published_keys(settings: Settings, readiness: Readiness) -> PublishedKeys | None:

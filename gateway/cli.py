@@ -17,9 +17,11 @@ from gateway.app import serve as run_worker
 from gateway.commands.check import check
 from gateway.commands.console import ConfigFile, say_error
 from gateway.commands.demo import demo
+from gateway.commands.fleet import fleet
 from gateway.commands.id import read_id
 from gateway.commands.publish import publish
 from gateway.commands.revoke import revoke
+from gateway.commands.streams import streams
 from gateway.commands.tail import tail
 from gateway.commands.token import token
 from gateway.config import load_settings
@@ -50,6 +52,8 @@ def build() -> typer.Typer:
     app.callback()(_root)
     app.command(rich_help_panel="Run")(serve)
     app.command(rich_help_panel="Run")(check)
+    app.command(rich_help_panel="Run")(fleet)
+    app.command(rich_help_panel="Run")(streams)
     app.command(rich_help_panel="Run")(revoke)
     app.command(rich_help_panel="Try out")(demo)
     app.command(rich_help_panel="Try out")(publish)

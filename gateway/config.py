@@ -45,13 +45,6 @@ ASYMMETRIC = frozenset(
     {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 )
 
-NOT_YET = frozenset(
-    {
-        "workers_topic",
-    }
-)
-"""Settings whose names are fixed but that have no effect yet; a worker says so when given one."""
-
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 """An origin as RFC 6454, §6.2, writes it; apps bring schemes of their own."""
 

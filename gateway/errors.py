@@ -6,6 +6,7 @@
     ├── BrokerError              Kafka did not answer, or refused
     ├── EventIdError             text that is no event id
     ├── KeySetError              keys that cannot be fetched, or are none
+    ├── OperationsError          an operations listener did not answer, or refused
     ├── StreamRefused            a server's answer to a client, which a second try cannot change
     └── HttpError                an answer to a request that opens no stream
         ├── BadRequest           400
@@ -63,6 +64,10 @@ class EventIdError(GatewayError):
 
 class KeySetError(GatewayError):
     """The keys that verify tokens were not to be had where they should be; the text says why."""
+
+
+class OperationsError(GatewayError):
+    """An operations listener did not answer a command, or refused; the text says what to do."""
 
 
 class StreamRefused(GatewayError):

@@ -46,10 +46,10 @@ class Broker(NamedTuple):
 
 
 class MakeTopics(Protocol):
-    """Makes topics with names of their own; without `revocations` (partitions) a pair."""
+    """Makes topics with names of their own: a pair, and those that are given partitions."""
 
     def __call__(
-        self, partitions: int = PARTITIONS, *, revocations: int = 0
+        self, partitions: int = PARTITIONS, *, revocations: int = 0, workers: int = 0
     ) -> Awaitable[Topics]: ...
 
 
@@ -112,20 +112,27 @@ def logging_as_it_was() -> Iterator[None]:
 
 @pytest.fixture
 def topics(broker: Broker) -> MakeTopics:
-    async def make(partitions: int = PARTITIONS, *, revocations: int = 0) -> Topics:
-        return await make_topics(broker, partitions, revocations)
+    async def make(
+        partitions: int = PARTITIONS, *, revocations: int = 0, workers: int = 0
+    ) -> Topics:
+        return await make_topics(broker, partitions, revocations, workers)
 
     return make
 
 
-async def make_topics(broker: Broker, partitions: int = PARTITIONS, revocations: int = 0) -> Topics:
-    """Create topics that no other test uses; `revocations` are the partitions of that topic."""
+async def make_topics(
+    broker: Broker, partitions: int = PARTITIONS, revocations: int = 0, workers: int = 0
+) -> Topics:
+    """Create topics that no other test uses, with so many partitions each; 0: none."""
     name = uuid.uuid4().hex[:8]
     made = Topics(f"user-events-{name}", f"broadcast-events-{name}")
     wanted = [NewTopic(made.user, partitions, 1), NewTopic(made.broadcast, 1, 1)]
     if revocations:
         made = made._replace(revocations=f"gateway-revocations-{name}")
         wanted.append(compacted(made.revocations, revocations))
+    if workers:
+        made = made._replace(workers=f"gateway-workers-{name}")
+        wanted.append(compacted(made.workers, workers))
     await metadata.create_topics(broker.bootstrap, wanted)
     return made
 

@@ -29,6 +29,7 @@ class Topics(NamedTuple):
     user: str
     broadcast: str
     revocations: str = ""
+    workers: str = ""
 
     @property
     def settings(self) -> dict[str, str]:
@@ -37,6 +38,7 @@ class Topics(NamedTuple):
             "GATEWAY_TOPIC": self.user,
             "GATEWAY_BROADCAST_TOPIC": self.broadcast,
             "GATEWAY_REVOCATIONS_TOPIC": self.revocations,
+            "GATEWAY_WORKERS_TOPIC": self.workers,
         }
 
 

@@ -114,11 +114,11 @@ async def _kafka_findings(settings: Settings) -> list[Finding]:
             if topic in cluster.partitions:
                 kept = await retention_ms(options, topic)
                 findings.append(retention_finding(topic, kept, settings.replay_max_age_seconds))
-        revocations = settings.revocations_topic
-        if revocations in cluster.partitions:
-            findings.append(
-                compaction_finding(revocations, await is_compacted(options, revocations))
-            )
+        findings += [
+            compaction_finding(topic, await is_compacted(options, topic))
+            for topic in (settings.revocations_topic, settings.workers_topic)
+            if topic in cluster.partitions
+        ]
         if settings.topic in cluster.partitions and settings.topic not in refused:
             partitions = cluster.partitions[settings.topic]
             records = await _sample(options, cluster, settings.topic)

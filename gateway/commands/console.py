@@ -24,6 +24,8 @@ ConfigFile = Annotated[
     typer.Option("--config", metavar="FILE", help="TOML file with settings.", show_default=False),
 ]
 
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
 # C0, DEL and C1 hold the terminal's own commands; the others turn the direction of a line round.
 _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 

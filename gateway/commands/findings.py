@@ -70,7 +70,7 @@ def topic_findings(
         elif count is None:
             command = creation_command(spec, ",".join(settings.kafka_bootstrap))
             findings.append(Finding(what, bad, "missing", command))
-        elif count > 1 and spec.name not in {settings.topic, settings.revocations_topic}:
+        elif count > 1 and spec.name == settings.broadcast_topic:
             findings.append(
                 Finding(
                     what,
@@ -95,7 +95,7 @@ def compaction_finding(topic: str, compacted: bool | None) -> Finding:
     return Finding(
         what,
         Status.WARNING,
-        "not compacted: revocations are forgotten with its retention",
+        "not compacted: what it holds is forgotten with its retention",
         f"kafka-configs.sh --alter --topic {topic} --add-config cleanup.policy=compact",
     )
 

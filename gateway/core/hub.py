@@ -173,6 +173,7 @@ class Hub:
             issued_at=opening.issued_at,
             opened=moment.monotonic,
             address=opening.address,
+            number=next(self._number),
         )
         for feed in feeds:
             feed.streams += 1
@@ -180,7 +181,7 @@ class Hub:
         self.places.enter(stream)
         if deadlines:
             deadline, reason = min(deadlines)
-            heappush(self._deadlines, (deadline, next(self._number), stream, reason))
+            heappush(self._deadlines, (deadline, stream.number, stream, reason))
             if len(self._deadlines) > 2 * len(self.streams) + SPARE_DEADLINES:
                 self._deadlines = [entry for entry in self._deadlines if not entry[2].closed]
                 heapify(self._deadlines)

@@ -209,6 +209,7 @@ class Stream:
         "feeds",
         "issued_at",
         "key",
+        "number",
         "opened",
         "sent",
         "session",
@@ -228,7 +229,10 @@ class Stream:
         opened: float,
         issued_at: float | None = None,
         address: str = "",
+        number: int = 0,
     ) -> None:
+        self.number = number
+        """Which stream of its worker's it is, in the order of opening: what operators call it."""
         self.key = key
         """The user id in UTF-8: the record key."""
         self.feeds = feeds

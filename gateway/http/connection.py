@@ -42,6 +42,9 @@ up to 4 MiB for a client that does not read (`net.ipv4.tcp_wmem`)."""
 _TCP_INFO = struct.Struct("=2xB21xI")
 """The beginning of Linux's `tcp_info`: `tcpi_retransmits` and `tcpi_unacked`."""
 
+_BYTES_ACKED = struct.Struct("=120xQ")
+"""`tcpi_bytes_acked`, which it has since Linux 4.2."""
+
 
 def bound(sock: socket.socket, patience: float) -> None:
     """Bound what the kernel keeps for a client, and for how many seconds (RFC 5482)."""
@@ -133,6 +136,30 @@ class Connection(asyncio.Protocol):
             transport.write(frame.LAST_CHUNK)
         transport.close()
         self._cut = asyncio.get_running_loop().call_later(FLUSH_SECONDS, transport.abort)
+
+    @property
+    def peer(self) -> str:
+        """The address that is connected, which may be a proxy's; empty: it has gone."""
+        peer = None if self._transport is None else self._transport.get_extra_info("peername")
+        return str(peer[0]) if peer else ""
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What was written and the kernel has not taken."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
+    @property
+    def acknowledged_bytes(self) -> int | None:
+        """What the client's kernel has confirmed on this connection, TLS and all.
+
+        The kernel counts it anyway, so it costs nothing until somebody asks. None where it does not
+        tell: on other systems than Linux.
+        """
+        if self._transport is None or sys.platform != "linux":
+            return None
+        sock: socket.socket = self._transport.get_extra_info("socket")
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED.size)
+        return int(_BYTES_ACKED.unpack(info)[0]) if len(info) == _BYTES_ACKED.size else None
 
     def unanswered(self) -> bool:
         """Whether the kernel has repeated what was sent, more than once and to no answer."""

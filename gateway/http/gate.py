@@ -73,7 +73,10 @@ class Gate:
         self._capacity = Capacity(
             settings.max_streams, settings.max_streams_per_user, settings.max_streams_per_address
         )
-        self._by_address = settings.max_streams_per_address is not None
+        # Behind proxies operators want to know it, too: the peer is the proxy.
+        self._by_address = settings.max_streams_per_address is not None or bool(
+            settings.trusted_proxies
+        )
         self._replays = Replays(REPLAYS_FOR_EACH * settings.max_streams_per_user, REPLAY_SECONDS)
         self._openings = 0
         self._asking: set[bytes] = set()
@@ -104,7 +107,7 @@ class Gate:
             self._openings -= 1
 
     def address(self, caller: Caller) -> str:
-        """Return where the caller counts; empty: addresses are not limited."""
+        """Return where the request comes from, as limits count it; empty: nobody wants to know."""
         return caller.address if self._by_address else ""
 
     async def find_room(self, opening: Opening) -> None:

@@ -166,11 +166,12 @@ def _of_topic(error: BaseException) -> Diagnosis | None:
 def missing_right(right: str, topic: str) -> Diagnosis:
     """Return what to do where an ACL does not give this client a right on a topic.
 
-    The command gives Read, which implies Describe: both are needed.
+    The command gives Read, which implies Describe: both are needed. Or Write, where that is.
     """
+    operation = "Write" if right == "Write" else "Read"
     return Diagnosis(
         f"no right {right} on topic {topic}",
-        "give it with: kafka-acls.sh --add --allow-principal User:NAME --operation Read"
+        f"give it with: kafka-acls.sh --add --allow-principal User:NAME --operation {operation}"
         f" --topic {topic}",
     )
 

@@ -18,10 +18,11 @@ from gateway.core.log import LogKind, Topic
 from gateway.core.routes import Routes
 from gateway.errors import BrokerError
 from gateway.kafka.client import connection_options
+from gateway.kafka.compacted import CompactedTopic
 from gateway.kafka.direct import explain
 from gateway.kafka.live import LiveReader
 from gateway.kafka.offsets import Offsets
-from gateway.kafka.revocations import RevocationReader
+from gateway.kafka.revocations import RevocationFollower
 from gateway.kafka.revoking_events import RevokingEvents
 from gateway.kafka.rights import missing_rights
 from gateway.kafka.scans import Scans
@@ -30,11 +31,12 @@ from gateway.kafka.watch import TopicWatch
 from gateway.ops.readiness import Doubt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from gateway.config import Settings
     from gateway.core.event import Decoder
     from gateway.core.hub import Hub
+    from gateway.core.log import Log
     from gateway.core.opening import Opening
     from gateway.core.revocations import Revocations
     from gateway.core.stream import Feed
@@ -90,7 +92,7 @@ class KafkaLink:
         routes = Routes(self._hub, topic, broadcast, self._partitioner, settle)
         while True:
             offsets, live, scans = self._clients(cluster.cluster_id)
-            revocations = self._revocation_reader(cluster)
+            revocations = self._revocations_topic(cluster)
             try:
                 await offsets.start()
                 await live.start()
@@ -140,20 +142,20 @@ class KafkaLink:
         )
         return offsets, live, scans
 
-    def _revocation_reader(self, cluster: Cluster) -> RevocationReader | None:
+    def _revocations_topic(self, cluster: Cluster) -> CompactedTopic | None:
         topic = self._settings.revocations_topic
         if not topic:
             return None
-        return RevocationReader(
-            self._options,
-            cluster,
+        unreadable = self._metrics.unreadable
+        follower = RevocationFollower(
             topic,
             self._revocation_life,
             self._hub,
             self._revocations,
-            self._metrics.unreadable,
+            unreadable,
             whole=lambda: self._settle(Doubt.REVOCATIONS),
         )
+        return CompactedTopic(self._options, cluster, topic, follower, unreadable)
 
     def shard(self, user: bytes) -> str:
         """Return the shard that a user's streams belong to: its partition, in digits."""
@@ -210,23 +212,18 @@ class KafkaLink:
             self._live.sweep()
             self._revocations.drop(clock.now(), self._revocation_life)
 
-    def lag(self) -> int:
-        """Return how many records, at most, the brokers have and the tails have not."""
-        return 0 if self._live is None else self._live.lag()
+    def lags(self) -> Mapping[Log, int]:
+        """Return how many records, at most, the brokers have and the tails have not.
 
-    def waiting(self) -> int:
-        """Return how many streams wait for a scan or take part in one."""
-        return sum(
-            len(feed.waiting) + (0 if feed.scan is None else len(feed.scan.seekers))
-            for feed in self._hub.feeds.values()
-        )
+        Of each log that is read.
+        """
+        return {} if self._live is None else self._live.lags()
 
     async def _find_topics(self) -> Cluster:
         """Return the cluster once it has the topics that streams are made of."""
         settings = self._settings
-        specs = topic_specs(settings)
-        wanted = (settings.topic, settings.broadcast_topic, settings.revocations_topic)
-        needed = [name for name in wanted if name]
+        specs = [spec for spec in topic_specs(settings) if spec.name != settings.workers_topic]
+        needed = [spec.name for spec in specs]
         while True:
             try:
                 if settings.create_topics:

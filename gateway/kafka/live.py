@@ -161,14 +161,14 @@ class LiveReader:
             task.add_done_callback(lambda _: self._activations.pop(feed, None))
         return task
 
-    def lag(self) -> int:
+    def lags(self) -> dict[Log, int]:
         """Return how many records, at most, the brokers have and the tails have not."""
-        lag = 0
+        lags = {}
         for feed in self._hub.feeds.values():
             if feed.tail is not None:
                 highwater = self._consumer.highwater(TopicPartition(*feed.log))
-                lag += max(0, (highwater or 0) - feed.tail.head.offset)
-        return lag
+                lags[feed.log] = max(0, (highwater or 0) - feed.tail.head.offset)
+        return lags
 
     def sweep(self) -> None:
         """Stop reading logs whose last stream left a while ago; to be called now and then.

@@ -40,12 +40,28 @@ MAX_REPLICAS = 3
 _LEADER_POLL_SECONDS = 0.05
 
 
+STATUS_SEGMENT_MS = 600_000
+"""Kafka compacts no segment that is still written to. Statuses come every few seconds, and nobody
+needs an old one, so a segment of theirs is closed after ten minutes instead of a week."""
+
+
 class TopicSpec(NamedTuple):
     """A topic as it has to be when it is created."""
 
     name: str
     partitions: int = 1
     compacted: bool = False
+    segment_ms: int | None = None
+
+    @property
+    def configs(self) -> dict[str, str]:
+        """What differs from the broker's own defaults."""
+        configs = {}
+        if self.compacted:
+            configs["cleanup.policy"] = "compact"
+        if self.segment_ms is not None:
+            configs["segment.ms"] = str(self.segment_ms)
+        return configs
 
 
 def topic_specs(settings: Settings, user_partitions: int = USER_PARTITIONS) -> list[TopicSpec]:
@@ -58,17 +74,22 @@ def topic_specs(settings: Settings, user_partitions: int = USER_PARTITIONS) -> l
         TopicSpec(settings.topic, user_partitions),
         TopicSpec(settings.broadcast_topic),
         TopicSpec(settings.revocations_topic, compacted=True),
-        TopicSpec(settings.workers_topic, compacted=True),
+        workers_topic(settings),
     ]
     return [spec for spec in specs if spec.name]
 
 
+def workers_topic(settings: Settings) -> TopicSpec:
+    """Return the topic of the fleet's statuses; its name is empty where it is switched off."""
+    return TopicSpec(settings.workers_topic, compacted=True, segment_ms=STATUS_SEGMENT_MS)
+
+
 def creation_command(spec: TopicSpec, bootstrap: str) -> str:
     """Return the line that creates the topic with Kafka's own tools, for messages."""
-    compact = " --config cleanup.policy=compact" if spec.compacted else ""
+    configs = "".join(f" --config {name}={value}" for name, value in spec.configs.items())
     return (
         f"kafka-topics.sh --bootstrap-server {bootstrap} --create --topic {spec.name}"
-        f" --partitions {spec.partitions}{compact}"
+        f" --partitions {spec.partitions}{configs}"
     )
 
 
@@ -144,8 +165,7 @@ async def _configured(options: dict[str, Any], topic: str, wanted: str) -> str |
 
 
 def _new_topic(spec: TopicSpec, replicas: int) -> NewTopic:
-    configs = {"cleanup.policy": "compact"} if spec.compacted else {}
-    return NewTopic(spec.name, spec.partitions, replicas, topic_configs=configs)
+    return NewTopic(spec.name, spec.partitions, replicas, topic_configs=spec.configs)
 
 
 def _led(topics: list[dict[str, Any]], wanted: Mapping[str, TopicSpec]) -> bool:

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from gateway.core.hub import Hub
     from gateway.core.log import Topic
     from gateway.core.routes import Routes
+    from gateway.kafka.compacted import CompactedTopic
     from gateway.kafka.live import LiveReader
     from gateway.kafka.metadata import Cluster
     from gateway.kafka.offsets import Offsets
-    from gateway.kafka.revocations import RevocationReader
 
 PAUSE_SECONDS = 0.1
 """Between two looks: an id is a client's word, and a forged one asks for a look."""
@@ -39,7 +39,7 @@ class TopicWatch:
         routes: Routes,
         live: LiveReader,
         offsets: Offsets,
-        revocations: RevocationReader | None,
+        revocations: CompactedTopic | None,
         cluster_id: str,
     ) -> None:
         self._hub = hub

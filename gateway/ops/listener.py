@@ -1,4 +1,4 @@
-"""The operations listener: health, readiness, metrics, drain. Never on the public port.
+"""The operations listener: health, metrics, fleet, streams, drain. Never on the public port.
 
 Health and readiness are open, since probes carry no token; the rest asks for `GATEWAY_OPS_TOKEN`
 where that is set. Without it the listener is on loopback, which is no protection from a browser on
@@ -22,17 +22,30 @@ from gateway.http.origins import Origins
 from gateway.http.problem import problems
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from aiohttp.web_routedef import AbstractRouteDef
 
     from gateway.config import Settings
+    from gateway.http.problem import Handler
     from gateway.ops.metrics import Metrics
     from gateway.ops.readiness import Readiness
 
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+"""Probes carry no token."""
+
 
 def ops_app(
-    settings: Settings, readiness: Readiness, metrics: Metrics, drain: Callable[[], None]
+    settings: Settings,
+    readiness: Readiness,
+    metrics: Metrics,
+    drain: Callable[[], None],
+    routes: Iterable[AbstractRouteDef] = (),
 ) -> web.Application:
-    """Return the application; `drain` is called once somebody asks the worker to end."""
+    """Return the application; `drain` is called once somebody asks the worker to end.
+
+    All further `routes` ask for the token.
+    """
     token = settings.ops_token
     origins = Origins(())
 
@@ -58,16 +71,21 @@ def ops_app(
     async def readyz(_: web.Request) -> web.Response:
         return web.json_response(readiness.report(), status=200 if readiness else 503)
 
-    async def show_metrics(request: web.Request) -> web.Response:
-        check(request)
+    async def show_metrics(_: web.Request) -> web.Response:
         return web.Response(body=metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    async def start_drain(request: web.Request) -> web.Response:
-        check(request)
+    async def start_drain(_: web.Request) -> web.Response:
         drain()
         return web.json_response({"status": "draining"}, status=202)
 
-    app = web.Application(middlewares=[problems(Callers(settings.trusted_proxies), metrics=None)])
+    @web.middleware
+    async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path not in OPEN_PATHS:
+            check(request)
+        return await handler(request)
+
+    callers = Callers(settings.trusted_proxies)
+    app = web.Application(middlewares=[problems(callers, metrics=None), guarded])
     app.on_response_prepare.append(add_request_id)
     app.add_routes(
         [
@@ -75,6 +93,7 @@ def ops_app(
             web.get("/readyz", readyz),
             web.get("/metrics", show_metrics),
             web.post("/ops/drain", start_drain),
+            *routes,
         ]
     )
     return app

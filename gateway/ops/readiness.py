@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Doubt(StrEnum):
@@ -40,6 +44,11 @@ class Readiness:
     def draining(self) -> bool:
         """Whether the worker is on its way out."""
         return Doubt.DRAINING in self._doubts
+
+    @property
+    def doubts(self) -> Mapping[Doubt, str]:
+        """Why it is not ready, with the details."""
+        return self._doubts
 
     def doubt(self, doubt: Doubt, detail: str) -> bool:
         """Raise a doubt; return whether it is news."""

@@ -60,5 +60,5 @@ def settings_of(broker: Broker, topics: Topics) -> dict[str, str]:
         "topic": topics.user,
         "broadcast_topic": topics.broadcast,
         "revocations_topic": topics.revocations,
-        "workers_topic": "",
+        "workers_topic": topics.workers,
     }

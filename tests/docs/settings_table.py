@@ -10,7 +10,7 @@ from __future__ import annotations
 from types import NoneType
 from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
-from gateway.config import NOT_YET, PREFIX, Settings
+from gateway.config import PREFIX, Settings
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -34,9 +34,6 @@ default:
 kafka_bootstrap = ["kafka-1:9092", "kafka-2:9092"]
 jwt_public_key_file = "/etc/gateway/jwt.pem"
 ```
-
-Rows marked with † have no effect yet. Their names are fixed, so that deployments can share one set
-of settings, and a worker that is given one says so at its start.
 
 """
 
@@ -79,11 +76,14 @@ NOTES = """
 - **Pairs.** A certificate and its key, a user name and its password: both or neither.
 - **TLS.** A changed certificate file is taken up within seconds, without a restart.
 - **Topics** have to have different names. `GATEWAY_CREATE_TOPICS` makes missing ones, the user
-  topic with 12 partitions, and is meant for trying out. It makes the topics marked with † too.
+  topic with 12 partitions, and is meant for trying out.
 - **Revocations.** `GATEWAY_REVOCATIONS_TOPIC` has to be compacted, and workers need the right to
   read it and, for events that revoke, to write it. `GATEWAY_REVOCATION_SECONDS` should be no less
   than the longest life of a token. Where the topic is empty (switched off), nothing is revoked, by
   events neither.
+- **Fleet.** `GATEWAY_WORKERS_TOPIC` has to be compacted, with a `segment.ms` of some minutes, since
+  Kafka compacts no segment that is still written to. Workers need the rights to read and to write
+  it. Without it they serve all the same, and each shows itself only.
 - **Replay limits** hold for each log that a stream follows, and for a client it makes no difference
   whether memory or Kafka serves it ([design](design.md#limits)).
 """
@@ -98,10 +98,9 @@ def render() -> str:
 
 def _row(name: str, field: FieldInfo) -> str:
     assert field.description, f"{name} has no description"
-    mark = " †" if name in NOT_YET else ""
     choices = ", ".join(f"`{choice}`" for choice in _choices(field.annotation))
     meaning = f"{field.description}; one of {choices}" if choices else field.description
-    return f"| `{PREFIX}{name.upper()}`{mark} | {_default(field.default)} | {meaning} |"
+    return f"| `{PREFIX}{name.upper()}` | {_default(field.default)} | {meaning} |"
 
 
 def _choices(annotation: object) -> list[str]:

@@ -38,6 +38,7 @@ TOPICS = Topics("user-events", "broadcast-events")
 
 HIDDEN = "no-describe"
 UNREADABLE = "no-read"
+UNWRITABLE = "no-write"
 PENDING = "not-yet"
 """Topics on which `USER` lacks a right."""
 
@@ -60,11 +61,12 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
     folder = tmp_path_factory.mktemp("secure")
     ours, theirs = Authority(folder), Authority(folder, "other-ca")
     async with SecureNode(folder / "node", ours) as node:
-        names = [TOPICS.user, TOPICS.broadcast, HIDDEN, UNREADABLE, PENDING]
+        names = [TOPICS.user, TOPICS.broadcast, HIDDEN, UNREADABLE, UNWRITABLE, PENDING]
         await create_topics(node.bootstrap, [NewTopic(name, 1, 1) for name in names])
         for name in (HIDDEN, PENDING):
             await node.allow(name, "User:somebody-else", Operation.READ)
         await node.allow(UNREADABLE, f"User:{USER}", Operation.DESCRIBE)
+        await node.allow(UNWRITABLE, f"User:{USER}", Operation.READ)
         yield Site(node, _settings(ours, theirs))
 
 
@@ -221,6 +223,33 @@ async def test_a_right_that_is_missing_on_one_topic_is_named_with_the_topic(
     [row] = _failed(finished.out)
     assert row.startswith(f"topic {topic} ")
     assert f"no right {right}" in row
+
+
+@pytest.mark.parametrize(
+    ("topic", "right", "operation"),
+    [(HIDDEN, "Describe", "Read"), (UNREADABLE, "Read", "Read"), (UNWRITABLE, "Write", "Write")],
+    ids=["Describe", "Read", "Write"],
+)
+async def test_a_right_that_is_missing_on_the_fleets_topic_is_said_once_and_streams_are_served(
+    site: Site,
+    start: Callable[..., Worker],
+    http: aiohttp.ClientSession,
+    topic: str,
+    right: str,
+    operation: str,
+) -> None:
+    worker = start(site.of(Listener.PLAIN, "PLAIN"), TOPICS._replace(workers=topic))
+    await worker.wait_until_ready()
+
+    async def told() -> bool:
+        async with http.get(f"{worker.ops_url}/ops/fleet") as response:
+            return f"no right {right} on topic {topic};" in (await response.json())["problem"]
+
+    await eventually("the problem is told", told, 20)
+    [line] = [line for line in _lines(worker) if line["level"] == "warning"]
+    assert line["event"].startswith("no view of the fleet")
+    assert f"--operation {operation} --topic {topic}" in line["detail"]
+    assert await status(http, f"{worker.ops_url}/readyz") == 200
 
 
 async def test_a_right_that_is_given_makes_the_worker_ready_without_a_restart(

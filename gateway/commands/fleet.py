@@ -1,0 +1,102 @@
+"""`gateway fleet`: every worker, as one of them has heard."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from gateway.commands.console import AsJson, ConfigFile, harmless, prepare, to_stderr, to_stdout
+from gateway.core.status import WorkerState
+from gateway.ops.client import ask, default_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+OpsUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        metavar="URL",
+        help="A worker's operations listener; otherwise that of the settings.",
+        show_default=False,
+    ),
+]
+
+_COLOURS = {
+    WorkerState.READY: "green",
+    WorkerState.STARTING: "yellow",
+    WorkerState.DRAINING: "yellow",
+    WorkerState.NOT_READY: "red",
+    WorkerState.GONE: "red",
+}
+
+
+def fleet(url: OpsUrl = None, as_json: AsJson = False, config: ConfigFile = None) -> None:
+    """Show every worker: whether it is ready, what it serves, and what it costs."""
+    settings = prepare(config)
+    answer = asyncio.run(ask(url or default_url(settings), settings, "GET", "/ops/fleet"))
+    if as_json:
+        typer.echo(json.dumps(answer, indent=2))
+        return
+    to_stdout().print(fleet_table(answer["workers"]))
+    if answer["problem"]:
+        to_stderr().print(harmless(answer["problem"]), style="yellow", markup=False)
+
+
+def fleet_table(workers: Iterable[dict[str, Any]]) -> Table:
+    """Return a row for each worker, and their sum."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("worker", "state"):
+        table.add_column(heading)
+    for heading in ("streams", "events/s", "p99", "lag", "replays", "gaps", "memory", "CPU"):
+        table.add_column(heading, justify="right")
+    for heading in ("version", "since", "doubts"):
+        table.add_column(heading)
+    alive = []
+    for worker in workers:
+        state = WorkerState(worker["state"])
+        gone = state is WorkerState.GONE
+        if not gone:
+            alive.append(worker)
+        doubts = "; ".join(doubt["detail"] for doubt in worker["doubts"])
+        if gone:
+            doubts = f"heard {worker['age_seconds']:.0f} s ago"
+        p99 = worker["delivery"]["p99"]
+        table.add_row(
+            _text(worker["worker"]),
+            f"[{_COLOURS[state]}]{state}[/]",
+            *_load([worker], "-" if p99 is None else f"{p99 * 1000:.0f} ms"),
+            _text(worker["version"]),
+            _text(worker["since"][:19].replace("T", " ")),
+            _text(doubts),
+        )
+    if len(alive) > 1:
+        table.add_section()
+        table.add_row("all", f"{len(alive)} workers", *_load(alive, ""))
+    return table
+
+
+def _load(workers: list[dict[str, Any]], p99: str) -> tuple[str, ...]:
+    def total(name: str) -> float:
+        return float(sum(worker[name] for worker in workers))
+
+    gaps = sum(sum(worker["gaps"].values()) for worker in workers)
+    return (
+        f"{total('streams'):,.0f}",
+        f"{total('events_per_second'):,.1f}",
+        p99,
+        f"{total('lag'):,.0f}",
+        f"{total('replays_waiting'):,.0f}",
+        f"{gaps:,}",
+        f"{total('resident_bytes') / 1e6:,.0f} MB",
+        f"{total('cpu_share'):.0%}",
+    )
+
+
+def _text(text: str) -> str:
+    return escape(harmless(text))

@@ -1,0 +1,114 @@
+"""`gateway streams`: one user's streams, where each of them is, and an end to them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from gateway.commands.console import AsJson, ConfigFile, harmless, prepare, to_stdout
+from gateway.core.stream import State
+from gateway.ops.client import ask, default_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.config import Settings
+
+_COLOURS = {
+    State.LIVE: "green",
+    State.LAGGING: "yellow",
+    State.REPLAYING: "yellow",
+    State.STUCK: "red",
+    State.CLOSED: "red",
+}
+
+
+def streams(
+    user: Annotated[str, typer.Option("--user", metavar="ID", help="Whose streams.")],
+    end: Annotated[bool, typer.Option("--end", help="End them, with `closed`.")] = False,
+    only: Annotated[
+        str | None, typer.Option(metavar="STREAM", help="Of these only the one of that name.")
+    ] = None,
+    url: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="URL",
+            help="A worker's operations listener, also several; otherwise that of the settings.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: AsJson = False,
+    config: ConfigFile = None,
+) -> None:
+    """Show a user's streams: where they are, and whether events reach them.
+
+    A worker knows its own streams only, so give the --url of each. A client whose stream was ended
+    comes back with its id; `gateway revoke` keeps it away.
+    """
+    settings = prepare(config)
+    urls = url or [default_url(settings)]
+    found = asyncio.run(_found(settings, urls, user, only, end=end))
+    if as_json:
+        typer.echo(json.dumps({"streams": found}, indent=2))
+    else:
+        to_stdout().print(streams_table(found) if found else "no streams")
+        if end and found:
+            to_stdout().print("ended: " + ", ".join(_text(stream["stream"]) for stream in found))
+
+
+async def _found(
+    settings: Settings, urls: Iterable[str], user: str, only: str | None, *, end: bool
+) -> list[dict[str, Any]]:
+    found = []
+    for url in urls:
+        answer = await ask(url, settings, "GET", "/ops/streams", {"user": user})
+        for stream in answer["streams"]:
+            if only in {None, stream["stream"]}:
+                if end:
+                    path = f"/ops/streams/{quote(stream['stream'], safe='')}"
+                    await ask(url, settings, "DELETE", path)
+                found.append(stream)
+    return found
+
+
+def streams_table(found: Iterable[dict[str, Any]]) -> Table:
+    """Return a row for each stream."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("stream", "state", "since", "address", "position"):
+        table.add_column(heading)
+    for heading in ("lag", "events", "bytes", "waiting"):
+        table.add_column(heading, justify="right")
+    for stream in found:
+        state = State(stream["state"])
+        stuck = stream["stuck_seconds"]
+        table.add_row(
+            _text(stream["stream"]),
+            f"[{_COLOURS[state]}]{state}[/]" + ("" if stuck is None else f" for {stuck:.0f} s"),
+            _text(stream["since"][:19].replace("T", " ")),
+            _text(stream["address"]),
+            _text(" ".join(map(_position, stream["cursor"]))),
+            _number(stream["lag"]),
+            _number(stream["events"]),
+            _number(stream["bytes"]),
+            _number(stream["waiting_bytes"]),
+        )
+    return table
+
+
+def _position(position: dict[str, Any]) -> str:
+    place = position["time"] if position["offset"] is None else position["offset"]
+    return f"{position['topic']}-{position['partition']}@{place}"
+
+
+def _number(number: int | None) -> str:
+    return "?" if number is None else f"{number:,}"
+
+
+def _text(text: str) -> str:
+    return escape(harmless(text))

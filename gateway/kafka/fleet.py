@@ -1,0 +1,217 @@
+"""The compacted topic in which workers tell their status: this one's is written, all are read.
+
+Nothing here makes a worker not ready. Without the topic, or a right on it, a worker says so once,
+with the command that mends it, looks again every few seconds, and serves its streams meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
+
+from gateway import clock
+from gateway.core.event import UnreadableReason
+from gateway.core.log import Log
+from gateway.core.status import read_status, write_status
+from gateway.errors import BrokerError, PublishError
+from gateway.kafka.client import connection_options
+from gateway.kafka.compacted import CompactedTopic
+from gateway.kafka.diagnosis import missing_right
+from gateway.kafka.envelope import Message
+from gateway.kafka.producer import Producer
+from gateway.kafka.rights import missing_rights
+from gateway.kafka.topics import create, creation_command, describe, workers_topic
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.config import Settings
+    from gateway.core.fleet import Fleet
+    from gateway.core.status import Status
+    from gateway.kafka.metadata import Cluster
+    from gateway.kafka.screen import Unreadable
+
+FETCH_WAIT_MS = 1000
+FETCH_MIN_BYTES = 1 << 20
+"""The broker gathers statuses for a second, so that a large fleet costs no more fetches."""
+
+LOOK_SECONDS = 5.0
+"""Between two looks at a topic that is missing, and at one that is there."""
+
+WRITE_SECONDS = 5.0
+"""How long a broker may take to answer."""
+
+LEAVE_SECONDS = 2.0
+"""How long a worker that ends tries to say so."""
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class FleetLink:
+    """Tells this worker's status to the others, and theirs to `fleet`."""
+
+    def __init__(self, settings: Settings, fleet: Fleet, unreadable: Unreadable) -> None:
+        self._options = connection_options(settings)
+        self._spec = workers_topic(settings)
+        self._create = settings.create_topics
+        self._fleet = fleet
+        self._unreadable = unreadable
+        self._status: Status | None = None
+        self._news = asyncio.Event()
+        self._found: dict[bytes, tuple[Log, int, bytes]] = {}
+        """Of each key the status that was read last, and where it stands."""
+        self._removed: set[bytes] = set()
+        """Keys whose records were removed after that."""
+        self._whole = False
+        self._written = False
+        self.problem = ""
+        """Why the fleet is not to be seen, and what to do; empty where it is."""
+
+    def tell(self, status: Status) -> None:
+        """Write the status soon; an older one that is not written yet is left out."""
+        self._status = status
+        self._news.set()
+
+    async def run(self) -> None:
+        """Read and write for as long as the task lives."""
+        while True:
+            cluster = await self._find()
+            topic = CompactedTopic(
+                self._options,
+                cluster,
+                self._spec.name,
+                self,
+                self._unreadable,
+                fetch_max_wait_ms=FETCH_WAIT_MS,
+                fetch_min_bytes=FETCH_MIN_BYTES,
+            )
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(topic.run()), group.create_task(self._write())]
+                await self._watch(topic)
+                for task in tasks:
+                    task.cancel()
+
+    async def leave(self, status: Status) -> None:
+        """Say that this worker is gone, and remove its record, as far as Kafka answers soon."""
+        if not self._written:
+            return
+        producer = self._producer(LEAVE_SECONDS)
+        try:
+            with suppress(KafkaError, PublishError, TimeoutError):
+                async with asyncio.timeout(LEAVE_SECONDS):
+                    await self._send(producer, status.worker, write_status(status))
+                    await self._send(producer, status.worker, None)
+        finally:
+            await producer.close()
+
+    # What the topic calls.
+
+    def begin(self) -> None:
+        """Drop what was added and not taken."""
+        self._found, self._removed = {}, set()
+        self._whole = False
+
+    def add(self, partition: int, records: Sequence[Any]) -> None:
+        """Add records, of which the last of each key counts."""
+        log = Log(self._spec.name, partition)
+        for record in records:
+            key = record.key or b""
+            if record.value is not None:
+                self._found[key] = (log, record.offset, record.value)
+                self._removed.discard(key)
+            else:
+                self._removed.add(key)
+                if not self._whole:  # then what it had said is over, and else it may be news
+                    self._found.pop(key, None)
+
+    async def take(self) -> None:
+        """Let the fleet know."""
+        now = clock.now().monotonic
+        for key, (log, offset, value) in self._found.items():
+            status = read_status(key, value)
+            if status is None:
+                self._unreadable(log, offset, UnreadableReason.WRONG_SHAPE)
+            else:
+                self._fleet.hear(status, now, whole=self._whole)
+        for key in self._removed:
+            self._fleet.removed(key.decode(errors="replace"))
+        self.begin()
+        self._whole = True
+
+    def failed(self, reason: str) -> None:
+        """Take note that the topic cannot be read."""
+        _log.debug("the fleet cannot be read, and is tried again", error=reason)
+
+    # Inside.
+
+    async def _find(self) -> Cluster:
+        """Return the cluster once it has the topic, and this client may read it."""
+        name = self._spec.name
+        while True:
+            try:
+                cluster = await describe(self._options, [name])
+                refused = await missing_rights(self._options, cluster, [name])
+                if name in cluster.partitions and name not in refused:
+                    self._say("")
+                    return cluster
+                if name in refused:
+                    self._say(str(refused[name]))
+                elif self._create:
+                    await create(self._options, [self._spec])
+                    continue
+                else:
+                    servers = ",".join(self._options["bootstrap_servers"])
+                    command = creation_command(self._spec, servers)
+                    self._say(f"no topic {name}; create it with: {command}")
+            except BrokerError as error:
+                _log.debug("the fleet is not to be seen", error=str(error))
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _watch(self, topic: CompactedTopic) -> None:
+        """Return when the topic is not there any more."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            with suppress(KafkaError, TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    if not await topic.look():
+                        return
+
+    async def _write(self) -> None:
+        producer = self._producer(WRITE_SECONDS)
+        try:
+            while True:
+                await self._news.wait()
+                self._news.clear()
+                assert self._status is not None
+                try:
+                    await self._send(producer, self._status.worker, write_status(self._status))
+                    for worker in self._fleet.forget():
+                        await self._send(producer, worker, None)
+                except TopicAuthorizationFailedError:
+                    self._say(str(missing_right("Write", self._spec.name)))
+                except (KafkaError, PublishError, TimeoutError) as error:
+                    _log.debug("the status was not written", error=str(error))
+                else:
+                    self._written = True
+                    self._say("")
+        finally:
+            await producer.close()
+
+    def _producer(self, timeout: float) -> Producer:
+        options = dict(self._options)
+        return Producer(options.pop("bootstrap_servers"), "murmur2", timeout, options)
+
+    async def _send(self, producer: Producer, worker: str, value: bytes | None) -> None:
+        """Write a record, and wait for it however long that takes: so never more than one waits."""
+        message = Message("", worker.encode(), value, [])
+        await (await producer.send(self._spec, message))
+
+    def _say(self, problem: str) -> None:
+        """Say what is wrong, once."""
+        if problem and problem != self.problem:
+            _log.warning("no view of the fleet; streams are served all the same", detail=problem)
+        self.problem = problem

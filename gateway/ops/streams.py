@@ -1,0 +1,171 @@
+"""Streams as operators see them: one user's, where each of them is, and an end to them.
+
+    GET /ops/streams?user=U          {"streams": [{"stream", "user", "state", "cursor", …}]}
+    DELETE /ops/streams?user=U       ends all of the user's with `closed`
+    DELETE /ops/streams/{stream}     ends one
+
+A worker knows its own streams only. A client that was ended comes back, with its id: whoever is to
+stay away is revoked.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from gateway import clock
+from gateway.core.frame import CloseReason
+from gateway.core.log import LogKind, Position
+from gateway.core.stream import State
+from gateway.errors import BadRequest, NotFound
+from gateway.http.connection import Connection
+from gateway.ops.vitals import rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from aiohttp.web_routedef import AbstractRouteDef
+
+    from gateway.core.hub import Hub
+    from gateway.core.log import Log, Moment
+    from gateway.core.stream import Feed, Stream
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class ShownPosition(msgspec.Struct, frozen=True):
+    """How far a stream is in one of its logs."""
+
+    log: LogKind
+    topic: str
+    partition: int
+    offset: int | None
+    """The next one; None where the place is a time, as long as nobody has looked it up."""
+    time: str | None
+    """Of the record before, or of the place, where there is one: RFC 3339."""
+    lag: int | None
+    """Records between it and the end of the log, at most; None where that is not known."""
+
+
+class ShownStream(msgspec.Struct, frozen=True):
+    """One stream. What the client or its proxy has made up is in `user` and `address` only."""
+
+    stream: str
+    user: str
+    state: State
+    worker: str
+    partition: int
+    since: str
+    address: str
+    events: int
+    bytes: int | None
+    """Confirmed by the client's kernel; None where the system does not tell."""
+    waiting_bytes: int
+    """Written, and not even taken by this machine's kernel."""
+    lag: int | None
+    stuck_seconds: float | None
+    categories: list[str] | None
+    id: str
+    """Its cursor as an event id."""
+    cursor: list[ShownPosition]
+
+
+class Streams:
+    """The routes; `lags` are the records, at most, that the worker itself has not read."""
+
+    def __init__(self, worker: str, hub: Hub, lags: Callable[[], Mapping[Log, int]]) -> None:
+        self._worker = worker
+        self._hub = hub
+        self._lags = lags
+
+    def routes(self) -> Iterable[AbstractRouteDef]:
+        """Return what the operations listener serves."""
+        return (
+            web.get("/ops/streams", self._list),
+            web.delete("/ops/streams", self._end_all),
+            web.delete("/ops/streams/{stream}", self._end_one),
+        )
+
+    async def _list(self, request: web.Request) -> web.Response:
+        moment, lags = clock.now(), self._lags()
+        shown = [self.show(stream, lags, moment) for stream in self._of(request)]
+        return answer({"streams": shown})
+
+    async def _end_all(self, request: web.Request) -> web.Response:
+        return self._end(list(self._of(request)))
+
+    async def _end_one(self, request: web.Request) -> web.Response:
+        name = request.match_info["stream"]
+        found = [stream for stream in self._hub.streams if self.name(stream) == name]
+        if not found:
+            raise NotFound(
+                f"{self._worker} has no such stream; its own begin with {self._worker}-, others are"
+                " ended at their worker"
+            )
+        return self._end(found)
+
+    def _end(self, streams: list[Stream]) -> web.Response:
+        moment = clock.now()
+        for stream in streams:
+            self._hub.close(stream, CloseReason.CLOSED, moment)
+        if streams:
+            _log.info("streams ended by an operator", streams=len(streams))
+        return answer({"ended": len(streams)})
+
+    def _of(self, request: web.Request) -> Iterable[Stream]:
+        user = request.query.get("user", "")
+        if not user:
+            raise BadRequest("say whose streams: /ops/streams?user=ID")
+        # What is no UTF-8 is in no token either.
+        return self._hub.places.user(user.encode(errors="replace"))
+
+    def name(self, stream: Stream) -> str:
+        """Return what a stream is called, in the whole fleet."""
+        return f"{self._worker}-{stream.number}"
+
+    def show(self, stream: Stream, lags: Mapping[Log, int], moment: Moment) -> ShownStream:
+        """Return the stream as it is now."""
+        cursor = [_position(stream, feed, lags) for feed in stream.feeds]
+        known = [position.lag for position in cursor if position.lag is not None]
+        sink = stream.sink if isinstance(stream.sink, Connection) else None
+        age_ms = int((moment.monotonic - stream.opened) * 1000)
+        stuck = stream.stuck_since
+        return ShownStream(
+            stream=self.name(stream),
+            user=stream.key.decode(),
+            state=stream.state,
+            worker=self._worker,
+            partition=stream.feeds[0].log.partition,
+            since=rfc3339(moment.wall - age_ms),
+            address=stream.address or ("" if sink is None else sink.peer),
+            events=stream.sent,
+            bytes=None if sink is None else sink.acknowledged_bytes,
+            waiting_bytes=0 if sink is None else sink.waiting_bytes,
+            lag=sum(known) if len(known) == len(cursor) else None,
+            stuck_seconds=None if stuck is None else round(moment.monotonic - stuck, 1),
+            categories=None if stream.categories is None else sorted(stream.categories),
+            id=stream.id().decode(),
+            cursor=cursor,
+        )
+
+
+def answer(facts: object) -> web.Response:
+    """Return facts as JSON that no cache keeps."""
+    return web.Response(
+        body=msgspec.json.encode(facts),
+        content_type="application/json",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+def _position(stream: Stream, feed: Feed, lags: Mapping[Log, int]) -> ShownPosition:
+    place = stream.place(feed)
+    offset = place.offset if isinstance(place, Position) else None
+    lag = None
+    if offset is not None and feed.tail is not None and feed.log in lags:
+        lag = max(0, feed.tail.head.offset - offset) + lags[feed.log]
+    time = rfc3339(place.timestamp) if place.timestamp else None
+    return ShownPosition(feed.topic.kind, *feed.log, offset, time, lag)

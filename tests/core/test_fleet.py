@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.fleet import FORGET_SECONDS, GONE_SECONDS, STATUS_SECONDS, Fleet
+from gateway.core.status import Status, WorkerState
+
+OWN = "own"
+
+
+def status(worker: str, number: int = 1, state: WorkerState = WorkerState.READY) -> Status:
+    return Status(worker=worker, number=number, state=state)
+
+
+class Topic:
+    """A topic in which this worker hears itself and, as long as they live, others."""
+
+    def __init__(self, *others: str) -> None:
+        self.fleet = Fleet(OWN)
+        self.now = 0.0
+        self.number = 0
+        self.others = list(others)
+
+    def go_on(self, seconds: float) -> None:
+        end = self.now + seconds
+        while self.now < end:
+            self.number += 1
+            self.fleet.tell(status(OWN, self.number))
+            for worker in (OWN, *self.others):
+                self.fleet.hear(status(worker, self.number), self.now, whole=True)
+            self.now += STATUS_SECONDS
+
+    def shown(self) -> dict[str, str]:
+        return {m.status.worker: str(m.status.state) for m in self.fleet.members(self.now)}
+
+
+def test_a_worker_knows_itself_without_kafka() -> None:
+    fleet = Fleet(OWN)
+    assert fleet.members(0.0) == []
+    fleet.tell(status(OWN))
+    [own] = fleet.members(1000.0)
+    assert own == (status(OWN), 0.0)
+
+
+def test_everybody_who_is_heard_is_shown_by_name() -> None:
+    topic = Topic("b", "a")
+    topic.go_on(9.0)
+    assert list(topic.shown().items()) == [("a", "ready"), ("b", "ready"), (OWN, "ready")]
+    ages = {member.status.worker: member.age for member in topic.fleet.members(topic.now)}
+    assert ages == {"a": STATUS_SECONDS, "b": STATUS_SECONDS, OWN: 0.0}
+
+
+def test_who_is_silent_is_gone_after_three_statuses_and_forgotten_after_minutes() -> None:
+    topic = Topic("a", "silent")
+    topic.go_on(9.0)
+    topic.others.remove("silent")
+    topic.go_on(GONE_SECONDS - STATUS_SECONDS)
+    assert topic.shown()["silent"] == "ready"
+    topic.go_on(STATUS_SECONDS)
+    assert topic.shown()["silent"] == "gone"
+    topic.go_on(FORGET_SECONDS - GONE_SECONDS - 2 * STATUS_SECONDS)
+    assert topic.fleet.forget() == []
+    assert topic.shown()["silent"] == "gone"
+    topic.go_on(3 * STATUS_SECONDS)
+    assert topic.fleet.forget() == ["silent"]
+    assert topic.fleet.forget() == []
+    assert set(topic.shown()) == {"a", OWN}
+
+
+def test_one_that_comes_back_is_shown_again() -> None:
+    topic = Topic("a")
+    topic.go_on(3.0)
+    topic.others.remove("a")
+    topic.go_on(GONE_SECONDS + STATUS_SECONDS)
+    assert topic.shown()["a"] == "gone"
+    topic.others.append("a")
+    topic.go_on(3.0)
+    assert topic.shown()["a"] == "ready"
+
+
+def test_one_that_has_ended_in_order_is_gone_at_once_and_its_record_needs_no_removal() -> None:
+    topic = Topic()
+    topic.go_on(3.0)
+    topic.fleet.hear(status("a", 5, WorkerState.GONE), topic.now, whole=True)
+    topic.fleet.removed("a")
+    assert topic.shown()["a"] == "gone"
+    topic.go_on(GONE_SECONDS + STATUS_SECONDS)
+    assert topic.shown()["a"] == "gone"
+    topic.go_on(FORGET_SECONDS)
+    assert topic.fleet.forget() == []
+    assert set(topic.shown()) == {OWN}
+
+
+def test_what_another_worker_has_removed_is_forgotten() -> None:
+    topic = Topic("a")
+    topic.go_on(3.0)
+    topic.fleet.removed("a")
+    topic.fleet.removed("nobody")
+    assert set(topic.shown()) == {OWN}
+
+
+def test_who_stands_in_the_topic_from_before_is_shown_when_heard_or_when_it_is_gone() -> None:
+    topic = Topic()
+    for worker in ("alive", "dead"):
+        topic.fleet.hear(status(worker, 100), topic.now, whole=False)
+    topic.fleet.tell(status(OWN))
+    assert set(topic.shown()) == {OWN}
+    topic.fleet.hear(status("alive", 101), topic.now, whole=True)
+    assert set(topic.shown()) == {"alive", OWN}
+    topic.go_on(GONE_SECONDS + STATUS_SECONDS)
+    assert topic.shown()["dead"] == "gone"
+
+
+def test_a_topic_that_is_read_again_makes_nobody_alive_but_who_has_said_more() -> None:
+    topic = Topic("a", "b")
+    topic.go_on(3.0)
+    topic.others.clear()
+    topic.go_on(GONE_SECONDS + STATUS_SECONDS)
+    topic.fleet.hear(status("a", 1), topic.now, whole=False)
+    topic.fleet.hear(status("b", 2), topic.now, whole=False)
+    assert topic.shown() == {"a": "gone", "b": "ready", OWN: "ready"}
+
+
+def test_while_kafka_is_away_nobody_is_gone() -> None:
+    topic = Topic("a")
+    topic.go_on(3.0)
+    topic.now += 10 * FORGET_SECONDS
+    assert topic.shown() == {"a": "ready", OWN: "ready"}
+    assert topic.fleet.forget() == []
+    topic.go_on(3.0)
+    assert topic.shown() == {"a": "ready", OWN: "ready"}
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("abc"),
+            st.integers(0, 5),
+            st.sampled_from(WorkerState),
+            st.floats(0, 400),
+            st.booleans(),
+            st.booleans(),
+        ),
+        max_size=30,
+    )
+)
+def test_no_history_shows_anybody_twice_or_forgets_this_worker(
+    history: list[tuple[str, int, WorkerState, float, bool, bool]],
+) -> None:
+    fleet, now = Fleet("a"), 0.0
+    fleet.tell(status("a"))
+    for worker, number, state, later, whole, removed in history:
+        now += later
+        fleet.hear(status(worker, number, state), now, whole=whole)
+        if removed:
+            fleet.removed(worker)
+        over = fleet.forget()
+        names = [member.status.worker for member in fleet.members(now)]
+        assert names == sorted(set(names))
+        assert "a" in names
+        assert "a" not in over
+        assert not set(over) & set(names)

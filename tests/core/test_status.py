@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.log import LogKind
+from gateway.core.status import (
+    MAX_PARTITIONS,
+    PartitionLoad,
+    Status,
+    WorkerState,
+    busiest,
+    quantile,
+    read_status,
+    write_status,
+)
+
+STATUS = Status(
+    worker="web-1",
+    number=7,
+    state=WorkerState.READY,
+    gaps={"limit": 2},
+    partitions=(PartitionLoad(LogKind.USER, 3, 12.5, 4, 1),),
+)
+
+
+def test_a_status_is_read_as_it_was_written() -> None:
+    assert read_status(b"web-1", write_status(STATUS)) == STATUS
+
+
+def test_another_version_may_say_more_and_less() -> None:
+    value = b'{"worker":"w","number":1,"state":"ready","a_field_to_come":[1]}'
+    assert read_status(b"w", value) == Status(worker="w", number=1, state=WorkerState.READY)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (b"w", b""),
+        (b"w", b"junk"),
+        (b"w", b"[]"),
+        (b"w", b'{"worker":"w"}'),
+        (b"w", b'{"worker":"w","number":1,"state":"asleep"}'),
+        (b"w", b'{"worker":"w","number":"1","state":"ready"}'),
+        (b"w", b'{"worker":"\xff","number":1,"state":"ready"}'),
+        (b"other", b'{"worker":"w","number":1,"state":"ready"}'),
+        (b"w", b"[" * 100_000),
+    ],
+)
+def test_what_is_no_status_of_its_worker_is_none(key: bytes, value: bytes) -> None:
+    assert read_status(key, value) is None
+
+
+@given(st.binary(max_size=40))
+def test_nothing_that_stands_in_the_topic_raises(value: bytes) -> None:
+    read_status(b"w", value)
+
+
+def test_of_many_partitions_those_are_told_that_lag_and_then_the_busiest() -> None:
+    loads = [
+        PartitionLoad(LogKind.USER, number, float(number), lag=int(number == 0))
+        for number in range(MAX_PARTITIONS + 100)
+    ]
+    told = busiest(loads)
+    assert [load.partition for load in told] == [0, *range(101, MAX_PARTITIONS + 100)]
+
+
+def test_a_status_is_bounded() -> None:
+    loads = [PartitionLoad(LogKind.BROADCAST, n, 1e6 / 7, 10**6, 10**12) for n in range(10_000)]
+    status = Status(worker="w" * 70, number=1, state=WorkerState.READY, partitions=busiest(loads))
+    assert len(write_status(status)) < 40_000
+    assert json.loads(write_status(status))["partitions"][0]["log"] == "broadcast"
+
+
+@pytest.mark.parametrize(
+    ("counts", "share", "value"),
+    [
+        ((0, 0, 0), 0.5, None),
+        ((4, 0, 0), 0.5, 0.5),
+        ((0, 4, 0), 0.5, 1.5),
+        ((2, 2, 0), 0.5, 1.0),
+        ((2, 2, 0), 1.0, 2.0),
+        ((0, 0, 9), 0.99, 2.0),
+        ((99, 0, 1), 0.99, 1.0),
+    ],
+)
+def test_quantiles_are_those_of_prometheus(
+    counts: tuple[int, ...], share: float, value: float | None
+) -> None:
+    assert quantile((1.0, 2.0), counts, share) == value

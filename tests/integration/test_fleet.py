@@ -1,0 +1,303 @@
+"""The fleet: each worker tells how it is going, and every worker shows all of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import AIOKafkaConsumer
+
+from tests.brokers.metadata import create_topics
+from tests.child import free_port
+from tests.commands.command import gateway
+from tests.conftest import compacted
+from tests.eventually import eventually
+from tests.integration.conftest import new_user
+from tests.records import RecordWriter, Topics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import aiohttp
+    from aiokafka import AIOKafkaProducer
+
+    from tests.conftest import Broker, MakeTopics, StartWorker
+    from tests.integration.conftest import OpenStream
+    from tests.worker import Worker
+
+SOON = 30.0
+"""A status comes every 3 s, and who was not heard of for 10 s is gone."""
+
+
+async def fleet_of(worker: Worker, http: aiohttp.ClientSession) -> dict[str, Any]:
+    async with http.get(f"{worker.ops_url}/ops/fleet") as response:
+        assert response.status == 200
+        return dict(await response.json())
+
+
+async def own_status(worker: Worker, http: aiohttp.ClientSession) -> dict[str, Any]:
+    workers = (await fleet_of(worker, http))["workers"]
+    [own] = [status for status in workers if status["ops_url"] == worker.ops_url]
+    return dict(own)
+
+
+async def until(
+    worker: Worker, http: aiohttp.ClientSession, what: str, wanted: Callable[[dict[str, Any]], bool]
+) -> dict[str, Any]:
+    """Return the fleet, by the workers' names, once it is as wanted."""
+    seen: dict[str, Any] = {}
+
+    async def so() -> bool:
+        seen.clear()
+        seen.update({each["worker"]: each for each in (await fleet_of(worker, http))["workers"]})
+        return wanted(seen)
+
+    await eventually(what, so, SOON)
+    return seen
+
+
+async def test_every_worker_shows_all_of_them_and_what_they_do(
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    open_stream: OpenStream,
+    producer: AIOKafkaProducer,
+    http: aiohttp.ClientSession,
+    user: str,
+) -> None:
+    served = await topics(workers=2)
+    first, second = await start_worker(served), await start_worker(served)
+    client = await open_stream(second, user)
+    await client.wait_for(lambda client: client.last_event_id)
+    await RecordWriter(producer, served).numbered(user, range(5))
+    await client.wait_for(5)
+    name = (await own_status(second, http))["worker"]
+
+    fleet = await until(
+        first,
+        http,
+        "the first worker shows what the second one has sent",
+        lambda fleet: fleet.get(name, {}).get("events", {}).get("live") == 5,
+    )
+
+    assert len(fleet) == 2
+    status = fleet[name]
+    assert status["state"] == "ready"
+    assert status["doubts"] == []
+    assert status["streams"] == status["connections"] == 1
+    assert status["records"] >= 5
+    assert status["partitions_read"] == 2
+    [user_log] = [load for load in status["partitions"] if load["log"] == "user"]
+    assert user_log["streams"] == 1
+    assert user_log["lag"] == 0
+    assert sum(status["delivery"]["counts"]) == 5
+    assert status["resident_bytes"] > 10_000_000
+    assert status["cpu_seconds"] > 0
+    assert status["age_seconds"] < 10
+    assert user not in json.dumps(fleet)
+
+
+async def test_a_worker_that_is_killed_is_shown_as_gone_and_one_that_ends_at_once(
+    topics: MakeTopics, start_worker: StartWorker, http: aiohttp.ClientSession
+) -> None:
+    served = await topics(workers=1)
+    watching, killed, ending = [await start_worker(served) for _ in range(3)]
+    names = {each: (await own_status(each, http))["worker"] for each in (killed, ending)}
+    await until(watching, http, "all are shown", lambda fleet: len(fleet) == 3)
+
+    os.kill(killed.pid, signal.SIGKILL)
+    ending.signal(signal.SIGTERM)
+    begin = time.monotonic()
+    assert ending.wait() == 0
+    await until(
+        watching,
+        http,
+        "the one that has ended is gone",
+        lambda fleet: fleet[names[ending]]["state"] == "gone",
+    )
+    assert time.monotonic() - begin < 8, "it has said so itself"
+    fleet = await until(
+        watching,
+        http,
+        "the one that was killed is gone",
+        lambda fleet: fleet[names[killed]]["state"] == "gone",
+    )
+    assert fleet[names[killed]]["age_seconds"] > 9
+
+
+async def test_without_its_topic_a_worker_serves_and_says_once_how_to_make_it(
+    broker: Broker, topics: MakeTopics, start_worker: StartWorker, http: aiohttp.ClientSession
+) -> None:
+    served = (await topics())._replace(workers=f"gateway-workers-{new_user()}")
+    worker = await start_worker(served)
+
+    async def told() -> bool:
+        return served.workers in (await fleet_of(worker, http))["problem"]
+
+    await eventually("the problem is told", told)
+    lines = [line for line in worker.log().splitlines() if "no view of the fleet" in line]
+    assert len(lines) == 1
+    assert f"--create --topic {served.workers} --partitions 1 --config cleanup.policy" in lines[0]
+    await until(
+        worker,
+        http,
+        "it is ready",
+        lambda fleet: [each["state"] for each in fleet.values()] == ["ready"],
+    )
+
+    await create_topics(broker.bootstrap, [compacted(served.workers)])
+
+    async def mended() -> bool:
+        return bool((await fleet_of(worker, http))["problem"] == "")
+
+    await eventually("the topic is found", mended, SOON)
+
+
+async def test_a_worker_makes_the_topic_where_it_may(
+    broker: Broker, start_worker: StartWorker, http: aiohttp.ClientSession
+) -> None:
+    name = new_user()
+    made = Topics(f"events-{name}", f"broadcast-{name}", "", f"workers-{name}")
+    worker = await start_worker(made, create_topics="true")
+    own = (await own_status(worker, http))["worker"]
+
+    async with AIOKafkaConsumer(
+        made.workers, bootstrap_servers=broker.bootstrap, auto_offset_reset="earliest"
+    ) as consumer:
+        record = await consumer.getone()
+    assert record.key.decode() == own
+    assert json.loads(record.value)["worker"] == own
+
+
+async def test_what_is_no_status_is_counted_and_passed_over(
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    producer: AIOKafkaProducer,
+    http: aiohttp.ClientSession,
+) -> None:
+    served = await topics(workers=1)
+    worker = await start_worker(served)
+    for key, value in ((b"x", b"{}"), (b"\xff", None), (b"y", b'{"worker":"x"}')):
+        await producer.send_and_wait(served.workers, value, key=key)
+
+    async def counted() -> bool:
+        return await worker.metric("gateway_unreadable_records_total") == 2
+
+    await eventually("they are counted", counted, SOON)
+    assert len((await fleet_of(worker, http))["workers"]) == 1
+
+
+async def test_a_users_streams_are_shown_and_ended_by_name_and_all_together(
+    worker: Worker,
+    user: str,
+    open_stream: OpenStream,
+    write: RecordWriter,
+    http: aiohttp.ClientSession,
+) -> None:
+    clients = [await open_stream(worker, user) for _ in range(3)]
+    for client in clients:
+        await client.wait_for(lambda client: client.last_event_id)
+    await write.numbered(user, range(2))
+    for client in clients:
+        await client.wait_for(2)
+    where = f"{worker.ops_url}/ops/streams"
+
+    async with http.get(where, params={"user": user}) as response:
+        shown = (await response.json())["streams"]
+    assert len({stream["stream"] for stream in shown}) == 3
+    stream = shown[0]
+    assert stream["user"] == user
+    assert stream["state"] == "live"
+    assert stream["address"] == "127.0.0.1"
+    assert stream["events"] == 2
+    assert stream["lag"] == 0
+    assert stream["id"] == clients[0].last_event_id
+    assert stream["bytes"] is None or stream["bytes"] > 200
+    assert [place["log"] for place in stream["cursor"]] == ["user", "broadcast"]
+    assert stream["cursor"][0]["partition"] == stream["partition"]
+    assert stream["cursor"][0]["offset"] >= 2
+
+    async with http.delete(f"{where}/{stream['stream']}") as response:
+        assert await response.json() == {"ended": 1}
+    await clients[0].wait_for_end()
+    assert clients[0].own("close") == ['{"reason":"closed"}']
+    assert clients[1].is_open
+    async with http.delete(f"{where}/{stream['stream']}") as response:
+        assert response.status == 404
+        assert "ended at their worker" in (await response.json())["detail"]
+
+    async with http.delete(where) as response:
+        assert response.status == 400, "nobody ends all streams by mistake"
+    async with http.delete(where, params={"user": user}) as response:
+        assert await response.json() == {"ended": 2}
+    for client in clients[1:]:
+        await client.wait_for_end()
+    async with http.get(where, params={"user": user}) as response:
+        assert await response.json() == {"streams": []}
+
+
+async def test_a_stream_that_is_stuck_is_shown_so(
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    open_stream: OpenStream,
+    producer: AIOKafkaProducer,
+    http: aiohttp.ClientSession,
+    user: str,
+) -> None:
+    served = await topics()
+    worker = await start_worker(served)
+    client = await open_stream(worker, user)
+    await client.wait_for(lambda client: client.last_event_id)
+    client.stall()
+    write = RecordWriter(producer, served)
+    for _ in range(40):
+        await write.event(user, data=b'"' + b"x" * 200_000 + b'"')
+
+    async def stuck() -> bool:
+        async with http.get(f"{worker.ops_url}/ops/streams", params={"user": user}) as response:
+            [stream] = (await response.json())["streams"]
+        return bool(
+            stream["state"] == "stuck"
+            and stream["waiting_bytes"] > 0
+            and stream["lag"] > 0
+            and stream["stuck_seconds"] >= 0
+        )
+
+    await eventually("the stream is stuck", stuck, SOON)
+
+
+async def test_the_commands_print_tables_json_and_what_to_do(
+    topics: MakeTopics, start_worker: StartWorker, open_stream: OpenStream, user: str
+) -> None:
+    worker = await start_worker(await topics(), ops_token="a-token")
+    client = await open_stream(worker, user)
+    await client.wait_for(lambda client: client.last_event_id)
+    settings = {"ops_listen": f"127.0.0.1:{worker.ops_port}", "ops_token": "a-token"}
+
+    shown = await gateway("fleet", settings=settings)
+    assert shown.code == 0, shown
+    assert "ready" in shown.out
+    assert "GATEWAY_WORKERS_TOPIC" in shown.err
+    listed = json.loads((await gateway("fleet", "--json", settings=settings)).out)
+    assert listed["workers"][0]["state"] == "ready"
+
+    shown = await gateway("streams", "--user", user, settings=settings)
+    assert shown.code == 0, shown
+    assert "live" in shown.out
+    listed = json.loads((await gateway("streams", "--user", user, "--json", settings=settings)).out)
+    [stream] = listed["streams"]
+    other = await gateway("streams", "--user", user, "--only", "none", "--end", settings=settings)
+    assert other.out.strip() == "no streams"
+    ended = await gateway("streams", "--user", user, "--end", settings=settings)
+    assert f"ended: {stream['stream']}" in ended.out
+    await client.wait_for_end()
+    assert client.own("close") == ['{"reason":"closed"}']
+
+    refused = await gateway("fleet", settings={**settings, "ops_token": "another"})
+    assert refused.code == 1
+    assert "GATEWAY_OPS_TOKEN" in refused.err
+    away = await gateway("fleet", "--url", f"http://127.0.0.1:{free_port()}")
+    assert away.code == 1
+    assert "--url" in away.err

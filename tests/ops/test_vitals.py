@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import pytest
+
+from gateway.core.event import UnreadableReason
+from gateway.core.frame import CloseReason, GapReason
+from gateway.core.log import Log, LogKind, Moment, Position, Topic
+from gateway.core.observer import Path
+from gateway.core.status import WorkerState
+from gateway.ops.readiness import Doubt
+from gateway.ops.vitals import Vitals, replays_waiting, resident_bytes, rfc3339
+from tests.http.served import Served
+
+TOPIC = Topic("user-events", LogKind.USER, b"tagA", 4)
+LOG = Log("user-events", 2)
+
+
+def at(seconds: float) -> Moment:
+    return Moment(seconds, 1_700_000_000_000 + int(seconds * 1000))
+
+
+def make_vitals(served: Served, lags: dict[Log, int] | None = None) -> Vitals:
+    return Vitals(
+        "web-1", at(0), served.hub, served.metrics, served.readiness, lambda: lags or {}, lambda: 9
+    )
+
+
+def test_counts_are_since_the_start_and_rates_since_the_status_before() -> None:
+    served = Served()
+    vitals = make_vitals(served, {LOG: 40})
+    feed = served.hub.feed(LOG, TOPIC)
+    served.hub.activate(feed, Position(100, 0, False), at(1))
+    vitals.status(at(10), "http://ops")
+
+    assert feed.tail is not None
+    feed.tail.head = Position(150, 0, False)
+    served.metrics.read(60)
+    served.metrics.sent(Path.LIVE, [(at(15).wall - 30, 20)], at(15))
+    served.metrics.gap(GapReason.LIMIT)
+    served.metrics.rejected("unauthorized")
+    served.metrics.unreadable(LOG, 3, UnreadableReason.NOT_JSON)
+    vitals.loop_late(0.2)
+    vitals.loop_late(0.1)
+    status = vitals.status(at(15), "http://ops")
+
+    assert (status.number, status.worker, status.connections) == (2, "web-1", 9)
+    assert status.since == "2023-11-14T22:13:20.000Z"
+    assert (status.records, status.records_per_second) == (60, 12.0)
+    assert (status.events[Path.LIVE], status.events_per_second) == (20, 4.0)
+    assert status.gaps[GapReason.LIMIT] == 1
+    assert status.closes == dict.fromkeys(CloseReason, 0)
+    assert status.rejects["unauthorized"] == 1
+    assert status.unreadable[UnreadableReason.NOT_JSON] == 1
+    assert status.loop_delay_seconds == 0.2
+    assert status.lag == 40
+    assert status.delivery.p50 == pytest.approx(0.035)
+    load = next(load for load in status.partitions if load.partition == 2)
+    assert (load.partition, load.records_per_second, load.lag) == (2, 10.0, 40)
+
+    quiet = vitals.status(at(20), "http://ops")
+    assert quiet.events[Path.LIVE] == 20
+    assert quiet.events_per_second == quiet.loop_delay_seconds == 0
+    assert quiet.delivery.p50 is None
+    assert sum(quiet.delivery.counts) == 20
+
+
+def test_a_log_that_was_made_anew_has_no_rate_below_nothing() -> None:
+    served = Served()
+    vitals = make_vitals(served)
+    feed = served.hub.feed(LOG, TOPIC)
+    served.hub.activate(feed, Position(100, 0, False), at(1))
+    vitals.status(at(10), "")
+    assert feed.tail is not None
+    feed.tail.head = Position(5, 0, False)
+    loads = vitals.status(at(20), "").partitions
+    load = next(load for load in loads if load.partition == 2)
+    assert load.records_per_second == 0
+
+
+def test_the_state_follows_readiness_and_a_change_is_noticed() -> None:
+    served = Served()
+    readiness = served.readiness
+    for doubt in list(readiness.doubts):
+        readiness.settle(doubt)
+    vitals = make_vitals(served)
+    assert vitals.has_changed()
+    assert vitals.status(at(1), "").state is WorkerState.READY
+    assert not vitals.has_changed()
+    readiness.doubt(Doubt.KAFKA, "x" * 10_000)
+    assert vitals.has_changed()
+    status = vitals.status(at(2), "")
+    assert status.state is WorkerState.NOT_READY
+    assert [(doubt.reason, len(doubt.detail)) for doubt in status.doubts] == [("kafka", 500)]
+    readiness.doubt(Doubt.DRAINING, "it is being stopped")
+    assert vitals.status(at(3), "").state is WorkerState.DRAINING
+    assert vitals.status(at(4), "", gone=True).state is WorkerState.GONE
+
+
+def test_memory_and_waiting_streams_are_told() -> None:
+    assert resident_bytes() > 1_000_000
+    assert replays_waiting(Served().hub) == 0
+    assert rfc3339(0) == "1970-01-01T00:00:00.000Z"
