@@ -19,6 +19,7 @@ from gateway.commands.console import ConfigFile, say_error
 from gateway.commands.demo import demo
 from gateway.commands.fleet import fleet
 from gateway.commands.id import read_id
+from gateway.commands.plan import plan
 from gateway.commands.publish import publish
 from gateway.commands.revoke import revoke
 from gateway.commands.streams import streams
@@ -52,6 +53,7 @@ def build() -> typer.Typer:
     app.callback()(_root)
     app.command(rich_help_panel="Run")(serve)
     app.command(rich_help_panel="Run")(check)
+    app.command(rich_help_panel="Run")(plan)
     app.command(rich_help_panel="Run")(fleet)
     app.command(rich_help_panel="Run")(streams)
     app.command(rich_help_panel="Run")(revoke)

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from gateway.core.partitioner import partitioner
+from gateway.core.plan import OTHER_FILES
 from gateway.kafka.topics import creation_command
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from gateway.kafka.diagnosis import Diagnosis
     from gateway.kafka.metadata import Cluster
     from gateway.kafka.topics import TopicSpec
-
-OTHER_FILES = 256
-"""Files of a worker besides its streams: connections to brokers, the listeners, Python's own."""
 
 SKEW_MS = 5000
 """A producer's clock may be this far ahead before `since=` and latencies mislead anyone."""

@@ -1,0 +1,156 @@
+"""`gateway plan`: how many workers a load needs, and what the loss of one costs the others."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from gateway.commands.console import AsJson, to_stdout
+from gateway.core.plan import Bounds, Costs, Load, Plan
+from gateway.core.plan import plan as make_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_BOUNDS, _COSTS = Bounds(), Costs()
+
+
+def plan(
+    streams: Annotated[int, typer.Option(min=1, help="Streams that are open at the same time.")],
+    events_per_second: Annotated[
+        float, typer.Option(min=0, help="Events, each counted for each stream that gets it.")
+    ],
+    records_per_second: Annotated[
+        float | None,
+        typer.Option(min=0, help="Records in the user topic; otherwise one for each event."),
+    ] = None,
+    broadcasts_per_second: Annotated[float, typer.Option(min=0, help="To every stream.")] = 0.0,
+    partitions: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of the user topic; otherwise 20 for each worker."),
+    ] = None,
+    busy: Annotated[
+        float, typer.Option(min=0.01, max=0.99, help="Of a worker's core, on a usual day.")
+    ] = _BOUNDS.busy,
+    strained: Annotated[
+        float, typer.Option(min=0.01, max=0.99, help="Of its core, when another one is lost.")
+    ] = _BOUNDS.strained,
+    max_streams: Annotated[
+        int, typer.Option(min=1, help="GATEWAY_MAX_STREAMS of a worker.")
+    ] = _BOUNDS.streams,
+    tail_bytes: Annotated[
+        int, typer.Option(min=1, help="GATEWAY_TAIL_BYTES of a worker.")
+    ] = _BOUNDS.tail_bytes,
+    event_us: Annotated[
+        float, typer.Option(min=0, help="CPU to deliver an event.")
+    ] = _COSTS.event_us,
+    record_us: Annotated[
+        float, typer.Option(min=0, help="CPU to read a record.")
+    ] = _COSTS.record_us,
+    resume_us: Annotated[
+        float, typer.Option(min=1, help="CPU to open a stream and bring it up.")
+    ] = _COSTS.resume_us,
+    as_json: AsJson = False,
+) -> None:
+    """Plan a fleet: workers, memory, files, and what the loss of a worker costs the others.
+
+    The costs are those that were measured on one core; give those of your machines.
+    """
+    load = Load(
+        streams,
+        events_per_second,
+        events_per_second if records_per_second is None else records_per_second,
+        broadcasts_per_second,
+        partitions,
+    )
+    bounds = _BOUNDS._replace(
+        busy=busy, strained=strained, streams=max_streams, tail_bytes=tail_bytes
+    )
+    costs = _COSTS._replace(event_us=event_us, record_us=record_us, resume_us=resume_us)
+    plans = {
+        "without_sharding": make_plan(load, bounds, costs, sharding=False),
+        "with_sharding": make_plan(load, bounds, costs, sharding=True),
+    }
+    if as_json:
+        facts = {
+            "load": load._asdict(),
+            "bounds": bounds._asdict(),
+            "costs": costs._asdict(),
+            **{name: None if each is None else _facts(each) for name, each in plans.items()},
+        }
+        typer.echo(json.dumps(facts, indent=2))
+    else:
+        to_stdout().print(plan_table(plans.values()))
+        shown = ", ".join(f"{name} {value:,.8g}" for name, value in costs._asdict().items())
+        to_stdout().print(f"\ncosts: {shown}", soft_wrap=True)
+    if not any(plans.values()):
+        raise typer.Exit(1)
+
+
+def plan_table(plans: Iterable[Plan | None]) -> Table:
+    """Return a column for each plan."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("", "without sharding", "with sharding"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for row in zip(_ROWS, *map(_column, plans), strict=True):
+        table.add_row(*row)
+    return table
+
+
+def _column(plan: Plan | None) -> list[str]:
+    if plan is None:
+        return ["no number will do", *"-" * (len(_ROWS) - 1)]
+    once, spread = plan.at_once, plan.spread_out
+    return [
+        f"{plan.workers:,}",
+        "any" if plan.partitions is None else f"{plan.partitions:,}",
+        f"{plan.streams:,}",
+        f"{plan.records:,.0f}",
+        f"{plan.cpu:.0%}",
+        f"{plan.cpu_after_loss:.0%}",
+        f"{plan.memory_bytes / 1e6:,.0f} MB",
+        f"{plan.kernel_bytes / 1e6:,.0f} MB",
+        f"{plan.files:,}",
+        f"{plan.lost:,}",
+        f"{plan.newcomers:,}",
+        f"{once.longest_wait:,.1f} s",
+        f"{once.peak_cpu:.0%}",
+        f"{once.refused:,}",
+        f"{plan.spread:,.0f} s",
+        f"{spread.per_second:,}",
+        f"{spread.peak_cpu:.0%}",
+        f"{spread.over_after:,.0f} s",
+    ]
+
+
+_ROWS = (
+    "workers",
+    "partitions of the topic",
+    "the busiest worker: streams",
+    "  records read a second",
+    "  CPU",
+    "  CPU when one is lost",
+    "  memory, with full tails",
+    "  memory of the kernel",
+    "  open files",
+    "one dies: its streams",
+    "  come to one other",
+    "  all at once: longest wait",
+    "    CPU",
+    "    found no room at first",
+    "  spread they need",
+    "    newcomers a second",
+    "    CPU",
+    "    all are back after",
+)
+
+
+def _facts(plan: Plan) -> dict[str, Any]:
+    return {
+        **plan._asdict(),
+        "at_once": plan.at_once._asdict(),
+        "spread_out": plan.spread_out._asdict(),
+    }

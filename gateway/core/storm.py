@@ -1,0 +1,120 @@
+"""A reconnect storm at one worker: step by step, what a crash of another one brings it.
+
+The streams of a worker that dies end all at once. Their clients wait for what `retry:` says, and
+come to the others. A worker opens them one by one with what its usual load leaves of its core, and
+the kernel holds the queue; whom it has no room for, TCP sends again after 1 s, then 2, then 4.
+
+Nothing is drawn: arrivals are spread evenly, so the same storm has the same outcome.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+STEP_SECONDS = 0.02
+
+BACKLOG = 4096
+"""Connections that the kernel holds (`gateway.http.listen`)."""
+
+PATIENCE_SECONDS = 1.0
+"""How long a client may wait for the first bytes in a storm that nobody would call one."""
+
+MAX_SPREAD_SECONDS = 3600.0
+
+
+class Storm(NamedTuple):
+    """How it went."""
+
+    per_second: int
+    """The most that came within a second."""
+    longest_wait: float
+    """Seconds from a client's first attempt to its stream."""
+    refused: int
+    """Attempts that found the kernel's queue full."""
+    over_after: float
+    """Seconds from the crash until everybody is served."""
+    peak_cpu: float
+    """Of one core, within a second."""
+
+
+def simulate(
+    newcomers: int, busy: float, open_seconds: float, retry: float, spread: float
+) -> Storm:
+    """Return how a worker fares that spends `busy` of its core on its own streams.
+
+    `newcomers` come from `retry` seconds after the crash on, over `spread` seconds. Each one costs
+    `open_seconds` of CPU.
+    """
+    assert 0 <= busy < 1, "a worker without time never serves them"
+    queue: deque[tuple[int, int]] = deque()
+    """When they first came, and how many."""
+    again: dict[int, list[tuple[int, int, int]]] = {}
+    """Those who found no room, by the step in which they try again: first step, how many, tries."""
+    second = round(1 / STEP_SECONDS)
+    first = round(retry / STEP_SECONDS)
+    steps = max(1, round(spread / STEP_SECONDS))
+    room = (1 - busy) * STEP_SECONDS / open_seconds
+    step, served, queued, refused, longest, credit = first, 0, 0, 0, 0, 0.0
+    came: deque[int] = deque(maxlen=second)
+    opened: deque[int] = deque(maxlen=second)
+    most_came = most_opened = 0
+    while served < newcomers:
+        passed = step - first
+        fresh = _by(newcomers, passed + 1, steps) - _by(newcomers, passed, steps)
+        arriving = [*again.pop(step, []), (step, fresh, 0)]
+        for since, number, tries in arriving:
+            taken = min(number, BACKLOG - queued)
+            if taken:
+                queue.append((since, taken))
+                queued += taken
+            if number > taken:
+                refused += number - taken
+                later = step + second * 2**tries
+                again.setdefault(later, []).append((since, number - taken, tries + 1))
+        credit = min(credit + room, max(room, 1.0) + room)
+        now = 0
+        while queue and credit >= 1:
+            since, number = queue[0]
+            taken = min(number, int(credit))
+            credit -= taken
+            now += taken
+            longest = max(longest, step - since)
+            if taken == number:
+                queue.popleft()
+            else:
+                queue[0] = (since, number - taken)
+        queued -= now
+        served += now
+        came.append(fresh)
+        opened.append(now)
+        most_came = max(most_came, sum(came))
+        most_opened = max(most_opened, sum(opened))
+        step += 1
+    return Storm(
+        most_came,
+        round(longest * STEP_SECONDS, 2),
+        refused,
+        round(step * STEP_SECONDS, 2),
+        min(1.0, busy + most_opened * open_seconds),
+    )
+
+
+def needed_spread(newcomers: int, busy: float, open_seconds: float, retry: float) -> float:
+    """Return over how many whole seconds they have to come so that all are served soon.
+
+    Soon is within `PATIENCE_SECONDS`, and nobody finds the kernel's queue full.
+    """
+    # In less time a worker cannot even open them all.
+    spread = max(0.0, newcomers * open_seconds / (1 - busy) - PATIENCE_SECONDS - 1) // 1
+    while spread < MAX_SPREAD_SECONDS:
+        storm = simulate(newcomers, busy, open_seconds, retry, spread)
+        if storm.refused == 0 and storm.longest_wait <= PATIENCE_SECONDS:
+            break
+        spread += 1.0
+    return spread
+
+
+def _by(newcomers: int, passed: int, steps: int) -> int:
+    """Return how many have come after so many steps."""
+    return newcomers * min(passed, steps) // steps
