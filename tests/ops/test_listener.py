@@ -6,6 +6,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.config import load_settings
+from gateway.core.fleet import Fleet
+from gateway.ops.fleet import fleet_routes
 from gateway.ops.listener import ops_app
 from gateway.ops.lives import Lives
 from gateway.ops.metrics import Metrics
@@ -43,7 +45,8 @@ def connect(aiohttp_client: AiohttpClient, readiness: Readiness, drains: list[st
     async def serve(token: str | None = None) -> Client:
         settings = load_settings(None, jwt_secret=SECRET, ops_token=token)
         metrics = Metrics(Notices(lambda: 0.0), Lives(Pseudonyms(None)), "murmur2")
-        app = ops_app(settings, readiness, metrics, lambda: drains.append("asked"))
+        routes = fleet_routes(Fleet("web-1"), lambda: "")
+        app = ops_app(settings, readiness, metrics, lambda: drains.append("asked"), routes)
         return await aiohttp_client(app)
 
     return serve
@@ -88,7 +91,9 @@ async def test_a_drain_can_be_asked_for(connect: Connect, drains: list[str]) -> 
     assert drains == ["asked"]
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/metrics"), ("POST", "/ops/drain")])
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/metrics"), ("GET", "/ops/fleet"), ("POST", "/ops/drain")]
+)
 @pytest.mark.parametrize(
     ("header", "status"),
     [
@@ -153,7 +158,9 @@ async def test_the_token_is_asked_for(
         ({"Host": ""}, False),
     ],
 )
-@pytest.mark.parametrize(("method", "path"), [("GET", "/metrics"), ("POST", "/ops/drain")])
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/metrics"), ("GET", "/ops/fleet"), ("POST", "/ops/drain")]
+)
 async def test_without_a_token_no_page_of_another_site_is_answered(
     connect: Connect,
     drains: list[str],
