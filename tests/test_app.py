@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 GAUGES = {
     "gateway_streams_open",
+    "gateway_connections_open",
     "gateway_ready",
     "gateway_tail_bytes",
     "gateway_replays_waiting",
@@ -90,9 +91,9 @@ async def test_its_gauges_are_those_of_the_design(http: aiohttp.ClientSession) -
     gauges = {
         line.split()[2]
         for line in lines
-        if line.startswith("# TYPE") and line.endswith(" gauge") and "_created" not in line
+        if line.startswith("# TYPE gateway_") and line.endswith(" gauge") and "_created" not in line
     }
-    assert gauges == GAUGES
+    assert gauges == {*GAUGES, "gateway_info"}
     assert {f"{name} 0.0" for name in GAUGES} <= set(lines)
 
 
