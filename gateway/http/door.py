@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import structlog
 from aiohttp import web
+from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpProcessingError, HttpRequestParser
 from aiohttp.streams import EMPTY_PAYLOAD
 
@@ -28,7 +29,6 @@ from gateway.http.listen import MAX_HEADERS, MAX_LINE_BYTES, TAKEN_AT_ONCE
 from gateway.http.wire import READ_BYTES, Wire
 
 if TYPE_CHECKING:
-    from aiohttp.base_protocol import BaseProtocol
     from aiohttp.web_protocol import RequestHandler
 
 DEFER_SECONDS = 1
@@ -57,14 +57,15 @@ class Opener(Protocol):
         """Open a stream if nothing is in its way; False: nothing has been done."""
 
 
-class _Caller:
+class _Caller(BaseProtocol):
     """What a request asks of its connection, where there is no handler of aiohttp's yet."""
 
-    __slots__ = ("peername", "transport")
+    __slots__ = ("peername",)
     ssl_context = None
     sockname = None
 
-    def __init__(self, wire: Wire, peername: object) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, wire: Wire, peername: object) -> None:
+        super().__init__(loop)
         self.transport = wire
         self.peername = peername
 
@@ -145,16 +146,26 @@ class Door:
             if not data:
                 sock.close()
                 return
-        if not (data.startswith(self._begin) and self._open(sock, peername, data)):
-            task = self._loop.create_task(self._pass_on(sock, data))
-            self._passing.add(task)
-            task.add_done_callback(self._passing.discard)
-
-    def _open(self, sock: socket.socket, peername: object, data: bytes) -> bool:
         wire = Wire(self._loop, sock, peername, self._parting)
-        caller = _Caller(wire, peername)
+        opened = False
+        try:
+            opened = self._is_one_head(data) and self._open(wire, peername, data)
+        finally:  # also at a defect, which is aiohttp's to answer
+            if not opened and wire.is_watched:
+                wire.abort()
+            elif not opened:
+                task = self._loop.create_task(self._pass_on(sock, data))
+                self._passing.add(task)
+                task.add_done_callback(self._passing.discard)
+
+    def _is_one_head(self, data: bytes) -> bool:
+        """Return whether a request for a stream may be all of it, up to the end of its head."""
+        return data.startswith(self._begin) and data.find(b"\r\n\r\n") == len(data) - 4
+
+    def _open(self, wire: Wire, peername: object, data: bytes) -> bool:
+        caller = _Caller(self._loop, wire, peername)
         parser = HttpRequestParser(
-            cast("BaseProtocol", caller),
+            caller,
             self._loop,
             READ_BYTES,
             max_line_size=MAX_LINE_BYTES,

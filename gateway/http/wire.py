@@ -71,6 +71,11 @@ class Wire(asyncio.Transport):
         assert low is None, "a quarter is what everybody takes"
         self._high = HIGH_WATER if high is None else high
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether there is, or was, a protocol to report to."""
+        return self._protocol is not None or self._lost
+
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         """Send what the kernel takes, and keep the rest; to no effect if the client has gone."""
         if self._lost:

@@ -50,6 +50,18 @@ async def test_a_request_that_comes_in_pieces_opens_the_same_stream(
         assert (await client.chunk()).startswith(b"retry: 3000\nid: 1u")
 
 
+@pytest.mark.parametrize("body", [b"0\r\n\r\n", b"3\r\nabc\r\n0\r\n\r\n", b"3\r\nab"])
+async def test_a_request_with_a_body_in_its_first_packet_opens_the_same_stream(
+    served: Served, body: bytes
+) -> None:
+    async with connected(served.port) as client:
+        head = request().replace(b"Host: x", b"Host: x\r\nTransfer-Encoding: chunked")
+        await client.send(head + body)
+        assert (await client.head()).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert (await client.chunk()).startswith(b"retry: 3000\nid: 1u")
+        assert served.requests == 1
+
+
 @pytest.mark.parametrize(
     ("head", "status"),
     [
