@@ -208,8 +208,8 @@ class _Entrance(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Step aside."""
-        # uvloop's transports are none of asyncio's, as far as `isinstance` goes.
-        cast("asyncio.Transport", transport).set_protocol(self._handler)
+        assert isinstance(transport, asyncio.Transport)
+        transport.set_protocol(self._handler)
         self._handler.connection_made(transport)
         if self._data:
             self._handler.data_received(self._data)
