@@ -114,6 +114,10 @@ class Wire(asyncio.Transport):
         """Close the connection now."""
         self._lose(None)
 
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes are kept."""
+        return len(self._buffer)
+
     def is_closing(self) -> bool:
         """Whether nothing more can be written."""
         return self._closing

@@ -175,7 +175,8 @@ class KafkaNode:
         subprocess.run(
             [
                 *(*self._java(jars), "kafka.tools.StorageTool", "format"),
-                *("-t", self._cluster_id, "-c", str(properties), *self._format_options()),
+                f"--cluster-id={self._cluster_id}",  # one may begin with `-`
+                *("-c", str(properties), *self._format_options()),
             ],
             check=True,
             timeout=START_SECONDS,

@@ -107,8 +107,10 @@ async def test_a_full_wire_pauses_its_protocol_once_and_keeps_everything(pair: P
     pair.wire.write(MUCH)
     pair.wire.write(MUCH)
     assert pair.listener.heard == ["pause"]
+    assert 0 < pair.wire.get_write_buffer_size() < 2 * len(MUCH)
     assert await pair.read(2 * len(MUCH)) == MUCH * 2
     await pair.hears("pause", "resume")
+    assert pair.wire.get_write_buffer_size() == 0
     pair.wire.write(b"more")
     assert await pair.read(4) == b"more"
 

@@ -54,10 +54,14 @@ async def publishing(bootstrap: str, topics: Topics) -> AsyncIterator[EventPubli
         yield publisher
 
 
-async def answer(worker: Worker, token: str, http: aiohttp.ClientSession) -> tuple[int, str]:
-    """Return how a request for a stream is answered; a stream's text is left out."""
+async def answer(worker: Worker, token: str, http: aiohttp.ClientSession) -> tuple[int, object]:
+    """Return how a request for a stream is answered, but for its id, and for a stream's text."""
     async with http.get(worker.events_url, headers=bearer(token)) as response:
-        return response.status, "" if response.status == 200 else await response.text()
+        if response.status == 200:
+            return 200, None
+        problem = await response.json(content_type=None)
+        del problem["request_id"]
+        return response.status, problem
 
 
 async def becomes(code: int, worker: Worker, token: str, http: aiohttp.ClientSession) -> None:
