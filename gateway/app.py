@@ -35,12 +35,15 @@ from gateway.http.shards import Shards
 from gateway.http.tls import Certificate
 from gateway.kafka.fleet import FleetLink
 from gateway.kafka.link import KafkaLink
+from gateway.ops.board import RATE_TICKS, Board
+from gateway.ops.explain import id_routes
 from gateway.ops.fleet import fleet_routes
+from gateway.ops.latest import Latest
 from gateway.ops.listener import ops_app
 from gateway.ops.lives import Lives
 from gateway.ops.metrics import Metrics
 from gateway.ops.notices import Notices
-from gateway.ops.pseudonyms import pseudonyms
+from gateway.ops.pseudonyms import hashed, pseudonyms
 from gateway.ops.readiness import Doubt, Readiness
 from gateway.ops.streams import Streams
 from gateway.ops.vitals import Vitals, replays_waiting
@@ -85,7 +88,8 @@ class Worker:
         self._settings = settings
         self._readiness = Readiness()
         self._notices = Notices(lambda: clock.now().monotonic)
-        self._metrics = Metrics(self._notices, Lives(pseudonyms(settings)), settings.partitioner)
+        names = pseudonyms(settings)
+        self._metrics = Metrics(self._notices, Lives(names), settings.partitioner)
         self._hub = Hub(
             interpreter=Interpreter(decoder, partition, self._metrics),
             limits=Limits(
@@ -124,6 +128,9 @@ class Worker:
             if settings.workers_topic
             else None
         )
+        latest = Latest((hashed(settings) if settings.log_users == "plain" else names).name)
+        self._hub.delivered = latest.dispatched
+        self._board = Board(self._vitals.worker, self._fleet, self._fleet_problem, latest)
         self._keys = _published_keys(settings, self._readiness)
         origins = Origins(settings.cors_origins)
         callers = Callers(settings.trusted_proxies)
@@ -155,7 +162,11 @@ class Worker:
                 self._metrics,
                 self.end,
                 [
-                    *Streams(self._vitals.worker, self._hub, self._link.lags).routes(),
+                    *Streams(
+                        self._vitals.worker, self._hub, self._link.lags, self._link.partition
+                    ).routes(),
+                    *id_routes(self._hub),
+                    *self._board.routes(),
                     *fleet_routes(self._fleet, self._fleet_problem),
                 ],
             ),
@@ -217,6 +228,7 @@ class Worker:
         results = await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._fleet_link is not None:
             await self._fleet_link.leave(self._vitals.status(clock.now(), self.ops_url, gone=True))
+        self._board.end()
         await self._public.cleanup()
         await self._ops.cleanup()
         if self._door is not None:
@@ -262,6 +274,8 @@ class Worker:
             self._hub.tick(clock.now())
             if tick % STATUS_TICKS == 0 or self._vitals.has_changed():
                 self._tell()
+            if tick % RATE_TICKS == 0:
+                self._board.tick()
             if tick % SWEEP_TICKS == 0:
                 self._link.sweep()
                 self._notices.sweep()
@@ -279,6 +293,7 @@ class Worker:
         self._fleet.tell(status)
         if self._fleet_link is not None:
             self._fleet_link.tell(status)
+        self._board.sample()
 
     def _fleet_problem(self) -> str:
         if self._fleet_link is None:

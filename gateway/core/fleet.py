@@ -40,6 +40,8 @@ class Member(NamedTuple):
     """What it said last, with the state `gone` where it is."""
     age: float
     """Seconds since that was heard."""
+    silent: bool = False
+    """Whether it is gone without having said so."""
 
 
 class _Entry:
@@ -108,9 +110,10 @@ class Fleet:
             status, silent = entry.status, self._present - entry.found >= GONE_SECONDS
             if worker == self._own or not (entry.heard or silent):
                 continue
-            if silent and status.state is not WorkerState.GONE:
+            silent = silent and status.state is not WorkerState.GONE
+            if silent:
                 status = replace(status, state=WorkerState.GONE)
-            members.append(Member(status, now - entry.found))
+            members.append(Member(status, now - entry.found, silent))
         if self._status is not None:
             members.append(Member(self._status, 0.0))
         return sorted(members, key=lambda member: member.status.worker)

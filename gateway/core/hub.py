@@ -81,6 +81,8 @@ class Hub:
         self._number = count()
         self._next_look = float("-inf")
         self._catch_up = CatchUp(interpreter, limits, observer, wake)
+        self.delivered: Callable[[Mapping[Log, Sequence[Record]], Moment], None] | None = None
+        """Called with each batch that was dispatched, for whoever looks on."""
 
     # Logs: what the reader calls.
 
@@ -126,6 +128,8 @@ class Hub:
         """Take fetched records, oldest first in each log, and write them to whom they concern."""
         for piece in pieces(batches, self.feeds):
             self._dispatch(piece, moment)
+        if self.delivered is not None:
+            self.delivered(batches, moment)
 
     def begin_scan(self, feed: Feed) -> Scan:
         """Return a scan for all streams that wait for one of this log."""

@@ -69,6 +69,15 @@ class DeliveryTimes(msgspec.Struct, frozen=True):
     p99: float | None = None
 
 
+class Sighting(msgspec.Struct, frozen=True):
+    """Where a record stands that was found wanting, and why."""
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """One worker at one time."""
 
@@ -78,6 +87,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     state: WorkerState
     doubts: tuple[StatedDoubt, ...] = ()
     version: str = ""
+    at: int = 0
+    """When this was told, by its own clock: Unix ms; 0 where a former version does not say."""
     since: str = ""
     """When it was started: RFC 3339, by its own clock."""
     ops_url: str = ""
@@ -101,8 +112,11 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     closes: dict[str, int] = {}
     rejects: dict[str, int] = {}
     unreadable: dict[str, int] = {}
+    unreadable_last: Sighting | None = None
     unknown_types: int = 0
     partitioner_mismatches: int = 0
+    mismatch_last: Sighting | None = None
+    """Its reason is the setting that would fit."""
     resident_bytes: int = 0
     cpu_seconds: float = 0.0
     cpu_share: float = 0.0

@@ -219,6 +219,10 @@ class KafkaLink:
         """
         return {} if self._live is None else self._live.lags()
 
+    def partition(self, user: bytes) -> int | None:
+        """Return the partition of a user's events; None until Kafka has said how many there are."""
+        return None if self._routes is None else self._routes.partition(user)
+
     async def _find_topics(self) -> Cluster:
         """Return the cluster once it has the topics that streams are made of."""
         settings = self._settings

@@ -35,5 +35,5 @@ def workers(fleet: Fleet, now: float) -> list[dict[str, Any]]:
     """Return the statuses, each with its age in seconds."""
     return [
         {**msgspec.to_builtins(status), "age_seconds": round(age, 1)}
-        for status, age in fleet.members(now)
+        for status, age, _ in fleet.members(now)
     ]

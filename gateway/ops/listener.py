@@ -1,14 +1,14 @@
 """The operations listener: health, metrics, fleet, streams, drain. Never on the public port.
 
 Health and readiness are open, since probes carry no token; the rest asks for `GATEWAY_OPS_TOKEN`
-where that is set. Without it the listener is on loopback, which is no protection from a browser on
-this machine: any page can have it ask here, and reads the answers if its own name leads here (DNS
-rebinding). So what pages of other names ask for is refused.
+where that is set, or for the cookie of somebody who has signed in with it at the dashboard. Without
+it the listener is on loopback, which is no protection from a browser on this machine: any page can
+have it ask here, and reads the answers if its own name leads here (DNS rebinding). So what pages of
+other names ask for is refused.
 """
 
 from __future__ import annotations
 
-import hmac
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -20,6 +20,8 @@ from gateway.errors import Forbidden, Unauthorized
 from gateway.http.caller import Callers, add_request_id
 from gateway.http.origins import Origins
 from gateway.http.problem import problems
+from gateway.ops.page import PAGE_PATHS, page_routes
+from gateway.ops.session import Sessions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 """Probes carry no token."""
 
+SIGN_IN_PATHS = PAGE_PATHS | {"/ops/session"}
+"""What somebody needs who is to give the token yet."""
+
 
 def ops_app(
     settings: Settings,
@@ -47,19 +52,17 @@ def ops_app(
     All further `routes` ask for the token.
     """
     token = settings.ops_token
+    sessions = None if token is None else Sessions(token.get_secret_value())
     origins = Origins(())
 
     def check(request: web.Request) -> None:
-        if token is None:
+        if sessions is None:
             if not (_is_no_name(request.headers.get("Host")) and origins.trust(request)):
                 raise Forbidden("not for pages of other sites; ask by address, or as localhost")
             return
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        # A header holds any bytes, and aiohttp hands those that are not UTF-8 on as surrogates.
-        same = hmac.compare_digest(
-            given.encode(errors="surrogateescape"), token.get_secret_value().encode()
-        )
-        if scheme.lower() != "bearer" or not same:
+        bearer = scheme.lower() == "bearer" and sessions.is_token(given)
+        if not (request.path in SIGN_IN_PATHS or bearer or sessions.knows(request)):
             raise Unauthorized(
                 "send GATEWAY_OPS_TOKEN as a bearer token",
                 {"WWW-Authenticate": 'Bearer realm="operations"'},
@@ -93,6 +96,8 @@ def ops_app(
             web.get("/readyz", readyz),
             web.get("/metrics", show_metrics),
             web.post("/ops/drain", start_drain),
+            *page_routes(),
+            *(() if sessions is None else sessions.routes()),
             *routes,
         ]
     )

@@ -24,6 +24,7 @@ from gateway.core.admission import Refusal
 from gateway.core.event import UnreadableReason
 from gateway.core.frame import CloseReason, GapReason
 from gateway.core.observer import Path
+from gateway.core.status import Sighting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -110,6 +111,8 @@ class Metrics:
         self._partitioner = partitioner
         self.registry = registry = CollectorRegistry(auto_describe=False)
         self.delivery = DeliveryTimes()
+        self.unreadable_last: Sighting | None = None
+        self.mismatch_last: Sighting | None = None
         registry.register(self.delivery)
         ProcessCollector(registry=registry)
         Gauge(
@@ -239,6 +242,7 @@ class Metrics:
     def unreadable(self, log: Log, offset: int, reason: UnreadableReason) -> None:
         """Count a record that was skipped, and log its position."""
         self._unreadable.labels(reason).inc()
+        self.unreadable_last = Sighting(log.topic, log.partition, offset, str(reason))
         self._notices.warn(
             ("unreadable", reason),
             "record skipped",
@@ -257,6 +261,7 @@ class Metrics:
         """Count a key outside its partition, and log which setting to change."""
         self._misplaced.inc()
         other = "crc32" if self._partitioner == "murmur2" else "murmur2"
+        self.mismatch_last = Sighting(log.topic, log.partition, offset, other)
         self._notices.warn(
             "misplaced",
             "a producer uses another partitioner: its users' events are not found;"

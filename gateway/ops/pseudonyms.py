@@ -34,8 +34,11 @@ class Pseudonyms:
 
 def pseudonyms(settings: Settings) -> Pseudonyms:
     """Return those that the settings ask for."""
-    if settings.log_users == "plain":
-        return Pseudonyms(None)
+    return Pseudonyms(None) if settings.log_users == "plain" else hashed(settings)
+
+
+def hashed(settings: Settings) -> Pseudonyms:
+    """Return those for a screen that others may see, whatever the log says."""
     if settings.log_key is None:
         return Pseudonyms(secrets.token_bytes())
     return Pseudonyms(settings.log_key.get_secret_value().encode())

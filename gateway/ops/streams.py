@@ -1,6 +1,6 @@
 """Streams as operators see them: one user's, where each of them is, and an end to them.
 
-    GET /ops/streams?user=U          {"streams": [{"stream", "user", "state", "cursor", …}]}
+    GET /ops/streams?user=U          {"partition": P, "streams": [{"stream", "user", "cursor", …}]}
     DELETE /ops/streams?user=U       ends all of the user's with `closed`
     DELETE /ops/streams/{stream}     ends one
 
@@ -74,12 +74,22 @@ class ShownStream(msgspec.Struct, frozen=True):
 
 
 class Streams:
-    """The routes; `lags` are the records, at most, that the worker itself has not read."""
+    """The routes; `lags` are the records, at most, that the worker itself has not read.
 
-    def __init__(self, worker: str, hub: Hub, lags: Callable[[], Mapping[Log, int]]) -> None:
+    `partition` is where a user's events go, if the worker knows it yet.
+    """
+
+    def __init__(
+        self,
+        worker: str,
+        hub: Hub,
+        lags: Callable[[], Mapping[Log, int]],
+        partition: Callable[[bytes], int | None],
+    ) -> None:
         self._worker = worker
         self._hub = hub
         self._lags = lags
+        self._partition = partition
 
     def routes(self) -> Iterable[AbstractRouteDef]:
         """Return what the operations listener serves."""
@@ -92,7 +102,8 @@ class Streams:
     async def _list(self, request: web.Request) -> web.Response:
         moment, lags = clock.now(), self._lags()
         shown = [self.show(stream, lags, moment) for stream in self._of(request)]
-        return answer({"streams": shown})
+        partition = self._partition(_user(request))
+        return answer({"partition": partition, "streams": shown})
 
     async def _end_all(self, request: web.Request) -> web.Response:
         return self._end(list(self._of(request)))
@@ -116,11 +127,7 @@ class Streams:
         return answer({"ended": len(streams)})
 
     def _of(self, request: web.Request) -> Iterable[Stream]:
-        user = request.query.get("user", "")
-        if not user:
-            raise BadRequest("say whose streams: /ops/streams?user=ID")
-        # What is no UTF-8 is in no token either.
-        return self._hub.places.user(user.encode(errors="replace"))
+        return self._hub.places.user(_user(request))
 
     def name(self, stream: Stream) -> str:
         """Return what a stream is called, in the whole fleet."""
@@ -150,6 +157,13 @@ class Streams:
             id=stream.id().decode(),
             cursor=cursor,
         )
+
+
+def _user(request: web.Request) -> bytes:
+    user = request.query.get("user", "")
+    if not user:
+        raise BadRequest("say whose streams: /ops/streams?user=ID")
+    return user.encode(errors="replace")  # what is no UTF-8 is in no token either
 
 
 def answer(facts: object) -> web.Response:

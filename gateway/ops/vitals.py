@@ -109,6 +109,7 @@ class Vitals:
                 for doubt, detail in self._readiness.doubts.items()
             ),
             version=__version__,
+            at=moment.wall,
             since=self._since,
             ops_url=ops_url,
             streams=len(hub.streams),
@@ -126,8 +127,10 @@ class Vitals:
             closes=totals.closes,
             rejects=totals.rejects,
             unreadable=totals.unreadable,
+            unreadable_last=self._metrics.unreadable_last,
             unknown_types=totals.unknown_types,
             partitioner_mismatches=totals.misplaced,
+            mismatch_last=self._metrics.mismatch_last,
             resident_bytes=resident_bytes(),
             cpu_seconds=round(cpu, 3),
             cpu_share=round((cpu - before.cpu) / seconds, 4),

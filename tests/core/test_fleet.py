@@ -40,7 +40,7 @@ def test_a_worker_knows_itself_without_kafka() -> None:
     assert fleet.members(0.0) == []
     fleet.tell(status(OWN))
     [own] = fleet.members(1000.0)
-    assert own == (status(OWN), 0.0)
+    assert own == (status(OWN), 0.0, False)
 
 
 def test_everybody_who_is_heard_is_shown_by_name() -> None:

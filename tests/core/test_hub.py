@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway.core import delivery
 from gateway.core.event import Decoder, Event, Unreadable
@@ -17,8 +17,11 @@ from tests.core.stage import BROADCAST_LOG, USER, USER_LOG, Stage, stream_of
 from tests.core.world import OTHER
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import pytest
 
+    from gateway.core.log import Log, Moment
     from tests.core.clients import Client, Connection
 
 
@@ -507,3 +510,18 @@ def unchunked(data: bytes) -> bytes:
         assert rest[end : end + 2] == b"\r\n"
         content, data = content + rest[:end], rest[end + 2 :]
     return content
+
+
+def test_who_looks_on_is_told_of_each_batch_once_it_is_delivered() -> None:
+    stage = Stage()
+    stage.connect(stage.client())
+    seen: list[tuple[Any, int]] = []
+
+    def look(batches: Mapping[Log, Sequence[Record]], moment: Moment) -> None:
+        seen.extend((record.event, record.offset) for record in batches.get(USER_LOG, ()))
+
+    stage.worker.hub.delivered = look
+    stage.write(2)
+    stage.worker.settle()
+    assert len(seen) == 2
+    assert all(isinstance(event, Event) for event, _ in seen), "it was decoded for the stream"

@@ -195,7 +195,7 @@ async def test_probes_need_no_token(connect: Connect, path: str) -> None:
         assert response.status in (200, 503)
 
 
-@pytest.mark.parametrize("path", ["/", "/api/v1/events", "/metrics/", "/ops"])
+@pytest.mark.parametrize("path", ["/", "/api/v1/events", "/metrics/", "/ops/"])
 async def test_what_there_is_not_is_told_as_problem_details(connect: Connect, path: str) -> None:
     async with (await connect()).get(path) as response:
         assert response.status == 404

@@ -1,0 +1,78 @@
+"""`GET /ops/id?id=`: what an event id says, as this worker sees it without asking Kafka.
+
+`gateway id` asks Kafka too, and says what a resume from it would do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from aiohttp import web
+
+from gateway.core.event_id import parse
+from gateway.core.log import LogKind, Position
+from gateway.errors import BadRequest, EventIdError
+from gateway.ops.streams import answer
+from gateway.ops.vitals import rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from aiohttp.web_routedef import AbstractRouteDef
+
+    from gateway.core.event_id import Mark
+    from gateway.core.hub import Hub
+
+
+class ShownMark(msgspec.Struct, frozen=True):
+    """What an id says of one log."""
+
+    log: LogKind
+    partition: int
+    offset: int | None
+    """The next one; None where the place is a time."""
+    time: str
+    tag: str
+    verdict: str
+    """What this worker would do with it."""
+
+
+def id_routes(hub: Hub) -> Iterable[AbstractRouteDef]:
+    """Return what the operations listener serves."""
+
+    async def explain(request: web.Request) -> web.Response:
+        try:
+            marks = parse(request.query.get("id", ""))
+        except EventIdError as error:
+            raise BadRequest(f"{error}: a client that brings it is told gap invalid") from None
+        return answer({"marks": [_show(mark, hub) for mark in marks]})
+
+    return (web.get("/ops/id", explain),)
+
+
+def _show(mark: Mark, hub: Hub) -> ShownMark:
+    place = mark.place
+    offset = place.offset if isinstance(place, Position) else None
+    time = rfc3339(place.timestamp)
+    return ShownMark(
+        mark.kind, mark.partition, offset, time, mark.tag.hex(), _verdict(mark, offset, hub)
+    )
+
+
+def _verdict(mark: Mark, offset: int | None, hub: Hub) -> str:
+    topics = {feed.topic for feed in hub.feeds.values() if feed.topic.kind is mark.kind}
+    if not topics:
+        return "this worker reads no such log now; gateway id asks Kafka"
+    if all(topic.tag != mark.tag for topic in topics):
+        return "it is of another topic or cluster: gap reset"
+    if offset is None:
+        return "looked up in Kafka by its time"
+    for log, feed in hub.feeds.items():
+        if feed.topic in topics and log.partition == mark.partition and feed.tail is not None:
+            if offset > feed.tail.head.offset:
+                return f"beyond the newest record that was read ({feed.tail.head.offset - 1})"
+            if offset >= feed.tail.base.offset:
+                return f"served from memory, {feed.tail.head.offset - offset} offsets behind"
+            return "older than what is in memory: a replay from Kafka"
+    return "this worker does not read the partition now: a replay from Kafka"

@@ -1,0 +1,48 @@
+"""`GET /ops`: the dashboard. One page, its style and its scripts, all from the wheel.
+
+They hold no facts, so they need no token; what they show is asked for at the other paths, which do.
+The policy lets the page load from and speak to this listener only, and lets no other page frame it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from aiohttp.web_routedef import AbstractRouteDef
+
+ASSETS = ("dashboard.css", "dashboard.js", "charts.js", "fleet.js", "people.js", "text.js")
+
+PAGE_PATHS = frozenset({"/ops", *(f"/ops/page/{name}" for name in ASSETS)})
+
+_FILES = Path(__file__).parent / "page"
+_HEADERS = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
+        " img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def page_routes() -> Iterable[AbstractRouteDef]:
+    """Return what the operations listener serves."""
+
+    async def page(_: web.Request) -> web.FileResponse:
+        return web.FileResponse(_FILES / "dashboard.html", headers=_HEADERS)
+
+    async def asset(request: web.Request) -> web.FileResponse:
+        return web.FileResponse(_FILES / request.match_info["name"], headers=_HEADERS)
+
+    return (
+        web.get("/ops", page),
+        web.get(f"/ops/page/{{name:{'|'.join(ASSETS)}}}", asset),
+    )

@@ -1,0 +1,103 @@
+"""Signing in at the dashboard with a browser, which sends no `Authorization` of its own.
+
+    POST /ops/session      {"token": …}: 204 and a cookie
+    DELETE /ops/session    204, and the cookie is gone
+
+The cookie does not hold the token but proves that it was known: when the sign-in ends, and a keyed
+hash of that. So nothing has to be remembered, each worker with the same token takes it, and with a
+new token all are void. No script can read it (`HttpOnly`), no other site has it sent
+(`SameSite=Strict`), and since a site's other ports count as the same site to a browser, it counts
+only where `Sec-Fetch-Site` and `Origin` say that the page is this listener's own.
+"""
+
+from __future__ import annotations
+
+import hmac
+from typing import TYPE_CHECKING
+
+import msgspec
+from aiohttp import web
+
+from gateway import clock
+from gateway.errors import BadRequest, Forbidden, Unauthorized
+from gateway.http.origins import Origins
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from aiohttp.web_routedef import AbstractRouteDef
+
+SESSION_SECONDS = 12 * 3600
+"""A shift; a screen on a wall is signed in again each morning."""
+
+MAX_BODY = 4096
+
+_NAME = "gateway_ops"
+_PATH = "/ops"
+
+
+class _SignIn(msgspec.Struct):
+    token: str
+
+
+class Sessions:
+    """Makes and verifies the cookies of one operations token."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token.encode()
+        self._origins = Origins(())
+
+    def routes(self) -> Iterable[AbstractRouteDef]:
+        """Return what the operations listener serves; signing in asks for no token but its own."""
+        return (
+            web.post("/ops/session", self._sign_in),
+            web.delete("/ops/session", self._sign_out),
+        )
+
+    def is_token(self, given: str) -> bool:
+        """Whether it is the token; takes the same time whatever is given."""
+        # A header holds any bytes, and aiohttp hands those that are not UTF-8 on as surrogates.
+        return hmac.compare_digest(given.encode(errors="surrogateescape"), self._token)
+
+    def knows(self, request: web.Request) -> bool:
+        """Whether the request has a cookie that is valid, and comes from the dashboard."""
+        given = request.cookies.get(_NAME, "")
+        end, _, _ = given.partition(".")
+        if not (end.isascii() and end.isdigit() and len(end) < 20):
+            return False
+        valid = hmac.compare_digest(given.encode(errors="surrogateescape"), self._cookie(int(end)))
+        return valid and int(end) > clock.now().wall and self._origins.trust(request)
+
+    async def _sign_in(self, request: web.Request) -> web.Response:
+        if not self._origins.trust(request):
+            raise Forbidden("not for pages of other sites")
+        if request.content_length is None or request.content_length > MAX_BODY:
+            raise BadRequest('send {"token": …} as JSON')
+        try:
+            # A lone surrogate, which JSON can name, would have no bytes to compare.
+            given = msgspec.json.decode(await request.read(), type=_SignIn).token
+            given.encode()
+        except ValueError:
+            raise BadRequest('send {"token": …} as JSON') from None
+        if not self.is_token(given):
+            raise Unauthorized("this is not GATEWAY_OPS_TOKEN")
+        response = web.Response(status=204, headers={"Cache-Control": "no-store"})
+        response.set_cookie(
+            _NAME,
+            self._cookie(clock.now().wall + SESSION_SECONDS * 1000).decode(),
+            max_age=SESSION_SECONDS,
+            path=_PATH,
+            secure=request.secure,
+            httponly=True,
+            samesite="Strict",
+        )
+        return response
+
+    async def _sign_out(self, _: web.Request) -> web.Response:
+        response = web.Response(status=204)
+        response.del_cookie(_NAME, path=_PATH)
+        return response
+
+    def _cookie(self, end: int) -> bytes:
+        proof = hmac.digest(self._token, b"session %d" % end, "sha256")
+        return f"{end}.{proof.hex()}".encode()

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.core.concerns import LAG_SAMPLES, Concern, Severity, concerns, lag_grows
+from gateway.core.fleet import Member
+from gateway.core.history import History
+from gateway.core.status import Status
+
+NOW = 1_700_000_000_000
+
+SEEN = {"topic": "user-events", "partition": 3, "offset": 41}
+
+
+def status(worker: str = "a", **facts: Any) -> Status:
+    known = {"state": "ready", "number": 1, "version": "1.0", "at": NOW, **facts}
+    return msgspec.convert({"worker": worker, **known}, Status)
+
+
+def found(
+    *members: Status | Member, before: Status | None = None, problem: str = ""
+) -> list[Concern]:
+    """Return the concerns of a fleet that was as `before`, and is well if nothing is said."""
+    history = History()
+    everybody = [m if isinstance(m, Member) else Member(m, 0.0) for m in members]
+    history.take([Member(before or everybody[0].status, 0.0)], NOW - 3000)
+    history.take(everybody, NOW)
+    return concerns(everybody, history, NOW, problem)
+
+
+def only(*members: Status | Member, **given: Any) -> Concern:
+    [concern] = found(*members, **given)
+    return concern
+
+
+def test_a_fleet_that_is_well_is_no_concern() -> None:
+    assert found(status("a"), status("b")) == []
+    assert found(status("a", unreadable={"not_json": 5}, gaps={"expired": 3})) == [], "long ago"
+
+
+def test_a_worker_that_is_not_ready_says_why_and_the_worst_comes_first() -> None:
+    doubt = {"reason": "kafka", "detail": "Kafka does not answer at broker:9092"}
+    [worst, second] = found(status(state="not_ready", doubts=[doubt]))
+    assert worst.kind == "nobody_ready"
+    assert worst.severity is second.severity is Severity.CRITICAL
+    assert second.what == "Not ready (kafka): Kafka does not answer at broker:9092"
+    assert "go on where they were" in second.action
+    strange = {"reason": "moonlight", "detail": "too bright"}
+    assert only(status("b"), status(doubts=[strange])).action == "The detail says what to do."
+
+
+def test_a_worker_that_starts_or_drains_is_no_alarm() -> None:
+    starting = {"reason": "starting", "detail": "the worker has not reached Kafka yet"}
+    assert found(status("b"), status(state="starting", doubts=[starting])) == []
+    draining = {"reason": "draining", "detail": "the worker is being stopped"}
+    concern = only(status("b"), status(state="draining", doubts=[draining], streams=1200))
+    assert (concern.kind, concern.severity) == ("draining", Severity.NOTICE)
+    assert "1,200 streams are left" in concern.what
+
+
+@pytest.mark.parametrize(("age", "ago"), [(12.0, "12 s ago"), (185.0, "3 minutes ago")])
+def test_a_worker_that_went_without_a_word_is_one(age: float, ago: str) -> None:
+    concern = only(status("b"), Member(status(state="gone", streams=9), age, silent=True))
+    assert (concern.kind, concern.worker) == ("gone", "a")
+    assert ago in concern.what
+
+
+def test_a_worker_that_ended_in_order_is_none() -> None:
+    assert found(status("b"), Member(status(state="gone", version="0.9", at=5), 12.0)) == []
+
+
+def test_a_partitioner_that_does_not_fit_names_the_setting_that_does() -> None:
+    last = {**SEEN, "reason": "crc32"}
+    concern = only(status(partitioner_mismatches=2, mismatch_last=last), before=status())
+    assert (concern.kind, concern.severity) == ("partitioner", Severity.CRITICAL)
+    assert "user-events-3 at 41" in concern.what
+    assert "GATEWAY_PARTITIONER=crc32" in concern.action
+
+
+def test_records_that_cannot_be_read_come_with_the_last_ones_position() -> None:
+    last = {**SEEN, "reason": "not_json"}
+    concern = only(status(unreadable={"not_json": 7}, unreadable_last=last), before=status())
+    assert concern.what == (
+        "7 records could not be understood, last in user-events-3 at 41 (not_json)."
+    )
+    assert "--partition 3 --offset 41" in concern.action
+
+
+def test_retention_that_removes_what_clients_come_back_for_is_one() -> None:
+    concern = only(status(gaps={"expired": 1}), before=status())
+    assert concern.kind == "retention"
+    assert "GATEWAY_REPLAY_MAX_AGE_SECONDS" in concern.action
+
+
+@pytest.mark.parametrize("facts", [{"cpu_share": 0.97}, {"loop_delay_seconds": 0.8}])
+def test_a_worker_without_time_is_one(facts: dict[str, Any]) -> None:
+    assert only(status(**facts)).kind == "busy"
+
+
+def test_many_streams_that_are_stuck_are_one_and_a_few_are_none() -> None:
+    assert found(status(streams=100, streams_stuck=10)) == []
+    assert only(status(streams=100, streams_stuck=11)).kind == "stuck"
+    assert found(status(streams=1000, streams_stuck=90)) == []
+
+
+@pytest.mark.parametrize(
+    ("at", "age", "words"),
+    [(NOW + 9000, 0.0, "9 s ahead of"), (NOW - 20_000, 2.0, "18 s behind")],
+)
+def test_a_clock_that_is_wrong_is_one(at: int, age: float, words: str) -> None:
+    assert words in only(status("b"), Member(status(at=at), age)).what
+
+
+def test_a_clock_is_none_where_the_status_is_only_late_or_says_no_time() -> None:
+    assert found(Member(status(at=NOW - 9000), 8.5)) == []
+    assert found(status(at=0)) == []
+
+
+def test_a_worker_of_another_version_than_most_is_named() -> None:
+    concern = only(status("a"), status("b", version="2.0"), status("c"))
+    assert (concern.worker, concern.severity) == ("b", Severity.NOTICE)
+    assert "2.0; most run 1.0" in concern.what
+
+
+def test_a_fleet_that_is_not_to_be_seen_is_one() -> None:
+    assert "a right is missing" in only(status(), problem="a right is missing").what
+
+
+def test_lag_that_grows_is_one_and_lag_that_is_there_for_a_moment_is_none() -> None:
+    def after(*lags: int) -> bool:
+        history = History()
+        for number, lag in enumerate(lags):
+            history.take([Member(status(lag=lag), 0.0)], number * 3000)
+        return lag_grows(list(history.samples))
+
+    half = LAG_SAMPLES
+    assert not after(*range(1000, 9000, 500)), "too short to tell"
+    assert after(*[500] * half, *range(2000, 2000 + 500 * half, 500))
+    assert not after(*[500] * half, *[9000] * (half - 1), 0), "it was read meanwhile"
+    assert not after(*[9000] * half, *[9000] * half), "it stays"
+    assert not after(*[1] * half, *[900] * half), "it is small"
+
+    history = History()
+    for number in range(2 * half):
+        history.take([Member(status(lag=1000 * number), 0.0)], NOW + number * 3000)
+    members = [Member(status(), 0.0)]
+    [concern] = concerns(members, history, NOW, "")
+    assert concern.what == "Lag grows: 19,000 records are not read yet."

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from aiohttp import web
+
+from gateway import clock
+from gateway.core.fleet import Fleet
+from gateway.core.status import Status, WorkerState
+from gateway.http.caller import Callers
+from gateway.http.problem import problems
+from gateway.ops import board as module
+from gateway.ops.board import MAX_WATCHERS, Board, Watcher
+from gateway.ops.latest import Latest
+from tests.eventually import eventually
+from tests.sse import EventStreamParser
+
+if TYPE_CHECKING:
+    import pytest
+    from pytest_aiohttp.plugin import AiohttpClient
+
+    from tests.sse import ReceivedEvent
+
+
+class Stage:
+    """A board that shows a fleet of one worker, `a`."""
+
+    def __init__(self) -> None:
+        self.fleet = Fleet("a")
+        self.latest = Latest(lambda _: "somebody")
+        self.board = Board("a", self.fleet, lambda: "", self.latest)
+        self.number = 0
+
+    def go_on(self, **facts: Any) -> None:
+        """Let the worker tell its next status."""
+        self.number += 1
+        known = {"number": self.number, "state": WorkerState.READY, "at": clock.now().wall}
+        self.fleet.tell(Status(worker="a", **{**known, **facts}))
+        self.board.sample()
+
+    def app(self) -> web.Application:
+        app = web.Application(middlewares=[problems(Callers(()), metrics=None)])
+        app.add_routes(self.board.routes())
+        return app
+
+
+async def read(response: aiohttp.ClientResponse, count: int) -> list[ReceivedEvent]:
+    """Return the next events, at least so many."""
+    parser = EventStreamParser()
+    events: list[ReceivedEvent] = []
+    async with asyncio.timeout(10):
+        while len(events) < count:
+            events += parser.feed(await response.content.readany())
+    return events
+
+
+async def test_a_dashboard_gets_all_that_is_known_at_once_and_then_what_is_new(
+    aiohttp_client: AiohttpClient,
+) -> None:
+    stage = Stage()
+    stage.go_on(streams=3)
+    stage.go_on(streams=4)
+    client = await aiohttp_client(stage.app())
+    async with client.get("/ops/events") as response:
+        assert response.headers["Content-Type"] == "text/event-stream"
+        assert response.headers["Cache-Control"] == "no-store"
+        history, fleet = await read(response, 2)
+        assert [sample["streams"] for sample in json.loads(history.data)] == [3, 4]
+        document = json.loads(fleet.data)
+        assert (fleet.type, document["worker"], document["problem"]) == ("fleet", "a", "")
+        assert document["workers"][0]["streams"] == document["sample"]["streams"] == 4
+        assert document["concerns"] == []
+
+        stage.go_on(streams=9, streams_stuck=0, cpu_share=0.99)
+        [news] = await read(response, 1)
+        document = json.loads(news.data)
+        assert document["sample"]["streams"] == 9
+        assert [concern["kind"] for concern in document["concerns"]] == ["busy"]
+
+        stage.board.end()
+        [last] = await read(response, 1)
+        assert (last.type, json.loads(last.data)) == ("stream.close", {"reason": "draining"})
+        assert await response.content.read() == b""
+
+
+async def test_nobody_is_worked_for_once_all_have_gone(aiohttp_client: AiohttpClient) -> None:
+    stage = Stage()
+    client = await aiohttp_client(stage.app())
+    async with client.get("/ops/events") as response:
+        assert response.status == 200
+        assert stage.latest.watched
+
+    async def unwatched() -> bool:
+        stage.go_on()
+        return not stage.latest.watched
+
+    await eventually("the dashboard is missed", unwatched)
+
+
+async def test_only_so_many_watch(aiohttp_client: AiohttpClient) -> None:
+    stage = Stage()
+    client = await aiohttp_client(stage.app())
+    watching = [await client.get("/ops/events") for _ in range(MAX_WATCHERS)]
+    async with client.get("/ops/events") as response:
+        assert response.status == 503
+        assert response.headers["Retry-After"] == "30"
+    for each in watching:
+        each.close()
+    stage.board.end()
+
+
+async def test_a_dashboard_that_does_not_read_is_cut_off_and_nobody_waits_for_it(
+    aiohttp_client: AiohttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CUT_SECONDS", 0.2)
+    stage = Stage()
+    client = await aiohttp_client(stage.app())
+    assert client.port is not None
+    with socket.socket() as silent:
+        silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        silent.connect(("127.0.0.1", client.port))
+        silent.sendall(b"GET /ops/events HTTP/1.1\r\nHost: x\r\n\r\n")
+
+        async def cut_off() -> bool:
+            stage.go_on(version="x" * 1_000_000)  # no socket holds many of these
+            return stage.number > 5 and not stage.latest.watched
+
+        await eventually("it is cut off", cut_off)
+
+
+async def test_what_is_newer_takes_the_place_of_what_was_not_written_yet() -> None:
+    watcher = Watcher()
+    watcher.show("fleet", b"old ")
+    watcher.show("sample", b"sample ")
+    watcher.show("fleet", b"new ")
+    assert await watcher.next() == b"new sample "
+    watcher.show("fleet", b"last")
+    watcher.end()
+    assert await watcher.next() == b"last"
+    assert await watcher.next() == b""
