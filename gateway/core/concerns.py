@@ -188,7 +188,7 @@ def _of_records(status: Status, history: History) -> Iterator[Concern]:
             Severity.WARNING,
             "unreadable",
             status,
-            f"{sum(status.unreadable.values()):,} records could not be understood, last in"
+            f"Records that could not be understood: {sum(status.unreadable.values()):,}, last in"
             f" {seen.topic}-{seen.partition} at {seen.offset} ({seen.reason}).",
             "They are skipped. Look at one: gateway tail, or kafka-console-consumer"
             f" --topic {seen.topic} --partition {seen.partition} --offset {seen.offset}"

@@ -84,7 +84,7 @@ def test_records_that_cannot_be_read_come_with_the_last_ones_position() -> None:
     last = {**SEEN, "reason": "not_json"}
     concern = only(status(unreadable={"not_json": 7}, unreadable_last=last), before=status())
     assert concern.what == (
-        "7 records could not be understood, last in user-events-3 at 41 (not_json)."
+        "Records that could not be understood: 7, last in user-events-3 at 41 (not_json)."
     )
     assert "--partition 3 --offset 41" in concern.action
 
