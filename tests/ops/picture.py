@@ -1,8 +1,8 @@
-"""Draws docs/images/dashboard.png: two workers, some users, and a minute of lifelike events.
+"""Draws the dashboard: two workers, some users, and a minute of lifelike events.
 
     python -m tests.ops.picture [FOLDER] [SECONDS]
 
-In the folder are also the dark page, the whole page, and that of a phone.
+`dashboard.png` is what is in docs/images; beside it are the whole page, the dark one and a phone's.
 """
 
 from __future__ import annotations

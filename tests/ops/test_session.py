@@ -71,6 +71,7 @@ async def test_the_page_needs_no_token_and_holds_no_facts(connect: Connect) -> N
             text = await response.text()
             assert "http://" not in text.replace("http://www.w3.org/2000/svg", "")
             assert "https://" not in text
+            assert "HTML" not in text, "what others have written is never markup"
     assert await status(client, "/ops/page/%2e%2e/session.py") == 401
 
 
