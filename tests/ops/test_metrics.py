@@ -39,6 +39,7 @@ DESIGN = {
     "gateway_unknown_types_total": {},
     "gateway_partitioner_mismatches_total": {},
     "gateway_records_read_total": {},
+    "gateway_redirects_total": {},
     "gateway_info": {"version": {__version__}},
     "gateway_loop_delay_seconds_count": {},
     "gateway_streams_open": {},
