@@ -26,7 +26,7 @@ CLIENT = "client"
 
 
 class Lives:
-    """Tells of streams that open and end. Their sinks are `Connection`s."""
+    """Tells of streams that open and end; of those with a connection also where it comes from."""
 
     def __init__(self, pseudonyms: Pseudonyms) -> None:
         self._pseudonyms = pseudonyms
@@ -49,7 +49,7 @@ class Lives:
             opened_at=opened_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             seconds=round(seconds, 3),
             events=stream.sent,
-            bytes=_connection(stream).written,
+            bytes=stream.sink.written if isinstance(stream.sink, Connection) else None,
             state=str(stream.state),
             lag_seconds=stream.lag(moment.wall) / 1000,
             **self._origin(stream),
@@ -59,9 +59,6 @@ class Lives:
         origin = {"user": self._pseudonyms.name(stream.key)}
         if stream.session is not None:
             origin["session"] = self._pseudonyms.name(stream.session.encode())
-        return {**origin, **_connection(stream).caller.facts()}
-
-
-def _connection(stream: Stream) -> Connection:
-    assert isinstance(stream.sink, Connection)
-    return stream.sink
+        if isinstance(stream.sink, Connection):
+            origin |= stream.sink.caller.facts()
+        return origin

@@ -235,7 +235,7 @@ async def test_a_users_streams_are_shown_and_ended_by_name_and_all_together(
     for client in clients[1:]:
         await client.wait_for_end()
     async with http.get(where, params={"user": user}) as response:
-        assert await response.json() == {"streams": []}
+        assert (await response.json())["streams"] == []
 
 
 async def test_a_stream_that_is_stuck_is_shown_so(
