@@ -23,6 +23,7 @@ from hypothesis import settings
 from gateway.demo.broker import EmbeddedBroker
 from tests.brokers import kafka, metadata
 from tests.brokers.cluster import Cluster
+from tests.demo.webdriver import Browser, find_browser
 from tests.records import Topics
 from tests.tokens import SECRET
 from tests.worker import Worker
@@ -108,6 +109,19 @@ def logging_as_it_was() -> Iterator[None]:
     root.setLevel(levels[0])
     aiokafka.setLevel(levels[1])
     structlog.reset_defaults()
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """A headless Chromium. Where there is none the test is skipped, or fails with `CI` set."""
+    programs = find_browser()
+    if programs is None:
+        reason = "no page can be looked at: chromium or chromedriver is not installed"
+        if "CI" in os.environ:
+            pytest.fail(reason)
+        pytest.skip(reason)
+    async with Browser(*programs) as opened:
+        yield opened
 
 
 @pytest.fixture

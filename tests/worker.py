@@ -70,17 +70,19 @@ class Worker(Child):
 
     async def metric(self, name: str, **labels: str) -> float:
         """Return the sum of the samples with that name and those labels, 0 where there is none."""
-        async with (
-            aiohttp.ClientSession() as http,
-            http.get(f"{self.ops_url}/metrics") as response,
-        ):
-            families = text_string_to_metric_families(await response.text())
-        return sum(
-            sample.value
-            for family in families
-            for sample in family.samples
-            if sample.name == name and labels.items() <= sample.labels.items()
-        )
+        return await metric(self.ops_url, name, **labels)
+
+
+async def metric(ops_url: str, name: str, **labels: str) -> float:
+    """Return the sum of the samples with that name and those labels, 0 where there is none."""
+    async with aiohttp.ClientSession() as http, http.get(f"{ops_url}/metrics") as response:
+        families = text_string_to_metric_families(await response.text())
+    return sum(
+        sample.value
+        for family in families
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )
 
 
 async def status(http: aiohttp.ClientSession, url: str) -> int | None:

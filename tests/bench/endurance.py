@@ -10,15 +10,13 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-import aiohttp
-from prometheus_client.parser import text_string_to_metric_families
-
 from tests.bench.absence import FIRST_LIVE
 from tests.bench.audience import audience
 from tests.bench.figures import Quantity
 from tests.bench.flat import FIRST
 from tests.bench.helper import helper
 from tests.bench.process import resident_kb
+from tests.worker import metric
 
 if TYPE_CHECKING:
     from tests.bench.delivery import Pace
@@ -103,14 +101,4 @@ def _megabytes(server: Server) -> float:
 
 
 async def _tail_bytes(server: Server) -> float:
-    async with (
-        aiohttp.ClientSession() as http,
-        http.get(f"http://127.0.0.1:{server.ops_port}/metrics") as response,
-    ):
-        families = text_string_to_metric_families(await response.text())
-    return sum(
-        sample.value
-        for family in families
-        for sample in family.samples
-        if sample.name == "gateway_tail_bytes"
-    )
+    return await metric(f"http://127.0.0.1:{server.ops_port}", "gateway_tail_bytes")

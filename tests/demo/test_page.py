@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import sys
@@ -14,12 +13,13 @@ import aiohttp
 import pytest
 
 from tests.child import Child, free_port
-from tests.demo.webdriver import Browser, find_browser
 from tests.eventually import eventually
 from tests.worker import status
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
+
+    from tests.demo.webdriver import Browser
 
 START_SECONDS = 20.0
 
@@ -107,18 +107,6 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
         yield started
     finally:
         started.end()
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    programs = find_browser()
-    if programs is None:
-        reason = "the demo page cannot be looked at: chromium or chromedriver is not installed"
-        if "CI" in os.environ:
-            pytest.fail(reason)
-        pytest.skip(reason)
-    async with Browser(*programs) as opened:
-        yield opened
 
 
 async def counts(browser: Browser, device: int = 0) -> dict[str, int]:

@@ -11,7 +11,6 @@ from aiohttp import web
 
 from gateway import clock
 from gateway.core.frame import CloseReason
-from tests.demo.webdriver import Browser, find_browser
 from tests.http.served import serving
 from tests.records import TYPE
 from tests.tokens import mint
@@ -19,6 +18,7 @@ from tests.tokens import mint
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from tests.demo.webdriver import Browser
     from tests.http.served import Served
 
 OPEN = """
@@ -43,15 +43,6 @@ FETCH = """
         () => seen.push(["blocked"]),
     );
 """
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    found = find_browser()
-    if found is None:
-        pytest.skip("no Chromium here")
-    async with Browser(*found) as opened:
-        yield opened
 
 
 @asynccontextmanager

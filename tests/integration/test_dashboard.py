@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.demo.webdriver import Browser, find_browser
 from tests.records import RecordWriter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from aiokafka import AIOKafkaProducer
 
     from tests.client import StreamClient
     from tests.conftest import MakeTopics, StartWorker
+    from tests.demo.webdriver import Browser
     from tests.integration.conftest import OpenStream
     from tests.worker import Worker
 
@@ -31,18 +28,6 @@ SENT = "Number(document.querySelector('#workers-hint').dataset.sent)"
 STATES = "[...document.querySelectorAll('#workers tbody .state')].map((each) => each.dataset.state)"
 STREAMS = "document.querySelectorAll('#user-streams tbody tr')"
 ROWS = "document.querySelectorAll('#sample tbody tr')"
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    programs = find_browser()
-    if programs is None:
-        reason = "the dashboard cannot be looked at: chromium or chromedriver is not installed"
-        if "CI" in os.environ:
-            pytest.fail(reason)
-        pytest.skip(reason)
-    async with Browser(*programs) as opened:
-        yield opened
 
 
 async def open_streams(
