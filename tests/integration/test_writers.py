@@ -1,31 +1,42 @@
-"""Producers that are not ours: their users' events are where the gateway looks, or it says so."""
+"""Producers that are not ours: their users' events are where the gateway looks, or it says so.
+
+Each writes all shapes of a record for its users, in one batch; one worker for each partitioner
+reads them all.
+"""
 
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
+import pytest_asyncio
 
 from gateway.core.partitioner import partitioner
+from tests.conftest import make_topics, use_worker, worker_settings
 from tests.eventually import eventually
-from tests.integration.conftest import new_user
-from tests.records import envelope, numbered
-from tests.writers import programs
+from tests.integration.conftest import Shared, new_user
+from tests.records import TYPE, envelope
+from tests.worker import Worker
+from tests.writers import libraries, programs
+from tests.writers.programs import Row
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
     from typing import Literal
 
     from tests.client import StreamClient
     from tests.conftest import Broker, MakeTopics, StartWorker
     from tests.integration.conftest import OpenStream
-    from tests.worker import Worker
-    from tests.writers.programs import Rows, Write
+    from tests.writers.programs import Write
 
 PARTITIONS = 7
-EACH = 5
-"""Events of every user, written in turn with those of the others."""
+"""No power of two, of which a hash that is not cut to 31 bits makes the same as one that is."""
+
+PAYLOADS = ['{"n": %d,  "é🙂": 1.50}' % number for number in range(4)]  # noqa: UP031 - braces
+"""One for each shape; what a client gets, byte for byte."""
 
 pytestmark = pytest.mark.parametrize("broker", ["kafka"], indirect=True, scope="session")
 
@@ -35,12 +46,22 @@ def new_users() -> list[str]:
     return [f"{new_user()}{ending}" for ending in ["", "-å", "-日本", "-🙂"] * 5]
 
 
-def rows_of(users: list[str]) -> Rows:
+def shapes(user: str) -> list[Row]:
+    """Return a record of each shape, as `docs/producers.md` has them."""
+    first, second, third, fourth = PAYLOADS
+    binary = {"ce_specversion": "1.0", "ce_id": "1", "ce_source": "/tests", "ce_type": TYPE}
+    structured = '{"specversion":"1.0","id":"2","source":"/tests","type":"%s","data":%s}'
     return [
-        (user, envelope(user, data=numbered(number)).decode())
-        for number in range(EACH)
-        for user in users
+        Row(user, envelope(user, TYPE, first.encode()).decode()),
+        Row(user, second, (("event_type", TYPE),)),
+        Row(user, third, (*binary.items(), ("content-type", "application/json"))),
+        Row(user, structured % (TYPE, fourth), (("content-type", "application/cloudevents+json"),)),
     ]
+
+
+def rows_of(users: list[str]) -> list[Row]:
+    """Return each user's records, in turn with those of the others."""
+    return [row for rows in zip(*map(shapes, users), strict=True) for row in rows]
 
 
 async def streams_of(
@@ -52,55 +73,115 @@ async def streams_of(
     return clients
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def served(
+    broker: Broker, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[dict[str, Shared]]:
+    """Two workers with topics of their own, by the partitioner that each expects."""
+    with ExitStack() as workers:
+        started = {}
+        for name in ("murmur2", "crc32"):
+            topics = await make_topics(broker, PARTITIONS)
+            settings = worker_settings(topics, kafka_bootstrap=broker.bootstrap, partitioner=name)
+            worker = Worker(settings, tmp_path_factory.mktemp("worker") / "log")
+            workers.callback(worker.end)
+            started[name] = Shared(worker, topics)
+        for worker, _ in started.values():
+            await worker.wait_until_ready()
+        yield started
+
+
 @pytest.mark.parametrize(
     ("write", "name"),
     [
         (programs.java, "murmur2"),
+        (libraries.aiokafka, "murmur2"),
+        (programs.kafka_python, "murmur2"),
         (programs.kafkajs, "murmur2"),
+        (programs.platformatic, "murmur2"),
         (programs.franz_go, "murmur2"),
-        (programs.librdkafka_murmur2, "murmur2"),
-        (programs.librdkafka, "crc32"),
+        (libraries.librdkafka_murmur2, "murmur2"),
+        (libraries.librdkafka, "crc32"),
     ],
-    ids=["Java", "KafkaJS", "franz-go", "librdkafka with murmur2", "librdkafka"],
+    ids=[
+        "Java",
+        "aiokafka",
+        "kafka-python",
+        "KafkaJS",
+        "@platformatic/kafka with its compatibilityPartitioner",
+        "franz-go",
+        "librdkafka with murmur2",
+        "librdkafka",
+    ],
 )
-async def test_events_of_another_producer_are_where_their_users_look(
+async def test_all_shapes_of_another_producer_are_where_their_users_look(
     broker: Broker,
-    topics: MakeTopics,
-    start_worker: StartWorker,
+    served: dict[str, Shared],
+    request: pytest.FixtureRequest,
     open_stream: OpenStream,
     tmp_path: Path,
     write: Write,
     name: Literal["murmur2", "crc32"],
 ) -> None:
-    served = await topics(PARTITIONS)
-    worker = await start_worker(served, partitioner=name)
+    worker, topics = served[name]
+    use_worker(request, worker)
     users = new_users()
     clients = await streams_of(users, worker, open_stream)
     rows = rows_of(users)
 
-    partitions = await write(broker.bootstrap, served.user, rows, tmp_path)
+    partitions = await write(broker.bootstrap, topics.user, rows, tmp_path)
 
     expected = partitioner(name)
-    assert partitions == [expected(user.encode(), PARTITIONS) for user, _ in rows]
+    assert partitions == [expected(row.key.encode(), PARTITIONS) for row in rows]
     for client in clients:
-        await client.wait_for(EACH)
-        assert client.numbers == list(range(EACH))
+        await client.wait_for(len(PAYLOADS))
+        assert client.data == PAYLOADS
+        assert {event.type for event in client.events} == {TYPE}
     assert await worker.metric("gateway_partitioner_mismatches_total") == 0
 
 
-async def test_a_producer_that_partitions_otherwise_is_counted_and_the_setting_named(
+@pytest.mark.parametrize(
+    ("write", "as_json"),
+    [
+        (libraries.cloud_events_of_python, '{"n": 1, "\\u00e9": [1.5, null]}'),
+        (programs.cloud_events_of_javascript, '{"n":1,"é":[1.5,null]}'),
+    ],
+    ids=["Python", "JavaScript"],
+)
+async def test_cloud_events_arrive_byte_for_byte_as_their_sdk_wrote_them(
     broker: Broker,
-    topics: MakeTopics,
-    start_worker: StartWorker,
+    served: dict[str, Shared],
+    request: pytest.FixtureRequest,
     open_stream: OpenStream,
     tmp_path: Path,
+    write: Write,
+    as_json: str,
 ) -> None:
-    served = await topics(PARTITIONS)
-    worker = await start_worker(served, partitioner="murmur2")
+    worker, topics = served["murmur2"]
+    use_worker(request, worker)
     users = new_users()
-    await streams_of(users, worker, open_stream)
+    clients = await streams_of(users, worker, open_stream)
+    data = '{"n":1,  "é":[1.50, null]}'  # sent as it is in binary mode, made anew in structured
+    rows = [
+        Row(user, data, (("type", TYPE), ("mode", mode)))
+        for mode in ("binary", "structured")
+        for user in users
+    ]
 
-    await programs.librdkafka(broker.bootstrap, served.user, rows_of(users), tmp_path)
+    partitions = await write(broker.bootstrap, topics.user, rows, tmp_path)
+
+    expected = partitioner("murmur2")
+    assert partitions == [expected(row.key.encode(), PARTITIONS) for row in rows]
+    for client in clients:
+        await client.wait_for(2)
+        assert [(event.type, event.data) for event in client.events] == [
+            (TYPE, data),
+            (TYPE, as_json),
+        ]
+
+
+async def mismatch_warning(worker: Worker) -> dict[str, str]:
+    """Wait until a misplaced event is counted, and return what the log says of it."""
 
     async def counted() -> bool:
         return await worker.metric("gateway_partitioner_mismatches_total") > 0
@@ -108,5 +189,29 @@ async def test_a_producer_that_partitions_otherwise_is_counted_and_the_setting_n
     await eventually("a misplaced event is counted", counted)
     lines = map(json.loads, worker.log().splitlines())
     [warning, *_] = [line for line in lines if line["level"] == "warning"]
+    return dict(warning)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [libraries.librdkafka, programs.platformatic_as_it_is],
+    ids=["librdkafka", "@platformatic/kafka"],
+)
+async def test_a_producer_that_partitions_otherwise_is_counted_and_the_setting_named(
+    broker: Broker,
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    open_stream: OpenStream,
+    tmp_path: Path,
+    write: Write,
+) -> None:
+    served = await topics(PARTITIONS)
+    worker = await start_worker(served, partitioner="murmur2")
+    users = new_users()
+    await streams_of(users, worker, open_stream)
+
+    await write(broker.bootstrap, served.user, rows_of(users), tmp_path)
+
+    warning = await mismatch_warning(worker)
     assert "set GATEWAY_PARTITIONER=crc32 if all producers do" in warning["event"]
     assert warning["topic"] == served.user

@@ -1,5 +1,6 @@
 """Producers that are not ours, each with its own library: what they write, the gateway must find.
 
-All take the same: "key TAB value" lines, written in that order. All tell the same: the partition of
+All take the same rows, and write them in that order: to a program they come as lines
+"key TAB value", with "TAB name TAB content" for each header. All tell the same: the partition of
 each record.
 """

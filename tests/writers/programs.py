@@ -1,59 +1,83 @@
-"""One function for each producer: it writes rows of key and value, and returns their partitions."""
+"""One function for each producer: it writes rows, and returns the partition of each record."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
-
-from confluent_kafka import Producer
+import sys
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from tests.brokers.kafka import fetch_jars
 from tests.programs import require
+from tests.writers.fetched import SOURCES, connect_jars, node_modules
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from confluent_kafka import Message
-
-SOURCES = Path(__file__).parent
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 RUN_SECONDS = 100.0
 """Go compiles its library at the first run of a machine: 25 s on two cores, later 1 s."""
 
-NOWHERE = -1
-"""The partition of a record that was not written."""
+JAVA = ("java", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error")
 
-Rows = list[tuple[str, str]]
+
+class Row(NamedTuple):
+    """A record to write."""
+
+    key: str
+    value: str
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Write(Protocol):
     """Writes the rows, in order, and returns the partition of each."""
 
     async def __call__(
-        self, bootstrap: str, topic: str, rows: Rows, folder: Path, /
+        self, bootstrap: str, topic: str, rows: Sequence[Row], folder: Path, /
     ) -> list[int]: ...
 
 
-async def java(bootstrap: str, topic: str, rows: Rows, folder: Path) -> list[int]:
+async def java(bootstrap: str, topic: str, rows: Sequence[Row], folder: Path) -> list[int]:
     """Write with the Java client, the one that Kafka brings."""
     require("java", "javac")
-    command = ["java", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"]
-    classes = f"{fetch_jars()}/*"
     source = SOURCES / "java" / "Write.java"
-    return await _partitions([*command, "-cp", classes, str(source), bootstrap, topic], rows)
+    return await _partitions(
+        [*JAVA, "-cp", f"{fetch_jars()}/*", str(source), bootstrap, topic], rows
+    )
 
 
-async def kafkajs(bootstrap: str, topic: str, rows: Rows, folder: Path) -> list[int]:
-    """Write with KafkaJS, installed into the folder."""
-    require("node", "npm", in_ci=False)
-    shutil.copytree(SOURCES / "node", folder, dirs_exist_ok=True)
-    await _run(["npm", "ci", "--no-audit", "--no-fund"], folder)
-    return await _partitions(["node", "write.js", bootstrap, topic], rows, folder)
+async def kafka_python(bootstrap: str, topic: str, rows: Sequence[Row], folder: Path) -> list[int]:
+    """Write with kafka-python."""
+    source = SOURCES / "python" / "kafka_python.py"
+    return await _partitions([sys.executable, str(source), bootstrap, topic], rows)
 
 
-async def franz_go(bootstrap: str, topic: str, rows: Rows, folder: Path) -> list[int]:
+async def kafkajs(bootstrap: str, topic: str, rows: Sequence[Row], folder: Path) -> list[int]:
+    """Write with KafkaJS."""
+    return await _node(["kafkajs.js", bootstrap, topic], rows, folder)
+
+
+async def platformatic(bootstrap: str, topic: str, rows: Sequence[Row], folder: Path) -> list[int]:
+    """Write with @platformatic/kafka, set to partition as the Java client does."""
+    return await _node(["platformatic.mjs", bootstrap, topic], rows, folder)
+
+
+async def platformatic_as_it_is(
+    bootstrap: str, topic: str, rows: Sequence[Row], folder: Path
+) -> list[int]:
+    """Write with @platformatic/kafka, which partitions as nobody else does."""
+    return await _node(["platformatic.mjs", bootstrap, topic, "default"], rows, folder)
+
+
+async def cloud_events_of_javascript(
+    bootstrap: str, topic: str, rows: Sequence[Row], folder: Path
+) -> list[int]:
+    """Write CloudEvents with their JavaScript SDK; each row has headers `type` and `mode`."""
+    return await _node(["cloudevents.js", bootstrap, topic], rows, folder)
+
+
+async def franz_go(bootstrap: str, topic: str, rows: Sequence[Row], folder: Path) -> list[int]:
     """Write with franz-go, built into the folder."""
     require("go", in_ci=False)
     program = folder / "write"
@@ -61,35 +85,42 @@ async def franz_go(bootstrap: str, topic: str, rows: Rows, folder: Path) -> list
     return await _partitions([str(program), bootstrap, topic], rows)
 
 
-async def librdkafka(bootstrap: str, topic: str, rows: Rows, folder: Path) -> list[int]:
-    """Write with librdkafka as it is: it partitions by CRC-32."""
-    return await _librdkafka(bootstrap, topic, rows, {})
+async def outbox(
+    bootstrap: str, rows: Sequence[Row], configurations: Sequence[Mapping[str, str]], folder: Path
+) -> list[int]:
+    """Write rows of an outbox table as Kafka Connect does, once with each configuration.
+
+    A row's header is its event type. The topic is that of the configuration.
+    """
+    require("java", "javac", "mvn")
+    files = []
+    for number, configuration in enumerate(configurations):
+        file = folder / f"connector-{number}.json"
+        file.write_text(json.dumps(configuration))
+        files.append(str(file))
+    source = SOURCES / "connect" / "Outbox.java"
+    classes = f"{await asyncio.to_thread(connect_jars)}/*"
+    lines = "".join(f"{row.key}\t{row.headers[0][1]}\t{row.value}\n" for row in rows)
+    said = await _run([*JAVA, "-cp", classes, str(source), bootstrap, *files], None, lines)
+    return [int(line) for line in said.split()]
 
 
-async def librdkafka_murmur2(bootstrap: str, topic: str, rows: Rows, folder: Path) -> list[int]:
-    """Write with librdkafka, set to partition as the Java client does."""
-    return await _librdkafka(bootstrap, topic, rows, {"partitioner": "murmur2_random"})
+async def _node(command: Sequence[str], rows: Sequence[Row], folder: Path) -> list[int]:
+    require("node", "npm", in_ci=False)
+    shutil.copytree(SOURCES / "node", folder, dirs_exist_ok=True)
+    modules = folder / "node_modules"
+    if not modules.exists():
+        modules.symlink_to(await asyncio.to_thread(node_modules))
+    return await _partitions(["node", *command], rows, folder)
 
 
-async def _librdkafka(bootstrap: str, topic: str, rows: Rows, options: dict[str, str]) -> list[int]:
-    def write() -> list[int]:
-        partitions = [NOWHERE] * len(rows)
-        producer = Producer({"bootstrap.servers": bootstrap, **options})
-        for number, (key, value) in enumerate(rows):
-
-            def delivered(error: object, message: Message, number: int = number) -> None:
-                if error is None:
-                    partitions[number] = message.partition() or 0
-
-            producer.produce(topic, value.encode(), key.encode(), on_delivery=delivered)
-        producer.flush(RUN_SECONDS)
-        return partitions
-
-    return await asyncio.to_thread(write)
-
-
-async def _partitions(command: Sequence[str], rows: Rows, folder: Path | None = None) -> list[int]:
-    text = "".join(f"{key}\t{value}\n" for key, value in rows)
+async def _partitions(
+    command: Sequence[str], rows: Sequence[Row], folder: Path | None = None
+) -> list[int]:
+    fields = [
+        [row.key, row.value, *(part for header in row.headers for part in header)] for row in rows
+    ]
+    text = "".join("\t".join(line) + "\n" for line in fields)
     return [int(line) for line in (await _run(command, folder, text)).split()]
 
 

@@ -1,4 +1,5 @@
-// Writes "key TAB value" lines with franz-go's defaults; prints each record's partition.
+// Writes lines "key TAB value", with "TAB name TAB content" for each header, with franz-go's
+// defaults; prints each record's partition.
 package main
 
 import (
@@ -21,8 +22,13 @@ func main() {
 	var records []*kgo.Record
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {
-		key, value, _ := strings.Cut(lines.Text(), "\t")
-		records = append(records, kgo.KeyStringRecord(key, value))
+		parts := strings.Split(lines.Text(), "\t")
+		record := kgo.KeyStringRecord(parts[0], parts[1])
+		for at := 2; at < len(parts); at += 2 {
+			header := kgo.RecordHeader{Key: parts[at], Value: []byte(parts[at+1])}
+			record.Headers = append(record.Headers, header)
+		}
+		records = append(records, record)
 	}
 	if err := client.ProduceSync(context.Background(), records...).FirstErr(); err != nil {
 		log.Fatal(err)

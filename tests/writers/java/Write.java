@@ -10,7 +10,10 @@ import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.serialization.StringSerializer;
 
-/** Writes "key TAB value" lines with the Java client's defaults; prints each record's partition. */
+/**
+ * Writes lines "key TAB value", with "TAB name TAB content" for each header, with the Java client's
+ * defaults; prints each record's partition.
+ */
 public class Write {
     public static void main(String[] arguments) throws Exception {
         Properties properties = new Properties();
@@ -23,8 +26,13 @@ public class Write {
                         new BufferedReader(
                                 new InputStreamReader(System.in, StandardCharsets.UTF_8))) {
             for (String line; (line = lines.readLine()) != null; ) {
-                String[] parts = line.split("\t", 2);
-                sent.add(producer.send(new ProducerRecord<>(arguments[1], parts[0], parts[1])));
+                String[] parts = line.split("\t");
+                var record = new ProducerRecord<>(arguments[1], parts[0], parts[1]);
+                for (int at = 2; at < parts.length; at += 2) {
+                    byte[] content = parts[at + 1].getBytes(StandardCharsets.UTF_8);
+                    record.headers().add(parts[at], content);
+                }
+                sent.add(producer.send(record));
             }
         }
         for (Future<RecordMetadata> record : sent) {
