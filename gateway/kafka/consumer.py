@@ -127,6 +127,13 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka ships no type
     def patient(self, patient: bool) -> None:
         self._client.patient = patient
 
+    def hold_until(self, moment: float) -> None:
+        """Send no fetch before `moment` (monotonic seconds), so that records gather at the brokers.
+
+        To pause the partitions would do, but costs a future and its callbacks for each of them.
+        """
+        self._client.held_until = moment
+
     async def getmany(
         self, *partitions: TopicPartition, max_records: int | None = None, **options: Any
     ) -> dict[TopicPartition, list[Any]]:
@@ -214,6 +221,8 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]
         self._unreadable = unreadable
         self.screened_until = float("-inf")
         """Until when what is fetched is looked through."""
+        self.held_until = float("-inf")
+        """Until when no fetch is sent."""
         self.patient = False
         self._fetched_nothing = 0
         """Fetches in a row that brought nothing."""
@@ -238,6 +247,9 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]
     ) -> Any:
         if not isinstance(request, FetchRequest):
             return await super().send(node_id, request, group=group)
+        held = self.held_until - time.monotonic()
+        if held > 0:
+            await asyncio.sleep(held)
         if self.patient and self._fetched_nothing >= QUIET_FETCHES:
             request._max_wait_ms = QUIET_WAIT_MS  # noqa: SLF001
         response = await super().send(node_id, request, group=group)

@@ -74,8 +74,6 @@ class LiveReader:
         self._activations: dict[Feed, asyncio.Task[None]] = {}
         self._idle_since: dict[Feed, float] = {}
         self._reading: set[TopicPartition] = set()
-        self._holding = False
-        """Whether all partitions are paused for a moment, so that records gather."""
         self._resuming: asyncio.TimerHandle | None = None
         self._unproven: set[Feed] = set()
         """Logs with a new leader, that is to show the tail's last record before any other."""
@@ -97,8 +95,7 @@ class LiveReader:
         self._consumer.take(self._hub.feeds)
         self._consumer.patient = len(self._reading) == len(self._hub.feeds)
         self._rewind()
-        if not self._holding:
-            self._consumer.resume(*self._reading)
+        self._consumer.resume(*self._reading)
         self.sweep()
 
     async def stop(self) -> None:
@@ -133,24 +130,20 @@ class LiveReader:
         """Dispatch what was fetched, then let records gather where there are many.
 
         They gather at the broker: aiokafka would fetch again at once, and the records would grow
-        old in its buffer. So the partitions are paused before its task gets a turn.
+        old in its buffer. So its fetches are held before its task gets a turn.
         """
         moment = clock.now()
         count = sum([len(records) for records in batches.values()])
         self._read(count)
         pause = self._pacer.pause(count, moment.monotonic)
-        if pause:
-            self._holding = True
-            self._consumer.pause(*self._reading)
         fresh = {Log(*partition): to_records(records) for partition, records in batches.items()}
         self._prove(fresh)
         revoked = self._revoking.find(fresh)
         self._hub.dispatch(fresh, moment)
         self._revoking.revoke(revoked, moment)
         if pause:
+            self._consumer.hold_until(clock.now().monotonic + pause)
             await asyncio.sleep(pause)
-            self._holding = False
-            self._consumer.resume(*self._reading)
 
     def activate(self, feed: Feed) -> asyncio.Task[None]:
         """Begin to read a log, if nobody does yet; the task ends when it is read."""
@@ -231,8 +224,7 @@ class LiveReader:
 
     def _resume(self) -> None:
         self._resuming = None
-        if not self._holding:
-            self._consumer.resume(*self._reading)
+        self._consumer.resume(*self._reading)
 
     def _restart(self, feed: Feed) -> None:
         """Begin again at the end of a log that does not have the position it was read at.
