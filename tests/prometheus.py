@@ -1,0 +1,105 @@
+"""Debian's Prometheus, scraping what a test runs, and its answers."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+from tests.child import Child, free_port
+from tests.eventually import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+START_SECONDS = 20.0
+
+
+class Prometheus(Child):
+    """A Prometheus with a database of its own in `folder`.
+
+    It scrapes each of `targets` (`host:port`) every `interval` seconds, as the job `gateway`, and
+    looks at the `rules` as often. Its configuration is JSON, which is YAML too.
+    """
+
+    def __init__(
+        self,
+        targets: Sequence[str],
+        folder: Path,
+        *,
+        interval: float = 0.5,
+        rules: Sequence[Path] = (),
+    ) -> None:
+        self.port = free_port()
+        every = f"{int(interval * 1000)}ms"
+        configuration = {
+            "global": {"scrape_interval": every, "evaluation_interval": every},
+            "rule_files": [str(path) for path in rules],
+            "scrape_configs": [
+                {
+                    "job_name": "gateway",
+                    "scrape_timeout": every,
+                    "static_configs": [{"targets": list(targets)}],
+                }
+            ],
+        }
+        file = folder / "prometheus.json"
+        file.write_text(json.dumps(configuration))
+        command = [
+            "prometheus",
+            f"--config.file={file}",
+            f"--storage.tsdb.path={folder / 'data'}",
+            f"--web.listen-address=127.0.0.1:{self.port}",
+        ]
+        super().__init__(command, folder / "prometheus.log")
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def wait_until_it_scrapes(self) -> None:
+        """Return when every target was reached; `AssertionError` with its log where none was."""
+
+        async def reached() -> bool:
+            assert self.exit_code is None, f"Prometheus ended:\n{self.log()}"
+            try:
+                found = await self.query("up")
+            except aiohttp.ClientConnectionError:
+                return False
+            return bool(found) and all(series["value"][1] == "1" for series in found)
+
+        try:
+            await eventually("Prometheus scrapes", reached, START_SECONDS)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.log()}") from None
+
+    async def query(self, expression: str) -> list[dict[str, Any]]:
+        """Return what an expression gives now: series with their `metric` and `value`."""
+        return await self._ask("query", query=expression)
+
+    async def query_range(
+        self, expression: str, start: float, end: float, step: float
+    ) -> list[dict[str, Any]]:
+        """Return what an expression gave in Unix seconds: series with `metric` and `values`."""
+        return await self._ask(
+            "query_range", query=expression, start=str(start), end=str(end), step=str(step)
+        )
+
+    async def get(self, path: str, **params: str) -> Any:
+        """Return the data of an answer; `AssertionError` with what Prometheus objects to."""
+        async with (
+            aiohttp.ClientSession() as http,
+            http.get(f"{self.url}/api/v1/{path}", params=params) as response,
+        ):
+            answer = await response.json(content_type=None) if response.status != 503 else {}
+        if not answer:
+            return None
+        assert answer["status"] == "success", f"{params}: {answer['error']}"
+        return answer["data"]
+
+    async def _ask(self, path: str, **params: str) -> list[dict[str, Any]]:
+        data = await self.get(path, **params)
+        series: list[dict[str, Any]] = [] if data is None else data["result"]
+        return series
