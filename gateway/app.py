@@ -38,6 +38,7 @@ from gateway.kafka.link import KafkaLink
 from gateway.ops.board import RATE_TICKS, Board
 from gateway.ops.explain import id_routes
 from gateway.ops.fleet import fleet_routes
+from gateway.ops.lags import PartitionLags
 from gateway.ops.latest import Latest
 from gateway.ops.listener import ops_app
 from gateway.ops.lives import Lives
@@ -335,6 +336,7 @@ class Worker:
             "Records not read yet, of logs with streams",
             lambda: sum(link.lags().values()),
         )
+        self._metrics.registry.register(PartitionLags(link.lags, self._settings.broadcast_topic))
         gauge(
             "gateway_connections_open",
             "Connections to the public listener, streams among them",

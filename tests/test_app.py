@@ -93,7 +93,7 @@ async def test_its_gauges_are_those_of_the_design(http: aiohttp.ClientSession) -
         for line in lines
         if line.startswith("# TYPE gateway_") and line.endswith(" gauge") and "_created" not in line
     }
-    assert gauges == {*GAUGES, "gateway_info"}
+    assert gauges == {*GAUGES, "gateway_info", "gateway_kafka_partition_lag_records"}
     assert {f"{name} 0.0" for name in GAUGES} <= set(lines)
 
 

@@ -12,8 +12,10 @@ from gateway import __version__
 from gateway.core.admission import Refusal
 from gateway.core.event import UnreadableReason
 from gateway.core.frame import CloseReason, GapReason
+from gateway.core.log import LogKind
 from gateway.core.observer import Path
 from gateway.errors import HttpError
+from tests.conftest import PARTITIONS
 from tests.eventually import eventually
 from tests.integration.conftest import new_user
 from tests.programs import require
@@ -40,6 +42,8 @@ CLOSED = {
         *STATUSES,
     },
     "version": {__version__},
+    "kind": set(map(str, LogKind)),
+    "partition": set(map(str, range(PARTITIONS))),
 }
 """Every label but a histogram's bounds, with all the values that it may ever have."""
 

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry
+
+from gateway.core.log import Log
+from gateway.ops.lags import PartitionLags
+
+
+def test_each_log_that_is_read_has_its_lag_and_no_other_has_one() -> None:
+    lags = {Log("events", 3): 40, Log("news", 0): 0}
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(PartitionLags(lambda: lags, "news"))
+
+    def value(kind: str, partition: str) -> float | None:
+        labels = {"kind": kind, "partition": partition}
+        return registry.get_sample_value("gateway_kafka_partition_lag_records", labels)
+
+    assert value("user", "3") == 40
+    assert value("broadcast", "0") == 0
+    del lags[Log("events", 3)]
+    assert value("user", "3") is None
