@@ -51,7 +51,7 @@ image: $(VENV)/.dev ## the image's build steps and its process, without an engin
 constraints: ## pin the newest versions of everything that pyproject.toml allows
 	rm -rf build/constraints
 	$(PYTHON) -m venv build/constraints
-	build/constraints/bin/pip install -q '.[demo,dev,fuzz]'
+	build/constraints/bin/pip install -q '.[demo,dev,fuzz,tracing]'
 	build/constraints/bin/pip freeze --exclude kafka-sse-gateway | grep -E '^[A-Za-z0-9_.-]+==' > constraints.txt
 	rm -rf build/constraints
 

@@ -7,6 +7,8 @@ import itertools
 import secrets
 import signal
 import socket
+import time
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 import structlog
@@ -47,6 +49,8 @@ from gateway.ops.notices import Notices
 from gateway.ops.pseudonyms import hashed, pseudonyms
 from gateway.ops.readiness import Doubt, Readiness
 from gateway.ops.streams import Streams
+from gateway.ops.traced import TracedHub, TracedMetrics, traced
+from gateway.ops.tracing import start_tracing
 from gateway.ops.vitals import Vitals, replays_waiting
 
 if TYPE_CHECKING:
@@ -89,9 +93,13 @@ class Worker:
         self._settings = settings
         self._readiness = Readiness()
         self._notices = Notices(lambda: clock.now().monotonic)
-        names = pseudonyms(settings)
-        self._metrics = Metrics(self._notices, Lives(names), settings.partitioner)
-        self._hub = Hub(
+        names, name = pseudonyms(settings), _name()
+        # Off, there is nothing of it; on, the hub and the metrics are those that tell.
+        self._spans = spans = start_tracing(settings, name, names)
+        make_metrics = Metrics if spans is None else partial(TracedMetrics, spans)
+        make_hub = Hub if spans is None else partial(TracedHub, spans)
+        self._metrics = make_metrics(self._notices, Lives(names), settings.partitioner)
+        self._hub = make_hub(
             interpreter=Interpreter(decoder, partition, self._metrics),
             limits=Limits(
                 int(settings.replay_max_age_seconds * 1000),
@@ -115,7 +123,7 @@ class Worker:
             decoder,
         )
         self._vitals = Vitals(
-            _name(),
+            name,
             clock.now(),
             self._hub,
             self._metrics,
@@ -151,7 +159,14 @@ class Worker:
             shards,
         )
         self._public = web.AppRunner(
-            public_app(self._endpoint, origins, callers, self._metrics, routes),
+            public_app(
+                self._endpoint,
+                origins,
+                callers,
+                self._metrics,
+                routes,
+                () if spans is None else (traced(spans),),
+            ),
             access_log=None,
             logger=server_log(self._metrics),
             **REQUEST_LIMITS,
@@ -234,6 +249,8 @@ class Worker:
         await self._ops.cleanup()
         if self._door is not None:
             self._door.cut_off()
+        if self._spans is not None:
+            await self._spans.close()
         for result in results:
             if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
                 raise result
@@ -257,6 +274,7 @@ class Worker:
         also by one that does not ask whether we are ready, and again by an `EventSource`. A stream
         that is opened on a connection from before ends at once.
         """
+        begun = time.time_ns()
         self._readiness.doubt(Doubt.DRAINING, "the worker is being stopped")
         for site in self._public.sites:
             await site.stop()
@@ -268,6 +286,8 @@ class Worker:
             if number:
                 await asyncio.sleep(self._settings.drain_seconds / len(streams))
             say_goodbye(self._hub, stream, self._settings)
+        if self._spans is not None:
+            self._spans.drained(len(streams), begun)
 
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()

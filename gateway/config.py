@@ -257,6 +257,8 @@ class Settings(BaseSettings):
         None, description="key of that hash, 32 bytes or more; none: drawn at each start"
     )
 
+    tracing: bool = Field(False, description="send traces; needs the extra `tracing`")
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -26,7 +26,7 @@ before it begins, and what it finds is chosen by the authenticated user's key al
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from gateway.core.frame import GapReason
 from gateway.core.limits import Extent
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from gateway.core.interpreter import Interpreter
     from gateway.core.limits import Limits
-    from gateway.core.log import Record
+    from gateway.core.log import Log, Record
     from gateway.core.stream import Behind, Feed, Stream
 
 SHORT = 1000
@@ -72,6 +72,16 @@ class Fetched(Protocol):
 
 
 FetchedT = TypeVar("FetchedT", bound=Fetched)
+
+
+class Summary(NamedTuple):
+    """What a scan was: its log, the numbers of the streams that it began for, what it read."""
+
+    log: Log
+    streams: tuple[int, ...]
+    records: int
+    events: int
+    """Found for one of the streams, and handed over."""
 
 
 class Seeker:
@@ -128,6 +138,8 @@ class Scan:
         """What `begin` was told."""
         self.records = 0
         """Records read so far."""
+        self._streams = tuple([stream.number for stream in waiting])
+        self._events = 0
         self._last: Record | None = None
         self._by_key: dict[bytes | None, list[Seeker]] = {}
         self._unproven: dict[int, list[Seeker]] = {}
@@ -139,6 +151,11 @@ class Scan:
         self._warm: deque[Record] = deque()
         self._warm_from: int | None = None
         self._warm_room = 0
+
+    @property
+    def summary(self) -> Summary:
+        """What the scan was; complete after `finish`."""
+        return Summary(self._feed.log, self._streams, self.records, self._events)
 
     @property
     def reading(self) -> bool:
@@ -425,6 +442,7 @@ class Scan:
             self._tell(seeker, GapReason.LIMIT, seeker.limit, next_)
             seeker.limit = None
         behind.backlog.extend(seeker.found)
+        self._events += len(seeker.found)
         behind.checked = True
         seeker.found.clear()
         if last is None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import random
 import re
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiohttp import web
@@ -40,6 +41,10 @@ class Caller(NamedTuple):
     """As limits count it: an IPv6 client by its network. Empty: it has gone."""
     request_id: str
     trace_id: str | None
+    traceparent: str = ""
+    """The header that it is from; empty where there is none."""
+    at: int = 0
+    """When it came, in Unix nanoseconds."""
 
     def facts(self) -> dict[str, str]:
         """Return what a line of the log says of it."""
@@ -63,10 +68,14 @@ class Callers:
         """Return the request's caller, which gets a new id at every call."""
         given = _only(request, REQUEST_ID)
         taken = _ID.fullmatch(given) is not None and self._addresses.by_proxy(request)
+        traceparent = _only(request, "traceparent")
+        trace_id = _trace_id(traceparent)
         return Caller(
             self._addresses.client(request),
             given if taken else f"{random.getrandbits(96):024x}",
-            _trace_id(_only(request, "traceparent")),
+            trace_id,
+            "" if trace_id is None else traceparent,
+            time.time_ns(),
         )
 
 

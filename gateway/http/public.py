@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+    from aiohttp.typedefs import Middleware
     from aiohttp.web_routedef import AbstractRouteDef
 
     from gateway.config import Settings
@@ -198,13 +199,14 @@ def public_app(
     callers: Callers,
     metrics: Metrics,
     routes: Iterable[AbstractRouteDef] = (),
+    around: Iterable[Middleware] = (),
 ) -> web.Application:
-    """Return the public application; `routes` are added to it."""
+    """Return the public application; `routes` are added to it, and `around` sees every answer."""
 
     async def welcome(_: web.Request) -> web.Response:
         return web.Response(text=WELCOME)
 
-    app = web.Application(middlewares=[problems(callers, metrics)])
+    app = web.Application(middlewares=[*around, problems(callers, metrics)])
     app.on_response_prepare.extend((origins.add_headers, add_request_id))
     app.add_routes(
         [

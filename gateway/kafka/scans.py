@@ -170,7 +170,7 @@ class Scans:
             self._hub.end_scan(feed, moment)
             self._revoking.revoke(revoked, moment)
             if scan.records:
-                self._metrics.replayed(moment.monotonic - started.monotonic, scan.records)
+                self._metrics.replayed(moment.monotonic - started.monotonic, scan.summary)
 
     async def _warm(self, feed: Feed, scan: Scan, wall: int) -> None:
         offset = await self._offsets.at(feed.log, wall - self._warm_ms)

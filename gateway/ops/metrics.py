@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from gateway.core.log import Log, Moment
+    from gateway.core.replay import Summary
     from gateway.core.stream import Stream
     from gateway.ops.lives import Lives
     from gateway.ops.notices import Notices
@@ -214,10 +215,10 @@ class Metrics:
         if facts:
             self._notices.info(("refused", reason), "request refused", reason=reason, **facts)
 
-    def replayed(self, seconds: float, records: int) -> None:
+    def replayed(self, seconds: float, summary: Summary) -> None:
         """Count a replay scan."""
         self._replay_seconds.observe(seconds)
-        self._scanned.inc(records)
+        self._scanned.inc(summary.records)
 
     def sent(self, path: Path, deliveries: Sequence[tuple[int, int]], moment: Moment) -> None:
         """Count events handed to sinks."""

@@ -190,7 +190,8 @@ def test_streams_that_wait_share_one_scan_from_the_earliest_of_them() -> None:
         [8, 9, 10],
         [3, 4, 5, 6, 7, 8, 9, 10],
     ]
-    assert scan.records == 9
+    numbers = tuple(stream.number for stream in streams)
+    assert scan.summary == replay.Summary(USER_LOG, numbers, records=9, events=3 + 8)
 
 
 def stage_with_an_index(monkeypatch: pytest.MonkeyPatch) -> Stage:

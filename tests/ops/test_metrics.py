@@ -16,6 +16,7 @@ from gateway.core.event import UnreadableReason
 from gateway.core.frame import CloseReason, GapReason
 from gateway.core.log import Log, Moment
 from gateway.core.observer import Path
+from gateway.core.replay import Summary
 from gateway.ops.lives import Lives
 from gateway.ops.metrics import DELIVERY_BUCKETS, Metrics
 from gateway.ops.notices import Notices
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 LOG = Log("user-events", 3)
 NOW = Moment(1.0, 1_700_000_000_000)
+SCAN = Summary(LOG, (), 500, 3)
 
 DESIGN = {
     "gateway_events_sent_total": {"path": set(Path)},
@@ -135,9 +137,9 @@ def test_delivery_times_are_those_of_a_histogram_that_was_fed_one_by_one(
         ),
         (lambda m: m.unknown_type("a.b"), "gateway_unknown_types_total", {}, 1),
         (lambda m: m.misplaced(LOG, 7, 1), "gateway_partitioner_mismatches_total", {}, 1),
-        (lambda m: m.replayed(0.3, 500), "gateway_replay_records_scanned_total", {}, 500),
-        (lambda m: m.replayed(0.3, 500), "gateway_replay_seconds_bucket", {"le": "0.5"}, 1),
-        (lambda m: m.replayed(0.3, 500), "gateway_replay_seconds_bucket", {"le": "0.25"}, 0),
+        (lambda m: m.replayed(0.3, SCAN), "gateway_replay_records_scanned_total", {}, 500),
+        (lambda m: m.replayed(0.3, SCAN), "gateway_replay_seconds_bucket", {"le": "0.5"}, 1),
+        (lambda m: m.replayed(0.3, SCAN), "gateway_replay_seconds_bucket", {"le": "0.25"}, 0),
     ],
 )
 def test_what_happens_is_counted(

@@ -1,0 +1,146 @@
+"""What a worker is made of where it traces: a hub and metrics that tell `Spans` as well.
+
+Where tracing is off none of this is made, so the usual hub and metrics know nothing of it, and an
+event costs what it costs without.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from gateway.core.event import Event
+from gateway.core.hub import Hub
+from gateway.http.caller import CALLER
+from gateway.http.connection import Connection, TakenOver
+from gateway.http.public import EVENTS
+from gateway.ops.metrics import Metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from aiohttp.typedefs import Middleware
+    from opentelemetry.trace import SpanContext
+
+    from gateway.core.frame import CloseReason
+    from gateway.core.log import Log, Moment, Record
+    from gateway.core.opening import Opening
+    from gateway.core.replay import Summary
+    from gateway.core.stream import Feed, Sink, Stream
+    from gateway.http.problem import Handler
+    from gateway.ops.spans import Spans
+
+MAX_DELIVERIES = 100
+"""Deliveries a second that get a span: producers say what is traced, and a span costs."""
+
+_SAMPLED_DIGIT = 54
+_SAMPLED = frozenset(b"13579bdf")
+"""Where `traceparent` says whether its trace is kept (W3C Trace Context, §3.2.2.5)."""
+
+
+class TracedHub(Hub):
+    """A hub that tells of streams that open, and of events whose producers are traced."""
+
+    def __init__(self, spans: Spans, **options: Any) -> None:
+        super().__init__(**options)
+        self._spans = spans
+        self._second = 0.0
+        self._room = MAX_DELIVERIES
+
+    def open(
+        self,
+        opening: Opening,
+        feeds: tuple[Feed, ...],
+        sink: Sink,
+        deadlines: Sequence[tuple[float, CloseReason]],
+        moment: Moment,
+    ) -> Stream:
+        """Open a stream, and tell of its request."""
+        begun = time.time_ns()
+        stream = super().open(opening, feeds, sink, deadlines, moment)
+        if isinstance(sink, Connection):
+            self._spans.opened(stream, sink.caller, begun)
+        return stream
+
+    def dispatch(self, batches: Mapping[Log, Sequence[Record]], moment: Moment) -> None:
+        """Deliver records, and tell of those whose headers name a span that is kept.
+
+        They are looked for before, since a record that was decoded has no headers any more.
+        """
+        found = self._traced(batches, moment)
+        if not found:
+            super().dispatch(batches, moment)
+            return
+        begun = time.time_ns()
+        super().dispatch(batches, moment)
+        for log, record, link in found:
+            event, feed = record.event, self.feeds[log]
+            live = feed.live.get(record.key, ()) if feed.keyed else feed.everyone
+            if isinstance(event, Event):
+                streams = sum([stream.wants(event) for stream in live])
+                if streams:
+                    self._spans.delivered(log, record, event, streams, link, begun)
+
+    def _traced(
+        self, batches: Mapping[Log, Sequence[Record]], moment: Moment
+    ) -> list[tuple[Log, Record, SpanContext]]:
+        """Return records for somebody who is live, with the spans that they come from."""
+        found: list[tuple[Log, Record, SpanContext]] = []
+        if moment.monotonic - self._second >= 1:
+            self._second, self._room = moment.monotonic, MAX_DELIVERIES
+        for log, records in batches.items():
+            feed = self.feeds[log]
+            for record in records:
+                if not self._room:
+                    return found
+                if not record.headers or (feed.keyed and record.key not in feed.live):
+                    continue
+                link = self._link(record)
+                if link is not None:
+                    self._room -= 1
+                    found.append((log, record, link))
+        return found
+
+    def _link(self, record: Record) -> SpanContext | None:
+        for name, value in record.headers:
+            if name == "traceparent":
+                kept = len(value) > _SAMPLED_DIGIT and value[_SAMPLED_DIGIT] in _SAMPLED
+                return self._spans.producer(value) if kept else None
+        return None
+
+
+class TracedMetrics(Metrics):
+    """Metrics that tell of streams that end and of scans."""
+
+    def __init__(self, spans: Spans, *options: Any) -> None:
+        super().__init__(*options)
+        self._spans = spans
+
+    def replayed(self, seconds: float, summary: Summary) -> None:
+        """Count a replay scan, and tell of it."""
+        super().replayed(seconds, summary)
+        self._spans.replayed(seconds, summary)
+
+    def closed(self, stream: Stream, reason: CloseReason | None, moment: Moment) -> None:
+        """Count a stream that ends, and forget its request."""
+        super().closed(stream, reason, moment)
+        self._spans.closed(stream)
+
+
+def traced(spans: Spans) -> Middleware:
+    """Return a middleware that tells of requests for a stream that got none.
+
+    It goes around `problems`, which words refusals. Those that got one the hub tells of: most never
+    get to aiohttp.
+    """
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        response = await handler(request)
+        if request.path == EVENTS and not isinstance(response, TakenOver):
+            spans.refused(request.method, request[CALLER], response.status)
+        return response
+
+    return middleware
