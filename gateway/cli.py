@@ -15,6 +15,7 @@ import typer
 from gateway import __version__
 from gateway.app import serve as run_worker
 from gateway.commands.check import check
+from gateway.commands.conformance import conformance
 from gateway.commands.console import ConfigFile, say_error
 from gateway.commands.demo import demo
 from gateway.commands.fleet import fleet
@@ -60,6 +61,7 @@ def build() -> typer.Typer:
     app.command(rich_help_panel="Try out")(demo)
     app.command(rich_help_panel="Try out")(publish)
     app.command(rich_help_panel="Try out")(tail)
+    app.command(rich_help_panel="Try out")(conformance)
     app.command(rich_help_panel="Try out")(token)
     app.command("id", rich_help_panel="Try out")(read_id)
     return app

@@ -8,6 +8,7 @@
     ├── KeySetError              keys that cannot be fetched, or are none
     ├── OperationsError          an operations listener did not answer, or refused
     ├── StreamRefused            a server's answer to a client, which a second try cannot change
+    ├── ConformanceError         a server cannot be judged as the command says; the text says why
     └── HttpError                an answer to a request that opens no stream
         ├── BadRequest           400
         ├── Unauthorized         401
@@ -72,6 +73,10 @@ class OperationsError(GatewayError):
 
 class StreamRefused(GatewayError):
     """A server will not open the stream that a client asked for; the text is the server's."""
+
+
+class ConformanceError(GatewayError):
+    """A server could not be judged: no event of a command came, or it failed; the text says why."""
 
 
 class HttpError(GatewayError):

@@ -23,7 +23,10 @@ class Finished(NamedTuple):
 
 
 async def gateway(
-    *arguments: str, stdin: bytes = b"", settings: Mapping[str, str] | None = None
+    *arguments: str,
+    stdin: bytes = b"",
+    settings: Mapping[str, str] | None = None,
+    end_seconds: float = END_SECONDS,
 ) -> Finished:
     """Run a command with `settings`, given without their prefix, in lower case.
 
@@ -43,7 +46,7 @@ async def gateway(
         env=environment,
     )
     try:
-        async with asyncio.timeout(END_SECONDS):
+        async with asyncio.timeout(end_seconds):
             out, err = await process.communicate(stdin)
     finally:
         if process.returncode is None:

@@ -1,0 +1,224 @@
+"""`gateway conformance`: is any server's stream one that can be resumed? A table of cases."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from gateway.commands.console import AsJson, harmless, to_stderr, to_stdout
+from gateway.conformance.options import Limits, Options
+from gateway.conformance.publisher import Commands
+from gateway.conformance.run import judge
+from gateway.conformance.verdict import Verdict, exit_code
+from gateway.errors import ConformanceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.conformance.verdict import Finding
+
+_LIMITS = Limits()
+_COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.NOT_APPLICABLE: "dim"}
+
+Command = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CMD",
+        help="Shell command that makes an event appear; it finds it in $EVENT_TYPE, $EVENT_DATA,"
+        " $EVENT_USER, and the data on standard input.",
+        show_default=False,
+    ),
+]
+
+
+def conformance(
+    url: Annotated[str, typer.Argument(metavar="URL", help="The stream, as a client opens it.")],
+    token: Annotated[
+        str | None, typer.Option(metavar="TOKEN", help="Bearer token of the user.")
+    ] = None,
+    user: Annotated[
+        str | None, typer.Option(metavar="ID", help="The user, for the commands that publish.")
+    ] = None,
+    publish: Command = None,
+    publish_lines: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CMD",
+            help="One that runs all the time, and reads a line of JSON for each event.",
+            show_default=False,
+        ),
+    ] = None,
+    publish_noise: Annotated[
+        str | None,
+        typer.Option(metavar="CMD", help="Like --publish, for another user.", show_default=False),
+    ] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME: VALUE", help="Header of every request.", show_default=False),
+    ] = None,
+    event_type: Annotated[
+        str, typer.Option("--type", metavar="TYPE", help="Type of the events.")
+    ] = "conformance",
+    filter_query: Annotated[
+        str | None,
+        typer.Option(
+            "--filter",
+            metavar="QUERY",
+            help="Query under which --type comes, and --other-type does not.",
+            show_default=False,
+        ),
+    ] = None,
+    other_type: Annotated[
+        str | None, typer.Option(metavar="TYPE", help="See --filter.", show_default=False)
+    ] = None,
+    id_param: Annotated[
+        str, typer.Option(metavar="NAME", help="Query parameter for the id; empty: none.")
+    ] = "Last-Event-ID",
+    gap_type: Annotated[
+        str, typer.Option(metavar="TYPE", help="Type of the event that tells a gap; empty: none.")
+    ] = "stream.gap",
+    close_type: Annotated[
+        str, typer.Option(metavar="TYPE", help="Type of the event that says goodbye; empty: none.")
+    ] = "stream.close",
+    expired_id: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="An id that is too old.", show_default=False),
+    ] = None,
+    drain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CMD", help="Command that has the server end its streams.", show_default=False
+        ),
+    ] = None,
+    max_age: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="When the server ends a stream by itself.", show_default=False
+        ),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CASE", help="Only this case; also several.", show_default=False),
+    ] = None,
+    event_seconds: Annotated[
+        float, typer.Option(min=0.05, help="How long an event may take.")
+    ] = _LIMITS.event_seconds,
+    quiet_seconds: Annotated[
+        float, typer.Option(min=0.05, help="How long to listen for what must not come.")
+    ] = _LIMITS.quiet_seconds,
+    heartbeat_seconds: Annotated[
+        float, typer.Option(min=0.05, help="How long a stream may be silent.")
+    ] = _LIMITS.heartbeat_seconds,
+    slow_seconds: Annotated[
+        float, typer.Option(min=0.05, help="How long the slow reader does not read.")
+    ] = _LIMITS.slow_seconds,
+    burst_events: Annotated[
+        int, typer.Option(min=20, max=800, help="Events of a burst, at most.")
+    ] = _LIMITS.burst_events,
+    parallel: Annotated[int, typer.Option(min=1, max=16, help="Cases at a time.")] = (
+        _LIMITS.parallel
+    ),
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Take any certificate of the server.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run the cases for streams that can be resumed against a server, whatever it is.
+
+    Events are published by commands that you give: --publish, or --publish-lines, or both.
+    The exit code is 1 where a case failed, or none could be run.
+    """
+    if publish is None and publish_lines is None:
+        raise typer.BadParameter("events have to come from somewhere: --publish CMD")
+    options = Options(
+        url=url if "://" in url else f"http://{url}",
+        token=token,
+        headers=tuple(_header(text) for text in header or ()),
+        event_type=event_type,
+        other_type=other_type,
+        filter_query=filter_query,
+        id_param=id_param or None,
+        gap_type=gap_type or None,
+        close_type=close_type or None,
+        expired_id=expired_id,
+        drain=drain,
+        max_age_seconds=max_age,
+        verify=not insecure,
+        limits=Limits(
+            event_seconds=event_seconds,
+            quiet_seconds=quiet_seconds,
+            heartbeat_seconds=heartbeat_seconds,
+            slow_seconds=slow_seconds,
+            burst_events=burst_events,
+            parallel=parallel,
+        ),
+    )
+    commands = Commands(publish, publish_lines, user)
+    findings = asyncio.run(_judge(options, commands, publish_noise, only or []))
+    if as_json:
+        typer.echo(json.dumps({"cases": [_facts(finding) for finding in findings]}, indent=2))
+    else:
+        to_stdout().print(findings_table(findings))
+    raise typer.Exit(exit_code(findings))
+
+
+async def _judge(
+    options: Options, commands: Commands, noise: str | None, only: list[str]
+) -> list[Finding]:
+    async with commands:
+        with to_stderr().status("running the cases") as status:
+            return await judge(
+                options,
+                commands,
+                noise=None if noise is None else Commands(noise, None, None),
+                only=only,
+                run=secrets.token_hex(4),
+                done=lambda finding: status.update(f"done: {finding.case.name}"),
+            )
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip() or not text.isprintable():
+        raise ConformanceError(f"write a header as NAME: VALUE, not {harmless(text)}")
+    return name.strip(), value.strip()
+
+
+def _facts(finding: Finding) -> dict[str, object]:
+    return {
+        "case": finding.case.name,
+        "says": finding.case.says,
+        "source": finding.case.source,
+        "verdict": finding.verdict,
+        "seen": finding.seen,
+        "seconds": round(finding.seconds, 2),
+    }
+
+
+def findings_table(findings: Iterable[Finding]) -> Table:
+    """Return a row for each case, and how many there are of each verdict."""
+    findings = list(findings)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("case", "verdict", "what it says", "source", "seen"):
+        table.add_column(heading)
+    for case, verdict, seen, _ in findings:
+        table.add_row(
+            case.name,
+            f"[{_COLOURS[verdict]}]{verdict}[/]",
+            escape(case.says),
+            case.source,
+            escape(harmless(seen)),
+        )
+    counts = [
+        f"{sum(finding.verdict is verdict for finding in findings)} {verdict}"
+        for verdict in Verdict
+    ]
+    table.add_section()
+    table.add_row(f"{len(findings)} cases", ", ".join(counts))
+    return table

@@ -1,0 +1,164 @@
+"""A client that a case plays with: it drops, comes back, and does not read unless it is told to.
+
+It reads only while the case waits for something, so what it has not read is left to the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Self
+from urllib.parse import quote
+
+from gateway.conformance.parser import Parser
+from gateway.conformance.verdict import fail
+from gateway.conformance.wire import Broken, send
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.conformance.options import Options
+    from gateway.conformance.parser import Block
+    from gateway.conformance.wire import Connection, Headers
+
+BUSY = {429, 503}
+"""Answers that ask to come again (RFC 6585 §4, RFC 9110 §15.6.4), with `Retry-After`."""
+
+MAX_WAITS = 3
+MAX_WAIT_SECONDS = 10.0
+
+
+class Listener:
+    """One client; what it was sent is kept over its connections.
+
+    `last_event_id` is what a browser would come back with: a connection that has said nothing of
+    an id leaves the one that the client came with.
+    """
+
+    def __init__(self, options: Options, receive_buffer: int | None = None) -> None:
+        self.events: list[Block] = []
+        self.blocks: list[Block] = []
+        self.last_event_id = ""
+        self.ended = True
+        self.parser = Parser()
+        self._options = options
+        self._receive_buffer = receive_buffer
+        self._connection: Connection | None = None
+
+    @property
+    def connection(self) -> Connection:
+        """The present connection."""
+        assert self._connection is not None, "open it first"
+        return self._connection
+
+    async def open(
+        self,
+        last_event_id: str | bytes | None = None,
+        *,
+        by_query: str | None = None,
+        query: str = "",
+    ) -> Self:
+        """Connect, with an id or as new, and fail the case where that opens no stream."""
+        connection = await self.ask(last_event_id, by_query=by_query, query=query)
+        if connection.status != 200:
+            self.drop()
+            fail(f"the answer is {connection.status}, no stream")
+        kind = (connection.header("content-type") or "").partition(";")[0].strip().lower()
+        if kind != "text/event-stream":
+            self.drop()
+            fail(f"the answer is {kind or 'of no type'}, no stream")
+        return self
+
+    async def ask(
+        self,
+        last_event_id: str | bytes | None = None,
+        *,
+        by_query: str | None = None,
+        query: str = "",
+        method: str = "GET",
+        token: str | None = "",
+    ) -> Connection:
+        """Connect, whatever the answer is; a server that is busy is asked again."""
+        self.drop()
+        options = self._options
+        parts = [query] if query else []
+        if by_query is not None:
+            assert options.id_param is not None
+            parts.append(f"{quote(options.id_param)}={quote(by_query)}")
+        url = options.url + ("&" if "?" in options.url else "?") * bool(parts) + "&".join(parts)
+        headers: Headers = [("Accept", b"text/event-stream")]
+        headers += [(name, value.encode()) for name, value in options.headers]
+        token = options.token if token == "" else token
+        if token is not None:
+            headers.append(("Authorization", f"Bearer {token}".encode()))
+        if last_event_id is not None:
+            text = last_event_id.encode() if isinstance(last_event_id, str) else last_event_id
+            headers.append(("Last-Event-ID", text))
+        for _ in range(MAX_WAITS):
+            connection = await self._send(url, headers, method)
+            wait = connection.header("retry-after") or ""
+            if connection.status not in BUSY or not wait.isdigit():
+                break
+            if float(wait) > MAX_WAIT_SECONDS:
+                break
+            connection.close()
+            await asyncio.sleep(float(wait))
+        self._connection = connection
+        self.parser = Parser()
+        self.ended = False
+        return connection
+
+    async def _send(self, url: str, headers: Headers, method: str) -> Connection:
+        try:
+            async with asyncio.timeout(self._options.limits.event_seconds):
+                return await send(url, headers, method, self._receive_buffer, self._options.verify)
+        except Broken as error:
+            fail(str(error))
+        except TimeoutError:
+            fail(f"no answer within {self._options.limits.event_seconds:g} s")
+
+    async def resume(self, *, query: str = "") -> Self:
+        """Drop the connection, and come back with the last id."""
+        return await self.open(self.last_event_id or None, query=query)
+
+    def drop(self) -> None:
+        """Cut the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        self.ended = True
+
+    async def wait_for(
+        self, condition: Callable[[], object], what: str, seconds: float | None = None
+    ) -> None:
+        """Read until the condition is true; fail the case where it is not in time."""
+        seconds = self._options.limits.event_seconds if seconds is None else seconds
+        try:
+            async with asyncio.timeout(seconds):
+                while not condition():
+                    if self.ended:
+                        fail(f"the stream ended before {what}")
+                    await self.read()
+        except TimeoutError:
+            fail(f"within {seconds:g} s there was not {what}")
+
+    async def listen(self, seconds: float) -> None:
+        """Read what comes in so many seconds, or until the stream ends."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self.ended:
+                    await self.read()
+
+    async def read(self) -> None:
+        """Read what has come, or wait for the next bytes."""
+        try:
+            data = await self.connection.read()
+        except Broken:
+            data = b""
+        if not data:
+            self.ended = True
+        for block in self.parser.feed(data):
+            self.blocks.append(block)
+            self.last_event_id = block.last_event_id or self.last_event_id
+            if block.data is not None:
+                self.events.append(block)
