@@ -205,15 +205,15 @@ def findings_table(findings: Iterable[Finding]) -> Table:
     """Return a row for each case, and how many there are of each verdict."""
     findings = list(findings)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("case", "verdict", "what it says", "source", "seen"):
+    for heading in ("case", "verdict", "seen", "what it says", "source"):
         table.add_column(heading)
     for case, verdict, seen, _ in findings:
         table.add_row(
             case.name,
             f"[{_COLOURS[verdict]}]{verdict}[/]",
+            escape(harmless(seen)),
             escape(case.says),
             case.source,
-            escape(harmless(seen)),
         )
     counts = [
         f"{sum(finding.verdict is verdict for finding in findings)} {verdict}"

@@ -41,6 +41,7 @@ class Listener:
         self.last_event_id = ""
         self.ended = True
         self.parser = Parser()
+        self._begin = 0
         self._options = options
         self._receive_buffer = receive_buffer
         self._connection: Connection | None = None
@@ -105,6 +106,7 @@ class Listener:
             await asyncio.sleep(float(wait))
         self._connection = connection
         self.parser = Parser()
+        self._begin = len(self.blocks)
         self.ended = False
         return connection
 
@@ -116,6 +118,16 @@ class Listener:
             fail(str(error))
         except TimeoutError:
             fail(f"no answer within {self._options.limits.event_seconds:g} s")
+
+    @property
+    def greeted_with_id(self) -> bool:
+        """Whether the present connection had an id before its first event."""
+        for block in self.blocks[self._begin :]:
+            if block.data is not None:
+                return False
+            if block.id:
+                return True
+        return False
 
     async def resume(self, *, query: str = "") -> Self:
         """Drop the connection, and come back with the last id."""

@@ -49,8 +49,10 @@ async def judge(
         await _begin(ground)
         for phase in Phase:
             now = [case for case in cases if case.phase is phase]
-            for finding in await asyncio.gather(*map(one, now)):
-                findings[finding.case.name] = finding
+            batches = [[case] for case in now] if phase is Phase.ALONE else [now]
+            for batch in batches:
+                for finding in await asyncio.gather(*map(one, batch)):
+                    findings[finding.case.name] = finding
     finally:
         await ground.end()
     return [findings[case.name] for case in cases]

@@ -31,12 +31,12 @@ HIDDEN = 3
 class Quiet(NamedTuple):
     """What streams without an event were sent.
 
-    `seconds` until the first sign of life, None where there was none, and `id` the one that came
-    with it. With a filter: the ids before and after events that it kept away, and their tag.
+    `seconds` until the first `sign` of life, None where there was none, and `id` what came with it.
+    With a filter: the ids before and after events that it kept away, and the tag of those.
     """
 
     seconds: float | None
-    comments: int
+    sign: str
     id: str
     filtered_before: str
     filtered_after: str
@@ -250,7 +250,8 @@ async def _look_at_quiet_streams(ground: Ground) -> Quiet:
             await trial.wait_for(witness, HIDDEN)
         plain = await trial.live()
         parser = plain.parser
-        comments, ids = parser.comments, len(parser.ids)
+        before_it = parser.comments, len(parser.ids), len(plain.blocks)
+        comments, ids, blocks = before_it
 
         async def beat(of: Listener, what: str, condition: Callable[[], object]) -> float | None:
             begin = asyncio.get_running_loop().time()
@@ -263,7 +264,7 @@ async def _look_at_quiet_streams(ground: Ground) -> Quiet:
             beat(
                 plain,
                 "a heartbeat",
-                lambda: parser.comments > comments or len(parser.ids) > ids,
+                lambda: (parser.comments, len(parser.ids), len(plain.blocks)) > before_it,
             )
         ]
         if filtered is not None:
@@ -274,7 +275,15 @@ async def _look_at_quiet_streams(ground: Ground) -> Quiet:
         await plain.listen(min(0.2, limits.quiet_seconds))
         return Quiet(
             seconds,
-            parser.comments - comments,
+            ", ".join(
+                what
+                for what, came in (
+                    ("a comment", parser.comments > comments),
+                    ("an id", len(parser.ids) > ids),
+                    ("a block", len(plain.blocks) > blocks),
+                )
+                if came
+            ),
             plain.last_event_id if len(parser.ids) > ids else "",
             before,
             "" if filtered is None else filtered.last_event_id,

@@ -27,9 +27,11 @@ class Phase(Enum):
 
     BUSY = 1
     """Beside others: the stream carries their events, too."""
-    QUIET = 2
+    ALONE = 2
+    """One after the other: what a server makes of it may spoil other cases' streams."""
+    QUIET = 3
     """After them, when nobody writes until the streams have beaten."""
-    LAST = 3
+    LAST = 4
     """It may end the server."""
 
 

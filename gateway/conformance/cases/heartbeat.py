@@ -15,7 +15,7 @@ async def in_time(trial: Trial) -> str:
     quiet = await trial.ground.quiet()
     if quiet.seconds is None:
         fail(f"nothing came within {trial.limits.heartbeat_seconds:g} s")
-    return f"after {quiet.seconds:.1f} s: {'a comment' if quiet.comments else 'no comment, an id'}"
+    return f"after {quiet.seconds:.1f} s: {quiet.sign}"
 
 
 async def with_id(trial: Trial) -> str:

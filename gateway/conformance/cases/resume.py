@@ -52,9 +52,9 @@ async def every_id(trial: Trial) -> str:
 
 async def from_first_id(trial: Trial) -> str:
     listener = await trial.live()
-    if not listener.last_event_id:
+    if not listener.blocks:
         await listener.listen(trial.limits.quiet_seconds)
-    if not listener.last_event_id:
+    if not listener.greeted_with_id:
         not_applicable("there is no id before the first event")
     listener.drop()
     for number in range(3):
