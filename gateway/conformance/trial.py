@@ -87,6 +87,7 @@ class Trial:
         self.tag = f"{ground.run}-{name}"
         self.written: list[int] = []
         self._listeners: list[Listener] = []
+        self._numbers: dict[Listener, list[int | None]] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -165,12 +166,22 @@ class Trial:
 
     def mine(self, listener: Listener) -> list[Block]:
         """Return this case's events among those of a client."""
-        return [event for event in listener.events if _number(event.data, self.tag) is not None]
+        numbers = self._read(listener)
+        return [
+            event
+            for event, number in zip(listener.events, numbers, strict=True)
+            if number is not None
+        ]
 
     def numbers(self, listener: Listener) -> list[int]:
         """Return the numbers of this case's events, as they came."""
-        numbers = [_number(event.data, self.tag) for event in listener.events]
-        return [number for number in numbers if number is not None]
+        return [number for number in self._read(listener) if number is not None]
+
+    def _read(self, listener: Listener) -> list[int | None]:
+        """Return the number of each event of a client, None for other cases'; each is read once."""
+        numbers = self._numbers.setdefault(listener, [])
+        numbers += [_number(each.data, self.tag) for each in listener.events[len(numbers) :]]
+        return numbers
 
     def gaps(self, listener: Listener) -> list[Block]:
         """Return the events by which the server has told of a gap."""

@@ -92,7 +92,14 @@ class StreamServer:
         response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
         )
-        await response.prepare(request)
+        with suppress(ConnectionError):  # the client has gone
+            await response.prepare(request)
+            await self._serve(response, request, came_with, place)
+        return response
+
+    async def _serve(
+        self, response: web.StreamResponse, request: web.Request, came_with: str, place: int | None
+    ) -> None:
         if self._fault is Fault.CLEARS_THE_ID:
             await response.write(b": hi\n\n")
         begin = "retry: 1000\n"
@@ -107,7 +114,6 @@ class StreamServer:
                 await asyncio.sleep(0.02)
                 at = len(self.log)
         await self._follow(response, request, max(at, 0))
-        return response
 
     @property
     def _ready(self) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.conformance.verdict import Case, fail, not_applicable
 
 if TYPE_CHECKING:
+    from gateway.conformance.listener import Listener
     from gateway.conformance.trial import Trial
 
 SOURCE = "clients.md#when-something-cannot-be-seen-any-more"
@@ -33,11 +34,11 @@ async def malformed(trial: Trial, text: bytes) -> str:
         fail(f"{connection.status}, at which an EventSource gives up for good")
     await trial.write(1)
     await trial.expect_live(listener)
-    return _how(trial, listener.events[0].type, 0 in trial.numbers(listener))
+    return _how(trial, listener, again=0 in trial.numbers(listener))
 
 
-def _how(trial: Trial, first: str, again: bool) -> str:
-    if first == trial.options.gap_type:
+def _how(trial: Trial, listener: Listener, *, again: bool) -> str:
+    if trial.gaps(listener):
         return "a gap is told"
     return "it begins at the beginning, and nothing is told" if again else "live, nothing is told"
 
@@ -61,7 +62,7 @@ async def null_in_query(trial: Trial) -> str:
     await listener.listen(min(0.2, trial.limits.quiet_seconds))
     await trial.write(0)
     await trial.expect_live(listener)
-    return _how(trial, listener.events[0].type, again=False)
+    return _how(trial, listener, again=False)
 
 
 CASES = (

@@ -24,8 +24,8 @@ async def slow_reader(trial: Trial) -> str:
         trial.burst(padding=trial.limits.slow_bytes), asyncio.sleep(trial.limits.slow_seconds)
     )
     # Another client is not held up by it.
-    await trial.wait_for(other, count)
     patience = 2 * trial.limits.event_seconds
+    await trial.wait_for(other, count, seconds=patience)
     ends = 0
     while len(set(trial.numbers(slow))) < count:
         seen = len(slow.events)
