@@ -47,7 +47,7 @@ class StreamServer:
         self._drains = False
         app = web.Application()
         app.add_routes([web.get("/events", self._stream, allow_head=False)])
-        app.add_routes([web.post("/drain", self._drain)])
+        app.add_routes([web.post("/drain", self._drain), web.post("/publish", self._publish)])
         self._server = TestServer(app)
 
     async def __aenter__(self) -> Self:
@@ -67,6 +67,10 @@ class StreamServer:
         return str(self._server.make_url("/events"))
 
     @property
+    def publish_url(self) -> str:
+        return str(self._server.make_url("/publish"))
+
+    @property
     def drain_url(self) -> str:
         return str(self._server.make_url("/drain"))
 
@@ -74,6 +78,10 @@ class StreamServer:
         async with self._changed:
             self.log.append((event_type, data))
             self._changed.notify_all()
+
+    async def _publish(self, request: web.Request) -> web.Response:
+        await self.publish(request.query["type"], await request.text())
+        return web.Response(status=204)
 
     async def _drain(self, request: web.Request) -> web.Response:
         async with self._changed:
