@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 import structlog
 from aiohttp import web
 
-from gateway import clock, log
+from gateway import clock, garbage, log
 from gateway.core.event import Decoder
 from gateway.core.fleet import STATUS_SECONDS, Fleet
 from gateway.core.hub import Hub
@@ -367,6 +367,7 @@ class Worker:
 def serve(settings: Settings) -> None:
     """Run a worker until SIGTERM or SIGINT, then drain it; a second signal ends it at once."""
     log.configure(settings.log_format, settings.log_level)
+    garbage.spare()
     asyncio.run(_serve(settings))
 
 
