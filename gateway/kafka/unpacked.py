@@ -10,8 +10,8 @@ and headers. So a *run* takes the place of a record: a list of those that follow
 from __future__ import annotations
 
 from collections import OrderedDict
-from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
+from weakref import proxy
 
 from aiokafka.consumer.fetcher import READ_COMMITTED
 from aiokafka.errors import CorruptRecordException
@@ -33,7 +33,9 @@ class Unpacked(OrderedDict[Any, Any]):
     def __setitem__(self, partition: Any, result: Any) -> None:
         records = getattr(result, "_partition_records", None)  # an error has none
         if records is not None:
-            records._records_iterator = self._runs(records)  # noqa: SLF001
+            # Not a cycle: what is left unread of a fetch goes when it is dropped, not when Python
+            # next looks for cycles.
+            records._records_iterator = self._runs(proxy(records))  # noqa: SLF001
         super().__setitem__(partition, result)
 
     def _runs(self, fetched: Any) -> Iterator[list[Any]]:
@@ -50,15 +52,12 @@ class Unpacked(OrderedDict[Any, Any]):
             if fetched._check_crcs and not batch.validate_crc():  # noqa: SLF001
                 raise CorruptRecordException(f"the checksum of a batch at {batch.base_offset}")
             if not _is_dropped(fetched, batch):
-                records = chain(batch)  # a batch itself bears to be begun, and ended, once only
-                while part := list(islice(records, self.most - len(run))):
-                    if part[0].offset < follows:  # a batch is sent whole
-                        part = [record for record in part if record.offset >= follows]
-                    run += part
-                    if len(run) >= self.most:
-                        follows = fetched.next_fetch_offset = run[-1].offset + 1
-                        yield run
-                        run = []
+                whole = batch.base_offset >= follows  # else older ones come with it
+                run += batch if whole else [each for each in batch if each.offset >= follows]
+                while len(run) >= self.most:
+                    part, run = run[: self.most], run[self.most :]
+                    fetched.next_fetch_offset = part[-1].offset + 1
+                    yield part
             follows = batch.next_offset
             if not run:
                 fetched.next_fetch_offset = follows
@@ -71,7 +70,8 @@ def _is_dropped(fetched: Any, batch: Any) -> bool:
     """Return whether a batch is a marker, or of a transaction that was aborted (KIP-98)."""
     if batch.producer_id is None or fetched._isolation_level != READ_COMMITTED:  # noqa: SLF001
         return bool(batch.is_control_batch)
-    fetched._consume_aborted_up_to(batch.base_offset)  # noqa: SLF001
+    if fetched._aborted_transactions:  # noqa: SLF001
+        fetched._consume_aborted_up_to(batch.base_offset)  # noqa: SLF001
     aborted = fetched._aborted_producers  # noqa: SLF001
     if batch.is_control_batch:
         if fetched._contains_abort_marker(batch):  # noqa: SLF001

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.consumer.fetcher import READ_COMMITTED, FetchError, FetchResult, PartitionRecords
@@ -89,3 +92,20 @@ def test_an_error_passes_as_it_is() -> None:
     results = Unpacked()
     results[PARTITION] = error
     assert results[PARTITION] is error
+
+
+def test_what_is_left_unread_of_a_fetch_goes_with_it() -> None:
+    records = fetched(batch(b"a", b"b"))
+    results = Unpacked()
+    results.most = 1
+    results[PARTITION] = FetchResult(
+        PARTITION, assignment=None, partition_records=records, backoff=0
+    )
+    next(records)
+    gone = weakref.ref(records)
+    gc.disable()
+    try:
+        del records, results[PARTITION]
+        assert gone() is None
+    finally:
+        gc.enable()
