@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 PARAMETER = "shard"
 
+_HERE = "events"
+"""The end of the path. Java resolves a reference without any to the folder above (RFC 2396)."""
+
 _AS_IT_CAME = "!$%&'()*+,/:;=?@"
 """What a query may hold besides letters, digits and `-._~` (RFC 3986, §3.4). A client that sends
 anything else gets it back percent-encoded, so that it can do no harm in a header."""
@@ -52,8 +55,9 @@ class Shards:
             return None
         self._metrics.redirected()
         # 307 keeps the method, and a browser keeps `Last-Event-ID`. The reference has no host and
-        # no path (RFC 3986, §4.2): whatever a client sends, it stays where it is. Where the query
-        # holds a token the reference does too, so nobody may keep it.
+        # no more of a path than its end (RFC 3986, §4.2): whatever a client sends, it stays where
+        # it is, also behind a proxy that has taken a prefix off. Where the query holds a token the
+        # reference does too, so nobody may keep it.
         headers = {"Location": location(request.raw_path, shard), "Cache-Control": "no-store"}
         text = f"Your stream is at the same URL with {PARAMETER}={shard}.\n"
         return web.Response(status=307, headers=headers, text=text)
@@ -71,4 +75,4 @@ def location(raw_path: str, shard: str) -> str:
         if part and unquote_plus(part.partition("=")[0]) != PARAMETER
     ]
     text = "&".join([f"{PARAMETER}={shard}", *kept])
-    return "?" + quote(text, safe=_AS_IT_CAME, errors="surrogateescape")
+    return f"{_HERE}?" + quote(text, safe=_AS_IT_CAME, errors="surrogateescape")

@@ -56,10 +56,10 @@ async def test_a_stream_is_opened_behind_the_redirect_and_resumed_behind_another
     write = RecordWriter(producer, served)
     worker = await start_worker(served, sharding="redirect")
     shard = partitioner("murmur2")(user.encode(), PARTITIONS)
-    assert await sent_to(http, worker, user) == f"?shard={shard}"
+    assert await sent_to(http, worker, user) == f"events?shard={shard}"
     assert await sent_to(
         http, worker, user, f"?shard={(shard + 1) % PARTITIONS}&categories=ai"
-    ) == (f"?shard={shard}&categories=ai")
+    ) == (f"events?shard={shard}&categories=ai")
     client = await open_stream(worker, user)
     await client.wait_for(lambda client: client.last_event_id)
     await write.numbered(user, [0])
@@ -91,8 +91,8 @@ async def test_a_topic_that_grows_changes_the_shard_and_no_worker_sends_anybody_
     assert await sent_to(http, workers[0], user, "?shard=3") is None
     assert await sent_to(http, workers[1], user, "?shard=3") is None
     for worker in workers:
-        assert await sent_to(http, worker, user, "?shard=1") == "?shard=3"
-        assert await sent_to(http, worker, user) == "?shard=3"
+        assert await sent_to(http, worker, user, "?shard=1") == "events?shard=3"
+        assert await sent_to(http, worker, user) == "events?shard=3"
 
 
 async def test_while_kafka_is_away_whatever_shard_is_named_is_served(
@@ -107,7 +107,7 @@ async def test_while_kafka_is_away_whatever_shard_is_named_is_served(
         worker = Worker(settings, tmp_path / "log")
         try:
             await worker.wait_until_ready()
-            assert await sent_to(http, worker, user, "?shard=1") == "?shard=0"
+            assert await sent_to(http, worker, user, "?shard=1") == "events?shard=0"
             os.kill(broker.pid, signal.SIGSTOP)
 
             async def not_ready() -> bool:
@@ -115,7 +115,9 @@ async def test_while_kafka_is_away_whatever_shard_is_named_is_served(
 
             await eventually("the outage is told", not_ready)
             assert await sent_to(http, worker, user, "?shard=1") is None
-            assert await sent_to(http, worker, user) == "?shard=0", "this does not need to be sure"
+            assert await sent_to(http, worker, user) == "events?shard=0", (
+                "this does not need to be sure"
+            )
         finally:
             worker.end()
             os.kill(broker.pid, signal.SIGCONT)
