@@ -7,7 +7,11 @@
     ├── EventIdError             text that is no event id
     ├── KeySetError              keys that cannot be fetched, or are none
     ├── OperationsError          an operations listener did not answer, or refused
+    ├── IdFileError              a file that is to keep an id cannot
     ├── StreamRefused            a server's answer to a client, which a second try cannot change
+    │   ├── TokenRefused         the token is not accepted, and no better one was given
+    │   ├── RequestRefused       the request has to be another one
+    │   └── NotAStream           what answers is no gateway
     ├── ConformanceError         a server cannot be judged as the command says; the text says why
     └── HttpError                an answer to a request that opens no stream
         ├── BadRequest           400
@@ -71,8 +75,24 @@ class OperationsError(GatewayError):
     """An operations listener did not answer a command, or refused; the text says what to do."""
 
 
+class IdFileError(GatewayError):
+    """The file where a client keeps its last id cannot be read or written, or holds none."""
+
+
 class StreamRefused(GatewayError):
-    """A server will not open the stream that a client asked for; the text is the server's."""
+    """A server will not open the stream that a client asked for; the text says what to do."""
+
+
+class TokenRefused(StreamRefused):
+    """The token has expired, is revoked or is bad, and its source gave no better one."""
+
+
+class RequestRefused(StreamRefused):
+    """The server does not want this request, whoever asks and whenever."""
+
+
+class NotAStream(StreamRefused):
+    """What answers at the URL sends no event stream."""
 
 
 class ConformanceError(GatewayError):

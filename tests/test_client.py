@@ -1,76 +1,46 @@
+"""The Python client against servers that do what a worker rarely does."""
+
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing, asynccontextmanager
-from itertools import pairwise
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
-from hypothesis import given
-from hypothesis import strategies as st
 
-from gateway.client import EventStreamDecoder, Interrupted, Opened, Received, follow
-from gateway.errors import StreamRefused
+from gateway.client import (
+    Close,
+    Delivery,
+    Event,
+    EventStream,
+    IdFile,
+    Interrupted,
+    NotAStream,
+    Opened,
+    RequestRefused,
+    StreamRefused,
+    TokenRefused,
+)
 from tests.child import free_port
-from tests.sse import EventStreamParser
+from tests.eventually import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from pathlib import Path
 
-LINES = st.lists(
-    st.sampled_from(
-        ["", "data: a", "data:b", "data", ": beat", "id: 1", "id", "id: \0", "event: x", "event",
-         "retry: 20", "retry: x", "unknown: y", "data: \ufeff", "data: é\u2028"]
-    ),
-    max_size=30,
-)  # fmt: skip
+    from gateway.client import Item
 
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-@given(
-    lines=LINES,
-    ends=st.lists(st.sampled_from(["\n", "\r", "\r\n"]), min_size=30, max_size=30),
-    cuts=st.sets(st.integers(0, 400)),
-    mark=st.booleans(),
-)
-def test_a_stream_is_read_as_a_browser_reads_it(
-    lines: list[str], ends: list[str], cuts: set[int], mark: bool
-) -> None:
-    text = "\ufeff" * mark + "".join(line + end for line, end in zip(lines, ends, strict=False))
-    data = text.encode()
-    parser, decoder = EventStreamParser(), EventStreamDecoder()
-    # A CR at the end of all waits for what follows, in the decoder only.
-    expected = parser.feed(data + b":\n")
-    places = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
-    events = []
-    for begin, end in pairwise(places):
-        events += decoder.feed(data[begin:end])
-    events += decoder.feed(b":\n")
-    assert [event[:3] for event in events] == [tuple(event) for event in expected]
-    assert decoder.last_event_id == parser.last_event_id
-    assert decoder.retry_seconds == (3.0 if parser.retry is None else parser.retry / 1000)
-
-
-def test_an_event_tells_the_id_before_it() -> None:
-    decoder = EventStreamDecoder("0")
-    events = decoder.feed(b"id: 1\n\ndata: a\nid: 2\n\ndata: b\nid: 3\n\n")
-    assert events == [Received("message", "a", "2", "1"), Received("message", "b", "3", "2")]
-
-
-def test_a_connection_leaves_nothing_unfinished_to_the_next() -> None:
-    decoder = EventStreamDecoder()
-    assert decoder.feed(b"id: 1\n\nevent: x\nid: 2\ndata: a") == []
-    decoder.connected()
-    assert decoder.feed(b"data: b\n\n") == [Received("message", "b", "1", "1")]
+FAST = "retry: 0\n"
 
 
 @asynccontextmanager
-async def serving(
-    handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
-) -> AsyncIterator[str]:
+async def serving(handler: Handler) -> AsyncIterator[str]:
     app = web.Application()
     app.router.add_get("/events", handler)
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
@@ -80,62 +50,279 @@ async def serving(
         await runner.cleanup()
 
 
-async def happenings(url: str, count: int) -> list[Opened | Received | Interrupted]:
-    found = []
-    async with aclosing(follow(url, lambda: "token", {"categories": "ai"})) as stream:
-        async with asyncio.timeout(10):
-            async for happening in stream:
-                found.append(happening)
-                if len(found) == count:
-                    break
-    return found
+def stream_of(text: str) -> web.Response:
+    return web.Response(text=text, content_type="text/event-stream")
 
 
-async def test_a_client_comes_back_with_its_id_as_soon_as_the_server_says() -> None:
+async def items(stream: EventStream, count: int) -> list[Item]:
+    async with asyncio.timeout(10):
+        return [await anext(stream) for _ in range(count)]
+
+
+async def test_a_client_comes_back_with_its_id_when_the_server_says() -> None:
     requests = []
 
     async def serve(request: web.Request) -> web.StreamResponse:
         requests.append(request)
-        text = f"retry: 10\nid: {len(requests)}\ndata: {request.headers.get('Last-Event-ID')}\n\n"
-        return web.Response(text=text, content_type="text/event-stream")
+        said = request.headers.get("Last-Event-ID")
+        return stream_of(f"{FAST}id: {len(requests)}\ndata: {said}\n\n")
 
-    async with serving(serve) as url:
-        found = await happenings(url, 5)
-    assert found == [
-        Opened(resumed=False),
-        Received("message", "None", "1", ""),
-        Interrupted("the server ended the stream", 0.01),
-        Opened(resumed=True),
-        Received("message", "1", "2", "1"),
-    ]
+    async with (
+        serving(serve) as url,
+        EventStream(url, "token", categories=["ai", "import"], since=7) as stream,
+    ):
+        first, event, interrupted, *rest = await items(stream, 5)
+    assert first == Opened(resumed=False)
+    assert event == Event("message", "None", "1", "")
+    assert isinstance(interrupted, Interrupted)
+    assert interrupted.reason == "the server ended the stream"
+    assert 0 <= interrupted.retry_in <= 0.2
+    assert rest == [Opened(resumed=True), Event("message", "1", "2", "1")]
     assert requests[0].headers["Authorization"] == "Bearer token"
-    assert requests[0].query == {"categories": "ai"}
+    assert requests[0].query == {"categories": "ai,import", "since": "7"}
 
 
-@pytest.mark.parametrize(("status", "text"), [(401, "401 No: go away"), (404, "404 No: go away")])
-async def test_an_answer_that_is_final_ends_it(status: int, text: str) -> None:
+async def test_a_server_that_says_goodbye_has_drawn_the_wait_itself() -> None:
+    async def serve(request: web.Request) -> web.StreamResponse:
+        return stream_of('retry: 12\nevent: stream.close\ndata: {"reason": "draining"}\n\n')
+
+    async with serving(serve) as url, EventStream(url, "token") as stream:
+        _, close, interrupted = await items(stream, 3)
+    assert isinstance(close, Close)
+    assert close.reason == "draining"
+    assert interrupted == Interrupted("the server ended the stream", 0.012)
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "text"),
+    [
+        (400, RequestRefused, "400 No: go away; mend the request"),
+        (401, TokenRefused, "401 No: go away; get a new token"),
+        (404, RequestRefused, "404 No: go away; mend the URL"),
+        (418, RequestRefused, "418 No: go away; ask whoever runs"),
+    ],
+)
+async def test_an_answer_that_is_final_says_what_to_do(
+    status: int, error: type[StreamRefused], text: str
+) -> None:
     async def serve(request: web.Request) -> web.StreamResponse:
         return web.json_response({"title": "No", "detail": "go away"}, status=status)
 
-    async with serving(serve) as url:
-        with pytest.raises(StreamRefused, match=text):
-            await happenings(url, 1)
+    async with serving(serve) as url, EventStream(url, "token") as stream:
+        with pytest.raises(error, match=text):
+            await items(stream, 1)
+
+
+async def test_what_sends_no_stream_is_no_gateway() -> None:
+    async def serve(request: web.Request) -> web.StreamResponse:
+        return web.Response(text="hello")
+
+    async with serving(serve) as url, EventStream(url, "token") as stream:
+        with pytest.raises(NotAStream, match="is text/plain, no stream"):
+            await items(stream, 1)
+    async with EventStream("http://", "token") as stream:
+        with pytest.raises(NotAStream, match="is no URL"):
+            await items(stream, 1)
 
 
 async def test_a_server_that_is_busy_is_given_the_time_that_it_asks_for() -> None:
     async def serve(request: web.Request) -> web.StreamResponse:
         return web.Response(status=503, headers={"Retry-After": "7"}, text="busy")
 
-    async with serving(serve) as url:
-        assert await happenings(url, 1) == [Interrupted("503 Service Unavailable", 7)]
+    async with serving(serve) as url, EventStream(url, "token") as stream:
+        [interrupted] = await items(stream, 1)
+    assert isinstance(interrupted, Interrupted)
+    assert interrupted.reason == "503 Service Unavailable"
+    assert 7 <= interrupted.retry_in <= 10
 
 
 async def test_a_server_that_is_away_is_named() -> None:
     port = free_port()
-    [found] = await happenings(f"http://127.0.0.1:{port}/events", 1)
-    assert found == Interrupted(f"cannot connect to 127.0.0.1:{port}", 3.0)
+    async with EventStream(f"http://127.0.0.1:{port}/events", "token") as stream:
+        [interrupted] = await items(stream, 1)
+    assert isinstance(interrupted, Interrupted)
+    assert interrupted.reason == f"cannot connect to 127.0.0.1:{port}"
 
 
-async def test_what_is_no_url_is_refused() -> None:
-    with pytest.raises(StreamRefused, match="is no URL"):
-        await happenings("http://", 1)
+def refusing(*good: str) -> tuple[Handler, list[str]]:
+    """Return a server that takes these tokens only, and those that it was asked with."""
+    asked = []
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        asked.append(request.headers["Authorization"].removeprefix("Bearer "))
+        if asked[-1] in good:
+            return stream_of(f"{FAST}data: hello\n\n")
+        return web.Response(status=401)
+
+    return serve, asked
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_token_is_asked_for_again_when_it_is_refused_and_kept_while_it_is_good(
+    is_async: bool,
+) -> None:
+    serve, asked = refusing("b")
+    tokens = iter("ab")
+
+    def token() -> str:
+        return next(tokens)
+
+    async def slow_token() -> str:
+        await asyncio.sleep(0)
+        return next(tokens)
+
+    async with (
+        serving(serve) as url,
+        EventStream(url, slow_token if is_async else token) as stream,
+    ):
+        refused, *rest = await items(stream, 5)
+    assert isinstance(refused, Interrupted)
+    assert refused.reason == "401 Unauthorized"
+    assert [type(item) for item in rest] == [Opened, Event, Interrupted, Opened]
+    assert asked == ["a", "b", "b"]
+
+
+@pytest.mark.parametrize(("tokens", "asked_with"), [("aa", ["a"]), ("ab", ["a", "b"])])
+async def test_a_source_without_a_better_token_ends_it_until_it_has_one(
+    tokens: str, asked_with: list[str]
+) -> None:
+    serve, asked = refusing("c")
+    source = iter(tokens + "c")
+    async with serving(serve) as url, EventStream(url, lambda: next(source)) as stream:
+        with pytest.raises(TokenRefused):
+            await items(stream, 2)
+        assert asked == asked_with
+        assert await items(stream, 1) == [Opened(resumed=False)]
+
+
+async def test_a_connection_that_falls_silent_is_dropped_and_opened_again() -> None:
+    ids = []
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        ids.append(request.headers.get("Last-Event-ID"))
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(f"{FAST}id: 1\n\n".encode())
+        await asyncio.sleep(30)
+        return response
+
+    async with serving(serve) as url, EventStream(url, "token", silence_seconds=0.1) as stream:
+        opened, interrupted, again = await items(stream, 3)
+        assert (opened, again) == (Opened(resumed=False), Opened(resumed=True))
+        assert isinstance(interrupted, Interrupted)
+        assert interrupted.reason == "the server has gone silent"
+    assert ids == [None, "1"]
+
+
+async def test_a_caller_that_is_slow_lets_the_server_wait_and_no_memory_grow() -> None:
+    block = f"data: {'x' * 10_000}\n\n".encode()
+    written = 0
+    stuck = asyncio.Event()
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        nonlocal written
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for _ in range(10_000):
+            try:
+                async with asyncio.timeout(0.5):
+                    await response.write(block)
+            except TimeoutError:
+                stuck.set()
+                break
+            written += len(block)
+        return response
+
+    async with serving(serve) as url, EventStream(url, "token") as stream:
+        await items(stream, 2)
+        async with asyncio.timeout(20):
+            await stuck.wait()
+        assert len(stream._ready) < 100  # noqa: SLF001 what could pile up
+    assert written < 50_000_000
+
+
+async def test_a_wait_that_is_cancelled_loses_nothing() -> None:
+    may_go_on = asyncio.Event()
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b"data: 0\n\ndata: 1\n\nda")
+        await may_go_on.wait()
+        await response.write(b"ta: 2\n\n")
+        return response
+
+    async with serving(serve) as url, EventStream(url, "token") as stream:
+        await items(stream, 3)
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.02):
+                    await anext(stream)
+        may_go_on.set()
+        assert await items(stream, 1) == [Event("message", "2", "", "")]
+
+
+async def test_what_the_source_of_tokens_raises_is_the_callers_who_may_go_on() -> None:
+    serve, _ = refusing("a")
+    tokens: Iterator[str | Exception] = iter([LookupError("no token service"), "a"])
+
+    def token() -> str:
+        given = next(tokens)
+        if isinstance(given, Exception):
+            raise given
+        return given
+
+    async with serving(serve) as url, EventStream(url, token) as stream:
+        with pytest.raises(LookupError):
+            await items(stream, 1)
+        assert await items(stream, 1) == [Opened(resumed=False)]
+
+
+@pytest.mark.parametrize(
+    ("delivery", "kept"), [(Delivery.AT_LEAST_ONCE, "1"), (Delivery.AT_MOST_ONCE, "3")]
+)
+async def test_a_file_has_the_id_that_its_delivery_promises(
+    tmp_path: Path, delivery: Delivery, kept: str
+) -> None:
+    began: list[str | None] = []
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        began.append(request.headers.get("Last-Event-ID"))
+        return stream_of(f"{FAST}id: 1\n\nid: 2\ndata: a\n\nid: 3\n\n")
+
+    path = tmp_path / "id"
+    async with serving(serve) as url:
+        with suppress(ZeroDivisionError):
+            async with EventStream(url, "token", resume=IdFile(path, delivery)) as stream:
+                await items(stream, 2)
+                assert path.read_text().strip() == kept, "while the event is handled"
+                raise ZeroDivisionError
+        assert path.read_text().strip() == kept, "handling it has failed"
+        async with EventStream(url, "token", resume=IdFile(path, delivery)) as stream:
+            await items(stream, 2)
+        assert path.read_text().strip() == "3", "left without an exception, so it was handled"
+        assert began == [None, kept]
+
+
+async def test_a_stream_that_is_left_leaves_no_connection() -> None:
+    gone = False
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        nonlocal gone
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        try:
+            while True:
+                await response.write(b":\n")
+                await asyncio.sleep(0.01)
+        except ConnectionError:
+            gone = True
+        return response
+
+    async def is_gone() -> bool:
+        return gone
+
+    async with serving(serve) as url:
+        async with EventStream(url, "token") as stream:
+            await items(stream, 1)
+        await eventually("the server sees it", is_gone)

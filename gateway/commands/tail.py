@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
-from gateway.client import Interrupted, Opened, Received, follow
+from gateway.client import Event, EventStream, Interrupted, Message, Opened
 from gateway.commands.console import ConfigFile, prepare, to_stderr, to_stdout
 from gateway.commands.event_time import written_at
 from gateway.commands.tail_lines import JsonLines, Printer
-from gateway.core.registry import RESERVED_PREFIX
 from gateway.errors import SettingsError
 from gateway.event_types import load_registry
 from gateway.tokens import mint
@@ -64,49 +62,42 @@ def tail(
     Ends with Ctrl-C.
     """
     settings = prepare(config)
-    parameters = {"categories": categories, "since": since}
     printer = JsonLines() if as_json else Printer(to_stdout(), load_registry(settings))
-    asyncio.run(
-        _follow(
-            _address(url, settings),
-            _token_source(settings, user, token),
-            {name: value for name, value in parameters.items() if value is not None},
-            event_id,
-            printer,
-            count,
-        )
+    address = _address(url, settings)
+    stream = EventStream(
+        address,
+        _token_source(settings, user, token),
+        categories=[] if categories is None else [categories],
+        since=since,
+        resume=event_id,
     )
+    asyncio.run(_follow(stream, address, printer, count))
 
 
 class EventPrinter(Protocol):
     """Where events go; `at` is when the event was written, in Unix seconds."""
 
-    def event(self, event: Received, at: float) -> None:
+    def event(self, event: Message, at: float) -> None:
         """Print an event, the gateway's own among them."""
 
 
 async def _follow(
-    url: str,
-    token: Callable[[], str],
-    parameters: dict[str, str],
-    event_id: str,
-    printer: EventPrinter,
-    count: int | None,
+    stream: EventStream, address: str, printer: EventPrinter, count: int | None
 ) -> None:
     notices = to_stderr()
     left = count
-    async with aclosing(follow(url, token, parameters, event_id)) as stream:
-        async for happening in stream:
-            match happening:
+    async with stream:
+        async for item in stream:
+            match item:
                 case Opened(resumed):
                     how = "resumed from the last id" if resumed else "live"
-                    notices.print(f"connected to {url}: {how}", style="dim", markup=False)
+                    notices.print(f"connected to {address}: {how}", style="dim", markup=False)
                 case Interrupted(reason, wait):
                     notices.print(f"{reason}; again in {wait:.1f} s", style="magenta", markup=False)
-                case Received():
-                    moment = written_at(happening.previous_id, happening.last_event_id)
-                    printer.event(happening, time.time() if moment is None else moment)
-                    if left is not None and not happening.type.startswith(RESERVED_PREFIX):
+                case Message():
+                    moment = written_at(item.previous_id, item.id)
+                    printer.event(item, time.time() if moment is None else moment)
+                    if left is not None and isinstance(item, Event):
                         left -= 1
                         if not left:
                             return

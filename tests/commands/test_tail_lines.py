@@ -6,7 +6,7 @@ import json
 import pytest
 from rich.console import Console
 
-from gateway.client import Received
+from gateway.client.messages import message
 from gateway.commands.tail_lines import JsonLines, Printer
 from gateway.core.registry import Registry
 
@@ -15,7 +15,7 @@ def printed(event_type: str, data: str, width: int = 120) -> str:
     """Return what a person gets, without the time at its beginning."""
     output = io.StringIO()
     printer = Printer(Console(file=output, width=width), Registry.built_in())
-    printer.event(Received(event_type, data, "2", "1"), 0.5)
+    printer.event(message(event_type, data, "2", "1"), 0.5)
     return output.getvalue().partition("  ")[2]
 
 
@@ -58,7 +58,7 @@ def test_a_payload_is_cut_to_the_terminal_and_a_gap_is_not() -> None:
 def test_a_program_gets_one_line_of_json(
     data: str, value: str, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    JsonLines().event(Received("import.started", data, "2", "1"), 0.5)
+    JsonLines().event(message("import.started", data, "2", "1"), 0.5)
     line = capfdbinary.readouterr().out.decode()
     assert line.count("\n") == 1
     assert f'"data":{value},' in line

@@ -26,7 +26,7 @@ CLOCKS = {"now", "utcnow", "today"}
 """Methods of `datetime` that read the clock."""
 
 AIOKAFKA = ("kafka/",)
-AIOHTTP = ("http/", "ops/", "demo/", "app.py", "client.py")
+AIOHTTP = ("http/", "ops/", "demo/", "client/", "app.py")
 OPENTELEMETRY = ("ops/spans.py", "ops/traced.py")
 """An extra: the latter needs its types only."""
 
@@ -102,6 +102,7 @@ def test_a_library_stays_in_its_rooms(module: str, library: str, allowed: tuple[
     ("inner", "outer"),
     [
         ("errors.py", ("gateway.",)),
+        ("client/", ("gateway.core", "gateway.kafka", "gateway.http", "gateway.ops")),
         ("config.py", ("gateway.core", "gateway.kafka", "gateway.http", "gateway.ops")),
         ("kafka/", ("gateway.http", "gateway.app", "gateway.demo", "gateway.commands")),
         ("http/", ("gateway.kafka", "gateway.app", "gateway.demo", "gateway.commands")),

@@ -1,0 +1,72 @@
+"""The bytes of an event stream, as messages: what an `EventSource` does with its lines."""
+
+from __future__ import annotations
+
+import codecs
+
+from gateway.client.messages import Message, message
+from gateway.errors import NotAStream
+
+DEFAULT_RETRY_SECONDS = 3.0
+
+MAX_EVENT_CHARACTERS = 1 << 25
+"""Of an event that is not complete. A gateway delivers up to about a megabyte."""
+
+
+class EventStreamDecoder:
+    """Reads the lines of a stream (HTML standard, §9.2.6); state outlives a connection's end."""
+
+    def __init__(self, last_event_id: str = "") -> None:
+        self.last_event_id = last_event_id
+        self.retry_seconds = DEFAULT_RETRY_SECONDS
+        self.connected()
+
+    def connected(self) -> None:
+        """Forget what the last connection left unfinished."""
+        self._text = codecs.getincrementaldecoder("utf-8-sig")("replace")
+        self._rest = ""
+        self._type = ""
+        self._id = self.last_event_id
+        self._data: list[str] = []
+        self._size = 0
+
+    def feed(self, data: bytes) -> list[Message]:
+        """Return the messages that these bytes complete.
+
+        Raises `NotAStream` where one grows without an end, and takes nothing of these bytes.
+        """
+        if self._size + len(self._rest) > MAX_EVENT_CHARACTERS:
+            raise NotAStream("an event without an end: what answers there is no gateway")
+        text = self._rest + self._text.decode(data)
+        # A CR at the end may be half of a CR LF.
+        held = text.endswith("\r")
+        lines = text[: len(text) - held].replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        self._rest = lines.pop() + "\r" * held
+        messages = []
+        for line in lines:
+            if line:
+                self._field(line)
+            else:
+                messages += self._dispatch()
+        return messages
+
+    def _field(self, line: str) -> None:
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if name == "event":
+            self._type = value
+        elif name == "data":
+            self._data.append(value)
+            self._size += len(value) + 1
+        elif name == "id" and "\0" not in value:
+            self._id = value
+        elif name == "retry" and value.isascii() and value.isdigit():
+            self.retry_seconds = float(value) / 1000
+
+    def _dispatch(self) -> list[Message]:
+        previous, self.last_event_id = self.last_event_id, self._id
+        data, self._data, self._size = self._data, [], 0
+        event_type, self._type = self._type, ""
+        if not data:
+            return []
+        return [message(event_type or "message", "\n".join(data), self._id, previous)]
