@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Self
 from tests.brokers.metadata import answers
 from tests.child import Child, free_port
 from tests.eventually import eventually
+from tests.jars import fetch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 POM = Path(__file__).with_name("pom.xml")
 FOLDER = POM.parents[2] / ".kafka"
 
-FETCH_SECONDS = 300.0
 START_SECONDS = 60.0
 """A node is ready in 2 s; a continuous integration machine may have other things to do."""
 
@@ -42,22 +42,7 @@ def missing_programs() -> list[str]:
 
 def fetch_jars() -> Path:
     """Return the folder that has the broker's jars; the first call downloads 43 MB, in 5 s."""
-    jars = FOLDER / "libs"
-    stamp = FOLDER / "pom.xml"
-    if stamp.exists() and stamp.read_bytes() == POM.read_bytes():
-        return jars
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    subprocess.run(
-        [
-            *("mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies"),
-            *("-DincludeScope=runtime", f"-DoutputDirectory={jars}"),
-        ],
-        check=True,
-        timeout=FETCH_SECONDS,
-        stdin=subprocess.DEVNULL,
-    )
-    shutil.copyfile(POM, stamp)
-    return jars
+    return fetch(POM, FOLDER)
 
 
 def new_cluster_id() -> str:

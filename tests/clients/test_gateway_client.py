@@ -1,0 +1,203 @@
+"""The Python client on a live worker, behind a network that fails: every event once, by number."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.client import (
+    Close,
+    Delivery,
+    Event,
+    EventStream,
+    Gap,
+    IdFile,
+    Interrupted,
+    Message,
+    Opened,
+)
+from tests.child import Child
+from tests.clients.conftest import MAX_EVENTS
+from tests.clients.programs import SOURCES
+from tests.eventually import eventually
+from tests.records import TYPE
+from tests.tokens import mint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from gateway.client import Item
+    from tests.records import RecordWriter
+    from tests.relay import Relay
+
+pytestmark = pytest.mark.parametrize("broker", ["embedded"], indirect=True, scope="session")
+
+
+@pytest.fixture
+def url(relay: Relay) -> str:
+    return f"{relay.url}/api/v1/events"
+
+
+async def opened(stream: EventStream) -> None:
+    """Return when the stream is open and has an id, so that nothing can be missed any more."""
+    async with asyncio.timeout(15):
+        assert isinstance(await anext(stream), Opened)
+    while not stream.last_event_id:
+        try:
+            async with asyncio.timeout(0.05):
+                raise AssertionError(f"nothing was written yet: {await anext(stream)}")
+        except TimeoutError:
+            pass  # a wait that is cancelled loses nothing, but has taken the first bytes
+
+
+async def until(stream: EventStream, number: int) -> list[Item]:
+    """Return what comes, up to the event with this number."""
+    found: list[Item] = []
+    async with asyncio.timeout(15):
+        async for item in stream:
+            found.append(item)
+            if isinstance(item, Event) and item.json() == {"n": number}:
+                break
+    return found
+
+
+def numbers(items: Sequence[Item]) -> list[int]:
+    return [item.json()["n"] for item in items if isinstance(item, Event)]
+
+
+async def test_a_connection_that_breaks_in_the_middle_of_events_loses_and_repeats_none(
+    url: str, relay: Relay, write: RecordWriter, user: str
+) -> None:
+    found: list[Item] = []
+    async with EventStream(url, mint(user)) as stream:
+        await opened(stream)
+        for words in (b"id: 1", b"event: port", b'data: {"n"', b"}\n", b"}\n\n"):
+            begin = len(numbers(found))
+            relay.cut_behind(words)
+            await write.numbered(user, range(begin, begin + 20))
+            found += await until(stream, begin + 19)
+    assert numbers(found) == list(range(100))
+    assert sum(isinstance(item, Interrupted) for item in found) == 5
+    assert [item.resumed for item in found if isinstance(item, Opened)] == [True] * 5
+
+
+async def test_a_program_that_is_killed_goes_on_where_its_file_says(
+    url: str, write: RecordWriter, user: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "id"
+    program = str(SOURCES / "python" / "read_with_id_file.py")
+
+    def start(name: str) -> Child:
+        return Child([sys.executable, program, url, mint(user), str(path)], tmp_path / name)
+
+    async def told(child: Child, line: str) -> None:
+        async def has_told() -> bool:
+            return f"{line}\n" in child.log()
+
+        await eventually(f"{line!r} is told", has_told, 20)
+
+    first = start("first")
+    try:
+        await told(first, "Opened(resumed=False)")
+        await eventually("the first id is kept", lambda: asyncio.to_thread(path.exists))
+        await write.numbered(user, range(50))
+        await told(first, "20")
+        first.kill()
+    finally:
+        first.end()
+    await write.numbered(user, range(50, 60))
+    second = start("second")
+    try:
+        await told(second, "59")
+    finally:
+        second.end()
+    before, after = numbers_of(first), numbers_of(second)
+    assert second.log().startswith("Opened(resumed=True)\n")
+    assert before == list(range(len(before)))
+    assert after == list(range(after[0], 60))
+    assert len(before) - after[0] in {0, 1}, "at least once: only the last one may come again"
+
+
+def numbers_of(child: Child) -> list[int]:
+    whole, _, _ = child.log().rpartition("\n")
+    return [int(line) for line in whole.splitlines() if line.isdecimal()]
+
+
+async def test_a_token_that_expires_is_renewed_and_no_event_lost(
+    url: str, write: RecordWriter, user: str
+) -> None:
+    lifetimes = iter([2.0, 3600.0])
+
+    async def token() -> str:
+        return mint(user, lifetime=next(lifetimes))
+
+    async with EventStream(url, token) as stream:
+        await opened(stream)
+        await write.numbered(user, range(5))
+        found = await until(stream, 4)
+        async with asyncio.timeout(15):
+            close, interrupted = await anext(stream), await anext(stream)
+        await write.numbered(user, range(5, 10))
+        found += await until(stream, 9)
+    assert isinstance(close, Close)
+    assert close.reason == "token_expired"
+    assert interrupted == Interrupted("the server ended the stream", 0.1)
+    assert numbers(found) == list(range(10))
+    assert next(lifetimes, None) is None
+
+
+async def test_what_is_too_much_for_a_replay_is_told_as_a_gap(
+    url: str, write: RecordWriter, user: str, tmp_path: Path
+) -> None:
+    file = IdFile(tmp_path / "id", Delivery.AT_MOST_ONCE)
+    async with EventStream(url, mint(user), resume=file) as stream:
+        await opened(stream)
+        await write.numbered(user, [0])
+        await until(stream, 0)
+    async with EventStream(url, mint(user)) as witness:
+        await opened(witness)
+        await write.numbered(user, range(1, MAX_EVENTS + 31))
+        await until(witness, MAX_EVENTS + 30)  # what the worker has not read would come live
+    async with EventStream(url, mint(user), resume=file) as stream:
+        found = await until(stream, MAX_EVENTS + 30)
+    begin, gap, *events = found
+    assert begin == Opened(resumed=True)
+    assert isinstance(gap, Gap)
+    assert gap.reason == "limit"
+    assert numbers(events) == list(range(31, MAX_EVENTS + 31))
+
+
+async def test_a_network_that_falls_silent_is_noticed(
+    url: str, relay: Relay, write: RecordWriter, user: str
+) -> None:
+    async with EventStream(url, mint(user), silence_seconds=1.2) as stream:
+        await opened(stream)
+        relay.freeze()
+        await write.numbered(user, range(5))
+        async with asyncio.timeout(15):
+            interrupted = await anext(stream)
+        relay.cut()
+        assert isinstance(interrupted, Interrupted)
+        assert interrupted.reason == "the server has gone silent"
+        assert numbers(await until(stream, 4)) == list(range(5))
+
+
+async def test_events_are_chosen_and_the_past_is_asked_for(
+    url: str, write: RecordWriter, user: str
+) -> None:
+    begin = datetime.fromtimestamp(time.time() - 1, UTC)
+    await write.event(user, "import.started")
+    await write.numbered(user, [0])
+    async with EventStream(
+        url, mint(user), categories=["portfolio", "security"], since=begin
+    ) as stream:
+        first, event = await until(stream, 0)
+    assert first == Opened(resumed=False)
+    assert isinstance(event, Message)
+    assert event.type == TYPE

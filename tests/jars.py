@@ -1,0 +1,32 @@
+"""Jars for the tests: one Maven call fetches what a `pom.xml` lists, and they stay there."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FETCH_SECONDS = 300.0
+
+
+def fetch(pom: Path, folder: Path) -> Path:
+    """Return the folder that has the jars; the first call for this `pom.xml` downloads them."""
+    jars = folder / "libs"
+    stamp = folder / "pom.xml"
+    if stamp.exists() and stamp.read_bytes() == pom.read_bytes():
+        return jars
+    shutil.rmtree(folder, ignore_errors=True)
+    subprocess.run(
+        [
+            *("mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies"),
+            *("-DincludeScope=runtime", f"-DoutputDirectory={jars}"),
+        ],
+        check=True,
+        timeout=FETCH_SECONDS,
+        stdin=subprocess.DEVNULL,
+    )
+    shutil.copyfile(pom, stamp)
+    return jars
