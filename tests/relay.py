@@ -46,13 +46,14 @@ class Relay:
         traceback: TracebackType | None,
     ) -> None:
         self._server.close()
+        self.thaw()
         self.cut()
         await asyncio.gather(*self._connections)
         await self._server.wait_closed()
 
     def cut(self) -> None:
         """End every connection at once, with a reset, in the middle of whatever it is."""
-        self._passing.set()
+        self.heard = b""
         for writer in self._open:
             writer.transport.abort()
 
@@ -61,8 +62,12 @@ class Relay:
         self._last_words = words
 
     def freeze(self) -> None:
-        """Pass nothing on any more, and say nothing, until the connections are cut."""
+        """Pass nothing on any more, of connections to come neither, and say nothing."""
         self._passing.clear()
+
+    def thaw(self) -> None:
+        """Pass everything on again."""
+        self._passing.set()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
@@ -94,6 +99,8 @@ class Relay:
         with suppress(OSError):
             while data := await reader.read(PIECE):
                 await self._passing.wait()
+                if writer.is_closing():  # it was cut meanwhile
+                    return
                 if to_client and self._last_words and self._last_words in data:
                     said, words, _ = data.partition(self._last_words)
                     self._last_words = b""

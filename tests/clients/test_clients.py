@@ -8,6 +8,7 @@ another one; the connection breaks in the middle of an event, and they miss and 
 from __future__ import annotations
 
 import json
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -87,9 +88,16 @@ class Reader:
 
 
 @contextmanager
-def reading(prepare: Prepare, relay: Relay, token: Path, folder: Path) -> Iterator[Reader]:
-    url = f"{relay.url}/api/v1/events?categories=portfolio"
-    child = Child([*prepare(), url, str(token), "unreadable"], folder / "output")
+def reading(
+    prepare: Prepare,
+    relay: Relay,
+    token: Path,
+    folder: Path,
+    event_id: str = "unreadable",
+    query: str = "",
+) -> Iterator[Reader]:
+    url = f"{relay.url}/api/v1/events?categories=portfolio{query}"
+    child = Child([*prepare(), url, str(token), event_id], folder / "output")
     try:
         yield Reader(child)
     finally:
@@ -158,3 +166,39 @@ async def test_r3labs_takes_a_broken_event_for_a_whole_one(
         await write.numbered(user, range(5, 40))
         await reader.has_told(39)
         assert reader.numbers == [*range(5), *range(6, 40)]
+
+
+@pytest.mark.parametrize(
+    ("prepare", "since", "begin"),
+    [
+        (programs.httpx_sse, False, 0),
+        (programs.go_sse, False, 0),
+        (programs.aiohttp_sse_client2, False, 5),
+        (programs.aiohttp_sse_client2, True, 0),
+        (programs.okhttp, False, 5),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+async def test_a_client_that_drops_before_its_first_event_needs_the_id_without_one_or_since(
+    prepare: Prepare,
+    since: bool,
+    begin: int,
+    relay: Relay,
+    write: RecordWriter,
+    user: str,
+    tmp_path: Path,
+) -> None:
+    token = Token(tmp_path / "token")
+    token.set(mint(user))
+    query = f"&since={int(time.time() * 1000)}" if since else ""
+    with reading(prepare, relay, token.path, tmp_path, "", query) as reader:
+        await hears(relay, b"\nid: ")
+        await hears(relay, b": heartbeat")
+        relay.freeze()
+        relay.cut()
+        await write.numbered(user, range(5))
+        relay.thaw()
+        await hears(relay, b"\nid: ")
+        await write.numbered(user, range(5, 10))
+        await reader.has_told(10 - begin)
+        assert reader.numbers == list(range(begin, 10))

@@ -48,7 +48,9 @@ func readWithGoSSE(client *http.Client, url, id string) {
 	if err != nil {
 		log.Fatal(err)
 	}
-	request.Header.Set("Last-Event-ID", id)
+	if id != "" {
+		request.Header.Set("Last-Event-ID", id)
+	}
 	source := &sse.Client{
 		HTTPClient: client,
 		OnRetry:    func(err error, wait time.Duration) { log.Print(err, " ", wait) },

@@ -10,7 +10,7 @@ from multidict import CIMultiDict
 
 
 async def main(url: str, token_file: str, last_event_id: str) -> None:
-    headers = CIMultiDict({"Last-Event-ID": last_event_id})
+    headers = CIMultiDict({"Last-Event-ID": last_event_id} if last_event_id else {})
 
     def authorize() -> None:
         headers["Authorization"] = f"Bearer {Path(token_file).read_text().strip()}"
