@@ -56,7 +56,7 @@ constraints: ## pin the newest versions of everything that pyproject.toml allows
 	rm -rf build/constraints
 
 clean: ## remove everything that is made here, the virtual environment and Kafka included
-	rm -rf $(VENV) .kafka .clients .writers build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	rm -rf $(VENV) .kafka .kafka.lock .clients .writers build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
 
 # A stamp for each set of packages: installed again only when what is asked for has changed.
 $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python

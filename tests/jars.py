@@ -6,6 +6,8 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
+from tests.programs import one_at_a_time
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -16,17 +18,18 @@ def fetch(pom: Path, folder: Path) -> Path:
     """Return the folder that has the jars; the first call for this `pom.xml` downloads them."""
     jars = folder / "libs"
     stamp = folder / "pom.xml"
-    if stamp.exists() and stamp.read_bytes() == pom.read_bytes():
-        return jars
-    shutil.rmtree(folder, ignore_errors=True)
-    subprocess.run(
-        [
-            *("mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies"),
-            *("-DincludeScope=runtime", f"-DoutputDirectory={jars}"),
-        ],
-        check=True,
-        timeout=FETCH_SECONDS,
-        stdin=subprocess.DEVNULL,
-    )
-    shutil.copyfile(pom, stamp)
+    with one_at_a_time(folder):
+        if stamp.exists() and stamp.read_bytes() == pom.read_bytes():
+            return jars
+        shutil.rmtree(folder, ignore_errors=True)
+        subprocess.run(
+            [
+                *("mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies"),
+                *("-DincludeScope=runtime", f"-DoutputDirectory={jars}"),
+            ],
+            check=True,
+            timeout=FETCH_SECONDS,
+            stdin=subprocess.DEVNULL,
+        )
+        shutil.copyfile(pom, stamp)
     return jars

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from tests.jars import fetch
-from tests.programs import require
+from tests.programs import one_at_a_time, require
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,8 +67,9 @@ def r3labs() -> list[str]:
 
 def _go() -> str:
     require("go", in_ci=False)
-    program = CACHE / "go" / "read"
-    program.parent.mkdir(parents=True, exist_ok=True)
-    command = ["go", "build", "-o", str(program), "."]
-    subprocess.run(command, cwd=SOURCES / "go", check=True, timeout=BUILD_SECONDS)
-    return str(program)
+    folder = CACHE / "go"
+    command = ["go", "build", "-o", str(folder / "new"), "."]
+    with one_at_a_time(folder):
+        subprocess.run(command, cwd=SOURCES / "go", check=True, timeout=BUILD_SECONDS)
+        (folder / "new").replace(folder / "read")  # the other one may be running
+    return str(folder / "read")
