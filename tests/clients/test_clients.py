@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gateway.client import EventStream
 from tests.child import Child
 from tests.clients import programs
+from tests.clients.iterating import opened, until
 from tests.eventually import eventually
 from tests.records import TYPE
 from tests.tokens import mint
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from tests.clients.programs import Prepare
     from tests.records import RecordWriter
     from tests.relay import Relay
+    from tests.worker import Worker
 
 pytestmark = pytest.mark.parametrize("broker", ["embedded"], indirect=True, scope="session")
 
@@ -183,6 +186,7 @@ async def test_a_client_that_drops_before_its_first_event_needs_the_id_without_o
     prepare: Prepare,
     since: bool,
     begin: int,
+    worker: Worker,
     relay: Relay,
     write: RecordWriter,
     user: str,
@@ -196,7 +200,10 @@ async def test_a_client_that_drops_before_its_first_event_needs_the_id_without_o
         await hears(relay, b": heartbeat")
         relay.freeze()
         relay.cut()
-        await write.numbered(user, range(5))
+        async with EventStream(worker.events_url, mint(user)) as witness:
+            await opened(witness)
+            await write.numbered(user, range(5))
+            await until(witness, 4)  # what the worker has not read would come live
         relay.thaw()
         await hears(relay, b"\nid: ")
         await write.numbered(user, range(5, 10))

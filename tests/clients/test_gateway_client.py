@@ -23,6 +23,7 @@ from gateway.client import (
 )
 from tests.child import Child
 from tests.clients.conftest import MAX_EVENTS
+from tests.clients.iterating import opened, until
 from tests.clients.programs import SOURCES
 from tests.eventually import eventually
 from tests.records import TYPE
@@ -42,29 +43,6 @@ pytestmark = pytest.mark.parametrize("broker", ["embedded"], indirect=True, scop
 @pytest.fixture
 def url(relay: Relay) -> str:
     return f"{relay.url}/api/v1/events"
-
-
-async def opened(stream: EventStream) -> None:
-    """Return when the stream is open and has an id, so that nothing can be missed any more."""
-    async with asyncio.timeout(15):
-        assert isinstance(await anext(stream), Opened)
-    while not stream.last_event_id:
-        try:
-            async with asyncio.timeout(0.05):
-                raise AssertionError(f"nothing was written yet: {await anext(stream)}")
-        except TimeoutError:
-            pass  # a wait that is cancelled loses nothing, but has taken the first bytes
-
-
-async def until(stream: EventStream, number: int) -> list[Item]:
-    """Return what comes, up to the event with this number."""
-    found: list[Item] = []
-    async with asyncio.timeout(15):
-        async for item in stream:
-            found.append(item)
-            if isinstance(item, Event) and item.json() == {"n": number}:
-                break
-    return found
 
 
 def numbers(items: Sequence[Item]) -> list[int]:
@@ -132,7 +110,7 @@ def numbers_of(child: Child) -> list[int]:
 async def test_a_token_that_expires_is_renewed_and_no_event_lost(
     url: str, write: RecordWriter, user: str
 ) -> None:
-    lifetimes = iter([2.0, 3600.0])
+    lifetimes = iter([3.0, 3600.0])
 
     async def token() -> str:
         return mint(user, lifetime=next(lifetimes))
