@@ -339,6 +339,8 @@ class Worker:
     def _gauges(self) -> None:
         gauge, hub, link = self._metrics.gauge, self._hub, self._link
         gauge("gateway_streams_open", "Streams that are open", lambda: len(hub.streams))
+        most = self._settings.max_streams
+        gauge("gateway_streams_limit", "Streams that may be open", lambda: most)
         gauge("gateway_ready", "1 while the worker is ready", lambda: bool(self._readiness))
         gauge(
             "gateway_tail_bytes",
@@ -362,6 +364,12 @@ class Worker:
             "Connections to the public listener, streams among them",
             self._connections,
         )
+        if (keys := self._keys) is not None:
+            gauge(
+                "gateway_keys_fresh",
+                "1 while keys are to be had where they are published",
+                lambda: keys.fresh,
+            )
 
 
 def serve(settings: Settings) -> None:

@@ -18,6 +18,7 @@ from tests.http.certificates import Files
 from tests.http.raw_client import connected
 from tests.issuer import SigningKey
 from tests.tokens import SECRET, bearer, mint
+from tests.worker import metric
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,18 +84,39 @@ async def test_it_says_which_setting_leads_to_kafka(http: aiohttp.ClientSession)
 
 
 async def test_its_gauges_are_those_of_the_design(http: aiohttp.ClientSession) -> None:
-    async with (
-        make_worker() as worker,
-        http.get(f"{worker.ops_url}/metrics") as response,
-    ):
-        lines = (await response.text()).splitlines()
+    async with make_worker() as worker:
+        lines = await text(http, f"{worker.ops_url}/metrics")
     gauges = {
         line.split()[2]
         for line in lines
         if line.startswith("# TYPE gateway_") and line.endswith(" gauge") and "_created" not in line
     }
-    assert gauges == {*GAUGES, "gateway_info", "gateway_kafka_partition_lag_records"}
+    assert gauges == {
+        *GAUGES,
+        "gateway_info",
+        "gateway_kafka_partition_lag_records",
+        "gateway_streams_limit",
+    }
     assert {f"{name} 0.0" for name in GAUGES} <= set(lines)
+
+
+async def test_it_tells_its_limit_and_whether_its_keys_can_be_fetched(
+    http: aiohttp.ClientSession,
+) -> None:
+    url = f"http://127.0.0.1:{free_port()}/keys"
+    async with make_worker(jwt_secret=None, jwt_jwks_url=url, max_streams=7) as worker:
+        assert await metric(worker.ops_url, "gateway_streams_limit") == 7
+
+        async def stale() -> bool:
+            lines = await text(http, f"{worker.ops_url}/metrics")
+            return "gateway_keys_fresh 0.0" in lines
+
+        await eventually("the keys are not fresh", stale)
+
+
+async def text(http: aiohttp.ClientSession, url: str) -> list[str]:
+    async with http.get(url) as response:
+        return (await response.text()).splitlines()
 
 
 async def test_a_drain_that_an_operator_asks_for_ends_it(http: aiohttp.ClientSession) -> None:

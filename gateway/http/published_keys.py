@@ -81,6 +81,11 @@ class PublishedKeys:
         self._not_before = 0.0
         readiness.doubt(Doubt.KEYS, f"the keys of {SETTING} have not been fetched yet")
 
+    @property
+    def fresh(self) -> bool:
+        """Whether the last fetch succeeded; before the first one there is no doubt yet."""
+        return not self._failing
+
     def find(self, kid: str | None, algorithm: str) -> Sequence[Key]:
         """Return the keys of that name; without a name, all that go with the algorithm.
 

@@ -101,12 +101,14 @@ async def test_the_last_good_set_stays_while_the_url_is_down() -> None:
         await provider.until_fetched(provider.fetched + 3)
         assert found(keys, OLD)
         assert readiness
+        assert not keys.fresh
         provider.keys = (NEW,)
 
         async def taken_up() -> bool:
             return found(keys, NEW) and not found(keys, OLD)
 
         await eventually("the new key came, and the old one went", taken_up)
+        assert keys.fresh
 
 
 async def test_the_key_that_is_not_known_is_fetched_once_for_all_who_wait() -> None:
