@@ -9,12 +9,13 @@ DEMO_ARGS ?=
 CHAOS_ARGS ?=
 FUZZ_ARGS ?=
 FLEET_ARGS ?=
+ALERTS_ARGS ?=
 ROW ?=
 CHART ?=
 DATABASE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench chaos fleet fuzz audit image constraints clean
+.PHONY: help demo test check bench chaos fleet alerts fuzz audit image constraints clean
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +39,9 @@ chaos: $(VENV)/.dev ## everything fails at random for 3 minutes, no event may; C
 
 fleet: $(VENV)/.dev ## a rolling deploy and a reconnect storm behind nginx, with thousands of streams, in 5 minutes
 	@$(BIN)/python -m tests.fleet $(FLEET_ARGS)
+
+alerts: $(VENV)/.dev ## each alert of Prometheus fires by its fault and goes, in 10 minutes; ALERTS_ARGS="--only GatewayLagging"
+	@$(BIN)/python -m tests.alerts $(ALERTS_ARGS)
 
 fuzz: $(VENV)/.fuzz ## hostile input for 3 minutes, to parsers and to a live worker; FUZZ_ARGS="--seconds 900 --seed 7"
 	@$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)

@@ -107,7 +107,7 @@ class HttpError(GatewayError):
     retry_after: int | None = None
     """Seconds for `Retry-After`, where trying again makes sense."""
     reason: str = ""
-    """What it is counted as, where the status does not tell."""
+    """What it is counted as."""
 
     def __init__(self, detail: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -120,6 +120,7 @@ class BadRequest(HttpError):
 
     status = 400
     title = "Bad Request"
+    reason = "bad_request"
 
 
 class Unauthorized(HttpError):
@@ -127,6 +128,7 @@ class Unauthorized(HttpError):
 
     status = 401
     title = "Unauthorized"
+    reason = "unauthorized"
 
 
 class UnknownKey(Unauthorized):
@@ -138,6 +140,7 @@ class Forbidden(HttpError):
 
     status = 403
     title = "Forbidden"
+    reason = "forbidden"
 
 
 class NotFound(HttpError):
@@ -145,6 +148,7 @@ class NotFound(HttpError):
 
     status = 404
     title = "Not Found"
+    reason = "not_found"
 
 
 class MethodNotAllowed(HttpError):
@@ -152,6 +156,7 @@ class MethodNotAllowed(HttpError):
 
     status = 405
     title = "Method Not Allowed"
+    reason = "method_not_allowed"
 
 
 class UriTooLong(HttpError):
@@ -175,6 +180,7 @@ class NotReady(HttpError):
 
     status = 503
     title = "Service Unavailable"
+    reason = "service_unavailable"
     retry_after = 3
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -66,8 +65,7 @@ def problems(callers: Callers, metrics: Metrics | None) -> Middleware:
             allowed = ", ".join(sorted(error.allowed_methods))
             answer = MethodNotAllowed(f"{request.path} takes {allowed}", {"Allow": allowed})
         if metrics is not None:
-            reason = answer.reason or HTTPStatus(answer.status).name.lower()
-            metrics.rejected(reason, status=answer.status, **caller.facts())
+            metrics.rejected(answer.reason, status=answer.status, **caller.facts())
         return problem(answer, caller.request_id)
 
     return middleware

@@ -25,6 +25,7 @@ from gateway.core.event import UnreadableReason
 from gateway.core.frame import CloseReason, GapReason
 from gateway.core.observer import Path
 from gateway.core.status import Sighting
+from gateway.errors import HttpError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -175,6 +176,10 @@ class Metrics:
         ):
             for value in label:
                 counter.labels(value)
+        # From 0 on: what a counter begins with is no increase to Prometheus.
+        for kind in HttpError.__subclasses__():
+            if kind.reason:
+                self._rejects.labels(kind.reason)
 
     def gauge(self, name: str, help_text: str, value: Callable[[], float]) -> None:
         """Add a gauge whose value is asked for when it is read."""

@@ -28,18 +28,11 @@ if TYPE_CHECKING:
     from tests.records import RecordWriter
     from tests.worker import Worker
 
-STATUSES = {
-    "bad_request", "unauthorized", "not_found", "method_not_allowed", "service_unavailable",
-    "forbidden",
-}  # fmt: skip
-"""Names of the statuses that a refused request may have, where no reason of its own counts it."""
-
 CLOSED = {
     "path": set(map(str, Path)),
     "reason": {
         *map(str, itertools.chain(GapReason, CloseReason, UnreadableReason, Refusal)),
         *(error.reason for error in HttpError.__subclasses__() if error.reason),
-        *STATUSES,
     },
     "version": {__version__},
     "kind": set(map(str, LogKind)),

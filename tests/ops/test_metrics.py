@@ -33,7 +33,13 @@ DESIGN = {
     "gateway_events_sent_total": {"path": set(Path)},
     "gateway_gaps_total": {"reason": set(GapReason)},
     "gateway_closes_total": {"reason": set(CloseReason)},
-    "gateway_rejects_total": {"reason": {"unauthorized", *Refusal}},
+    "gateway_rejects_total": {
+        "reason": {
+            *("bad_request", "unauthorized", "forbidden", "not_found", "method_not_allowed"),
+            *("uri_too_long", "head_too_large", "service_unavailable"),
+            *Refusal,
+        }
+    },
     "gateway_unreadable_records_total": {"reason": set(UnreadableReason)},
     "gateway_delivery_seconds_count": {},
     "gateway_replay_seconds_count": {},

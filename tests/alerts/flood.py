@@ -1,0 +1,89 @@
+"""More records than a worker can read: compressed, and of one user that nobody streams.
+
+A batch is made once and stamped again for each time it is written, so that a writer in Python
+writes more than a worker reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import struct
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import for_code
+from aiokafka.protocol.produce import ProduceRequest
+
+from tests.brokers.batches import Row, batch, compressed, sealed
+from tests.integration.poison import now
+from tests.records import envelope
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gateway.core.log import Log
+
+ROWS = 4000
+"""Records of a batch, of which the last is an event of the user who is there."""
+
+AT_ONCE = 4
+TIMEOUT_MS = 10_000
+
+_STAMPS = slice(27, 43)
+"""The first and the greatest timestamp in a batch of version 2."""
+
+
+def flood_batch(other: str, user: str) -> bytes:
+    """Return a batch of records that do not compress to nothing: a fetch has some of them."""
+    rows = [Row(other.encode(), random.randbytes(12)) for _ in range(ROWS - 1)]
+    rows.append(Row(user.encode(), envelope(user)))
+    return compressed(batch(rows), "zstd")
+
+
+@asynccontextmanager
+async def writer(bootstrap: str, log: Log, content: bytes) -> AsyncIterator[Flood]:
+    """Lend what writes the batch again and again."""
+    client = AIOKafkaClient(bootstrap_servers=bootstrap)
+    await client.bootstrap()
+    try:
+        await client.set_topics([log.topic])
+        yield Flood(client, log, content)
+    finally:
+        await client.close()
+
+
+class Flood:
+    """Writes one batch over and over, each time with the time that it is."""
+
+    def __init__(self, client: AIOKafkaClient, log: Log, content: bytes) -> None:
+        self._client = client
+        self._log = log
+        self._content = content
+
+    async def write(self, batches: int) -> None:
+        """Write so many batches, some at once."""
+        left = iter(range(batches))
+
+        async def one_after_another() -> None:
+            for _ in left:
+                await self._write()
+
+        await asyncio.gather(*(one_after_another() for _ in range(AT_ONCE)))
+
+    async def write_until_cancelled(self) -> None:
+        """Write as many as the broker takes."""
+        while True:
+            await self.write(AT_ONCE)
+
+    async def _write(self) -> None:
+        changed = bytearray(self._content)
+        changed[_STAMPS] = struct.pack(">qq", now(), now())
+        leader = self._client.cluster.leader_for_partition(self._log)
+        topic, partition = self._log
+        request = ProduceRequest(None, 1, TIMEOUT_MS, [(topic, [(partition, sealed(changed))])])
+        response = await self._client.send(leader, request)
+        ((_, ((_, code, *_),)),) = response.topics
+        if code:
+            raise for_code(code)
