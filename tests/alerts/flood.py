@@ -72,10 +72,14 @@ class Flood:
 
         await asyncio.gather(*(one_after_another() for _ in range(AT_ONCE)))
 
-    async def write_until_cancelled(self) -> None:
-        """Write as many as the broker takes."""
+    async def write_until_cancelled(self, rate: float) -> None:
+        """Write so many batches a second, or as many as the broker takes."""
+        loop = asyncio.get_running_loop()
+        due = loop.time()
         while True:
             await self.write(AT_ONCE)
+            due = max(due + AT_ONCE / rate, loop.time())
+            await asyncio.sleep(due - loop.time())
 
     async def _write(self) -> None:
         changed = bytearray(self._content)

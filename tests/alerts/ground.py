@@ -43,6 +43,7 @@ SETTINGS = {
     "slow_seconds": 1,
     "tail_bytes": 50_000,
     "tail_warm_seconds": 0,
+    "replay_max_records": 20_000_000,
 }
 OPEN_SECONDS = 30.0
 
@@ -121,11 +122,11 @@ class Ground:
             await eventually("all follow", follow, OPEN_SECONDS)
             yield comers[0].last_id
 
-    async def write_noise(self, records: int) -> int:
+    async def write_noise(self, records: int, age_ms: int = 0) -> int:
         """Write events of somebody else into the log, and return its end."""
         other = user_of(LOG.partition, PARTITIONS)
         rows = [Row(other.encode(), envelope(other))] * records
-        await write_batch(self.bootstrap, LOG, batch(rows, timestamp=now()))
+        await write_batch(self.bootstrap, LOG, batch(rows, timestamp=now() - age_ms))
         async with self.writing() as write:
             return int((await write.event(other)).offset) + 1
 
