@@ -24,7 +24,8 @@ from tests.eventually import eventually
 from tests.integration.poison import now, user_of
 from tests.issuer import SigningKey
 from tests.tokens import bearer, mint
-from tests.writers.programs import librdkafka
+from tests.writers.libraries import librdkafka
+from tests.writers.programs import Row
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -250,7 +251,7 @@ async def keys_away(ground: Ground) -> AsyncIterator[None]:
 @asynccontextmanager
 async def other_partitioner(ground: Ground) -> AsyncIterator[None]:
     async with ground.followed():
-        rows = [(f"user-{number}", "{}") for number in range(20)]
+        rows = [Row(f"user-{number}", "{}") for number in range(20)]
         await librdkafka(ground.bootstrap, TOPICS.user, rows, Path())
         yield
 
