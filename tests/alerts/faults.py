@@ -75,9 +75,13 @@ async def frozen_worker(ground: Ground) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def restarts(ground: Ground) -> AsyncIterator[None]:
-    for _ in range(3):
-        await ground.restart_second()
-    yield
+    async def restart_again_and_again() -> None:
+        while True:
+            await ground.restart_second()
+
+    async with running(restart_again_and_again()):
+        yield
+    await ground.second.wait_until_ready()
 
 
 @asynccontextmanager
@@ -303,7 +307,7 @@ async def running(work: object) -> AsyncIterator[None]:
 FAULTS = [
     Fault("a worker is killed", ("GatewayWorkerDown",), killed_worker),
     Fault("a worker is frozen (SIGSTOP)", ("GatewayWorkerDown",), frozen_worker),
-    Fault("a worker is restarted three times", ("GatewayWorkerRestarting",), restarts),
+    Fault("a worker is killed and started over and over", ("GatewayWorkerRestarting",), restarts),
     Fault(
         "Kafka is stopped",
         ("GatewayKafkaAway", "GatewayNobodyReady", "GatewayWorkerNotReady"),

@@ -5,7 +5,6 @@ Two workers are alike. The third has its keys from a URL.
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -26,7 +25,7 @@ from tests.records import RecordWriter, Topics, envelope
 from tests.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
     from tests.brokers.kafka import KafkaNode
@@ -71,26 +70,30 @@ class Ground:
 
     async def start(self, former: Worker | None = None, **settings: object) -> Worker:
         """Start a worker, on the ports of one that has ended, and return when it is ready."""
+        worker = self._launch(former, settings)
+        await worker.wait_until_ready()
+        return worker
+
+    async def restart_second(self) -> None:
+        """Kill the second worker and start it again; return when Prometheus has seen that."""
+        query = f'process_start_time_seconds{{instance="{instance(self.second)}"}}'
+        before = await self.prometheus.value(query)
+        self.second.kill()
+        self.second = self._launch(self.second, {})
+
+        async def seen() -> bool:
+            return await self.prometheus.value(query) not in (None, before)
+
+        await eventually("Prometheus has seen the restart", seen, OPEN_SECONDS)
+
+    def _launch(self, former: Worker | None, settings: Mapping[str, object]) -> Worker:
         environment = worker_settings(
             TOPICS, **{"kafka_bootstrap": self.bootstrap, **SETTINGS, **settings}
         )
         log = self._folder / f"worker-{len(self.workers)}.log"
         worker = Worker(environment, log, former)
         self.workers.append(worker)
-        await worker.wait_until_ready()
         return worker
-
-    async def restart_second(self) -> None:
-        """End the second worker and start it again; return when Prometheus has seen that."""
-        await asyncio.to_thread(self.second.end)
-        query = f'process_start_time_seconds{{instance="{instance(self.second)}"}}'
-        before = await self.prometheus.value(query)
-        self.second = await self.start(self.second)
-
-        async def seen() -> bool:
-            return await self.prometheus.value(query) not in (None, before)
-
-        await eventually("Prometheus has seen the restart", seen)
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[RecordWriter]:
