@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.alerts.ground import Ground
 
 LOOK_SECONDS = 0.2
-PATIENCE_SECONDS = 90.0
+PATIENCE_SECONDS = 180.0
 
 UNFILLED = ("<no value>", "<error", "NaN")
 """What Prometheus leaves where a text of an alert cannot be filled in."""

@@ -140,8 +140,9 @@ async def long_absence(ground: Ground) -> AsyncIterator[None]:
     async with writer(ground.bootstrap, LOG, flood_batch(other, user)) as flood:
         await flood.write(FLOOD_BATCHES)
     await ground.write_noise(500)
-    async with ground.crowd(MANY, last_id=before):
-        yield
+    with own_core(ground.first.pid):
+        async with ground.crowd(MANY, last_id=before):
+            yield
 
 
 @asynccontextmanager
