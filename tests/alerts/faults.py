@@ -185,7 +185,7 @@ async def recreated_topics(ground: Ground) -> AsyncIterator[None]:
 async def old_clients(ground: Ground) -> AsyncIterator[None]:
     since = str(now() - AWAY_MS)
     users = [user_of(LOG.partition, PARTITIONS) for _ in range(MANY)]
-    await ground.write_noise(10, age_ms=AWAY_MS // 2 + 600_000)
+    await ground.write_noise(4000, age_ms=AWAY_MS // 2 + 600_000)
     async with asking(ground, [({"since": since}, bearer(mint(user))) for user in users]):
         yield
 
