@@ -1,4 +1,4 @@
-"""The public listener: one endpoint, `GET /api/v1/events`, and a line that says so."""
+"""The public listener: `GET /api/v1/events`, a client for it, and a line that says so."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from gateway.core.frame import CloseReason
 from gateway.errors import HttpError, NotReady
 from gateway.http.auth import token_of
 from gateway.http.caller import CALLER, REQUEST_ID, add_request_id
+from gateway.http.client_files import client_routes
 from gateway.http.connection import FLUSH_SECONDS, Connection, TakenOver, bound
 from gateway.http.gate import Gate
 from gateway.http.head import Head
@@ -213,6 +214,7 @@ def public_app(
             web.get("/", welcome),
             # HEAD would open a stream for nobody.
             web.get(EVENTS, endpoint.handle, allow_head=False),
+            *client_routes(),
             *([web.options(EVENTS, origins.preflight)] if origins else []),
             *routes,
         ]

@@ -103,6 +103,21 @@ class Browser:
     async def open(self, url: str) -> None:
         await self._call("POST", "/url", {"url": url})
 
+    async def new_window(self, kind: str = "window") -> str:
+        """Open a window, or a "tab", and look at it; returns its handle."""
+        opened = await self._call("POST", "/window/new", {"type": kind})
+        handle: str = opened["handle"]
+        await self.look_at(handle)
+        return handle
+
+    async def look_at(self, handle: str) -> None:
+        """Make a window the one that all else is about."""
+        await self._call("POST", "/window", {"handle": handle})
+
+    async def close_window(self) -> None:
+        """Close the window that is looked at; then look at another one."""
+        await self._call("DELETE", "/window")
+
     async def run(self, script: str) -> Any:
         """Return what the body of a JavaScript function returns."""
         return await self._call("POST", "/execute/sync", {"script": script, "args": []})

@@ -1,0 +1,81 @@
+export interface EventStreamOptions {
+  /**
+   * Returns a token: asked for at first, when the stream ends because its token expires or was
+   * revoked, and once more when one is refused. An empty one means that there is none: the stream
+   * is closed. What it throws counts as a failure to connect. Without it, cookies alone are sent.
+   */
+  token?: () => string | null | undefined | Promise<string | null | undefined>;
+  /** Only events of these categories. */
+  categories?: string[];
+  /** Where to begin without an id: a time, RFC 3339 with offset, or Unix ms. */
+  since?: Date | string | number;
+  /** Where to begin; it wins over what `storage` has. */
+  lastEventId?: string;
+  /** Keeps the last event id over reloads: `sessionStorage`, `localStorage`, or what looks like one. */
+  storage?: Pick<Storage, "getItem" | "setItem">;
+  /**
+   * Tabs that give the same name, URL and categories share one connection. Name the user: whoever
+   * shares gets this user's events. Without Web Locks every tab has a connection of its own.
+   */
+  share?: string;
+  /** Sends cookies to another origin too. */
+  withCredentials?: boolean;
+  /** After so many ms without a byte the connection is taken for dead; three heartbeats, 90,000. */
+  silence?: number;
+}
+
+/** A connection was lost or refused; the stream's `readyState` says whether for good. */
+export class StreamErrorEvent extends Event {
+  /** Of HTTP; 0 where there was no answer, or the stream had been open. */
+  readonly status: number;
+  readonly detail: string;
+  /** Ms until the next try. */
+  readonly wait: number;
+}
+
+/**
+ * What `data` says in an event `stream.gap`. Reason `tab`: other tabs are further than what they
+ * have kept, as after this one was frozen for long; only where the connection is shared.
+ */
+export interface Gap {
+  reason: "expired" | "limit" | "reset" | "invalid" | "tab";
+  log?: "user" | "broadcast";
+  partition?: number;
+  from?: number;
+  to?: number;
+  since?: string;
+}
+
+/** What `data` says in an event `stream.close`. */
+export interface Goodbye {
+  reason: "draining" | "max_age" | "slow" | "token_expired" | "revoked" | "replaced" | "closed";
+}
+
+/** An `EventSource` that sends a bearer token, comes back after refusals, and can be shared. */
+export class EventStream extends EventTarget {
+  static readonly CONNECTING: 0;
+  static readonly OPEN: 1;
+  static readonly CLOSED: 2;
+
+  constructor(url: string | URL, options?: EventStreamOptions);
+
+  readonly url: string;
+  readonly readyState: 0 | 1 | 2;
+  /** That of the last event or heartbeat. */
+  readonly lastEventId: string;
+
+  onopen: ((event: Event) => void) | null;
+  onmessage: ((event: MessageEvent<string>) => void) | null;
+  onerror: ((event: StreamErrorEvent) => void) | null;
+  /** An event `stream.gap`: fetch the state again. Its data is a `Gap`, as JSON. */
+  ongap: ((event: MessageEvent<string>) => void) | null;
+  /** An event `stream.close`: a connection's end. Its data is a `Goodbye`, as JSON. */
+  onclose: ((event: MessageEvent<string>) => void) | null;
+
+  addEventListener(type: "open", listener: (event: Event) => void, options?: boolean | AddEventListenerOptions): void;
+  addEventListener(type: "error", listener: (event: StreamErrorEvent) => void, options?: boolean | AddEventListenerOptions): void;
+  addEventListener(type: string, listener: (event: MessageEvent<string>) => void, options?: boolean | AddEventListenerOptions): void;
+
+  /** Ends the stream in this tab; where it led those that share it, another one goes on. */
+  close(): void;
+}

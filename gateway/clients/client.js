@@ -1,0 +1,496 @@
+// A client of the gateway for browsers, Node, Deno and Bun: an `EventSource` over `fetch`.
+//
+// It does what an `EventSource` does, and besides: sends a bearer token and asks for a new one when
+// it has to; comes back also after a refusal, slower each time, unless no second try can change it;
+// and, where it is given a name to `share`, has one connection for all tabs of a browser.
+//
+// Of the tabs that share one *leads*: it holds a Web Lock, reads the stream, and tells the others
+// what it reads by a BroadcastChannel. Events are numbered, and each tab keeps the latest. Who gets
+// the lock next first calls a roll: each tab tells what it has seen, and from then on ignores the
+// former leader. So all have the same events before the new leader connects with the last id, and
+// none is lost or comes twice, however the former one ended.
+
+const CONNECTING = 0;
+const OPEN = 1;
+const CLOSED = 2;
+
+const RETRY_MS = 3000; // until the stream says `retry:`
+const MAX_WAIT_MS = 30_000;
+const SILENCE_MS = 90_000; // three heartbeats
+const LIVED_MS = 1000; // a stream that ends sooner counts as a failure
+const MIN_RETRY_MS = 200;
+const ROLL_MS = 250; // how long a new leader waits for tabs that do not answer
+const KEPT = 100; // events that a tab can catch up with
+
+const END = {
+  opened: false,
+  goodbye: "",
+  status: 0, // of HTTP, where that was not 200
+  detail: "the connection broke",
+  pause: 0, // ms that the server asks for
+  renewed: false, // the token, before the next try
+  final: false,
+};
+
+const HANDLERS = /** @type {const} */ ([
+  ["open", "onopen"],
+  ["message", "onmessage"],
+  ["error", "onerror"],
+  ["stream.gap", "ongap"],
+  ["stream.close", "onclose"],
+]);
+
+/**
+ * @typedef {{ type: string, data: string | null, id: string }} Block
+ *   of a stream; one without data only moves the id
+ * @typedef {{ n: number, id: string, type: string, data: string }} Numbered an event among tabs
+ */
+
+/** Reads the text of a stream as the HTML standard says (§9.2.6). */
+export class Parser {
+  /** @type {number | null} as the stream has set it, in ms */
+  retry = null;
+  #line = "";
+  #afterCr = false;
+  #data = "";
+  #type = "";
+  #id;
+
+  /** @param {string} [lastEventId] that of the connection before */
+  constructor(lastEventId = "") {
+    this.#id = lastEventId;
+  }
+
+  /** Returns the blocks that this text completes; a BOM is the decoder's to remove.
+   * @param {string} text
+   * @returns {Block[]} */
+  feed(text) {
+    if (this.#afterCr && text.startsWith("\n")) text = text.slice(1);
+    else if (!text) return [];
+    this.#afterCr = text.endsWith("\r");
+    const lines = (this.#line + text).split(/\r\n|\r|\n/);
+    this.#line = lines.pop() ?? "";
+    return lines.flatMap((line) => (line ? this.#field(line) : this.#end()));
+  }
+
+  /** @param {string} line
+   * @returns {Block[]} */
+  #field(line) {
+    const [, name, value] = /** @type {string[]} */ (/^([^:]*)(?:: ?)?(.*)$/su.exec(line));
+    if (name === "data") this.#data += `${value}\n`;
+    else if (name === "event") this.#type = value;
+    else if (name === "id" && !value.includes("\0")) this.#id = value;
+    else if (name === "retry" && /^[0-9]+$/.test(value)) this.retry = Number(value);
+    return [];
+  }
+
+  /** @returns {Block[]} */
+  #end() {
+    const data = this.#data ? this.#data.slice(0, -1) : null;
+    const block = { type: this.#type || "message", data, id: this.#id };
+    this.#data = this.#type = "";
+    return [block];
+  }
+}
+
+/** Fired as `error` when a connection is lost or refused; `readyState` says whether for good. */
+export class StreamErrorEvent extends Event {
+  /** @param {{ status: number, detail: string, wait: number }} facts */
+  constructor({ status, detail, wait }) {
+    super("error");
+    this.status = status; // of HTTP; 0 where there was no answer
+    this.detail = detail;
+    this.wait = wait; // ms until the next try
+  }
+}
+
+export class EventStream extends EventTarget {
+  static CONNECTING = CONNECTING;
+  static OPEN = OPEN;
+  static CLOSED = CLOSED;
+
+  readyState = CONNECTING;
+  lastEventId = "";
+  /** @type {((event: Event) => void) | null} */ onopen = null;
+  /** @type {((event: MessageEvent) => void) | null} */ onmessage = null;
+  /** @type {((event: StreamErrorEvent) => void) | null} */ onerror = null;
+  /** @type {((event: MessageEvent) => void) | null} */ ongap = null;
+  /** @type {((event: MessageEvent) => void) | null} */ onclose = null;
+
+  #options;
+  #key;
+  /** @type {string | undefined} */ #token;
+  #refused = false; // the last token
+  #retry = RETRY_MS;
+  #leaving = new AbortController(); // this tab's place among the tabs, and its connection
+  #wake = () => {};
+  #due = 0;
+
+  // What tabs share. A group lives as long as one of its tabs, and numbers its events from 1.
+  /** @type {BroadcastChannel | null} */ #channel = null;
+  #leads = false;
+  #term = 0;
+  #group = "";
+  #n = 0;
+  /** @type {Numbered[]} */ #recent = [];
+  #answered = () => {};
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #watching;
+
+  /**
+   * @param {string | URL} url
+   * @param {import("./client.d.ts").EventStreamOptions} [options]
+   */
+  constructor(url, options = {}) {
+    super();
+    const target = new URL(url, globalThis.location?.href);
+    if (options.categories?.length) target.searchParams.set("categories", options.categories.join());
+    if (options.since !== undefined) {
+      const { since } = options;
+      target.searchParams.set("since", since instanceof Date ? since.toISOString() : `${since}`);
+    }
+    this.url = target.href;
+    this.#options = options;
+    this.#key = `gateway ${options.share ?? ""} ${this.url}`;
+    this.#restore();
+    this.lastEventId = options.lastEventId ?? this.lastEventId;
+    for (const [type, handler] of HANDLERS) {
+      this.addEventListener(type, (event) => this[handler]?.(/** @type {any} */ (event)));
+    }
+    if (options.share === undefined || !globalThis.navigator?.locks || !globalThis.document) {
+      this.#read(this.#leaving.signal);
+      return;
+    }
+    // A page that freezes, or waits to be shown again, must hold no lock.
+    for (const [type, act] of this.#lifecycle) addEventListener(type, act);
+    this.#join();
+  }
+
+  /** Ends the stream in this tab; where it led, another one goes on. */
+  close() {
+    this.readyState = CLOSED;
+    for (const [type, act] of this.#lifecycle) globalThis.removeEventListener?.(type, act);
+    this.#leave();
+  }
+
+  // Reading: in a tab that shares nothing, or leads.
+
+  /** Connects again and again until the signal, or an answer that is final.
+   * @param {AbortSignal} signal */
+  async #read(signal) {
+    let failures = 0;
+    for (;;) {
+      const begun = Date.now();
+      const end = await this.#connect(signal);
+      if (signal.aborted) return;
+      // A stream that ends at once is a failure too, or we would be back at once, for ever.
+      failures = end.opened && Date.now() - begun > LIVED_MS ? 0 : failures + 1;
+      let wait = this.#retry; // the server has drawn it
+      if (end.renewed && (end.status === 401 || !failures)) wait = 0;
+      else if (!end.goodbye || failures) {
+        // Full jitter: those who were cut off together do not come back together.
+        const most = Math.max(this.#retry, MIN_RETRY_MS) * 2 ** failures;
+        wait = Math.random() * Math.min(most, MAX_WAIT_MS);
+      }
+      wait = end.final ? 0 : Math.max(wait, end.pause);
+      const { status, detail, final } = end;
+      this.#tell({ kind: "error", status, detail, final, wait });
+      if (final) return;
+      await this.#sleep(wait, signal);
+    }
+  }
+
+  /** Connects once, reads to the end, and returns how it was.
+   * @param {AbortSignal} signal */
+  async #connect(signal) {
+    const end = { ...END };
+    const connection = new AbortController();
+    const cut = () => connection.abort();
+    signal.addEventListener("abort", cut);
+    let timer = setTimeout(cut, this.#silence);
+    const heard = () => {
+      clearTimeout(timer);
+      timer = setTimeout(cut, this.#silence);
+    };
+    try {
+      const response = await this.#request(connection.signal);
+      if (signal.aborted) return end;
+      heard();
+      if (response === null) {
+        Object.assign(end, { final: true, detail: "there is no token" });
+      } else if (response.ok && isStream(response)) {
+        end.opened = true;
+        this.#refused = false;
+        this.#tell({ kind: "open" });
+        end.goodbye = await this.#listen(response, signal, heard);
+        end.detail = "the server ended the stream";
+        end.renewed = end.goodbye === "token_expired" || end.goodbye === "revoked";
+      } else {
+        end.status = response.status;
+        end.pause = 1000 * (Number(response.headers.get("Retry-After")) || 0);
+        // The token may just have been too old. That a new one is refused too is final.
+        end.renewed = end.status === 401 && !!this.#options.token && !this.#refused;
+        this.#refused = end.status === 401;
+        end.final = !end.renewed && end.status !== 429 && end.status < 500;
+        end.detail = await said(response);
+      }
+      if (end.renewed) this.#token = undefined;
+    } catch (error) {
+      if (connection.signal.aborted) end.detail = "the server does not answer";
+      else if (!end.opened) end.detail = String(error);
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", cut);
+      cut();
+    }
+    return end;
+  }
+
+  /** Returns the answer, or null where the page has no token to give.
+   * @param {AbortSignal} signal */
+  async #request(signal) {
+    const { token, withCredentials } = this.#options;
+    const headers = new Headers({ Accept: "text/event-stream" });
+    if (token) {
+      this.#token ??= (await token()) || undefined;
+      if (!this.#token) return null;
+      headers.set("Authorization", `Bearer ${this.#token}`);
+    }
+    if (this.lastEventId) headers.set("Last-Event-ID", this.lastEventId);
+    const credentials = withCredentials ? "include" : "same-origin";
+    return fetch(this.url, { headers, signal, credentials, cache: "no-store" });
+  }
+
+  /** Reads a stream to its end, and returns the reason that its `stream.close` gave.
+   * @param {Response} response
+   * @param {AbortSignal} signal
+   * @param {() => void} heard */
+  async #listen(response, signal, heard) {
+    let goodbye = "";
+    const parser = new Parser(this.lastEventId);
+    const decoder = new TextDecoder();
+    const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done || signal.aborted) return goodbye;
+      heard();
+      const blocks = parser.feed(decoder.decode(value, { stream: true }));
+      this.#retry = parser.retry ?? this.#retry;
+      for (const block of blocks) {
+        if (block.type === "stream.close" && block.data) goodbye = reasonOf(block.data);
+        this.#tell(block.data === null ? { kind: "id", id: block.id } : { kind: "event", ...block });
+        if (signal.aborted) return goodbye; // by whoever got the event
+      }
+    }
+  }
+
+  get #silence() {
+    return this.#options.silence ?? SILENCE_MS;
+  }
+
+  /** @param {number} ms
+   * @param {AbortSignal} signal */
+  async #sleep(ms, signal) {
+    this.#due = Date.now() + ms;
+    await new Promise((/** @type {(_?: unknown) => void} */ done) => {
+      const timer = setTimeout(done, ms);
+      this.#wake = () => done(clearTimeout(timer));
+      signal.addEventListener("abort", this.#wake);
+    });
+  }
+
+  // What is read: told to the other tabs, and taken in each.
+
+  /** @param {any} message */
+  #tell(message) {
+    message.n = this.#n + Number(message.kind === "event");
+    this.#post(message);
+    this.#take(message);
+  }
+
+  /** @param {any} message */
+  #take(message) {
+    const { kind, n, id, type, data } = message;
+    if (kind === "event") {
+      this.#n = n;
+      this.#recent = [...this.#recent.slice(1 - KEPT), { n, id, type, data }];
+      this.#keep(id);
+      this.#dispatch(type, data);
+    } else if (kind === "id") {
+      this.#keep(id);
+    } else if (kind === "open") {
+      this.readyState = OPEN;
+      this.dispatchEvent(new Event("open"));
+    } else {
+      this.readyState = CONNECTING;
+      if (message.final) this.close();
+      this.dispatchEvent(new StreamErrorEvent(message));
+    }
+  }
+
+  /** @param {string} type
+   * @param {string} data */
+  #dispatch(type, data) {
+    const { origin } = new URL(this.url);
+    this.dispatchEvent(new MessageEvent(type, { data, lastEventId: this.lastEventId, origin }));
+  }
+
+  /** @param {string} id */
+  #keep(id) {
+    this.lastEventId = id;
+    const position = JSON.stringify({ id, group: this.#group, n: this.#n });
+    this.#options.storage?.setItem(this.#key, position);
+  }
+
+  #restore() {
+    const kept = this.#options.storage?.getItem(this.#key);
+    if (kept) ({ id: this.lastEventId, group: this.#group, n: this.#n } = JSON.parse(kept));
+  }
+
+  // Sharing.
+
+  #join(steal = false) {
+    this.#leaving = new AbortController();
+    const { signal } = this.#leaving;
+    this.#channel = new BroadcastChannel(this.#key);
+    this.#channel.onmessage = ({ data }) => this.#hear(data);
+    this.#post({ kind: "ask" });
+    this.#watch();
+    navigator.locks
+      .request(this.#key, steal ? { steal } : { signal }, () => this.#lead(signal))
+      .catch(() => {
+        if (!signal.aborted) this.#rejoin(); // the lock was stolen
+      });
+  }
+
+  #leave = () => {
+    this.#leaving.abort();
+    clearTimeout(this.#watching);
+    this.#leads = false;
+    this.#channel?.close();
+    this.#channel = null;
+  };
+
+  #rejoin = (steal = false) => {
+    this.#leave();
+    this.readyState = CONNECTING;
+    this.#join(steal);
+  };
+
+  #thaw = () => {
+    if (this.#leaving.signal.aborted) this.#rejoin();
+  };
+
+  /** @returns {[string, () => void][]} */
+  get #lifecycle() {
+    const [leave, thaw] = [this.#leave, this.#thaw];
+    return [["freeze", leave], ["pagehide", leave], ["resume", thaw], ["pageshow", thaw]];
+  }
+
+  /** @param {AbortSignal} signal */
+  async #lead(signal) {
+    this.#term = Math.max(this.#term + 1, Date.now());
+    const { pending = [] } = await navigator.locks.query();
+    if (signal.aborted) return;
+    clearTimeout(this.#watching);
+    let missing = pending.filter(({ name }) => name === this.#key).length;
+    await new Promise((/** @type {(_?: unknown) => void} */ done) => {
+      this.#answered = () => --missing < 1 && done();
+      this.#post({ kind: "roll" });
+      setTimeout(done, missing && ROLL_MS);
+    });
+    if (signal.aborted) return;
+    this.#group ||= `${Math.random()}`;
+    this.#leads = true;
+    this.#post(this.#state());
+    await this.#read(signal);
+  }
+
+  /** @param {any} message */
+  #hear(message) {
+    const { kind, term, group, n } = message;
+    if (kind === "ask" && this.#leads) this.#post(this.#state());
+    if (kind === "wake" && this.#leads && Date.now() >= this.#due) this.#wake();
+    if (kind === "ask" || kind === "wake" || term < this.#term) return;
+    if (this.#leads && term > this.#term) return this.#rejoin();
+    this.#term = term;
+    this.#watch(message.wait);
+    if (kind === "roll") {
+      this.readyState = CONNECTING;
+      const ahead = this.#group !== "" && (group !== this.#group || n < this.#n);
+      this.#post(ahead ? this.#state() : { kind: "here" });
+    } else if (kind === "here" || kind === "state") {
+      if (kind === "state") this.#catchUp(message);
+      this.#answered();
+    } else if (group !== this.#group || n > this.#n + Number(kind === "event")) {
+      this.#post({ kind: "ask" });
+    } else if (kind !== "event" || n > this.#n) {
+      this.#take(message);
+      // Timers of a page that nobody looks at may be a minute late, so one that is seen has the time.
+      if (message.wait && !document.hidden) {
+        setTimeout(() => this.#post({ kind: "wake" }), message.wait);
+      }
+    }
+  }
+
+  /** @param {Record<string, unknown>} message */
+  #post(message) {
+    const place = { term: this.#term, group: this.#group, n: this.#n };
+    this.#channel?.postMessage({ ...place, ...message });
+  }
+
+  /** Where this tab is, and how others get there. */
+  #state() {
+    const open = this.#leads && this.readyState === OPEN;
+    return { kind: "state", id: this.lastEventId, events: this.#recent, open };
+  }
+
+  /** @param {{ group: string, n: number, id: string, events: Numbered[], open: boolean }} state */
+  #catchUp({ group, n, id, events, open }) {
+    const strange = group !== this.#group;
+    if (n < this.#n && !strange) return;
+    if (strange || (n > this.#n && !events.some((event) => event.n === this.#n + 1))) {
+      const missed = this.lastEventId !== "";
+      this.lastEventId = id;
+      [this.#group, this.#n, this.#recent] = [group, n, events];
+      if (missed) this.#dispatch("stream.gap", '{"reason":"tab"}');
+    }
+    for (const event of events) if (event.n > this.#n) this.#take({ kind: "event", ...event });
+    this.#keep(id);
+    if (open && this.readyState === CONNECTING) this.#take({ kind: "open" });
+  }
+
+  /** Takes the lock from a tab that leads and says nothing for longer than a stream is silent.
+   * @param {number} [more] */
+  #watch(more = 0) {
+    clearTimeout(this.#watching);
+    if (this.#leads) return;
+    const patience = this.#silence * (1.2 + Math.random() / 5) + more;
+    this.#watching = setTimeout(() => this.#rejoin(true), patience);
+  }
+}
+
+/** @param {Response} response */
+function isStream(response) {
+  return response.headers.get("Content-Type")?.startsWith("text/event-stream");
+}
+
+/** @param {string} data */
+function reasonOf(data) {
+  try {
+    return String(JSON.parse(data).reason);
+  } catch {
+    return "";
+  }
+}
+
+/** @param {Response} response */
+async function said(response) {
+  const type = response.headers.get("Content-Type") ?? "";
+  if (!/^application\/(problem\+)?json\b/.test(type)) return `it is ${type || "empty"}`;
+  try {
+    const { title, detail } = await response.json();
+    return String(detail ?? title);
+  } catch {
+    return "it cannot be read";
+  }
+}
