@@ -160,15 +160,16 @@ export class EventStream extends EventTarget {
       this.#read(this.#leaving.signal);
       return;
     }
-    // A page that freezes, or waits to be shown again, must hold no lock.
-    for (const [type, act] of this.#lifecycle) addEventListener(type, act);
+    // A page that freezes, or waits to be shown again, must hold no lock. The document is the one
+    // that is told of freezing; here that is captured.
+    for (const [type, act] of this.#lifecycle) addEventListener(type, act, true);
     this.#join();
   }
 
   /** Ends the stream in this tab; where it led, another one goes on. */
   close() {
     this.readyState = CLOSED;
-    for (const [type, act] of this.#lifecycle) globalThis.removeEventListener?.(type, act);
+    for (const [type, act] of this.#lifecycle) globalThis.removeEventListener?.(type, act, true);
     this.#leave();
   }
 

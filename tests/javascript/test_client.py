@@ -140,6 +140,13 @@ async def test_a_token_that_is_refused_is_renewed_once(tmp_path: Path) -> None:
     assert seen[1]["error"]["final"]
 
 
+async def test_it_follows_to_its_shard_with_its_token(tmp_path: Path) -> None:
+    elsewhere = Answer(307, headers={"Location": "/events?shard=3"})
+    requests, seen = await Case(elsewhere, Answer()).run(tmp_path / "moved", 1)
+    assert seen[0]["open"]
+    assert [headers["authorization"] for _, headers in requests] == ["Bearer new"] * 2
+
+
 async def test_it_comes_back_when_the_server_says_and_slower_after_each_failure(
     tmp_path: Path,
 ) -> None:
