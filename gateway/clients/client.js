@@ -310,6 +310,7 @@ export class EventStream extends EventTarget {
 
   /** @param {any} message */
   #take(message) {
+    if (this.readyState === CLOSED) return; // by whoever got the event before
     const { kind, n, id, type, data } = message;
     if (kind === "event") {
       this.#n = n;
@@ -412,7 +413,7 @@ export class EventStream extends EventTarget {
     if (kind === "ask" && this.#leads) this.#post(this.#state());
     if (kind === "wake" && this.#leads && Date.now() >= this.#due) this.#wake();
     if (kind === "ask" || kind === "wake" || term < this.#term) return;
-    if (this.#leads && term > this.#term) return this.#rejoin();
+    if (this.#leads && term > this.#term) return this.#rejoin(); // the lock was stolen
     this.#term = term;
     this.#watch(message.wait);
     if (kind === "roll") {

@@ -199,6 +199,7 @@ async def test_clients_in_node(worker: Worker, write: RecordWriter, tmp_path: Pa
 async def test_none_takes_an_event_for_seen_of_which_only_the_beginning_came(
     tmp_path: Path,
 ) -> None:
+    await packages()
     begun = "retry: 10\nid: 1\ndata: a\n\nid: 2\ndata: b\n"
 
     async def one(name: str) -> None:

@@ -1,4 +1,4 @@
-"""What the writers need from Maven and npm, fetched once into `.writers/`, which git ignores."""
+"""What tests need from Maven and npm, fetched once into `.writers/`, which git ignores."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def connect_jars() -> Path:
     return FOLDER / "connect" / "libs"
 
 
-def node_modules() -> Path:
-    """Return the folder that has the packages of `node/package.json`."""
-    packages = SOURCES / "node" / "package.json"
-    with _fetching("node", packages) as folder:
+def node_modules(source: Path = SOURCES / "node") -> Path:
+    """Return the folder that has the packages of a folder's `package.json`."""
+    packages = source / "package.json"
+    with _fetching(source.name, packages) as folder:
         if folder is not None:
             shutil.copy(packages, folder)
             options = ["--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"]
             _run(["npm", "install", *options], folder)
-    return FOLDER / "node" / "node_modules"
+    return FOLDER / source.name / "node_modules"
 
 
 @contextmanager
