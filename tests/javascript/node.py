@@ -55,6 +55,7 @@ async def node(name: str, settings: dict[str, Any], folder: Path) -> AsyncIterat
     try:
         yield running
     finally:
-        process.kill()
+        if process.returncode is None:
+            process.kill()
         await process.wait()
         await reading
