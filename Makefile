@@ -55,7 +55,7 @@ image: $(VENV)/.dev ## the image's build steps and its process, without an engin
 constraints: ## pin the newest versions of everything that pyproject.toml allows
 	rm -rf build/constraints
 	$(PYTHON) -m venv build/constraints
-	build/constraints/bin/pip install -q '.[demo,dev,fuzz,tracing]'
+	build/constraints/bin/pip install -q '.[demo,dev,docs,fuzz,tracing]'
 	build/constraints/bin/pip freeze --exclude kafka-sse-gateway | grep -E '^[A-Za-z0-9_.-]+==' > constraints.txt
 	rm -rf build/constraints
 
@@ -69,11 +69,11 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
-	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
+	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[demo,dev,docs]'
 	@touch $@ $(VENV)/.demo
 
 $(VENV)/.fuzz: pyproject.toml constraints.txt $(VENV)/.dev
-	@$(BIN)/pip install -q --disable-pip-version-check --only-binary atheris -c constraints.txt -e '.[demo,dev,fuzz]' || echo "atheris cannot be installed here."
+	@$(BIN)/pip install -q --disable-pip-version-check --only-binary atheris -c constraints.txt -e '.[demo,dev,docs,fuzz]' || echo "atheris cannot be installed here."
 	@touch $@
 
 $(BIN)/python:

@@ -15,6 +15,7 @@ import structlog
 from aiohttp import web
 
 from gateway import clock, garbage, log
+from gateway.api.documents import operations_documents, public_documents
 from gateway.core.event import Decoder
 from gateway.core.fleet import STATUS_SECONDS, Fleet
 from gateway.core.hub import Hub
@@ -26,6 +27,7 @@ from gateway.errors import GatewayError
 from gateway.event_types import load_registry
 from gateway.http.auth import Authenticator
 from gateway.http.caller import Callers
+from gateway.http.documents import document_routes
 from gateway.http.door import DoorSite
 from gateway.http.keys import OneKey
 from gateway.http.listen import REQUEST_LIMITS, listen
@@ -164,7 +166,7 @@ class Worker:
                 origins,
                 callers,
                 self._metrics,
-                routes,
+                [*document_routes(public_documents(settings, registry)), *routes],
                 () if spans is None else (traced(spans),),
             ),
             access_log=None,
@@ -184,6 +186,7 @@ class Worker:
                     *id_routes(self._hub),
                     *self._board.routes(),
                     *fleet_routes(self._fleet, self._fleet_problem),
+                    *document_routes(operations_documents(settings, registry)),
                 ],
             ),
             access_log=None,

@@ -35,6 +35,9 @@ MAX_LENGTH = 96
 MAX_MARKS = 3
 """The user's log, a second one while the topic gains partitions, and the broadcast log."""
 
+FORM = "^1([ub][A-Za-z0-9_-]{28}){1,3}$"
+"""What every id looks like, and few other texts do."""
+
 _MARK_LENGTH = 29
 _LAYOUT = struct.Struct(">4sHBQHI")  # partition as 2 + 1 bytes, timestamp as 2 + 4 bytes
 _BY_TIME = (1 << 64) - 1

@@ -92,10 +92,10 @@ class Gate:
         if sum(len(name) + len(value) for name, value in request.raw_headers) > MAX_HEAD_BYTES:
             raise HeadTooLarge(f"the headers have more than {MAX_HEAD_BYTES} bytes")
         if self._openings >= MAX_OPENINGS:
-            raise _refusal(Refusal.OPENINGS)
+            raise refused(Refusal.OPENINGS)
         places = self._hub.places
         if len(places.everyone) >= self._capacity.worker and not places.stuck:
-            raise _refusal(Refusal.WORKER)
+            raise refused(Refusal.WORKER)
 
     @contextmanager
     def opening(self) -> Iterator[None]:
@@ -132,10 +132,10 @@ class Gate:
         if opening.cursor or opening.since is not None:
             wait = self._replays.wait(opening.user, moment.monotonic)
             if wait > 0:
-                raise _refusal(Refusal.REPLAYS, wait)
+                raise refused(Refusal.REPLAYS, wait)
         verdict = self._verdict(opening)
         if isinstance(verdict, Refusal):
-            raise _refusal(verdict)
+            raise refused(verdict)
         return verdict
 
     def replace(self, streams: list[Stream], moment: Moment) -> None:
@@ -157,7 +157,8 @@ def _unanswered(stream: Stream) -> bool:
     return stream.sink.unanswered()
 
 
-def _refusal(refusal: Refusal, wait: float = 0) -> TooMany | Overloaded:
+def refused(refusal: Refusal, wait: float = 0) -> TooMany | Overloaded:
+    """Return what a newcomer is told; `wait` is how many seconds from now it has a chance."""
     seconds = int(wait) + random.randint(*RETRY_AFTER)  # noqa: S311
     if refusal in (Refusal.WORKER, Refusal.OPENINGS):
         return Overloaded(_TEXTS[refusal], refusal, seconds)

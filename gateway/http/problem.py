@@ -22,23 +22,27 @@ if TYPE_CHECKING:
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def problem(error: HttpError, request_id: str) -> web.Response:
-    """Return the answer for an error.
+def facts(error: HttpError, request_id: str) -> dict[str, str | int]:
+    """Return what an answer says of an error.
 
     The request's id is a member of its own (RFC 9457, §3.2): `instance` has to be a URI.
     """
-    headers = {"Cache-Control": "no-store", **error.headers}
-    if error.retry_after is not None:
-        headers["Retry-After"] = str(error.retry_after)
-    facts = {
+    return {
         "type": "about:blank",
         "title": error.title,
         "status": error.status,
         "detail": error.detail,
         "request_id": request_id,
     }
+
+
+def problem(error: HttpError, request_id: str) -> web.Response:
+    """Return the answer for an error."""
+    headers = {"Cache-Control": "no-store", **error.headers}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
     return web.Response(
-        body=msgspec.json.encode(facts),
+        body=msgspec.json.encode(facts(error, request_id)),
         status=error.status,
         headers=headers,
         content_type="application/problem+json",
@@ -60,7 +64,7 @@ def problems(callers: Callers, metrics: Metrics | None) -> Middleware:
         except HttpError as error:
             answer = error
         except web.HTTPNotFound:
-            answer = NotFound("there is nothing here; streams are at /api/v1/events")
+            answer = NotFound("there is nothing here; /openapi.json says what there is")
         except web.HTTPMethodNotAllowed as error:
             allowed = ", ".join(sorted(error.allowed_methods))
             answer = MethodNotAllowed(f"{request.path} takes {allowed}", {"Allow": allowed})

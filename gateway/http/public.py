@@ -46,6 +46,8 @@ WELCOME = (
 
 EVENTS = "/api/v1/events"
 
+NEVER_READY = "this worker has not reached Kafka yet; try again in a moment"
+
 OPEN_SECONDS = 1.0
 """How long a request may wait until its logs are read, so that all that is written after its first
 bytes is delivered. It takes milliseconds; while Kafka is away, the stream opens without."""
@@ -100,7 +102,7 @@ class EventsEndpoint:
             opening = read_opening(request, identity, self._registry.categories)
             opening = opening._replace(address=self._gate.address(caller))
             if not self._readiness.ever:
-                raise NotReady("this worker has not reached Kafka yet; try again in a moment")
+                raise NotReady(NEVER_READY)
             if self._shards is not None:
                 elsewhere = await self._shards.elsewhere(request, opening.user)
                 if elsewhere is not None:

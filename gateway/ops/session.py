@@ -32,7 +32,7 @@ SESSION_SECONDS = 12 * 3600
 
 MAX_BODY = 4096
 
-_NAME = "gateway_ops"
+COOKIE = "gateway_ops"
 _PATH = "/ops"
 
 
@@ -61,7 +61,7 @@ class Sessions:
 
     def knows(self, request: web.Request) -> bool:
         """Whether the request has a cookie that is valid, and comes from the dashboard."""
-        given = request.cookies.get(_NAME, "")
+        given = request.cookies.get(COOKIE, "")
         end, _, _ = given.partition(".")
         if not (end.isascii() and end.isdigit() and len(end) < 20):
             return False
@@ -83,7 +83,7 @@ class Sessions:
             raise Unauthorized("this is not GATEWAY_OPS_TOKEN")
         response = web.Response(status=204, headers={"Cache-Control": "no-store"})
         response.set_cookie(
-            _NAME,
+            COOKIE,
             self._cookie(clock.now().wall + SESSION_SECONDS * 1000).decode(),
             max_age=SESSION_SECONDS,
             path=_PATH,
@@ -95,7 +95,7 @@ class Sessions:
 
     async def _sign_out(self, _: web.Request) -> web.Response:
         response = web.Response(status=204)
-        response.del_cookie(_NAME, path=_PATH)
+        response.del_cookie(COOKIE, path=_PATH)
         return response
 
     def _cookie(self, end: int) -> bytes:

@@ -258,7 +258,7 @@ def test_refusals_are_spread(monkeypatch: pytest.MonkeyPatch) -> None:
         return high
 
     monkeypatch.setattr("random.randint", draw)
-    refusal: Callable[..., Any] = vars(gate)["_refusal"]
+    refusal: Callable[..., Any] = vars(gate)["refused"]
     assert refusal(Refusal.USER).retry_after == RETRY_AFTER[1]
     assert refusal(Refusal.REPLAYS, 4.2).retry_after == RETRY_AFTER[1] + 4
     assert drawn == [RETRY_AFTER] * 2

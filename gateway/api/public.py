@@ -1,0 +1,268 @@
+"""OpenAPI 3.1 of the public listener: one endpoint, what it takes, and every answer it has.
+
+Anybody may read it, so it says what clients need and nothing of what is behind: no topic, no
+broker, no limit on streams.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.api.parts import (
+    ALLOW,
+    CHALLENGE,
+    EXAMPLE_ID,
+    OPENAPI,
+    PROBLEM,
+    REQUEST_ID,
+    RETRY_AFTER,
+    Json,
+    answer,
+    document_operation,
+    failure,
+    info,
+    responses,
+)
+from gateway.core import event_id, frame
+from gateway.core.admission import Refusal
+from gateway.errors import NotReady, TooMany
+from gateway.http.gate import MAX_HEAD_BYTES, MAX_URL, refused
+from gateway.http.listen import MAX_HEADERS, MAX_LINE_BYTES
+from gateway.http.origins import HEADERS, METHODS
+from gateway.http.public import EVENTS, NEVER_READY
+from gateway.http.query import EXAMPLES, LATEST_SINCE
+from gateway.http.shards import PARAMETER
+
+if TYPE_CHECKING:
+    from gateway.config import Settings
+    from gateway.core.registry import Registry
+
+_DESCRIPTION = """\
+Each user's events, live, and resumed where the client was: it brings the last event id back in
+`Last-Event-ID`. What is in the stream is described at `/asyncapi.json`.
+
+Every other path is answered with 404 and every other method with 405 (`NotFound` and
+`MethodNotAllowed` among the responses of this document). Errors are problem details (RFC 9457)."""
+
+_STREAM = """\
+The stream. It stays open until the client leaves or the gateway says goodbye by an event
+`stream.close`; what can no longer be seen is told by an event `stream.gap`. The first bytes are
+`retry:` and a block that has only an `id:`. Silence is filled by comments, with the current id."""
+
+
+def public_document(settings: Settings, registry: Registry) -> Json:
+    """Return the description of the public listener of a worker with these settings."""
+    ways = _security(settings)
+    paths: Json = {
+        "/": {
+            "get": {
+                "operationId": "welcome",
+                "summary": "Where the streams are",
+                "responses": {"200": answer("A line of text.", "text/plain", _TEXT)},
+            }
+        },
+        EVENTS: {"get": _open_stream(settings, registry, list(ways))},
+        "/openapi.json": {"get": document_operation("describeRequests", "its requests")},
+        "/asyncapi.json": {"get": document_operation("describeEvents", "its events")},
+    }
+    if settings.cors_origins:
+        paths[EVENTS]["options"] = _preflight()
+    return {
+        "openapi": OPENAPI,
+        "info": info("Kafka SSE gateway", _DESCRIPTION),
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {
+            "schemas": {"Problem": PROBLEM},
+            "securitySchemes": ways,
+            "responses": {
+                "NotFound": failure("There is nothing at this path (404)."),
+                "MethodNotAllowed": failure("The path has no such method (405).", ALLOW),
+            },
+        },
+    }
+
+
+_YEARS = r"^(19[7-9]|[2-5]\d)\d-"
+"""Before 1970 and far from now a time is a mistake."""
+
+_TEXT: Json = {"schema": {"type": "string"}}
+
+_EVENT: Json = {
+    "type": "object",
+    "description": "Each event of the stream, by its fields.",
+    "required": ["event", "data"],
+    "properties": {
+        "id": {"type": "string", "maxLength": event_id.MAX_LENGTH},
+        "event": {"type": "string", "minLength": 1},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+        "retry": {"type": "integer"},
+    },
+}
+"""OpenAPI 3.1 has no word for a stream's items; this is how tools read it (3.2: `itemSchema`)."""
+
+
+def _open_stream(settings: Settings, registry: Registry, ways: list[str]) -> Json:
+    refusals = [refused(refusal) for refusal in Refusal]
+    found = {
+        200: _stream(settings),
+        400: _bad_request(registry),
+        401: failure(
+            "No token, or one that is not accepted or is revoked; which, it does not say.",
+            CHALLENGE,
+        ),
+        414: failure(f"Path and query have more than {MAX_URL} characters."),
+        429: failure(
+            "The user or the address has all that it may have. Open streams stay.",
+            RETRY_AFTER,
+            [error for error in refusals if isinstance(error, TooMany)],
+        ),
+        431: failure(f"The headers have more than {MAX_HEAD_BYTES} bytes."),
+        503: failure(
+            "This worker has all that it can serve, or was never ready; another one may serve the"
+            " request now.",
+            RETRY_AFTER,
+            [
+                *(error for error in refusals if not isinstance(error, TooMany)),
+                NotReady(NEVER_READY),
+            ],
+        ),
+    }
+    if settings.sharding == "redirect":
+        found[307] = {
+            "description": "The stream is at the same URL with the shard of its user.",
+            "headers": {
+                **REQUEST_ID,
+                "Location": {
+                    "description": "A reference to the query alone.",
+                    "required": True,
+                    "schema": {"type": "string", "pattern": rf"^\?{PARAMETER}=\d"},
+                },
+            },
+            "content": {"text/plain": _TEXT},
+        }
+    return {
+        "operationId": "openStream",
+        "summary": "Open the stream of the user whom the token names",
+        "security": [{way: []} for way in ways],
+        "parameters": _parameters(settings, registry),
+        "responses": responses(found),
+    }
+
+
+def _stream(settings: Settings) -> Json:
+    first = frame.retry(settings.retry_ms) + frame.id_block(EXAMPLE_ID.encode())
+    shown = first + frame.id_line(EXAMPLE_ID.encode())
+    shown += frame.event_body("import.completed", b'{"rows": 9}')
+    shown += frame.heartbeat(EXAMPLE_ID.encode())
+    headers = {
+        "Cache-Control": {
+            "description": "`no-cache`; with a token in the URL `no-store` as well.",
+            "schema": {"type": "string"},
+        },
+        "X-Accel-Buffering": {
+            "description": "Has proxies pass events on at once.",
+            "schema": {"const": "no"},
+        },
+    }
+    content = {"schema": _EVENT, "example": shown.decode()}
+    return answer(_STREAM, "text/event-stream", content, headers)
+
+
+def _bad_request(registry: Registry) -> Json:
+    response = failure(
+        f"A category that there is not (there are {', '.join(registry.categories)}), or a `since`"
+        f" that is no time. What is no HTTP, has a line of more than {MAX_LINE_BYTES} bytes or more"
+        f" than {MAX_HEADERS} headers gets a line of text, without a request id.",
+    )
+    response["content"]["text/plain"] = _TEXT
+    return response
+
+
+def _parameters(settings: Settings, registry: Registry) -> list[Json]:
+    an_id: Json = {"type": "string", "examples": [EXAMPLE_ID]}
+    found: list[Json] = [
+        {
+            "name": "Last-Event-ID",
+            "in": "header",
+            "description": "Resume behind this id; it wins over those of the query. Ids of this"
+            f" gateway have at most {event_id.MAX_LENGTH} characters. One that cannot be read is no"
+            " error: the stream begins with a gap.",
+            "schema": an_id,
+        },
+        *(
+            _query(name, "The same, for clients that set no headers.", an_id)
+            for name in ("Last-Event-ID", "last_event_id")
+        ),
+        {
+            **_query(
+                "categories",
+                "Only events of these; repeated, or with commas. None: all events, also those of"
+                " types that no category holds.",
+                {"type": "array", "items": {"type": "string", "enum": list(registry.categories)}},
+            ),
+            "style": "form",
+            "explode": True,
+        },
+        _query(
+            "since",
+            f"Start in the past: {EXAMPLES}. An id wins over it, a time to come means now, and what"
+            " is older than the replay limits begins with a gap.",
+            {
+                "oneOf": [
+                    {"type": "string", "format": "date-time", "pattern": _YEARS},
+                    {"type": "integer", "minimum": 0, "maximum": LATEST_SINCE - 1},
+                ]
+            },
+        ),
+    ]
+    if settings.sharding == "redirect":
+        found.append(
+            _query(
+                PARAMETER,
+                "What a load balancer sends the request by. The right one comes with a 307.",
+                {"type": "string"},
+            )
+        )
+    return found
+
+
+def _query(name: str, description: str, content: Json) -> Json:
+    return {"name": name, "in": "query", "description": description, "schema": content}
+
+
+def _security(settings: Settings) -> Json:
+    """Return the ways to bring a token, the one that wins first."""
+    ways: Json = {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
+    if settings.token_cookie is not None:
+        ways["cookie"] = {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": settings.token_cookie,
+            "description": "Not from pages of origins that are not allowed.",
+        }
+    if settings.token_query:
+        ways["query"] = {
+            "type": "apiKey",
+            "in": "query",
+            "name": "access_token",
+            "description": "For an `EventSource`; give such a token a short life.",
+        }
+    return ways
+
+
+def _preflight() -> Json:
+    return {
+        "operationId": "preflight",
+        "summary": "A browser asks whether a page may send headers of its own (CORS)",
+        "responses": {
+            "204": {
+                "description": "The headers say so, for an origin that is allowed.",
+                "headers": {
+                    **REQUEST_ID,
+                    "Access-Control-Allow-Methods": {"schema": {"const": METHODS}},
+                    "Access-Control-Allow-Headers": {"schema": {"const": HEADERS}},
+                },
+            }
+        },
+    }

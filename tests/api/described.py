@@ -1,0 +1,78 @@
+"""The descriptions as a worker serves them, with the settings that change them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, cast
+
+from gateway.api import asyncapi, operations, public
+from gateway.config import Settings, load_settings
+from gateway.core.registry import Registry
+from tests.tokens import SECRET
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+Json = dict[str, Any]
+
+EVERYTHING: dict[str, object] = {
+    "token_cookie": "session",
+    "token_query": True,
+    "sharding": "redirect",
+    "cors_origins": "https://app.example.com",
+    "ops_token": "a token",
+}
+"""Settings that add to what there is to describe."""
+
+VARIANTS: list[dict[str, object]] = [
+    {},
+    EVERYTHING,
+    {"broadcast_topic": "", "revocations_topic": "", "workers_topic": ""},
+]
+
+
+def settings(**changed: object) -> Settings:
+    return load_settings(None, **{"jwt_secret": SECRET, **changed})
+
+
+def _as_sent(document: Mapping[str, object]) -> Json:
+    return cast("Json", json.loads(json.dumps(document)))
+
+
+def of_requests(**changed: object) -> Json:
+    return _as_sent(public.public_document(settings(**changed), Registry.built_in()))
+
+
+def of_operations(**changed: object) -> Json:
+    return _as_sent(operations.operations_document(settings(**changed)))
+
+
+def of_events(**changed: object) -> Json:
+    return _as_sent(asyncapi.public_events(settings(**changed), Registry.built_in()))
+
+
+def of_topics(**changed: object) -> Json:
+    return _as_sent(asyncapi.all_events(settings(**changed), Registry.built_in()))
+
+
+EACH: list[Callable[..., Json]] = [of_requests, of_operations, of_events, of_topics]
+
+
+def references(part: object) -> Iterator[str]:
+    """Yield all that a part of a document refers to."""
+    if isinstance(part, dict):
+        if "$ref" in part:
+            yield part["$ref"]
+        for inner in part.values():
+            yield from references(inner)
+    elif isinstance(part, list):
+        for inner in part:
+            yield from references(inner)
+
+
+def resolve(document: Json, reference: str) -> Any:
+    """Return what a reference leads to; `KeyError` where there is nothing."""
+    found: Any = document
+    for step in reference.removeprefix("#/").split("/"):
+        found = found[step.replace("~1", "/").replace("~0", "~")]
+    return found

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway.app import Worker
+from tests.api.described import EVERYTHING, of_operations, settings
+
+REMEDY = "describe it in gateway/api/operations.py"
+
+
+def routes(worker: Worker) -> dict[str, set[str]]:
+    """Return the methods of each path, as a description writes them."""
+    found: dict[str, set[str]] = {}
+    app: Any = worker._ops.app  # noqa: SLF001 - what is wired is what is asked about
+    for route in app.router.routes():
+        if route.method != "HEAD":
+            path = route.resource.canonical
+            found.setdefault(path, set()).add(route.method.lower())
+    return found
+
+
+@pytest.mark.parametrize("changed", [{}, EVERYTHING], ids=["without a token", "with a token"])
+async def test_every_route_of_the_operations_listener_is_described(
+    changed: dict[str, object],
+) -> None:
+    described = {path: set(methods) for path, methods in of_operations(**changed)["paths"].items()}
+    assert described == routes(Worker(settings(**changed))), REMEDY
+
+
+def test_the_token_is_asked_for_where_there_is_one_and_never_by_probes() -> None:
+    for path, methods in of_operations(**EVERYTHING)["paths"].items():
+        for operation in methods.values():
+            open_path = path in {"/healthz", "/readyz", "/ops", "/ops/page/{name}", "/ops/session"}
+            assert ("security" in operation) is not open_path, path
+    assert of_operations()["components"]["securitySchemes"] == {}

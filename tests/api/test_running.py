@@ -1,0 +1,111 @@
+"""A running worker does what its descriptions say: schemathesis asks it, in every way they allow.
+
+Streams would have no end, so this worker's have an age of a few ticks. A drain and the dashboard's
+stream are not asked for with the right token: one ends the worker, the other does not end.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_asyncio
+import requests
+import schemathesis
+from hypothesis import HealthCheck
+from hypothesis import settings as examples
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from gateway.demo.broker import EmbeddedBroker
+from tests.api.described import EVERYTHING, of_events, of_operations, of_requests, of_topics
+from tests.conftest import Broker, make_topics, worker_settings
+from tests.tokens import bearer, mint
+from tests.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from schemathesis import Case
+
+    from tests.api.described import Json
+
+TOKEN = str(EVERYTHING["ops_token"])
+
+AGE_SECONDS = 0.01
+
+SECONDS = 10.0
+
+some = examples(
+    max_examples=8, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def worker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Worker]:
+    async with EmbeddedBroker() as embedded:
+        topics = await make_topics(Broker("embedded", embedded.bootstrap))
+        changed = {**EVERYTHING, "sharding": "off", "max_stream_age_seconds": AGE_SECONDS}
+        settings = worker_settings(topics, kafka_bootstrap=embedded.bootstrap, **changed)
+        worker = Worker(settings, tmp_path_factory.mktemp("worker") / "log")
+        try:
+            await worker.wait_until_ready()
+            yield worker
+        finally:
+            worker.end()
+
+
+PUBLIC = schemathesis.openapi.from_dict({**of_requests(token_cookie="session", token_query=True)})
+OPERATIONS = schemathesis.openapi.from_dict(of_operations(**EVERYTHING))
+
+
+@PUBLIC.parametrize()
+@some
+def test_the_public_listener(case: Case[Any], worker: Worker) -> None:
+    case.call_and_validate(base_url=worker.url, headers=bearer(mint("u")), timeout=SECONDS)
+
+
+@OPERATIONS.exclude(path=["/ops/drain", "/ops/events"]).parametrize()
+@some
+def test_the_operations_listener(case: Case[Any], worker: Worker) -> None:
+    # Of the texts that look like an id a few are none.
+    excluded: list[Any] = [positive_data_acceptance] if case.path == "/ops/id" else []
+    case.call_and_validate(
+        base_url=worker.ops_url,
+        headers=bearer(TOKEN),
+        timeout=SECONDS,
+        excluded_checks=excluded,
+    )
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/ops/drain"), ("GET", "/ops/events")])
+def test_what_was_left_out_asks_for_the_token(method: str, path: str, worker: Worker) -> None:
+    case = OPERATIONS[path][method].Case()
+    case.call_and_validate(base_url=worker.ops_url, timeout=SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("listener", "path", "describe"),
+    [
+        ("url", "/openapi.json", of_requests),
+        ("url", "/asyncapi.json", of_events),
+        ("ops_url", "/openapi.json", of_operations),
+        ("ops_url", "/asyncapi.json", of_topics),
+    ],
+)
+def test_a_description_is_served_until_it_is_known(
+    listener: str, path: str, describe: Callable[..., Json], worker: Worker
+) -> None:
+    url = getattr(worker, listener) + path
+    headers = bearer(TOKEN) if listener == "ops_url" else {}
+    first = requests.get(url, headers=headers, timeout=SECONDS)
+    assert first.status_code == 200
+    assert first.headers["Content-Type"] == "application/json"
+    assert first.json().keys() == describe(**EVERYTHING).keys()
+    known = {**headers, "If-None-Match": first.headers["ETag"]}
+    again = requests.get(url, headers=known, timeout=SECONDS)
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["ETag"] == first.headers["ETag"]
+    other = requests.get(url, headers={**headers, "If-None-Match": '"x"'}, timeout=SECONDS)
+    assert (other.status_code, other.content) == (200, first.content)
+    if listener == "ops_url":
+        assert requests.get(url, timeout=SECONDS).status_code == 401
