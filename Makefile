@@ -15,7 +15,7 @@ CHART ?=
 DATABASE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench chaos fleet alerts fuzz docs audit image constraints clean
+.PHONY: help demo test check bench chaos fleet alerts fuzz docs wheel audit image constraints clean
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ fuzz: $(VENV)/.fuzz ## hostile input for 3 minutes, to parsers and to a live wor
 
 docs: $(VENV)/.dev ## the documents as a site, in build/site; every warning fails
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build -q && echo "build/site/index.html"
+
+wheel: $(VENV)/.dev ## wheel and sdist, in dist
+	@$(BIN)/python -m build -o dist
 
 audit: $(VENV)/.dev ## known vulnerabilities in what is pinned; without a network DATABASE=all.zip, an export of OSV
 	@$(BIN)/python -m tests.audit --sbom build/sbom.json $(if $(DATABASE),--database '$(DATABASE)')

@@ -48,6 +48,21 @@ def blocks(*languages: str, documents: list[Path] = DOCUMENTS) -> list[Block]:
     return found
 
 
+def all_blocks() -> list[Block]:
+    """Return every fenced block of every document."""
+    tokens = (token for document in DOCUMENTS for token in _tokens(document))
+    return blocks(*{token.info for token in tokens if token.type == "fence"})
+
+
+def indented(document: Path) -> list[Block]:
+    """Return the blocks of code that are not fenced."""
+    return [
+        Block(name_of(document), token.map[0] + 1, "", token.content)
+        for token in _tokens(document)
+        if token.type == "code_block" and token.map is not None
+    ]
+
+
 def anchors(document: Path) -> set[str]:
     """Return what a link may have behind `#`: each heading, as GitHub writes it."""
     tokens = _tokens(document)

@@ -1,0 +1,175 @@
+"""Every block of code in the documents is held by a test, or is listed here with a reason.
+
+By language: `record` and `sse` are decoded, `toml`, `json` and `python` read (`test_examples.py`),
+`python` runs too (`test_python.py`). The others are below.
+"""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shlex
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+import typer
+import yaml
+
+from gateway.cli import build
+from gateway.http.public import EVENTS
+from tests.commands.command import gateway
+from tests.docs.markdown import DOCUMENTS, Block, all_blocks, blocks, indented
+from tests.programs import require
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+HELD = {
+    *("record", "sse", "toml", "json", "python", "sh", "js", "yaml", "ini", "http", "text"),
+}
+
+SHOWN = {
+    " Kafka ──►": "a picture",
+    "gateway/\n": "the tree of modules, whose rules tests/core/test_purity.py holds",
+    "fetch cycles": "a formula: tests/core/test_plan.py",
+    "P/N": "a formula: tests/core/test_plan.py",
+    "tests/core/": "the tree of tests",
+}
+"""Text that is no output, by how it begins, and why nothing can run it."""
+
+ELSEWHERE = {
+    ("docs/producers.md", "record"),
+    ("docs/producers.md", "sse"),
+    ("docs/clients.md", "sse"),
+}
+"""Where `test_examples.py` decodes records and streams."""
+
+
+def where(block: object) -> str:
+    return block.where if isinstance(block, Block) else ""
+
+
+each = pytest.mark.parametrize
+
+
+@each("block", all_blocks(), ids=where)
+def test_a_block_is_of_a_language_that_is_held(block: Block) -> None:
+    assert block.language in HELD, (
+        f"{block.where}: nothing holds a block of ```{block.language}; name one of"
+        f" {', '.join(sorted(HELD))} behind the fence, or add a test for it to {__file__}"
+    )
+    if block.language in {"record", "sse"}:
+        assert (block.document, block.language) in ELSEWHERE, (
+            f"{block.where}: test_examples.py decodes no ```{block.language} of this document:"
+            " have it do so, and name the document in ELSEWHERE"
+        )
+
+
+@each("document", DOCUMENTS, ids=lambda document: document.name)
+def test_code_is_fenced_and_says_its_language(document: Path) -> None:
+    for block in indented(document):
+        assert block.text.startswith(tuple(SHOWN)), (
+            f"{block.where}: fence the block and say its language, so that a test can hold it"
+        )
+
+
+def test_what_is_listed_is_there() -> None:
+    texts = [block.text for block in all_blocks() if block.language == "text"]
+    texts += [block.text for document in DOCUMENTS for block in indented(document)]
+    for begin in SHOWN:
+        assert any(text.startswith(begin) for text in texts), f"remove {begin!r} from SHOWN"
+
+
+def outputs() -> Iterator[tuple[Block, Block]]:
+    """Yield texts with the commands that they are the output of: those that stand before them."""
+    found = all_blocks()
+    for before, block in zip([None, *found], found, strict=False):
+        if block.language == "text" and not block.text.startswith(tuple(SHOWN)):
+            assert before is not None, block.where
+            yield before, block
+
+
+@each(("before", "block"), list(outputs()), ids=where)
+async def test_a_text_is_what_the_command_before_it_prints(before: Block, block: Block) -> None:
+    advice = f"{block.where}: a ```text is the output of one `gateway` command in a ```sh before it"
+    assert before.language == "sh", f"{advice}, or stands in SHOWN of {__file__}"
+    words = shlex.split(before.text)
+    assert words[0] == "gateway", advice
+    finished = await gateway(*words[1:])
+    lines = iter(finished.out.splitlines())
+    for line in block.text.splitlines():
+        assert line in lines, f"{advice}; this line is not printed: {line!r}"  # in this order
+
+
+@each("block", blocks("sh"), ids=where)
+def test_a_shell_can_read_it_and_gateway_takes_its_arguments(block: Block) -> None:
+    subprocess.run(["bash", "-n"], input=block.text, text=True, check=True, timeout=10)
+    program = typer.main.get_command(build())
+    for words in commands(block.text):
+        try:
+            context = program.make_context("gateway", list(words), resilient_parsing=False)
+            name, *arguments = words
+            command = program.get_command(context, name)  # type: ignore[attr-defined]
+            assert command is not None, name
+            command.make_context(name, arguments, parent=context)
+        except Exception as error:
+            raise AssertionError(
+                f"{block.where}: `gateway {' '.join(words)}` is not taken: {error}"
+            ) from error
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """Yield the arguments of each call of `gateway`, also of those inside `$(…)`."""
+    for line in text.replace("\\\n", " ").splitlines():
+        for part in re.split(r"\$\(|`|\)\"|\)|\||&&|;", line.partition(" #")[0]):
+            words = re.split(r"\s[<>]\s?", part.strip().strip('"'))[0]
+            if words.startswith("gateway "):
+                yield shlex.split(words)[1:]
+
+
+def test_calls_of_gateway_are_found_wherever_they_stand() -> None:
+    text = (
+        'curl -H "Authorization: Bearer $(gateway token alice)" url | gateway id X  # gateway no\n'
+    )
+    text += "gateway publish a b '{\"c d\": 9}' \\\n  --broadcast && gateway publish < file\n"
+    assert list(commands(text)) == [
+        ["token", "alice"],
+        ["id", "X"],
+        ["publish", "a", "b", '{"c d": 9}', "--broadcast"],
+        ["publish"],
+    ]
+
+
+def test_javascript_can_be_read() -> None:
+    found = blocks("js")
+    require("node", in_ci=False)
+    # Each as the body of an asynchronous function: a page's own, so that it may wait and return.
+    script = "new (async () => {}).constructor(require('fs').readFileSync(0, 'utf8'))"
+    for block in found:
+        body = re.sub(r"^(import|export) .*$", "", block.text, flags=re.MULTILINE)
+        read = subprocess.run(
+            ["node", "-e", script], input=body, text=True, capture_output=True, check=False
+        )
+        assert read.returncode == 0, f"{block.where}: {read.stderr}"
+
+
+@each("block", blocks("yaml"), ids=where)
+def test_yaml_can_be_read(block: Block) -> None:
+    assert list(yaml.safe_load_all(block.text)), block.where
+
+
+def test_ini_can_be_read() -> None:
+    for block in blocks("ini"):
+        parser = configparser.ConfigParser(strict=False, interpolation=None, allow_no_value=True)
+        parser.read_string(block.text)
+        assert parser.sections(), block.where
+
+
+@each("block", blocks("http"), ids=where)
+def test_a_request_is_for_what_there_is(block: Block) -> None:
+    first, *headers = block.text.splitlines()
+    method, _, target = first.partition(" ")
+    assert (method, target.partition("?")[0].split()[0]) == ("GET", EVENTS), block.where
+    assert all(re.match(r"[\w-]+: \S", header) for header in headers), block.where

@@ -1,0 +1,140 @@
+"""The Python that the documents show runs: against a broker, and a worker that reads its topics.
+
+A block is the body of an asynchronous function. What it takes from around it is given below, by
+name; addresses of brokers and gateways lead to those of the test. A block ends when its code does,
+or when it has handled an event.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import re
+import textwrap
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+import pytest
+import pytest_asyncio
+
+from gateway.demo.broker import EmbeddedBroker
+from gateway.kafka.publisher import EventPublisher
+from tests.conftest import use_worker, worker_settings
+from tests.docs.markdown import Block, blocks
+from tests.records import Topics
+from tests.tokens import SECRET, mint
+from tests.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+SECONDS = 20.0
+
+BROKERS = re.compile(r'\[?"(?:127\.0\.0\.1|kafka(?:-\d)?):9092"(?:, "kafka-\d:9092")*\]?')
+GATEWAY = re.compile(r"http://(?:127\.0\.0\.1|localhost):8080|https://events\.example\.com")
+
+NOT_RUN: dict[str, str] = {}
+"""Blocks that cannot run, by `document:line`, and why."""
+
+
+class Ground(NamedTuple):
+    """What the code runs on."""
+
+    worker: Worker
+    bootstrap: str
+
+
+class Done(Exception):
+    """The code has got so far as to handle something."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def ground(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ground]:
+    """A worker of topics with their usual names, on a broker that it has for itself."""
+    async with EmbeddedBroker() as broker:
+        topics = Topics("user-events", "broadcast-events", "gateway-revocations")
+        settings = worker_settings(
+            topics, kafka_bootstrap=broker.bootstrap, create_topics="true", live_delay_ms=0
+        )
+        worker = Worker(settings, tmp_path_factory.mktemp("worker") / "log")
+        try:
+            await worker.wait_until_ready()
+            yield Ground(worker, broker.bootstrap)
+        finally:
+            worker.end()
+
+
+def given(ground: Ground) -> dict[str, Any]:
+    """Return the names that a document's code may take from around it."""
+
+    def handle(*_: object) -> NoReturn:
+        raise Done
+
+    async def new_token(*_: object) -> str:
+        return mint("alice")
+
+    return {
+        "url": ground.worker.events_url,
+        "token": mint("alice"),
+        "new_token": new_token,
+        "secret": SECRET,
+        "handle": handle,
+        "show": handle,
+        "fetch_state_again": lambda *_: None,
+    }
+
+
+def body(block: Block, ground: Ground) -> str:
+    text = BROKERS.sub(f'"{ground.bootstrap}"', block.text)
+    text = GATEWAY.sub(ground.worker.url, text)
+    return "async def run():\n" + textwrap.indent(text, "    ", lambda line: bool(line.strip()))
+
+
+@pytest.mark.parametrize(
+    "block",
+    [block for block in blocks("python") if block.where not in NOT_RUN],
+    ids=lambda block: block.where,
+)
+@pytest.mark.filterwarnings("default")
+async def test_it_runs(
+    block: Block,
+    ground: Ground,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    use_worker(request, ground.worker)
+    monkeypatch.chdir(tmp_path)
+    names = given(ground)
+    code = body(block, ground)
+    exec(compile(ast.parse(code), block.where, "exec"), names)
+    async with asyncio.TaskGroup() as tasks:
+        news = tasks.create_task(publish_until_cancelled(ground))
+        try:
+            async with asyncio.timeout(SECONDS):
+                await names["run"]()
+        except Done:
+            pass
+        except NameError as error:
+            raise AssertionError(
+                f"{block.where}: {error}; give the name in `given` of {__file__}, or list the block"
+                " in NOT_RUN with a reason"
+            ) from error
+        except TimeoutError:
+            raise AssertionError(
+                f"{block.where}: has no end, and calls nothing that `given` of {__file__} gives"
+            ) from None
+        finally:
+            news.cancel()
+
+
+async def publish_until_cancelled(ground: Ground) -> None:
+    """Give streams something to handle."""
+    async with EventPublisher(ground.bootstrap) as publisher:
+        while True:
+            await publisher.publish("alice", "import.completed", {"rows": 9})
+            await asyncio.sleep(0.1)
+
+
+def test_what_is_listed_is_there() -> None:
+    assert NOT_RUN.keys() <= {block.where for block in blocks("python")}
