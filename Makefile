@@ -47,7 +47,7 @@ fuzz: $(VENV)/.fuzz ## hostile input for 3 minutes, to parsers and to a live wor
 	@$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
 
 docs: $(VENV)/.dev ## the documents as a site, in build/site; every warning fails
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build -q && echo "build/site/index.html"
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build && echo "build/site/index.html"
 
 wheel: $(VENV)/.dev ## wheel and sdist, in dist
 	@$(BIN)/python -m build -o dist

@@ -9,7 +9,9 @@ from __future__ import annotations
 import configparser
 import re
 import shlex
+import sqlite3
 import subprocess
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,7 +29,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HELD = {
-    *("record", "sse", "toml", "json", "python", "sh", "js", "yaml", "ini", "http", "text"),
+    *(
+        "record",
+        "sse",
+        "toml",
+        "json",
+        "python",
+        "sh",
+        "js",
+        "yaml",
+        "ini",
+        "nginx",
+        "sql",
+        "http",
+        "text",
+    ),
 }
 
 SHOWN = {
@@ -158,6 +174,28 @@ def test_javascript_can_be_read() -> None:
 @each("block", blocks("yaml"), ids=where)
 def test_yaml_can_be_read(block: Block) -> None:
     assert list(yaml.safe_load_all(block.text)), block.where
+
+
+@each("block", blocks("nginx"), ids=where)
+def test_nginx_takes_it(block: Block, tmp_path: Path) -> None:
+    require("nginx")
+    conf = tmp_path / "nginx.conf"
+    conf.write_text(
+        f"pid {tmp_path}/pid; error_log stderr;\nevents {{}}\nhttp {{\n{block.text}}}\n"
+    )
+    tested = subprocess.run(
+        ["nginx", "-t", "-e", "stderr", "-c", str(conf), "-p", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert tested.returncode == 0, f"{block.where}: {tested.stderr}"
+
+
+@each("block", blocks("sql"), ids=where)
+def test_a_table_can_be_made(block: Block) -> None:
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.executescript(block.text)  # of the words of SQL that all databases share
 
 
 def test_ini_can_be_read() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import json
 import re
 import textwrap
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -78,6 +79,8 @@ def given(ground: Ground) -> dict[str, Any]:
         "token": mint("alice"),
         "new_token": new_token,
         "secret": SECRET,
+        "json": json,
+        "message": {"user_id": "alice", "event_type": "import.completed", "data": {"rows": 9}},
         "handle": handle,
         "show": handle,
         "fetch_state_again": lambda *_: None,
