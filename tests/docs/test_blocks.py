@@ -139,10 +139,14 @@ def test_a_shell_can_read_it_and_gateway_takes_its_arguments(block: Block) -> No
 def commands(text: str) -> Iterator[list[str]]:
     """Yield the arguments of each call of `gateway`, also of those inside `$(…)`."""
     for line in text.replace("\\\n", " ").splitlines():
-        for part in re.split(r"\$\(|`|\)\"|\)|\||&&|;", line.partition(" #")[0]):
-            words = re.split(r"\s[<>]\s?", part.strip().strip('"'))[0]
+        outer = _INNER.sub("X", line.partition(" #")[0])
+        for part in [*_INNER.findall(line), *re.split(r"\||&&|;", outer)]:
+            words = re.split(r"\s[<>]\s?", part.strip())[0]
             if words.startswith("gateway "):
                 yield shlex.split(words)[1:]
+
+
+_INNER = re.compile(r"\$\(([^()]*)\)")
 
 
 def test_calls_of_gateway_are_found_wherever_they_stand() -> None:
