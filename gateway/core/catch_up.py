@@ -45,13 +45,26 @@ class CatchUp:
         self._limits = limits
         self._observer = observer
         self._wake = wake
+        self._held: list[bytes] = []
+        """What is to be written to the stream that is being brought up: to hand bytes to the kernel
+        costs more than to make them, so most streams are brought up in one write."""
 
-    def advance(self, stream: Stream, moment: Moment) -> None:
-        """Bring the stream up in every log, as far as its transport and the tails allow."""
+    def advance(self, stream: Stream, moment: Moment, greeting: bytes = b"") -> None:
+        """Bring the stream up in every log, as far as its transport and the tails allow.
+
+        It is written `greeting` before anything else.
+        """
+        assert not self._held, "one stream at a time"
+        if greeting:
+            self._held.append(greeting)
+        self._advance(stream, moment)
+        self._flush(stream, moment)
+
+    def _advance(self, stream: Stream, moment: Moment) -> None:
         replayed = False
         for feed, behind in list(stream.behind.items()):
             if behind.backlog:
-                self._drain_backlog(stream, behind, moment)
+                self._drain_backlog(stream, feed, behind, moment)
             if stream.stuck_since is not None:
                 return
             if behind.then is not None:
@@ -64,7 +77,7 @@ class CatchUp:
         if replayed:
             # A scan may have passed hours of others' events: a client that drops now must not
             # come back for them.
-            self.write(stream, frame.id_block(stream.id()), moment)
+            self._held.append(frame.id_block(stream.id()))
 
     def _join(self, stream: Stream, feed: Feed, behind: Behind, moment: Moment) -> None:
         """Make the stream live, if the tail reaches back to where it is; ask for a scan if not."""
@@ -93,7 +106,7 @@ class CatchUp:
         if not behind.limited:
             behind.limited = True
             self._limit(stream, feed, behind, place, moment)
-            self._drain_backlog(stream, behind, moment)
+            self._drain_backlog(stream, feed, behind, moment)
         self._catch_up(stream, feed, behind, tail, moment)
 
     def _ask(self, stream: Stream, feed: Feed, behind: Behind) -> None:
@@ -109,8 +122,11 @@ class CatchUp:
         assert tail is not None
         oldest = tail.first_at_or_after(place.offset, moment.wall - limits.max_age_ms)
         oldest = max(oldest, tail.head.offset - limits.max_records)
+        records = tail.since(place.offset, stream.key)
+        if len(records) <= limits.max_events and (not records or records[0].offset >= oldest):
+            return
         kept, room = place.offset, limits.max_events
-        for record in reversed(tail.since(place.offset, stream.key)):
+        for record in reversed(records):
             event = self._interpreter.decode(feed, record)
             if event is None or not stream.wants(event):
                 continue
@@ -126,22 +142,23 @@ class CatchUp:
         self, stream: Stream, feed: Feed, behind: Behind, tail: Tail, moment: Moment
     ) -> None:
         """Write what the tail has for the stream; live, unless its transport fills up before."""
-        if stream.stuck_since is not None:
-            return
         assert isinstance(behind.place, Position)
         frames: list[bytes] = []
         deliveries: list[tuple[int, int]] = []
         size = 0
+        before, after = stream.id_around(feed)
         for record in tail.since(behind.place.offset, stream.key):
             event = self._interpreter.decode(feed, record)
-            behind.place = Position.after(record)
+            behind.place = place = Position.after(record)
             if event is None or not stream.wants(event):
                 continue
-            frames += (frame.id_line(stream.id()), event.body)
+            event_id = before + (behind.untold or feed.mark(place)) + after
+            frames.append(frame.event(event_id, event.body, chunked=False))
             deliveries.append((record.timestamp, 1))
             size += len(event.body)
             if size >= PIECE:
                 self._hand(stream, Path.TAIL, frames, deliveries, moment)
+                self._flush(stream, moment)
                 frames, deliveries, size = [], [], 0
                 if stream.stuck_since is not None:
                     return
@@ -151,9 +168,10 @@ class CatchUp:
         if frames:
             self._hand(stream, Path.TAIL, frames, deliveries, moment)
 
-    def _drain_backlog(self, stream: Stream, behind: Behind, moment: Moment) -> None:
+    def _drain_backlog(self, stream: Stream, feed: Feed, behind: Behind, moment: Moment) -> None:
         """Write what a scan has found, piece by piece, as long as the transport takes it."""
         backlog = behind.backlog
+        before, after = stream.id_around(feed)
         while backlog and stream.stuck_since is None:
             frames: list[bytes] = []
             deliveries: list[tuple[int, int]] = []
@@ -169,11 +187,14 @@ class CatchUp:
                     continue
                 event = item.event
                 assert isinstance(event, Event)
-                behind.place = Position.after(item)
-                frames += (frame.id_line(stream.id()), event.body)
+                behind.place = place = Position.after(item)
+                event_id = before + (behind.untold or feed.mark(place)) + after
+                frames.append(frame.event(event_id, event.body, chunked=False))
                 deliveries.append((item.timestamp, 1))
                 size += len(event.body)
             self._hand(stream, Path.REPLAY, frames, deliveries, moment)
+            if size >= PIECE:
+                self._flush(stream, moment)
 
     def _hand(
         self,
@@ -186,7 +207,12 @@ class CatchUp:
         stream.sent += len(deliveries)
         if deliveries:
             self._observer.sent(path, deliveries, moment)
-        self.write(stream, b"".join(frames), moment)
+        self._held += frames
+
+    def _flush(self, stream: Stream, moment: Moment) -> None:
+        if self._held:
+            held, self._held = self._held, []
+            self.write(stream, b"".join(held), moment)
 
     def write(self, stream: Stream, data: bytes, moment: Moment) -> None:
         """Hand bytes of the stream to its sink, framed, and take the time of it."""

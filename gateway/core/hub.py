@@ -196,8 +196,7 @@ class Hub:
             # The first id comes with the gap, or a client that drops between would never be told.
             greeting = frame.gap(stream.id(), Gap(GapReason.INVALID))
             self._observer.gap(GapReason.INVALID)
-        self._catch_up.write(stream, self._retry + greeting, moment)
-        self._catch_up.advance(stream, moment)
+        self._catch_up.advance(stream, moment, self._retry + greeting)
         return stream
 
     def follow(

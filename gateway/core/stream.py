@@ -293,20 +293,18 @@ class Stream:
 
     def id(self, feed: Feed | None = None, mark: bytes = b"") -> bytes:
         """Return the stream's cursor as an event id, with `mark` standing for `feed` if given."""
-        marks = [VERSION]
-        for each in self.feeds:
-            if each is feed:
-                marks.append(mark)
-            elif each not in self.behind:
-                marks.append(each.head_mark())
-            else:
-                behind = self.behind[each]
-                marks.append(behind.untold or each.mark(behind.place))
-        return b"".join(marks)
+        marks = [mark if each is feed else self._mark(each) for each in self.feeds]
+        return VERSION + b"".join(marks)
 
     def id_around(self, feed: Feed) -> tuple[bytes, bytes]:
-        """Return what stands before and behind the mark of `feed` in the id of a live stream."""
+        """Return what stands before and behind the mark of `feed` in the stream's id."""
         place = self.feeds.index(feed)
-        before = [each.head_mark() for each in self.feeds[:place]]
-        behind = [each.head_mark() for each in self.feeds[place + 1 :]]
+        before = [self._mark(each) for each in self.feeds[:place]]
+        behind = [self._mark(each) for each in self.feeds[place + 1 :]]
         return b"".join([VERSION, *before]), b"".join(behind)
+
+    def _mark(self, feed: Feed) -> bytes:
+        behind = self.behind.get(feed)
+        if behind is None:
+            return feed.head_mark()
+        return behind.untold or feed.mark(behind.place)
