@@ -59,7 +59,7 @@ def operations_document(settings: Settings) -> Json:
         "/readyz": {"get": _probe("readiness", "Whether to send clients here", _readiness())},
         "/metrics": {"get": _metrics()},
         "/ops": {"get": _page()},
-        "/ops/page/{name}": {"get": _asset()},
+        "/ops/assets/{name}": {"get": _asset()},
         "/ops/fleet": {"get": _fleet()},
         "/ops/events": {"get": _events()},
         "/ops/streams": {"get": _streams(), "delete": _end_all()},

@@ -16,11 +16,19 @@ if TYPE_CHECKING:
 
     from aiohttp.web_routedef import AbstractRouteDef
 
-ASSETS = ("dashboard.css", "dashboard.js", "charts.js", "fleet.js", "people.js", "text.js")
+ASSETS = (
+    "dashboard.css",
+    "dashboard.js",
+    "charts.js",
+    "fleet.js",
+    "heat.js",
+    "people.js",
+    "text.js",
+)
 
-PAGE_PATHS = frozenset({"/ops", *(f"/ops/page/{name}" for name in ASSETS)})
+PAGE_PATHS = frozenset({"/ops", *(f"/ops/assets/{name}" for name in ASSETS)})
 
-_FILES = Path(__file__).parent / "page"
+_FILES = Path(__file__).parent / "assets"
 _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
 """Not what the machine's own table says: by `nosniff` a browser takes no script of another type."""
 
@@ -49,5 +57,5 @@ def page_routes() -> Iterable[AbstractRouteDef]:
 
     return (
         web.get("/ops", page),
-        web.get(f"/ops/page/{{name:{'|'.join(ASSETS)}}}", asset),
+        web.get(f"/ops/assets/{{name:{'|'.join(ASSETS)}}}", asset),
     )

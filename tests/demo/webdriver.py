@@ -32,6 +32,9 @@ CHROMIUM_OPTIONS = [
     "--disable-sync",
 ]
 
+_KEY_CODES = {"Tab": 9, "Enter": 13, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowRight": 39}
+_KEY_TEXTS = {"Enter": "\r"}
+
 PREFERENCES = {"profile.cookie_controls_mode": 0}
 """Cookies are sent to other sites too, as many browsers still do."""
 
@@ -142,6 +145,22 @@ class Browser:
     async def emulate(self, command: str, **parameters: object) -> None:
         """Send a command of the Chrome DevTools protocol."""
         await self._call("POST", "/goog/cdp/execute", {"cmd": command, "params": parameters})
+
+    async def press(self, key: str) -> None:
+        """Press a key that has a name: one of `_KEY_CODES`."""
+        codes = {"windowsVirtualKeyCode": _KEY_CODES[key], "text": _KEY_TEXTS.get(key, "")}
+        for kind in ("keyDown", "keyUp"):
+            await self.emulate("Input.dispatchKeyEvent", type=kind, key=key, code=key, **codes)
+
+    async def accessible(self) -> list[tuple[str, str]]:
+        """Return what a screen reader finds on the page, in order: roles and names."""
+        command = {"cmd": "Accessibility.getFullAXTree", "params": {}}
+        tree = await self._call("POST", "/goog/cdp/execute", command)
+        return [
+            (node["role"]["value"], node.get("name", {}).get("value", ""))
+            for node in tree["nodes"]
+            if not node["ignored"]
+        ]
 
     async def complaints(self) -> list[str]:
         """Return what the console was told of errors since the last call."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -23,7 +23,7 @@ SOON = 30.0
 pytestmark = pytest.mark.parametrize("broker", ["embedded"], indirect=True)
 """What the page shows does not depend on the broker; what it is made from runs on both."""
 
-SUM = "Number(document.querySelector('#workers tfoot [data-field={}]').textContent)"
+SUM = "Number(document.querySelector('#workers tfoot [data-field={}]')?.textContent)"
 SENT = "Number(document.querySelector('#workers-hint').dataset.sent)"
 STATES = "[...document.querySelectorAll('#workers tbody .state')].map((each) => each.dataset.state)"
 STREAMS = "document.querySelectorAll('#user-streams tbody tr')"
@@ -68,8 +68,8 @@ async def test_its_numbers_are_the_facts(
     assert user not in sample
     assert '"n"' not in sample
     assert await browser.run("return document.querySelectorAll('.line').length") > 8
-    title = await browser.run("return document.querySelector('.plot').ariaLabel")
-    assert title.startswith("Streams, last ")
+    said = await browser.run("return document.querySelector('.plot').ariaValueText")
+    assert said.startswith("now 7, on 2 workers; last ")
     assert await browser.run("return document.querySelectorAll('.concern').length") == 0
 
     await look_up(browser, user)
@@ -113,29 +113,125 @@ async def sign_in(browser: Browser, token: str) -> None:
     await browser.click("#sign-in button")
 
 
-@pytest.mark.parametrize("width", [360, 1280])
 async def test_nothing_sticks_out_on_a_phone_and_every_control_has_a_name(
-    topics: MakeTopics, start_worker: StartWorker, browser: Browser, width: int
+    topics: MakeTopics, start_worker: StartWorker, browser: Browser
 ) -> None:
     worker = await start_worker(await topics(workers=1))
-    await browser.emulate(
-        "Emulation.setDeviceMetricsOverride",
-        width=width,
-        height=800,
-        deviceScaleFactor=1,
-        mobile=width < 500,
-    )
     await browser.open(f"{worker.ops_url}/ops")
     await browser.wait_for("return !document.querySelector('#main').hidden", SOON)
-    assert await browser.run("return document.documentElement.scrollWidth") <= width
-    tree: Any = await browser.run(
-        """
-        const named = (e) => e.ariaLabel || e.innerText.trim() || e.labels?.length
-            || e.getAttribute("aria-labelledby");
-        return [...document.querySelectorAll("button, input, [tabindex='0'], [role=img], section")]
-            .filter((e) => e.checkVisibility() && !named(e)).map((e) => e.outerHTML.slice(0, 80));
-        """
-    )
-    assert tree == []
+    for width in (1280, 360):
+        await browser.emulate(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=800,
+            deviceScaleFactor=1,
+            mobile=width < 500,
+        )
+        assert await browser.run("return document.documentElement.scrollWidth") <= width
+        assert await browser.run(UNNAMED) == []
+
+
+UNNAMED = """
+    const named = (e) => e.ariaLabel || e.innerText.trim() || e.labels?.length
+        || e.getAttribute("aria-labelledby");
+    return [...document.querySelectorAll("button, input, [tabindex='0'], section, table")]
+        .filter((e) => e.checkVisibility() && !named(e)).map((e) => e.outerHTML.slice(0, 80));
+"""
+
+FOCUS = """
+    const e = document.activeElement, shown = e.closest("label")?.querySelector("span") ?? e;
+    const name = e.ariaLabel ?? e.labels?.[0]?.innerText ?? e.innerText;
+    return [name, getComputedStyle(shown).outlineStyle];
+"""
+
+CHARTS = "Streams; Events a second; Delivery, p99; Lag; Replays; Gaps and rejects; Memory; CPU"
+WAY = (
+    f"{CHARTS}; Table of workers; Records/s; Map of partitions; All as a table; Pause;"
+    " Table of events; User id; Look; Table of the user's streams; End; Last event id; Explain"
+)
+"""What the key Tab leads to."""
+
+
+async def test_the_keyboard_reaches_everything_and_a_screen_reader_is_told_what_it_is(
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    open_stream: OpenStream,
+    browser: Browser,
+    user: str,
+) -> None:
+    """With so many partitions that the map has no numbers, in the dark."""
+    worker = await start_worker(await topics(128, workers=1))
+    [client] = await open_streams(open_stream, user, (worker, 1))
+    dark = [{"name": "prefers-color-scheme", "value": "dark"}]
+    await browser.emulate("Emulation.setEmulatedMedia", features=dark)
+    await browser.open(f"{worker.ops_url}/ops")
+    await browser.wait_for(f"return {SUM.format('streams')} === 1", SOON)
+    await look_up(browser, user)
+    await browser.wait_for(f"return {STREAMS}.length === 1")
+
+    await browser.run("document.querySelector('.skip').focus()")
+    for name in WAY.split("; "):
+        await browser.press("Tab")
+        focused, outline = await browser.run(FOCUS)
+        assert focused.startswith(name)
+        assert outline == "solid", f"the focus is to be seen at {name}"
+
+    await browser.run("document.querySelector('#heat').focus()")
+    await browser.press("Home")
+    value = "return document.activeElement.ariaValueText"
+    assert (await browser.run(value)).startswith("Partition 0: ")
+    await browser.press("End")
+    assert await browser.run(value) == "Broadcast log 0: 0 records/s, 1 stream, lag 0"
     await browser.run("document.querySelector('.plot').focus()")
-    assert await browser.run("return document.activeElement.className") == "plot"
+    await browser.press("ArrowLeft")
+    said = await browser.run(value)
+    drawn = "return document.querySelectorAll('.plot')[1].ariaValueNow"
+    before = await browser.run(drawn)
+    await browser.wait_for(f"{drawn} > {before}", SOON)
+    assert await browser.run(value) == said, "what nobody asked for is not read out"
+
+    found = await browser.accessible()
+    sliders = [name for role, name in found if role == "slider"]
+    assert sorted(sliders) == sorted(["Map of partitions", *CHARTS.split("; ")])
+    tables = [name for role, name in found if role == "table"]
+    assert len(tables) == 3
+    assert all(tables)
+    assert await browser.run(DIM) == []
+
+    await browser.run("document.querySelector('#user-streams .end').focus()")
+    await browser.press("Enter")
+    sure = await browser.run("return document.querySelector('#user-sure').textContent")
+    assert "press once more" in sure
+    await browser.press("Enter")
+    await browser.wait_for("return document.activeElement.id === 'user'")
+    await client.wait_for_end()
+
+
+DIM = r"""
+    const pixel = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+    const rgba = (colour) => {
+      pixel.clearRect(0, 0, 1, 1);
+      pixel.fillStyle = colour;
+      pixel.fillRect(0, 0, 1, 1);
+      return [...pixel.getImageData(0, 0, 1, 1).data];
+    };
+    const over = (a, b) => [0, 1, 2].map((n) => a[n] * a[3] / 255 + b[n] * (1 - a[3] / 255));
+    const light = (rgb) => rgb
+      .map((value) => value / 255)
+      .map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4))
+      .reduce((sum, value, n) => sum + [0.2126, 0.7152, 0.0722][n] * value, 0);
+    const white = [255, 255, 255];
+    const ground = (e) =>
+      e ? over(rgba(getComputedStyle(e).backgroundColor), ground(e.parentElement)) : white;
+    const found = [];
+    for (const e of document.querySelectorAll("body *")) {
+      const says = [...e.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+      if (!says || !e.checkVisibility()) continue;
+      const behind = ground(e);
+      const text = over(rgba(getComputedStyle(e).color), behind);
+      const [less, more] = [light(behind), light(text)].sort((a, b) => a - b);
+      if ((more + 0.05) / (less + 0.05) < 4.5) found.push(e.outerHTML.slice(0, 80));
+    }
+    return found;
+"""
+"""Texts with less contrast than 4.5 to 1 (WCAG 2.2, 1.4.3)."""

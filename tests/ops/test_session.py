@@ -62,7 +62,7 @@ def cookie_of(client: Client) -> str:
 
 async def test_the_page_needs_no_token_and_holds_no_facts(connect: Connect) -> None:
     client = await connect(TOKEN)
-    for path in ("/ops", *(f"/ops/page/{name}" for name in ASSETS)):
+    for path in ("/ops", *(f"/ops/assets/{name}" for name in ASSETS)):
         async with client.get(path) as response:
             assert response.status == 200
             policy = response.headers["Content-Security-Policy"]
@@ -72,7 +72,7 @@ async def test_the_page_needs_no_token_and_holds_no_facts(connect: Connect) -> N
             assert "http://" not in text.replace("http://www.w3.org/2000/svg", "")
             assert "https://" not in text
             assert "HTML" not in text, "what others have written is never markup"
-    assert await status(client, "/ops/page/%2e%2e/session.py") == 401
+    assert await status(client, "/ops/assets/%2e%2e/session.py") == 401
 
 
 async def test_without_a_token_the_page_is_for_no_other_site_and_there_is_no_sign_in(

@@ -48,6 +48,19 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+// Makes an element's children like those that are given, and leaves alone what is like them already: a
+// selection, and the place of a screen reader, outlive the next document. None may have a handler.
+export function renew(parent, children) {
+  for (const [number, child] of children.entries()) {
+    const old = parent.children[number];
+    if (!old) parent.append(child);
+    else if (old.isEqualNode(child)) continue;
+    else if (old.tagName === "TR" && old.className === child.className) renew(old, [...child.children]);
+    else old.replaceWith(child);
+  }
+  while (parent.childElementCount > children.length) parent.lastElementChild.remove();
+}
+
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }

@@ -1,7 +1,8 @@
 // The dashboard: one stream of the fleet's documents, and whoever shows them.
 
-import { Charts, drawHeat, partitionsOf } from "./charts.js";
+import { Charts } from "./charts.js";
 import { isThere, showConcerns, showReasons, showSummary, showWorkers } from "./fleet.js";
+import { HeatMap } from "./heat.js";
 import { People, Sample } from "./people.js";
 import { setText } from "./text.js";
 
@@ -10,6 +11,7 @@ const QUIET_MS = 9000; // three documents are missing
 
 const byId = (id) => document.getElementById(id);
 const charts = new Charts(byId("charts"));
+const heatMap = new HeatMap(byId("heat"), byId("heat-text"), byId("heat-all"));
 const sample = new Sample();
 const people = new People();
 
@@ -50,9 +52,7 @@ function link(state, text) {
 
 function heat() {
   if (!fleet) return;
-  const by = byId("heat-by").querySelector(":checked").value;
-  const loads = partitionsOf(fleet.workers.filter(isThere));
-  drawHeat(byId("heat"), byId("heat-text"), byId("heat-table").tBodies[0], loads, by);
+  heatMap.draw(fleet.workers.filter(isThere), byId("heat-by").querySelector(":checked").value);
 }
 
 function signIn() {
@@ -80,7 +80,7 @@ byId("sign-out").onclick = async () => {
   location.reload();
 };
 
-byId("heat-by").onchange = heat;
+byId("heat-by").onchange = byId("heat-all").ontoggle = heat;
 
 setInterval(() => {
   if (heard && Date.now() - heard > QUIET_MS && byId("link").dataset.state === "live") {

@@ -1,14 +1,13 @@
-// Lines over the last 15 minutes, and the map of partitions. Plain SVG; a reader of the screen gets a
-// sentence instead. Left and right move through a chart that has the focus, as a pointer does.
+// Lines over the last 15 minutes, as plain SVG. To the keyboard and to a screen reader each chart is a
+// slider through its time: left and right move as a pointer does, and what is there is its value.
 
-import { bytes, count, make, NONE, percent, rate, seconds, setText, time } from "./text.js";
+import { bytes, count, NONE, percent, rate, seconds, setText, time } from "./text.js";
 
 const WINDOW_MS = 900_000;
 const MINUTES = [1, 2, 5, 10, 15]; // a young worker has no 15 to show
 const WIDTH = 300;
 const HEIGHT = 64;
 const BREAK_MS = 15_000; // a line does not cross a longer silence
-const MANY = 96; // partitions that still get a cell with room for a number
 
 const CHARTS = [
   { name: "Streams", lines: ["streams"], show: count, detail: (s) => `on ${s.workers} ${s.workers === 1 ? "worker" : "workers"}` },
@@ -66,8 +65,10 @@ class Chart {
     const plot = this.#find(".plot");
     plot.onpointermove = (event) => this.#choose(this.#nearest(event.offsetX / plot.clientWidth));
     plot.onpointerleave = plot.onblur = () => this.#choose(null);
+    plot.setAttribute("aria-label", chart.name);
     plot.onkeydown = (event) => {
-      const step = { ArrowLeft: -1, ArrowRight: 1, PageUp: -20, PageDown: 20, Escape: null }[event.key];
+      const steps = { ArrowLeft: -1, ArrowRight: 1, PageUp: -20, PageDown: 20, Home: -Infinity, End: Infinity, Escape: null };
+      const step = steps[event.key];
       if (step === undefined) return;
       event.preventDefault();
       const last = this.#samples.length - 1;
@@ -99,7 +100,8 @@ class Chart {
     });
     svg.replaceChildren(...paths.reverse().flat());
     setText(this.#find(".top-label"), Math.max(...values) > 0 ? this.#chart.show(top) : "");
-    this.#tell();
+    // What is read out changes under the eyes of nobody who listens, but when a key asks for it.
+    this.#tell(document.activeElement !== this.#find(".plot"));
   }
 
   #find(selector) {
@@ -120,8 +122,8 @@ class Chart {
     this.#tell();
   }
 
-  #tell() {
-    const { name, lines, show, detail, total } = this.#chart;
+  #tell(aloud = true) {
+    const { lines, show, detail, total } = this.#chart;
     const sample = this.#samples[this.#chosen ?? this.#samples.length - 1];
     if (!sample) return;
     const all = (field) => this.#samples.reduce((sum, each) => sum + each[field], 0);
@@ -133,10 +135,16 @@ class Chart {
     const cross = this.#find(".cross");
     cross.hidden = !chosen;
     cross.style.left = `${100 * (1 - (this.#samples.at(-1).at - sample.at) / this.#window)}%`;
+    if (!aloud) return;
     const known = this.#samples.map((each) => each[lines[0]]).filter((each) => each !== null);
     const range = known.length ? `from ${show(Math.min(...known))} to ${show(Math.max(...known))}` : "nothing yet";
     const at = chosen ? `at ${time(sample.at)}` : "now";
-    this.#find(".plot").setAttribute("aria-label", `${name}, last ${this.#window / 60_000} minutes: ${range}; ${at} ${value}, ${detail(sample, all)}`);
+    const plot = this.#find(".plot");
+    plot.ariaValueMax = this.#samples.length - 1;
+    plot.ariaValueNow = this.#chosen ?? this.#samples.length - 1;
+    plot.ariaValueText = chosen
+      ? `${at} ${value}, ${detail(sample, (field) => sample[field])}`
+      : `${at} ${value}, ${detail(sample, all)}; last ${this.#window / 60_000} minutes ${range}`;
   }
 }
 
@@ -177,55 +185,3 @@ const closed = (samples, name, top, window) =>
   runs(samples, name, top, window)
     .map((run) => `M${run[0].x.toFixed(1)} ${HEIGHT}L${trace(run)}V${HEIGHT}Z`)
     .join("");
-
-const METRICS = {
-  records_per_second: { name: "records a second", show: rate },
-  streams: { name: "streams", show: count },
-  lag: { name: "records of lag", show: count },
-};
-
-// Every worker that reads a partition reads all of it, so records and lag are the highest of what they
-// say, and streams are the sum.
-export function partitionsOf(workers) {
-  const found = new Map();
-  for (const load of workers.flatMap((worker) => worker.partitions)) {
-    const key = `${load.log} ${load.partition}`;
-    const known = found.get(key) ?? { log: load.log, partition: load.partition, records_per_second: 0, streams: 0, lag: 0 };
-    known.records_per_second = Math.max(known.records_per_second, load.records_per_second);
-    known.lag = Math.max(known.lag, load.lag);
-    known.streams += load.streams;
-    found.set(key, known);
-  }
-  return [...found.values()].sort((a, b) => b.log.localeCompare(a.log) || a.partition - b.partition);
-}
-
-const label = (load) => (load.log === "broadcast" ? `b${load.partition}` : `${load.partition}`);
-
-export function drawHeat(map, text, table, loads, by) {
-  const { name, show } = METRICS[by];
-  const top = Math.max(0, ...loads.map((load) => load[by]));
-  map.classList.toggle("many", loads.length > MANY);
-  while (map.childElementCount > loads.length) map.lastElementChild.remove();
-  while (map.childElementCount < loads.length) map.append(make("span"));
-  for (const [number, load] of loads.entries()) {
-    const cell = map.children[number];
-    setText(cell, loads.length > MANY ? "" : label(load));
-    const share = top ? load[by] / top : 0;
-    cell.dataset.heat = Math.ceil(5 * Math.sqrt(share));
-    cell.classList.toggle("broadcast", load.log === "broadcast");
-    cell.title =
-      `${load.log === "broadcast" ? "broadcast log" : "partition"} ${load.partition}: ${rate(load.records_per_second)} records/s, ` +
-      `${count(load.streams)} streams, lag ${count(load.lag)}`;
-  }
-  const ranked = loads.toSorted((a, b) => b[by] - a[by]);
-  const sentence = !loads.length
-    ? "No partition has streams, so none is read."
-    : `${loads.length} logs are read` + (top ? `; the most has ${label(ranked[0])}, with ${show(top)} ${name}.` : `; none has ${name} now.`);
-  setText(text, sentence);
-  map.setAttribute("aria-label", `Map of partitions. ${sentence}`);
-  table.replaceChildren(
-    ...ranked.slice(0, 10).map((load) =>
-      make("tr", {}, make("th", { scope: "row" }, label(load)), ...[rate(load.records_per_second), count(load.streams), count(load.lag)].map((value) => make("td", {}, value))),
-    ),
-  );
-}

@@ -1,6 +1,6 @@
 // What a document of the fleet says: the sentence at the top, concerns, workers, reasons.
 
-import { bytes, count, make, NONE, percent, rate, seconds, setText, since, words } from "./text.js";
+import { bytes, count, make, NONE, percent, rate, renew, seconds, setText, since, words } from "./text.js";
 
 const byId = (id) => document.getElementById(id);
 
@@ -54,7 +54,7 @@ export function showConcerns({ concerns }) {
 
 export function showWorkers({ workers, worker: own, sample, problem }) {
   const there = workers.filter(isThere);
-  byId("workers").tBodies[0].replaceChildren(...workers.map((worker) => row(worker, own)));
+  renew(byId("workers").tBodies[0], workers.map((worker) => row(worker, own)));
   const sum = (field) => there.reduce((total, worker) => total + worker[field], 0);
   const total = make(
     "tr",
@@ -77,7 +77,7 @@ export function showWorkers({ workers, worker: own, sample, problem }) {
       [""],
     ),
   );
-  byId("workers").tFoot.replaceChildren(total);
+  renew(byId("workers").tFoot, [total]);
   const sent = there.reduce((all, worker) => all + Object.values(worker.events).reduce((a, b) => a + b, 0), 0);
   const hint = byId("workers-hint");
   setText(hint, `${sent.toLocaleString("en")} events sent since their start` + (problem ? "; others are not to be seen" : ""));
@@ -93,7 +93,7 @@ function row(worker, own) {
   const live = (text) => (gone ? NONE : text);
   return make(
     "tr",
-    { class: gone ? "gone" : null, "data-worker": worker.worker },
+    { class: gone ? "gone" : null },
     name,
     make("td", {}, state, age),
     ...cells(
@@ -138,7 +138,7 @@ export function showReasons({ workers }) {
   if (others.length) {
     groups.push(make("div", {}, make("h3", {}, "Also seen"), make("dl", {}, ...others.map(([title, number]) => bar(title, number, 0)))));
   }
-  byId("reasons").replaceChildren(...groups);
+  renew(byId("reasons"), groups);
 }
 
 function bar(name, number, share) {

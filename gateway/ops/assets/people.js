@@ -3,7 +3,7 @@
 import { bytes, count, make, NONE, seconds, setText, since, time, words } from "./text.js";
 
 const ROWS_KEPT = 60;
-const SURE_MS = 4000;
+const SURE_MS = 8000;
 
 const byId = (id) => document.getElementById(id);
 
@@ -15,7 +15,6 @@ export class Sample {
   constructor() {
     byId("pause").onclick = (event) => {
       this.#paused = !this.#paused;
-      event.target.setAttribute("aria-pressed", this.#paused);
       event.target.textContent = this.#paused ? "Go on" : "Pause";
     };
   }
@@ -108,10 +107,16 @@ export class People {
     if (streams.length > 1) {
       const all = ending("End all", async () => {
         await ask("/ops/streams", { user }, "DELETE");
-        await this.#look(user);
+        await this.#lookAgain(user);
       });
       answer.append(all);
     }
+  }
+
+  // The button that was pressed is gone with its row, so the focus needs another place.
+  async #lookAgain(user) {
+    await this.#look(user);
+    byId(byId("user-streams").hidden ? "user" : "user-streams").focus();
   }
 
   #elsewhere(user) {
@@ -123,10 +128,11 @@ export class People {
   }
 
   #table(user, streams) {
-    const heads = ["Stream", "State", "Since", "Address", "Cursor", "Lag", "Events", "Bytes", ""];
+    const heads = ["Stream", "State", "Since", "Address", "Cursor", "Lag", "Events", "Bytes", make("span", { class: "hidden" }, "End")];
     return make(
       "table",
       { class: "streams" },
+      make("caption", { class: "hidden" }, `Streams of ${user} at this worker`),
       make("thead", {}, make("tr", {}, ...heads.map((head) => make("th", { scope: "col" }, head)))),
       make("tbody", {}, ...streams.map((stream) => this.#row(user, stream))),
     );
@@ -148,7 +154,7 @@ export class People {
       make("td", {}, stream.bytes === null ? NONE : bytes(stream.bytes)),
       make("td", {}, ending("End", async () => {
         await ask(`/ops/streams/${encodeURIComponent(stream.stream)}`, {}, "DELETE");
-        await this.#look(user);
+        await this.#lookAgain(user);
       }, stream.stream)),
     );
   }
@@ -187,9 +193,11 @@ function ending(text, action, subject = "") {
     if (!sure) {
       sure = true;
       setText(button, "Sure?");
+      setText(byId("user-sure"), `${text} ${subject}: press once more within ${SURE_MS / 1000} seconds.`);
       setTimeout(() => {
         sure = false;
         setText(button, text);
+        setText(byId("user-sure"), "");
       }, SURE_MS);
       return;
     }
