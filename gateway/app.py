@@ -132,6 +132,7 @@ class Worker:
             self._readiness,
             self._link.lags,
             self._connections,
+            self._link.short_retentions,
         )
         self._fleet = Fleet(self._vitals.worker)
         self._fleet_link = (

@@ -109,6 +109,7 @@ def _of_the_fleet(members: Sequence[Member], history: History, problem: str) -> 
             "Events come late. If workers are at a full core add some; else look at Kafka and the"
             " network in between.",
         )
+    yield from _of_topics(there)
     versions = Counter(status.version for status in there)
     if len(versions) > 1:
         [(usual, _), *_] = versions.most_common(1)
@@ -123,6 +124,36 @@ def _of_the_fleet(members: Sequence[Member], history: History, problem: str) -> 
                 )
 
 
+def _of_topics(there: Sequence[Status]) -> Iterator[Concern]:
+    """Tell once what every worker finds that reads the same."""
+    for short in sorted(
+        {short for status in there for short in status.short_retentions}, key=lambda it: it.topic
+    ):
+        yield Concern(
+            Severity.WARNING,
+            "short_retention",
+            None,
+            f"{short.topic} keeps records for {_lasting(short.kept_seconds)}, and clients may come"
+            f" back after {_lasting(short.promised_seconds)}: they miss events (gap expired).",
+            f"Set retention.ms of the topic to {short.promised_seconds * 1000:.0f} or more, or"
+            " lower GATEWAY_REPLAY_MAX_AGE_SECONDS.",
+        )
+    found = [(status.time_off, status) for status in there if status.time_off is not None]
+    for off, status in sorted(found, key=lambda pair: -abs(pair[0].seconds))[:1]:
+        ahead = off.seconds > 0
+        yield _concern(
+            Severity.WARNING,
+            "producer_clock",
+            status,
+            f"Reads records whose times are {_lasting(abs(off.seconds))}"
+            f" {'ahead of' if ahead else 'behind'} its clock, last in"
+            f" {off.topic}-{off.partition} at {off.offset}.",
+            f"{'Set' if ahead else 'If the producer does not keep them back, set'} the clock (NTP)"
+            " of its host: replay by age, retention and delivery times go by these times. With"
+            " message.timestamp.type=LogAppendTime at the topic the broker's clock counts.",
+        )
+
+
 def _of_worker(member: Member, history: History, wall: int) -> Iterator[Concern]:
     status = member.status
     if status.state is WorkerState.GONE:
@@ -131,7 +162,7 @@ def _of_worker(member: Member, history: History, wall: int) -> Iterator[Concern]
                 Severity.WARNING,
                 "gone",
                 status,
-                f"Was last heard of {_ago(member.age)} ago, and did not say that it ends.",
+                f"Was last heard of {_lasting(member.age)} ago, and did not say that it ends.",
                 f"Its {status.streams:,} streams come back elsewhere, with their ids. Look at its"
                 " host and log: killed, out of memory, or cut off from Kafka.",
             )
@@ -239,5 +270,7 @@ def _concern(severity: Severity, kind: str, status: Status, what: str, action: s
     return Concern(severity, kind, status.worker, what, action)
 
 
-def _ago(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
+def _lasting(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.0f} hours"

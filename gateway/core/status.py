@@ -78,6 +78,24 @@ class Sighting(msgspec.Struct, frozen=True):
     reason: str
 
 
+class TimeOff(msgspec.Struct, frozen=True):
+    """A record whose timestamp cannot be the time at which it was written."""
+
+    topic: str
+    partition: int
+    offset: int
+    seconds: int
+    """By how much it is ahead of the clock of the worker that read it; behind is less than 0."""
+
+
+class ShortRetention(msgspec.Struct, frozen=True):
+    """A topic that keeps its records for less long than clients may come back for them."""
+
+    topic: str
+    kept_seconds: float
+    promised_seconds: float
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """One worker at one time."""
 
@@ -117,6 +135,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     partitioner_mismatches: int = 0
     mismatch_last: Sighting | None = None
     """Its reason is the setting that would fit."""
+    time_off: TimeOff | None = None
+    """The worst of late; None where all is well."""
+    short_retentions: tuple[ShortRetention, ...] = ()
+    """As the brokers tell now; nothing where they do not tell."""
     resident_bytes: int = 0
     cpu_seconds: float = 0.0
     cpu_share: float = 0.0

@@ -22,6 +22,7 @@ from gateway.kafka.compacted import CompactedTopic
 from gateway.kafka.direct import explain
 from gateway.kafka.live import LiveReader
 from gateway.kafka.offsets import Offsets
+from gateway.kafka.retention import RetentionWatch
 from gateway.kafka.revocations import RevocationFollower
 from gateway.kafka.revoking_events import RevokingEvents
 from gateway.kafka.rights import missing_rights
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from gateway.core.log import Log
     from gateway.core.opening import Opening
     from gateway.core.revocations import Revocations
+    from gateway.core.status import ShortRetention
     from gateway.core.stream import Feed
     from gateway.kafka.metadata import Cluster
     from gateway.ops.metrics import Metrics
@@ -75,6 +77,7 @@ class KafkaLink:
             detail = f"the topic {settings.revocations_topic} has not been read whole yet"
             readiness.doubt(Doubt.REVOCATIONS, detail)
         self._revocation_life = int(settings.revocation_seconds * 1000)
+        self._retention = RetentionWatch(settings, self._options)
         self._routes: Routes | None = None
         self._live: LiveReader | None = None
         self._scans: Scans | None = None
@@ -104,6 +107,7 @@ class KafkaLink:
                     group.create_task(live.run())
                     group.create_task(scans.run())
                     group.create_task(self._probe(self._watch))
+                    group.create_task(self._retention.run(cluster))
                     if revocations is not None:
                         group.create_task(revocations.run())
                         group.create_task(self._revoking.run())
@@ -218,6 +222,10 @@ class KafkaLink:
         Of each log that is read.
         """
         return {} if self._live is None else self._live.lags()
+
+    def short_retentions(self) -> tuple[ShortRetention, ...]:
+        """Return the topics that do not keep their records as long as clients are promised."""
+        return self._retention.short
 
     def partition(self, user: bytes) -> int | None:
         """Return the partition of a user's events; None until Kafka has said how many there are."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway import __version__
+from gateway.core.record_times import RecordTimes
 from gateway.core.status import (
     MAX_DETAIL,
     DeliveryTimes,
@@ -26,12 +27,14 @@ from gateway.core.status import (
     quantile,
 )
 from gateway.ops.metrics import DELIVERY_BUCKETS
+from gateway.ops.readiness import Doubt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from gateway.core.hub import Hub
     from gateway.core.log import Log, Moment
+    from gateway.core.status import ShortRetention
     from gateway.ops.metrics import Metrics
     from gateway.ops.readiness import Readiness
 
@@ -52,7 +55,8 @@ class _Before(NamedTuple):
 class Vitals:
     """Makes the statuses of one worker.
 
-    `lags` are the records, at most, by which the brokers are ahead in each log that is read.
+    `lags` are the records, at most, by which the brokers are ahead in each log that is read;
+    `short_retentions` the topics that do not keep what clients are promised.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class Vitals:
         readiness: Readiness,
         lags: Callable[[], Mapping[Log, int]],
         connections: Callable[[], int],
+        short_retentions: Callable[[], tuple[ShortRetention, ...]] = tuple,
     ) -> None:
         self.worker = worker
         self._since = rfc3339(started.wall)
@@ -72,6 +77,8 @@ class Vitals:
         self._readiness = readiness
         self._lags = lags
         self._connections = connections
+        self._short_retentions = short_retentions
+        self._times = RecordTimes()
         self._number = 0
         self._told: WorkerState | None = None
         self._latest = 0.0
@@ -91,7 +98,9 @@ class Vitals:
         before, hub, totals = self._before, self._hub, self._metrics.totals()
         delivery, lags, cpu = self._metrics.delivery, self._lags(), time.process_time()
         feeds = [feed for feed in hub.feeds.values() if feed.tail is not None]
-        heads = {feed.log: feed.tail.head.offset for feed in feeds if feed.tail is not None}
+        positions = {feed.log: feed.tail.head for feed in feeds if feed.tail is not None}
+        heads = {log: position.offset for log, position in positions.items()}
+        answers = Doubt.KAFKA not in self._readiness.doubts
         now = _Before(
             moment, sum(totals.events.values()), totals.records, cpu, delivery.counts, heads
         )
@@ -131,6 +140,8 @@ class Vitals:
             unknown_types=totals.unknown_types,
             partitioner_mismatches=totals.misplaced,
             mismatch_last=self._metrics.mismatch_last,
+            time_off=self._times.look(positions, lags if answers else None, moment.wall),
+            short_retentions=self._short_retentions(),
             resident_bytes=resident_bytes(),
             cpu_seconds=round(cpu, 3),
             cpu_share=round((cpu - before.cpu) / seconds, 4),

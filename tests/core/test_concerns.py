@@ -95,6 +95,39 @@ def test_retention_that_removes_what_clients_come_back_for_is_one() -> None:
     assert "GATEWAY_REPLAY_MAX_AGE_SECONDS" in concern.action
 
 
+def test_retention_that_is_shorter_than_the_promise_is_told_once_for_each_topic() -> None:
+    def short(topic: str) -> dict[str, Any]:
+        return {"topic": topic, "kept_seconds": 60, "promised_seconds": 86_400}
+
+    both = [short("user-events"), short("broadcast-events")]
+    concern, second = found(status("a", short_retentions=both), status("b", short_retentions=both))
+    assert (concern.kind, concern.worker) == ("short_retention", None)
+    assert concern.what == (
+        "broadcast-events keeps records for 60 s, and clients may come back after 24 hours:"
+        " they miss events (gap expired)."
+    )
+    assert "retention.ms of the topic to 86400000" in concern.action
+    assert second.what.startswith("user-events keeps")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "what", "action"),
+    [
+        (300, "5 minutes ahead of its clock", "Set the clock (NTP)"),
+        (-90, "90 s behind its clock", "If the producer does not keep them back, set the clock"),
+    ],
+)
+def test_times_of_records_that_are_off_are_told_once_by_the_worst(
+    seconds: int, what: str, action: str
+) -> None:
+    worst = status("b", time_off={**SEEN, "seconds": seconds})
+    concern = only(status("a", time_off={**SEEN, "seconds": 61}), worst)
+    assert (concern.kind, concern.worker) == ("producer_clock", "b")
+    assert what in concern.what
+    assert "user-events-3 at 41" in concern.what
+    assert concern.action.startswith(action)
+
+
 @pytest.mark.parametrize("facts", [{"cpu_share": 0.97}, {"loop_delay_seconds": 0.8}])
 def test_a_worker_without_time_is_one(facts: dict[str, Any]) -> None:
     assert only(status(**facts)).kind == "busy"

@@ -77,6 +77,21 @@ def test_a_log_that_was_made_anew_has_no_rate_below_nothing() -> None:
     assert load.records_per_second == 0
 
 
+def test_times_of_records_are_held_against_the_clock_and_while_kafka_answers_only() -> None:
+    served = Served()
+    vitals = make_vitals(served)
+    feed = served.hub.feed(LOG, TOPIC)
+    served.hub.activate(feed, Position(100, 0, False), at(1))
+    assert feed.tail is not None
+    for offset, away, expected in ((101, True, None), (102, False, None), (103, False, -300)):
+        if away:
+            served.readiness.doubt(Doubt.KAFKA, "it does not answer")
+        feed.tail.head = Position(offset, at(-300).wall, True)
+        seen = vitals.status(at(0), "").time_off
+        assert (seen and seen.seconds) == expected
+        served.readiness.settle(Doubt.KAFKA)
+
+
 def test_the_state_follows_readiness_and_a_change_is_noticed() -> None:
     served = Served()
     readiness = served.readiness
