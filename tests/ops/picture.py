@@ -1,8 +1,8 @@
 """Draws the dashboard: two workers, some users, and a minute of lifelike events.
 
-    python -m tests.ops.picture [FOLDER] [SECONDS]
+    python -m tests.ops.picture [FOLDER] [SECONDS] [PARTITIONS] [USERS]
 
-`dashboard.png` is what is in docs/images; beside it are the whole page, the dark one and a phone's.
+`dashboard.png` is what is in docs/images; beside it are the whole page and a phone's, also dark.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
@@ -27,17 +28,20 @@ from tests.records import RecordWriter, Topics
 from tests.tokens import mint
 from tests.worker import Worker
 
-PARTITIONS = 48
-USERS = [f"user-{number}" for number in range(90)]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PARTITIONS = "48"
+USERS = "90"
 TOPICS = Topics("user-events", "broadcast-events", "", "gateway-workers")
 
 
-async def publish(write: RecordWriter, random_: random.Random) -> None:
+async def publish(write: RecordWriter, users: Sequence[str], random_: random.Random) -> None:
     """Write some events a second, of all types, in waves."""
     types = list(Registry.built_in().types)
     while True:
         for _ in range(random_.choice([1, 3, 8, 20])):
-            user, event_type = random_.choice(USERS), random_.choice(types)
+            user, event_type = random_.choice(users), random_.choice(types)
             await write.event(user, event_type, b'{"note": "%d"}' % random_.randrange(10**9))
         await asyncio.sleep(random_.choice([0.1, 0.2, 0.4]))
 
@@ -47,15 +51,14 @@ async def shoot(browser: Browser, url: str, folder: Path) -> None:
     print(await browser.complaints())
     await browser.wait_for("return document.querySelectorAll('#sample tbody tr').length > 20", 30)
     save(folder / "dashboard.png", await browser.screenshot())
-    dark = [{"name": "prefers-color-scheme", "value": "dark"}]
-    await browser.run(f"document.querySelector('#user').value = '{USERS[0]}'")
+    await browser.run("document.querySelector('#user').value = 'user-0'")
     await browser.click("#user-form button")
     await browser.wait_for("return document.querySelector('#user-streams .end')")
-    await browser.emulate("Emulation.setEmulatedMedia", features=dark)
-    await whole(browser, 1440, 2400, folder / "dark.png")
-    await browser.emulate("Emulation.setEmulatedMedia", features=[])
-    await whole(browser, 1440, 2400, folder / "whole.png")
-    await whole(browser, 390, 4200, folder / "phone.png")
+    for scheme in ("light", "dark"):
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        await browser.emulate("Emulation.setEmulatedMedia", features=features)
+        await whole(browser, 1440, 2400, folder / f"whole-{scheme}.png")
+        await whole(browser, 390, 4200, folder / f"phone-{scheme}.png")
 
 
 async def whole(browser: Browser, width: int, height: int, path: Path) -> None:
@@ -74,7 +77,7 @@ def save(path: Path, picture: bytes) -> None:
     path.write_bytes(picture)
 
 
-async def main(folder: Path, seconds: float) -> None:
+async def main(folder: Path, seconds: float, partitions: int, users: Sequence[str]) -> None:
     programs = find_browser()
     assert programs is not None, "chromium and chromedriver are needed"
     async with AsyncExitStack() as stack:
@@ -82,7 +85,7 @@ async def main(folder: Path, seconds: float) -> None:
         await create_topics(
             broker.bootstrap,
             [
-                NewTopic(TOPICS.user, PARTITIONS, 1),
+                NewTopic(TOPICS.user, partitions, 1),
                 NewTopic(TOPICS.broadcast, 1, 1),
                 compacted(TOPICS.workers),
             ],
@@ -95,22 +98,22 @@ async def main(folder: Path, seconds: float) -> None:
             stack.callback(worker.end)
             await worker.wait_until_ready()
             workers.append(worker)
-        for number, user in enumerate(USERS):
+        for number, user in enumerate(users):
             client = StreamClient(workers[number % 3 // 2].events_url, mint(user))
             await stack.enter_async_context(client)
             await client.connect()
         producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap)
         await stack.enter_async_context(producer)
         write = RecordWriter(producer, TOPICS)
-        task = asyncio.create_task(publish(write, random.Random(7)))
+        task = asyncio.create_task(publish(write, users, random.Random(7)))
         stack.callback(task.cancel)
-        for user in USERS[:5]:
+        for user in users[:5]:
             stranger = StreamClient(workers[0].events_url, mint(user)[:-2])
             confused = StreamClient(workers[1].events_url, mint(user))
             for client, header in ((stranger, {}), (confused, {"Last-Event-ID": "x"})):
                 await stack.enter_async_context(client)
                 await client.connect(headers=header)
-        await write.record(USERS[7].encode(), b"this is no JSON")
+        await write.record(users[7].encode(), b"this is no JSON")
         await asyncio.sleep(seconds)
         browser = Browser(*programs, width=1440, height=1040)
         await stack.enter_async_context(browser)
@@ -120,7 +123,9 @@ async def main(folder: Path, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    arguments = [*sys.argv[1:], "build", "60"]
-    target = Path(arguments[0])
+    given = sys.argv[1:]
+    folder, seconds, partitions, count = given + ["build", "60", PARTITIONS, USERS][len(given) :]
+    target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    asyncio.run(main(target, float(arguments[1])))
+    names = [f"user-{number}" for number in range(int(count))]
+    asyncio.run(main(target, float(seconds), int(partitions), names))
