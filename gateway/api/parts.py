@@ -124,10 +124,16 @@ def responses(found: Mapping[int, Json]) -> Json:
 
 def document_operation(name: str, of: str) -> Json:
     """Return the operation that gives a description."""
+    content: Json = {"schema": {"type": "object"}}
+    return file_operation(name, f"This worker's description of {of}", "application/json", content)
+
+
+def file_operation(name: str, summary: str, media_type: str, content: Json) -> Json:
+    """Return the operation that gives a text which stays the same while the worker runs."""
     etag: Json = {"ETag": {"description": "Of this text.", "schema": {"type": "string"}}}
     return {
         "operationId": name,
-        "summary": f"This worker's description of {of}",
+        "summary": summary,
         "parameters": [
             {
                 "name": "If-None-Match",
@@ -138,9 +144,7 @@ def document_operation(name: str, of: str) -> Json:
         ],
         "responses": responses(
             {
-                200: answer(
-                    "The description.", "application/json", {"schema": {"type": "object"}}, etag
-                ),
+                200: answer("The text.", media_type, content, etag),
                 304: {"description": "The client has it.", "headers": {**REQUEST_ID, **etag}},
             }
         ),

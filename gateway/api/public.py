@@ -20,12 +20,14 @@ from gateway.api.parts import (
     answer,
     document_operation,
     failure,
+    file_operation,
     info,
     responses,
 )
 from gateway.core import event_id, frame
 from gateway.core.admission import Refusal
 from gateway.errors import NotReady, TooMany
+from gateway.http.client_files import BASE, TYPES
 from gateway.http.gate import MAX_HEAD_BYTES, MAX_URL, refused
 from gateway.http.listen import MAX_HEADERS, MAX_LINE_BYTES
 from gateway.http.origins import HEADERS, METHODS
@@ -62,6 +64,14 @@ def public_document(settings: Settings, registry: Registry) -> Json:
             }
         },
         EVENTS: {"get": _open_stream(settings, registry, list(ways))},
+        f"{BASE}/client.js": {
+            "get": file_operation(
+                "clientModule", "The JavaScript client, a module", TYPES["client.js"], _TEXT
+            )
+        },
+        f"{BASE}/client.d.ts": {
+            "get": file_operation("clientTypes", "Its types", TYPES["client.d.ts"], _TEXT)
+        },
         "/openapi.json": {"get": document_operation("describeRequests", "its requests")},
         "/asyncapi.json": {"get": document_operation("describeEvents", "its events")},
     }
@@ -134,9 +144,9 @@ def _open_stream(settings: Settings, registry: Registry, ways: list[str]) -> Jso
             "headers": {
                 **REQUEST_ID,
                 "Location": {
-                    "description": "A reference to the query alone.",
+                    "description": "Relative to the URL that was asked for.",
                     "required": True,
-                    "schema": {"type": "string", "pattern": rf"^\?{PARAMETER}=\d"},
+                    "schema": {"type": "string", "pattern": rf"^events\?{PARAMETER}=\d"},
                 },
             },
             "content": {"text/plain": _TEXT},

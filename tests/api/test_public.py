@@ -10,7 +10,7 @@ import gateway.http
 from gateway import errors
 from gateway.core.admission import Refusal
 from gateway.core.registry import Registry
-from gateway.errors import HttpError
+from gateway.errors import HttpError, NotReady
 from gateway.http.public import EVENTS, public_app
 from gateway.http.shards import PARAMETER
 from tests.api.described import EVERYTHING, of_requests, settings
@@ -85,7 +85,7 @@ def test_every_reason_to_refuse_a_newcomer_is_shown_in_its_own_words() -> None:
             "examples"
         ].items()
     }
-    assert shown.keys() == {*Refusal, "NotReady"}, REMEDY
+    assert shown.keys() == {*Refusal, NotReady.reason}, REMEDY
     assert shown["user_streams"] == 429
     assert shown["worker_streams"] == 503
 
