@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
-PROCESSES ?= 2
+PROCESSES ?= 3
 DEMO_ARGS ?=
 CHAOS_ARGS ?=
 FUZZ_ARGS ?=
@@ -23,7 +23,7 @@ help: ## list what there is
 demo: $(VENV)/.demo ## broker, worker and lifelike events on this machine; Ctrl-C ends it
 	@$(BIN)/gateway demo $(DEMO_ARGS)
 
-test: $(VENV)/.dev ## all tests, in PROCESSES=2; the core's must reach every branch of it
+test: $(VENV)/.dev ## all tests, in PROCESSES=3; the core's must reach every branch of it
 	$(BIN)/pytest -n $(PROCESSES) --dist worksteal --cov --cov-report=term-missing:skip-covered $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## style and types

@@ -10,6 +10,7 @@ import asyncio
 import socket
 import struct
 import time
+from urllib.parse import urljoin
 
 import msgspec
 
@@ -87,10 +88,10 @@ class Visitor:
         )
 
     def sent_to(self, reference: str) -> None:
-        """Take note of a redirect, which is a query."""
-        assert reference.startswith("?shard="), reference
+        """Take note of a redirect, which is relative to the URL."""
+        assert reference.startswith("events?shard="), reference
         self.seen.redirects += 1
-        self._target = self._target.partition("?")[0] + reference
+        self._target = urljoin(self._target, reference)
 
     def refused(self) -> None:
         self.seen.given_up += 1
