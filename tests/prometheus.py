@@ -33,6 +33,7 @@ class Prometheus(Child):
         rules: Sequence[Path] = (),
     ) -> None:
         self.port = free_port()
+        self._targets = len(targets)
         every = f"{int(interval * 1000)}ms"
         configuration = {
             "global": {"scrape_interval": every, "evaluation_interval": every},
@@ -68,7 +69,8 @@ class Prometheus(Child):
                 found = await self.query("up")
             except aiohttp.ClientConnectionError:
                 return False
-            return bool(found) and all(series["value"][1] == "1" for series in found)
+            # What one that is missing counts until it is scraped would be no increase.
+            return [series["value"][1] for series in found] == ["1"] * self._targets
 
         try:
             await eventually("Prometheus scrapes", reached, START_SECONDS)
