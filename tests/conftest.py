@@ -24,12 +24,14 @@ from gateway.demo.broker import EmbeddedBroker
 from tests.brokers import kafka, metadata
 from tests.brokers.cluster import Cluster
 from tests.demo.webdriver import Browser, find_browser
-from tests.records import Topics
+from tests.records import RecordWriter, Topics
 from tests.tokens import SECRET
 from tests.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Generator, Iterator
+
+    from tests.shared import Shared
 
 PARTITIONS = 4
 
@@ -188,6 +190,19 @@ async def start_worker(
             return worker
 
         yield start
+
+
+@pytest.fixture
+def worker(shared: Shared, request: pytest.FixtureRequest) -> Worker:
+    """The worker that a folder's tests share, by its fixture `shared`."""
+    use_worker(request, shared.worker)
+    return shared.worker
+
+
+@pytest.fixture
+def write(shared: Shared, producer: AIOKafkaProducer) -> RecordWriter:
+    """Writes into the topics of the shared worker."""
+    return RecordWriter(producer, shared.topics)
 
 
 def worker_settings(topics: Topics, **settings: object) -> dict[str, str]:

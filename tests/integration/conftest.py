@@ -9,31 +9,23 @@ from __future__ import annotations
 
 import uuid
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 import pytest_asyncio
 
 from tests.client import StreamClient
-from tests.conftest import make_topics, use_worker, worker_settings
-from tests.records import RecordWriter, Topics
+from tests.shared import sharing
 from tests.tokens import mint
-from tests.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Mapping
 
-    from aiokafka import AIOKafkaProducer
-
     from tests.client import Params
     from tests.conftest import Broker
-
-
-class Shared(NamedTuple):
-    """A worker that tests share, and the topics that it serves."""
-
-    worker: Worker
-    topics: Topics
+    from tests.records import RecordWriter
+    from tests.shared import Shared
+    from tests.worker import Worker
 
 
 class OpenStream(Protocol):
@@ -76,27 +68,9 @@ class CallWitness(Protocol):
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def shared(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shared]:
-    topics = await make_topics(broker)
-    settings = worker_settings(topics, kafka_bootstrap=broker.bootstrap)
-    worker = Worker(settings, tmp_path_factory.mktemp("worker") / "log")
-    try:
-        await worker.wait_until_ready()
-        yield Shared(worker, topics)
-    finally:
-        worker.end()
-
-
-@pytest.fixture
-def worker(shared: Shared, request: pytest.FixtureRequest) -> Worker:
     """The shared worker: every setting has its default."""
-    use_worker(request, shared.worker)
-    return shared.worker
-
-
-@pytest.fixture
-def write(shared: Shared, producer: AIOKafkaProducer) -> RecordWriter:
-    """Writes into the topics of the shared worker."""
-    return RecordWriter(producer, shared.topics)
+    async with sharing(broker, tmp_path_factory.mktemp("worker")) as made:
+        yield made
 
 
 @pytest.fixture

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import Broker
-    from tests.integration.conftest import OpenStream, Shared
+    from tests.integration.conftest import OpenStream
     from tests.records import RecordWriter
+    from tests.shared import Shared
 
 PRODUCERS = ROOT / "docs/producers.md"
 

@@ -16,8 +16,9 @@ import pytest_asyncio
 from gateway.core.partitioner import partitioner
 from tests.conftest import make_topics, use_worker, worker_settings
 from tests.eventually import eventually
-from tests.integration.conftest import Shared, new_user
+from tests.integration.conftest import new_user
 from tests.records import TYPE, envelope
+from tests.shared import Shared
 from tests.worker import Worker
 from tests.writers import libraries, programs
 from tests.writers.programs import Row

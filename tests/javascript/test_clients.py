@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tests.eventually import eventually
-from tests.javascript.conftest import new_user
+from tests.integration.conftest import new_user
 from tests.javascript.node import node
 from tests.javascript.packages import packages
 from tests.javascript.relay import Relay
