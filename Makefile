@@ -32,19 +32,19 @@ check: $(VENV)/.dev ## style and types
 	$(BIN)/mypy
 
 bench: $(VENV)/.dev ## what events and streams cost, on a real Kafka, in 12 minutes; ROW=delivery for one row, CHART=1
-	@$(BIN)/python -m tests.bench $(ROW) $(if $(CHART),--chart)
+	@$(BIN)/python -m tests.tools.bench $(ROW) $(if $(CHART),--chart)
 
 chaos: $(VENV)/.dev ## everything fails at random for 3 minutes, no event may; CHAOS_ARGS="--seconds 600 --seed 7"
-	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
+	@$(BIN)/python -m tests.tools.chaos $(CHAOS_ARGS)
 
 fleet: $(VENV)/.dev ## a rolling deploy and a reconnect storm behind nginx, with thousands of streams, in 5 minutes
-	@$(BIN)/python -m tests.fleet $(FLEET_ARGS)
+	@$(BIN)/python -m tests.tools.fleet $(FLEET_ARGS)
 
 alerts: $(VENV)/.dev ## each alert of Prometheus fires by its fault and goes, in 10 minutes; ALERTS_ARGS="--only GatewayLagging"
-	@$(BIN)/python -m tests.alerts $(ALERTS_ARGS)
+	@$(BIN)/python -m tests.tools.alerts $(ALERTS_ARGS)
 
 fuzz: $(VENV)/.fuzz ## hostile input for 3 minutes, to parsers and to a live worker; FUZZ_ARGS="--seconds 900 --seed 7"
-	@$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
+	@$(BIN)/python -m tests.tools.fuzz $(FUZZ_ARGS)
 
 docs: $(VENV)/.dev ## the documents as a site, in build/site; every warning fails
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build && echo "build/site/index.html"
@@ -53,7 +53,7 @@ wheel: $(VENV)/.dev ## wheel and sdist, in dist
 	@$(BIN)/python -m build -o dist
 
 audit: $(VENV)/.dev ## known vulnerabilities in what is pinned; without a network DATABASE=all.zip, an export of OSV
-	@$(BIN)/python -m tests.audit --sbom build/sbom.json $(if $(DATABASE),--database '$(DATABASE)')
+	@$(BIN)/python -m tests.tools.audit --sbom build/sbom.json $(if $(DATABASE),--database '$(DATABASE)')
 
 image: $(VENV)/.dev ## the image's build steps and its process, without an engine, in a minute; needs root
 	IMAGE=1 $(BIN)/pytest tests/deploy/test_image.py

@@ -1,0 +1,160 @@
+"""What the faults are done to: a broker, workers, and the Prometheus that watches them.
+
+Two workers are alike. The third has its keys from a URL.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import NewTopic
+
+from gateway.core.log import Log
+from tests.brokers.batches import Row, batch
+from tests.brokers.metadata import create_topics
+from tests.brokers.raw import write_batch
+from tests.conftest import worker_settings
+from tests.eventually import eventually
+from tests.integration.poison import now, user_of
+from tests.issuer import SigningKey, published
+from tests.masses import Comer, come, leaving
+from tests.records import RecordWriter, Topics, envelope
+from tests.tools.alerts.prometheus import Prometheus, instance
+from tests.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
+
+    from tests.brokers.kafka import KafkaNode
+    from tests.issuer import KeyUrl
+
+TOPICS = Topics("user-events", "broadcast-events")
+PARTITIONS = 2
+LOG = Log(TOPICS.user, 0)
+"""Where all users of the faults are, so that an id of one fits the others."""
+
+MAX_STREAMS = 100
+SETTINGS = {
+    "max_streams": MAX_STREAMS,
+    "slow_seconds": 1,
+    "tail_bytes": 50_000,
+    "tail_warm_seconds": 0,
+    "replay_max_records": 20_000_000,
+}
+OPEN_SECONDS = 30.0
+
+
+class Ground:
+    """Everything that runs; `node` is there where the broker is a Kafka that can be stopped."""
+
+    def __init__(self, folder: Path, bootstrap: str, node: KafkaNode | None) -> None:
+        self.bootstrap = bootstrap
+        self._folder = folder
+        self._node = node
+        self.workers: list[Worker] = []
+        """All that were started, and may have ended."""
+        self.key = SigningKey("ES256", "first")
+        self.provider: KeyUrl
+        self.prometheus: Prometheus
+        self.first: Worker
+        self.second: Worker
+        self.keyed: Worker
+
+    @property
+    def node(self) -> KafkaNode:
+        assert self._node is not None, "this fault needs Apache Kafka"
+        return self._node
+
+    async def start(self, former: Worker | None = None, **settings: object) -> Worker:
+        """Start a worker, on the ports of one that has ended, and return when it is ready."""
+        worker = self._launch(former, settings)
+        await worker.wait_until_ready()
+        return worker
+
+    async def restart_second(self) -> None:
+        """Kill the second worker and start it again; return when Prometheus has seen that."""
+        query = f'process_start_time_seconds{{instance="{instance(self.second)}"}}'
+        before = await self.prometheus.value(query)
+        self.second.kill()
+        self.second = self._launch(self.second, {})
+
+        async def seen() -> bool:
+            return await self.prometheus.value(query) not in (None, before)
+
+        await eventually("Prometheus has seen the restart", seen, OPEN_SECONDS)
+
+    def _launch(self, former: Worker | None, settings: Mapping[str, object]) -> Worker:
+        environment = worker_settings(
+            TOPICS, **{"kafka_bootstrap": self.bootstrap, **SETTINGS, **settings}
+        )
+        log = self._folder / f"worker-{len(self.workers)}.log"
+        worker = Worker(environment, log, former)
+        self.workers.append(worker)
+        return worker
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[RecordWriter]:
+        """Lend a producer that knows the topics as they are now."""
+        async with AIOKafkaProducer(bootstrap_servers=self.bootstrap) as producer:
+            yield RecordWriter(producer, TOPICS)
+
+    @asynccontextmanager
+    async def crowd(
+        self, number: int, *, silent: bool = False, last_id: str = "", user: str = ""
+    ) -> AsyncIterator[list[Comer]]:
+        """Let so many clients come to the first worker, each another user unless one is named."""
+        comers = [
+            Comer(user or user_of(LOG.partition, PARTITIONS), silent=silent, last_id=last_id)
+            for _ in range(number)
+        ]
+        with leaving(comers):
+            await come(self.first.port, comers)
+            yield comers
+
+    @asynccontextmanager
+    async def followed(self, number: int = 1, user: str = "") -> AsyncIterator[str]:
+        """Have so many streams follow the log; gives the id of one of them."""
+        async with self.crowd(number, user=user) as comers:
+
+            async def follow() -> bool:
+                return all(b"\nid: " in comer.received for comer in comers)
+
+            await eventually("all follow", follow, OPEN_SECONDS)
+            yield comers[0].last_id
+
+    async def write_noise(self, records: int, age_ms: int = 0) -> int:
+        """Write events of somebody else into the log, and return its end."""
+        other = user_of(LOG.partition, PARTITIONS)
+        rows = [Row(other.encode(), envelope(other))] * records
+        await write_batch(self.bootstrap, LOG, batch(rows, timestamp=now() - age_ms))
+        async with self.writing() as write:
+            return int((await write.event(other)).offset) + 1
+
+
+async def make_topics(bootstrap: str) -> None:
+    await create_topics(
+        bootstrap, [NewTopic(TOPICS.user, PARTITIONS, 1), NewTopic(TOPICS.broadcast, 1, 1)]
+    )
+
+
+@asynccontextmanager
+async def ground(
+    folder: Path, bootstrap: str, node: KafkaNode | None = None
+) -> AsyncIterator[Ground]:
+    """Run the workers and Prometheus until the block ends."""
+    made = Ground(folder, bootstrap, node)
+    await make_topics(bootstrap)
+    async with published(made.key) as made.provider:
+        try:
+            # One after another: three that start at once take long on a machine that is busy.
+            made.first = await made.start()
+            made.second = await made.start()
+            made.keyed = await made.start(jwt_jwks_url=made.provider.url)
+            async with Prometheus(folder / "prometheus", made.workers) as made.prometheus:
+                yield made
+        finally:
+            for worker in made.workers:
+                worker.kill()

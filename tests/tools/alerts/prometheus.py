@@ -1,0 +1,67 @@
+"""Prometheus with the shipped rules, seconds for minutes, and workers to scrape."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from tests import prometheus
+from tests.tools.alerts.rules import hurried
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+    from types import TracebackType
+
+    from tests.worker import Worker
+
+
+class Prometheus(prometheus.Prometheus):
+    """A Prometheus that scrapes workers every second, while the `async with` block runs."""
+
+    def __init__(self, folder: Path, workers: Iterable[Worker]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        rules = folder / "alerts.yml"
+        rules.write_text(hurried())
+        targets = [instance(worker) for worker in workers]
+        super().__init__(targets, folder, interval=1.0, rules=[rules])
+
+    async def __aenter__(self) -> Self:
+        """Return when each worker has been scraped."""
+        try:
+            await self.wait_until_it_scrapes()
+        except BaseException:
+            self.end()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.end()
+
+    async def firing(self) -> dict[str, list[dict[str, str]]]:
+        """Return the annotations of the alerts that fire now, by name."""
+        found: dict[str, list[dict[str, str]]] = {}
+        for alert in (await self.get("alerts"))["alerts"]:
+            if alert["state"] == "firing":
+                found.setdefault(alert["labels"]["alertname"], []).append(alert["annotations"])
+        return found
+
+    async def value(self, query: str) -> float | None:
+        """Return the value of a query that has one series; None where it has none."""
+        result = await self.query(query)
+        return float(result[0]["value"][1]) if result else None
+
+    async def health(self) -> dict[str, str]:
+        """Return how the evaluation of each rule went: `ok`, or what was wrong."""
+        groups = (await self.get("rules"))["groups"]
+        rules = [rule for group in groups for rule in group["rules"]]
+        return {rule["name"]: rule.get("lastError") or rule["health"] for rule in rules}
+
+
+def instance(worker: Worker) -> str:
+    """Return what a worker is called as a target."""
+    return worker.ops_url.removeprefix("http://")

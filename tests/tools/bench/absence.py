@@ -1,0 +1,84 @@
+"""What clients miss while they are away, and what others get meanwhile."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.tools.bench.audience import audience
+from tests.tools.bench.ballast import AT_ONCE
+from tests.tools.bench.bare_reader import Pass
+from tests.tools.bench.ground import PARTITIONS
+from tests.tools.bench.helper import helper
+from tests.tools.bench.pacing import Order, Written
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.tools.bench.audience import Audience
+    from tests.tools.bench.ground import Ground
+    from tests.tools.bench.helper import Helper
+    from tests.tools.bench.server import Server
+
+LIVE = 100
+"""Users whose streams stay open. They reach all of 12 partitions, but for once in 500 rounds."""
+
+FIRST_LIVE = 1_000_000
+"""Their numbers begin here, out of the way of those who leave."""
+
+PER_SECOND = 10_000.0
+
+
+@dataclass(frozen=True)
+class Absence:
+    """So many clients leave; each misses some events, amid those of others."""
+
+    clients: int
+    missed: int = 10
+    others: int = 0
+    partitions: int = PARTITIONS
+
+    @property
+    def events(self) -> int:
+        """All that is missed."""
+        return self.clients * self.missed
+
+    def __str__(self) -> str:
+        clients = f"{self.clients:,} clients resume" if self.clients > 1 else "a client resumes"
+        others = f" among {self.others:,} others" if self.others else ""
+        return f"{clients} {self.missed} missed events{others}"
+
+    async def write(self, ground: Ground, topic: str) -> None:
+        """Write what is missed in the midst of what is for others."""
+        half = Order(self.others // 2 * AT_ONCE, 1 / AT_ONCE)
+        async with (
+            helper("ballast", ground.bootstrap, topic) as ballast,
+            helper("load", ground.bootstrap, topic, 0, self.clients) as load,
+        ):
+            await ballast.ask(half, Written)
+            await load.ask(to_each(self.clients, self.missed), Written)
+            await ballast.ask(half, Written)
+
+
+def to_each(users: int, events: int) -> Order:
+    """Return an order of so many events to each of the users in turn."""
+    return Order(PER_SECOND, users * events / PER_SECOND)
+
+
+@asynccontextmanager
+async def live(
+    ground: Ground, server: Server, topic: str
+) -> AsyncIterator[tuple[Audience, Helper]]:
+    """Keep `LIVE` streams open, with a helper that writes to their users in turn."""
+    async with (
+        helper("load", ground.bootstrap, topic, FIRST_LIVE, LIVE) as load,
+        audience(server.port, LIVE, first=FIRST_LIVE) as clients,
+    ):
+        yield clients, load
+
+
+async def bare_pass(ground: Ground, topic: str) -> Pass:
+    """Read the whole topic with aiokafka alone."""
+    async with helper("bare_reader", ground.bootstrap, topic) as reader:
+        return await reader.ask(None, Pass)

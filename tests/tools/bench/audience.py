@@ -1,0 +1,78 @@
+"""All clients of a round, seen from the bench."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from tests.tools.bench.helper import Helper, helper
+from tests.tools.bench.questions import Count, Leave, Return, Served
+from tests.tools.bench.server import Dialect
+from tests.tools.bench.tally import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+STREAMS_PER_PROCESS = 2500
+"""More would make one process of clients the slowest part of the bench."""
+
+POLL_SECONDS = 0.05
+
+PATIENCE_SECONDS = 60.0
+"""How long to wait for events that have been written before they are taken for lost."""
+
+SETTLE_SECONDS = 0.3
+"""How long to wait for events that must not come: repeated ones."""
+
+
+class Audience:
+    """Streams that are open, or clients that have left and can come back."""
+
+    def __init__(self, helpers: Sequence[Helper]) -> None:
+        self._helpers = helpers
+
+    async def collect(self, events: int) -> Tally:
+        """Return what came since the last call, once so many events have; `Void` for any other."""
+        total = Tally()
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while total.events < events and time.monotonic() < deadline:
+            await asyncio.sleep(POLL_SECONDS)
+            await self._add_to(total)
+        await asyncio.sleep(SETTLE_SECONDS)
+        await self._add_to(total)
+        total.verify(events)
+        return total
+
+    async def leave(self) -> None:
+        """Drop all streams."""
+        await asyncio.gather(*(each.ask(Leave(), int) for each in self._helpers))
+
+    async def come_back(self, port: int, missed: int) -> float:
+        """Let all clients come back at once; return the seconds until each has what it missed.
+
+        What came is still to be collected.
+        """
+        question = Return(port, missed, PATIENCE_SECONDS)
+        served = await asyncio.gather(*(each.ask(question, Served) for each in self._helpers))
+        return max(each.seconds for each in served)
+
+    async def _add_to(self, total: Tally) -> None:
+        for tally in await asyncio.gather(*(each.ask(Count(), Tally) for each in self._helpers)):
+            total.add(tally)
+
+
+@asynccontextmanager
+async def audience(
+    port: int, streams: int, *, first: int = 0, dialect: Dialect = Dialect.GATEWAY
+) -> AsyncIterator[Audience]:
+    """Open so many streams, that of user `first` and on, and keep them while the block runs."""
+    async with AsyncExitStack() as stack:
+        helpers = []
+        for begin in range(first, first + streams, STREAMS_PER_PROCESS):
+            count = min(STREAMS_PER_PROCESS, first + streams - begin)
+            arguments = (port, begin, count, dialect.title)
+            helpers.append(await stack.enter_async_context(helper("clients", *arguments)))
+        await asyncio.gather(*(each.answer(int) for each in helpers))
+        yield Audience(helpers)

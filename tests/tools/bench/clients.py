@@ -1,0 +1,100 @@
+"""A helper that holds many streams open, each with a user of its own, and checks every event.
+
+It answers the questions of `questions`, once it has said how many streams are open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+
+import msgspec
+
+from tests.tools.bench.helper import questions, say
+from tests.tools.bench.load import user_name
+from tests.tools.bench.questions import Count, Leave, Return, Served
+from tests.tools.bench.server import Dialect
+from tests.tools.bench.stream import Place, Stream
+from tests.tools.bench.tally import Tally
+
+OPENING = 50
+"""Streams that are being opened at a time: a crowd, and no storm."""
+
+OPEN_SECONDS = 60.0
+
+LOOK_SECONDS = 0.002
+"""How often it is looked whether everything that was missed has come."""
+
+
+class Clients:
+    """The users of this process, their streams, and what has come since somebody asked."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._tally = Tally()
+        self._places: dict[str, Place] = {}
+        self._streams: list[Stream] = []
+
+    async def arrive(self, port: int, users: range) -> None:
+        """Open a stream for each user, for the first time."""
+        for begin in range(users.start, users.stop, OPENING):
+            names = map(user_name, range(begin, min(begin + OPENING, users.stop)))
+            await asyncio.gather(*(self._open(port, name) for name in names))
+
+    def leave(self) -> int:
+        """Drop all streams; returns how many there were."""
+        for stream in self._streams:
+            stream.leave()
+        left, self._streams = len(self._streams), []
+        return left
+
+    async def come_back(self, question: Return) -> Served:
+        """Open all streams again at once, and return when they have what they missed."""
+        begin = time.monotonic()
+        wanted = question.missed * len(self._places)
+        async with asyncio.TaskGroup() as group:
+            for user in self._places:
+                group.create_task(self._open(question.port, user))
+            for _ in range(round(question.seconds / LOOK_SECONDS)):
+                if self._tally.events >= wanted:
+                    break
+                await asyncio.sleep(LOOK_SECONDS)
+        return Served(time.monotonic() - begin)
+
+    def take_tally(self) -> Tally:
+        """Return the tally, and begin a new one."""
+        taken, self._tally = self._tally, Tally()
+        return taken
+
+    async def _open(self, port: int, user: str) -> None:
+        """Return when the user's stream follows its logs; `ConnectionError` where there is none."""
+        place = self._places.setdefault(user, Place())
+        loop = asyncio.get_running_loop()
+        opened: asyncio.Future[None] = loop.create_future()
+        request = self._dialect.request(user, place.last_id)
+        stream = Stream(request, self._dialect.greeting, place, opened, lambda: self._tally)
+        self._streams.append(stream)
+        await loop.create_connection(lambda: stream, "127.0.0.1", port)
+        await opened
+
+
+async def main(port: int, first: int, count: int, dialect: Dialect) -> None:
+    """Open the streams, say so, and answer until the bench has gone."""
+    clients = Clients(dialect)
+    async with asyncio.timeout(OPEN_SECONDS):
+        await clients.arrive(port, range(first, first + count))
+    say(count)
+    async for line in questions():
+        match msgspec.json.decode(line, type=Count | Leave | Return):
+            case Count():
+                say(clients.take_tally())
+            case Leave():
+                say(clients.leave())
+            case Return() as question:
+                say(await clients.come_back(question))
+
+
+if __name__ == "__main__":
+    port, first, count = map(int, sys.argv[1:4])
+    asyncio.run(main(port, first, count, Dialect.named(sys.argv[4])))

@@ -1,0 +1,77 @@
+"""Clients that come back to a worker that has just been started, because theirs has gone."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.tools.bench.absence import Absence, bare_pass, live
+from tests.tools.bench.audience import audience
+from tests.tools.bench.delivery import P99
+from tests.tools.bench.figures import AIOKAFKA, GATEWAY, Quantity, beside
+from tests.tools.bench.pacing import Order, Written
+from tests.tools.bench.process import cpu_seconds
+from tests.tools.bench.resume import SERVED
+
+if TYPE_CHECKING:
+    from tests.tools.bench.figures import Sample
+    from tests.tools.bench.ground import Ground
+    from tests.tools.bench.helper import Helper
+
+CPU = Quantity("CPU for all clients", "s")
+
+LIVE_PER_SECOND = 50.0
+"""Few, so that what they cost is little of what is measured; they tell the latency meanwhile."""
+
+LIVE_SECONDS = 0.5
+"""How long one order of them is: when all clients are served, the last one ends."""
+
+
+@dataclass(frozen=True)
+class Cold:
+    """All come back at once, while other streams of the new worker are live."""
+
+    absence: Absence
+
+    @property
+    def title(self) -> str:
+        return f"{self.absence}, cold worker"
+
+    async def measure(self, ground: Ground) -> Sample:
+        """Leave one worker, write, come back to another; then read the topic with aiokafka alone.
+
+        Everything that the new worker spends until all are served counts: the live streams too.
+        """
+        away = self.absence
+        topics = await ground.topics(away.partitions)
+        async with AsyncExitStack() as stack:
+            async with ground.worker(topics) as former:
+                clients = await stack.enter_async_context(audience(former.port, away.clients))
+                await clients.leave()
+            await away.write(ground, topics.user)
+            server = await stack.enter_async_context(ground.worker(topics))
+            before = cpu_seconds(server.pid)
+            others, load = await stack.enter_async_context(live(ground, server, topics.user))
+            back = asyncio.create_task(clients.come_back(server.port, away.missed))
+            written = await _write_until(back, load)
+            spent = cpu_seconds(server.pid) - before
+            seconds = await back
+            await clients.collect(away.events)
+            tally = await others.collect(written)
+        floor = await bare_pass(ground, topics.user)
+        return {
+            **beside(CPU, {GATEWAY: spent, AIOKAFKA: floor.cpu}),
+            SERVED: seconds,
+            P99: tally.latency_ms(0.99),
+        }
+
+
+async def _write_until(done: asyncio.Task[float], load: Helper) -> int:
+    """Write to the live users until the task is done; return how many events that were."""
+    written = 0
+    while not done.done():
+        order = Order(LIVE_PER_SECOND, LIVE_SECONDS)
+        written += (await load.ask(order, Written)).events
+    return written

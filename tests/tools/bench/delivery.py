@@ -1,0 +1,113 @@
+"""Events of users: what the worker spends on one, from Kafka to the socket, and how late it is.
+
+Nchan gets the same events over HTTP, and what it spends on taking them in counts, as reading Kafka
+does for the worker.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.tools.bench.audience import audience
+from tests.tools.bench.figures import GATEWAY, NCHAN, Quantity, Sample, beside
+from tests.tools.bench.helper import helper
+from tests.tools.bench.nchan import is_installed, nchan
+from tests.tools.bench.pacing import Order, Written
+from tests.tools.bench.process import cpu_seconds
+from tests.tools.bench.server import Dialect, Server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.tools.bench.audience import Audience
+    from tests.tools.bench.ground import Ground
+    from tests.tools.bench.helper import Helper
+    from tests.tools.bench.tally import Tally
+
+CPU = Quantity("CPU for one event", "µs")
+P50 = Quantity("latency, p50", "ms")
+P99 = Quantity("latency, p99", "ms")
+RATE = Quantity("events written", "1/s")
+
+
+class Delivered(NamedTuple):
+    """What arrived; `cpu` is in µs for each event and client, `rate` in events written a second."""
+
+    tally: Tally
+    cpu: float
+    rate: float
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Events a second, and for how long."""
+
+    rate: float
+    seconds: float = 5.0
+    warm_up: float = 1.0
+    """Seconds of the same load before anything counts: Java compiles what it runs often."""
+
+    async def deliver(
+        self, writer: Helper, clients: Audience, pid: int, copies: int = 1
+    ) -> Delivered:
+        """Write, and wait until the clients have checked everything, `copies` of each event."""
+        warmed = await writer.ask(Order(self.rate, self.warm_up), Written)
+        await clients.collect(warmed.events * copies)
+        before = cpu_seconds(pid)
+        written = await writer.ask(Order(self.rate, self.seconds), Written)
+        tally = await clients.collect(written.events * copies)
+        spent = cpu_seconds(pid) - before
+        return Delivered(tally, spent / tally.events * 1e6, written.rate)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Events to one of the users after the other; each has one stream."""
+
+    pace: Pace
+    streams: int
+    beside_nchan: bool = False
+
+    @property
+    def title(self) -> str:
+        return f"{self.pace.rate:,.0f} events/s to {self.streams:,} users"
+
+    async def measure(self, ground: Ground) -> Sample:
+        """Measure the worker, then Nchan."""
+        async with gateway(ground, self.streams) as (server, writer):
+            own = await self._deliver(server, writer, Dialect.GATEWAY)
+        everybody = {GATEWAY: own}
+        if self.beside_nchan and is_installed():
+            async with (
+                nchan(ground.folder) as server,
+                helper("posts", server.port, self.streams) as writer,
+            ):
+                everybody[NCHAN] = await self._deliver(server, writer, Dialect.NCHAN)
+        return compare(CPU, everybody) | {RATE: own.rate}
+
+    async def _deliver(self, server: Server, writer: Helper, dialect: Dialect) -> Delivered:
+        async with audience(server.port, self.streams, dialect=dialect) as clients:
+            return await self.pace.deliver(writer, clients, server.pid)
+
+
+@asynccontextmanager
+async def gateway(ground: Ground, users: int) -> AsyncIterator[tuple[Server, Helper]]:
+    """Run a worker, and a helper that writes to so many users in turn, or for 0 to everybody."""
+    topics = await ground.topics()
+    topic = topics.user if users else topics.broadcast
+    async with (
+        ground.worker(topics) as server,
+        helper("load", ground.bootstrap, topic, 0, users) as writer,
+    ):
+        yield server, writer
+
+
+def compare(cpu: Quantity, everybody: dict[str, Delivered]) -> Sample:
+    """Return what each of them has spent, and how late its events were."""
+    sample = beside(cpu, {name: each.cpu for name, each in everybody.items()})
+    for quantity, part in ((P50, 0.5), (P99, 0.99)):
+        for name, each in everybody.items():
+            sample[quantity.of(name)] = each.tally.latency_ms(part)
+    return sample

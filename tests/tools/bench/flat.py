@@ -1,0 +1,74 @@
+"""Cost that does not grow: one event and one stream, with few streams and with many."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.tools.bench.absence import FIRST_LIVE
+from tests.tools.bench.audience import audience
+from tests.tools.bench.delivery import Pace, gateway
+from tests.tools.bench.figures import Quantity
+from tests.tools.bench.process import grown_kb, resident_kb
+
+if TYPE_CHECKING:
+    from tests.tools.bench.figures import Sample
+    from tests.tools.bench.ground import Ground
+
+CPU_GROWTH = Quantity("CPU, growth", "times")
+MEMORY_GROWTH = Quantity("memory, growth", "times")
+
+FIRST = 100
+"""Streams that open before memory is looked at: they pay for what a worker needs but once."""
+
+
+class Cost(NamedTuple):
+    """µs for an event, KB for a stream."""
+
+    cpu: float
+    memory: float
+
+
+@dataclass(frozen=True)
+class Flat:
+    """The same load on workers with different numbers of streams, the fewest first."""
+
+    pace: Pace
+    sizes: tuple[int, ...]
+
+    @property
+    def title(self) -> str:
+        sizes = ", ".join(f"{size:,}" for size in self.sizes)
+        return f"{self.pace.rate:,.0f} events/s to {sizes} users"
+
+    async def measure(self, ground: Ground) -> Sample:
+        """Measure each size with a worker of its own."""
+        costs = {size: await self._cost(ground, size) for size in self.sizes}
+        fewest, most = costs[self.sizes[0]], costs[self.sizes[-1]]
+        return {
+            **{cpu(size): cost.cpu for size, cost in costs.items()},
+            CPU_GROWTH: most.cpu / fewest.cpu,
+            **{memory(size): cost.memory for size, cost in costs.items()},
+            MEMORY_GROWTH: most.memory / fewest.memory,
+        }
+
+    async def _cost(self, ground: Ground, streams: int) -> Cost:
+        async with (
+            gateway(ground, streams) as (server, writer),
+            audience(server.port, FIRST, first=FIRST_LIVE),
+        ):
+            before = resident_kb(server.pid)
+            async with audience(server.port, streams) as clients:
+                used = grown_kb(server.pid, before)
+                delivered = await self.pace.deliver(writer, clients, server.pid)
+        return Cost(delivered.cpu, used / streams)
+
+
+def cpu(streams: int) -> Quantity:
+    """Return the cost of an event with so many streams."""
+    return Quantity(f"CPU, {streams:,} streams", "µs")
+
+
+def memory(streams: int) -> Quantity:
+    """Return the memory of each of so many streams."""
+    return Quantity(f"memory, {streams:,} streams", "KB")

@@ -1,0 +1,77 @@
+"""The ground that a round is measured on: a running broker, new topics and a new worker."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from aiokafka.admin import NewTopic
+
+from tests.brokers.metadata import create_topics
+from tests.records import Topics
+from tests.tokens import SECRET
+from tests.tools.bench.server import Server
+from tests.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.tools.bench.figures import Sample
+
+PARTITIONS = 12
+"""Of the user topic: what an operator would begin with."""
+
+
+class Ground(NamedTuple):
+    """Where brokers are, and a folder for logs."""
+
+    bootstrap: str
+    folder: Path
+
+    async def topics(self, partitions: int = PARTITIONS) -> Topics:
+        """Make new topics, so that no round has what another one left behind."""
+        name = uuid.uuid4().hex[:8]
+        topics = Topics(f"user-events-{name}", f"broadcast-events-{name}")
+        await create_topics(
+            self.bootstrap, [NewTopic(topics.user, partitions, 1), NewTopic(topics.broadcast, 1, 1)]
+        )
+        return topics
+
+    @asynccontextmanager
+    async def worker(self, topics: Topics, **settings: str) -> AsyncIterator[Server]:
+        """Run a worker, new and cold, while the block does.
+
+        Its settings are the defaults but for the heartbeat, since none is due while we measure, and
+        those that are given.
+        """
+        worker = Worker(
+            {
+                **topics.settings,
+                "GATEWAY_KAFKA_BOOTSTRAP": self.bootstrap,
+                "GATEWAY_JWT_SECRET": SECRET,
+                "GATEWAY_HEARTBEAT_SECONDS": "600",
+                "GATEWAY_DRAIN_SECONDS": "0",
+                **settings,
+            },
+            self.folder / f"worker-{uuid.uuid4().hex}.log",
+        )
+        try:
+            await worker.wait_until_ready()
+            yield Server(worker.port, worker.pid, worker.ops_port)
+        finally:
+            worker.end()
+
+
+class Row(Protocol):
+    """Something that is measured."""
+
+    @property
+    def title(self) -> str:
+        """What is measured, in a few words."""
+        ...
+
+    async def measure(self, ground: Ground) -> Sample:
+        """Measure once. Raises `Void` where what was delivered is not what was written."""
+        ...

@@ -1,0 +1,80 @@
+"""Streams without events: what it costs to open one, and what to keep it, beside the others.
+
+The floor, a bare asyncio connection, also guards the memory: a stream that seems to need less than
+its connection alone has been measured wrongly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.tools.bench.audience import audience
+from tests.tools.bench.figures import GATEWAY, NCHAN, SOCKETS, Quantity, beside
+from tests.tools.bench.helper import helper
+from tests.tools.bench.nchan import is_installed, nchan
+from tests.tools.bench.process import cpu_seconds, grown_kb, resident_kb
+from tests.tools.bench.server import Dialect, Server
+
+if TYPE_CHECKING:
+    from tests.tools.bench.figures import Sample
+    from tests.tools.bench.ground import Ground
+
+MEMORY = Quantity("memory of one stream", "KB")
+OPENING = Quantity("CPU to open one stream", "µs")
+IDLE = Quantity("CPU of all while idle", "% of a core")
+
+
+class Watched(NamedTuple):
+    """One server's KB a stream, µs to open one, and percent of a core for all of them."""
+
+    memory: float
+    opening: float
+    idle: float
+
+
+@dataclass(frozen=True)
+class Idle:
+    """That many streams, opened and then left alone."""
+
+    streams: int
+    seconds: float = 5.0
+    settle: float = 2.0
+    """Seconds between the last opening and the watch, for what opening leaves to be done."""
+
+    @property
+    def title(self) -> str:
+        return f"{self.streams:,} idle streams"
+
+    async def measure(self, ground: Ground) -> Sample:
+        """Open the streams and watch each server for a while; only the worker verifies tokens."""
+        async with ground.worker(await ground.topics()) as server:
+            everybody = {GATEWAY: await self._watch(server, Dialect.GATEWAY)}
+        async with helper("floor", 0) as floor:
+            server = Server(await floor.answer(int), floor.pid)
+            everybody[SOCKETS] = await self._watch(server, Dialect.GATEWAY)
+        if is_installed():
+            async with nchan(ground.folder) as server:
+                everybody[NCHAN] = await self._watch(server, Dialect.NCHAN)
+        return {
+            **beside(MEMORY, {name: each.memory for name, each in everybody.items()}),
+            **beside(OPENING, {name: each.opening for name, each in everybody.items()}),
+            **{IDLE.of(name): each.idle for name, each in everybody.items()},
+        }
+
+    async def _watch(self, server: Server, dialect: Dialect) -> Watched:
+        empty, closed = resident_kb(server.pid), cpu_seconds(server.pid)
+        async with audience(server.port, self.streams, dialect=dialect) as clients:
+            opened = cpu_seconds(server.pid)
+            await asyncio.sleep(self.settle)
+            before = cpu_seconds(server.pid)
+            await asyncio.sleep(self.seconds)
+            spent = cpu_seconds(server.pid) - before
+            memory = grown_kb(server.pid, empty)
+            await clients.collect(0)
+        return Watched(
+            memory / self.streams,
+            (opened - closed) / self.streams * 1e6,
+            spent / self.seconds * 100,
+        )

@@ -1,0 +1,102 @@
+"""Nchan beside us: nginx with its module, from a configuration made here, on loopback alone.
+
+The system's nginx, its service and its configuration are not touched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.child import Child, free_port
+from tests.eventually import eventually
+from tests.tools.bench.load import EVENT_TYPE
+from tests.tools.bench.server import Server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+MODULE = "ngx_nchan_module.so"
+MODULES = ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules")
+
+MISSING = "nginx with libnginx-mod-nchan is not installed: no figures of Nchan"
+
+
+def is_installed() -> bool:
+    """Whether Nchan can be measured here."""
+    return shutil.which("nginx") is not None and _module() is not None
+
+
+@asynccontextmanager
+async def nchan(folder: Path) -> AsyncIterator[Server]:
+    """Run it while the block does: `POST /pub/NAME`, `GET /sub/NAME`, one worker process."""
+    home = Path(tempfile.mkdtemp(prefix="nchan-", dir=folder))
+    port = free_port()
+    configuration = home / "nginx.conf"
+    configuration.write_text(_configuration(home, port))
+    command = ["nginx", "-p", str(home), "-e", str(home / "error.log"), "-c", str(configuration)]
+    child = Child(command, home / "output.log")
+
+    async def listens() -> bool:
+        assert child.exit_code is None, f"nginx has ended:\n{child.log()}"
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionRefusedError:
+            return False
+        writer.close()
+        await writer.wait_closed()
+        return True
+
+    try:
+        await eventually("Nchan listens", listens)
+        yield Server(port, child.pid)
+    finally:
+        child.end()
+
+
+def _module() -> Path | None:
+    return next((path for folder in MODULES if (path := Path(folder, MODULE)).exists()), None)
+
+
+def _configuration(home: Path, port: int) -> str:
+    """Return a configuration with room for every row, and nothing that costs without need."""
+    folders = "\n".join(
+        f"    {name}_temp_path {home / name};"
+        for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    return f"""\
+load_module {_module()};
+{"user root;" if os.geteuid() == 0 else ""}
+daemon off;
+worker_processes 1;
+worker_rlimit_nofile 20000;
+pid {home / "nginx.pid"};
+error_log {home / "error.log"} error;
+events {{ worker_connections 20000; }}
+http {{
+    access_log off;
+    keepalive_requests 1000000000;
+    nchan_max_reserved_memory 512M;
+{folders}
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location ~ ^/pub/(.+)$ {{
+            nchan_publisher http;
+            nchan_channel_id $1;
+            nchan_eventsource_event {EVENT_TYPE};
+            nchan_message_buffer_length 1000;
+            nchan_message_timeout 10m;
+        }}
+        location ~ ^/sub/(.+)$ {{
+            nchan_subscriber eventsource;
+            nchan_channel_id $1;
+            nchan_subscriber_first_message newest;
+        }}
+    }}
+}}
+"""

@@ -1,0 +1,109 @@
+"""A helper that publishes events to Nchan, over HTTP and connections that stay open.
+
+Each connection posts one event at a time and waits for the answer, as a service with a pool of
+connections does. A user's events keep to one connection, and so to their order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+import time
+from collections import deque
+
+import msgspec
+
+from tests.tools.bench.helper import questions, say
+from tests.tools.bench.load import PADDING, user_name
+from tests.tools.bench.pacing import Order, Written, due
+from tests.tools.bench.payload import payload
+
+CONNECTIONS = 16
+
+_LENGTH = re.compile(rb"\r\nContent-Length: (\d+)\r\n", re.IGNORECASE)
+
+
+class Connection(asyncio.Protocol):
+    """One connection that stays open, and the events that wait for it: path and number."""
+
+    def __init__(self) -> None:
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self._waiting: deque[tuple[str, int]] = deque()
+        self._rest = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        raise ConnectionError(f"Nchan has hung up: {exc}")
+
+    def post(self, path: str, number: int) -> None:
+        """Post the event as soon as those before it have been answered."""
+        self._waiting.append((path, number))
+        if self.idle.is_set():
+            self.idle.clear()
+            self._send()
+
+    def data_received(self, data: bytes) -> None:
+        self._rest += data
+        head, found, body = self._rest.partition(b"\r\n\r\n")
+        length = _LENGTH.search(head + b"\r\n")
+        if not found or length is None or len(body) < int(length[1]):
+            return
+        if not head.startswith((b"HTTP/1.1 201 ", b"HTTP/1.1 202 ")):
+            raise ConnectionError(f"Nchan does not take an event: {head!r}")
+        self._rest = b""
+        if self._waiting:
+            self._send()
+        else:
+            self.idle.set()
+
+    def _send(self) -> None:
+        path, number = self._waiting.popleft()
+        body = payload(number, PADDING)
+        self._transport.write(
+            b"POST %b HTTP/1.1\r\nHost: bench\r\nContent-Length: %d\r\n\r\n%b"
+            % (path.encode(), len(body), body)
+        )
+
+
+class Posts:
+    """Publishes to users in turn, or for 0 users to everybody."""
+
+    def __init__(self, connections: list[Connection], users: int) -> None:
+        self._connections = connections
+        self._users = users
+        self._written = 0
+
+    async def write(self, order: Order) -> Written:
+        """Publish what was ordered; returns when everything has been taken."""
+        begin, first = time.monotonic(), self._written
+        async for count in due(order):
+            for _ in range(count):
+                self._write_one()
+        seconds = time.monotonic() - begin
+        for connection in self._connections:
+            await connection.idle.wait()
+        return Written(self._written - first, seconds)
+
+    def _write_one(self) -> None:
+        number, turn = divmod(self._written, self._users or 1)
+        path = f"/pub/{user_name(turn) if self._users else 'everybody'}"
+        self._connections[turn % len(self._connections)].post(path, number)
+        self._written += 1
+
+
+async def main(port: int, users: int) -> None:
+    """Do what the bench says."""
+    loop = asyncio.get_running_loop()
+    made = [await loop.create_connection(Connection, "127.0.0.1", port) for _ in range(CONNECTIONS)]
+    posts = Posts([connection for _, connection in made], users)
+    async for line in questions():
+        say(await posts.write(msgspec.json.decode(line, type=Order)))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*map(int, sys.argv[1:])))

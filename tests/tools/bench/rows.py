@@ -1,0 +1,81 @@
+"""The rows of the bench, by the names that `make bench ROW=…` takes, and what is aimed at.
+
+A target is the most that a figure should be. Figures without one are there to be compared.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.tools.bench import broadcast, cold, delivery, endurance, flat, idle, ingest, resume
+from tests.tools.bench.absence import Absence
+from tests.tools.bench.broadcast import Broadcast
+from tests.tools.bench.cold import Cold
+from tests.tools.bench.delivery import P50, P99, Delivery, Pace
+from tests.tools.bench.endurance import Endurance
+from tests.tools.bench.figures import AIOKAFKA, NCHAN, SOCKETS
+from tests.tools.bench.flat import Flat
+from tests.tools.bench.idle import Idle
+from tests.tools.bench.ingest import Ingest
+from tests.tools.bench.resume import SERVED, Resume
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.tools.bench.figures import Quantity
+    from tests.tools.bench.ground import Row
+
+
+class Goal(NamedTuple):
+    """A row and its targets."""
+
+    row: Row
+    targets: Mapping[Quantity, float]
+
+
+ROWS: Mapping[str, Goal] = MappingProxyType(
+    {
+        "broadcast": Goal(
+            Broadcast(Pace(10), streams=2000),
+            {broadcast.CPU.over(SOCKETS): 1.2, broadcast.CPU.over(NCHAN): 1.0},
+        ),
+        "busy": Goal(
+            Delivery(Pace(8000), streams=4000, beside_nchan=True),
+            {delivery.CPU.over(NCHAN): 0.7, P99: 40},
+        ),
+        "delivery": Goal(
+            Delivery(Pace(2000), streams=2000, beside_nchan=True),
+            {delivery.CPU.over(NCHAN): 0.9, P99: 40},
+        ),
+        "trickle": Goal(Delivery(Pace(20, seconds=15), streams=2000), {P50: 5, P99: 15}),
+        "idle": Goal(Idle(streams=9000), {idle.MEMORY: 11, idle.IDLE: 0.3, idle.OPENING: 130}),
+        "resume": Goal(
+            Resume(Absence(clients=1000), beside_nchan=True), {resume.CPU: 250, SERVED: 0.7}
+        ),
+        "cold": Goal(
+            Cold(Absence(clients=1000, others=1_000_000)),
+            {cold.CPU.over(AIOKAFKA): 1.3, P99: 100},
+        ),
+        "deep": Goal(
+            Resume(Absence(clients=1, others=1_000_000, partitions=1)), {resume.CPU: 20_000}
+        ),
+        "ingest": Goal(Ingest(Pace(50_000)), {ingest.CPU: 3, ingest.LAG: 1}),
+        "flat": Goal(
+            Flat(Pace(2000, seconds=4), sizes=(500, 3000, 9000)),
+            {flat.CPU_GROWTH: 1.1, flat.MEMORY_GROWTH: 1.1},
+        ),
+        "endurance": Goal(
+            Endurance(Pace(500, seconds=59), streams=2000, parts=10),
+            {
+                endurance.CPU_GROWTH: 1.1,
+                endurance.MEMORY_GROWTH: 1.1,
+                endurance.TAIL: 1,
+                endurance.AGAIN: 1.1,
+            },
+        ),
+    }
+)
+
+LONG = frozenset({"endurance"})
+"""Rows that are only measured when they are named."""

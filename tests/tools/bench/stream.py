@@ -1,0 +1,128 @@
+"""One stream of a bench's client: it checks the number of every event.
+
+A raw asyncio protocol: a full HTTP client for each of thousands would take so much of a small
+machine that the worker would be measured waiting for its clients. So chunk framing is not undone
+but stepped over. A server that cuts an event in two by a chunk would be found void.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import struct
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tests.tools.bench.payload import Payload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.tools.bench.tally import Tally
+
+RESET_AT_ONCE = struct.pack("ii", 1, 0)
+"""SO_LINGER for no time: thousands of closed connections would keep their ports for a minute."""
+
+_ID = re.compile(rb"^id: (.*)$", re.MULTILINE)
+
+_decode = msgspec.json.Decoder(Payload).decode
+
+
+@dataclass
+class Place:
+    """How far a user has come: what outlives a stream."""
+
+    next: int = 0
+    """The number of the next event."""
+    block: bytes = b""
+    """The head of the last block that had an id."""
+
+    @property
+    def last_id(self) -> bytes:
+        """What an `EventSource` would send when it comes back."""
+        found = _ID.search(self.block)
+        return found[1] if found else b""
+
+
+class Stream(asyncio.Protocol):
+    """Sends `request`, and counts in `tally()` what comes.
+
+    `opened` is done when a block without data has `greeting` in it: from then on nothing is missed.
+    """
+
+    def __init__(
+        self,
+        request: bytes,
+        greeting: bytes,
+        place: Place,
+        opened: asyncio.Future[None],
+        tally: Callable[[], Tally],
+    ) -> None:
+        self._request = request
+        self._greeting = greeting
+        self._place = place
+        self._opened = opened
+        self._tally = tally
+        self._transport: asyncio.Transport | None = None
+        self._status_known = False
+        self._left = False
+        self._rest = b""
+
+    def leave(self) -> None:
+        """Drop the connection; whatever comes of it from now on is no fault."""
+        self._left = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        connected: socket.socket = transport.get_extra_info("socket")
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_ONCE)
+        self._transport = transport
+        transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        now = time.monotonic_ns()
+        if not self._status_known:
+            self._status_known = True
+            if not data.startswith(b"HTTP/1.1 200 "):
+                self._refuse(f"no stream: {data[:200]!r}")
+        tally = self._tally()
+        tally.size += len(data)
+        *blocks, self._rest = (self._rest + data).split(b"\n\n")
+        for block in blocks:
+            self._take(block, now, tally)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._left:
+            self._refuse(f"connection lost: {exc}")
+            self._tally().fault("streams ended")
+
+    def _take(self, block: bytes, now: int, tally: Tally) -> None:
+        head, found, data = block.rpartition(b"\ndata: ")
+        if not found:
+            if b"id: " in block:
+                self._place.block = block
+            if self._greeting in block and not self._opened.done():
+                self._opened.set_result(None)
+            return
+        self._place.block = head
+        if b"event: stream." in head:
+            tally.fault("gaps or goodbyes")
+            return
+        event = _decode(data)
+        tally.event(now - event.t)
+        place = self._place
+        if event.n > place.next:
+            tally.fault("lost", event.n - place.next)
+        elif event.n < place.next:
+            tally.fault("repeated")
+        place.next = max(place.next, event.n + 1)
+
+    def _refuse(self, reason: str) -> None:
+        if not self._opened.done():
+            self._opened.set_exception(ConnectionError(reason))

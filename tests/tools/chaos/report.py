@@ -1,0 +1,85 @@
+"""What came of a run: two tables for a person, and whether anything is wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from rich.table import Table
+
+from tests.tools.chaos.schedule import Kind
+
+if TYPE_CHECKING:
+    from tests.tools.chaos.client import Delay
+    from tests.tools.chaos.ground import Injected
+    from tests.tools.chaos.verdict import Verdict
+
+AFTERMATH_SECONDS = 5.0
+"""How long after its end an interruption is put down to a fault."""
+
+
+class Report(NamedTuple):
+    """All figures of a run."""
+
+    verdict: Verdict
+    gaps: Counter[str]
+    """Gaps that clients were told of, by reason."""
+    resumes: int
+    stalls: int
+    written: int
+    refused: int
+    """Writes that Kafka did not acknowledge in time; some of them are in the log."""
+    injected: list[Injected]
+    delays: list[Delay]
+    tracebacks: int
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether every event came exactly once, in order, or in a gap that was told."""
+        return self.verdict.is_clean and not self.tracebacks
+
+    def longest(self) -> dict[Kind, float]:
+        """Return the longest interruption for each kind of fault, in seconds.
+
+        That is the time from the acknowledgement of an event, or from when a client that had left
+        on its own was back, until the client had it.
+        """
+        longest = dict.fromkeys(Kind, 0.0)
+        for delay in self.delays:
+            around = [
+                begun
+                for begun in self.injected
+                if begun.began <= delay.since + delay.seconds
+                and delay.since <= begun.ended + AFTERMATH_SECONDS
+            ]
+            # Brokers and workers fail at the same time; only a worker's fault cuts a stream.
+            likely = [
+                begun for begun in around if begun.fault.kind.of_broker != delay.cut
+            ] or around
+            if likely:
+                kind = max(likely, key=lambda begun: begun.began).fault.kind
+                longest[kind] = max(longest[kind], delay.seconds)
+        return longest
+
+    def tables(self) -> tuple[Table, Table]:
+        """Return what happened, and what each kind of fault did."""
+        counts = Table("what", "how many", title="chaos")
+        gaps = ", ".join(f"{reason} {count}" for reason, count in self.gaps.items()) or "none"
+        for name, value in (
+            ("events written", self.written),
+            ("writes not acknowledged", self.refused),
+            ("deliveries", self.verdict.delivered),
+            ("resumes", self.resumes),
+            ("stalls", self.stalls),
+            ("gaps told", gaps),
+            ("lost", self.verdict.lost),
+            ("repeated", self.verdict.repeated),
+            ("out of order", self.verdict.misplaced),
+            ("tracebacks", self.tracebacks),
+        ):
+            counts.add_row(name, str(value))
+        faults = Table("fault", "injected", "longest interruption", title="faults")
+        injected = Counter(begun.fault.kind for begun in self.injected)
+        for kind, seconds in self.longest().items():
+            faults.add_row(kind, str(injected[kind]), f"{seconds:.1f} s")
+        return counts, faults

@@ -1,0 +1,27 @@
+"""A short chaos run, so that each push has one; the seed is fixed, so a failure can be repeated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import require_kafka
+from tests.tools.chaos.run import run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SECONDS = 40
+"""With start and end, a minute."""
+
+SEED = 1
+
+
+@pytest.mark.timeout(240)
+async def test_nothing_is_lost_repeated_or_out_of_order_whatever_fails(tmp_path: Path) -> None:
+    require_kafka()
+    report = await run(SEED, SECONDS, tmp_path, clients=100)
+    assert report.is_clean, report
+    assert report.verdict.delivered
+    assert {begun.fault.kind.of_broker for begun in report.injected} == {True, False}

@@ -1,0 +1,149 @@
+"""What a drill needs: Kafka, workers that share shards, nginx in front, a writer, and a crowd."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from aiokafka.admin import NewTopic
+
+from tests.balancers.shipped import Nginx
+from tests.brokers.kafka import KafkaNode
+from tests.brokers.metadata import create_topics
+from tests.conftest import worker_settings
+from tests.eventually import eventually
+from tests.records import Topics
+from tests.tools.bench.helper import helper
+from tests.tools.bench.pacing import Order, Written
+from tests.tools.fleet.crowd import crowd
+from tests.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.tools.bench.helper import Helper
+    from tests.tools.fleet.crowd import Crowd
+    from tests.tools.fleet.visitor import Sightings
+
+TOPICS = Topics("user-events", "broadcast-events")
+PARTITIONS = 48
+LOOK_SECONDS = 0.1
+WRITE_SECONDS = 0.5
+COME_SECONDS = 120.0
+QUIET_SECONDS = 60.0
+"""How long after the last write the last event may take."""
+
+
+class Fleet:
+    """Running workers and who is with them."""
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: dict[str, str],
+        workers: list[Worker],
+        people: Crowd,
+        load: Helper,
+    ) -> None:
+        self.workers = workers
+        self.crowd = people
+        self._folder = folder
+        self._settings = settings
+        self._load = load
+        self._renewed = 0
+        self.written = 0
+
+    async def renew(self, place: int) -> None:
+        """Start another worker where one has ended: on the same ports."""
+        self._renewed += 1
+        output = self._folder / f"renewed-{self._renewed}.log"
+        self.workers[place] = Worker(self._settings, output, self.workers[place])
+        await self.workers[place].wait_until_ready()
+
+    @asynccontextmanager
+    async def writing(self, rate: float) -> AsyncIterator[None]:
+        """Write so many events a second while the block runs; `written` counts them."""
+        enough = asyncio.Event()
+
+        async def write() -> None:
+            while not enough.is_set():
+                answer = await self._load.ask(Order(rate, WRITE_SECONDS), Written)
+                self.written += answer.events
+
+        task = asyncio.create_task(write())
+        try:
+            yield
+        finally:
+            enough.set()
+            await task
+
+    async def until_all_follow(self, visitors: int, seconds: float) -> float:
+        """Return how long it took until that many streams were followed."""
+        begin = time.monotonic()
+
+        async def followed() -> bool:
+            await asyncio.sleep(LOOK_SECONDS)
+            return (await self.crowd.look()).following == visitors
+
+        try:
+            await eventually(f"{visitors} streams are followed", followed, seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {await self.crowd.look()}") from None
+        return time.monotonic() - begin
+
+    async def until_all_came(self) -> Sightings:
+        """Return what was seen once all that was written came, or in the end if it never does."""
+        deadline = time.monotonic() + QUIET_SECONDS
+        while True:
+            seen = await self.crowd.look()
+            if seen.events >= self.written or time.monotonic() > deadline:
+                return seen
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def tracebacks(self) -> int:
+        """Return how many logs of workers have a traceback, which they never should."""
+        return sum("Traceback" in log.read_text() for log in self._folder.glob("*.log"))
+
+
+@asynccontextmanager
+async def fleet(
+    folder: Path, workers: int, visitors: int, **settings: object
+) -> AsyncIterator[Fleet]:
+    """Run so many workers, and let so many visitors come, each of whom is followed then."""
+    folder.mkdir(exist_ok=True)  # noqa: ASYNC240 - quick, and nothing else runs yet
+    async with KafkaNode(folder / "kafka") as node:
+        await create_topics(
+            node.bootstrap, [NewTopic(TOPICS.user, PARTITIONS, 1), NewTopic(TOPICS.broadcast, 1, 1)]
+        )
+        environment = worker_settings(
+            TOPICS,
+            **{
+                "kafka_bootstrap": node.bootstrap,
+                "sharding": "redirect",
+                "log_level": "warning",
+                **settings,
+            },
+        )
+        running: list[Worker] = []
+        try:
+            logs = [folder / f"worker-{number}.log" for number in range(workers)]
+            running.extend(Worker(environment, log) for log in logs)
+            for worker in running:
+                await worker.wait_until_ready()
+            home = folder / "nginx"
+            home.mkdir()
+            arguments = (node.bootstrap, TOPICS.user, 0, visitors)
+            async with (
+                Nginx(home, running) as nginx,
+                crowd(nginx.plain_port, visitors) as people,
+                helper("load", *arguments) as load,
+            ):
+                made = Fleet(folder, environment, running, people, load)
+                await made.until_all_follow(visitors, COME_SECONDS)
+                yield made
+        finally:
+            for worker in running:
+                worker.kill()

@@ -1,0 +1,35 @@
+"""Both drills with few clients, so that each push has them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.balancers.shipped import is_installed
+from tests.conftest import require_kafka
+from tests.tools.fleet.drills import rolling_deploy, storm
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+VISITORS = 100
+
+
+@pytest.fixture(autouse=True)
+def programs() -> None:
+    require_kafka()
+    if not is_installed("nginx"):
+        pytest.skip("nginx is not installed")
+
+
+async def test_nobody_misses_an_event_while_workers_are_replaced(tmp_path: Path) -> None:
+    report = await rolling_deploy(tmp_path, VISITORS, rate=100, drain_seconds=1)
+    assert report.is_clean, report
+    assert report.seen.goodbyes >= VISITORS
+
+
+async def test_nobody_misses_an_event_when_a_worker_is_killed(tmp_path: Path) -> None:
+    report = await storm(tmp_path, VISITORS, rate=100)
+    assert report.is_clean, report
+    assert report.seen.longest_interruption > 0

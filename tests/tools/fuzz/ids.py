@@ -1,0 +1,99 @@
+"""Event ids: what is accepted is one text of one cursor, and shows no client another's events."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.core.event_id import MAX_LENGTH, MAX_MARKS, Mark, encode, parse
+from gateway.core.log import TIMESTAMP_LIMIT, Log, LogKind, Position, Since
+from gateway.errors import EventIdError
+from tests.core.stage import Stage
+from tests.core.world import USER_TOPIC, by_first_byte
+from tests.tools.fuzz.target import Target, as_header, joined, parts
+
+if TYPE_CHECKING:
+    from gateway.core.log import Place
+
+USERS = (b"a", b"b", b"c")
+"""With two partitions, the first and the last share one."""
+
+_NOW = Stage().world.now
+
+
+def _marks() -> list[list[Mark]]:
+    places: list[Place] = [
+        Position(3, _NOW, True),
+        Position(0, 0, False),
+        Since(_NOW),
+        Position(1 << 62, 5, True),
+    ]
+    single = [
+        [Mark(kind, tag, partition, place)]
+        for kind in LogKind
+        for tag in (b"tagA", b"else")
+        for partition in (0, 1, 7)
+        for place in places
+    ]
+    return [*single, [*single[0], *single[4], *single[-1]], [*single[0], *single[-12]]]
+
+
+_IDS = [encode(marks) for marks in _marks() if len({mark[:3:2] for mark in marks}) == len(marks)]
+
+
+def _parse(data: bytes) -> None:
+    text = as_header(data)
+    try:
+        marks = parse(text)
+    except EventIdError as error:
+        assert len(str(error)) < 100, "a client's text goes into no message"
+        return
+    assert encode(marks).decode() == text, "one text for one cursor"
+    assert 0 < len(marks) <= MAX_MARKS
+    assert len(text) <= MAX_LENGTH
+    for mark in marks:
+        assert 0 <= mark.place.timestamp < TIMESTAMP_LIMIT
+        assert 0 <= mark.partition < 1 << 24
+        assert isinstance(mark.place, Since) or 0 <= mark.place.offset < 1 << 63
+
+
+def _resume(data: bytes) -> None:
+    """Come with any id to a worker with other users' events: the client judges all it is sent."""
+    given, since, how = parts(data, 3)
+    stage = Stage(partitions=2)
+    before = [stage.client(user=user) for user in USERS]
+    for client in before:
+        stage.connect(client)
+    for user in USERS * 3:
+        stage.write(key=user, log=_log_of(user))
+    stage.broadcast(2)
+    if b"w" in how:
+        stage.replace_worker()
+    start = int(since) if since.isdigit() and len(since) < 15 else None
+    client = stage.client(user=USERS[len(how) % 3], since=start)
+    client.rogue = True
+    client.last_id = as_header(given)
+    stage.connect(client)
+    stage.write(key=client.user, log=_log_of(client.user))
+    stage.broadcast()
+    stage.worker.settle()
+    own = 3 + 1 + 3
+    assert len(client.received) == len(set(client.received)) <= own, "each event once"
+    assert len(client.gaps) <= 2 * MAX_MARKS
+    if client.last_id:
+        parse(client.last_id)
+
+
+def _log_of(user: bytes) -> Log:
+    return Log(USER_TOPIC, by_first_byte(user, 2))
+
+
+EVENT_ID = Target(
+    "event id", _parse, [*_IDS, b"", b"1", b"1u" + b"-" * 28], [b"u", b"b", *_IDS[:2]]
+)
+RESUME = Target(
+    "resume",
+    _resume,
+    [joined(text, b"", how) for text in _IDS for how in (b"", b"ww")]
+    + [joined(b"", b"%d" % _NOW, b"1"), joined(b"nonsense", b"0", b"w")],
+    [*_IDS[:4], b"w", b"\xff"],
+)

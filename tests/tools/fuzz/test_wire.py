@@ -1,0 +1,36 @@
+"""A short attack on a live worker: no 5xx, no traceback, no leak, and nobody else notices."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from tests.tools.fuzz.hostile import OPS_TOKEN, Manner, approaches
+from tests.tools.fuzz.wire import run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SEED = 1
+INPUTS = 150
+"""For each listener."""
+
+
+async def test_a_worker_stands_hostile_connections(tmp_path: Path) -> None:
+    outcome = await run(SEED, 0, tmp_path, INPUTS)
+    assert [row.findings for row in outcome.rows] == [(), ()]
+    assert [row.inputs for row in outcome.rows] == [INPUTS, INPUTS]
+    assert outcome.statuses[200]
+    assert outcome.statuses[400]
+    assert outcome.written
+
+
+def test_a_seed_brings_the_same_connections_again() -> None:
+    once, again, other = (list(islice(approaches(seed, ops=False), 200)) for seed in (1, 1, 2))
+    assert once == again != other
+    assert {approach.manner for approach in once} == {*Manner}
+
+
+def test_nobody_asks_the_worker_to_end() -> None:
+    for data, _ in islice(approaches(SEED, ops=True), 2000):
+        assert b"/ops/drain" not in data or OPS_TOKEN.encode() not in data
