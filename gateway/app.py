@@ -54,6 +54,7 @@ from gateway.ops.streams import Streams
 from gateway.ops.traced import TracedHub, TracedMetrics, traced
 from gateway.ops.tracing import start_tracing
 from gateway.ops.vitals import Vitals, replays_waiting
+from gateway.supervise import Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -101,6 +102,7 @@ class Worker:
         make_metrics = Metrics if spans is None else partial(TracedMetrics, spans)
         make_hub = Hub if spans is None else partial(TracedHub, spans)
         self._metrics = make_metrics(self._notices, Lives(names), settings.partitioner)
+        self._supervisor = Supervisor(self._metrics)
         self._hub = make_hub(
             interpreter=Interpreter(decoder, partition, self._metrics),
             limits=Limits(
@@ -123,6 +125,7 @@ class Worker:
             partition,
             revocations,
             decoder,
+            self._supervisor,
         )
         self._vitals = Vitals(
             name,

@@ -21,6 +21,9 @@ import structlog
 if TYPE_CHECKING:
     from structlog.typing import ExcInfo, Processor
 
+MAX_EXCEPTIONS = 16
+"""Exceptions of one log line: causes and members of groups."""
+
 
 def configure(form: Literal["text", "json"] | None, level: str) -> None:
     """Send the log to standard error; None: text on a terminal, else JSON."""
@@ -76,14 +79,19 @@ class _StandardError:
 
 
 def _describe(exc_info: ExcInfo) -> str:
-    """Return the kind of an exception and where it came from, and so of what led to it."""
+    """Return the types and tracebacks of an exception, its causes, and the members of a group."""
+    return _chain(exc_info[1], set())
+
+
+def _chain(error: BaseException | None, seen: set[int]) -> str:
     parts: list[str] = []
-    seen: set[int] = set()
-    error: BaseException | None = exc_info[1]
-    while error is not None and id(error) not in seen:
+    while error is not None and id(error) not in seen and len(seen) < MAX_EXCEPTIONS:
         seen.add(id(error))
         kind = type(error)
         lines = traceback.format_tb(error.__traceback__)
         parts.append("".join([*lines, f"{kind.__module__}.{kind.__qualname__}"]))
+        if isinstance(error, BaseExceptionGroup):
+            members = [_chain(member, seen) for member in error.exceptions]
+            parts[-1] = "\n".join([parts[-1], "with:", *filter(None, members)])
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return "\nwhich led to:\n".join(reversed(parts))

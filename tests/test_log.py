@@ -96,6 +96,20 @@ def test_an_exception_that_leads_to_itself_is_told_once(
     assert json.loads(line)["exception"].count("ValueError") == 1
 
 
+def test_members_of_an_exception_group_are_logged_without_their_texts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log.configure("json", "info")
+    inner = ExceptionGroup(SECRET, [ValueError(SECRET), KeyError(SECRET)])
+    group = ExceptionGroup(SECRET, [OSError(SECRET), inner])
+    structlog.stdlib.get_logger("gateway.test").error("it failed", exc_info=group)
+    (line,) = lines(capsys)
+    text = json.loads(line)["exception"]
+    for name in ("OSError", "ValueError", "KeyError"):
+        assert text.count(f"builtins.{name}") == 1
+    assert SECRET not in line
+
+
 @pytest.mark.parametrize("level", ["debug", "info"])
 def test_what_libraries_say_for_debugging_is_never_shown(
     capsys: pytest.CaptureFixture[str], level: str

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from gateway.kafka.metadata import Cluster
     from gateway.ops.metrics import Metrics
     from gateway.ops.readiness import Readiness
+    from gateway.supervise import Supervisor
 
 RETRY_SECONDS = 1.0
 PROBE_SECONDS = 2.0
@@ -64,12 +65,14 @@ class KafkaLink:
         partitioner: Callable[[bytes, int], int],
         revocations: Revocations,
         decoder: Decoder,
+        supervisor: Supervisor,
     ) -> None:
         self._settings = settings
         self._hub = hub
         self._metrics = metrics
         self._readiness = readiness
         self._partitioner = partitioner
+        self._supervisor = supervisor
         self._options = connection_options(settings)
         self._revocations = revocations
         self._revoking = RevokingEvents(settings, self._options, hub, revocations, decoder)

@@ -26,6 +26,7 @@ from gateway.core.frame import CloseReason, GapReason
 from gateway.core.observer import Path
 from gateway.core.status import Sighting
 from gateway.errors import HttpError
+from gateway.supervise import Part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -167,7 +168,14 @@ class Metrics:
         self._scanned = Counter(
             "gateway_replay_records_scanned", "Records read by replay scans", registry=registry
         )
+        self._internal_errors = Counter(
+            "gateway_internal_errors",
+            "Unexpected exceptions that were contained, by the part of the worker that failed",
+            ["part"],
+            registry=registry,
+        )
         for counter, label in (
+            (self._internal_errors, Part),
             (self._sent, Path),
             (self._gaps, GapReason),
             (self._closes, CloseReason),
@@ -213,6 +221,16 @@ class Metrics:
     def loop_late(self, seconds: float) -> None:
         """Count by how much the event loop was late."""
         self._loop_delay.observe(seconds)
+
+    def failed(self, part: Part, error: BaseException) -> None:
+        """Count an unexpected exception that was contained, and log its traceback."""
+        self._internal_errors.labels(part).inc()
+        self._notices.error(
+            ("failed", part),
+            "unexpected exception; the worker goes on",
+            part=str(part),
+            exc_info=error,
+        )
 
     def rejected(self, reason: str, **facts: object) -> None:
         """Count a request that opened no stream; where there are facts, log them."""

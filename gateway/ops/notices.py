@@ -38,6 +38,10 @@ class Notices:
         self._next: dict[Hashable, float] = {}
         self._silent: dict[Hashable, _Silent] = {}
 
+    def error(self, kind: Hashable, event: str, **facts: object) -> None:
+        """Log a defect of the worker."""
+        self._tell(logging.ERROR, kind, event, facts)
+
     def warn(self, kind: Hashable, event: str, **facts: object) -> None:
         """Log something that somebody should look at."""
         self._tell(logging.WARNING, kind, event, facts)

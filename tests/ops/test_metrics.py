@@ -21,6 +21,7 @@ from gateway.ops.lives import Lives
 from gateway.ops.metrics import DELIVERY_BUCKETS, Metrics
 from gateway.ops.notices import Notices
 from gateway.ops.pseudonyms import Pseudonyms
+from gateway.supervise import Part, Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +46,7 @@ DESIGN = {
     "gateway_replay_seconds_count": {},
     "gateway_replay_records_scanned_total": {},
     "gateway_unknown_types_total": {},
+    "gateway_internal_errors_total": {"part": set(Part)},
     "gateway_partitioner_mismatches_total": {},
     "gateway_records_read_total": {},
     "gateway_redirects_total": {},
@@ -78,6 +80,16 @@ def test_names_and_labels_are_those_of_the_design() -> None:
             for label, text in sample.labels.items():
                 labels.setdefault(label, set()).add(text)
     assert found == DESIGN
+
+
+def test_contained_exception_is_counted_and_logged_with_its_traceback() -> None:
+    metrics = make_metrics()
+    with capture_logs() as lines, Supervisor(metrics).contain(Part.FLEET):
+        raise ValueError("text of a client")
+    assert value(metrics, "gateway_internal_errors_total", part="fleet") == 1
+    [line] = lines
+    assert (line["log_level"], line["part"]) == ("error", "fleet")
+    assert isinstance(line["exc_info"], ValueError)
 
 
 def test_a_gauge_is_asked_for_when_it_is_read() -> None:
@@ -164,7 +176,7 @@ def test_nothing_that_a_producer_writes_becomes_a_label() -> None:
         metrics.unreadable(Log("user-events", number), number, UnreadableReason.NOT_JSON)
     text = metrics.text().decode()
     assert "mischief" not in text
-    assert set(re.findall(r'(\w+)="', text)) == {"path", "reason", "le", "version"}
+    assert set(re.findall(r'(\w+)="', text)) == {"path", "reason", "le", "part", "version"}
 
 
 @pytest.mark.parametrize(("own", "other"), [("murmur2", "crc32"), ("crc32", "murmur2")])
