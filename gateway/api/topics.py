@@ -166,12 +166,12 @@ def topic_schemas(settings: Settings) -> Json:
             "properties": {
                 "event_type": _TYPE,
                 "data": _JSON_PAYLOAD,
-                "event_id": {"type": ["string", "null"]},
+                "event_id": {"description": "For other readers; any JSON value."},
                 "user_id": {
                     "type": ["string", "integer", "null"],
                     "description": "If it is there, the record's key.",
                 },
-                "occurred_at": {"type": ["string", "number", "null"]},
+                "occurred_at": {"description": "For other readers; any JSON value."},
             },
         },
         "CloudEvent": {

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -32,12 +32,29 @@ otherwise (1 MiB, Kafka's `message.max.bytes`), and some. Every stream of the us
 its own until its client has read it, and one that is slower than 300 kbit/s cannot do so within
 GATEWAY_SLOW_SECONDS: it would be ended, come back, and be sent the same again, for ever."""
 
+_Shape = TypeVar("_Shape")
+
+_SCHEMA_HEAD = 5
+"""Bytes of the wire format of schema registries: 0, then a schema id of 4 bytes."""
+
 _STRUCTURED = b"application/cloudevents+json"
 _CLOUD_EVENTS = b"application/cloudevents"
 
 # C0, DEL and C1 with all that breaks lines for some client, the two separators of Unicode that do
 # too, and surrogates, which have no UTF-8.
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+_BOM = b"\xef\xbb\xbf"
+
+# Alternatives in this order: a whole surrogate pair, one half of a pair, any other escape.
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    rb"|u(?P<half>[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+
+_HALF_MARK = b"\xff"
+"""Stands for `\\u` in front of half a surrogate pair; no UTF-8 text holds this byte."""
 
 
 class UnreadableReason(StrEnum):
@@ -50,7 +67,7 @@ class UnreadableReason(StrEnum):
     KEY_NOT_UTF8 = "key_not_utf8"
     """The key is no UTF-8, so it is no user id."""
     NOT_JSON = "not_json"
-    """The value should be JSON and is not."""
+    """The value is not JSON."""
     TOO_DEEP = "too_deep"
     """The JSON is nested deeper than it is safe to follow."""
     WRONG_SHAPE = "wrong_shape"
@@ -88,17 +105,19 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
 
 class Unreadable(msgspec.Struct, frozen=True, gc=False):
-    """A record that cannot be understood; it is skipped, counted and logged."""
+    """A record that is not an event; it is skipped, counted and logged.
+
+    `detail` names the missing or invalid field. It holds nothing that a producer wrote.
+    """
 
     reason: UnreadableReason
+    detail: str = ""
 
 
 class _Envelope(msgspec.Struct, gc=False):
     event_type: str
     data: msgspec.Raw
-    event_id: str | None = None
     user_id: str | int | None = None
-    occurred_at: str | int | float | None = None
 
 
 class _CloudEvent(msgspec.Struct, gc=False):
@@ -108,7 +127,7 @@ class _CloudEvent(msgspec.Struct, gc=False):
     data_base64: str | None = None
 
 
-_Content = tuple[str, bytes] | UnreadableReason
+_Content = tuple[str, bytes] | Unreadable
 """Event type and payload, or why there are none."""
 
 
@@ -146,25 +165,27 @@ class Decoder:
         if not record.value:
             return Unreadable(UnreadableReason.EMPTY)
         if record.size > MAX_RECORD_BYTES:
-            return Unreadable(UnreadableReason.TOO_LARGE)
+            return Unreadable(
+                UnreadableReason.TOO_LARGE, f"{record.size} bytes, the limit is {MAX_RECORD_BYTES}"
+            )
         category = None
         if record.headers:
             # A name that stands twice counts with its last value, as in every Kafka client.
             headers = {name.lower(): value for name, value in record.headers}
             category = _text(headers.get("category", b""))
             if category is None:
-                return Unreadable(UnreadableReason.BAD_CATEGORY)
+                return Unreadable(UnreadableReason.BAD_CATEGORY, "header `category` is not UTF-8")
             content = self._read(headers, record.value, key)
         else:
             content = self._read_envelope(record.value, key)
-        if isinstance(content, UnreadableReason):
-            return Unreadable(content)
+        if isinstance(content, Unreadable):
+            return content
         event_type, payload = content
         known = self._types.get(event_type)
         if known is None:
             fault = type_fault(event_type)
             if fault is not None:
-                return Unreadable(fault)
+                return Unreadable(fault, _TYPE_DETAILS[fault])
         return Event(event_type, category or known, frame.event_body(event_type, payload))
 
     def _read(self, headers: dict[str, bytes], value: bytes, key: bytes | None) -> _Content:
@@ -172,41 +193,110 @@ class Decoder:
         if content_type.startswith(_STRUCTURED):
             return self._read_structured(value)
         if content_type.startswith(_CLOUD_EVENTS):
-            return UnreadableReason.WRONG_SHAPE
+            return _wrong_shape("header `content-type` is a CloudEvents format other than JSON")
         if "ce_specversion" in headers:
-            if headers["ce_specversion"] != b"1.0" or "ce_type" not in headers:
-                return UnreadableReason.WRONG_SHAPE
-            event_type = _text(headers["ce_type"])
+            if headers["ce_specversion"] != b"1.0":
+                return _wrong_shape("header `ce_specversion` is not 1.0")
+            if "ce_type" not in headers:
+                return _wrong_shape("header `ce_type` is missing")
+            name = "ce_type"
         elif "event_type" in headers:
-            event_type = _text(headers["event_type"])
+            name = "event_type"
         else:
             return self._read_envelope(value, key)
-        return UnreadableReason.BAD_TYPE if event_type is None else (event_type, value)
+        event_type = _text(headers[name])
+        if event_type is None:
+            return Unreadable(UnreadableReason.BAD_TYPE, f"header `{name}` is not UTF-8")
+        return event_type, value
 
     def _read_envelope(self, value: bytes, key: bytes | None) -> _Content:
-        try:
-            envelope = self._envelope.decode(value)
-        except (ValueError, RecursionError) as error:
-            return _fault(error)
+        envelope = _parse(self._envelope, value)
+        if isinstance(envelope, Unreadable):
+            return envelope
         user = envelope.user_id
         if user is not None and key is not None and str(user).encode() != key:
-            return UnreadableReason.USER_MISMATCH
-        return envelope.event_type, bytes(envelope.data)
+            return Unreadable(UnreadableReason.USER_MISMATCH, "`user_id` is not the record's key")
+        return envelope.event_type, _restored(envelope.data, value)
 
     def _read_structured(self, value: bytes) -> _Content:
-        try:
-            event = self._cloud_event.decode(value)
-        except (ValueError, RecursionError) as error:
-            return _fault(error)
-        payload = bytes(event.data)
-        if event.specversion != "1.0" or (payload and event.data_base64 is not None):
-            return UnreadableReason.WRONG_SHAPE
+        event = _parse(self._cloud_event, value)
+        if isinstance(event, Unreadable):
+            return event
+        payload = _restored(event.data, value)
+        if event.specversion != "1.0":
+            return _wrong_shape("`specversion` is not 1.0")
+        if payload and event.data_base64 is not None:
+            return _wrong_shape("both `data` and `data_base64` are present")
         if event.data_base64 is not None:
             try:
                 payload = b64decode(event.data_base64, validate=True)
             except ValueError:
-                return UnreadableReason.BAD_BASE64
-        return (event.type, payload) if payload else UnreadableReason.EMPTY
+                return Unreadable(UnreadableReason.BAD_BASE64, "`data_base64` is not base64")
+        return (event.type, payload) if payload else Unreadable(UnreadableReason.EMPTY)
+
+
+_TYPE_DETAILS = {
+    UnreadableReason.BAD_TYPE: (
+        f"the event type must have 1 to {MAX_NAME_BYTES} bytes and no control characters"
+    ),
+    UnreadableReason.RESERVED_TYPE: f"the event type begins with `{RESERVED_PREFIX}`",
+}
+
+
+def _parse(decoder: msgspec.json.Decoder[_Shape], value: bytes) -> _Shape | Unreadable:
+    """Return the JSON object in `value`, or why there is none.
+
+    What other JSON readers accept and msgspec does not is retried: a byte order mark, and half of
+    a surrogate pair, which `JSON.stringify` writes where a text was cut between its two halves.
+    """
+    found = _decoded(decoder, value)
+    if isinstance(found, Unreadable) and found.reason is UnreadableReason.NOT_JSON:
+        repaired = _repaired(value)
+        if repaired != value:
+            found = _decoded(decoder, repaired)
+    return found
+
+
+def _decoded(decoder: msgspec.json.Decoder[_Shape], value: bytes) -> _Shape | Unreadable:
+    try:
+        return decoder.decode(value)
+    except msgspec.ValidationError as error:
+        return _wrong_shape(str(error))
+    except RecursionError:
+        return Unreadable(UnreadableReason.TOO_DEEP)
+    except ValueError as error:  # msgspec's own, and UnicodeDecodeError from inside a string
+        return Unreadable(UnreadableReason.NOT_JSON, _not_json(value, error))
+
+
+def _repaired(value: bytes) -> bytes:
+    """Return `value` without a byte order mark and with half surrogate pairs marked."""
+    value = value.removeprefix(_BOM)
+    return value if _HALF_MARK in value else _ESCAPE.sub(_mark_half, value)
+
+
+def _mark_half(escape: re.Match[bytes]) -> bytes:
+    half = escape["half"]
+    return escape[0] if half is None else _HALF_MARK + half
+
+
+def _restored(data: msgspec.Raw, value: bytes) -> bytes:
+    r"""Return the payload as it stands in `value`: marks are `\u` again."""
+    payload = bytes(data)
+    if payload.isascii() or _HALF_MARK in value:
+        return payload
+    return payload.replace(_HALF_MARK, b"\\u")
+
+
+def _not_json(value: bytes, error: ValueError) -> str:
+    """Return why `value` is not JSON; the wire format of schema registries is named."""
+    if value.startswith(b"\0") and len(value) > _SCHEMA_HEAD:
+        schema = int.from_bytes(value[1:_SCHEMA_HEAD], "big")
+        return f"the value is not JSON but written with a schema registry: schema id {schema}"
+    return str(error)
+
+
+def _wrong_shape(detail: str) -> Unreadable:
+    return Unreadable(UnreadableReason.WRONG_SHAPE, detail)
 
 
 def _text(value: bytes) -> str | None:
@@ -214,12 +304,3 @@ def _text(value: bytes) -> str | None:
         return value.decode()
     except UnicodeDecodeError:
         return None
-
-
-def _fault(error: ValueError | RecursionError) -> UnreadableReason:
-    """Return what msgspec's error says of the record."""
-    if isinstance(error, RecursionError):
-        return UnreadableReason.TOO_DEEP
-    if isinstance(error, msgspec.ValidationError):
-        return UnreadableReason.WRONG_SHAPE
-    return UnreadableReason.NOT_JSON  # a `UnicodeDecodeError` from inside a string, too

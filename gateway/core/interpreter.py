@@ -37,7 +37,7 @@ class Interpreter:
             record.value = None
             record.headers = ()
             if isinstance(event, Unreadable):
-                self._observer.unreadable(feed.log, record.offset, event.reason)
+                self._observer.unreadable(feed.log, record.offset, event.reason, event.detail)
             elif event.category is None:
                 self._observer.unknown_type(event.event_type)
         return event if isinstance(event, Event) else None

@@ -41,8 +41,8 @@ class Observer(Protocol):
         """Take note of a stream that ends, and still has its places; None: its client went away."""
         ...
 
-    def unreadable(self, log: Log, offset: int, reason: UnreadableReason) -> None:
-        """Count and log a record that cannot be understood and was skipped."""
+    def unreadable(self, log: Log, offset: int, reason: UnreadableReason, detail: str = "") -> None:
+        """Count and log a record that was skipped; `detail` names the field at fault."""
         ...
 
     def unknown_type(self, event_type: str) -> None:

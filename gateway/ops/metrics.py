@@ -263,14 +263,15 @@ class Metrics:
         if reason is not None:
             self._closes.labels(reason).inc()
 
-    def unreadable(self, log: Log, offset: int, reason: UnreadableReason) -> None:
-        """Count a record that was skipped, and log its position."""
+    def unreadable(self, log: Log, offset: int, reason: UnreadableReason, detail: str = "") -> None:
+        """Count a record that was skipped, and log its position and the field at fault."""
         self._unreadable.labels(reason).inc()
         self.unreadable_last = Sighting(log.topic, log.partition, offset, str(reason))
         self._notices.warn(
             ("unreadable", reason),
             "record skipped",
             reason=str(reason),
+            **({"detail": detail} if detail else {}),
             topic=log.topic,
             partition=log.partition,
             offset=offset,

@@ -58,7 +58,7 @@ class SilentObserver:
     def closed(self, stream: Stream, reason: CloseReason | None, moment: Moment) -> None:
         self.closes.append(reason)
 
-    def unreadable(self, log: Log, offset: int, reason: UnreadableReason) -> None:
+    def unreadable(self, log: Log, offset: int, reason: UnreadableReason, detail: str = "") -> None:
         self.unreadables.append((log, offset, reason))
 
     def unknown_type(self, event_type: str) -> None:

@@ -175,6 +175,7 @@ async def test_unreadable_records_are_logged_with_their_position_but_not_each(
     assert await worker.metric("gateway_unreadable_records_total", reason="not_json") == 51
     lines = [json.loads(line) for line in worker.log().splitlines() if "not_json" in line]
     assert 1 <= len(lines) < 10
+    assert lines[0]["detail"] == "JSON is malformed: invalid character (byte 0)"
     text = json.dumps(lines[0])
     assert served.user in text
     assert str(where.offset) in text
