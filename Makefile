@@ -12,7 +12,6 @@ FLEET_ARGS ?=
 ALERTS_ARGS ?=
 ROW ?=
 CHART ?=
-DATABASE ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench chaos fleet alerts fuzz docs wheel audit image constraints clean
@@ -52,8 +51,8 @@ docs: $(VENV)/.dev ## the documents as a site, in build/site; every warning fail
 wheel: $(VENV)/.dev ## wheel and sdist, in dist
 	@$(BIN)/python -m build -o dist
 
-audit: $(VENV)/.dev ## known vulnerabilities in what is pinned; without a network DATABASE=all.zip, an export of OSV
-	@$(BIN)/python -m tests.tools.audit --sbom build/sbom.json $(if $(DATABASE),--database '$(DATABASE)')
+audit: $(VENV)/.dev ## known vulnerabilities in the pinned packages (pip-audit), and a bill of materials
+	@$(BIN)/python -m tests.tools.audit --sbom build/sbom.json
 
 image: $(VENV)/.dev ## the image's build steps and its process, without an engine, in a minute; needs root
 	IMAGE=1 $(BIN)/pytest tests/deploy/test_image.py

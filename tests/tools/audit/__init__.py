@@ -1,1 +1,1 @@
-"""What the project is made of: known vulnerabilities, licences, and a list of it all."""
+"""Known vulnerabilities and licences of the pinned packages, and a bill of materials."""

@@ -1,10 +1,7 @@
-"""`make audit`: is a known vulnerability in what the project is made of?
+"""`make audit`: ask pip-audit for known vulnerabilities in `constraints.txt`.
 
-Asks an advisory database about each line of `constraints.txt`, by pip-audit: the package index
-through the network, or with `--database` an export of OSV that was brought here.
-
-Exit codes: 0 no vulnerability is known; 1 one is; 2 a wrong command line or database; 3 it could
-not be found out, which one line says, and which is no failure of the project.
+Exit codes: 0 no known vulnerability; 1 at least one; 3 the package index could not be asked, which
+one line says and which is not a failure of the project.
 """
 
 from __future__ import annotations
@@ -12,117 +9,82 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
-from contextlib import nullcontext
 from enum import IntEnum
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import typer
+from cyclonedx.model.bom import Bom
+from cyclonedx.model.component import Component
+from cyclonedx.output import make_outputter
+from cyclonedx.schema import OutputFormat, SchemaVersion
+from packageurl import PackageURL
 
-from tests.tools.audit.database import Database, DatabaseError, served
-from tests.tools.audit.packages import pinned, runtime
-
-Pins = dict[str, str]
-
-PROBE = "aiohttp"
-"""Asked for first: where the index says nothing of it, asking for all the others is in vain."""
+from tests.tools.audit.packages import CONSTRAINTS, pinned, runtime
 
 
 class Verdict(IntEnum):
-    """What the audit found, as an exit code."""
+    """The result of an audit, as an exit code."""
 
     CLEAN = 0
     VULNERABLE = 1
     UNKNOWN = 3
 
 
-class Answer(NamedTuple):
-    """What the database says: for each package its advisories, and who was not found in it."""
-
-    advisories: dict[str, list[str]]
-    skipped: list[str]
-
-
 def main(
-    database: Annotated[
-        Path | None, typer.Option(help="an export of OSV for PyPI: its ZIP, or a directory")
-    ] = None,
     sbom: Annotated[
-        Path | None, typer.Option(help="write what a worker is made of there, as CycloneDX")
+        Path | None, typer.Option(help="write the packages of a worker to this CycloneDX file")
     ] = None,
 ) -> None:
-    """Audit what is pinned."""
+    """Audit the pinned packages."""
     if sbom is not None:
         sbom.parent.mkdir(parents=True, exist_ok=True)
-        pins = {name: version for name, version in pinned().items() if name in runtime()}
-        with served(Database()) as url:
-            sbom.write_text(_run(pins, url, "cyclonedx-json"))
-        print(f"{len(pins)} packages of a worker: {sbom}")
-    try:
-        source = None if database is None else served(Database(database))
-    except DatabaseError as error:
-        raise typer.BadParameter(str(error)) from None
-    with source or nullcontext() as url:
-        verdict, text = audit(pinned(), url)
+        sbom.write_text(bill_of_materials())
+        print(f"{len(runtime() & pinned().keys())} packages of a worker: {sbom}")
+    command = [sys.executable, "-m", "pip_audit", "--requirement", str(CONSTRAINTS), "--no-deps"]
+    command += ["--disable-pip", "--progress-spinner=off", "--format=json"]
+    ran = subprocess.run(command, capture_output=True, check=False, text=True)
+    verdict, text = judge(ran.stdout)
     print(text)
     raise typer.Exit(verdict)
 
 
-def audit(pins: Pins, url: str | None) -> tuple[Verdict, str]:
-    """Return what the database at `url` (None: the package index) says, and a text that tells it.
+def judge(report: str) -> tuple[Verdict, str]:
+    """Return the verdict on a JSON report of pip-audit, and its text: one line for each advisory.
 
-    The text is one line, but for a vulnerability, where it is one for each advisory.
+    An empty report means that pip-audit failed. A mirror of the index may serve packages without
+    their advisories; pip-audit reports these packages as skipped, and so the verdict is `UNKNOWN`.
     """
-    answer = ask(pins, url) if url is not None or _answers() else None
-    if answer is None:
-        return Verdict.UNKNOWN, "not audited: no advisory database answers; bring one: --database"
-    lines = [
-        f"{name} {pins[name]}: {advisory}"
-        for name, advisories in answer.advisories.items()
-        for advisory in advisories
+    if not report:
+        return Verdict.UNKNOWN, "not audited: the package index does not answer"
+    packages = json.loads(report)["dependencies"]
+    found = [
+        f"{package['name']} {package['version']}: {advisory['id']}, "
+        f"fixed in {' and '.join(advisory['fix_versions']) or 'no version'}"
+        for package in packages
+        for advisory in package.get("vulns", ())
     ]
-    if lines:
-        return Verdict.VULNERABLE, "\n".join(lines)
-    if answer.skipped:
-        return Verdict.UNKNOWN, f"not audited: {', '.join(answer.skipped)}; the others are clean"
-    return Verdict.CLEAN, f"no vulnerability is known in {len(pins)} packages"
+    if found:
+        return Verdict.VULNERABLE, "\n".join(found)
+    if skipped := [package["name"] for package in packages if "skip_reason" in package]:
+        return (
+            Verdict.UNKNOWN,
+            f"not audited: the package index has no advisories for {len(skipped)} of "
+            f"{len(packages)} packages, such as {skipped[0]}",
+        )
+    return Verdict.CLEAN, f"no known vulnerability in {len(packages)} packages"
 
 
-def _answers() -> bool:
-    """Return whether the index can tell: a mirror of it may have packages and no advisories."""
-    answer = ask({PROBE: pinned()[PROBE]}, None)
-    return answer is not None and not answer.skipped
-
-
-def ask(pins: Pins, url: str | None) -> Answer | None:
-    """Return what the database says of each package; none: it does not answer."""
-    text = _run(pins, url, "json")
-    if not text:
-        return None
-    answer = Answer({}, [])
-    for package in json.loads(text)["dependencies"]:
-        if "skip_reason" in package:
-            answer.skipped.append(package["name"])
-            continue
-        answer.advisories[package["name"]] = [
-            f"{found['id']}, fixed in {' and '.join(found['fix_versions']) or 'no version'}"
-            for found in package["vulns"]
-        ]
-    return answer
-
-
-def _run(pins: Pins, url: str | None, form: str) -> str:
-    """Return what pip-audit writes to standard output: nothing where it has failed."""
-    with tempfile.NamedTemporaryFile("w", suffix=".txt") as requirements:
-        requirements.writelines(f"{name}=={version}\n" for name, version in pins.items())
-        requirements.flush()
-        command = [sys.executable, "-m", "pip_audit", "--requirement", requirements.name]
-        command += ["--no-deps", "--disable-pip", "--progress-spinner=off", f"--format={form}"]
-        if url is not None:
-            command += ["--vulnerability-service=osv", f"--osv-url={url}"]
-        ran = subprocess.run(command, capture_output=True, check=False)
-    return ran.stdout.decode()
+def bill_of_materials() -> str:
+    """Return the pinned packages of a worker as CycloneDX 1.6 in JSON."""
+    needed = runtime()
+    parts = [
+        Component(name=name, version=version, purl=PackageURL("pypi", name=name, version=version))
+        for name, version in pinned().items()
+        if name in needed
+    ]
+    outputter = make_outputter(Bom(components=parts), OutputFormat.JSON, SchemaVersion.V1_6)
+    return outputter.output_as_string(indent=2)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The packages that the project is made of: those that are pinned, and those that a worker runs."""
+"""Packages that are pinned, packages that a worker needs, and their licences."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def runtime() -> set[str]:
 
 
 def licences(name: str) -> set[str]:
-    """Return the licences that an installed package names, in the words that it uses."""
+    """Return the licences that an installed package declares, in its own words."""
     facts = metadata(name)
     expression = " OR ".join(
         value
