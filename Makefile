@@ -54,7 +54,7 @@ wheel: $(VENV)/.dev ## wheel and sdist, in dist
 audit: $(VENV)/.dev ## known vulnerabilities in the pinned packages (pip-audit), and a bill of materials
 	@$(BIN)/python -m tests.tools.audit --sbom build/sbom.json
 
-image: $(VENV)/.dev ## the image's build steps and its process, without an engine, in a minute; needs root
+image: $(VENV)/.dev ## run the build steps of the image and its process, in a minute; needs bubblewrap
 	IMAGE=1 $(BIN)/pytest tests/deploy/test_image.py
 
 constraints: ## pin the newest versions of everything that pyproject.toml allows

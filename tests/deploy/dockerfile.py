@@ -1,4 +1,4 @@
-"""A Dockerfile read as the steps of its stages, as far as this project's needs it."""
+"""Parse the steps of the Dockerfile by stage."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ DOCKERFILE = ROOT / "deploy/docker/Dockerfile"
 
 
 class Step(NamedTuple):
-    """An instruction and what stands behind it, on one line."""
+    """An instruction and its arguments, on one line."""
 
     word: str
     rest: str
 
 
 def stages() -> list[list[Step]]:
-    """Return the steps of each stage, its `FROM` first; build arguments of all come before."""
+    """Return the steps of each stage, its `FROM` first; steps before the first are left out."""
     found: list[list[Step]] = []
     for step in _steps():
         if step.word == "FROM":
@@ -33,20 +33,20 @@ def stages() -> list[list[Step]]:
 
 
 def environment(stage: list[Step]) -> dict[str, str]:
-    """Return what a stage sets with `ENV`, references to other variables as they stand."""
+    """Return the variables that a stage sets with `ENV`, references not expanded."""
     return dict(
         pair.split("=", 1) for word, rest in stage if word == "ENV" for pair in rest.split()
     )
 
 
 def only(stage: list[Step], word: str) -> str:
-    """Return what stands behind an instruction that a stage has once."""
+    """Return the arguments of an instruction that a stage has once."""
     (rest,) = [step.rest for step in stage if step.word == word]
     return rest
 
 
 def words(form: str) -> list[str]:
-    """Return a command in its exec form, which no shell reads."""
+    """Return the arguments of a command in exec form."""
     command: list[str] = json.loads(form)
     return command
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,8 @@ import pytest
 from gateway.config import load_settings
 from gateway.http.connection import SEND_BUFFER
 from gateway.http.listen import BACKLOG
-from tests.deploy.box import require_boxes
 from tests.docs.markdown import ROOT
+from tests.programs import require
 
 SYSCTL = ROOT / "deploy/sysctl.d/90-kafka-sse-gateway.conf"
 
@@ -36,7 +38,9 @@ SETTINGS = settings()
 
 @pytest.mark.parametrize("name", sorted(name for name in SETTINGS if "conntrack" not in name))
 def test_the_kernel_knows_a_setting_and_takes_its_value(name: str) -> None:
-    require_boxes()
+    require("unshare")
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("needs Linux and root")
     path = Path("/proc/sys", *name.split("."))
     assert path.exists()
     if name in SHARED:
