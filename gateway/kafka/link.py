@@ -32,13 +32,14 @@ from gateway.kafka.watch import TopicWatch
 from gateway.ops.readiness import Doubt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from gateway.config import Settings
     from gateway.core.event import Decoder
     from gateway.core.hub import Hub
     from gateway.core.log import Log
     from gateway.core.opening import Opening
+    from gateway.core.partitioner import KeyHash
     from gateway.core.revocations import Revocations
     from gateway.core.status import ShortRetention
     from gateway.core.stream import Feed
@@ -62,7 +63,7 @@ class KafkaLink:
         hub: Hub,
         metrics: Metrics,
         readiness: Readiness,
-        partitioner: Callable[[bytes, int], int],
+        key_hash: KeyHash,
         revocations: Revocations,
         decoder: Decoder,
         supervisor: Supervisor,
@@ -71,7 +72,7 @@ class KafkaLink:
         self._hub = hub
         self._metrics = metrics
         self._readiness = readiness
-        self._partitioner = partitioner
+        self._key_hash = key_hash
         self._supervisor = supervisor
         self._options = connection_options(settings)
         self._revocations = revocations
@@ -95,7 +96,7 @@ class KafkaLink:
         if self._settings.broadcast_topic:
             broadcast = _topic(cluster, self._settings.broadcast_topic, LogKind.BROADCAST)
         settle = self._settings.settle_seconds
-        routes = Routes(self._hub, topic, broadcast, self._partitioner, settle)
+        routes = Routes(self._hub, topic, broadcast, self._key_hash, settle)
         while True:
             offsets, live, scans = self._clients(cluster.cluster_id)
             revocations = self._revocations_topic(cluster)
@@ -189,9 +190,10 @@ class KafkaLink:
         assert self._routes is not None
         assert self._live is not None
         user, cursor = opening.user, opening.cursor
-        if self.connected and any(self._routes.is_strange(user, mark) for mark in cursor):
+        feeds, strange = self._routes.find(user, cursor, clock.now())
+        if strange and self.connected:
             await self._look()
-        feeds = self._routes.feeds(user, cursor, clock.now())
+            feeds = self._routes.feeds(user, cursor, clock.now())
         tasks = [self._live.activate(feed) for feed in feeds if feed.tail is None]
         if tasks and self.connected:
             await asyncio.wait(tasks, timeout=patience)
@@ -200,12 +202,8 @@ class KafkaLink:
     def at_hand(self, opening: Opening) -> tuple[Feed, ...] | None:
         """Return what `follow` would, where it would not wait; None where it might."""
         assert self._routes is not None
-        user, cursor = opening.user, opening.cursor
-        for mark in cursor:
-            if self._routes.is_strange(user, mark):
-                return None
-        feeds = self._routes.feeds(user, cursor, clock.now())
-        return None if any(feed.tail is None for feed in feeds) else feeds
+        feeds, strange = self._routes.find(opening.user, opening.cursor, clock.now())
+        return None if strange or any(feed.tail is None for feed in feeds) else feeds
 
     def wake(self, feed: Feed) -> None:
         """Scan a log soon; the hub's call."""

@@ -8,7 +8,7 @@ from gateway.core.log import Log, LogKind, Record, Topic, make_record
 from gateway.core.registry import Registry
 from gateway.core.stream import Feed
 from tests.core.workers import SilentObserver
-from tests.core.world import by_first_byte
+from tests.core.world import first_byte
 
 LOG = Log("user-events", 1)
 TYPE = (("event_type", b"import.progress"),)
@@ -21,7 +21,7 @@ def observer() -> SilentObserver:
 
 @pytest.fixture
 def interpreter(observer: SilentObserver) -> Interpreter:
-    return Interpreter(Decoder(Registry.built_in()), by_first_byte, observer)
+    return Interpreter(Decoder(Registry.built_in()), first_byte, observer)
 
 
 @pytest.fixture

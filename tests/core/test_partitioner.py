@@ -6,7 +6,7 @@ from aiokafka.partitioner import murmur2 as aiokafka_murmur2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.partitioner import murmur2, partitioner
+from gateway.core.partitioner import key_hash, murmur2, partitioner
 
 partition_counts = st.integers(1, 2000)
 
@@ -54,3 +54,5 @@ def test_crc32_is_the_checksum_modulo_the_partitions(key: bytes, checksum: int) 
 def test_every_key_has_a_partition(key: bytes, partitions: int, name: str) -> None:
     place = partitioner("crc32" if name == "crc32" else "murmur2")
     assert 0 <= place(key, partitions) < partitions
+    hashed = key_hash("crc32" if name == "crc32" else "murmur2")(key)
+    assert hashed % partitions == place(key, partitions)

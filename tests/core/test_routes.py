@@ -12,7 +12,7 @@ from gateway.core.routes import Routes
 from gateway.core.stream import State
 from tests.core.clients import Connection
 from tests.core.stage import BROADCAST_LOG, Stage, stream_of
-from tests.core.world import BROADCAST_TOPIC, USER_TOPIC, by_first_byte
+from tests.core.world import BROADCAST_TOPIC, USER_TOPIC, first_byte
 
 if TYPE_CHECKING:
     from gateway.core.stream import Feed
@@ -23,14 +23,14 @@ BROADCAST = Topic(BROADCAST_TOPIC, LogKind.BROADCAST, b"tagA", 1)
 
 
 def test_a_user_follows_the_partition_of_its_key_and_the_broadcasts() -> None:
-    routes = Routes(Stage().worker.hub, TOPIC, BROADCAST, by_first_byte, 300)
+    routes = Routes(Stage().worker.hub, TOPIC, BROADCAST, first_byte, 300)
     for user in (b"a", b"b", b"c"):
         logs = [feed.log for feed in routes.feeds(user, (), NOW)]
         assert logs == [Log(USER_TOPIC, user[0] % 3), BROADCAST_LOG]
 
 
 def test_a_users_partition_is_that_of_its_key_whatever_is_followed_besides() -> None:
-    routes = Routes(Stage().worker.hub, TOPIC, BROADCAST, by_first_byte, 300)
+    routes = Routes(Stage().worker.hub, TOPIC, BROADCAST, first_byte, 300)
     assert [routes.partition(user) for user in (b"a", b"b", b"c")] == [1, 2, 0]
     routes.grow(5, 0, NOW)
     assert [routes.partition(user) for user in (b"a", b"b", b"c")] == [2, 3, 4]
@@ -44,7 +44,7 @@ def test_without_a_broadcast_topic_there_is_one_log() -> None:
 
 
 def test_all_users_of_a_partition_share_one_tuple_of_feeds() -> None:
-    routes = Routes(Stage().worker.hub, TOPIC, BROADCAST, by_first_byte, 300)
+    routes = Routes(Stage().worker.hub, TOPIC, BROADCAST, first_byte, 300)
     assert routes.feeds(b"a1", (), NOW) is routes.feeds(b"a2", (), NOW)
     assert routes.feeds(b"a", (), NOW)[1] is routes.feeds(b"b", (), NOW)[1], (
         "and one feed of the broadcasts"
@@ -53,8 +53,8 @@ def test_all_users_of_a_partition_share_one_tuple_of_feeds() -> None:
 
 def test_routes_made_again_lead_to_the_same_feeds() -> None:
     hub = Stage().worker.hub
-    first = Routes(hub, TOPIC, BROADCAST, by_first_byte, 300)
-    assert Routes(hub, TOPIC, BROADCAST, by_first_byte, 300).feeds(b"a", (), NOW) == first.feeds(
+    first = Routes(hub, TOPIC, BROADCAST, first_byte, 300)
+    assert Routes(hub, TOPIC, BROADCAST, first_byte, 300).feeds(b"a", (), NOW) == first.feeds(
         b"a", (), NOW
     )
 
@@ -68,6 +68,33 @@ def mark(
 def logs(feeds: tuple[Feed, ...]) -> list[int]:
     """Return the partitions of the user topic among the feeds, in order."""
     return [feed.log.partition for feed in feeds if feed.keyed]
+
+
+@pytest.mark.parametrize("partitions", [3, 1000])
+def test_a_user_is_hashed_once_for_an_opening_whatever_its_id_says(partitions: int) -> None:
+    hashed: list[bytes] = []
+
+    def count(key: bytes) -> int:
+        hashed.append(key)
+        return 2_000_000_011
+
+    topic = Topic(USER_TOPIC, LogKind.USER, b"tagA", partitions)
+    routes = Routes(Stage().worker.hub, topic, BROADCAST, count, 300)
+    forged = [mark(0), mark(1), Mark(LogKind.BROADCAST, b"tagA", 0, Since(5))]
+    routes.find(b"u" * 512, forged, NOW)
+    assert len(hashed) == 1
+
+
+def test_every_partition_that_a_user_ever_had_is_followed() -> None:
+    hashed = 2_000_000_011
+    topic = Topic(USER_TOPIC, LogKind.USER, b"tagA", 50)
+    routes = Routes(Stage().worker.hub, topic, BROADCAST, lambda _: hashed, 300)
+    had = {hashed % count for count in range(1, 50)}
+    for partition in range(60):
+        feeds, strange = routes.find(b"u", [mark(partition)], NOW)
+        now = hashed % 50
+        assert strange == (partition not in had | {now})
+        assert logs(feeds) == ([now, partition] if partition in had - {now} else [now])
 
 
 class TestATopicThatGrows:
@@ -175,11 +202,11 @@ class TestATopicThatGrows:
         ids=str,
     )
     def test_what_asks_for_a_look_at_the_topics(self, cursor: Mark, *, strange: bool) -> None:
-        assert Stage(partitions=3).worker.routes.is_strange(b"b", cursor) == strange
+        assert Stage(partitions=3).worker.routes.find(b"b", [cursor], NOW)[1] == strange
 
     def test_without_a_broadcast_topic_no_mark_of_it_asks_for_a_look(self) -> None:
         routes = Stage(partitions=3, broadcast=False).worker.routes
-        assert not routes.is_strange(b"b", Mark(LogKind.BROADCAST, b"tagB", 0, Since(5)))
+        assert not routes.find(b"b", [Mark(LogKind.BROADCAST, b"tagB", 0, Since(5))], NOW)[1]
 
     def test_a_client_that_was_away_gets_what_came_to_both(self, stage: Stage) -> None:
         client = stage.client(user=b"b")

@@ -14,7 +14,7 @@ from gateway.core.interpreter import Interpreter
 from gateway.core.limits import Extent, Limits
 from gateway.core.log import LogKind, Position, Topic
 from gateway.core.routes import Routes
-from tests.core.world import BROADCAST_TOPIC, USER_TOPIC, by_first_byte
+from tests.core.world import BROADCAST_TOPIC, USER_TOPIC, first_byte
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -76,7 +76,7 @@ class Worker:
         self.world = world
         self.observer = SilentObserver()
         self.hub = Hub(
-            interpreter=Interpreter(Decoder(world.registry), by_first_byte, self.observer),
+            interpreter=Interpreter(Decoder(world.registry), first_byte, self.observer),
             limits=Limits(setup.max_age_ms, setup.max_events, setup.max_records),
             tail_bytes=setup.tail_bytes,
             retry_ms=3000,
@@ -89,7 +89,7 @@ class Worker:
         if setup.broadcast:
             topics[1] = Topic(BROADCAST_TOPIC, LogKind.BROADCAST, world.tag, 1)
         assert topics[0] is not None
-        self.routes = Routes(self.hub, topics[0], topics[1], by_first_byte, setup.settle)
+        self.routes = Routes(self.hub, topics[0], topics[1], first_byte, setup.settle)
         self.verified = world.now
         self.asked: dict[Feed, None] = {}
         """Logs to be read, as soon as Kafka answers."""
@@ -103,9 +103,10 @@ class Worker:
 
     def open(self, opening: Opening, sink: Sink, *, kafka: bool = True) -> Stream:
         """Open a stream; without `kafka` its logs, if nobody reads them yet, are read later."""
-        if any(self.routes.is_strange(opening.user, mark) for mark in opening.cursor):
+        feeds, strange = self.routes.find(opening.user, opening.cursor, self.world.moment)
+        if strange:
             self.look()
-        feeds = self.routes.feeds(opening.user, opening.cursor, self.world.moment)
+            feeds = self.routes.feeds(opening.user, opening.cursor, self.world.moment)
         for feed in feeds:
             if feed.tail is None:
                 self.asked[feed] = None

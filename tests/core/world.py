@@ -24,9 +24,14 @@ CATEGORIES = {DATA: "import", OTHER: "ai"}
 _offset = attrgetter("offset")
 
 
+def first_byte(key: bytes) -> int:
+    """Return a hash that a reader of a test can tell by looking at the key."""
+    return key[0] if key else 0
+
+
 def by_first_byte(key: bytes, partitions: int) -> int:
-    """Return a partition that a reader of a test can tell by looking at the key."""
-    return key[0] % partitions if key else 0
+    """Return the partition by that hash."""
+    return first_byte(key) % partitions
 
 
 class Written(NamedTuple):

@@ -58,7 +58,7 @@ class AttentiveHub(Hub):
 
     def __init__(self, metrics: Metrics) -> None:
         super().__init__(
-            interpreter=Interpreter(Decoder(Registry.built_in()), lambda _key, _count: 0, metrics),
+            interpreter=Interpreter(Decoder(Registry.built_in()), lambda _: 0, metrics),
             limits=Limits(3_600_000, 1_000_000, 1_000_000),
             tail_bytes=1 << 28,
             retry_ms=3000,

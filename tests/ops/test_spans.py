@@ -54,7 +54,7 @@ class Stage:
         self.metrics = TracedMetrics(self.spans, notices, Lives(Pseudonyms(None)), "murmur2")
         self.hub = TracedHub(
             self.spans,
-            interpreter=Interpreter(Decoder(Registry.built_in()), lambda _k, _n: 0, self.metrics),
+            interpreter=Interpreter(Decoder(Registry.built_in()), lambda _: 0, self.metrics),
             limits=Limits(3_600_000, 1_000, 1_000),
             tail_bytes=1 << 20,
             retry_ms=3000,

@@ -9,7 +9,7 @@ from gateway.core import frame
 from gateway.core.event import Decoder, Event, type_fault
 from gateway.core.interpreter import Interpreter
 from gateway.core.log import TIMESTAMP_LIMIT, Log, LogKind, Topic, make_record
-from gateway.core.partitioner import partitioner
+from gateway.core.partitioner import key_hash
 from gateway.core.registry import Registry
 from gateway.core.revocation import Change, Revocation, read_change, revoked_session, write_value
 from gateway.core.revocations import Revocations, mentioning
@@ -71,7 +71,7 @@ def _check_user(value: bytes, key: bytes) -> None:
 def _interpret(key: bytes, value: bytes, headers: tuple[tuple[str, bytes], ...]) -> None:
     """Each record is told about at most once, and takes no more memory than it was counted with."""
     observer = SilentObserver()
-    interpreter = Interpreter(_DECODER, partitioner("murmur2"), observer)
+    interpreter = Interpreter(_DECODER, key_hash("murmur2"), observer)
     feed = Feed(Log("user-events", 2), _TOPIC)
     record = make_record(7, NOW, key or None, value or None, headers)
     first = interpreter.decode(feed, record)
