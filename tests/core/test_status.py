@@ -43,15 +43,72 @@ def test_another_version_may_say_more_and_less() -> None:
         (b"w", b"junk"),
         (b"w", b"[]"),
         (b"w", b'{"worker":"w"}'),
-        (b"w", b'{"worker":"w","number":1,"state":"asleep"}'),
+        (b"w", b'{"worker":"w","number":1,"state":1}'),
         (b"w", b'{"worker":"w","number":"1","state":"ready"}'),
         (b"w", b'{"worker":"\xff","number":1,"state":"ready"}'),
         (b"other", b'{"worker":"w","number":1,"state":"ready"}'),
         (b"w", b"[" * 100_000),
     ],
 )
-def test_what_is_no_status_of_its_worker_is_none(key: bytes, value: bytes) -> None:
+def test_invalid_status_or_status_of_another_worker_is_none(key: bytes, value: bytes) -> None:
     assert read_status(key, value) is None
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"delivery": {"bounds": [0.1], "counts": [1]}},
+        {"delivery": {"bounds": [], "counts": [1]}},
+        {"delivery": {"bounds": [0.1], "counts": []}},
+        {"delivery": {"bounds": [1.0, 0.1], "counts": [1, 1, 1]}},
+        {"delivery": {"bounds": [0.1, 0.1], "counts": [1, 1, 1]}},
+        {"delivery": {"bounds": [-0.1], "counts": [1, 1]}},
+        {"delivery": {"bounds": [0.1], "counts": [1, -1]}},
+        {"delivery": {"bounds": list(range(101)), "counts": [0] * 102}},
+        {"delivery": {"p50": -1}},
+        {"worker": ""},
+        {"worker": "w" * 251},
+        {"number": -1},
+        {"number": 1 << 63},
+        {"number": 10**40},
+        {"streams": -1},
+        {"cpu_share": 1e31},
+        {"cpu_share": -0.5},
+        {"at": -1},
+        {"at": 1 << 47},
+        {"gaps": {"limit": -1}},
+        {"gaps": {"x" * 65: 1}},
+        {"gaps": {str(number): 1 for number in range(65)}},
+        {"doubts": [{"reason": "kafka", "detail": "x" * 1001}]},
+        {"unreadable_last": {"topic": "", "partition": 0, "offset": 0, "reason": "empty"}},
+        {"time_off": {"topic": "t", "partition": 0, "offset": 0, "seconds": 1 << 48}},
+        {"short_retentions": [{"topic": "t", "kept_seconds": -1, "promised_seconds": 1}]},
+        {"partitions": [{"log": "user", "partition": -1}]},
+    ],
+    ids=lambda fields: json.dumps(fields)[:60],
+)
+def test_status_that_breaks_an_invariant_is_none(fields: dict[str, object]) -> None:
+    status = {"worker": "w", "number": 1, "state": "ready", **fields}
+    assert read_status(str(status["worker"]).encode(), json.dumps(status).encode()) is None
+
+
+def test_unknown_state_of_a_later_version_reads_as_not_ready() -> None:
+    status = read_status(b"w", b'{"worker":"w","number":1,"state":"resting"}')
+    assert status is not None
+    assert status.state is WorkerState.NOT_READY
+
+
+def test_half_a_character_in_the_name_is_none() -> None:
+    assert read_status(b"w", b'{"worker":"\\ud83d","number":1,"state":"ready"}') is None
+
+
+def test_histograms_of_other_bounds_are_read() -> None:
+    status = read_status(
+        b"w",
+        b'{"worker":"w","number":1,"state":"ready","delivery":{"bounds":[0.5,1],"counts":[1,2,3]}}',
+    )
+    assert status is not None
+    assert status.delivery.bounds == (0.5, 1.0)
 
 
 @given(st.binary(max_size=40))
