@@ -17,7 +17,7 @@ from aiohttp import web
 from gateway import clock, garbage, log
 from gateway.api.documents import operations_documents, public_documents
 from gateway.core.event import Decoder
-from gateway.core.fleet import STATUS_SECONDS, Fleet
+from gateway.core.fleet import Fleet
 from gateway.core.hub import Hub
 from gateway.core.interpreter import Interpreter
 from gateway.core.limits import Limits
@@ -39,7 +39,7 @@ from gateway.http.shards import Shards
 from gateway.http.tls import Certificate
 from gateway.kafka.fleet import FleetLink
 from gateway.kafka.link import KafkaLink
-from gateway.ops.board import RATE_TICKS, Board
+from gateway.ops.board import Board
 from gateway.ops.explain import id_routes
 from gateway.ops.fleet import fleet_routes
 from gateway.ops.lags import PartitionLags
@@ -48,22 +48,27 @@ from gateway.ops.listener import ops_app
 from gateway.ops.lives import Lives
 from gateway.ops.metrics import Metrics
 from gateway.ops.notices import Notices
+from gateway.ops.observers import Observers
 from gateway.ops.pseudonyms import hashed, pseudonyms
 from gateway.ops.readiness import Doubt, Readiness
+from gateway.ops.reporting import Reporting
 from gateway.ops.streams import Streams
 from gateway.ops.traced import TracedHub, TracedMetrics, traced
 from gateway.ops.tracing import start_tracing
 from gateway.ops.vitals import Vitals, replays_waiting
-from gateway.supervise import Supervisor
+from gateway.supervise import Part, Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
     from aiohttp.web_routedef import AbstractRouteDef
 
     from gateway.config import Settings
+    from gateway.core.log import Log, Moment, Record
     from gateway.core.opening import Opening
+    from gateway.core.registry import Registry
+    from gateway.core.status import Status
     from gateway.core.stream import Feed
 
 TICK_SECONDS = 0.1
@@ -72,7 +77,9 @@ TICK_SECONDS = 0.1
 SWEEP_TICKS = 10
 """Ticks between two looks at what changes slowly: idle logs, certificate files."""
 
-STATUS_TICKS = round(STATUS_SECONDS / TICK_SECONDS)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+IGNORED_SIGNALS = (signal.SIGHUP, signal.SIGUSR1)
+"""Signals that end a process by default and that operators send to make others reload or reopen."""
 
 MAX_HOST = 64
 """Characters of the host's name in the worker's."""
@@ -97,14 +104,15 @@ class Worker:
         self._readiness = Readiness()
         self._notices = Notices(lambda: clock.now().monotonic)
         names, name = pseudonyms(settings), _name()
-        # Off, there is nothing of it; on, the hub and the metrics are those that tell.
+        # Without tracing the hub and the metrics are the plain ones.
         self._spans = spans = start_tracing(settings, name, names)
         make_metrics = Metrics if spans is None else partial(TracedMetrics, spans)
-        make_hub = Hub if spans is None else partial(TracedHub, spans)
         self._metrics = make_metrics(self._notices, Lives(names), settings.partitioner)
         self._supervisor = Supervisor(self._metrics)
+        make_hub = Hub if spans is None else partial(TracedHub, spans, self._supervisor)
+        observers = Observers(self._supervisor, [self._metrics])
         self._hub = make_hub(
-            interpreter=Interpreter(decoder, hashed_key, self._metrics),
+            interpreter=Interpreter(decoder, hashed_key, observers),
             limits=Limits(
                 int(settings.replay_max_age_seconds * 1000),
                 settings.replay_max_events,
@@ -114,7 +122,7 @@ class Worker:
             retry_ms=settings.retry_ms,
             heartbeat=settings.heartbeat_seconds,
             slow=settings.slow_seconds,
-            observer=self._metrics,
+            observer=observers,
             wake=self._wake,
         )
         self._link = KafkaLink(
@@ -143,64 +151,78 @@ class Worker:
             if settings.workers_topic
             else None
         )
-        latest = Latest((hashed(settings) if settings.log_users == "plain" else names).name)
-        self._hub.delivered = latest.dispatched
-        self._board = Board(self._vitals.worker, self._fleet, self._fleet_problem, latest)
+        self._latest = Latest((hashed(settings) if settings.log_users == "plain" else names).name)
+        self._hub.delivered = self._show_latest
+        self._board = Board(self._vitals.worker, self._fleet, self._fleet_problem, self._latest)
+        self._reporting = Reporting(
+            self._supervisor,
+            self._fleet,
+            self._board,
+            self._notices,
+            self._status_due,
+            self._publish_status,
+        )
         self._keys = _published_keys(settings, self._readiness)
+        self._certificate = _certificate(settings)
+        authenticator = Authenticator(settings, self._keys or OneKey(settings), revocations)
+        self._public = self._public_runner(authenticator, registry, routes)
+        self._ops = self._ops_runner(registry)
+        self._door: DoorSite | None = None
+        self._ended = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._gauges()
+
+    def _public_runner(
+        self, authenticator: Authenticator, registry: Registry, routes: Iterable[AbstractRouteDef]
+    ) -> web.AppRunner:
+        """Return the server of the public listener: streams, documents and `routes`."""
+        settings, link = self._settings, self._link
         origins = Origins(settings.cors_origins)
         callers = Callers(settings.trusted_proxies)
         shards = None
         if settings.sharding == "redirect":
-            shards = Shards(self._link.shard, self._link.agreed_shard, self._metrics)
+            shards = Shards(link.shard, link.agreed_shard, self._metrics)
         self._endpoint = EventsEndpoint(
             settings,
-            Authenticator(settings, self._keys or OneKey(settings), revocations),
+            authenticator,
             origins,
             callers,
             self._hub,
             registry,
             self._readiness,
             self._follow,
-            self._link.at_hand,
+            link.at_hand,
             shards,
         )
-        self._public = web.AppRunner(
-            public_app(
-                self._endpoint,
-                origins,
-                callers,
-                self._metrics,
-                [*document_routes(public_documents(settings, registry)), *routes],
-                () if spans is None else (traced(spans),),
-            ),
-            access_log=None,
-            logger=server_log(self._metrics),
-            **REQUEST_LIMITS,
+        app = public_app(
+            self._endpoint,
+            origins,
+            callers,
+            self._metrics,
+            [*document_routes(public_documents(settings, registry)), *routes],
+            () if self._spans is None else (traced(self._spans),),
         )
-        self._ops = web.AppRunner(
-            ops_app(
-                settings,
-                self._readiness,
-                self._metrics,
-                self.end,
-                [
-                    *Streams(
-                        self._vitals.worker, self._hub, self._link.lags, self._link.partition
-                    ).routes(),
-                    *id_routes(self._hub),
-                    *self._board.routes(),
-                    *fleet_routes(self._fleet, self._fleet_problem),
-                    *document_routes(operations_documents(settings, registry)),
-                ],
-            ),
-            access_log=None,
-            logger=server_log(None),
+        return web.AppRunner(
+            app, access_log=None, logger=server_log(self._metrics), **REQUEST_LIMITS
         )
-        self._certificate = _certificate(settings)
-        self._door: DoorSite | None = None
-        self._ended = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
-        self._gauges()
+
+    def _ops_runner(self, registry: Registry) -> web.AppRunner:
+        """Return the server of the operations listener."""
+        streams = Streams(self._vitals.worker, self._hub, self._link.lags, self._link.partition)
+        app = ops_app(
+            self._settings,
+            self._readiness,
+            self._metrics,
+            self.end,
+            [
+                *streams.routes(),
+                *id_routes(self._hub),
+                *self._board.routes(),
+                *fleet_routes(self._fleet, self._fleet_problem),
+                *document_routes(operations_documents(self._settings, registry)),
+            ],
+        )
+        return web.AppRunner(app, access_log=None, logger=server_log(None))
 
     @property
     def url(self) -> str:
@@ -224,16 +246,13 @@ class Worker:
             await self._ops.cleanup()
             raise
         _log.info("listening", worker=self._vitals.worker, url=self.url, ops_url=self.ops_url)
-        self._tasks = [
-            asyncio.create_task(self._link.run(), name="kafka"),
-            asyncio.create_task(self._tick(), name="tick"),
-        ]
-        if self._fleet_link is not None:
-            self._tasks.append(asyncio.create_task(self._fleet_link.run(), name="fleet"))
+        self._keep(Part.KAFKA, self._link.run)
+        self._keep(Part.TICK, self._deliver)
+        self._keep(Part.STATUS, self._reporting.run)
         if self._keys is not None:
-            self._tasks.append(asyncio.create_task(self._keys.run(), name="keys"))
-        for task in self._tasks:
-            task.add_done_callback(lambda _: self.end())
+            self._keep(Part.KEYS, self._keys.run)
+        if self._fleet_link is not None:
+            self._keep(Part.FLEET, self._fleet_link.run)
         return self
 
     async def __aexit__(
@@ -248,19 +267,20 @@ class Worker:
             say_goodbye(self._hub, stream, self._settings)
         for task in self._tasks:
             task.cancel()
-        results = await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._fleet_link is not None:
-            await self._fleet_link.leave(self._vitals.status(clock.now(), self.ops_url, gone=True))
-        self._board.end()
+            with self._supervisor.contain(Part.FLEET):
+                status = self._vitals.status(clock.now(), self.ops_url, gone=True)
+                await self._fleet_link.leave(status)
+        with self._supervisor.contain(Part.DASHBOARD):
+            self._board.end()
         await self._public.cleanup()
         await self._ops.cleanup()
         if self._door is not None:
             self._door.cut_off()
         if self._spans is not None:
-            await self._spans.close()
-        for result in results:
-            if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
-                raise result
+            with self._supervisor.contain(Part.TRACING):
+                await self._spans.close()
 
     async def ready(self) -> None:
         """Return when the worker can serve."""
@@ -271,7 +291,7 @@ class Worker:
         self._ended.set()
 
     async def ended(self) -> None:
-        """Return when somebody has asked the worker to end, or it cannot go on."""
+        """Return when the worker was asked to end."""
         await self._ended.wait()
 
     async def drain(self) -> None:
@@ -286,7 +306,11 @@ class Worker:
         for site in self._public.sites:
             await site.stop()
         streams = list(self._hub.streams)
-        _log.info("draining", streams=len(streams), seconds=self._settings.drain_seconds)
+        _log.info(
+            "draining; a second signal stops at once",
+            streams=len(streams),
+            seconds=self._settings.drain_seconds,
+        )
         for number, stream in enumerate(streams):
             if stream.closed:
                 continue
@@ -294,34 +318,45 @@ class Worker:
                 await asyncio.sleep(self._settings.drain_seconds / len(streams))
             say_goodbye(self._hub, stream, self._settings)
         if self._spans is not None:
-            self._spans.drained(len(streams), begun)
+            with self._supervisor.contain(Part.TRACING):
+                self._spans.drained(len(streams), begun)
 
-    async def _tick(self) -> None:
-        loop = asyncio.get_running_loop()
+    def _keep(self, part: Part, run: Callable[[], Awaitable[None]]) -> None:
+        """Start a task that is restarted when it fails."""
+        self._tasks.append(asyncio.create_task(self._supervisor.keep(part, run), name=str(part)))
+
+    async def _deliver(self) -> None:
+        """Apply the deadlines of streams and measure how late the event loop is."""
+        loop, contain = asyncio.get_running_loop(), self._supervisor.contain
         for tick in itertools.count():
-            self._hub.tick(clock.now())
-            if tick % STATUS_TICKS == 0 or self._vitals.has_changed():
-                self._tell()
-            if tick % RATE_TICKS == 0:
-                self._board.tick()
+            with contain(Part.TICK):
+                self._hub.tick(clock.now())
             if tick % SWEEP_TICKS == 0:
-                self._link.sweep()
-                self._notices.sweep()
+                with contain(Part.SWEEP):
+                    self._link.sweep()
                 if self._certificate is not None:
-                    self._certificate.refresh()
+                    with contain(Part.CERTIFICATE):
+                        self._certificate.refresh()
             due = loop.time() + TICK_SECONDS
             await asyncio.sleep(TICK_SECONDS)
             late = max(0.0, loop.time() - due)
-            self._metrics.loop_late(late)
-            self._vitals.loop_late(late)
+            with contain(Part.METRICS):
+                self._metrics.loop_late(late)
+                self._vitals.loop_late(late)
 
-    def _tell(self) -> None:
-        """Tell the fleet how it is going here."""
-        status = self._vitals.status(clock.now(), self.ops_url)
-        self._fleet.tell(status)
+    def _status_due(self, period_over: bool) -> Status | None:
+        """Return the status when the period is over or the state has changed."""
+        if period_over or self._vitals.has_changed():
+            return self._vitals.status(clock.now(), self.ops_url)
+        return None
+
+    def _publish_status(self, status: Status) -> None:
         if self._fleet_link is not None:
             self._fleet_link.tell(status)
-        self._board.sample()
+
+    def _show_latest(self, batches: Mapping[Log, Sequence[Record]], moment: Moment) -> None:
+        with self._supervisor.contain(Part.DASHBOARD):
+            self._latest.dispatched(batches, moment)
 
     def _fleet_problem(self) -> str:
         if self._fleet_link is None:
@@ -380,7 +415,10 @@ class Worker:
 
 
 def serve(settings: Settings) -> None:
-    """Run a worker until SIGTERM or SIGINT, then drain it; a second signal ends it at once."""
+    """Run a worker until SIGTERM or SIGINT, then drain it; a second signal stops it at once.
+
+    SIGHUP and SIGUSR1 are logged and ignored.
+    """
     log.configure(settings.log_format, settings.log_level)
     garbage.spare()
     asyncio.run(_serve(settings))
@@ -388,16 +426,30 @@ def serve(settings: Settings) -> None:
 
 async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
+    for number in IGNORED_SIGNALS:
+        loop.add_signal_handler(number, _ignore, number)
     worker = Worker(settings)
     async with worker:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOP_SIGNALS:
             loop.add_signal_handler(number, worker.end)
         await worker.ended()
         drain = asyncio.create_task(worker.drain())
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, drain.cancel)
+        for number in STOP_SIGNALS:
+            loop.add_signal_handler(number, _cut_short, drain)
         await asyncio.wait([drain])
     _log.info("stopped")
+
+
+def _ignore(number: signal.Signals) -> None:
+    _log.warning(
+        "signal ignored: settings are read at the start only; SIGTERM drains and stops the worker",
+        signal=number.name,
+    )
+
+
+def _cut_short(drain: asyncio.Task[None]) -> None:
+    _log.warning("drain cut short by a second signal; the remaining streams end at once")
+    drain.cancel()
 
 
 def _name() -> str:

@@ -33,6 +33,10 @@ FORGET_SECONDS = 300.0
 """So long the person on call can see that there was one more."""
 
 
+MAX_MEMBERS = 1_000
+"""Workers that are kept; statuses of further ones are ignored until others are forgotten."""
+
+
 class Member(NamedTuple):
     """A worker of the fleet."""
 
@@ -78,6 +82,8 @@ class Fleet:
         """
         entry = self._entries.get(status.worker)
         if entry is not None and status.number <= entry.status.number:
+            return
+        if entry is None and len(self._entries) >= MAX_MEMBERS:
             return
         alive = whole or entry is not None
         if alive:

@@ -8,12 +8,12 @@ each write; everything else is worked out at its end, and only where the line is
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from gateway.http.connection import Connection
+from gateway.ops.vitals import rfc3339
 
 if TYPE_CHECKING:
     from gateway.core.frame import CloseReason
@@ -42,11 +42,10 @@ class Lives:
         if not self._log.is_enabled_for(logging.INFO):
             return
         seconds = moment.monotonic - stream.opened
-        opened_at = datetime.fromtimestamp(moment.wall / 1000 - seconds, UTC)
         self._log.info(
             "stream closed",
             reason=CLIENT if reason is None else str(reason),
-            opened_at=opened_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            opened_at=rfc3339(moment.wall - round(seconds * 1000)),
             seconds=round(seconds, 3),
             events=stream.sent,
             bytes=stream.sink.written if isinstance(stream.sink, Connection) else None,

@@ -17,6 +17,7 @@ from gateway.http.caller import CALLER
 from gateway.http.connection import Connection, TakenOver
 from gateway.http.public import EVENTS
 from gateway.ops.metrics import Metrics
+from gateway.supervise import Part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from gateway.core.stream import Feed, Sink, Stream
     from gateway.http.problem import Handler
     from gateway.ops.spans import Spans
+    from gateway.supervise import Supervisor
 
 MAX_DELIVERIES = 100
 """Deliveries a second that get a span: producers say what is traced, and a span costs."""
@@ -43,9 +45,10 @@ _SAMPLED = frozenset(b"13579bdf")
 class TracedHub(Hub):
     """A hub that tells of streams that open, and of events whose producers are traced."""
 
-    def __init__(self, spans: Spans, **options: Any) -> None:
+    def __init__(self, spans: Spans, supervisor: Supervisor, **options: Any) -> None:
         super().__init__(**options)
         self._spans = spans
+        self._supervisor = supervisor
         self._second = 0.0
         self._room = MAX_DELIVERIES
 
@@ -61,7 +64,8 @@ class TracedHub(Hub):
         begun = time.time_ns()
         stream = super().open(opening, feeds, sink, deadlines, moment)
         if isinstance(sink, Connection):
-            self._spans.opened(stream, sink.caller, begun)
+            with self._supervisor.contain(Part.TRACING):
+                self._spans.opened(stream, sink.caller, begun)
         return stream
 
     def dispatch(self, batches: Mapping[Log, Sequence[Record]], moment: Moment) -> None:
@@ -69,12 +73,18 @@ class TracedHub(Hub):
 
         They are looked for before, since a record that was decoded has no headers any more.
         """
-        found = self._traced(batches, moment)
+        found: list[tuple[Log, Record, SpanContext]] = []
+        with self._supervisor.contain(Part.TRACING):
+            found = self._traced(batches, moment)
         if not found:
             super().dispatch(batches, moment)
             return
         begun = time.time_ns()
         super().dispatch(batches, moment)
+        with self._supervisor.contain(Part.TRACING):
+            self._delivered(found, begun)
+
+    def _delivered(self, found: list[tuple[Log, Record, SpanContext]], begun: int) -> None:
         for log, record, link in found:
             event, feed = record.event, self.feeds[log]
             live = feed.live.get(record.key, ()) if feed.keyed else feed.everyone

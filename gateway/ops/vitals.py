@@ -11,10 +11,11 @@ import resource
 import sys
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import finalize
 
 from gateway import __version__
+from gateway.core.log import TIMESTAMP_LIMIT
 from gateway.core.record_times import RecordTimes
 from gateway.core.status import (
     MAX_DETAIL,
@@ -79,6 +80,7 @@ class Vitals:
         self._connections = connections
         self._short_retentions = short_retentions
         self._times = RecordTimes()
+        self._memory = ResidentMemory()
         self._number = 0
         self._told: WorkerState | None = None
         self._latest = 0.0
@@ -118,7 +120,7 @@ class Vitals:
                 for doubt, detail in self._readiness.doubts.items()
             ),
             version=__version__,
-            at=moment.wall,
+            at=min(max(moment.wall, 0), TIMESTAMP_LIMIT - 1),
             since=self._since,
             ops_url=ops_url,
             streams=len(hub.streams),
@@ -142,7 +144,7 @@ class Vitals:
             mismatch_last=self._metrics.mismatch_last,
             time_off=self._times.look(positions, lags if answers else None, moment.wall),
             short_retentions=self._short_retentions(),
-            resident_bytes=resident_bytes(),
+            resident_bytes=self._memory.bytes(),
             cpu_seconds=round(cpu, 3),
             cpu_share=round((cpu - before.cpu) / seconds, 4),
             loop_delay_seconds=round(latest, 4),
@@ -187,12 +189,25 @@ def replays_waiting(hub: Hub) -> int:
 
 
 def rfc3339(wall: int) -> str:
-    """Return a time in Unix ms as people and programs read it, in UTC."""
-    return f"{datetime.fromtimestamp(wall / 1000, UTC):%FT%T.%f}"[:-3] + "Z"
+    """Return a time in Unix ms as RFC 3339 in UTC; times out of range give the nearest bound."""
+    seconds = min(max(wall, 0), TIMESTAMP_LIMIT - 1) / 1000
+    return f"{datetime.fromtimestamp(seconds, UTC):%FT%T.%f}"[:-3] + "Z"
 
 
-def resident_bytes() -> int:
-    """Return the memory that this process has in RAM; elsewhere than on Linux the most it had."""
-    if sys.platform == "linux":
-        return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * _PAGE_BYTES
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+class ResidentMemory:
+    """The memory of this process in RAM; on systems other than Linux the peak.
+
+    Holds its file open: a status is due also when the process is out of descriptors.
+    """
+
+    def __init__(self) -> None:
+        self._file = None
+        if sys.platform == "linux":
+            self._file = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+            finalize(self, os.close, self._file)
+
+    def bytes(self) -> int:
+        """Return the memory in bytes."""
+        if self._file is None:
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return int(os.pread(self._file, 256, 0).split()[1]) * _PAGE_BYTES

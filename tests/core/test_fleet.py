@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.fleet import FORGET_SECONDS, GONE_SECONDS, STATUS_SECONDS, Fleet
+from gateway.core.fleet import FORGET_SECONDS, GONE_SECONDS, MAX_MEMBERS, STATUS_SECONDS, Fleet
 from gateway.core.status import Status, WorkerState
 
 OWN = "own"
@@ -120,6 +120,16 @@ def test_a_topic_that_is_read_again_makes_nobody_alive_but_who_has_said_more() -
     topic.fleet.hear(status("a", 1), topic.now, whole=False)
     topic.fleet.hear(status("b", 2), topic.now, whole=False)
     assert topic.shown() == {"a": "gone", "b": "ready", OWN: "ready"}
+
+
+def test_number_of_workers_is_bounded_and_known_ones_stay_current() -> None:
+    fleet = Fleet(OWN)
+    for number in range(MAX_MEMBERS + 5):
+        fleet.hear(status(f"w{number}"), 0.0, whole=True)
+    fleet.hear(status("w0", 2, WorkerState.DRAINING), 1.0, whole=True)
+    members = fleet.members(1.0)
+    assert len(members) == MAX_MEMBERS
+    assert members[0].status.state is WorkerState.DRAINING
 
 
 def test_while_kafka_is_away_nobody_is_gone() -> None:

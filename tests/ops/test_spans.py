@@ -29,6 +29,7 @@ from gateway.ops.pseudonyms import Pseudonyms
 from gateway.ops.spans import Spans, Told
 from gateway.ops.traced import MAX_DELIVERIES, TracedHub, TracedMetrics
 from gateway.ops.tracing import start_tracing
+from gateway.supervise import Supervisor
 from tests.records import TYPE, envelope
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Stage:
         self.metrics = TracedMetrics(self.spans, notices, Lives(Pseudonyms(None)), "murmur2")
         self.hub = TracedHub(
             self.spans,
+            Supervisor(self.metrics),
             interpreter=Interpreter(Decoder(Registry.built_in()), lambda _: 0, self.metrics),
             limits=Limits(3_600_000, 1_000, 1_000),
             tail_bytes=1 << 20,

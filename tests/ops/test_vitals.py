@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import resource
+import sys
+
 import pytest
 
 from gateway.core.event import UnreadableReason
@@ -8,7 +12,7 @@ from gateway.core.log import Log, LogKind, Moment, Position, Topic
 from gateway.core.observer import Path
 from gateway.core.status import WorkerState
 from gateway.ops.readiness import Doubt
-from gateway.ops.vitals import Vitals, replays_waiting, resident_bytes, rfc3339
+from gateway.ops.vitals import ResidentMemory, Vitals, replays_waiting, rfc3339
 from tests.http.served import Served
 
 TOPIC = Topic("user-events", LogKind.USER, b"tagA", 4)
@@ -112,6 +116,31 @@ def test_the_state_follows_readiness_and_a_change_is_noticed() -> None:
 
 
 def test_memory_and_waiting_streams_are_told() -> None:
-    assert resident_bytes() > 1_000_000
+    assert ResidentMemory().bytes() > 1_000_000
     assert replays_waiting(Served().hub) == 0
     assert rfc3339(0) == "1970-01-01T00:00:00.000Z"
+
+
+@pytest.mark.parametrize(
+    ("wall", "text"),
+    [
+        (-5, "1970-01-01T00:00:00.000Z"),
+        (0, "1970-01-01T00:00:00.000Z"),
+        (10**30, "6429-10-17T02:45:55.326Z"),
+    ],
+)
+def test_times_out_of_range_are_shown_as_the_nearest_bound(wall: int, text: str) -> None:
+    assert rfc3339(wall) == text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_memory_is_known_without_a_free_descriptor() -> None:
+    memory = ResidentMemory()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            os.open("/proc/self/statm", os.O_RDONLY)
+        assert memory.bytes() > 1_000_000
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -1,0 +1,78 @@
+"""The reporting loop: everything a worker reports regularly, apart from delivery.
+
+Each step is contained on its own: a step that fails is logged and counted, the other steps and
+delivery go on. No step opens a file, so reporting works when the process is out of descriptors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import TYPE_CHECKING
+
+from gateway.core.fleet import STATUS_SECONDS
+from gateway.ops.board import RATE_TICKS
+from gateway.supervise import Part
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.core.fleet import Fleet
+    from gateway.core.status import Status
+    from gateway.ops.board import Board
+    from gateway.ops.notices import Notices
+    from gateway.supervise import Supervisor
+
+TICK_SECONDS = 0.1
+"""Period of the loop: a change of state is reported within this time."""
+
+SECOND_TICKS = 10
+
+STATUS_TICKS = round(STATUS_SECONDS / TICK_SECONDS)
+
+
+class Reporting:
+    """Reports this worker's status to the fleet and to dashboards.
+
+    `status` returns the current status, or None where none is due; its argument says whether the
+    period is over. `publish` sends a status to the other workers.
+    """
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        fleet: Fleet,
+        board: Board,
+        notices: Notices,
+        status: Callable[[bool], Status | None],
+        publish: Callable[[Status], None],
+    ) -> None:
+        self._supervisor = supervisor
+        self._fleet = fleet
+        self._board = board
+        self._notices = notices
+        self._status = status
+        self._publish = publish
+
+    async def run(self) -> None:
+        """Report until the task is cancelled."""
+        for tick in itertools.count():
+            self.tick(tick)
+            await asyncio.sleep(TICK_SECONDS)
+
+    def tick(self, tick: int) -> None:
+        """Do the steps that are due at this tick."""
+        contain = self._supervisor.contain
+        with contain(Part.STATUS):
+            status = self._status(tick % STATUS_TICKS == 0)
+            if status is not None:
+                self._fleet.tell(status)
+                self._publish(status)
+                with contain(Part.DASHBOARD):
+                    self._board.sample()
+        if tick % RATE_TICKS == 0:
+            with contain(Part.DASHBOARD):
+                self._board.tick()
+        if tick % SECOND_TICKS == 0:
+            with contain(Part.NOTICES):
+                self._notices.sweep()
