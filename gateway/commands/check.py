@@ -27,7 +27,7 @@ from gateway.errors import BrokerError, KeySetError, SettingsError
 from gateway.event_types import load_registry
 from gateway.http.keys import OneKey
 from gateway.http.published_keys import fetch_key_set
-from gateway.kafka.client import connection_options
+from gateway.kafka.client.options import connection_options
 from gateway.kafka.probe import probe
 from gateway.kafka.rights import missing_rights
 from gateway.kafka.topics import describe, is_compacted, retention_ms, topic_specs

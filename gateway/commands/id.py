@@ -16,7 +16,7 @@ from gateway.commands.resume import foretell, look_up, misfit
 from gateway.core.event_id import Mark, parse
 from gateway.core.log import Position
 from gateway.errors import BrokerError
-from gateway.kafka.client import connection_options
+from gateway.kafka.client.options import connection_options
 from gateway.kafka.probe import probe
 from gateway.kafka.topics import describe
 

@@ -90,7 +90,7 @@ NO_LEADER = (None, -1)
 
 
 class Consumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka ships no type information
-    """A consumer without a group; `options` are those of `gateway.kafka.client`.
+    """A consumer without a group; `options` are those of `connection_options`.
 
     `unreadable` is told of what was fetched and is left out of what is returned.
     """

@@ -76,7 +76,7 @@ class Diagnosis(NamedTuple):
 def diagnose(error: BaseException, options: dict[str, Any]) -> Diagnosis:
     """Return what an exception of aiokafka, of TLS or of the network means, and what to do.
 
-    `options` are those of `gateway.kafka.client.connection_options`. The most telling exception of
+    `options` are those of `connection_options`. The most telling exception of
     the chain of causes counts.
     """
     chain = list(_chain(error))

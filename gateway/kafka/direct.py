@@ -30,7 +30,7 @@ ATTEMPT_SECONDS = 2.0
 async def explain(error: KafkaError | TimeoutError, options: dict[str, Any]) -> Diagnosis:
     """Return what a failure of aiokafka means and what to do, with what a new attempt tells.
 
-    `options` are those of `gateway.kafka.client.connection_options`. Takes at most
+    `options` are those of `connection_options`. Takes at most
     `ATTEMPT_SECONDS`; raises nothing.
     """
     if not isinstance(error, KafkaConnectionError | NodeNotReadyError | TimeoutError):

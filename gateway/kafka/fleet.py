@@ -18,7 +18,7 @@ from gateway.core.event import UnreadableReason
 from gateway.core.log import Log
 from gateway.core.status import read_status, write_status
 from gateway.errors import BrokerError, PublishError
-from gateway.kafka.client import connection_options
+from gateway.kafka.client.options import connection_options
 from gateway.kafka.compacted import CompactedTopic
 from gateway.kafka.diagnosis import missing_right
 from gateway.kafka.envelope import Message

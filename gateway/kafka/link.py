@@ -17,7 +17,7 @@ from gateway import clock
 from gateway.core.log import LogKind, Topic
 from gateway.core.routes import Routes
 from gateway.errors import BrokerError
-from gateway.kafka.client import connection_options
+from gateway.kafka.client.options import connection_options
 from gateway.kafka.compacted import CompactedTopic
 from gateway.kafka.direct import explain
 from gateway.kafka.live import LiveReader

@@ -31,7 +31,7 @@ from gateway.core.revocation import Change, Revocation
 from gateway.core.revocation import session_key as key_of_session
 from gateway.core.revocation import user_key as key_of_user
 from gateway.errors import PublishError
-from gateway.kafka.client import connection_options
+from gateway.kafka.client.options import connection_options
 from gateway.kafka.envelope import (
     Message,
     check_type,

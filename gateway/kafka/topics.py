@@ -98,7 +98,7 @@ async def describe(
 ) -> Cluster:
     """Return the cluster's id and what it says of those `names` that exist.
 
-    `options` are those of `gateway.kafka.client.connection_options`. Creates nothing. Raises
+    `options` are those of `connection_options`. Creates nothing. Raises
     `BrokerError` when no broker answers within `timeout` seconds.
     """
     async with answering(options, timeout):

@@ -17,7 +17,7 @@ from aiokafka.errors import (
 )
 
 from gateway.config import Settings
-from gateway.kafka.client import connection_options
+from gateway.kafka.client.options import connection_options
 from gateway.kafka.diagnosis import advertised, diagnose, missing_right
 from gateway.kafka.direct import explain
 from tests.child import free_port

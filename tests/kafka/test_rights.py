@@ -4,7 +4,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from gateway.config import Settings
-from gateway.kafka.client import connection_options
+from gateway.kafka.client.options import connection_options
 from gateway.kafka.rights import missing_rights
 from gateway.kafka.topics import TopicSpec, create, describe
 from tests.brokers.kafka import KafkaNode

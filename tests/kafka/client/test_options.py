@@ -7,7 +7,7 @@ import pytest
 
 from gateway.config import load_settings
 from gateway.errors import SettingsError
-from gateway.kafka.client import connection_options
+from gateway.kafka.client.options import connection_options
 from tests.http.certificates import Files
 
 if TYPE_CHECKING:

@@ -1,0 +1,535 @@
+"""The cluster as one client sees it: brokers, leaders, topic ids, and short questions to brokers.
+
+What is known is kept and refreshed: every few seconds, and soon after somebody asks for it. Nothing
+that is asked of the cache waits. No broker waits for another: each has a connection of its own for
+questions, opened when it is first needed, and a failure or a silence there concerns only what was
+asked of that broker.
+
+Metadata is asked of one broker, of another one when that one is silent for a moment, and of the
+bootstrap servers when no known broker answers (KIP-899), so a cluster that has come back under
+other addresses is found. A request for metadata names its topics and creates none of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import defaultdict
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    LeaderNotAvailableError,
+    NotLeaderForPartitionError,
+    UnknownTopicOrPartitionError,
+    UnsupportedVersionError,
+    for_code,
+)
+
+from gateway.kafka.client import wire
+from gateway.kafka.client.connection import Connection, open_connection
+from gateway.kafka.client.race import first_of
+from gateway.kafka.client.requests import (
+    EPOCH_END_LEAST,
+    EPOCH_END_MOST,
+    LIST_OFFSETS_MOST,
+    METADATA_LEAST,
+    METADATA_MOST,
+    NO_ID,
+    UNKNOWN_EPOCH,
+    Leader,
+    ListedOffset,
+    Metadata,
+    TopicMetadata,
+    epoch_end_request,
+    list_offsets_request,
+    metadata_request,
+    read_epoch_end,
+    read_list_offsets,
+    read_metadata,
+)
+from gateway.kafka.metadata import Cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+
+    from gateway.core.log import Log
+
+T = TypeVar("T")
+
+END = -1
+"""The timestamp that stands for the end of a log: the last stable offset."""
+
+START = -2
+"""The timestamp that stands for the start of a log."""
+
+REQUEST_SECONDS = 5.0
+"""How long a broker may be silent on a request, and on a new connection, until it is given up."""
+
+REFRESH_SECONDS = 5.0
+"""How often metadata is refreshed without a reason to. When Kafka takes a partition from a broker
+that is frozen, nothing else tells until a request to that one times out."""
+
+SOON_SECONDS = 0.2
+"""The least time between two refreshes that were asked for."""
+
+UNCHANGED_SECONDS = 1.0
+"""The same, after refreshes that brought nothing new: a partition may be without a leader for
+hours, and whoever reads it asks again and again."""
+
+NEXT_BROKER_SECONDS = 0.5
+"""How long one known broker is waited for until another one is asked as well."""
+
+NEXT_BOOTSTRAP_SECONDS = 0.1
+"""The same for bootstrap servers, of which any may be away when a worker starts."""
+
+KNOWN_BROKERS = 3
+"""So many known brokers are asked for metadata before the bootstrap servers are."""
+
+MOST_BACKOFF_SECONDS = 1.0
+"""The longest pause between two attempts to connect to one broker."""
+
+LEAST_BACKOFF_SECONDS = 0.05
+"""The pause after a first failure."""
+
+_ELSEWHERE = (
+    LeaderNotAvailableError,
+    NotLeaderForPartitionError,
+    UnknownTopicOrPartitionError,
+)
+"""What a question is answered with where another broker leads by now."""
+
+_UNKNOWN_SERVER_ERROR = -1
+
+_MOVED = {74, 76, 100, 103}
+"""Codes that aiokafka has no errors for: of leader epochs (KIP-320) and of topic ids (KIP-516) that
+are not those of the leader."""
+
+
+class ClusterClient:
+    """Knows a cluster; `options` are those of `connection_options`.
+
+    Methods raise aiokafka's `KafkaError`. A topic is known from the first time on that it is asked
+    about. `rack` is where this client runs (KIP-392); empty: unknown.
+    """
+
+    def __init__(self, options: Mapping[str, Any], rack: str = "") -> None:
+        self.rack = rack
+        self._options = options
+        self._known = Metadata("", {}, {})
+        self._names: set[str] = set()
+        self._asking: dict[int, _Questions] = {}
+        self._backoffs: defaultdict[int, _Backoff] = defaultdict(_Backoff)
+        self._listeners: list[Callable[[], None]] = []
+        self._lookups: list[_Lookup] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._wanted = asyncio.Event()
+        self._refreshed = asyncio.Event()
+        """Set when the refresh that is waited for has ended; another one for each refresh."""
+        self._refreshing = asyncio.Lock()
+        self._began = float("-inf")
+        """When the last refresh that was answered began, in seconds of the loop's clock."""
+        self._pause = SOON_SECONDS
+
+    async def start(self) -> None:
+        """Find the cluster, and keep what is known of it fresh.
+
+        Raises `KafkaError` where no bootstrap server answers: that of the one that says most.
+        """
+        await self._refresh()
+        self._start_task(self._keep_fresh())
+
+    async def stop(self) -> None:
+        """End every connection for questions; those that `connect` returned stay."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        _cancel(self._lookups)
+        await asyncio.gather(*(questions.close() for questions in self._asking.values()))
+        self._asking.clear()
+
+    @property
+    def cluster_id(self) -> str:
+        """The cluster's id; empty before `start`."""
+        return self._known.cluster_id
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever a broker's address, a leader or a topic has changed."""
+        self._listeners.append(listener)
+
+    def leader(self, log: Log) -> Leader | None:
+        """Return who leads a partition, as far as it is known; None: nobody does."""
+        topic = self._topic(log.topic)
+        return topic.leaders.get(log.partition) if topic else None
+
+    def topic_id(self, name: str) -> bytes | None:
+        """Return the id of a topic; None where it has none, or is not there."""
+        topic = self._topic(name)
+        return topic.id if topic and topic.id != NO_ID else None
+
+    def topic_error(self, name: str) -> int:
+        """Return the error code that the brokers have for a topic; 0: none."""
+        topic = self._topic(name)
+        return topic.error if topic else 0
+
+    def request_refresh(self) -> None:
+        """Have the metadata refreshed soon; cheap to call again and again."""
+        self._wanted.set()
+
+    async def describe(self, names: Sequence[str]) -> Cluster:
+        """Return what a broker says of these topics now.
+
+        Raises `KafkaError` where none answers.
+        """
+        self._names.update(names)
+        known = await self._refresh()
+        topics = {name: topic for name, topic in known.topics.items() if name in names}
+        return Cluster(
+            known.cluster_id,
+            {name: len(topic.leaders) for name, topic in topics.items() if topic.leaders},
+            {name: topic.id for name, topic in topics.items() if topic.id != NO_ID},
+        )
+
+    async def connect(self, node_id: int) -> Connection:
+        """Return a new connection to a broker, which the caller closes.
+
+        Waits first where the last attempts have failed. Raises `KafkaError`.
+        """
+        backoff = self._backoffs[node_id]
+        await backoff.wait()
+        node = self._known.nodes.get(node_id)
+        try:
+            if node is None:
+                raise KafkaConnectionError(f"broker {node_id} is not known")
+            connection = await open_connection(self._options, node.host, node.port, REQUEST_SECONDS)
+        except KafkaError:
+            backoff.failed()
+            self.request_refresh()
+            raise
+        backoff.clear()
+        return connection
+
+    def offset(self, log: Log, timestamp: int) -> asyncio.Future[ListedOffset]:
+        """Return the future of the offset at a timestamp: ms, `START` or `END`.
+
+        For a timestamp after the last record the offset is -1, or the timestamp is. Questions that
+        are asked in one go are sent together: one request for each leader, and one more for each
+        further timestamp of the same log, none of which waits for another's answer.
+        """
+        if not self._lookups:
+            asyncio.get_running_loop().call_soon(self._look_up_all)
+        lookup = _Lookup(log, timestamp)
+        self._lookups.append(lookup)
+        return lookup.answer
+
+    async def epoch_end(self, log: Log, epoch: int) -> tuple[int, int] | None:
+        """Return the largest epoch up to `epoch` that the leader knows, and its end offset.
+
+        None where the broker does not tell (KIP-320; it must have OffsetForLeaderEpoch v2).
+        """
+        leader = self._leader_or_raise(log)
+        connection = await self._questions(leader.node_id).connection()
+        version = wire.supported(connection.versions, wire.EPOCH_END, EPOCH_END_MOST)
+        if version is None or version < EPOCH_END_LEAST:
+            return None
+        request = epoch_end_request(log, leader.epoch, epoch, version)
+        body = await connection.request(wire.EPOCH_END, version, request, REQUEST_SECONDS)
+        code, found, end = _read(partial(read_epoch_end, body, version), connection)
+        if code:
+            self.request_refresh()
+            raise _error(code, log)
+        return (found, end) if found >= 0 else None
+
+    # Metadata.
+
+    def _topic(self, name: str) -> TopicMetadata | None:
+        if name not in self._names:
+            self._names.add(name)
+            self.request_refresh()
+        return self._known.topics.get(name)
+
+    async def _keep_fresh(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                async with asyncio.timeout_at(self._began + REFRESH_SECONDS):
+                    await self._wanted.wait()
+                await asyncio.sleep(self._began + self._pause - loop.time())
+            except TimeoutError:
+                pass  # no reason but the time
+            before = self._known
+            try:
+                await self._refresh()
+            except (KafkaError, OSError):
+                self._began = loop.time()  # the next attempt has to wait as well
+            self._refreshed.set()
+            self._refreshed = asyncio.Event()
+            changed = self._known != before
+            self._pause = SOON_SECONDS if changed else min(2 * self._pause, UNCHANGED_SECONDS)
+
+    async def _refresh(self) -> Metadata:
+        """Return metadata that a broker was asked for after this call; calls share a request."""
+        loop = asyncio.get_running_loop()
+        asked = loop.time()
+        async with self._refreshing:
+            if self._began < asked:
+                began = loop.time()
+                self._wanted.clear()
+                known = await self._ask_metadata()
+                self._began = began
+                self._take(known)
+            return self._known
+
+    async def _ask_metadata(self) -> Metadata:
+        names = sorted(self._names)
+        nodes = random.sample(list(self._known.nodes), min(KNOWN_BROKERS, len(self._known.nodes)))
+        if nodes:
+            attempts = [partial(self._metadata_of, node, names) for node in nodes]
+            try:
+                return await first_of(attempts, NEXT_BROKER_SECONDS)
+            except (KafkaError, OSError):
+                pass  # then the bootstrap servers are asked
+        return await first_of(
+            [partial(self._bootstrap, at, names) for at in self._options["bootstrap_servers"]],
+            NEXT_BOOTSTRAP_SECONDS,
+        )
+
+    async def _metadata_of(self, node_id: int, names: Sequence[str]) -> Metadata:
+        return await _metadata(await self._questions(node_id).connection(), names)
+
+    async def _bootstrap(self, server: str, names: Sequence[str]) -> Metadata:
+        host, _, port = server.rpartition(":")
+        connection = await open_connection(
+            self._options, host.strip("[]"), int(port), REQUEST_SECONDS
+        )
+        try:
+            return await _metadata(connection, names)
+        finally:
+            connection.close()
+
+    def _take(self, known: Metadata) -> None:
+        if known.cluster_id == self._known.cluster_id:
+            topics = {
+                name: _newest(self._known.topics.get(name), topic)
+                for name, topic in known.topics.items()
+            }
+            known = known._replace(topics=topics)
+        if known == self._known:
+            return
+        moved = [
+            node for node in self._asking if known.nodes.get(node) != self._known.nodes.get(node)
+        ]
+        for node in moved:
+            self._start_task(self._asking.pop(node).close())
+            self._backoffs.pop(node, None)
+        self._known = known
+        for listener in self._listeners:
+            listener()
+
+    # Questions.
+
+    def _questions(self, node_id: int) -> _Questions:
+        if node_id not in self._asking:
+            if node_id not in self._known.nodes:
+                raise KafkaConnectionError(f"broker {node_id} is not known")
+            self._asking[node_id] = _Questions(partial(self.connect, node_id))
+        return self._asking[node_id]
+
+    def _leader_or_raise(self, log: Log) -> Leader:
+        leader = self.leader(log)
+        if leader is None:
+            self.request_refresh()
+            raise LeaderNotAvailableError(f"{log.topic}/{log.partition} has no leader")
+        return leader
+
+    def _start_task(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _look_up_all(self) -> None:
+        lookups, self._lookups = self._lookups, []
+        self._start_task(self._look_up(lookups, retry=True))
+
+    async def _look_up(self, lookups: list[_Lookup], *, retry: bool) -> None:
+        """Ask the leaders, each on its own; with `retry` those that are unknown are looked up."""
+        led: defaultdict[int, list[_Lookup]] = defaultdict(list)
+        unled = []
+        for lookup in lookups:
+            leader = self.leader(lookup.log)
+            if leader is None:
+                unled.append(lookup)
+            else:
+                led[leader.node_id].append(lookup)
+        for node_id, found in led.items():
+            self._start_task(self._ask_leader(node_id, found, retry=retry))
+        if unled:
+            error = LeaderNotAvailableError(*{str(lookup.log) for lookup in unled})
+            await self._fail(dict.fromkeys(unled, error), retry=retry)
+
+    async def _ask_leader(self, node_id: int, lookups: list[_Lookup], *, retry: bool) -> None:
+        failed: dict[_Lookup, KafkaError] = {}
+        try:
+            connection = await self._questions(node_id).connection()
+            version = wire.supported(connection.versions, wire.LIST_OFFSETS, LIST_OFFSETS_MOST)
+            if version is None:
+                raise UnsupportedVersionError(f"{connection.peer} has no ListOffsets")
+            rounds = [
+                (asked, connection.request(wire.LIST_OFFSETS, version, body, REQUEST_SECONDS))
+                for asked, body in self._rounds(lookups, version)
+            ]
+            for asked, answer in rounds:
+                found = _read(partial(read_list_offsets, await answer, version), connection)
+                for log, lookup in asked.items():
+                    offset = found.get(log, _UNKNOWN_SERVER_ERROR)
+                    if isinstance(offset, int):
+                        failed[lookup] = _error(offset, log)
+                    elif not lookup.answer.done():
+                        lookup.answer.set_result(offset)
+        except KafkaError as error:
+            failed |= {lookup: error for lookup in lookups if lookup not in failed}
+        except asyncio.CancelledError:
+            _cancel(lookups)
+            raise
+        await self._fail(failed, retry=retry)
+
+    def _rounds(
+        self, lookups: list[_Lookup], version: int
+    ) -> Iterator[tuple[dict[Log, _Lookup], bytes]]:
+        """Yield requests with each log once: a broker refuses one that has a log twice."""
+        waiting = lookups
+        while waiting:
+            asked = {lookup.log: lookup for lookup in reversed(waiting)}
+            waiting = [lookup for lookup in waiting if asked[lookup.log] is not lookup]
+            wanted = {}
+            for log, lookup in asked.items():
+                leader = self.leader(log)
+                wanted[log] = (leader.epoch if leader else UNKNOWN_EPOCH, lookup.timestamp)
+            yield asked, list_offsets_request(wanted, version)
+
+    async def _fail(self, failed: Mapping[_Lookup, KafkaError], *, retry: bool) -> None:
+        """Tell the callers; with `retry`, ask new leaders first where others lead by now."""
+        again = []
+        for lookup, error in failed.items():
+            if retry and isinstance(error, _ELSEWHERE):
+                again.append(lookup)
+            elif not lookup.answer.done():
+                lookup.answer.set_exception(error)
+        if failed:
+            self.request_refresh()
+        if again:
+            try:
+                await self._refreshed.wait()
+            except asyncio.CancelledError:
+                _cancel(again)
+                raise
+            await self._look_up(again, retry=False)
+
+
+class _Lookup:
+    """A question for an offset; equal only to itself."""
+
+    __slots__ = ("answer", "log", "timestamp")
+
+    def __init__(self, log: Log, timestamp: int) -> None:
+        self.log = log
+        self.timestamp = timestamp
+        self.answer: asyncio.Future[ListedOffset] = asyncio.get_running_loop().create_future()
+
+
+class _Questions:
+    """The connection to one broker for short questions, opened when it is needed."""
+
+    def __init__(self, open_one: Callable[[], Coroutine[Any, Any, Connection]]) -> None:
+        self._open_one = open_one
+        self._opening: asyncio.Task[Connection] | None = None
+
+    async def connection(self) -> Connection:
+        """Return the connection; those that wait for it share one attempt, and its failure."""
+        opening = self._opening
+        if opening is None or (opening.done() and not _is_open(opening)):
+            opening = self._opening = asyncio.get_running_loop().create_task(self._open_one())
+        return await asyncio.shield(opening)
+
+    async def close(self) -> None:
+        """End the connection, also one that is being opened."""
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.wait([self._opening])
+            if _is_open(self._opening):
+                self._opening.result().close()
+
+
+class _Backoff:
+    """How long to wait until a broker that could not be reached is tried again."""
+
+    def __init__(self) -> None:
+        self._delay = 0.0
+        self._until = float("-inf")
+
+    async def wait(self) -> None:
+        """Wait for as long as the failures demand; not at all after a success."""
+        await asyncio.sleep(self._until - asyncio.get_running_loop().time())
+
+    def failed(self) -> None:
+        """Make the next pause twice as long, with some jitter."""
+        self._delay = min(MOST_BACKOFF_SECONDS, 2 * self._delay or LEAST_BACKOFF_SECONDS)
+        pause = self._delay * random.uniform(0.8, 1.0)  # noqa: S311 - no secret
+        self._until = asyncio.get_running_loop().time() + pause
+
+    def clear(self) -> None:
+        """Pause no more."""
+        self._delay, self._until = 0.0, float("-inf")
+
+
+def _is_open(opening: asyncio.Task[Connection]) -> bool:
+    if opening.cancelled() or opening.exception() is not None:
+        return False
+    return not opening.result().closed
+
+
+def _error(code: int, log: Log) -> KafkaError:
+    kind = NotLeaderForPartitionError if code in _MOVED else for_code(code)
+    return kind(f"{log.topic}/{log.partition}")
+
+
+def _cancel(lookups: Iterable[_Lookup]) -> None:
+    for lookup in lookups:
+        lookup.answer.cancel()
+
+
+async def _metadata(connection: Connection, names: Sequence[str]) -> Metadata:
+    version = wire.supported(connection.versions, wire.METADATA, METADATA_MOST)
+    if version is None or version < METADATA_LEAST:
+        raise UnsupportedVersionError(f"{connection.peer} is older than Kafka 1.0")
+    body = await connection.request(
+        wire.METADATA, version, metadata_request(names, version), REQUEST_SECONDS
+    )
+    known = _read(partial(read_metadata, body, version), connection)
+    if not known.nodes:
+        raise KafkaConnectionError(f"{connection.peer} names no broker")
+    return known
+
+
+def _newest(before: TopicMetadata | None, topic: TopicMetadata) -> TopicMetadata:
+    """Return what to go by: a broker that lags may tell a leader of an earlier epoch."""
+    if before is None or before.id != topic.id or topic.id == NO_ID:
+        return topic
+    leaders = dict(topic.leaders)
+    for partition, leader in topic.leaders.items():
+        known = before.leaders.get(partition)
+        if leader and known and leader.epoch < known.epoch:
+            leaders[partition] = known
+    return topic._replace(leaders=leaders)
+
+
+def _read(read: Callable[[], T], connection: Connection) -> T:
+    try:
+        return read()
+    except wire.MALFORMED as error:
+        connection.close()
+        raise KafkaConnectionError(
+            f"{connection.peer} sent a response that cannot be read"
+        ) from error

@@ -1,0 +1,399 @@
+"""One open, authenticated connection to a broker: request bytes in, response bytes out.
+
+A request costs one future and one entry in a queue: a broker answers the requests of a connection
+in order. There is no task that reads, and no timer for each request. Frames are read into a buffer
+that stays; one that is larger is read straight into a buffer of its size.
+
+Where the broker limits how long a login lasts (KIP-368, `connections.max.reauth.ms`), the
+connection logs in again before that; requests that are made meanwhile wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from aiokafka.conn import SaslPlainAuthenticator, ScramAuthenticator
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+    UnsupportedVersionError,
+    for_code,
+)
+
+from gateway.kafka.client import wire
+from gateway.kafka.client.race import first_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+NEXT_ADDRESS_SECONDS = 0.25
+"""How long one address of a name may be silent until the next one is tried too (as RFC 8305)."""
+
+LOGIN_SECONDS = 5.0
+"""How long the broker may take for each step of a renewed login."""
+
+RENEWED_AFTER = 0.85
+"""The part of a login's life after which it is renewed; Kafka's own clients wait 0.85 to 0.95."""
+
+LEAST_LOGIN_SECONDS = 1.1
+"""A broker refuses a login that is renewed within a second."""
+
+INBOX = 1 << 16
+"""Bytes of the buffer that frames are read into."""
+
+LARGEST_FRAME = 1 << 28
+"""Bytes of the largest response. What other protocols answer reads as a length beyond that."""
+
+_PREFIX = struct.Struct(">ihhi")
+"""What a request begins with: length, API key, version, correlation id."""
+
+_INT32 = struct.Struct(">i")
+
+
+class _Pending(NamedTuple):
+    """A request that waits for its response."""
+
+    correlation_id: int
+    flexible: bool
+    deadline: float
+    answered: asyncio.Future[bytes]
+
+
+class Connection(asyncio.BufferedProtocol):
+    """A connection that `open_connection` has made.
+
+    `versions` gives the lowest and the highest version of each API key that the broker has.
+    `on_closed`, where it is set, is called once when the connection has ended, by `close` too.
+    """
+
+    def __init__(self, peer: str, client_id: str) -> None:
+        self.peer = peer
+        """The `host:port` that it leads to, for messages."""
+        self.versions: Mapping[int, tuple[int, int]] = {}
+        self.on_closed: Callable[[], None] | None = None
+        self.closed = False
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._client = wire.string(client_id, flexible=False)
+        self._pending: deque[_Pending] = deque()
+        self._held: list[tuple[bytes, _Pending]] | None = None
+        """Requests that wait for the end of a login; None while there is no login."""
+        self._correlation_id = 0
+        self._check: asyncio.TimerHandle | None = None
+        self._renewal: asyncio.TimerHandle | None = None
+        self._login: asyncio.Task[None] | None = None
+        self._inbox = bytearray(INBOX)
+        self._frame: bytearray | None = None
+        """A frame that is larger than the inbox, once its length is known."""
+        self._filled = 0
+        """Bytes received in `_frame`, or in `_inbox` where there is none."""
+
+    def request(
+        self, api_key: int, version: int, body: bytes, timeout: float
+    ) -> asyncio.Future[bytes]:
+        """Send a request and return the future of its response's body.
+
+        The body is what follows the response header. Several requests may be under way; the broker
+        answers them in order. The future raises `KafkaConnectionError` when the connection breaks,
+        and when no response has come within `timeout` seconds, which ends the connection.
+        """
+        frame, pending = self._prepare(api_key, version, body, timeout)
+        if self._held is None:
+            self._send(frame, pending)
+        else:
+            self._held.append((frame, pending))
+        return pending.answered
+
+    def close(self) -> None:
+        """End the connection; requests that wait for a response fail."""
+        self._end(KafkaConnectionError(f"connection to {self.peer} closed"))
+
+    def renew_login(self, login: Callable[[], Any], lifetime: float) -> None:
+        """Log in again by `login` before `lifetime` seconds have passed; 0: never.
+
+        `login` returns the new lifetime.
+        """
+        if lifetime > 0:
+            delay = max(LEAST_LOGIN_SECONDS, lifetime * RENEWED_AFTER)
+            self._renewal = self._loop.call_later(delay, self._begin_login, login)
+
+    def request_at_once(
+        self, api_key: int, version: int, body: bytes, timeout: float
+    ) -> asyncio.Future[bytes]:
+        """Send a request of a login, which no other request waits before."""
+        frame, pending = self._prepare(api_key, version, body, timeout)
+        self._send(frame, pending)
+        return pending.answered
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Fail what waits for a response."""
+        cause = exc or EOFError("the broker has closed the connection")
+        self._end(KafkaConnectionError(f"connection to {self.peer} broke: {cause}"), cause)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where the next bytes belong."""
+        del sizehint
+        return memoryview(self._inbox if self._frame is None else self._frame)[self._filled :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Hand the complete frames over."""
+        self._filled += nbytes
+        if self._frame is not None:
+            if self._filled == len(self._frame):
+                frame, self._frame, self._filled = self._frame, None, 0
+                self._received(memoryview(frame))
+            return
+        view = memoryview(self._inbox)
+        start, size = 0, 0
+        while self._filled - start >= _INT32.size:
+            (size,) = _INT32.unpack_from(self._inbox, start)
+            if not _INT32.size <= size <= LARGEST_FRAME:
+                self._break(f"{self.peer} answers with something that is not Kafka's protocol")
+                return
+            end = start + _INT32.size + size
+            if end > self._filled:
+                break
+            self._received(view[start + _INT32.size : end])
+            start = end
+        rest = view[start : self._filled]
+        self._filled = len(rest)
+        if len(rest) >= _INT32.size and size + _INT32.size > INBOX:
+            self._frame = bytearray(size)
+            self._filled -= _INT32.size
+            self._frame[: self._filled] = rest[_INT32.size :]
+        elif start:
+            self._inbox[: self._filled] = bytes(rest)
+
+    def _prepare(
+        self, api_key: int, version: int, body: bytes, timeout: float
+    ) -> tuple[bytes, _Pending]:
+        if self.closed:
+            raise KafkaConnectionError(f"connection to {self.peer} is closed")
+        flexible = wire.is_flexible(api_key, version)
+        self._correlation_id = number = (self._correlation_id + 1) & 0x7FFFFFFF
+        rest = self._client + wire.NO_TAGS + body if flexible else self._client + body
+        size = _PREFIX.size - _INT32.size + len(rest)
+        frame = _PREFIX.pack(size, api_key, version, number) + rest
+        deadline = self._loop.time() + timeout
+        return frame, _Pending(number, flexible, deadline, self._loop.create_future())
+
+    def _send(self, frame: bytes, pending: _Pending) -> None:
+        assert self._transport is not None
+        self._pending.append(pending)
+        self._transport.write(frame)
+        if self._check is None or pending.deadline < self._check.when():
+            self._check_at(pending.deadline)
+
+    def _received(self, frame: memoryview) -> None:
+        if self.closed:
+            return
+        (number,) = _INT32.unpack_from(frame)
+        if not self._pending or self._pending[0].correlation_id != number:
+            self._break(f"{self.peer} answers a request that was not made")
+            return
+        pending = self._pending.popleft()
+        start = _INT32.size
+        if pending.flexible:
+            try:
+                start += _tags_size(frame[start:])
+            except wire.MALFORMED:
+                self._break(f"{self.peer} sent a header that cannot be read")
+                return
+        if not pending.answered.done():  # the caller may have given up
+            pending.answered.set_result(bytes(frame[start:]))
+
+    # Deadlines.
+
+    def _check_at(self, deadline: float) -> None:
+        if self._check is not None:
+            self._check.cancel()
+        self._check = self._loop.call_at(deadline, self._check_deadlines)
+
+    def _check_deadlines(self) -> None:
+        self._check = None
+        if not self._pending:
+            return
+        deadline = min(pending.deadline for pending in self._pending)
+        if deadline > self._loop.time():
+            self._check_at(deadline)
+        else:
+            self._break(f"{self.peer} does not answer")
+
+    def _break(self, reason: str) -> None:
+        self._end(KafkaConnectionError(reason))
+
+    def _end(self, error: KafkaError, cause: BaseException | None = None) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        error.__cause__ = cause
+        for timer in (self._check, self._renewal):
+            if timer is not None:
+                timer.cancel()
+        if self._login is not None:
+            self._login.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+        held = [pending for _, pending in self._held or ()]
+        for pending in (*self._pending, *held):
+            if not pending.answered.done():
+                pending.answered.set_exception(error)
+        self._pending.clear()
+        self._held = None
+        if self.on_closed is not None:
+            self.on_closed()
+
+    # Logging in again.
+
+    def _begin_login(self, login: Callable[[], Any]) -> None:
+        self._held = []
+        self._login = self._loop.create_task(self._renew(login))
+
+    async def _renew(self, login: Callable[[], Any]) -> None:
+        try:
+            lifetime = await login()
+        except KafkaError as error:
+            self._login = None
+            self._end(KafkaConnectionError(f"{self.peer} refuses to renew the login"), error)
+            return
+        self._login = None
+        held, self._held = self._held or [], None
+        for frame, pending in held:
+            if not pending.answered.done():
+                self._send(frame, pending)
+        self.renew_login(login, lifetime)
+
+
+async def open_connection(
+    options: Mapping[str, Any], host: str, port: int, timeout: float
+) -> Connection:
+    """Return a connection to a broker, with TLS and login as `options` have it.
+
+    `options` are those of `connection_options`. All addresses of the
+    host are tried (KIP-302). Raises `KafkaConnectionError`, whose cause is the failure of TLS or of
+    the network, where there is no answer within `timeout` seconds, and another `KafkaError` where
+    the broker refuses the login.
+    """
+    peer = f"{host}:{port}"
+    try:
+        async with asyncio.timeout(timeout):
+            found = await asyncio.get_running_loop().getaddrinfo(
+                host, port, type=socket.SOCK_STREAM
+            )
+            addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+            return await first_of(
+                [partial(_open, options, peer, host, address, port) for address in addresses],
+                NEXT_ADDRESS_SECONDS,
+                Connection.close,
+            )
+    except TimeoutError as error:
+        raise KafkaConnectionError(f"{peer} does not answer within {timeout:g} s") from error
+    except OSError as error:
+        raise KafkaConnectionError(f"{peer} cannot be reached: {error}") from error
+
+
+async def _open(
+    options: Mapping[str, Any], peer: str, host: str, address: str, port: int
+) -> Connection:
+    protocol = options.get("security_protocol", "PLAINTEXT")
+    encrypted = (
+        {"ssl": options["ssl_context"], "server_hostname": host} if "SSL" in protocol else {}
+    )
+    connection = Connection(peer, options.get("client_id", "gateway"))
+    loop = asyncio.get_running_loop()
+    await loop.create_connection(lambda: connection, address, port, **encrypted)
+    try:
+        connection.versions = await _versions(connection)
+        if protocol.startswith("SASL"):
+            login = partial(_login, connection, options)
+            connection.renew_login(login, await login())
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+async def _versions(connection: Connection) -> dict[int, tuple[int, int]]:
+    """Return the versions that the broker has, by its answer to ApiVersions v0."""
+    answer = await connection.request(wire.API_VERSIONS, 0, b"", LOGIN_SECONDS)
+    try:
+        reader = wire.Reader(answer, flexible=False)
+        _check_code(reader.int16(), f"{connection.peer} tells no versions")
+        return {reader.int16(): (reader.int16(), reader.int16()) for _ in range(reader.count())}
+    except wire.MALFORMED as error:
+        raise KafkaConnectionError(f"{connection.peer} tells no versions") from error
+
+
+async def _login(connection: Connection, options: Mapping[str, Any]) -> float:
+    """Log in by SASL and return for how many seconds; 0: for as long as the connection lasts."""
+    mechanism = options["sasl_mechanism"]
+    version = wire.supported(connection.versions, wire.SASL_AUTHENTICATE, 1)
+    if version is None:
+        raise UnsupportedVersionError(f"{connection.peer} is older than Kafka 1.0")
+    send = connection.request_at_once
+    try:
+        answer = await send(
+            wire.SASL_HANDSHAKE, 1, wire.string(mechanism, flexible=False), LOGIN_SECONDS
+        )
+        reader = wire.Reader(answer, flexible=False)
+        code = reader.int16()
+        enabled = [reader.string() for _ in range(reader.count())]
+        _check_code(code, f"enabled mechanisms: {enabled}")
+        if mechanism not in enabled:
+            raise UnsupportedSaslMechanismError(f"enabled mechanisms: {enabled}")
+        authenticator = _authenticator(mechanism, options)
+        token, lifetime_ms = None, 0
+        while (step := await authenticator.step(token)) is not None:
+            payload = step[0]
+            answer = await send(
+                wire.SASL_AUTHENTICATE,
+                version,
+                _INT32.pack(len(payload)) + payload,
+                LOGIN_SECONDS,
+            )
+            reader = wire.Reader(answer, flexible=False)
+            code, message, token = reader.int16(), reader.string(), reader.bytes()
+            _check_code(code, message or "")
+            lifetime_ms = reader.int64() if version >= 1 else 0
+    except (*wire.MALFORMED, ValueError, KeyError, AssertionError) as error:
+        # What the authenticators raise where a server does not prove that it knows the password.
+        raise SaslAuthenticationFailed(f"{connection.peer}: login not understood") from error
+    return lifetime_ms / 1000
+
+
+def _authenticator(mechanism: str, options: Mapping[str, Any]) -> Any:
+    settings = {
+        "loop": asyncio.get_running_loop(),
+        "sasl_plain_username": options["sasl_plain_username"],
+        "sasl_plain_password": options["sasl_plain_password"],
+    }
+    if mechanism == "PLAIN":
+        return SaslPlainAuthenticator(**settings)
+    return ScramAuthenticator(sasl_mechanism=mechanism, **settings)
+
+
+def _check_code(code: int, message: str) -> None:
+    if code:
+        raise for_code(code)(message)
+
+
+def _tags_size(data: memoryview) -> int:
+    if data[0] == 0:
+        return 1
+    reader = wire.Reader(bytes(data), flexible=True)
+    reader.tags()
+    return reader.at

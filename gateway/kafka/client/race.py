@@ -1,0 +1,71 @@
+"""The first of several attempts that succeeds, where any of them may take long or fail."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from aiokafka.errors import KafkaConnectionError, KafkaError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+T = TypeVar("T")
+
+
+async def first_of(
+    attempts: Iterable[Callable[[], Awaitable[T]]],
+    delay: float,
+    discard: Callable[[T], object] = lambda _: None,
+) -> T:
+    """Return the result of the attempt that succeeds first; the others are cancelled.
+
+    An attempt begins when the one before has failed, or `delay` seconds after that one began, so a
+    silent peer costs no more than this delay. `discard` receives results that come too late. When
+    all have failed, raises the failure (`KafkaError` or `OSError`) that says most: that of a peer
+    which refused rather than that of one which is away.
+    """
+    waiting = list(attempts)[::-1]
+    running: set[asyncio.Task[T]] = set()
+    failures: list[KafkaError | OSError] = []
+    try:
+        while waiting or running:
+            if waiting:
+                running.add(asyncio.ensure_future(_awaited(waiting.pop())))
+            done, running = await asyncio.wait(
+                running,
+                timeout=delay if waiting else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            for task in done:
+                error = task.exception()
+                if error is None:
+                    running |= done - {task}
+                    return task.result()
+                if not isinstance(error, KafkaError | OSError):
+                    raise error
+                failures.append(error)
+    finally:
+        for task in running:
+            task.cancel()
+        for late in await asyncio.gather(*running, return_exceptions=True):
+            if not isinstance(late, BaseException):
+                discard(late)
+    if not failures:
+        raise KafkaConnectionError("there is no address to connect to")
+    raise min(failures, key=_is_away)
+
+
+def _is_away(error: BaseException) -> bool:
+    """Whether a failure is that of a peer which did not answer at all."""
+    cause: Any = error
+    while isinstance(cause, KafkaConnectionError) and cause.__cause__ is not None:
+        cause = cause.__cause__
+    if isinstance(cause, ssl.SSLError | ConnectionResetError | EOFError):
+        return False
+    return isinstance(cause, OSError | KafkaConnectionError)
+
+
+async def _awaited(attempt: Callable[[], Awaitable[T]]) -> T:
+    return await attempt()

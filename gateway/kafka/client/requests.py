@@ -1,0 +1,203 @@
+"""The requests that the client makes beside fetches, from Kafka's protocol, and their responses.
+
+Each is a function that returns the body and one that reads the response, of the versions in the
+name of the constant that limits them. `gateway.kafka.client.wire` says what flexible is.
+"""
+
+from __future__ import annotations
+
+import struct
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.core.log import Log
+from gateway.kafka.client import wire
+from gateway.kafka.client.wire import Reader, array_head, is_flexible, string
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+METADATA_LEAST, METADATA_MOST = 4, 12
+"""Versions 4 (Kafka 1.0) to 12; topics have ids from 10 on (KIP-516), leaders epochs from 7 on."""
+
+LIST_OFFSETS_MOST = 7
+"""Versions 2 (Kafka 0.11) to 7; leaders have epochs from 4 on."""
+
+EPOCH_END_LEAST, EPOCH_END_MOST = 2, 4
+"""Versions 2 (Kafka 2.0) to 4."""
+
+NO_ID = bytes(16)
+"""What a broker says of a topic that it cannot find, and of one that has no id."""
+
+UNKNOWN_EPOCH = -1
+"""Where a broker tells no leader epoch."""
+
+READ_COMMITTED = 1
+
+_UUID = struct.Struct("16s")
+_PARTITION = struct.Struct(">hiii")
+_PARTITION_WITHOUT_EPOCH = struct.Struct(">hii")
+
+
+class Node(NamedTuple):
+    """A broker, by the address that it names for this listener."""
+
+    host: str
+    port: int
+    rack: str
+
+
+class Leader(NamedTuple):
+    """The broker that leads a partition, and since which election; -1: the brokers do not tell."""
+
+    node_id: int
+    epoch: int
+
+
+class TopicMetadata(NamedTuple):
+    """What a broker says of a topic: an error code, or its id and the leader of each partition."""
+
+    error: int
+    id: bytes
+    leaders: Mapping[int, Leader | None]
+
+
+class Metadata(NamedTuple):
+    """What a broker says of the cluster and of the topics that it was asked about."""
+
+    cluster_id: str
+    nodes: Mapping[int, Node]
+    topics: Mapping[str, TopicMetadata]
+
+
+class ListedOffset(NamedTuple):
+    """An offset that stands at a timestamp, and the timestamp (ms) of the record there."""
+
+    offset: int
+    timestamp: int
+
+
+def metadata_request(names: Sequence[str], version: int) -> bytes:
+    """Return the request for these topics, which creates none of them."""
+    flexible = is_flexible(wire.METADATA, version)
+    id_bytes = NO_ID if version >= 10 else b""
+    tags = wire.NO_TAGS if flexible else b""
+    topics = b"".join(id_bytes + string(name, flexible) + tags for name in names)
+    flags = b"\x00"  # allow_auto_topic_creation
+    if 8 <= version <= 10:
+        flags += b"\x00"  # include_cluster_authorized_operations
+    if version >= 8:
+        flags += b"\x00"  # include_topic_authorized_operations
+    return array_head(len(names), flexible) + topics + flags + tags
+
+
+def read_metadata(body: bytes, version: int) -> Metadata:
+    """Return what the response says."""
+    reader = Reader(body, is_flexible(wire.METADATA, version))
+    reader.int32()  # throttle_time_ms
+    nodes = {}
+    for _ in range(reader.count()):
+        node_id, host, port = reader.int32(), reader.string(), reader.int32()
+        nodes[node_id] = Node(host or "", port, reader.string() or "")
+        reader.tags()
+    cluster_id = reader.string() or ""
+    reader.int32()  # controller_id
+    topics = dict(_read_topic(reader, version) for _ in range(reader.count()))
+    return Metadata(cluster_id, nodes, topics)
+
+
+def _read_topic(reader: Reader, version: int) -> tuple[str, TopicMetadata]:
+    error = reader.int16()
+    name = reader.string() or ""
+    topic_id = reader.raw(_UUID.size) if version >= 10 else NO_ID
+    reader.int8()  # is_internal
+    leaders: dict[int, Leader | None] = {}
+    for _ in range(reader.count()):
+        if version >= 7:
+            _, partition, leader, epoch = reader.fields(_PARTITION)
+        else:
+            (_, partition, leader), epoch = reader.fields(_PARTITION_WITHOUT_EPOCH), UNKNOWN_EPOCH
+        for _ in range(3 if version >= 5 else 2):  # replicas, in sync, offline
+            reader.skip_int32s()
+        reader.tags()
+        leaders[partition] = Leader(leader, epoch) if leader >= 0 else None
+    if version >= 8:
+        reader.int32()  # topic_authorized_operations
+    reader.tags()
+    return name, TopicMetadata(error, topic_id, leaders)
+
+
+def list_offsets_request(wanted: Mapping[Log, tuple[int, int]], version: int) -> bytes:
+    """Return the request for the offset at a timestamp in each log.
+
+    `wanted` gives the leader epoch that the client knows, and the timestamp: ms, -1 for the end of
+    what is committed (the last stable offset), -2 for the start.
+    """
+    flexible = is_flexible(wire.LIST_OFFSETS, version)
+    layout = struct.Struct(">iiq" if version >= 4 else ">iq")
+    tags = wire.NO_TAGS if flexible else b""
+    topics = _by_topic(wanted)
+    parts = [struct.pack(">ib", -1, READ_COMMITTED), array_head(len(topics), flexible)]
+    for topic, logs in topics.items():
+        parts += [string(topic, flexible), array_head(len(logs), flexible)]
+        for log in logs:
+            epoch, timestamp = wanted[log]
+            values = (epoch, timestamp) if version >= 4 else (timestamp,)
+            parts += [layout.pack(log.partition, *values), tags]
+        parts.append(tags)
+    return b"".join([*parts, tags])
+
+
+def read_list_offsets(body: bytes, version: int) -> dict[Log, ListedOffset | int]:
+    """Return the offset of each log, or an error code.
+
+    For no record at or after the timestamp brokers answer with offset -1; the embedded broker
+    answers with offset 0 and timestamp -1.
+    """
+    reader = Reader(body, is_flexible(wire.LIST_OFFSETS, version))
+    layout = struct.Struct(">ihqqi" if version >= 4 else ">ihqq")
+    reader.int32()  # throttle_time_ms
+    found: dict[Log, ListedOffset | int] = {}
+    for _ in range(reader.count()):
+        topic = reader.string() or ""
+        for _ in range(reader.count()):
+            partition, error, timestamp, offset, *_ = reader.fields(layout)
+            reader.tags()
+            found[Log(topic, partition)] = error or ListedOffset(offset, timestamp)
+        reader.tags()
+    return found
+
+
+def epoch_end_request(log: Log, current: int, epoch: int, version: int) -> bytes:
+    """Return the request for the offset where the records of `epoch` end: OffsetForLeaderEpoch.
+
+    KIP-320. `current` is the leader epoch that the client knows.
+    """
+    flexible = is_flexible(wire.EPOCH_END, version)
+    tags = wire.NO_TAGS if flexible else b""
+    replica = struct.pack(">i", -1) if version >= 3 else b""
+    return b"".join(
+        [
+            replica,
+            array_head(1, flexible),
+            string(log.topic, flexible),
+            array_head(1, flexible),
+            struct.pack(">iii", log.partition, current, epoch),
+            tags * 3,
+        ]
+    )
+
+
+def read_epoch_end(body: bytes, version: int) -> tuple[int, int, int]:
+    """Return an error code, the largest epoch up to the one asked for, and its end offset."""
+    reader = Reader(body, is_flexible(wire.EPOCH_END, version))
+    reader.int32()  # throttle_time_ms
+    reader.count()
+    reader.string()
+    reader.count()
+    error, _, epoch, end = reader.fields(struct.Struct(">hiiq"))
+    return error, epoch, end
+
+
+def _by_topic(logs: Mapping[Log, object]) -> dict[str, list[Log]]:
+    return {topic: list(found) for topic, found in groupby(sorted(logs), lambda log: log.topic)}

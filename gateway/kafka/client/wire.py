@@ -1,0 +1,162 @@
+"""The notation of Kafka's protocol: numbers, strings, arrays and tagged fields, to and from bytes.
+
+From some version on a request is *flexible* (KIP-482): strings and arrays are compact, which means
+that their length + 1 stands before them as a varint, and every structure ends with tagged fields.
+A reader and the functions that write are told whether it is, so that one piece of code serves all
+versions of a request.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FETCH = 1
+LIST_OFFSETS = 2
+METADATA = 3
+SASL_HANDSHAKE = 17
+API_VERSIONS = 18
+EPOCH_END = 23
+SASL_AUTHENTICATE = 36
+
+FLEXIBLE_SINCE = {FETCH: 12, LIST_OFFSETS: 6, METADATA: 9, EPOCH_END: 4, SASL_AUTHENTICATE: 2}
+"""The first flexible version of each request that the gateway encodes; none: not used in one."""
+
+NO_TAGS = b"\x00"
+"""Tagged fields, of which there are none."""
+
+_INT16, _INT32, _INT64 = (struct.Struct(f">{code}") for code in "hiq")
+
+
+def is_flexible(api_key: int, version: int) -> bool:
+    """Return whether a request of this version is flexible, and with it the header of both ways."""
+    return version >= FLEXIBLE_SINCE.get(api_key, version + 1)
+
+
+def uvarint(value: int) -> bytes:
+    """Return an unsigned varint: seven bits a byte, the lowest first."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def string(text: str, flexible: bool) -> bytes:
+    """Return a string, compact where the request is flexible."""
+    data = text.encode()
+    return (uvarint(len(data) + 1) if flexible else _INT16.pack(len(data))) + data
+
+
+def array_head(count: int, flexible: bool) -> bytes:
+    """Return what stands before the elements of an array, compact where the request is flexible."""
+    return uvarint(count + 1) if flexible else _INT32.pack(count)
+
+
+def supported(versions: Mapping[int, tuple[int, int]], api_key: int, most: int) -> int | None:
+    """Return the highest version up to `most` that a broker has; None where there is none.
+
+    `versions` are the lowest and the highest of each request, as `Connection.versions` has them.
+    """
+    lowest, highest = versions.get(api_key, (0, -1))
+    version = min(highest, most)
+    return version if version >= lowest else None
+
+
+class Reader:
+    """Reads a response body from its start on; each method returns the next value.
+
+    Raises `struct.error`, `IndexError` or `UnicodeDecodeError` where the body is not what it should
+    be: `MALFORMED`.
+    """
+
+    __slots__ = ("at", "data", "flexible")
+
+    def __init__(self, data: bytes, flexible: bool) -> None:
+        self.data = data
+        self.flexible = flexible
+        self.at = 0
+
+    def int8(self) -> int:
+        """Return an unsigned byte."""
+        value = self.data[self.at]
+        self.at += 1
+        return value
+
+    def int16(self) -> int:
+        """Return a signed 16-bit integer."""
+        return int(self._next(_INT16))
+
+    def int32(self) -> int:
+        """Return a signed 32-bit integer."""
+        return int(self._next(_INT32))
+
+    def int64(self) -> int:
+        """Return a signed 64-bit integer."""
+        return int(self._next(_INT64))
+
+    def fields(self, layout: struct.Struct) -> tuple[Any, ...]:
+        """Return several values of fixed sizes at once."""
+        found = layout.unpack_from(self.data, self.at)
+        self.at += layout.size
+        return found
+
+    def raw(self, size: int) -> bytes:
+        """Return so many bytes as they are."""
+        end = self.at + size
+        if size < 0 or end > len(self.data):
+            raise IndexError(f"{size} bytes at {self.at} of {len(self.data)}")
+        value = self.data[self.at : end]
+        self.at = end
+        return value
+
+    def uvarint(self) -> int:
+        """Return an unsigned varint."""
+        value = shift = 0
+        while True:
+            byte = self.int8()
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+            shift += 7
+
+    def string(self) -> str | None:
+        """Return a string; None for null."""
+        size = self.uvarint() - 1 if self.flexible else self.int16()
+        return None if size < 0 else self.raw(size).decode()
+
+    def bytes(self) -> bytes:
+        """Return a byte string; an empty one for null."""
+        size = self.uvarint() - 1 if self.flexible else self.int32()
+        return self.raw(max(size, 0))
+
+    def count(self) -> int:
+        """Return how many elements of an array follow; 0 for null."""
+        count = self.uvarint() - 1 if self.flexible else self.int32()
+        return max(count, 0)
+
+    def skip_int32s(self) -> None:
+        """Pass over an array of 32-bit integers."""
+        count = self.count()
+        self.at += 4 * count
+
+    def tags(self) -> None:
+        """Pass over the tagged fields at the end of a structure, where the response has them."""
+        if not self.flexible:
+            return
+        for _ in range(self.uvarint()):
+            self.uvarint()
+            self.raw(self.uvarint())
+
+    def _next(self, layout: struct.Struct) -> Any:
+        (value,) = layout.unpack_from(self.data, self.at)
+        self.at += layout.size
+        return value
+
+
+MALFORMED = (struct.error, IndexError, UnicodeDecodeError)
+"""What a `Reader` raises where a response is not what it should be."""

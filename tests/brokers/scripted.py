@@ -1,0 +1,88 @@
+"""A server that a test scripts: it reads requests of Kafka's protocol and answers as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+VERSIONS = {1: (4, 17), 2: (1, 10), 3: (0, 13), 18: (0, 4), 23: (2, 4)}
+"""What the server says of itself, unless it is told otherwise."""
+
+
+class Request(NamedTuple):
+    """A request as it was read; `body` has the client's name before it, and flexible tags."""
+
+    api_key: int
+    version: int
+    correlation_id: int
+    body: bytes
+
+
+class ScriptedServer:
+    """Listens while the `async with` block does.
+
+    `answer` gives the response of a request, header included and without its length; None is
+    silence. ApiVersions is answered with `versions`. `requests` has everything that was read.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[Request], bytes | None] = lambda _: None,
+        versions: dict[int, tuple[int, int]] | None = None,
+    ) -> None:
+        self.answer = answer
+        self.versions = VERSIONS if versions is None else versions
+        self.requests: list[Request] = []
+        self.silent = False
+        """Whether nothing is answered, ApiVersions included."""
+        self.writers: list[asyncio.StreamWriter] = []
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port: int = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._server.close()
+        for writer in self.writers:
+            writer.transport.abort()
+        await self._server.wait_closed()
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def count(self, api_key: int) -> int:
+        return sum(request.api_key == api_key for request in self.requests)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.append(writer)
+        try:
+            while True:
+                (size,) = struct.unpack(">i", await reader.readexactly(4))
+                frame = await reader.readexactly(size)
+                request = Request._make((*struct.unpack_from(">hhi", frame), frame[8:]))
+                self.requests.append(request)
+                response = (
+                    self._versions(request) if request.api_key == 18 else self.answer(request)
+                )
+                if response is not None and not self.silent:
+                    writer.write(struct.pack(">i", len(response)) + response)
+        except (asyncio.IncompleteReadError, OSError):
+            writer.transport.abort()
+
+    def _versions(self, request: Request) -> bytes:
+        head = struct.pack(">ihi", request.correlation_id, 0, len(self.versions))
+        return head + b"".join(
+            struct.pack(">hhh", key, *limits) for key, limits in self.versions.items()
+        )

@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import uuid
+from contextlib import ExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiokafka.admin import NewTopic
+from aiokafka.errors import KafkaConnectionError, LeaderNotAvailableError
+
+from gateway.core.log import Log
+from gateway.kafka.client import wire
+from gateway.kafka.client.cluster import END, START, UNCHANGED_SECONDS, ClusterClient
+from gateway.kafka.client.requests import Leader, ListedOffset
+from gateway.kafka.client.wire import array_head, string, uvarint
+from tests.brokers import metadata
+from tests.brokers.scripted import Request, ScriptedServer
+from tests.eventually import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aiokafka import AIOKafkaProducer
+
+    from tests.brokers.cluster import Cluster
+    from tests.conftest import Broker
+
+
+@asynccontextmanager
+async def client(*servers: str, **options: Any) -> AsyncIterator[ClusterClient]:
+    started = ClusterClient({"bootstrap_servers": list(servers), **options})
+    try:
+        await started.start()
+        yield started
+    finally:
+        await started.stop()
+
+
+@pytest.fixture
+async def topic(broker: Broker) -> str:
+    name = f"cluster-{uuid.uuid4().hex[:8]}"
+    await metadata.create_topics(broker.bootstrap, [NewTopic(name, 3, 1)])
+    return name
+
+
+async def test_a_topic_is_described_and_a_missing_one_is_not_created(
+    broker: Broker, topic: str
+) -> None:
+    async with client(broker.bootstrap) as cluster:
+        for _ in range(2):
+            described = await cluster.describe([topic, "missing"])
+            assert described.partitions == {topic: 3}
+            assert described.cluster_id == cluster.cluster_id
+        assert len(described.ids[topic]) == 16
+        assert cluster.topic_id(topic) == described.ids[topic]
+        assert cluster.topic_id("missing") is None
+        leaders = {cluster.leader(Log(topic, partition)) for partition in range(3)}
+        assert None not in leaders
+        assert cluster.leader(Log(topic, 3)) is None
+
+
+async def test_offsets_are_found_by_time_and_at_both_ends(
+    broker: Broker, topic: str, producer: AIOKafkaProducer
+) -> None:
+    for number in range(4):
+        await producer.send_and_wait(
+            topic, b"value", partition=1, timestamp_ms=1_700_000_000_000 + 1000 * number
+        )
+    log, empty = Log(topic, 1), Log(topic, 0)
+    async with client(broker.bootstrap) as cluster:
+        questions = [
+            cluster.offset(log, START),
+            cluster.offset(log, 1_700_000_001_500),
+            cluster.offset(log, 1_700_000_000_000),
+            cluster.offset(log, 1_800_000_000_000),
+            cluster.offset(log, END),
+            cluster.offset(empty, END),
+            cluster.offset(empty, 1_700_000_000_000),
+        ]
+        start, second, first, never, end, empty_end, empty_never = await asyncio.gather(*questions)
+        assert (start.offset, end.offset, empty_end.offset) == (0, 4, 0)
+        if broker.kind == "kafka":  # the embedded broker gives records times of its own
+            assert second == ListedOffset(2, 1_700_000_002_000)
+            assert first == ListedOffset(0, 1_700_000_000_000)
+        assert never.timestamp == empty_never.timestamp == -1
+        with pytest.raises(LeaderNotAvailableError):
+            await cluster.offset(Log("missing", 0), END)
+
+
+async def test_the_end_of_an_epoch_is_told_where_the_broker_has_that(
+    broker: Broker, topic: str, producer: AIOKafkaProducer
+) -> None:
+    await producer.send_and_wait(topic, b"value", partition=2)
+    log = Log(topic, 2)
+    async with client(broker.bootstrap) as cluster:
+        await cluster.describe([topic])
+        leader = cluster.leader(log)
+        assert leader is not None
+        told = await cluster.epoch_end(log, leader.epoch)
+        assert told == ((leader.epoch, 1) if broker.kind == "kafka" else None)
+
+
+async def test_a_connection_is_the_callers_own(broker: Broker, topic: str) -> None:
+    async with client(broker.bootstrap) as cluster:
+        await cluster.describe([topic])
+        leader = cluster.leader(Log(topic, 0))
+        assert leader is not None
+        one, other = [await cluster.connect(leader.node_id) for _ in range(2)]
+        one.close()
+        assert await other.request(wire.API_VERSIONS, 0, b"", 5)
+        other.close()
+
+
+def server_metadata(request: Request, port: int, names: dict[str, int]) -> bytes:
+    """Answer Metadata v12: broker 1 at `port`, topics of one partition with their leaders."""
+    parts = [
+        struct.pack(">ib", request.correlation_id, 0),
+        struct.pack(">i", 0) + array_head(1, flexible=True),
+        struct.pack(">i", 1) + string("127.0.0.1", flexible=True) + struct.pack(">i", port),
+        uvarint(0) + b"\x00" + string("a-cluster", flexible=True) + struct.pack(">i", 1),
+        array_head(len(names), flexible=True),
+    ]
+    for name, leader in names.items():
+        parts += [
+            struct.pack(">h", 0) + string(name, flexible=True) + bytes(16) + b"\x00",
+            array_head(1, flexible=True)
+            + struct.pack(">hiii", 0 if leader >= 0 else 5, 0, leader, 7),
+            array_head(0, flexible=True) * 3 + b"\x00" + struct.pack(">i", 0) + b"\x00",
+        ]
+    return b"".join([*parts, b"\x00"])
+
+
+async def test_a_partition_without_a_leader_is_no_reason_to_ask_without_a_pause() -> None:
+    async with ScriptedServer() as server:
+        server.answer = lambda request: server_metadata(request, server.port, {"unled": -1})
+        async with client(server.address) as cluster:
+            begun = asyncio.get_running_loop().time()
+            while asyncio.get_running_loop().time() < begun + 3 * UNCHANGED_SECONDS:
+                assert cluster.leader(Log("unled", 0)) is None
+                cluster.request_refresh()
+                await asyncio.sleep(0.005)
+            # 0.2 s, 0.4 s, 0.8 s, and then one a second.
+            assert server.count(wire.METADATA) <= 8
+
+
+async def test_a_new_leader_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    leaders = {"topic": -1}
+    async with ScriptedServer() as server:
+        server.answer = lambda request: server_metadata(request, server.port, leaders)
+        async with client(server.address) as cluster:
+            changed = asyncio.Event()
+            cluster.on_change(changed.set)
+            assert cluster.leader(Log("topic", 0)) is None
+            leaders["topic"] = 1
+            async with asyncio.timeout(5):
+                while cluster.leader(Log("topic", 0)) is None:
+                    await changed.wait()
+                    changed.clear()
+            assert cluster.leader(Log("topic", 0)) == Leader(1, 7)
+
+
+async def test_questions_of_one_go_share_requests_and_none_waits_for_another() -> None:
+    logs = {Log(f"topic-{number}", 0): number for number in range(5)}
+    offsets: list[Request] = []
+    async with ScriptedServer() as server:
+
+        def answer(request: Request) -> bytes | None:
+            if request.api_key == wire.METADATA:
+                return server_metadata(request, server.port, {log.topic: 1 for log in logs})
+            offsets.append(request)
+            return None
+
+        server.answer = answer
+        async with client(server.address) as cluster:
+            await cluster.describe([log.topic for log in logs])
+            questions = [cluster.offset(log, time) for log in logs for time in range(3)]
+
+            async def come() -> bool:
+                return len(offsets) == 3
+
+            await eventually("three requests have come", come)
+            assert not any(question.done() for question in questions)
+        assert all(question.done() for question in questions)
+
+
+@pytest.mark.parametrize("silent", [1, 5])
+async def test_silent_bootstrap_servers_cost_no_more_than_a_moment(
+    broker: Broker, silent: int
+) -> None:
+    with ExitStack() as stack:
+        deaf = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(silent)]
+        addresses = [f"127.0.0.1:{server.getsockname()[1]}" for server in deaf]
+        async with asyncio.timeout(2), client(*addresses, broker.bootstrap) as cluster:
+            assert cluster.cluster_id
+
+
+async def test_a_broker_that_is_silent_does_not_hold_up_the_others() -> None:
+    """The known broker falls silent; the bootstrap list has another one by now (KIP-899)."""
+    async with ScriptedServer() as first, ScriptedServer() as second:
+        for server in (first, second):
+            server.answer = lambda request, at=server: server_metadata(  # type: ignore[misc]
+                request, at.port, {"topic": 1}
+            )
+        async with client(first.address, second.address) as cluster:
+            await cluster.describe(["topic"])
+            first.silent = True
+            async with asyncio.timeout(20):
+                await cluster.describe(["topic"])
+            connection = await cluster.connect(1)
+            assert connection.peer == second.address
+            connection.close()
+
+
+async def test_a_cluster_that_is_away_is_told_and_found_later() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as place:
+        address = f"127.0.0.1:{place.getsockname()[1]}"
+    cluster = ClusterClient({"bootstrap_servers": [address]})
+    with pytest.raises(KafkaConnectionError, match=address):
+        await cluster.start()
+    await cluster.stop()
+
+
+async def test_one_frozen_broker_delays_nothing_that_is_asked_of_the_others(
+    cluster: Cluster,
+) -> None:
+    name = f"frozen-{uuid.uuid4().hex[:8]}"
+    await metadata.create_topics(cluster.bootstrap, [NewTopic(name, 6, 3)])
+    logs = [Log(name, partition) for partition in range(6)]
+    async with client(*cluster.bootstrap.split(",")) as known:
+        await known.describe([name])
+        leaders = {log: leader.node_id for log in logs if (leader := known.leader(log))}
+        assert set(leaders.values()) == {1, 2, 3}
+        for log in logs:
+            await known.offset(log, END)
+        cluster.freeze(2)
+        try:
+            questions = {log: known.offset(log, END) for log in logs}
+            async with asyncio.timeout(3):
+                for log, question in questions.items():
+                    if leaders[log] != 2:
+                        assert (await question).offset == 0
+            # Kafka finds other leaders within seconds, and so do those that ask.
+            async with asyncio.timeout(60):
+                for log in logs:
+                    while True:
+                        try:
+                            await known.offset(log, END)
+                            break
+                        except (KafkaConnectionError, LeaderNotAvailableError):
+                            await asyncio.sleep(0.2)
+            assert 2 not in [leader.node_id for leader in map(known.leader, logs) if leader]
+        finally:
+            for question in questions.values():
+                question.cancel()
+            cluster.thaw(2)

@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiokafka.errors import KafkaConnectionError, SaslAuthenticationFailed
+
+from gateway.kafka.client import wire
+from gateway.kafka.client.connection import INBOX, Connection, open_connection
+from tests.brokers.scripted import Request, ScriptedServer
+
+if TYPE_CHECKING:
+    from tests.conftest import Broker
+
+UNUSED, FLEXIBLE = (99, 0), (wire.METADATA, 12)
+"""Requests whose header is not flexible, and is."""
+
+
+def echo(request: Request) -> bytes:
+    tags = b"\x00" if wire.is_flexible(request.api_key, request.version) else b""
+    return struct.pack(">i", request.correlation_id) + tags + request.body
+
+
+async def opened(server: ScriptedServer, **options: Any) -> Connection:
+    return await open_connection({"client_id": "me", **options}, "127.0.0.1", server.port, 2)
+
+
+@pytest.mark.parametrize("kind", [UNUSED, FLEXIBLE])
+@pytest.mark.parametrize("size", [0, 1, 1000, INBOX - 12, INBOX, 3 * INBOX + 1])
+async def test_what_a_broker_answers_comes_back_whole(kind: tuple[int, int], size: int) -> None:
+    client = wire.string("me", flexible=False) + (b"\x00" if kind == FLEXIBLE else b"")
+    body = bytes(index % 251 for index in range(size))
+    async with ScriptedServer(echo) as server:
+        connection = await opened(server)
+        assert connection.versions == server.versions
+        answers = [connection.request(*kind, body + bytes([number]), 5) for number in range(5)]
+        assert [await answer for answer in answers] == [
+            client + body + bytes([number]) for number in range(5)
+        ]
+        connection.close()
+
+
+async def test_frames_are_put_together_from_any_pieces() -> None:
+    async with ScriptedServer() as server:
+        connection = await opened(server)
+        bodies = [bytes(size) for size in (0, 10, INBOX + 5, 3, INBOX - 8, 0)]
+        answers = [connection.request(99, 0, b"", 5) for _ in bodies]
+        frames = b"".join(
+            struct.pack(">ii", 4 + len(body), number) + body
+            for number, body in enumerate(bodies, 2)
+        )
+        for start in range(0, len(frames), 777):
+            server.writers[0].write(frames[start : start + 777])
+            await server.writers[0].drain()
+            await asyncio.sleep(0)
+        assert [await answer for answer in answers] == bodies
+        connection.close()
+
+
+async def test_a_broker_that_does_not_answer_ends_the_connection() -> None:
+    async with ScriptedServer() as server:
+        connection = await opened(server)
+        ended: list[bool] = []
+        connection.on_closed = lambda: ended.append(connection.closed)
+        patient, other = (connection.request(99, 0, b"", 60) for _ in range(2))
+        with pytest.raises(KafkaConnectionError, match="does not answer"):
+            await connection.request(99, 0, b"", 0.05)
+        for answer in (patient, other):
+            with pytest.raises(KafkaConnectionError):
+                await answer
+        assert ended == [True]
+        with pytest.raises(KafkaConnectionError, match="is closed"):
+            await connection.request(99, 0, b"", 60)
+
+
+async def test_a_request_that_was_given_up_leaves_the_others_alone() -> None:
+    async with ScriptedServer(echo) as server:
+        connection = await opened(server)
+        first, second = (connection.request(99, 0, bytes([number]), 5) for number in range(2))
+        first.cancel()
+        assert (await second)[-1] == 1
+        assert (await connection.request(99, 0, b"\x02", 5))[-1] == 2
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (struct.pack(">ii", 4, 7), "was not made"),
+        (b"HTTP/1.1 400 Bad Request\r\n", "not Kafka's protocol"),
+        (struct.pack(">i", 3), "not Kafka's protocol"),
+        (b"\xff\xff\xff\xff", "not Kafka's protocol"),
+    ],
+)
+async def test_an_answer_that_makes_no_sense_ends_the_connection(
+    answer: bytes, reason: str
+) -> None:
+    async with ScriptedServer() as server:
+        connection = await opened(server)
+        waiting = connection.request(99, 0, b"", 5)
+        server.writers[0].write(answer)
+        with pytest.raises(KafkaConnectionError, match=reason):
+            await waiting
+        assert connection.closed
+
+
+async def test_a_broker_that_goes_away_fails_what_waits() -> None:
+    async with ScriptedServer() as server:
+        connection = await opened(server)
+        waiting = connection.request(99, 0, b"", 5)
+        server.writers[0].transport.abort()
+        with pytest.raises(KafkaConnectionError, match="broke"):
+            await waiting
+        assert connection.closed
+
+
+async def test_a_silent_server_is_given_up_in_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(KafkaConnectionError, match=r"does not answer within 0\.2 s"):
+            await open_connection({}, "127.0.0.1", port, 0.2)
+
+
+async def test_every_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One refuses, one is silent, and the last one is a broker; all on the same port (KIP-302)."""
+    loop = asyncio.get_running_loop()
+    async with ScriptedServer(echo) as server:
+        with socket.create_server(("127.0.0.3", server.port)):
+            addresses = ("127.0.0.2", "127.0.0.3", "127.0.0.1")
+
+            async def resolve(host: str, port: int, **_: object) -> list[Any]:
+                assert host == "kafka.example"
+                return [(2, 1, 6, "", (address, port)) for address in addresses]
+
+            with monkeypatch.context() as patched:
+                patched.setattr(loop, "getaddrinfo", resolve)
+                connection = await open_connection({}, "kafka.example", server.port, 5)
+            assert (await connection.request(99, 0, b"\x05", 5))[-1] == 5
+            connection.close()
+
+
+async def test_a_broker_answers(broker: Broker) -> None:
+    host, port = broker.bootstrap.split(":")
+    connection = await open_connection({}, host, int(port), 5)
+    assert {wire.FETCH, wire.LIST_OFFSETS, wire.METADATA} <= set(connection.versions)
+    connection.close()
+
+
+class SaslServer(ScriptedServer):
+    """Takes any login, for `lifetime_ms`, and echoes everything else."""
+
+    def __init__(self, lifetime_ms: int) -> None:
+        super().__init__(self._answer, {17: (0, 1), 36: (0, 2), 99: (0, 0)})
+        self.lifetime_ms = lifetime_ms
+        self.refuses = False
+
+    def _answer(self, request: Request) -> bytes | None:
+        head = struct.pack(">i", request.correlation_id)
+        if request.api_key == wire.SASL_HANDSHAKE:
+            return head + struct.pack(">hi", 0, 1) + wire.string("PLAIN", flexible=False)
+        if request.api_key == wire.SASL_AUTHENTICATE:
+            code = SaslAuthenticationFailed.errno if self.refuses else 0
+            return head + struct.pack(">hhiq", code, -1, 0, self.lifetime_ms)
+        return echo(request)
+
+
+LOGIN = {
+    "security_protocol": "SASL_PLAINTEXT",
+    "sasl_mechanism": "PLAIN",
+    "sasl_plain_username": "me",
+    "sasl_plain_password": "secret",
+}
+
+
+async def test_a_login_is_renewed_before_it_ends_and_nothing_is_sent_in_the_middle_of_it() -> None:
+    async with SaslServer(lifetime_ms=1200) as server:
+        connection = await opened(server, **LOGIN)
+        async with asyncio.timeout(10):
+            while server.count(wire.SASL_AUTHENTICATE) < 3:
+                assert (await connection.request(99, 0, b"\x07", 5))[-1] == 7
+        connection.close()
+        keys = [request.api_key for request in server.requests]
+        handshakes = [place for place, key in enumerate(keys) if key == wire.SASL_HANDSHAKE]
+        assert all(keys[place + 1] == wire.SASL_AUTHENTICATE for place in handshakes)
+
+
+async def test_a_login_that_is_not_renewed_ends_the_connection() -> None:
+    async with SaslServer(lifetime_ms=1200) as server:
+        connection = await opened(server, **LOGIN)
+        server.refuses = True
+        ended = asyncio.Event()
+        connection.on_closed = ended.set
+        async with asyncio.timeout(10):
+            await ended.wait()
+
+
+async def test_a_refused_login_is_told_as_such() -> None:
+    async with SaslServer(lifetime_ms=0) as server:
+        server.refuses = True
+        with pytest.raises(SaslAuthenticationFailed):
+            await opened(server, **LOGIN)
