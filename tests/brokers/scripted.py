@@ -1,4 +1,4 @@
-"""A server that a test scripts: it reads requests of Kafka's protocol and answers as it is told."""
+"""A scripted server that speaks Kafka's protocol."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 VERSIONS = {1: (4, 17), 2: (1, 10), 3: (0, 13), 18: (0, 4), 23: (2, 4)}
-"""What the server says of itself, unless it is told otherwise."""
+"""The default versions of the server."""
 
 
 class Request(NamedTuple):
-    """A request as it was read; `body` has the client's name before it, and flexible tags."""
+    """A received request; `body` begins with the rest of the header."""
 
     api_key: int
     version: int
@@ -26,8 +26,8 @@ class Request(NamedTuple):
 class ScriptedServer:
     """Listens while the `async with` block does.
 
-    `answer` gives the response of a request, header included and without its length; None is
-    silence. ApiVersions is answered with `versions`. `requests` has everything that was read.
+    `answer` returns the response to a request, with its header and without its length; None: no
+    response. ApiVersions is answered with `versions`. `requests` has all received requests.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class ScriptedServer:
         self.versions = VERSIONS if versions is None else versions
         self.requests: list[Request] = []
         self.silent = False
-        """Whether nothing is answered, ApiVersions included."""
+        """Whether the server answers nothing, not even ApiVersions."""
         self.writers: list[asyncio.StreamWriter] = []
 
     async def __aenter__(self) -> Self:

@@ -1,1 +1,1 @@
-"""The connections to Kafka: who leads what, where logs end, and a connection to each broker."""
+"""Kafka clients: connections, cluster metadata, offset lookups, options from the settings."""

@@ -1,13 +1,12 @@
 """The cluster as one client sees it: brokers, leaders, topic ids, and short questions to brokers.
 
-What is known is kept and refreshed: every few seconds, and soon after somebody asks for it. Nothing
-that is asked of the cache waits. No broker waits for another: each has a connection of its own for
-questions, opened when it is first needed, and a failure or a silence there concerns only what was
-asked of that broker.
+Metadata is cached and refreshed: every few seconds, and soon after `request_refresh`. Reading the
+cache never waits. Brokers are independent of each other: each has its own connection for short
+requests, opened on first use, and a failure or a silent broker affects only its own requests.
 
-Metadata is asked of one broker, of another one when that one is silent for a moment, and of the
-bootstrap servers when no known broker answers (KIP-899), so a cluster that has come back under
-other addresses is found. A request for metadata names its topics and creates none of them.
+A metadata request goes to one broker, to another one after a short silence, and to the bootstrap
+servers when no known broker answers (KIP-899), which finds a cluster that has come back under other
+addresses. It names its topics and creates none of them.
 """
 
 from __future__ import annotations
@@ -66,27 +65,27 @@ START = -2
 """The timestamp that stands for the start of a log."""
 
 REQUEST_SECONDS = 5.0
-"""How long a broker may be silent on a request, and on a new connection, until it is given up."""
+"""Timeout of a request, and of opening a connection."""
 
 REFRESH_SECONDS = 5.0
-"""How often metadata is refreshed without a reason to. When Kafka takes a partition from a broker
-that is frozen, nothing else tells until a request to that one times out."""
+"""Interval of refreshes without a request. When Kafka moves a partition away from a frozen broker,
+only metadata shows it before a request to that broker times out."""
 
 SOON_SECONDS = 0.2
-"""The least time between two refreshes that were asked for."""
+"""Minimum interval between two requested refreshes."""
 
 UNCHANGED_SECONDS = 1.0
-"""The same, after refreshes that brought nothing new: a partition may be without a leader for
-hours, and whoever reads it asks again and again."""
+"""Minimum interval once refreshes bring no change: a partition may be without a leader for hours,
+and its readers request refreshes all the time."""
 
 NEXT_BROKER_SECONDS = 0.5
-"""How long one known broker is waited for until another one is asked as well."""
+"""Delay until the next known broker is asked too."""
 
 NEXT_BOOTSTRAP_SECONDS = 0.1
-"""The same for bootstrap servers, of which any may be away when a worker starts."""
+"""The same for bootstrap servers, any of which may be away when a worker starts."""
 
 KNOWN_BROKERS = 3
-"""So many known brokers are asked for metadata before the bootstrap servers are."""
+"""Known brokers that are asked for metadata before the bootstrap servers."""
 
 MOST_BACKOFF_SECONDS = 1.0
 """The longest pause between two attempts to connect to one broker."""
@@ -99,20 +98,20 @@ _ELSEWHERE = (
     NotLeaderForPartitionError,
     UnknownTopicOrPartitionError,
 )
-"""What a question is answered with where another broker leads by now."""
+"""Errors of a request that another broker leads by now: metadata is stale."""
 
 _UNKNOWN_SERVER_ERROR = -1
 
 _MOVED = {74, 76, 100, 103}
-"""Codes that aiokafka has no errors for: of leader epochs (KIP-320) and of topic ids (KIP-516) that
-are not those of the leader."""
+"""Codes that aiokafka has no errors for: leader epoch (KIP-320) or topic id (KIP-516) mismatch."""
 
 
 class ClusterClient:
-    """Knows a cluster; `options` are those of `connection_options`.
+    """Metadata of a cluster and connections to its brokers.
 
-    Methods raise aiokafka's `KafkaError`. A topic is known from the first time on that it is asked
-    about. `rack` is where this client runs (KIP-392); empty: unknown.
+    `options` are those of `connection_options`. Methods raise aiokafka's `KafkaError`. A topic
+    joins the cached metadata at its first use. `rack` is the location of this client (KIP-392);
+    empty: unknown.
     """
 
     def __init__(self, options: Mapping[str, Any], rack: str = "") -> None:
@@ -127,22 +126,22 @@ class ClusterClient:
         self._tasks: set[asyncio.Task[None]] = set()
         self._wanted = asyncio.Event()
         self._refreshed = asyncio.Event()
-        """Set when the refresh that is waited for has ended; another one for each refresh."""
+        """Set when the next refresh has ended, and then replaced."""
         self._refreshing = asyncio.Lock()
         self._began = float("-inf")
-        """When the last refresh that was answered began, in seconds of the loop's clock."""
+        """Start of the last successful refresh, in seconds of the loop's clock."""
         self._pause = SOON_SECONDS
 
     async def start(self) -> None:
-        """Find the cluster, and keep what is known of it fresh.
+        """Load the metadata, and refresh it from now on.
 
-        Raises `KafkaError` where no bootstrap server answers: that of the one that says most.
+        Raises the most telling `KafkaError` where no bootstrap server answers.
         """
         await self._refresh()
         self._start_task(self._keep_fresh())
 
     async def stop(self) -> None:
-        """End every connection for questions; those that `connect` returned stay."""
+        """Close the connections, except those that `connect` returned."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -160,29 +159,26 @@ class ClusterClient:
         self._listeners.append(listener)
 
     def leader(self, log: Log) -> Leader | None:
-        """Return who leads a partition, as far as it is known; None: nobody does."""
+        """Return the leader of a partition by the cached metadata; None: it has none."""
         topic = self._topic(log.topic)
         return topic.leaders.get(log.partition) if topic else None
 
     def topic_id(self, name: str) -> bytes | None:
-        """Return the id of a topic; None where it has none, or is not there."""
+        """Return the id of a topic; None: the topic is missing, or brokers have no ids."""
         topic = self._topic(name)
         return topic.id if topic and topic.id != NO_ID else None
 
     def topic_error(self, name: str) -> int:
-        """Return the error code that the brokers have for a topic; 0: none."""
+        """Return the error code of a topic in the metadata; 0: no error."""
         topic = self._topic(name)
         return topic.error if topic else 0
 
     def request_refresh(self) -> None:
-        """Have the metadata refreshed soon; cheap to call again and again."""
+        """Refresh the metadata soon; cheap to repeat."""
         self._wanted.set()
 
     async def describe(self, names: Sequence[str]) -> Cluster:
-        """Return what a broker says of these topics now.
-
-        Raises `KafkaError` where none answers.
-        """
+        """Return fresh metadata of these topics. Raises `KafkaError` where no broker answers."""
         self._names.update(names)
         known = await self._refresh()
         topics = {name: topic for name, topic in known.topics.items() if name in names}
@@ -193,9 +189,9 @@ class ClusterClient:
         )
 
     async def connect(self, node_id: int) -> Connection:
-        """Return a new connection to a broker, which the caller closes.
+        """Return a new connection to a broker; the caller closes it.
 
-        Waits first where the last attempts have failed. Raises `KafkaError`.
+        Waits first if the last attempts have failed. Raises `KafkaError`.
         """
         backoff = self._backoffs[node_id]
         await backoff.wait()
@@ -214,9 +210,9 @@ class ClusterClient:
     def offset(self, log: Log, timestamp: int) -> asyncio.Future[ListedOffset]:
         """Return the future of the offset at a timestamp: ms, `START` or `END`.
 
-        For a timestamp after the last record the offset is -1, or the timestamp is. Questions that
-        are asked in one go are sent together: one request for each leader, and one more for each
-        further timestamp of the same log, none of which waits for another's answer.
+        Where no record is at or after the timestamp, `ListedOffset.timestamp` is -1. Calls of one
+        loop iteration are sent together: one request for each leader, and one more for each further
+        timestamp of the same log; all are pipelined.
         """
         if not self._lookups:
             asyncio.get_running_loop().call_soon(self._look_up_all)
@@ -227,7 +223,7 @@ class ClusterClient:
     async def epoch_end(self, log: Log, epoch: int) -> tuple[int, int] | None:
         """Return the largest epoch up to `epoch` that the leader knows, and its end offset.
 
-        None where the broker does not tell (KIP-320; it must have OffsetForLeaderEpoch v2).
+        None: the broker has no OffsetForLeaderEpoch v2 (KIP-320), or no such epoch.
         """
         leader = self._leader_or_raise(log)
         connection = await self._questions(leader.node_id).connection()
@@ -258,19 +254,19 @@ class ClusterClient:
                     await self._wanted.wait()
                 await asyncio.sleep(self._began + self._pause - loop.time())
             except TimeoutError:
-                pass  # no reason but the time
+                pass
             before = self._known
             try:
                 await self._refresh()
             except (KafkaError, OSError):
-                self._began = loop.time()  # the next attempt has to wait as well
+                self._began = loop.time()  # a failed refresh counts for the interval
             self._refreshed.set()
             self._refreshed = asyncio.Event()
             changed = self._known != before
             self._pause = SOON_SECONDS if changed else min(2 * self._pause, UNCHANGED_SECONDS)
 
     async def _refresh(self) -> Metadata:
-        """Return metadata that a broker was asked for after this call; calls share a request."""
+        """Return metadata requested after this call began; concurrent calls share a request."""
         loop = asyncio.get_running_loop()
         asked = loop.time()
         async with self._refreshing:
@@ -290,7 +286,7 @@ class ClusterClient:
             try:
                 return await first_of(attempts, NEXT_BROKER_SECONDS)
             except (KafkaError, OSError):
-                pass  # then the bootstrap servers are asked
+                pass  # ask the bootstrap servers instead
         return await first_of(
             [partial(self._bootstrap, at, names) for at in self._options["bootstrap_servers"]],
             NEXT_BOOTSTRAP_SECONDS,
@@ -328,7 +324,7 @@ class ClusterClient:
         for listener in self._listeners:
             listener()
 
-    # Questions.
+    # Requests to one broker.
 
     def _questions(self, node_id: int) -> _Questions:
         if node_id not in self._asking:
@@ -354,7 +350,7 @@ class ClusterClient:
         self._start_task(self._look_up(lookups, retry=True))
 
     async def _look_up(self, lookups: list[_Lookup], *, retry: bool) -> None:
-        """Ask the leaders, each on its own; with `retry` those that are unknown are looked up."""
+        """Ask each leader independently; with `retry`, refresh unknown leaders first."""
         led: defaultdict[int, list[_Lookup]] = defaultdict(list)
         unled = []
         for lookup in lookups:
@@ -398,7 +394,7 @@ class ClusterClient:
     def _rounds(
         self, lookups: list[_Lookup], version: int
     ) -> Iterator[tuple[dict[Log, _Lookup], bytes]]:
-        """Yield requests with each log once: a broker refuses one that has a log twice."""
+        """Yield requests with each log once: brokers reject duplicate partitions."""
         waiting = lookups
         while waiting:
             asked = {lookup.log: lookup for lookup in reversed(waiting)}
@@ -410,7 +406,7 @@ class ClusterClient:
             yield asked, list_offsets_request(wanted, version)
 
     async def _fail(self, failed: Mapping[_Lookup, KafkaError], *, retry: bool) -> None:
-        """Tell the callers; with `retry`, ask new leaders first where others lead by now."""
+        """Fail the lookups; with `retry`, repeat those that another leader may answer."""
         again = []
         for lookup, error in failed.items():
             if retry and isinstance(error, _ELSEWHERE):
@@ -429,7 +425,7 @@ class ClusterClient:
 
 
 class _Lookup:
-    """A question for an offset; equal only to itself."""
+    """A pending offset lookup; equal only to itself."""
 
     __slots__ = ("answer", "log", "timestamp")
 
@@ -440,21 +436,21 @@ class _Lookup:
 
 
 class _Questions:
-    """The connection to one broker for short questions, opened when it is needed."""
+    """The connection to one broker for short requests, opened on first use."""
 
     def __init__(self, open_one: Callable[[], Coroutine[Any, Any, Connection]]) -> None:
         self._open_one = open_one
         self._opening: asyncio.Task[Connection] | None = None
 
     async def connection(self) -> Connection:
-        """Return the connection; those that wait for it share one attempt, and its failure."""
+        """Return the connection; concurrent callers share one attempt and its failure."""
         opening = self._opening
         if opening is None or (opening.done() and not _is_open(opening)):
             opening = self._opening = asyncio.get_running_loop().create_task(self._open_one())
         return await asyncio.shield(opening)
 
     async def close(self) -> None:
-        """End the connection, also one that is being opened."""
+        """Close the connection, or cancel its opening."""
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.wait([self._opening])
@@ -463,24 +459,24 @@ class _Questions:
 
 
 class _Backoff:
-    """How long to wait until a broker that could not be reached is tried again."""
+    """Delay between attempts to connect to one broker."""
 
     def __init__(self) -> None:
         self._delay = 0.0
         self._until = float("-inf")
 
     async def wait(self) -> None:
-        """Wait for as long as the failures demand; not at all after a success."""
+        """Wait until the next attempt is due."""
         await asyncio.sleep(self._until - asyncio.get_running_loop().time())
 
     def failed(self) -> None:
-        """Make the next pause twice as long, with some jitter."""
+        """Double the delay, with some jitter."""
         self._delay = min(MOST_BACKOFF_SECONDS, 2 * self._delay or LEAST_BACKOFF_SECONDS)
         pause = self._delay * random.uniform(0.8, 1.0)  # noqa: S311 - no secret
         self._until = asyncio.get_running_loop().time() + pause
 
     def clear(self) -> None:
-        """Pause no more."""
+        """Reset the delay."""
         self._delay, self._until = 0.0, float("-inf")
 
 
@@ -514,7 +510,7 @@ async def _metadata(connection: Connection, names: Sequence[str]) -> Metadata:
 
 
 def _newest(before: TopicMetadata | None, topic: TopicMetadata) -> TopicMetadata:
-    """Return what to go by: a broker that lags may tell a leader of an earlier epoch."""
+    """Return the topic with the newest leaders: a lagging broker may name older ones."""
     if before is None or before.id != topic.id or topic.id == NO_ID:
         return topic
     leaders = dict(topic.leaders)

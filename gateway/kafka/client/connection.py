@@ -1,11 +1,11 @@
 """One open, authenticated connection to a broker: request bytes in, response bytes out.
 
-A request costs one future and one entry in a queue: a broker answers the requests of a connection
-in order. There is no task that reads, and no timer for each request. Frames are read into a buffer
-that stays; one that is larger is read straight into a buffer of its size.
+A request costs one future and one queue entry, without a reader task or a timer for each request: a
+broker answers the requests of a connection in order. Frames are read into a reused buffer, larger
+ones straight into a buffer of their size.
 
-Where the broker limits how long a login lasts (KIP-368, `connections.max.reauth.ms`), the
-connection logs in again before that; requests that are made meanwhile wait.
+If the broker limits the lifetime of a login (KIP-368, `connections.max.reauth.ms`), the connection
+re-authenticates in time; requests wait meanwhile.
 """
 
 from __future__ import annotations
@@ -34,31 +34,31 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 NEXT_ADDRESS_SECONDS = 0.25
-"""How long one address of a name may be silent until the next one is tried too (as RFC 8305)."""
+"""Delay until the next address of a name is tried too (RFC 8305)."""
 
 LOGIN_SECONDS = 5.0
-"""How long the broker may take for each step of a renewed login."""
+"""Timeout of each request of a login."""
 
 RENEWED_AFTER = 0.85
-"""The part of a login's life after which it is renewed; Kafka's own clients wait 0.85 to 0.95."""
+"""Fraction of the lifetime after which a login is renewed; Kafka's clients use 0.85 to 0.95."""
 
 LEAST_LOGIN_SECONDS = 1.1
-"""A broker refuses a login that is renewed within a second."""
+"""Brokers reject re-authentication within a second."""
 
 INBOX = 1 << 16
-"""Bytes of the buffer that frames are read into."""
+"""Size of the reused buffer in bytes."""
 
 LARGEST_FRAME = 1 << 28
-"""Bytes of the largest response. What other protocols answer reads as a length beyond that."""
+"""Maximum response size in bytes; the first bytes of HTTP or TLS read as a larger one."""
 
 _PREFIX = struct.Struct(">ihhi")
-"""What a request begins with: length, API key, version, correlation id."""
+"""Start of a request: length, API key, version, correlation id."""
 
 _INT32 = struct.Struct(">i")
 
 
 class _Pending(NamedTuple):
-    """A request that waits for its response."""
+    """A request without a response yet."""
 
     correlation_id: int
     flexible: bool
@@ -67,15 +67,15 @@ class _Pending(NamedTuple):
 
 
 class Connection(asyncio.BufferedProtocol):
-    """A connection that `open_connection` has made.
+    """A connection made by `open_connection`.
 
-    `versions` gives the lowest and the highest version of each API key that the broker has.
-    `on_closed`, where it is set, is called once when the connection has ended, by `close` too.
+    `versions` maps each API key of the broker to its lowest and highest version. `on_closed` is
+    called once when the connection ends, also by `close`.
     """
 
     def __init__(self, peer: str, client_id: str) -> None:
         self.peer = peer
-        """The `host:port` that it leads to, for messages."""
+        """The broker's `host:port`, for messages."""
         self.versions: Mapping[int, tuple[int, int]] = {}
         self.on_closed: Callable[[], None] | None = None
         self.closed = False
@@ -84,25 +84,25 @@ class Connection(asyncio.BufferedProtocol):
         self._client = wire.string(client_id, flexible=False)
         self._pending: deque[_Pending] = deque()
         self._held: list[tuple[bytes, _Pending]] | None = None
-        """Requests that wait for the end of a login; None while there is no login."""
+        """Requests that wait for the end of re-authentication; None outside of it."""
         self._correlation_id = 0
         self._check: asyncio.TimerHandle | None = None
         self._renewal: asyncio.TimerHandle | None = None
         self._login: asyncio.Task[None] | None = None
         self._inbox = bytearray(INBOX)
         self._frame: bytearray | None = None
-        """A frame that is larger than the inbox, once its length is known."""
+        """An incomplete frame that is larger than the inbox."""
         self._filled = 0
-        """Bytes received in `_frame`, or in `_inbox` where there is none."""
+        """Bytes received in `_frame`, else in `_inbox`."""
 
     def request(
         self, api_key: int, version: int, body: bytes, timeout: float
     ) -> asyncio.Future[bytes]:
-        """Send a request and return the future of its response's body.
+        """Send a request and return the future of the response body, without its header.
 
-        The body is what follows the response header. Several requests may be under way; the broker
-        answers them in order. The future raises `KafkaConnectionError` when the connection breaks,
-        and when no response has come within `timeout` seconds, which ends the connection.
+        Requests may be pipelined. The future raises `KafkaConnectionError` when the connection
+        breaks, or when no response arrives within `timeout` seconds; that closes the connection.
+        Raises `KafkaConnectionError` at once if the connection is closed.
         """
         frame, pending = self._prepare(api_key, version, body, timeout)
         if self._held is None:
@@ -112,11 +112,11 @@ class Connection(asyncio.BufferedProtocol):
         return pending.answered
 
     def close(self) -> None:
-        """End the connection; requests that wait for a response fail."""
+        """Close the connection; pending requests fail."""
         self._end(KafkaConnectionError(f"connection to {self.peer} closed"))
 
     def renew_login(self, login: Callable[[], Any], lifetime: float) -> None:
-        """Log in again by `login` before `lifetime` seconds have passed; 0: never.
+        """Call `login` before `lifetime` seconds have passed; 0: never.
 
         `login` returns the new lifetime.
         """
@@ -127,30 +127,30 @@ class Connection(asyncio.BufferedProtocol):
     def request_at_once(
         self, api_key: int, version: int, body: bytes, timeout: float
     ) -> asyncio.Future[bytes]:
-        """Send a request of a login, which no other request waits before."""
+        """Send a request of a login, ahead of those that wait for the login."""
         frame, pending = self._prepare(api_key, version, body, timeout)
         self._send(frame, pending)
         return pending.answered
 
-    # What the transport calls.
+    # Callbacks of the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the transport."""
+        """Store the transport."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Fail what waits for a response."""
+        """Fail the pending requests."""
         cause = exc or EOFError("the broker has closed the connection")
         self._end(KafkaConnectionError(f"connection to {self.peer} broke: {cause}"), cause)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Return where the next bytes belong."""
+        """Return the buffer for the next bytes."""
         del sizehint
         return memoryview(self._inbox if self._frame is None else self._frame)[self._filled :]
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Hand the complete frames over."""
+        """Resolve the futures of complete frames."""
         self._filled += nbytes
         if self._frame is not None:
             if self._filled == len(self._frame):
@@ -162,7 +162,7 @@ class Connection(asyncio.BufferedProtocol):
         while self._filled - start >= _INT32.size:
             (size,) = _INT32.unpack_from(self._inbox, start)
             if not _INT32.size <= size <= LARGEST_FRAME:
-                self._break(f"{self.peer} answers with something that is not Kafka's protocol")
+                self._break(f"{self.peer} does not speak Kafka's protocol")
                 return
             end = start + _INT32.size + size
             if end > self._filled:
@@ -203,7 +203,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         (number,) = _INT32.unpack_from(frame)
         if not self._pending or self._pending[0].correlation_id != number:
-            self._break(f"{self.peer} answers a request that was not made")
+            self._break(f"{self.peer} sent a response without a request")
             return
         pending = self._pending.popleft()
         start = _INT32.size
@@ -211,9 +211,9 @@ class Connection(asyncio.BufferedProtocol):
             try:
                 start += _tags_size(frame[start:])
             except wire.MALFORMED:
-                self._break(f"{self.peer} sent a header that cannot be read")
+                self._break(f"{self.peer} sent an invalid response header")
                 return
-        if not pending.answered.done():  # the caller may have given up
+        if not pending.answered.done():  # the caller may have been cancelled
             pending.answered.set_result(bytes(frame[start:]))
 
     # Deadlines.
@@ -281,12 +281,12 @@ class Connection(asyncio.BufferedProtocol):
 async def open_connection(
     options: Mapping[str, Any], host: str, port: int, timeout: float
 ) -> Connection:
-    """Return a connection to a broker, with TLS and login as `options` have it.
+    """Return a connection to a broker, with TLS and login according to `options`.
 
-    `options` are those of `connection_options`. All addresses of the
-    host are tried (KIP-302). Raises `KafkaConnectionError`, whose cause is the failure of TLS or of
-    the network, where there is no answer within `timeout` seconds, and another `KafkaError` where
-    the broker refuses the login.
+    `options` are those of `connection_options`. All addresses of the host are tried (KIP-302).
+    Raises `KafkaConnectionError`, with the failure of TLS or of the network as its cause, also when
+    nothing answers within `timeout` seconds, and another `KafkaError` when the broker rejects the
+    login.
     """
     peer = f"{host}:{port}"
     try:
@@ -328,18 +328,20 @@ async def _open(
 
 
 async def _versions(connection: Connection) -> dict[int, tuple[int, int]]:
-    """Return the versions that the broker has, by its answer to ApiVersions v0."""
+    """Return the versions of each API key, by ApiVersions v0."""
     answer = await connection.request(wire.API_VERSIONS, 0, b"", LOGIN_SECONDS)
     try:
         reader = wire.Reader(answer, flexible=False)
-        _check_code(reader.int16(), f"{connection.peer} tells no versions")
+        _check_code(reader.int16(), f"{connection.peer} sent no valid ApiVersions response")
         return {reader.int16(): (reader.int16(), reader.int16()) for _ in range(reader.count())}
     except wire.MALFORMED as error:
-        raise KafkaConnectionError(f"{connection.peer} tells no versions") from error
+        raise KafkaConnectionError(
+            f"{connection.peer} sent no valid ApiVersions response"
+        ) from error
 
 
 async def _login(connection: Connection, options: Mapping[str, Any]) -> float:
-    """Log in by SASL and return for how many seconds; 0: for as long as the connection lasts."""
+    """Log in by SASL and return the lifetime in seconds; 0: unlimited."""
     mechanism = options["sasl_mechanism"]
     version = wire.supported(connection.versions, wire.SASL_AUTHENTICATE, 1)
     if version is None:
@@ -370,7 +372,7 @@ async def _login(connection: Connection, options: Mapping[str, Any]) -> float:
             _check_code(code, message or "")
             lifetime_ms = reader.int64() if version >= 1 else 0
     except (*wire.MALFORMED, ValueError, KeyError, AssertionError) as error:
-        # What the authenticators raise where a server does not prove that it knows the password.
+        # The authenticators raise these if the server does not prove that it has the password.
         raise SaslAuthenticationFailed(f"{connection.peer}: login not understood") from error
     return lifetime_ms / 1000
 

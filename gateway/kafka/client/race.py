@@ -1,4 +1,4 @@
-"""The first of several attempts that succeeds, where any of them may take long or fail."""
+"""The first success of several attempts, each of which may hang or fail."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ async def first_of(
 ) -> T:
     """Return the result of the attempt that succeeds first; the others are cancelled.
 
-    An attempt begins when the one before has failed, or `delay` seconds after that one began, so a
-    silent peer costs no more than this delay. `discard` receives results that come too late. When
-    all have failed, raises the failure (`KafkaError` or `OSError`) that says most: that of a peer
-    which refused rather than that of one which is away.
+    An attempt begins when the previous one has failed, or `delay` seconds after it began: a silent
+    peer costs only this delay. `discard` receives late results. When all have failed, raises the
+    most telling failure (`KafkaError` or `OSError`): a rejection before an unreachable peer.
     """
     waiting = list(attempts)[::-1]
     running: set[asyncio.Task[T]] = set()
@@ -53,12 +52,12 @@ async def first_of(
             if not isinstance(late, BaseException):
                 discard(late)
     if not failures:
-        raise KafkaConnectionError("there is no address to connect to")
+        raise KafkaConnectionError("no address to connect to")
     raise min(failures, key=_is_away)
 
 
 def _is_away(error: BaseException) -> bool:
-    """Whether a failure is that of a peer which did not answer at all."""
+    """Whether the peer of a failure did not answer."""
     cause: Any = error
     while isinstance(cause, KafkaConnectionError) and cause.__cause__ is not None:
         cause = cause.__cause__

@@ -1,7 +1,7 @@
-"""The requests that the client makes beside fetches, from Kafka's protocol, and their responses.
+"""Requests of Kafka's protocol beside Fetch, and their responses.
 
-Each is a function that returns the body and one that reads the response, of the versions in the
-name of the constant that limits them. `gateway.kafka.client.wire` says what flexible is.
+For each request one function returns the body, and another one reads the response. Constants give
+the supported versions. `gateway.kafka.client.wire` explains flexible versions.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ EPOCH_END_LEAST, EPOCH_END_MOST = 2, 4
 """Versions 2 (Kafka 2.0) to 4."""
 
 NO_ID = bytes(16)
-"""What a broker says of a topic that it cannot find, and of one that has no id."""
+"""The id of a missing topic, and of topics on brokers without topic ids."""
 
 UNKNOWN_EPOCH = -1
-"""Where a broker tells no leader epoch."""
+"""The leader epoch of brokers without leader epochs."""
 
 READ_COMMITTED = 1
 
@@ -40,7 +40,7 @@ _PARTITION_WITHOUT_EPOCH = struct.Struct(">hii")
 
 
 class Node(NamedTuple):
-    """A broker, by the address that it names for this listener."""
+    """A broker's advertised address and rack."""
 
     host: str
     port: int
@@ -48,14 +48,14 @@ class Node(NamedTuple):
 
 
 class Leader(NamedTuple):
-    """The broker that leads a partition, and since which election; -1: the brokers do not tell."""
+    """The leader of a partition and its epoch; -1: the brokers have no leader epochs."""
 
     node_id: int
     epoch: int
 
 
 class TopicMetadata(NamedTuple):
-    """What a broker says of a topic: an error code, or its id and the leader of each partition."""
+    """A topic: error code, id, and the leader of each partition."""
 
     error: int
     id: bytes
@@ -63,7 +63,7 @@ class TopicMetadata(NamedTuple):
 
 
 class Metadata(NamedTuple):
-    """What a broker says of the cluster and of the topics that it was asked about."""
+    """The cluster and the requested topics."""
 
     cluster_id: str
     nodes: Mapping[int, Node]
@@ -71,14 +71,14 @@ class Metadata(NamedTuple):
 
 
 class ListedOffset(NamedTuple):
-    """An offset that stands at a timestamp, and the timestamp (ms) of the record there."""
+    """The offset found for a timestamp, and the timestamp (ms) of its record; -1: no record."""
 
     offset: int
     timestamp: int
 
 
 def metadata_request(names: Sequence[str], version: int) -> bytes:
-    """Return the request for these topics, which creates none of them."""
+    """Return the request for these topics; it creates none of them."""
     flexible = is_flexible(wire.METADATA, version)
     id_bytes = NO_ID if version >= 10 else b""
     tags = wire.NO_TAGS if flexible else b""
@@ -92,7 +92,7 @@ def metadata_request(names: Sequence[str], version: int) -> bytes:
 
 
 def read_metadata(body: bytes, version: int) -> Metadata:
-    """Return what the response says."""
+    """Return the metadata of a response."""
     reader = Reader(body, is_flexible(wire.METADATA, version))
     reader.int32()  # throttle_time_ms
     nodes = {}
@@ -130,8 +130,8 @@ def _read_topic(reader: Reader, version: int) -> tuple[str, TopicMetadata]:
 def list_offsets_request(wanted: Mapping[Log, tuple[int, int]], version: int) -> bytes:
     """Return the request for the offset at a timestamp in each log.
 
-    `wanted` gives the leader epoch that the client knows, and the timestamp: ms, -1 for the end of
-    what is committed (the last stable offset), -2 for the start.
+    `wanted` maps each log to the known leader epoch and the timestamp: ms, -1 for the last stable
+    offset, -2 for the start.
     """
     flexible = is_flexible(wire.LIST_OFFSETS, version)
     layout = struct.Struct(">iiq" if version >= 4 else ">iq")
@@ -151,8 +151,8 @@ def list_offsets_request(wanted: Mapping[Log, tuple[int, int]], version: int) ->
 def read_list_offsets(body: bytes, version: int) -> dict[Log, ListedOffset | int]:
     """Return the offset of each log, or an error code.
 
-    For no record at or after the timestamp brokers answer with offset -1; the embedded broker
-    answers with offset 0 and timestamp -1.
+    Without a record at or after the timestamp, brokers return offset -1 and timestamp -1; the
+    embedded broker returns offset 0 and timestamp -1.
     """
     reader = Reader(body, is_flexible(wire.LIST_OFFSETS, version))
     layout = struct.Struct(">ihqqi" if version >= 4 else ">ihqq")
@@ -171,7 +171,7 @@ def read_list_offsets(body: bytes, version: int) -> dict[Log, ListedOffset | int
 def epoch_end_request(log: Log, current: int, epoch: int, version: int) -> bytes:
     """Return the request for the offset where the records of `epoch` end: OffsetForLeaderEpoch.
 
-    KIP-320. `current` is the leader epoch that the client knows.
+    KIP-320. `current` is the known leader epoch.
     """
     flexible = is_flexible(wire.EPOCH_END, version)
     tags = wire.NO_TAGS if flexible else b""

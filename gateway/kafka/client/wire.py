@@ -1,9 +1,8 @@
-"""The notation of Kafka's protocol: numbers, strings, arrays and tagged fields, to and from bytes.
+"""Primitive types of Kafka's protocol: numbers, strings, arrays and tagged fields.
 
-From some version on a request is *flexible* (KIP-482): strings and arrays are compact, which means
-that their length + 1 stands before them as a varint, and every structure ends with tagged fields.
-A reader and the functions that write are told whether it is, so that one piece of code serves all
-versions of a request.
+From some version on a request is *flexible* (KIP-482): strings and arrays are compact (a varint of
+length + 1 comes first), and every structure ends with tagged fields. `Reader` and the encoding
+functions have an argument `flexible`, and one piece of code serves all versions of a request.
 """
 
 from __future__ import annotations
@@ -23,16 +22,16 @@ EPOCH_END = 23
 SASL_AUTHENTICATE = 36
 
 FLEXIBLE_SINCE = {FETCH: 12, LIST_OFFSETS: 6, METADATA: 9, EPOCH_END: 4, SASL_AUTHENTICATE: 2}
-"""The first flexible version of each request that the gateway encodes; none: not used in one."""
+"""The first flexible version of each request; a missing key: never flexible here."""
 
 NO_TAGS = b"\x00"
-"""Tagged fields, of which there are none."""
+"""An empty set of tagged fields."""
 
 _INT16, _INT32, _INT64 = (struct.Struct(f">{code}") for code in "hiq")
 
 
 def is_flexible(api_key: int, version: int) -> bool:
-    """Return whether a request of this version is flexible, and with it the header of both ways."""
+    """Return whether the request, the response and their headers are flexible."""
     return version >= FLEXIBLE_SINCE.get(api_key, version + 1)
 
 
@@ -53,14 +52,14 @@ def string(text: str, flexible: bool) -> bytes:
 
 
 def array_head(count: int, flexible: bool) -> bytes:
-    """Return what stands before the elements of an array, compact where the request is flexible."""
+    """Return the length prefix of an array, compact where the request is flexible."""
     return uvarint(count + 1) if flexible else _INT32.pack(count)
 
 
 def supported(versions: Mapping[int, tuple[int, int]], api_key: int, most: int) -> int | None:
-    """Return the highest version up to `most` that a broker has; None where there is none.
+    """Return the highest version up to `most` that a broker supports; None: it has none.
 
-    `versions` are the lowest and the highest of each request, as `Connection.versions` has them.
+    `versions` are those of `Connection.versions`.
     """
     lowest, highest = versions.get(api_key, (0, -1))
     version = min(highest, most)
@@ -68,10 +67,9 @@ def supported(versions: Mapping[int, tuple[int, int]], api_key: int, most: int) 
 
 
 class Reader:
-    """Reads a response body from its start on; each method returns the next value.
+    """Reads a response body from its start; each method returns the next value.
 
-    Raises `struct.error`, `IndexError` or `UnicodeDecodeError` where the body is not what it should
-    be: `MALFORMED`.
+    Methods raise one of `MALFORMED` for an invalid body.
     """
 
     __slots__ = ("at", "data", "flexible")
@@ -100,13 +98,13 @@ class Reader:
         return int(self._next(_INT64))
 
     def fields(self, layout: struct.Struct) -> tuple[Any, ...]:
-        """Return several values of fixed sizes at once."""
+        """Return several values of fixed size at once."""
         found = layout.unpack_from(self.data, self.at)
         self.at += layout.size
         return found
 
     def raw(self, size: int) -> bytes:
-        """Return so many bytes as they are."""
+        """Return the next `size` bytes."""
         end = self.at + size
         if size < 0 or end > len(self.data):
             raise IndexError(f"{size} bytes at {self.at} of {len(self.data)}")
@@ -135,17 +133,17 @@ class Reader:
         return self.raw(max(size, 0))
 
     def count(self) -> int:
-        """Return how many elements of an array follow; 0 for null."""
+        """Return the length of the array that follows; 0 for null."""
         count = self.uvarint() - 1 if self.flexible else self.int32()
         return max(count, 0)
 
     def skip_int32s(self) -> None:
-        """Pass over an array of 32-bit integers."""
+        """Skip an array of 32-bit integers."""
         count = self.count()
         self.at += 4 * count
 
     def tags(self) -> None:
-        """Pass over the tagged fields at the end of a structure, where the response has them."""
+        """Skip the tagged fields at the end of a structure of a flexible response."""
         if not self.flexible:
             return
         for _ in range(self.uvarint()):
@@ -159,4 +157,4 @@ class Reader:
 
 
 MALFORMED = (struct.error, IndexError, UnicodeDecodeError)
-"""What a `Reader` raises where a response is not what it should be."""
+"""Exceptions of a `Reader` for an invalid response."""

@@ -46,7 +46,7 @@ async def topic(broker: Broker) -> str:
     return name
 
 
-async def test_a_topic_is_described_and_a_missing_one_is_not_created(
+async def test_describe_returns_existing_topics_and_creates_none(
     broker: Broker, topic: str
 ) -> None:
     async with client(broker.bootstrap) as cluster:
@@ -62,7 +62,7 @@ async def test_a_topic_is_described_and_a_missing_one_is_not_created(
         assert cluster.leader(Log(topic, 3)) is None
 
 
-async def test_offsets_are_found_by_time_and_at_both_ends(
+async def test_offsets_by_time_and_at_both_ends(
     broker: Broker, topic: str, producer: AIOKafkaProducer
 ) -> None:
     for number in range(4):
@@ -82,7 +82,7 @@ async def test_offsets_are_found_by_time_and_at_both_ends(
         ]
         start, second, first, never, end, empty_end, empty_never = await asyncio.gather(*questions)
         assert (start.offset, end.offset, empty_end.offset) == (0, 4, 0)
-        if broker.kind == "kafka":  # the embedded broker gives records times of its own
+        if broker.kind == "kafka":  # the embedded broker stores its own time
             assert second == ListedOffset(2, 1_700_000_002_000)
             assert first == ListedOffset(0, 1_700_000_000_000)
         assert never.timestamp == empty_never.timestamp == -1
@@ -90,7 +90,7 @@ async def test_offsets_are_found_by_time_and_at_both_ends(
             await cluster.offset(Log("missing", 0), END)
 
 
-async def test_the_end_of_an_epoch_is_told_where_the_broker_has_that(
+async def test_epoch_end_is_returned_if_the_broker_supports_it(
     broker: Broker, topic: str, producer: AIOKafkaProducer
 ) -> None:
     await producer.send_and_wait(topic, b"value", partition=2)
@@ -103,7 +103,7 @@ async def test_the_end_of_an_epoch_is_told_where_the_broker_has_that(
         assert told == ((leader.epoch, 1) if broker.kind == "kafka" else None)
 
 
-async def test_a_connection_is_the_callers_own(broker: Broker, topic: str) -> None:
+async def test_connect_returns_separate_connections(broker: Broker, topic: str) -> None:
     async with client(broker.bootstrap) as cluster:
         await cluster.describe([topic])
         leader = cluster.leader(Log(topic, 0))
@@ -133,7 +133,7 @@ def server_metadata(request: Request, port: int, names: dict[str, int]) -> bytes
     return b"".join([*parts, b"\x00"])
 
 
-async def test_a_partition_without_a_leader_is_no_reason_to_ask_without_a_pause() -> None:
+async def test_leaderless_partition_causes_no_metadata_storm() -> None:
     async with ScriptedServer() as server:
         server.answer = lambda request: server_metadata(request, server.port, {"unled": -1})
         async with client(server.address) as cluster:
@@ -146,7 +146,7 @@ async def test_a_partition_without_a_leader_is_no_reason_to_ask_without_a_pause(
             assert server.count(wire.METADATA) <= 8
 
 
-async def test_a_new_leader_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_listener_is_called_for_a_new_leader(monkeypatch: pytest.MonkeyPatch) -> None:
     leaders = {"topic": -1}
     async with ScriptedServer() as server:
         server.answer = lambda request: server_metadata(request, server.port, leaders)
@@ -162,7 +162,7 @@ async def test_a_new_leader_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
             assert cluster.leader(Log("topic", 0)) == Leader(1, 7)
 
 
-async def test_questions_of_one_go_share_requests_and_none_waits_for_another() -> None:
+async def test_lookups_are_batched_and_pipelined() -> None:
     logs = {Log(f"topic-{number}", 0): number for number in range(5)}
     offsets: list[Request] = []
     async with ScriptedServer() as server:
@@ -187,7 +187,7 @@ async def test_questions_of_one_go_share_requests_and_none_waits_for_another() -
 
 
 @pytest.mark.parametrize("silent", [1, 5])
-async def test_silent_bootstrap_servers_cost_no_more_than_a_moment(
+async def test_start_within_two_seconds_behind_silent_bootstrap_servers(
     broker: Broker, silent: int
 ) -> None:
     with ExitStack() as stack:
@@ -197,8 +197,8 @@ async def test_silent_bootstrap_servers_cost_no_more_than_a_moment(
             assert cluster.cluster_id
 
 
-async def test_a_broker_that_is_silent_does_not_hold_up_the_others() -> None:
-    """The known broker falls silent; the bootstrap list has another one by now (KIP-899)."""
+async def test_bootstrap_servers_are_asked_again_when_known_brokers_are_silent() -> None:
+    """KIP-899."""
     async with ScriptedServer() as first, ScriptedServer() as second:
         for server in (first, second):
             server.answer = lambda request, at=server: server_metadata(  # type: ignore[misc]
@@ -214,7 +214,7 @@ async def test_a_broker_that_is_silent_does_not_hold_up_the_others() -> None:
             connection.close()
 
 
-async def test_a_cluster_that_is_away_is_told_and_found_later() -> None:
+async def test_start_names_an_unreachable_bootstrap_server() -> None:
     with socket.create_server(("127.0.0.1", 0)) as place:
         address = f"127.0.0.1:{place.getsockname()[1]}"
     cluster = ClusterClient({"bootstrap_servers": [address]})
@@ -223,7 +223,7 @@ async def test_a_cluster_that_is_away_is_told_and_found_later() -> None:
     await cluster.stop()
 
 
-async def test_one_frozen_broker_delays_nothing_that_is_asked_of_the_others(
+async def test_frozen_broker_delays_only_its_own_requests(
     cluster: Cluster,
 ) -> None:
     name = f"frozen-{uuid.uuid4().hex[:8]}"
@@ -242,7 +242,7 @@ async def test_one_frozen_broker_delays_nothing_that_is_asked_of_the_others(
                 for log, question in questions.items():
                     if leaders[log] != 2:
                         assert (await question).offset == 0
-            # Kafka finds other leaders within seconds, and so do those that ask.
+            # Kafka elects other leaders within seconds.
             async with asyncio.timeout(60):
                 for log in logs:
                     while True:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.conftest import Broker
 
 UNUSED, FLEXIBLE = (99, 0), (wire.METADATA, 12)
-"""Requests whose header is not flexible, and is."""
+"""Requests with and without a flexible header."""
 
 
 def echo(request: Request) -> bytes:
@@ -30,7 +30,7 @@ async def opened(server: ScriptedServer, **options: Any) -> Connection:
 
 @pytest.mark.parametrize("kind", [UNUSED, FLEXIBLE])
 @pytest.mark.parametrize("size", [0, 1, 1000, INBOX - 12, INBOX, 3 * INBOX + 1])
-async def test_what_a_broker_answers_comes_back_whole(kind: tuple[int, int], size: int) -> None:
+async def test_response_bodies_of_any_size(kind: tuple[int, int], size: int) -> None:
     client = wire.string("me", flexible=False) + (b"\x00" if kind == FLEXIBLE else b"")
     body = bytes(index % 251 for index in range(size))
     async with ScriptedServer(echo) as server:
@@ -43,7 +43,7 @@ async def test_what_a_broker_answers_comes_back_whole(kind: tuple[int, int], siz
         connection.close()
 
 
-async def test_frames_are_put_together_from_any_pieces() -> None:
+async def test_frames_in_any_pieces() -> None:
     async with ScriptedServer() as server:
         connection = await opened(server)
         bodies = [bytes(size) for size in (0, 10, INBOX + 5, 3, INBOX - 8, 0)]
@@ -60,7 +60,7 @@ async def test_frames_are_put_together_from_any_pieces() -> None:
         connection.close()
 
 
-async def test_a_broker_that_does_not_answer_ends_the_connection() -> None:
+async def test_timeout_closes_the_connection() -> None:
     async with ScriptedServer() as server:
         connection = await opened(server)
         ended: list[bool] = []
@@ -76,7 +76,7 @@ async def test_a_broker_that_does_not_answer_ends_the_connection() -> None:
             await connection.request(99, 0, b"", 60)
 
 
-async def test_a_request_that_was_given_up_leaves_the_others_alone() -> None:
+async def test_cancelled_request_does_not_affect_others() -> None:
     async with ScriptedServer(echo) as server:
         connection = await opened(server)
         first, second = (connection.request(99, 0, bytes([number]), 5) for number in range(2))
@@ -89,15 +89,13 @@ async def test_a_request_that_was_given_up_leaves_the_others_alone() -> None:
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (struct.pack(">ii", 4, 7), "was not made"),
-        (b"HTTP/1.1 400 Bad Request\r\n", "not Kafka's protocol"),
-        (struct.pack(">i", 3), "not Kafka's protocol"),
-        (b"\xff\xff\xff\xff", "not Kafka's protocol"),
+        (struct.pack(">ii", 4, 7), "without a request"),
+        (b"HTTP/1.1 400 Bad Request\r\n", "does not speak Kafka's protocol"),
+        (struct.pack(">i", 3), "does not speak Kafka's protocol"),
+        (b"\xff\xff\xff\xff", "does not speak Kafka's protocol"),
     ],
 )
-async def test_an_answer_that_makes_no_sense_ends_the_connection(
-    answer: bytes, reason: str
-) -> None:
+async def test_invalid_response_closes_the_connection(answer: bytes, reason: str) -> None:
     async with ScriptedServer() as server:
         connection = await opened(server)
         waiting = connection.request(99, 0, b"", 5)
@@ -107,7 +105,7 @@ async def test_an_answer_that_makes_no_sense_ends_the_connection(
         assert connection.closed
 
 
-async def test_a_broker_that_goes_away_fails_what_waits() -> None:
+async def test_reset_fails_pending_requests() -> None:
     async with ScriptedServer() as server:
         connection = await opened(server)
         waiting = connection.request(99, 0, b"", 5)
@@ -117,15 +115,15 @@ async def test_a_broker_that_goes_away_fails_what_waits() -> None:
         assert connection.closed
 
 
-async def test_a_silent_server_is_given_up_in_time() -> None:
+async def test_open_connection_times_out_on_a_silent_server() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         with pytest.raises(KafkaConnectionError, match=r"does not answer within 0\.2 s"):
             await open_connection({}, "127.0.0.1", port, 0.2)
 
 
-async def test_every_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One refuses, one is silent, and the last one is a broker; all on the same port (KIP-302)."""
+async def test_all_addresses_of_a_name_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """KIP-302: the first address refuses, the second is silent, the third is a broker."""
     loop = asyncio.get_running_loop()
     async with ScriptedServer(echo) as server:
         with socket.create_server(("127.0.0.3", server.port)):
@@ -142,7 +140,7 @@ async def test_every_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch)
             connection.close()
 
 
-async def test_a_broker_answers(broker: Broker) -> None:
+async def test_open_connection_to_a_broker(broker: Broker) -> None:
     host, port = broker.bootstrap.split(":")
     connection = await open_connection({}, host, int(port), 5)
     assert {wire.FETCH, wire.LIST_OFFSETS, wire.METADATA} <= set(connection.versions)
@@ -150,7 +148,7 @@ async def test_a_broker_answers(broker: Broker) -> None:
 
 
 class SaslServer(ScriptedServer):
-    """Takes any login, for `lifetime_ms`, and echoes everything else."""
+    """Accepts any login, for `lifetime_ms`, and echoes all other requests."""
 
     def __init__(self, lifetime_ms: int) -> None:
         super().__init__(self._answer, {17: (0, 1), 36: (0, 2), 99: (0, 0)})
@@ -175,7 +173,7 @@ LOGIN = {
 }
 
 
-async def test_a_login_is_renewed_before_it_ends_and_nothing_is_sent_in_the_middle_of_it() -> None:
+async def test_reauthentication_holds_other_requests_back() -> None:
     async with SaslServer(lifetime_ms=1200) as server:
         connection = await opened(server, **LOGIN)
         async with asyncio.timeout(10):
@@ -187,7 +185,7 @@ async def test_a_login_is_renewed_before_it_ends_and_nothing_is_sent_in_the_midd
         assert all(keys[place + 1] == wire.SASL_AUTHENTICATE for place in handshakes)
 
 
-async def test_a_login_that_is_not_renewed_ends_the_connection() -> None:
+async def test_rejected_reauthentication_closes_the_connection() -> None:
     async with SaslServer(lifetime_ms=1200) as server:
         connection = await opened(server, **LOGIN)
         server.refuses = True
@@ -197,7 +195,7 @@ async def test_a_login_that_is_not_renewed_ends_the_connection() -> None:
             await ended.wait()
 
 
-async def test_a_refused_login_is_told_as_such() -> None:
+async def test_rejected_login_raises_its_own_error() -> None:
     async with SaslServer(lifetime_ms=0) as server:
         server.refuses = True
         with pytest.raises(SaslAuthenticationFailed):
