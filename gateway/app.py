@@ -28,7 +28,6 @@ from gateway.event_types import load_registry
 from gateway.http.auth import Authenticator
 from gateway.http.caller import Callers
 from gateway.http.documents import document_routes
-from gateway.http.door import DoorSite
 from gateway.http.keys import OneKey
 from gateway.http.listen import REQUEST_LIMITS, listen
 from gateway.http.malformed import server_log
@@ -70,6 +69,7 @@ if TYPE_CHECKING:
     from gateway.core.registry import Registry
     from gateway.core.status import Status
     from gateway.core.stream import Feed
+    from gateway.http.door import DoorSite
 
 TICK_SECONDS = 0.1
 """How often deadlines are looked at: a stream ends that close to the expiry of its token."""
@@ -167,7 +167,7 @@ class Worker:
         authenticator = Authenticator(settings, self._keys or OneKey(settings), revocations)
         self._public = self._public_runner(authenticator, registry, routes)
         self._ops = self._ops_runner(registry)
-        self._door: DoorSite | None = None
+        self._doors: list[DoorSite] = []
         self._ended = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._gauges()
@@ -238,9 +238,10 @@ class Worker:
         """Listen, and begin to reach for Kafka."""
         try:
             context = None if self._certificate is None else self._certificate.context
-            door = self._open_door if context is None else None
-            await listen(self._public, self._settings.listen, "GATEWAY_LISTEN", context, door)
-            await listen(self._ops, self._settings.ops_listen, "GATEWAY_OPS_LISTEN")
+            self._doors = await listen(
+                self._public, self._settings.listen, "GATEWAY_LISTEN", context, self._endpoint
+            )
+            self._doors += await listen(self._ops, self._settings.ops_listen, "GATEWAY_OPS_LISTEN")
         except GatewayError:
             await self._public.cleanup()
             await self._ops.cleanup()
@@ -276,8 +277,8 @@ class Worker:
             self._board.end()
         await self._public.cleanup()
         await self._ops.cleanup()
-        if self._door is not None:
-            self._door.cut_off()
+        for door in self._doors:
+            door.cut_off()
         if self._spans is not None:
             with self._supervisor.contain(Part.TRACING):
                 await self._spans.close()
@@ -373,10 +374,6 @@ class Worker:
 
     async def _follow(self, opening: Opening) -> tuple[Feed, ...]:
         return await self._link.follow(opening, OPEN_SECONDS)
-
-    def _open_door(self, listening: socket.socket) -> DoorSite:
-        self._door = DoorSite(self._public, listening, self._endpoint)
-        return self._door
 
     def _gauges(self) -> None:
         gauge, hub, link = self._metrics.gauge, self._hub, self._link

@@ -21,6 +21,7 @@
         ├── MethodNotAllowed     405
         ├── UriTooLong           414
         ├── HeadTooLarge         431
+        ├── InternalError        500
         ├── NotReady             503
         └── Refused              a limit is reached
             ├── TooMany          429, of the user or address
@@ -173,6 +174,14 @@ class HeadTooLarge(HttpError):
     status = 431
     title = "Request Header Fields Too Large"
     reason = "head_too_large"
+
+
+class InternalError(HttpError):
+    """A defect of the gateway; the log has its traceback under the request id."""
+
+    status = 500
+    title = "Internal Server Error"
+    reason = "internal_error"
 
 
 class NotReady(HttpError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from contextlib import asynccontextmanager
@@ -81,9 +82,12 @@ class KeyUrl:
         self.headers: dict[str, str] = {}
         self.asked = 0
         self.url = ""
+        self.answering = asyncio.Event()
+        self.answering.set()
 
     async def answer(self, _: web.Request) -> web.Response:
         self.asked += 1
+        await self.answering.wait()
         return web.Response(body=self.document, status=self.status, headers=self.headers)
 
 
@@ -104,4 +108,5 @@ async def published(
         it.url = f"{where}:{runner.addresses[0][1]}/keys"
         yield it
     finally:
+        it.answering.set()
         await runner.cleanup()

@@ -28,8 +28,8 @@ from gateway.core import event_id, frame
 from gateway.core.admission import Refusal
 from gateway.errors import NotReady, TooMany
 from gateway.http.client_files import BASE, TYPES
+from gateway.http.door import MAX_HEADERS, MAX_LINE_BYTES
 from gateway.http.gate import MAX_HEAD_BYTES, MAX_URL, refused
-from gateway.http.listen import MAX_HEADERS, MAX_LINE_BYTES
 from gateway.http.origins import HEADERS, METHODS
 from gateway.http.public import EVENTS, NEVER_READY
 from gateway.http.query import EXAMPLES, LATEST_SINCE

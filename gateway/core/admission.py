@@ -41,6 +41,8 @@ class Refusal(StrEnum):
     REPLAYS = "user_replays"
     OPENINGS = "worker_openings"
     """More streams are being opened at the same time than should wait for each other."""
+    KEYS = "key_lookups"
+    """More requests wait for an unknown signing key than may; known keys are not affected."""
 
 
 class Capacity(NamedTuple):

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 MAX_HOPS = 32
 """Entries of a header that are looked at; nobody has so many proxies."""
 
+MAX_FORWARDED = 4096
+"""Characters of all `Forwarded` headers; more are not read, and the peer's own address counts."""
+
 _PAIR = re.compile(
     r"[ \t]*(?:(?P<name>[!#$%&'*+.^_`|~0-9a-z-]+)="
     r'(?:(?P<token>[!#$%&\'*+.^_`|~0-9a-z-]+)|"(?P<quoted>(?:[^"\\]|\\.)*)"))?'
@@ -85,11 +88,14 @@ def _peer(request: web.Request) -> str:
 
 def _chains(request: web.Request) -> tuple[list[str], list[str]]:
     """Return the hops that each of the two headers tells of, the client's side first."""
-    listed = request.headers.getall("X-Forwarded-For", [])
-    return (
-        [hop.strip() for line in listed for hop in line.split(",")],
-        [hop for line in request.headers.getall("Forwarded", []) for hop in _forwarded(line)],
-    )
+    listed = ",".join(request.headers.getall("X-Forwarded-For", []))
+    forwarded = request.headers.getall("Forwarded", [])
+    # The client has written the left end, as much as it likes. No more of it is read than counts.
+    if sum(map(len, forwarded)) > MAX_FORWARDED:
+        hops = [""]
+    else:
+        hops = [hop for line in forwarded for hop in _forwarded(line)]
+    return [hop.strip() for hop in listed.rsplit(",", MAX_HOPS)] if listed else [], hops
 
 
 def _forwarded(line: str) -> list[str]:

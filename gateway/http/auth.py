@@ -12,6 +12,7 @@ A token that is refused is refused with the same words whatever is wrong with it
 from __future__ import annotations
 
 import hmac
+import json
 import re
 from binascii import a2b_base64, b2a_base64
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -35,6 +36,9 @@ MAX_TOKEN = 8192
 
 MAX_CLAIM_BYTES = 512
 """Of a user or session id. The user is hashed and compared for every record of a partition."""
+
+MAX_NUMBER = 2**53 - 1
+"""The largest integer that every JSON parser reads alike (RFC 8259, §6); as an id it is text."""
 
 MAX_DATE = 253_402_300_799
 """The end of the year 9999 in Unix seconds; beyond it stand milliseconds taken for seconds."""
@@ -144,7 +148,7 @@ class Authenticator:
             message, proof = signed.encode(), _segment(signature)
             if not any(_signed(method, header.alg, key, message, proof) for key in keys):
                 raise _refusal()
-            claims = self._payload.decode(_segment(payload))
+            claims = self._read_claims(_segment(payload))
         except (msgspec.DecodeError, ValueError, RecursionError):
             raise _refusal() from None
         if self._issuer is not None and claims.get("iss") != self._issuer:
@@ -154,6 +158,26 @@ class Authenticator:
             if self._audience not in (audience if isinstance(audience, list) else [audience]):
                 raise _refusal()
         return claims
+
+    def _read_claims(self, payload: bytes) -> dict[str, Any]:
+        """Return the claims. Raises `ValueError` for anything but a JSON object in UTF-8.
+
+        A name cut inside an emoji stands in a claim as half of a surrogate pair. JSON allows that
+        (RFC 8259, §8.2) and msgspec does not; the slower decoder of the standard library does.
+        """
+        try:
+            return self._payload.decode(payload)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:
+            claims = json.loads(payload.decode(), parse_constant=_no_number)
+            if not isinstance(claims, dict):
+                raise ValueError("the claims are not an object") from None
+            return claims
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is not JSON")
 
 
 def _signed(method: Any, name: str, key: Key, message: bytes, proof: bytes) -> bool:
@@ -179,22 +203,22 @@ def _segment(text: str) -> bytes:
 def token_of(request: web.Request, settings: Settings, origins: Origins) -> str:
     """Return the token that a request carries.
 
-    It is in the `Authorization` header; without one, in the cookie and then the query parameter
-    that the settings allow. A cookie counts only where it is the user's own doing, and no other
-    site's: browsers send it along for any page. Raises `Unauthorized` where there is no token, and
-    for a header that is no bearer token, whatever else the request carries.
+    A bearer token in the `Authorization` header comes first, then the cookie and the query
+    parameter that the settings allow; an `Authorization` header of another scheme is for another
+    server, such as a proxy, and is ignored. A cookie counts only in requests of the user's own
+    doing: browsers send it along for every page. Raises `Unauthorized` without a token, and for a
+    second `Authorization` header beside a bearer token.
     """
     headers = request.headers.getall("Authorization", [])
-    if headers:
-        scheme, _, token = headers[0].partition(" ")
-        if scheme.lower() != "bearer":
-            raise _demand()
-        if len(headers) > 1 or not token.strip(" "):
-            raise _refusal()
-        return token.strip(" ")
+    for header in headers:
+        scheme, _, token = header.partition(" ")
+        if scheme.lower() == "bearer":
+            if len(headers) > 1 or not token.strip(" "):
+                raise _refusal()
+            return token.strip(" ")
     token, strange = "", False
     if settings.token_cookie is not None:
-        token = request.cookies.get(settings.token_cookie, "")
+        token = _cookie(request, settings.token_cookie)
         if token and not origins.trust(request):
             token, strange = "", True
     if not token and settings.token_query:
@@ -202,6 +226,19 @@ def token_of(request: web.Request, settings: Settings, origins: Origins) -> str:
     if not token:
         raise _demand("; a cookie is not accepted from another origin" if strange else "")
     return token
+
+
+def _cookie(request: web.Request, name: str) -> str:
+    """Return the first value of a cookie in all `Cookie` headers (RFC 6265, §5.4), else empty.
+
+    HTTP/2 allows several headers (RFC 9113, §8.2.3), which proxies pass on as they are.
+    """
+    for header in request.headers.getall("Cookie", []):
+        for pair in header.split(";"):
+            found, _, value = pair.partition("=")
+            if found.strip() == name and value.strip():
+                return value.strip().strip('"')
+    return ""
 
 
 def _demand(more: str = "") -> Unauthorized:
@@ -226,9 +263,11 @@ def _date(claims: dict[str, Any], name: str) -> float | None:
 
 
 def _text(claims: dict[str, Any], name: str) -> str | None:
-    if name not in claims:
+    if claims.get(name) is None:
         return None
     value = claims[name]
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_NUMBER:
+        value = str(value)
     if not isinstance(value, str) or not value.strip() or _UNFIT.search(value):
         raise _refusal()
     if len(value.encode()) > MAX_CLAIM_BYTES:

@@ -19,6 +19,7 @@ from aiohttp import web
 
 from gateway import clock
 from gateway.core import frame
+from gateway.http.handler import HttpHandler
 
 if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
@@ -90,7 +91,11 @@ class Connection(asyncio.Protocol):
         self._cut: asyncio.TimerHandle | None = None
 
     def take_over(self, request: web.Request) -> bool:
-        """Take the request's connection from aiohttp; False: its client has gone already."""
+        """Take the request's connection from aiohttp; False: its client has gone already.
+
+        A client that has closed its sending side gets the head and the first bytes, then the end:
+        most such clients have gone, and the socket would not tell before the next write.
+        """
         transport = request.transport
         if transport is None or transport.is_closing():
             return False
@@ -101,6 +106,8 @@ class Connection(asyncio.Protocol):
         former.connection_lost(None)
         bound(transport.get_extra_info("socket"), self._patience)
         transport.resume_reading()
+        if isinstance(former, HttpHandler) and former.half_closed:
+            asyncio.get_running_loop().call_soon(transport.close)
         return True
 
     def attach(self, transport: asyncio.Transport) -> None:

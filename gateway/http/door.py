@@ -15,8 +15,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
+import resource
 import socket
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import structlog
@@ -25,17 +28,34 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpProcessingError, HttpRequestParser
 from aiohttp.streams import EMPTY_PAYLOAD
 
-from gateway.http.listen import MAX_HEADERS, MAX_LINE_BYTES, TAKEN_AT_ONCE
+from gateway.http.handler import HttpHandler
 from gateway.http.wire import READ_BYTES, Wire
 
 if TYPE_CHECKING:
-    from aiohttp.web_protocol import RequestHandler
+    from ssl import SSLContext
+
+TAKEN_AT_ONCE = 16
+"""Connections accepted in one turn of the loop; opening a stream costs 0.25 ms."""
+
+MAX_LINE_BYTES = 16_384
+"""Of a request's first line and of each header: an id that is far too long is answered by a gap."""
+
+MAX_HEADERS = 64
+"""So a request's head has a megabyte at most; browsers send some twenty."""
 
 DEFER_SECONDS = 1
 """How long the kernel waits for a client's first bytes before the connection is taken without."""
 
 FULL_SECONDS = 1.0
-"""How long nobody is taken where the process has all the files that it may open."""
+"""How long accepting pauses when the process is out of file descriptors."""
+
+FULL_LOG_SECONDS = 60.0
+"""The least between two log lines about that."""
+
+RESERVED_FILES = 64
+"""File descriptors that the public listener leaves to Kafka, operations and files; an eighth of the
+limit where that is less. The kernel gives out the lowest free number, so the number of an accepted
+socket shows how many are in use."""
 
 _FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -71,27 +91,35 @@ class _Caller(BaseProtocol):
 
 
 class Door:
-    """Takes the connections of one listening socket; `server` makes aiohttp's handlers."""
+    """Accepts the connections of one listening socket; `server` is aiohttp's.
+
+    Without `opener` every connection is passed on to aiohttp. With it accepting stops short of the
+    process's limit of open files, so that connections never cost Kafka or operations theirs.
+    """
 
     def __init__(
         self,
         listening: socket.socket,
-        opener: Opener,
+        opener: Opener | None,
         server: web.Server,
         defer: int,
+        context: SSLContext | None = None,
     ) -> None:
         self.sockets = (listening,)
         self._listening = listening
         self._opener = opener
         self._server = server
-        self._begin = f"GET {opener.path}".encode()
+        self._context = context
+        self._begin = b"" if opener is None else f"GET {opener.path}".encode()
         self._loop = asyncio.get_running_loop()
         self._passing: set[asyncio.Task[object]] = set()
         self._parting: set[Wire] = set()
         """Of streams that were ended, those whose clients have not read everything."""
         self._again: asyncio.TimerHandle | None = None
+        self._quiet_until = 0.0
         # What is accepted inherits these.
-        opener.bound(listening)
+        if opener is not None:
+            opener.bound(listening)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if sys.platform == "linux":
@@ -118,7 +146,8 @@ class Door:
         self._loop.add_reader(self._listening, self._accept)
 
     def _accept(self) -> None:
-        """Take a few of those who wait; the others of this turn come after everybody's events."""
+        """Accept a few connections; between two turns of the loop every stream is served."""
+        ceiling = math.inf if self._opener is None else files_for_clients()
         for _ in range(TAKEN_AT_ONCE):
             try:
                 sock, peername = self._listening.accept()
@@ -127,14 +156,28 @@ class Door:
             except OSError as error:
                 if error.errno not in _FULL:
                     raise
-                _log.warning("no connection can be taken for a moment", error=str(error))
-                self._loop.remove_reader(self._listening)
-                self._again = self._loop.call_later(FULL_SECONDS, self._take)
+                self._pause(error.strerror or str(error))
+                return
+            if sock.fileno() >= ceiling:
+                sock.close()
+                self._pause("few file descriptors are left")
                 return
             sock.setblocking(False)
             self._greet(sock, peername)
 
+    def _pause(self, cause: str) -> None:
+        """Accept nothing for a moment; streams and the requests being served go on."""
+        self._loop.remove_reader(self._listening)
+        self._again = self._loop.call_later(FULL_SECONDS, self._take)
+        now = self._loop.time()
+        if now >= self._quiet_until:
+            self._quiet_until = now + FULL_LOG_SECONDS
+            _log.warning("accept paused: out of file descriptors; raise ulimit -n", cause=cause)
+
     def _greet(self, sock: socket.socket, peername: object) -> None:
+        if self._opener is None or self._context is not None:
+            self._hand_over(sock, b"")
+            return
         try:
             data = sock.recv(READ_BYTES)
         except (BlockingIOError, InterruptedError):
@@ -149,20 +192,18 @@ class Door:
         wire = Wire(self._loop, sock, peername, self._parting)
         opened = False
         try:
-            opened = self._is_one_head(data) and self._open(wire, peername, data)
+            opened = self._is_one_head(data) and self._open(self._opener, wire, peername, data)
         finally:  # also at a defect, which is aiohttp's to answer
             if not opened and wire.is_watched:
                 wire.abort()
             elif not opened:
-                task = self._loop.create_task(self._pass_on(sock, data))
-                self._passing.add(task)
-                task.add_done_callback(self._passing.discard)
+                self._hand_over(sock, data)
 
     def _is_one_head(self, data: bytes) -> bool:
         """Return whether a request for a stream may be all of it, up to the end of its head."""
         return data.startswith(self._begin) and data.find(b"\r\n\r\n") == len(data) - 4
 
-    def _open(self, wire: Wire, peername: object, data: bytes) -> bool:
+    def _open(self, opener: Opener, wire: Wire, peername: object, data: bytes) -> bool:
         caller = _Caller(self._loop, wire, peername)
         parser = HttpRequestParser(
             caller,
@@ -181,22 +222,34 @@ class Door:
         message, payload = messages[0]
         if (
             message.method != "GET"
-            or message.url.raw_path != self._opener.path
+            or message.url.raw_path != opener.path
             or payload is not EMPTY_PAYLOAD
             or "Expect" in message.headers
         ):
             return False
-        handler, none = cast("RequestHandler", caller), cast("Any", None)
+        handler, none = cast("HttpHandler", caller), cast("Any", None)
         request = web.Request(message, payload, handler, none, none, self._loop)
-        return self._opener.open_at_once(request, wire)
+        return opener.open_at_once(request, wire)
+
+    def _hand_over(self, sock: socket.socket, data: bytes) -> None:
+        task = self._loop.create_task(self._pass_on(sock, data))
+        self._passing.add(task)
+        task.add_done_callback(self._passing.discard)
 
     async def _pass_on(self, sock: socket.socket, data: bytes) -> None:
         """Hand a connection to aiohttp, with what its client has sent already."""
 
         def begin() -> asyncio.Protocol:
-            return _Entrance(self._server(), data)
+            return _Entrance(HttpHandler(self._server), data)
 
-        await self._loop.connect_accepted_socket(begin, sock)
+        with suppress(OSError):  # the client has gone, or speaks no TLS
+            await self._loop.connect_accepted_socket(begin, sock, ssl=self._context)
+
+
+def files_for_clients() -> float:
+    """Return the number of file descriptors up to which clients are accepted."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return math.inf if limit < 0 else limit - min(RESERVED_FILES, limit // 8)
 
 
 class _Entrance(asyncio.Protocol):
@@ -225,27 +278,29 @@ class DoorSite(web.BaseSite):
         self,
         runner: web.BaseRunner,
         listening: socket.socket,
-        opener: Opener,
+        opener: Opener | None,
         defer: int = DEFER_SECONDS,
+        context: SSLContext | None = None,
     ) -> None:
-        super().__init__(runner)
+        super().__init__(runner, ssl_context=context)
         self._listening = listening
         self._opener = opener
         self._defer = defer
+        self._context = context
         self._door: Door | None = None
 
     @property
     def name(self) -> str:
         """Where it listens."""
         host, port = self._listening.getsockname()[:2]
-        return f"http://{host}:{port}"
+        return f"{'http' if self._context is None else 'https'}://{host}:{port}"
 
     async def start(self) -> None:
         """Begin to take connections."""
         await super().start()
         server = self._runner.server
         assert server is not None
-        self._door = Door(self._listening, self._opener, server, self._defer)
+        self._door = Door(self._listening, self._opener, server, self._defer, self._context)
         self._server = cast("asyncio.AbstractServer", self._door)  # as far as a site needs one
 
     def cut_off(self) -> None:

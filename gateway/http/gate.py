@@ -37,8 +37,8 @@ MAX_HEAD_BYTES = 32_768
 """Of all header fields together: room for a token, an id and the cookies of a whole site."""
 
 MAX_OPENINGS = 1000
-"""Streams that are being opened at the same time. An opening waits for nobody but Kafka and the
-keys, and for a second or two at most; whoever comes then would wait in vain."""
+"""Streams being opened at the same time. An opening waits for Kafka only, two seconds at most; a
+request that waits for a signing key is not one (`published_keys.MAX_WAITING`)."""
 
 REPLAYS_FOR_EACH = 2
 REPLAY_SECONDS = 10.0
@@ -57,6 +57,7 @@ _TEXTS = {
     Refusal.ADDRESS: "all streams that one address may have are open; try again later",
     Refusal.WORKER: "this worker has all the streams that it may have; try again, or elsewhere",
     Refusal.REPLAYS: "too many replays for this user; try again later with the same id",
+    Refusal.KEYS: "too many requests wait for a key; try again later",
     Refusal.OPENINGS: "too many streams are being opened at this moment; try again later",
 }
 
@@ -64,8 +65,8 @@ _TEXTS = {
 class Gate:
     """Lets newcomers in.
 
-    `check`; then `opening` around all that may wait, with `find_room` in it; then, in one step with
-    the opening of the stream, `admit`, `replace` and `opened`.
+    `check`; then `opening` around all that waits for Kafka, with `find_room` in it; then, in one
+    step with the opening of the stream, `admit`, `replace` and `opened`.
     """
 
     def __init__(self, settings: Settings, hub: Hub) -> None:
@@ -91,15 +92,15 @@ class Gate:
             raise UriTooLong(f"path and query have more than {MAX_URL} characters")
         if sum(len(name) + len(value) for name, value in request.raw_headers) > MAX_HEAD_BYTES:
             raise HeadTooLarge(f"the headers have more than {MAX_HEAD_BYTES} bytes")
-        if self._openings >= MAX_OPENINGS:
-            raise refused(Refusal.OPENINGS)
         places = self._hub.places
         if len(places.everyone) >= self._capacity.worker and not places.stuck:
             raise refused(Refusal.WORKER)
 
     @contextmanager
     def opening(self) -> Iterator[None]:
-        """Count a stream that is being opened."""
+        """Count a stream that is being opened. Raises `Overloaded` where too many are."""
+        if self._openings >= MAX_OPENINGS:
+            raise refused(Refusal.OPENINGS)
         self._openings += 1
         try:
             yield
@@ -160,6 +161,6 @@ def _unanswered(stream: Stream) -> bool:
 def refused(refusal: Refusal, wait: float = 0) -> TooMany | Overloaded:
     """Return what a newcomer is told; `wait` is how many seconds from now it has a chance."""
     seconds = int(wait) + random.randint(*RETRY_AFTER)  # noqa: S311
-    if refusal in (Refusal.WORKER, Refusal.OPENINGS):
+    if refusal in (Refusal.WORKER, Refusal.OPENINGS, Refusal.KEYS):
         return Overloaded(_TEXTS[refusal], refusal, seconds)
     return TooMany(_TEXTS[refusal], refusal, seconds)

@@ -16,17 +16,13 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from gateway.errors import KeySetError
-from gateway.http.keys import PublicKey, fault
+from gateway.http.keys import MAX_TRIED, PublicKey, fault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 KeySet = Mapping[tuple[str | None, str], tuple[PublicKey, ...]]
 """Keys by `kid` (or None) and algorithm."""
-
-MAX_TRIED = 4
-"""Keys that are tried for one token: a token without a `kid` can mean any that goes with its
-algorithm, and each costs a signature. A rotation needs two."""
 
 _KINDS: Mapping[str, type[RSAAlgorithm | ECAlgorithm | OKPAlgorithm]] = {
     "RSA": RSAAlgorithm,

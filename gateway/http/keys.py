@@ -6,6 +6,7 @@ the header chooses between keys, and never what a key is used for (RFC 8725, §2
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Protocol
 
 import jwt
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from gateway.config import ASYMMETRIC, SYMMETRIC
 from gateway.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -31,6 +33,13 @@ Key = bytes | PublicKey
 """A secret, or a public key."""
 
 
+MAX_TRIED = 4
+"""Keys that are tried for one token: a token without a `kid` can mean any that goes with its
+algorithm, and each costs a signature. A rotation needs two."""
+
+_PEM_BLOCK = re.compile(rb"-----BEGIN [^-]+-----.*?-----END [^-]+-----[ \t\r]*\n?", re.DOTALL)
+
+
 class Keys(Protocol):
     """Where an authenticator finds its keys."""
 
@@ -42,35 +51,41 @@ class Keys(Protocol):
 
 
 class OneKey:
-    """The key of the settings, whatever key a token names.
+    """The keys of the settings, whatever key a token names: a secret, or those of a PEM file.
 
-    Raises `SettingsError` where it cannot be used or does not fit the algorithms. Those that the
-    settings name must all fit it; of the default ones those count that do.
+    Raises `SettingsError` for a key that cannot be used or fits no accepted algorithm, and for an
+    algorithm of `GATEWAY_JWT_ALGORITHMS` that no key fits. Default algorithms count where they fit.
     """
 
     def __init__(self, settings: Settings) -> None:
         settings.require_key()
-        key: Key
+        keys: Sequence[Key]
         if settings.jwt_secret is not None:
-            name, key = "GATEWAY_JWT_SECRET", settings.jwt_secret.get_secret_value().encode()
+            name, keys = "GATEWAY_JWT_SECRET", [settings.jwt_secret.get_secret_value().encode()]
         else:
             assert settings.jwt_public_key_file is not None
-            name, key = "GATEWAY_JWT_PUBLIC_KEY_FILE", _read_pem(settings.jwt_public_key_file)
-        faults = {algorithm: fault(key, algorithm) for algorithm in settings.algorithms}
-        self._algorithms = [algorithm for algorithm, found in faults.items() if found is None]
-        if not self._algorithms or (
-            settings.jwt_algorithms and len(self._algorithms) < len(faults)
-        ):
-            reasons = "; ".join(f"{which}: {found}" for which, found in faults.items() if found)
+            path = settings.jwt_public_key_file
+            name, keys = f"GATEWAY_JWT_PUBLIC_KEY_FILE: {path}", _read_pem(path)
+        if len(keys) > MAX_TRIED:
             raise SettingsError(
-                f"{name}: the key does not go with GATEWAY_JWT_ALGORITHMS, change one of them"
-                f" ({reasons})"
+                f"{name} holds {len(keys)} keys, {MAX_TRIED} at most are tried for a token; remove"
+                " old ones, or publish them at a GATEWAY_JWT_JWKS_URL"
             )
-        self._key: tuple[Key] = (key,)
+        self._keys = {
+            algorithm: tuple(key for key in keys if fault(key, algorithm) is None)
+            for algorithm in settings.algorithms
+        }
+        for number, key in enumerate(keys, 1):
+            if all(fault(key, algorithm) for algorithm in settings.algorithms):
+                which = f"key {number}" if len(keys) > 1 else "the key"
+                raise SettingsError(f"{name}: {_misfit(which, key, settings.algorithms)}")
+        for algorithm in settings.jwt_algorithms:
+            if not self._keys[algorithm]:
+                raise SettingsError(f"{name}: {_misfit('the key', keys[0], [algorithm])}")
 
     def find(self, kid: str | None, algorithm: str) -> Sequence[Key]:  # noqa: ARG002 - any token's
-        """Return the key if it goes with the algorithm."""
-        return self._key if algorithm in self._algorithms else ()
+        """Return the keys that go with the algorithm."""
+        return self._keys.get(algorithm, ())
 
     async def renew(self) -> None:
         """Return at once: there will be no other key."""
@@ -79,29 +94,67 @@ class OneKey:
 def fault(key: Key, algorithm: str) -> str | None:
     """Return why a key must not be used with an algorithm; None: it may be."""
     method = jwt.get_algorithm_by_name(algorithm)
+    if not isinstance(key, bytes) and not isinstance(key, _kinds(algorithm)):
+        return f"not with {_described(key)}"
     try:
         return method.check_key_length(method.prepare_key(key))
     except jwt.InvalidKeyError as error:
         return str(error).rstrip(".")
     except TypeError:  # what PyJWT raises for a key of another kind
-        return f"not with an {type(key).__name__}"
+        return f"not with {_described(key)}"
 
 
-def _read_pem(path: Path) -> PublicKey:
+def _kinds(algorithm: str) -> tuple[type[PublicKey], ...]:
+    if algorithm.startswith("ES"):
+        return (EllipticCurvePublicKey,)
+    return (Ed25519PublicKey, Ed448PublicKey) if algorithm == "EdDSA" else (RSAPublicKey,)
+
+
+def _described(key: Key) -> str:
+    """Return a key's kind as an error names it, such as `an EC key on secp384r1`."""
+    if isinstance(key, bytes):
+        return "a secret"
+    if isinstance(key, EllipticCurvePublicKey):
+        return f"an EC key on {key.curve.name}"
+    return f"an {type(key).__name__.removesuffix('PublicKey')} key"
+
+
+def _misfit(which: str, key: Key, algorithms: Sequence[str]) -> str:
+    """Return what is wrong with a key that fits none of the algorithms, and what to change."""
+    reasons = "; ".join(f"{name}: {found}" for name in algorithms if (found := fault(key, name)))
+    known = sorted(SYMMETRIC if isinstance(key, bytes) else ASYMMETRIC)
+    fitting = [name for name in known if fault(key, name) is None]
+    remedy = f"algorithms that it does go with: {', '.join(fitting)}" if fitting else "replace it"
+    return (
+        f"{which} does not go with GATEWAY_JWT_ALGORITHMS, change one of them ({reasons}); {remedy}"
+    )
+
+
+def _read_pem(path: Path) -> list[PublicKey]:
+    """Return the public keys of a PEM file. Raises `SettingsError` where one is not usable."""
+    setting = "GATEWAY_JWT_PUBLIC_KEY_FILE"
     try:
-        key = load_pem_public_key(path.read_bytes())
+        content = path.read_bytes()
     except OSError as error:
+        raise SettingsError(f"{setting}: {path} cannot be read: {error.strerror}") from None
+    if b"PRIVATE KEY-----" in content:
         raise SettingsError(
-            f"GATEWAY_JWT_PUBLIC_KEY_FILE: {path} cannot be read: {error.strerror}"
-        ) from None
-    except (ValueError, UnsupportedAlgorithm):
-        raise SettingsError(
-            f"GATEWAY_JWT_PUBLIC_KEY_FILE: {path} holds no public key in PEM; make one from a"
-            " private key with: openssl pkey -in private.pem -pubout"
-        ) from None
-    if not isinstance(key, PublicKey):
-        raise SettingsError(
-            f"GATEWAY_JWT_PUBLIC_KEY_FILE: {path} holds an {type(key).__name__}, which signs no"
-            " tokens; use an RSA, EC or Ed25519 key"
+            f"{setting}: {path} holds a private key, which belongs to the issuer alone; make the"
+            " public one with: openssl pkey -in private.pem -pubout"
         )
-    return key
+    keys = []
+    for block in _PEM_BLOCK.findall(content) or [content]:
+        try:
+            key = load_pem_public_key(block)
+        except (ValueError, UnsupportedAlgorithm):
+            raise SettingsError(
+                f"{setting}: {path} holds no public key in PEM; make one from a private key with:"
+                " openssl pkey -in private.pem -pubout"
+            ) from None
+        if not isinstance(key, PublicKey):
+            raise SettingsError(
+                f"{setting}: {path} holds an {type(key).__name__}, which signs no tokens; use an"
+                " RSA, EC or Ed25519 key"
+            )
+        keys.append(key)
+    return keys

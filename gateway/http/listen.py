@@ -17,6 +17,7 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.errors import GatewayError
+from gateway.http.door import MAX_HEADERS, MAX_LINE_BYTES, TAKEN_AT_ONCE, DoorSite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,19 +26,11 @@ if TYPE_CHECKING:
     from aiohttp.http_parser import RawRequestMessage
 
     from gateway.config import Address
+    from gateway.http.door import Opener
 
 BACKLOG = 4096
 """Connections that the kernel may hold until they are taken; by default it allows no more itself
 (`net.core.somaxconn`)."""
-
-TAKEN_AT_ONCE = 16
-"""Connections taken in one turn of the loop: opening a stream costs a quarter of a millisecond."""
-
-MAX_LINE_BYTES = 16_384
-"""Of a request's first line and of each header: an id that is far too long is answered by a gap."""
-
-MAX_HEADERS = 64
-"""So a request's head has a megabyte at most; browsers send some twenty."""
 
 HEAD_SECONDS = 10.0
 """How long a connection may take to send a request's head, and may wait for its next request."""
@@ -57,31 +50,33 @@ async def listen(
     address: Address,
     setting: str,
     context: SSLContext | None = None,
-    door: Callable[[socket.socket], web.BaseSite] | None = None,
-) -> None:
-    """Let a server listen on every address of a host. Raises `GatewayError` where it cannot.
+    opener: Opener | None = None,
+) -> list[DoorSite]:
+    """Return the sites that listen on every address of a host.
 
-    `door` makes a site of a listening socket, where aiohttp's own is not wanted.
+    With `opener`, requests for a stream are opened without aiohttp where nothing has to be waited
+    for, and some files stay free for the rest of the process. The address `[::]` takes IPv4 too.
+    Raises `GatewayError` for an address that cannot be listened on.
     """
     await runner.setup()
     assert runner.server is not None
     runner.server.request_factory = _without_expect(runner.server.request_factory)
     loop = asyncio.get_running_loop()
+    sites = []
     with ExitStack() as failed:
         try:
             found = await loop.getaddrinfo(
                 address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )
             for family, _, _, _, where in dict.fromkeys(found):
-                sock = socket.create_server(where, family=family, backlog=TAKEN_AT_ONCE)
+                both = where[0] == "::" and socket.has_dualstack_ipv6()
+                sock = socket.create_server(
+                    where, family=family, backlog=TAKEN_AT_ONCE, dualstack_ipv6=both
+                )
                 failed.callback(sock.close)
-                if door is None:
-                    site: web.BaseSite = web.SockSite(
-                        runner, sock, backlog=TAKEN_AT_ONCE, ssl_context=context
-                    )
-                else:
-                    site = door(sock)
+                site = DoorSite(runner, sock, opener, context=context)
                 await site.start()
+                sites.append(site)
                 sock.listen(BACKLOG)
         except (OSError, UnicodeError) as error:  # the latter from a name that cannot be one
             reason = getattr(error, "strerror", None) or error
@@ -89,6 +84,7 @@ async def listen(
                 f"cannot listen on {address}: {reason}; choose another with {setting}"
             ) from None
         failed.pop_all()
+    return sites
 
 
 def _without_expect(make: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:

@@ -96,9 +96,9 @@ class EventsEndpoint:
         """Answer `GET /api/v1/events`. Raises `HttpError` where no stream can be opened."""
         caller = request[CALLER]
         self._gate.check(request)
+        token = token_of(request, self._settings, self._origins)
+        identity = await self._authenticator.identify(token)  # waiting for a key counts apart
         with self._gate.opening():
-            token = token_of(request, self._settings, self._origins)
-            identity = await self._authenticator.identify(token)
             opening = read_opening(request, identity, self._registry.categories)
             opening = opening._replace(address=self._gate.address(caller))
             if not self._readiness.ever:

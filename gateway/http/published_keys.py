@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import aiohttp
 import structlog
 
-from gateway.errors import KeySetError, NotReady
+from gateway.core.admission import Refusal
+from gateway.errors import KeySetError, NotReady, Overloaded
 from gateway.http.jwks import read_key_set
 from gateway.ops.readiness import Doubt
 
@@ -36,6 +37,10 @@ FETCH_SECONDS = 5.0
 
 MAX_BYTES = 262_144
 """Of an answer; the sets of large providers have up to 30,000."""
+
+MAX_WAITING = 100
+"""Requests that may wait for an unknown key at the same time. Key names cost nothing to make up, so
+these requests have a limit of their own and never take the places of others."""
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -79,6 +84,7 @@ class PublishedKeys:
         """Set when the fetch that is under way ends, and then made anew."""
         self._wanted = asyncio.Event()
         self._not_before = 0.0
+        self._waiting = 0
         readiness.doubt(Doubt.KEYS, f"the keys of {SETTING} have not been fetched yet")
 
     @property
@@ -96,7 +102,10 @@ class PublishedKeys:
         return self._keys.get((kid, algorithm), ())
 
     async def renew(self) -> None:
-        """Have the keys fetched, if that may be, and wait for it, but not for long."""
+        """Request a fetch where one is due, and wait for the current one, `patience` at most.
+
+        Raises `Overloaded` where `MAX_WAITING` requests wait already.
+        """
         if not self._fetching:
             now = asyncio.get_running_loop().time()
             if now < self._not_before:
@@ -104,9 +113,16 @@ class PublishedKeys:
             self._not_before = now + self._pace.unknown
             self._fetching = True
             self._wanted.set()
-        with suppress(TimeoutError):
+        if self._waiting >= MAX_WAITING:
+            raise Overloaded("too many requests wait for a key; try again later", Refusal.KEYS, 5)
+        self._waiting += 1
+        try:
             async with asyncio.timeout(self._pace.patience):
                 await self._fetched.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._waiting -= 1
 
     async def run(self) -> None:
         """Keep the keys for as long as the task lives."""

@@ -28,7 +28,13 @@ _TIME = re.compile(
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-EXAMPLES = "an RFC 3339 time with offset such as 2026-01-31T12:00:00Z, or Unix milliseconds"
+SECONDS_BELOW = 100_000_000_000
+"""A number below this is Unix seconds, up to the year 5138; in ms it would be before March 1973."""
+
+EXAMPLES = (
+    "an RFC 3339 time with offset such as 2026-01-31T12:00:00Z, or a Unix time in seconds or"
+    " milliseconds"
+)
 
 
 def read_opening(request: web.Request, identity: Identity, categories: Sequence[str]) -> Opening:
@@ -90,7 +96,8 @@ def _since(query: MultiMapping[str]) -> int | None:
 
 def _milliseconds(text: str) -> int | None:
     if text.isascii() and text.isdecimal() and len(text) <= 15:
-        return int(text)
+        number = int(text)
+        return number * 1000 if number < SECONDS_BELOW else number
     text = text.replace(" ", "+")  # a plus sign in a query is read as a space
     if not _TIME.fullmatch(text):
         return None

@@ -154,14 +154,11 @@ class Served:
         listening.bind((host, 0))
         self.port = listening.getsockname()[1]
         await self._runner.setup()
-        if context is None:
-            listening.listen()
-            # The kernel waits a second at the least for a first byte: for all of a short time.
-            defer = int(self._head_seconds >= 1)
-            self._door = DoorSite(self._runner, listening, self.endpoint, defer)
-            await self._door.start()
-        else:
-            await web.SockSite(self._runner, listening, ssl_context=context).start()
+        listening.listen()
+        # The kernel waits a second at the least for a first byte: for all of a short time.
+        defer = int(self._head_seconds >= 1)
+        self._door = DoorSite(self._runner, listening, self.endpoint, defer, context)
+        await self._door.start()
 
     async def stop(self) -> None:
         self.let_through.set()

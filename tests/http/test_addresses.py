@@ -152,6 +152,14 @@ def test_a_header_of_thousands_of_hops_is_not_read_to_its_end() -> None:
     assert listed(", ".join(["192.0.2.1", *["10.0.0.9"] * MAX_HOPS])) == PROXY
 
 
+def test_no_more_of_a_header_is_read_than_counts() -> None:
+    """A client may send a megabyte; the address limit must not cost more than a look."""
+    long = ["6.6.6.6, " * 100_000 + "192.0.2.1"]
+    assert listed(*long) == "192.0.2.1"
+    assert forwarded("for=6.6.6.6, " * 100, "for=192.0.2.1") == "192.0.2.1"
+    assert forwarded("for=6.6.6.6, " * 10_000, "for=192.0.2.1") == PROXY
+
+
 @given(st.text(max_size=60))
 def test_nothing_that_a_client_says_changes_where_its_proxy_saw_it(text: str) -> None:
     assert listed(text, "192.0.2.1") == "192.0.2.1"

@@ -214,7 +214,7 @@ WAYS = pytest.mark.parametrize("way", [finish, leave, reset])
 
 
 @WAYS
-async def test_a_client_that_leaves_while_its_logs_are_looked_up_gets_no_stream(
+async def test_a_client_that_leaves_while_its_logs_are_looked_up_keeps_no_stream(
     served: Served, client: RawClient, way: Callable[[RawClient], None], quiet: Callable[[], None]
 ) -> None:
     served.let_through.clear()
@@ -233,8 +233,41 @@ async def test_a_client_that_leaves_while_its_logs_are_looked_up_gets_no_stream(
 
     await eventually("the handler has ended", ended)
     assert served.asking == 0
-    assert served.hub.openings == []
+    await served.until_open(0)
+    assert served.feed.streams == 0
     quiet()
+
+
+async def test_a_half_closed_client_gets_the_first_bytes_of_a_stream_that_had_to_wait(
+    served: Served, client: RawClient
+) -> None:
+    served.let_through.clear()
+    await client.request("/api/v1/events", token=mint("alice"))
+    client.finish()
+    await round_trip(served)
+    served.let_through.set()
+    assert (await client.head()).startswith(b"HTTP/1.1 200 OK\r\n")
+    assert (await client.chunk()).startswith(b"retry: 3000\nid: 1u")
+    await served.until_open(0)
+
+
+@pytest.mark.parametrize(
+    ("target", "status"), [("/", b"200"), ("/api/v1/events", b"401"), ("/nowhere", b"404")]
+)
+async def test_a_half_closed_client_gets_its_answer(
+    served: Served, client: RawClient, target: str, status: bytes
+) -> None:
+    await client.request(target)
+    client.finish()
+    assert (await client.rest()).split()[1] == status
+
+
+async def test_a_half_closed_client_without_a_request_is_closed(
+    served: Served, client: RawClient
+) -> None:
+    await client.send(b"GET / HTTP/1.1\r\nHost:")
+    client.finish()
+    assert await client.rest() == b""
 
 
 @WAYS

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
+import resource
 import socket
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 
-from gateway.http import door
+from gateway.http import door, public
 from tests.http.raw_client import connected
 from tests.http.served import Served, serving
 from tests.http.test_gate import rejects
@@ -16,6 +19,8 @@ from tests.tokens import mint
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+ACCEPT_PAUSED = "accept paused: out of file descriptors; raise ulimit -n"
 
 REQUEST = b"GET /api/v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\n\r\n"
 
@@ -109,3 +114,49 @@ async def test_a_process_with_all_its_files_open_takes_others_a_moment_later(
     async with connected(served.port) as client:
         await served.open(client)
     assert errors == []
+
+
+async def test_some_files_stay_free_for_everything_else(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients get no more connections than the process can spare, and one log line says so."""
+    assert door.files_for_clients() < resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    monkeypatch.setattr(door, "FULL_SECONDS", 0.01)
+    with capture_logs() as lines:
+        async with connected(served.port) as client:
+            await served.open(client)
+            with monkeypatch.context() as patched:
+                patched.setattr(door, "files_for_clients", lambda: 0)
+                for _ in range(5):
+                    async with connected(served.port) as other:
+                        with suppress(ConnectionError):
+                            await other.send(request())
+                            assert await other.rest() == b""
+                served.publish(b"1")
+                assert b"data: 1\n" in await client.chunk()
+            async with connected(served.port) as other:
+                await served.open(other)
+    assert [line["event"] for line in lines].count(ACCEPT_PAUSED) == 1
+
+
+async def test_a_defect_costs_the_request_that_meets_it(
+    served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with connected(served.port) as stream, connected(served.port) as client:
+        await served.open(stream)
+        with monkeypatch.context() as patched:
+            patched.setattr(public, "read_opening", lambda *_: 1 / 0)
+            for _ in range(3):
+                async with connected(served.port) as unlucky:
+                    await unlucky.send(request())
+                    head, _, body = (await unlucky.response()).partition(b"\r\n\r\n")
+                    assert head.startswith(b"HTTP/1.1 500 ")
+                    assert b"Content-Type: application/problem+json" in head
+                    assert json.loads(body)["request_id"].encode() in head
+                    assert b"ZeroDivisionError" not in body
+        assert rejects(served) == {"internal_error": 3}
+        tracebacks = [r for r in caplog.records if r.getMessage().startswith("Error handling")]
+        assert len(tracebacks) == 1
+        await served.open(client)
+        served.publish(b"1")
+        assert b"data: 1\n" in await stream.chunk()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
@@ -10,7 +11,8 @@ from aiohttp import web
 
 from gateway.config import Address
 from gateway.errors import GatewayError
-from gateway.http.listen import TAKEN_AT_ONCE, listen
+from gateway.http.door import TAKEN_AT_ONCE
+from gateway.http.listen import listen
 from tests.http.raw_client import connected
 from tests.http.served import serving
 from tests.tokens import mint
@@ -42,6 +44,16 @@ async def test_a_server_listens_where_it_is_told(host: str) -> None:
     async with running(f"{host}:0") as runner, connected(runner.addresses[0][1]) as client:
         await client.request("/")
         assert (await client.response()).endswith(b"hello")
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_the_address_of_all_ipv6_interfaces_takes_ipv4_too(host: str) -> None:
+    async with running("[::]:0") as runner:
+        reader, writer = await asyncio.open_connection(host, runner.addresses[0][1])
+        writer.write(b"GET / HTTP/1.0\r\n\r\n")
+        assert (await reader.read()).endswith(b"hello")
+        writer.close()
 
 
 async def test_a_port_that_is_taken_is_one_line_that_names_the_setting() -> None:

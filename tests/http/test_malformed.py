@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.http.listen import MAX_LINE_BYTES
+from gateway.http.door import MAX_LINE_BYTES
 from gateway.http.malformed import server_log
 from tests.http.raw_client import connected
 from tests.http.served import serving

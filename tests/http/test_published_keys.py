@@ -7,9 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.errors import KeySetError, NotReady
+from gateway.errors import KeySetError, NotReady, Overloaded
 from gateway.http.jwks import read_key_set
-from gateway.http.published_keys import MAX_BYTES, PACE, Pace, PublishedKeys, fetch_key_set
+from gateway.http.published_keys import (
+    MAX_BYTES,
+    MAX_WAITING,
+    PACE,
+    Pace,
+    PublishedKeys,
+    fetch_key_set,
+)
 from gateway.ops.readiness import Doubt, Readiness
 from tests.child import free_port
 from tests.eventually import eventually
@@ -159,6 +166,22 @@ async def test_nobody_waits_for_long_for_a_provider_that_does_not_answer() -> No
             await keys.renew()
         assert provider.at_once == 1
         assert found(keys, OLD)  # and who has a known key does not wait at all
+
+
+async def test_requests_that_wait_for_a_key_have_a_limit_of_their_own() -> None:
+    provider = Provider(OLD)
+    async with running(provider) as keys:
+        await keys.renew()
+        provider.open.clear()
+        waiting = [asyncio.create_task(keys.renew()) for _ in range(MAX_WAITING)]
+        await provider.until_fetched(2)
+        with pytest.raises(Overloaded) as caught:
+            await keys.renew()
+        assert caught.value.reason == "key_lookups"
+        assert found(keys, OLD)
+        provider.open.set()
+        await asyncio.gather(*waiting)
+        await keys.renew()
 
 
 # The fetch.

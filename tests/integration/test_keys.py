@@ -6,6 +6,9 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+import aiohttp
+
+from gateway.http.published_keys import MAX_WAITING
 from tests.child import free_port
 from tests.eventually import eventually
 from tests.integration.problems import expect_problem
@@ -14,7 +17,6 @@ from tests.records import RecordWriter
 from tests.tokens import bearer
 
 if TYPE_CHECKING:
-    import aiohttp
     from aiokafka import AIOKafkaProducer
 
     from tests.conftest import MakeTopics, StartWorker
@@ -126,3 +128,35 @@ async def test_names_that_are_made_up_do_not_reach_the_provider(
         assert provider.asked == 2
         async with http.get(worker.events_url, headers=bearer(OLD.mint(user))) as response:
             assert response.status == 200
+
+
+async def test_a_provider_that_hangs_locks_out_nobody_whose_key_is_known(
+    topics: MakeTopics, start_worker: StartWorker, user: str
+) -> None:
+    """More tokens with made-up keys than openings may wait are held; good tokens do not notice."""
+    async with (
+        published(OLD) as provider,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http,
+    ):
+        worker = await start_worker(await topics(), jwt_jwks_url=provider.url)
+        provider.answering.clear()
+        good = bearer(OLD.mint(user))
+
+        async def attack(number: int) -> int:
+            token = NEW.mint(user, header={"kid": f"made-up-{number}"})
+            async with http.get(worker.events_url, headers=bearer(token)) as response:
+                return response.status
+
+        attacks = asyncio.gather(*map(attack, range(1200)))
+
+        async def turned_away() -> bool:
+            return await worker.metric("gateway_rejects_total", reason="key_lookups") > 0
+
+        await eventually("requests with made-up keys are turned away", turned_away)
+        for _ in range(10):
+            async with http.get(worker.events_url, headers=good) as response:
+                assert response.status == 200
+        statuses = await attacks
+    assert set(statuses) == {401, 503}
+    assert statuses.count(401) >= MAX_WAITING
+    assert await worker.metric("gateway_rejects_total", reason="worker_openings") == 0

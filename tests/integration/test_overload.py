@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import resource
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ from tests.records import TYPE, RecordWriter, numbered
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import aiohttp
     from aiokafka import AIOKafkaProducer
 
     from tests.conftest import MakeTopics, StartWorker
@@ -28,6 +31,9 @@ LOYAL = 20
 
 EACH = 200
 """Events of each of the streams that were there before, while the storm is on."""
+
+IDLE_LIMIT = 250
+"""Open files of a worker that is to run out of them."""
 
 SILENT = 200
 EVENTS = 600
@@ -243,3 +249,48 @@ async def return_and_read(worker: Worker, silent: Sequence[Comer]) -> None:
             await eventually("the rest has come", complete, 30)
             assert [*have, *numbers(second.received)] == [*range(EVENTS)]
             assert b"stream.gap" not in second.received
+
+
+async def test_connections_that_say_nothing_take_no_files_from_the_worker(
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    open_stream: OpenStream,
+    producer: AIOKafkaProducer,
+    user: str,
+    http: aiohttp.ClientSession,
+) -> None:
+    """Streams, probes and Kafka go on; nobody else gets in until the idle ones have been closed."""
+    served = await topics()
+    worker = await start_worker(served)
+    write = RecordWriter(producer, served)
+    client = await open_stream(worker, user)
+    await write.numbered(user, [0])
+    await client.wait_for(1)
+    _, hard = resource.prlimit(worker.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (IDLE_LIMIT, hard))
+    size = worker.log_size()
+    idle = []
+    try:
+        for _ in range(IDLE_LIMIT + 60):
+            sock = socket.create_connection(("127.0.0.1", worker.port))
+            idle.append(sock)
+            sock.send(b"G")
+
+        async def paused() -> bool:
+            return "accept paused" in worker.log(size)
+
+        await eventually("accepting pauses", paused)
+        for number in range(1, 6):
+            async with http.get(f"{worker.ops_url}/healthz") as response:
+                assert response.status == 200
+            await write.numbered(user, [number])
+            await client.wait_for(number + 1)
+            await asyncio.sleep(0.5)
+        assert worker.log(size).count("accept paused") == 1
+        assert worker.log(size).count("\n") < 10
+    finally:
+        for sock in idle:
+            sock.close()
+    late = await open_stream(worker, new_user())
+    await late.wait_for(lambda client: client.last_event_id)
+    assert client.numbers == list(range(6))

@@ -20,8 +20,8 @@ from gateway.core.registry import Registry
 from gateway.errors import BadRequest, HttpError, Unauthorized
 from gateway.http.addresses import Addresses
 from gateway.http.auth import Identity, token_of
+from gateway.http.door import MAX_HEADERS, MAX_LINE_BYTES
 from gateway.http.head import Head
-from gateway.http.listen import MAX_HEADERS, MAX_LINE_BYTES
 from gateway.http.origins import Origins
 from gateway.http.problem import problem
 from gateway.http.query import LATEST_SINCE, last_event_id, read_opening

@@ -14,8 +14,8 @@ from gateway.config import load_settings
 from gateway.core.revocations import Revocations
 from gateway.errors import KeySetError, Unauthorized
 from gateway.http.auth import MAX_CLAIM_BYTES, Authenticator
-from gateway.http.jwks import MAX_TRIED, read_key_set
-from gateway.http.keys import OneKey, fault
+from gateway.http.jwks import read_key_set
+from gateway.http.keys import MAX_TRIED, OneKey, fault
 from tests.tokens import SECRET
 from tests.tools.fuzz.target import Target, as_header, joined, parts
 

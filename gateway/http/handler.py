@@ -1,0 +1,62 @@
+"""The handler of one connection: aiohttp's, with two changes.
+
+A client may close its sending side behind its request (`printf … | nc -N`) and still gets its
+answer (RFC 9112, §9.6). And a defect in one request costs that request: the answer is a 500 with
+problem details like every other error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from aiohttp.web_protocol import RequestHandler
+
+from gateway.errors import InternalError
+from gateway.http.caller import CALLER
+from gateway.http.problem import problem
+
+if TYPE_CHECKING:
+    from aiohttp import web
+    from aiohttp.web_request import BaseRequest
+    from aiohttp.web_response import StreamResponse
+
+
+class HttpHandler(RequestHandler):
+    """Serves the requests of one connection."""
+
+    __slots__ = ("half_closed",)
+
+    def __init__(self, server: web.Server) -> None:
+        options = server._kwargs  # noqa: SLF001 - those that the runner was given
+        super().__init__(server, loop=asyncio.get_running_loop(), **options)
+        self.half_closed = False
+        """Whether the client has closed its sending side."""
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp's returns None
+        """Keep the connection until the pending requests are answered; False: there are none."""
+        self.half_closed = True
+        idle = self._waiter is not None and not self._waiter.done() and not self._messages
+        transport = self.transport
+        if idle or transport is None or transport.get_extra_info("sslcontext") is not None:
+            return False  # TLS has no half-closed connections in asyncio
+        self.close()
+        return True
+
+    def handle_error(
+        self,
+        request: BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> StreamResponse:
+        """Return the answer to a request that failed; raise if an answer has begun."""
+        answer: StreamResponse = super().handle_error(request, status, exc, message)
+        caller = request.get(CALLER)
+        if status != InternalError.status or caller is None:
+            return answer
+        answer = problem(
+            InternalError("the gateway failed; quote the request id"), caller.request_id
+        )
+        answer.force_close()
+        return answer
