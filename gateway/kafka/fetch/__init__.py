@@ -1,0 +1,1 @@
+"""Reading records from Kafka: protocol, session, batches, reader, scanner."""

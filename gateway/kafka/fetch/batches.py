@@ -1,0 +1,406 @@
+"""Unpacking of fetched batches: every message format, whatever a batch holds.
+
+All of a batch is verified: its length, checksum, record count, the length of each record, key,
+value and header, and that offsets ascend within the range that the batch states. aiokafka's
+compiled parser is tried first. It checks lengths against the end of its buffer, with two
+exceptions, which cannot occur here:
+
+- a number may be read up to 20 bytes beyond the end: so many bytes of padding stand there;
+- a length of almost 2^63 overflows the check: a batch with the bytes of such a number, and any that
+  the compiled parser rejects, is read by `_records`, in Python, by index and slice only.
+
+A batch that cannot be read is skipped as a whole and reported with its offsets. Exception: a record
+with a header whose name is not UTF-8 is skipped alone. Formats:
+
+| magic | format |
+| --- | --- |
+| 0 | message set: each message has its own offset and CRC-32; a compressed message wraps others |
+| 1 | the same with timestamps; offsets inside a wrapper are relative to the wrapper's |
+| 2 | record batch (KIP-98): header of 61 bytes, CRC-32C over what follows it, records in varints |
+
+Of transactions (`read_committed`) the aborted ones and the markers are left out, as KIP-98 says.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import TYPE_CHECKING, NamedTuple
+
+import cramjam
+from aiokafka.codec import lz4_decode, snappy_decode, zstd_decode
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import DefaultRecordBatch
+from aiokafka.record.util import calc_crc32c
+
+from gateway.core.event import UnreadableReason
+from gateway.core.log import RECORD_OVERHEAD, Record, make_record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from gateway.core.log import Log
+
+    Unreadable = Callable[[Log, int, UnreadableReason], None]
+    """Called for each record or whole batch that is skipped: its log, first offset, reason."""
+
+_OVERHEAD = struct.Struct(">qi")
+"""First offset of a batch, and the number of bytes that follow."""
+_HEADER = struct.Struct(">qiibIhiqqqhii")
+"""Header of magic 2."""
+_MESSAGE = struct.Struct(">qiIbb")
+"""Head of a message of magic 0 and 1: offset, length, CRC-32, magic, attributes."""
+_LONG, _INT, _MARKER = struct.Struct(">q"), struct.Struct(">i"), struct.Struct(">hh")
+_ATTRIBUTES = struct.Struct(">h")
+
+_MAGIC_AT, _CRC_FROM, _MESSAGE_CRC_FROM = 16, 21, 16
+_CODEC, _APPEND_TIME, _TRANSACTIONAL, _CONTROL = 0x07, 0x08, 0x10, 0x20
+_ABORT = 0
+_NO_TIMESTAMP = -1
+
+_VARINT_BITS = 63
+_OVERFLOWING = b"\xff\xff\xff\xff\x01"
+"""Part of each number that, added to an index, exceeds 2^63 - 1."""
+_PADDING = bytes(32)
+
+_UNPACKED_MOST = 256 << 20
+"""Bytes that gzip data may have when decompressed."""
+
+_PLAIN, _GZIP, _SNAPPY, _LZ4, _ZSTD = range(5)
+
+
+def _gunzip(data: bytes) -> bytes:
+    unpacker = zlib.decompressobj(31)
+    unpacked = unpacker.decompress(data, _UNPACKED_MOST)
+    if not unpacker.eof:
+        raise _CorruptError("gzip data that does not end")
+    return unpacked
+
+
+_CODECS = {
+    _PLAIN: bytes,
+    _GZIP: _gunzip,
+    _SNAPPY: snappy_decode,
+    _LZ4: lz4_decode,
+    _ZSTD: zstd_decode,
+}
+
+
+class _CorruptError(ValueError):
+    """A batch that does not hold what its header says."""
+
+
+_FAULTS = (
+    ValueError,  # ours
+    LookupError,  # a number that is cut off; an unknown codec
+    struct.error,
+    OSError,
+    EOFError,
+    zlib.error,
+    cramjam.DecompressionError,
+    OverflowError,  # a length that does not fit into an index
+    MemoryError,
+)
+"""What unpacking raises for batches that were changed at random."""
+
+
+class Batch(NamedTuple):
+    """What was unpacked of one batch. `following` is the offset to fetch next."""
+
+    records: list[Record]
+    following: int
+    epoch: int
+    """Leader epoch that the batch was written in; -1 if it is not known."""
+
+
+def unpack(
+    data: bytes,
+    position: int,
+    end: int,
+    aborted: Sequence[tuple[int, int]],
+    skipped: Callable[[int, UnreadableReason], None],
+) -> Iterator[Batch]:
+    """Yield the batches of a partition's records from offset `position` on.
+
+    `end` is the high watermark, which no damaged batch leads beyond. `aborted` are the producer id
+    and first offset of aborted transactions. `skipped` is called with the first offset and the
+    reason of whatever cannot be read. A last batch that the broker has cut off is left to the next
+    fetch.
+    """
+    pending = sorted(aborted, key=lambda transaction: transaction[1], reverse=True)
+    producers: set[int] = set()
+    at, size = 0, len(data)
+    while size - at > _MAGIC_AT:
+        base, length = _OVERHEAD.unpack_from(data, at)
+        stop = at + _OVERHEAD.size + length
+        if stop > size:
+            return
+        if length <= _MAGIC_AT - _OVERHEAD.size or base >= end:  # where is the next batch?
+            skipped(position, UnreadableReason.CORRUPT)
+            yield Batch([], position + 1, -1)
+            return
+        magic = data[at + _MAGIC_AT]
+        following = end
+        if size - stop >= _OVERHEAD.size:
+            following = _OVERHEAD.unpack_from(data, stop)[0]
+        if not position < following <= end:
+            following = position + 1
+        if magic == 2:
+            batch = _batch(data, at, stop, following, pending, producers, skipped)
+        elif magic < 2:
+            batch = _messages(data, at, stop, skipped)
+        else:
+            batch = None
+        if batch is None or batch.following > end:
+            skipped(base, UnreadableReason.CORRUPT)
+            batch = Batch([], following, -1)
+        records = batch.records
+        if records and records[0].offset < position:  # the batch begins before the position
+            records = [record for record in records if record.offset >= position]
+            batch = batch._replace(records=records)
+        if batch.following > position:
+            position = batch.following
+            yield batch
+        at = stop
+
+
+def _batch(
+    data: bytes,
+    at: int,
+    stop: int,
+    following: int,
+    pending: list[tuple[int, int]],
+    producers: set[int],
+    skipped: Callable[[int, UnreadableReason], None],
+) -> Batch:
+    """Unpack a batch of magic 2."""
+    if stop - at < _HEADER.size:
+        skipped(_LONG.unpack_from(data, at)[0], UnreadableReason.CORRUPT)
+        return Batch([], following, -1)
+    (base, _, epoch, _, crc, attributes, delta, first, newest, producer, _, _, number) = (
+        _HEADER.unpack_from(data, at)
+    )
+    last = base + delta
+    while pending and pending[-1][1] <= last:
+        producers.add(pending.pop()[0])
+    is_control = attributes & _CONTROL
+    try:
+        if calc_crc32c(memoryview(data)[at + _CRC_FROM : stop]) != crc:
+            raise _CorruptError("wrong checksum")
+        if delta < 0:
+            raise _CorruptError("wrong offsets")
+        if attributes & _TRANSACTIONAL and producer in producers and not is_control:
+            return Batch([], last + 1, epoch)
+        codec = attributes & _CODEC
+        if codec:
+            head = data[at : at + _HEADER.size]
+            payload = bytes(_CODECS[codec](data[at + _HEADER.size : stop]))
+            plain = _ATTRIBUTES.pack(attributes & ~_CODEC)
+            data = b"".join([head[:_CRC_FROM], plain, head[_CRC_FROM + 2 :], payload, _PADDING])
+            at, stop = 0, _HEADER.size + len(payload)
+        elif len(data) - stop < len(_PADDING):
+            data = data[at:stop] + _PADDING
+            at, stop = 0, stop - at
+        try:
+            records = _compiled(data, at, stop, base, last)
+        except (*_FAULTS, CorruptRecordException):
+            times = (first, newest if attributes & _APPEND_TIME else None)
+            start = at + _HEADER.size
+            records = _records(data, start, stop, (base, last), times, number, skipped)
+        if not is_control:
+            return Batch(records, last + 1, epoch)
+        # The cleaner leaves markers without a record.
+        if not records or _MARKER.unpack_from(records[0].key or b"")[1] == _ABORT:
+            producers.discard(producer)
+        return Batch([], last + 1, epoch)
+    except _FAULTS:
+        skipped(base, UnreadableReason.CORRUPT)
+        if is_control:  # taken for an abort: a commit changes nothing for its producer
+            producers.discard(producer)
+        return Batch([], min(last + 1, following) if delta >= 0 else following, -1)
+
+
+def _compiled(data: bytes, at: int, stop: int, base: int, last: int) -> list[Record]:
+    """Return the records of an uncompressed batch that is followed by padding.
+
+    Raises one of `_FAULTS` or `CorruptRecordException`.
+    """
+    if data.find(_OVERFLOWING, at, stop) >= 0:
+        raise _CorruptError("a number near 2^63")
+    overhead = RECORD_OVERHEAD
+    records: list[Record] = []
+    add = records.append
+    previous = base - 1
+    for each in DefaultRecordBatch(memoryview(data)[at:stop]):
+        offset, key, value, headers = each.offset, each.key, each.value, each.headers
+        if not previous < offset <= last:
+            raise _CorruptError("an offset out of order")
+        previous = offset
+        timestamp = each.timestamp
+        if timestamp is None:
+            timestamp = _NO_TIMESTAMP
+        if headers or key is None or value is None:
+            named = tuple([(name, content or b"") for name, content in headers])
+            add(make_record(offset, timestamp, key, value, named))
+        else:
+            add(Record(offset, timestamp, key, value, (), overhead + len(key) + len(value)))
+    return records
+
+
+def _records(
+    data: bytes,
+    pos: int,
+    stop: int,
+    offsets: tuple[int, int],
+    times: tuple[int, int | None],
+    number: int,
+    skipped: Callable[[int, UnreadableReason], None],
+) -> list[Record]:
+    """Return the records between two indexes of decompressed data, read with care.
+
+    `offsets` are the first and last that the batch states, `times` its first timestamp and that of
+    all records where the broker has set it. Raises one of `_FAULTS`.
+    """
+    base, last = offsets
+    first, appended = times
+    records: list[Record] = []
+    bad_names: list[int] = []
+    previous = base - 1
+    for _ in range(number):
+        size, pos = _varint(data, pos)
+        end = pos + size
+        if not pos < end <= stop:
+            raise _CorruptError("a record that is longer than its batch")
+        delta, pos = _varint(data, pos + 1)
+        timestamp = first + delta if appended is None else appended
+        delta, pos = _varint(data, pos)
+        offset = base + delta
+        if not previous < offset <= last:
+            raise _CorruptError("an offset out of order")
+        previous = offset
+        key, pos = _bytes(data, pos, end)
+        value, pos = _bytes(data, pos, end)
+        number_of_headers, pos = _varint(data, pos)
+        if not 0 <= number_of_headers <= end - pos:
+            raise _CorruptError("more headers than bytes")
+        named = []
+        for _ in range(number_of_headers):
+            name, pos = _bytes(data, pos, end)
+            content, pos = _bytes(data, pos, end)
+            if name is None:
+                raise _CorruptError("a header without a name")
+            named.append((name, content or b""))
+        if pos != end:
+            raise _CorruptError("a record of another length")
+        try:
+            headers = tuple([(name.decode(), content) for name, content in named])
+        except UnicodeDecodeError:
+            bad_names.append(offset)
+        else:
+            records.append(make_record(offset, timestamp, key, value, headers))
+    if pos != stop:
+        raise _CorruptError("more bytes than records")
+    for offset in bad_names:
+        skipped(offset, UnreadableReason.HEADER_NOT_UTF8)
+    return records
+
+
+def _bytes(data: bytes, pos: int, end: int) -> tuple[bytes | None, int]:
+    size, pos = _varint(data, pos)
+    if size < 0:
+        return None, pos
+    if size > end - pos:
+        raise _CorruptError("a field beyond its record")
+    return data[pos : pos + size], pos + size
+
+
+def _varint(data: bytes, pos: int) -> tuple[int, int]:
+    """Return the number in zigzag encoding at an index, and where it ends."""
+    number = shift = 0
+    while True:
+        byte = data[pos]
+        pos += 1
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number >> 1 ^ -(number & 1), pos
+        shift += 7
+        if shift > _VARINT_BITS:
+            raise _CorruptError("a number that does not end")
+
+
+def _messages(
+    data: bytes,
+    at: int,
+    stop: int,
+    skipped: Callable[[int, UnreadableReason], None],
+) -> Batch:
+    """Unpack a message of magic 0 or 1, and those that it wraps."""
+    offset = _LONG.unpack_from(data, at)[0]
+    try:
+        record, attributes, magic = _message(data, at, stop)
+        codec = attributes & _CODEC
+        if not codec:
+            return Batch([record], offset + 1, -1)
+        wrapped = bytes(_CODECS[codec](record.value or b""))
+        records = _wrapped(wrapped, record, attributes, magic)
+    except _FAULTS:
+        skipped(offset, UnreadableReason.CORRUPT)
+        records = []
+    return Batch(records, offset + 1, -1)
+
+
+def _wrapped(data: bytes, wrapper: Record, attributes: int, magic: int) -> list[Record]:
+    """Return the messages inside a compressed one, which has the offset of the last of them."""
+    records: list[Record] = []
+    pos = 0
+    while pos < len(data):
+        length = _OVERHEAD.unpack_from(data, pos)[1]
+        stop = pos + _OVERHEAD.size + length
+        if length < 0 or stop > len(data):
+            raise _CorruptError("a message beyond its wrapper")
+        record, inner, _ = _message(data, pos, stop)
+        if inner & _CODEC:
+            raise _CorruptError("a wrapper inside a wrapper")
+        records.append(record)
+        pos = stop
+    if not records:
+        raise _CorruptError("an empty wrapper")
+    shift = wrapper.offset - records[-1].offset if magic else 0
+    previous = -1
+    for record in records:
+        record.offset += shift
+        if attributes & _APPEND_TIME:
+            record.timestamp = wrapper.timestamp
+        if not previous < record.offset <= wrapper.offset:
+            raise _CorruptError("an offset out of order")
+        previous = record.offset
+    return records
+
+
+def _message(data: bytes, at: int, stop: int) -> tuple[Record, int, int]:
+    """Return one message, its attributes and its magic."""
+    if stop - at < _MESSAGE.size:
+        raise _CorruptError("a message that is too short")
+    offset, _, crc, magic, attributes = _MESSAGE.unpack_from(data, at)
+    if zlib.crc32(data[at + _MESSAGE_CRC_FROM : stop]) != crc:
+        raise _CorruptError("wrong checksum")
+    pos = at + _MESSAGE.size
+    timestamp = _NO_TIMESTAMP
+    if magic:
+        timestamp = _LONG.unpack_from(data, pos)[0]
+        pos += _LONG.size
+    key, pos = _field(data, pos, stop)
+    value, pos = _field(data, pos, stop)
+    if pos != stop:
+        raise _CorruptError("a message of another length")
+    return make_record(offset, timestamp, key, value), attributes, magic
+
+
+def _field(data: bytes, pos: int, stop: int) -> tuple[bytes | None, int]:
+    size = _INT.unpack_from(data, pos)[0]
+    pos += _INT.size
+    if size < 0:
+        return None, pos
+    if size > stop - pos:
+        raise _CorruptError("a field beyond its message")
+    return data[pos : pos + size], pos + size
