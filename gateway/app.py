@@ -7,6 +7,7 @@ import itertools
 import secrets
 import signal
 import socket
+import sys
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Self
@@ -416,9 +417,10 @@ def serve(settings: Settings) -> None:
 
     SIGHUP and SIGUSR1 are logged and ignored.
     """
-    log.configure(settings.log_format, settings.log_level)
-    garbage.spare()
-    asyncio.run(_serve(settings))
+    with log.Background(sys.stderr) as file:
+        log.configure(settings.log_format, settings.log_level, file)
+        garbage.spare()
+        asyncio.run(_serve(settings))
 
 
 async def _serve(settings: Settings) -> None:

@@ -28,10 +28,12 @@ from gateway.commands.tail import tail
 from gateway.commands.token import token
 from gateway.config import load_settings
 from gateway.errors import GatewayError
+from gateway.log import open_standard_streams
 
 
 def main() -> None:
     """Run the command line, and end the process with the exit code."""
+    open_standard_streams()
     try:
         build()()
     except GatewayError as error:

@@ -1,33 +1,68 @@
-"""Logging: one line for each event, for a person on a terminal or for a machine as JSON.
+"""Logging: one line for each event, as text for a terminal or as JSON for a machine.
 
-No line holds what a client or producer has sent, but for what was looked at and found fit. Our own
-lines are made that way, one by one. Libraries know of no such rule, so:
+No line holds what a client or producer has sent, unless it was checked first. The gateway's own
+lines are written that way, one by one. Libraries do not follow that rule, so:
 
-- their lines at level `debug`, which quote requests, answers and passwords whole, are never shown;
-- an exception is shown as its kind and the lines of code that it came through, without its text and
-  without the values of variables.
+- their lines at level `debug`, which quote requests, answers and passwords, are never shown;
+- an exception is shown as its type and its traceback, without its text and without the values of
+  variables.
+
+A worker writes its log through `Background`: the reader of standard error may stall, as log drivers
+of containers do, and the event loop must not wait for it.
 """
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import sys
+import threading
 import traceback
+from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TYPE_CHECKING, Literal, Protocol, Self, TextIO
 
 import structlog
 
 if TYPE_CHECKING:
     from structlog.typing import ExcInfo, Processor
 
+MAX_WAITING = 8 << 20
+"""Characters that wait to be written: some 20,000 lines. Further lines are dropped and counted."""
+
+CLOSE_SECONDS = 2.0
+"""Longest time that the end of a worker waits for its last log lines to be written."""
+
+DROPPED = "log lines dropped: standard error was not read fast enough"
+
 MAX_EXCEPTIONS = 16
 """Exceptions of one log line: causes and members of groups."""
 
 
-def configure(form: Literal["text", "json"] | None, level: str) -> None:
-    """Send the log to standard error; None: text on a terminal, else JSON."""
-    text = sys.stderr.isatty() if form is None else form == "text"
+class File(Protocol):
+    """The part of a text file that the log uses."""
+
+    def write(self, text: str, /) -> int:
+        """Write text."""
+        ...
+
+    def flush(self) -> None:
+        """Pass on what was written."""
+        ...
+
+    def isatty(self) -> bool:
+        """Return whether it is a terminal."""
+        ...
+
+
+def configure(form: Literal["text", "json"] | None, level: str, file: File | None = None) -> None:
+    """Send the log to `file`, by default standard error.
+
+    `form` None: text where the file is a terminal, else JSON.
+    """
+    out = sys.stderr if file is None else file
+    text = out.isatty() if form is None else form == "text"
     threshold = logging.getLevelNamesMapping()[level.upper()]
     prepare: list[Processor] = [
         structlog.stdlib.add_log_level,
@@ -40,17 +75,17 @@ def configure(form: Literal["text", "json"] | None, level: str) -> None:
         if text
         else structlog.processors.JSONRenderer()
     )
-    # Not by way of `logging`: a line takes 17 µs instead of 58, and each stream leaves one.
+    # Not through `logging`: a line takes 17 µs instead of 58, and each stream writes one.
     structlog.configure(
         processors=[*prepare, render],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=_StandardError,
+        logger_factory=lambda *_: _Lines(out),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _LibraryLines(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            # What a library says while it handles a request has the request's id. Ours name it.
+            # Lines of libraries get the id of the current request; the gateway's own lines name it.
             foreign_pre_chain=[structlog.contextvars.merge_contextvars, *prepare],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
         )
@@ -58,24 +93,125 @@ def configure(form: Literal["text", "json"] | None, level: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(threshold, logging.INFO))
-    # aiokafka tells of each attempt to reach a broker that is away; the worker says once what it
-    # means.
+    # aiokafka logs each attempt to reach a broker that is down; the worker logs the outage once.
     if level != "debug":
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 
-class _StandardError:
-    """Writes lines. One that cannot be written is lost: no stream ends for a disk that is full."""
+class Background:
+    """A file whose `write` never blocks: a thread writes to `file` what waits in a bounded queue.
 
-    def __init__(self, *_: str) -> None:
-        self._file: TextIO = sys.stderr
+    When the queue is full, lines are dropped; once there is room, a line says how many. Leaving the
+    `with` block waits up to `CLOSE_SECONDS` until everything is written.
+    """
+
+    def __init__(self, file: TextIO, max_waiting: int = MAX_WAITING) -> None:
+        self._file = file
+        self._max_waiting = max_waiting
+        self._lines: deque[str] = deque()
+        self._waiting = 0
+        self._dropped = 0
+        self._lock = threading.Lock()
+        self._news = threading.Event()
+        self._closing = False
+        # A daemon: an exit does not wait for a reader that has stalled.
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing = True
+        self._news.set()
+        self._thread.join(CLOSE_SECONDS)
+
+    def write(self, text: str, /) -> int:
+        """Queue text, or drop it where the queue is full."""
+        with self._lock:
+            if self._waiting + len(text) > self._max_waiting:
+                self._dropped += 1
+                return 0
+            self._lines.append(text)
+            self._waiting += len(text)
+        self._news.set()
+        return len(text)
+
+    def flush(self) -> None:
+        """Do nothing: the thread flushes."""
+
+    def isatty(self) -> bool:
+        """Return whether lines go to a terminal."""
+        return self._file.isatty()
+
+    def _run(self) -> None:
+        while True:
+            self._news.wait()
+            self._news.clear()
+            closing = self._closing
+            while (batch := self._take()) is not None:
+                with suppress(OSError, ValueError):  # disk full; file closed
+                    self._file.write(batch)
+                    self._file.flush()
+            if closing:
+                return
+
+    def _take(self) -> str | None:
+        """Return what waits, followed by a line about dropped lines; None: nothing."""
+        with self._lock:
+            if not self._lines:
+                return None
+            lines, self._lines, self._waiting = self._lines, deque(), 0
+            dropped, self._dropped = self._dropped, 0
+        if dropped:
+            lines.append(
+                f"{json.dumps({'event': DROPPED, 'level': 'warning', 'lines': dropped})}\n"
+            )
+        return "".join(lines)
+
+
+class _Lines:
+    """Writes lines. A line that cannot be written is lost: a full disk ends no stream."""
+
+    def __init__(self, file: File) -> None:
+        self._file = file
 
     def msg(self, line: str) -> None:
-        with suppress(OSError, ValueError):  # the latter where it was closed
+        with suppress(OSError, ValueError):  # ValueError: the file is closed
             self._file.write(f"{line}\n")
             self._file.flush()
 
     debug = info = warning = error = critical = msg
+
+
+class _LibraryLines(logging.Handler):
+    """Writes the lines of libraries."""
+
+    def __init__(self, file: File) -> None:
+        super().__init__()
+        self._lines = _Lines(file)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        self._lines.msg(self.format(record))
+
+
+def open_standard_streams() -> None:
+    """Open `/dev/null` for each standard stream that was closed when the program started.
+
+    Otherwise the next file or socket gets its descriptor, and what is written to the stream.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is not None:
+            continue
+        with suppress(OSError):
+            os.fstat(number)
+            continue
+        opened = os.open(os.devnull, os.O_RDWR)
+        if opened != number:
+            os.dup2(opened, number)
+            os.close(opened)
+        setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def _describe(exc_info: ExcInfo) -> str:

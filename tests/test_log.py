@@ -2,14 +2,20 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
-from contextlib import suppress
-from typing import Literal
+import threading
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Literal, TextIO
 
 import pytest
 import structlog
 
 from gateway import log
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SECRET = "eyJhbGciOi"
 
@@ -211,3 +217,79 @@ def test_what_aiokafka_says_of_brokers_that_are_away_is_for_debugging(
     log.configure("json", level)
     logging.getLogger("aiokafka.conn").error("no broker")
     assert len(lines(capsys)) == count
+
+
+@contextmanager
+def pipe() -> Iterator[tuple[int, TextIO]]:
+    """A pipe: its reading end, and its writing end as a text file."""
+    reading, writing = os.pipe()
+    try:
+        with open(writing, "w", encoding="utf-8") as file:
+            yield reading, file
+    finally:
+        os.close(reading)
+
+
+def read_all(reading: int, into: list[str]) -> threading.Thread:
+    def read() -> None:
+        while data := os.read(reading, 65536):
+            into.append(data.decode())
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    return thread
+
+
+def test_background_writes_every_line_in_order_and_flushes_at_the_end() -> None:
+    with pipe() as (reading, file):
+        found: list[str] = []
+        thread = read_all(reading, found)
+        with log.Background(file) as background:
+            log.configure("json", "info", background)
+            logger = structlog.stdlib.get_logger("gateway.test")
+            for number in range(20_000):
+                logger.info("it happened", number=number)
+            logging.getLogger("library").error("it happened", extra={})
+        file.close()
+        thread.join()
+    lines = "".join(found).splitlines()
+    assert [json.loads(line)["number"] for line in lines[:-1]] == list(range(20_000))
+
+
+def test_reader_that_stalls_blocks_no_writer_and_dropped_lines_are_counted() -> None:
+    with pipe() as (reading, file):
+        with log.Background(file, max_waiting=100_000) as background:
+            log.configure("json", "info", background)
+            logger = structlog.stdlib.get_logger("gateway.test")
+            for number in range(10_000):  # nobody reads: a pipe holds 64 KB
+                logger.info("it happened", number=number)
+            found: list[str] = []
+            thread = read_all(reading, found)
+            while sum(map(len, found)) < 150_000:
+                time.sleep(0.01)
+            logger.info("the reader is back")
+        file.close()
+        thread.join()
+    lines = [json.loads(line) for line in "".join(found).splitlines()]
+    [dropped] = [line for line in lines if line["event"] == log.DROPPED]
+    numbers = [line["number"] for line in lines if "number" in line]
+    assert numbers == list(range(len(numbers)))
+    assert len(numbers) + dropped["lines"] == 10_000
+    assert lines[-1]["event"] == "the reader is back"
+
+
+def test_exit_does_not_wait_for_a_reader_that_has_stalled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(log, "CLOSE_SECONDS", 0.1)
+    with pipe() as (reading, file):
+        with log.Background(file) as background:
+            background.write("x" * 1_000_000)
+        read_all(reading, [])
+
+
+def test_file_that_is_closed_or_full_ends_no_writer() -> None:
+    with pipe() as (_, file):
+        file.close()
+        with log.Background(file) as background:
+            background.write("lost")

@@ -1,22 +1,27 @@
-"""Signals to `gateway serve`, as a process whose Kafka is away."""
+"""`gateway serve` as a process whose Kafka is away: signals, and standard streams."""
 
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
+import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.child import free_port
 from tests.eventually import eventually
 from tests.tokens import SECRET
-from tests.worker import Worker
+from tests.worker import Worker, status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    import aiohttp
 
 
 @contextmanager
@@ -70,3 +75,58 @@ async def test_second_signal_stops_at_once_and_both_are_announced(tmp_path: Path
         worker.signal(signal.SIGINT)
         assert worker.wait() == 0
         assert "a second signal stops at once" in worker.log()
+
+
+def serve(*prefix: str, **options: Any) -> subprocess.Popen[bytes]:
+    """Start a worker by a shell command that `prefix` begins, without the ports of others."""
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")},
+        "GATEWAY_JWT_SECRET": SECRET,
+        "GATEWAY_KAFKA_BOOTSTRAP": f"127.0.0.1:{free_port()}",
+        "GATEWAY_LISTEN": f"127.0.0.1:{free_port()}",
+        **options.pop("settings"),
+    }
+    return subprocess.Popen(
+        [*prefix, sys.executable, "-m", "gateway", "serve"], env=environment, **options
+    )
+
+
+async def answers(http: aiohttp.ClientSession, port: int) -> None:
+    async def healthy() -> bool:
+        return await status(http, f"http://127.0.0.1:{port}/healthz") == 200
+
+    await eventually("/healthz answers", healthy, 20)
+
+
+async def test_closed_standard_streams_do_not_keep_it_from_running(
+    http: aiohttp.ClientSession,
+) -> None:
+    port = free_port()
+    settings = {"GATEWAY_OPS_LISTEN": f"127.0.0.1:{port}"}
+    process = serve("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", settings=settings)
+    try:
+        await answers(http, port)
+        process.terminate()
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def test_reader_of_the_log_that_stalls_does_not_stall_the_worker(
+    http: aiohttp.ClientSession,
+) -> None:
+    """More lines than a pipe holds, and nobody reads them."""
+    port = free_port()
+    settings = {"GATEWAY_OPS_LISTEN": f"127.0.0.1:{port}", "GATEWAY_LOG_FORMAT": "json"}
+    process = serve(settings=settings, stderr=subprocess.PIPE)
+    try:
+        await answers(http, port)
+        for _ in range(1_000):
+            process.send_signal(signal.SIGHUP)
+            await answers(http, port)
+        process.terminate()
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.communicate()

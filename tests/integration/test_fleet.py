@@ -127,6 +127,65 @@ async def test_a_worker_that_is_killed_is_shown_as_gone_and_one_that_ends_at_onc
     assert fleet[names[killed]]["age_seconds"] > 9
 
 
+SPOILT: list[dict[str, object]] = [
+    {"delivery": {"bounds": [0.1], "counts": [1]}},
+    {"delivery": {"bounds": [], "counts": [1]}},
+    {"number": -1},
+    {"number": 10**40},
+    {"streams": -5},
+    {"cpu_share": 1e300},
+    {"at": 1 << 62},
+    {"gaps": {str(number): number for number in range(1000)}},
+    {"doubts": [{"reason": "kafka", "detail": "\ud83d"}]},
+    {"state": ["ready"]},
+    {"time_off": {"topic": "t", "partition": 0, "offset": 0, "seconds": 1 << 62}},
+]
+
+
+async def test_spoilt_statuses_stop_no_worker_and_no_stream(
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    open_stream: OpenStream,
+    producer: AIOKafkaProducer,
+    http: aiohttp.ClientSession,
+    user: str,
+) -> None:
+    served = await topics(workers=1)
+    worker = await start_worker(served)
+    client = await open_stream(worker, user)
+    await client.wait_for(lambda client: client.last_event_id)
+
+    async def write(key: bytes | None, value: bytes) -> None:
+        await producer.send_and_wait(served.workers, value, key=key)
+
+    for turn in range(2):
+        for number, fields in enumerate(SPOILT):
+            name = f"spoilt-{number}"
+            status = {"worker": name, "number": turn + 1, "state": "ready", **fields}
+            await write(name.encode(), json.dumps(status).encode())
+        for junk in (b"", b"junk", b"[]", b'{"worker":"\xff"}', b"[" * 10_000):
+            await write(b"junk", junk)
+            await write(b"\xff", junk)
+            await write(None, junk)
+        other = {"bounds": [0.5, 5.0], "counts": [turn, 2 * turn, 0]}
+        later = {"worker": "later", "number": turn + 1, "state": "resting", "news": {"a": [1]}}
+        await write(b"later", json.dumps({**later, "delivery": other}).encode())
+        await until(worker, http, "the later version is shown", lambda fleet: "later" in fleet)
+
+    await RecordWriter(producer, served).numbered(user, range(5))
+    await client.wait_for(5)
+    fleet = (await fleet_of(worker, http))["workers"]
+    assert {each["worker"] for each in fleet if each["worker"].startswith("spoilt")} == set()
+    async with http.get(f"{worker.ops_url}/ops/events") as response:
+        assert b"event: fleet" in await response.content.readuntil(b"event: fleet")
+    async with http.get(f"{worker.ops_url}/readyz") as response:
+        assert response.status == 200
+    assert await worker.metric("gateway_unreadable_records_total", reason="wrong_shape") > 0
+    assert await worker.metric("gateway_internal_errors_total") == 0
+    shown = await gateway("fleet", settings={"ops_listen": f"127.0.0.1:{worker.ops_port}"})
+    assert "later" in shown.out
+
+
 async def test_without_its_topic_a_worker_serves_and_says_once_how_to_make_it(
     broker: Broker, topics: MakeTopics, start_worker: StartWorker, http: aiohttp.ClientSession
 ) -> None:
