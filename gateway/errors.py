@@ -49,7 +49,16 @@ class SettingsError(GatewayError):
 
 
 class PublishError(GatewayError):
-    """An event was refused before it was sent, or Kafka did not take it."""
+    """An event was rejected before it was sent, or Kafka did not confirm it.
+
+    `may_be_written` is true where Kafka may have the event all the same: an answer was lost, or did
+    not come in time. Publish such an event again only with the same `event_id`, by which clients
+    discard a repeated one. Otherwise the event was not written.
+    """
+
+    def __init__(self, text: str, *, may_be_written: bool = False) -> None:
+        super().__init__(text)
+        self.may_be_written = may_be_written
 
 
 class BrokerError(GatewayError):

@@ -35,7 +35,7 @@ PROGRAM = """\
 import asyncio
 
 from gateway.errors import PublishError
-from gateway.kafka.publisher import EventPublisher
+from gateway.publisher import EventPublisher
 
 
 async def main() -> None:

@@ -17,7 +17,7 @@ from gateway.commands.console import ConfigFile, prepare, say_error, to_stderr
 from gateway.commands.lines import read_lines
 from gateway.errors import PublishError
 from gateway.event_types import load_registry
-from gateway.kafka.publisher import WINDOW, Delivery, EventPublisher
+from gateway.publisher import WINDOW, Delivery, EventPublisher
 
 if TYPE_CHECKING:
     from rich.console import Console

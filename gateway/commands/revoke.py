@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.commands.console import ConfigFile, prepare
-from gateway.kafka.publisher import EventPublisher
+from gateway.publisher import EventPublisher
 
 if TYPE_CHECKING:
     from gateway.config import Settings

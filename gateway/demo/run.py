@@ -22,7 +22,7 @@ from gateway.demo.options import USERS, check_ports, demo_settings
 from gateway.demo.routes import DemoRoutes
 from gateway.demo.screen import Screen
 from gateway.errors import PublishError
-from gateway.kafka.publisher import EventPublisher
+from gateway.publisher import EventPublisher
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable

@@ -213,19 +213,11 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka ships no type
         self._client.cluster.add_listener(look)
 
 
-class _Client(AIOKafkaClient):  # type: ignore[misc]
+class BrokerClient(AIOKafkaClient):  # type: ignore[misc]
     """aiokafka's connections to the brokers, where none of them waits for another."""
 
-    def __init__(self, unreadable: Unreadable, **options: Any) -> None:
+    def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._unreadable = unreadable
-        self.screened_until = float("-inf")
-        """Until when what is fetched is looked through."""
-        self.held_until = float("-inf")
-        """Until when no fetch is sent."""
-        self.patient = False
-        self._fetched_nothing = 0
-        """Fetches in a row that brought nothing."""
         self._connecting: defaultdict[object, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._updated = float("-inf")
 
@@ -241,6 +233,64 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]
 
     async def _maybe_wait_metadata(self) -> None:
         """Go by what is known; see above."""
+
+    async def _metadata_update(self, cluster_metadata: Any, topics: Any) -> bool:
+        """Ask the brokers, the next one whenever the last one is silent for a while."""
+        await asyncio.sleep(self._updated + METADATA_SECONDS - time.monotonic())
+        if not self.cluster.brokers():
+            return bool(await super()._metadata_update(cluster_metadata, topics))
+        request = MetadataRequest(list(topics) if topics else None, allow_auto_topic_creation=False)
+        answer = await self.first_answer(request)
+        self._updated = time.monotonic()
+        if answer is None:
+            cluster_metadata.failed_update(None)
+            return False
+        cluster_metadata.update_metadata(answer)
+        return True
+
+    async def first_answer(
+        self, request: Any, accept: Callable[[Any], bool] = lambda answer: bool(answer.brokers)
+    ) -> Any:
+        """Return the first accepted answer of a broker (one that knows the others), or None."""
+        brokers = [broker.nodeId for broker in self.cluster.brokers()]
+        random.shuffle(brokers)
+        asked: set[asyncio.Task[Any]] = set()
+        try:
+            while brokers or asked:
+                if brokers:
+                    asked.add(asyncio.create_task(BrokerClient.send(self, brokers.pop(), request)))
+                done, asked = await asyncio.wait(
+                    asked,
+                    timeout=NEXT_BROKER_SECONDS if brokers else None,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                for task in done:
+                    try:
+                        answer = task.result()
+                    except KafkaError:
+                        continue
+                    if accept(answer):
+                        return answer
+            return None
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+
+
+class _Client(BrokerClient):
+    """The consumer's connections: holds fetches, and screens what they bring."""
+
+    def __init__(self, unreadable: Unreadable, **options: Any) -> None:
+        super().__init__(**options)
+        self._unreadable = unreadable
+        self.screened_until = float("-inf")
+        """Until when what is fetched is looked through."""
+        self.held_until = float("-inf")
+        """Until when no fetch is sent."""
+        self.patient = False
+        self._fetched_nothing = 0
+        """Fetches in a row that brought nothing."""
 
     async def send(
         self, node_id: int, request: Any, *, group: object = ConnectionGroup.DEFAULT
@@ -258,44 +308,3 @@ class _Client(AIOKafkaClient):  # type: ignore[misc]
         if time.monotonic() < self.screened_until:
             screen(response, self._unreadable)
         return response
-
-    async def _metadata_update(self, cluster_metadata: Any, topics: Any) -> bool:
-        """Ask the brokers, the next one whenever the last one is silent for a while."""
-        await asyncio.sleep(self._updated + METADATA_SECONDS - time.monotonic())
-        if not self.cluster.brokers():
-            return bool(await super()._metadata_update(cluster_metadata, topics))
-        request = MetadataRequest(list(topics) if topics else None, allow_auto_topic_creation=False)
-        answer = await self.first_answer(request)
-        self._updated = time.monotonic()
-        if answer is None:
-            cluster_metadata.failed_update(None)
-            return False
-        cluster_metadata.update_metadata(answer)
-        return True
-
-    async def first_answer(self, request: Any) -> Any:
-        """Return the first answer of a broker that knows the others, or None."""
-        brokers = [broker.nodeId for broker in self.cluster.brokers()]
-        random.shuffle(brokers)
-        asked: set[asyncio.Task[Any]] = set()
-        try:
-            while brokers or asked:
-                if brokers:
-                    asked.add(asyncio.create_task(self.send(brokers.pop(), request)))
-                done, asked = await asyncio.wait(
-                    asked,
-                    timeout=NEXT_BROKER_SECONDS if brokers else None,
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-                for task in done:
-                    try:
-                        answer = task.result()
-                    except KafkaError:
-                        continue
-                    if answer.brokers:
-                        return answer
-            return None
-        finally:
-            for task in asked:
-                task.cancel()
-            await asyncio.gather(*asked, return_exceptions=True)

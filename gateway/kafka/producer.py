@@ -1,8 +1,10 @@
-"""aiokafka's producer, with what the publisher needs around it.
+"""The producer of the publisher, of revocations and of worker statuses.
 
-It is started when it is first needed, and again after a failure, so that a service may start before
-Kafka does. It is idempotent where the broker has that. It never names a topic that it has not seen
-in the list of all topics, because naming a missing one creates it where the broker allows that.
+It connects when it is first needed, and again after a failure, so that a service may start before
+Kafka does. It is idempotent where the broker supports that. It names only topics that are in the
+list of all topics, because naming a missing one creates it where the broker allows that.
+
+`gateway.kafka.idempotent` says what happens to events whose batch is refused or lost.
 """
 
 from __future__ import annotations
@@ -12,19 +14,25 @@ import logging
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Literal
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     IncompatibleBrokerVersion,
+    InvalidTimestampError,
     KafkaConnectionError,
     KafkaError,
+    LeaderNotAvailableError,
     MessageSizeTooLargeError,
+    NotLeaderForPartitionError,
+    RecordListTooLargeError,
+    TopicAuthorizationFailedError,
     UnknownError,
     UnsupportedVersionError,
 )
 
 from gateway.core.partitioner import partitioner as partitioner_named
 from gateway.errors import PublishError
+from gateway.kafka.diagnosis import missing_right
+from gateway.kafka.idempotent import IdempotentProducer, InDoubt
 from gateway.kafka.topics import creation_command
 
 if TYPE_CHECKING:
@@ -60,7 +68,7 @@ class Producer:
         self._partitioner = partitioner_named(partitioner)
         self._timeout = timeout
         self._options = {"request_timeout_ms": int(timeout * 1000), **options}
-        self._started: AIOKafkaProducer | None = None
+        self._started: IdempotentProducer | None = None
         self._topics: frozenset[str] = frozenset()
         self._preparing = asyncio.Lock()
         self._rest_until = float("-inf")
@@ -83,7 +91,7 @@ class Producer:
         and `KafkaError` otherwise.
         """
         producer = self._started
-        if producer is None or topic.name not in self._topics:
+        if producer is None or not self._knows(producer, topic):
             producer = await self._prepared(topic)
         # A broadcast topic has one partition; were there more, nobody would read the others.
         partition = 0 if message.key is None else None
@@ -101,29 +109,59 @@ class Producer:
                 await self._started.stop()
         except TimeoutError:
             # Left to itself, an idempotent producer tries for ever.
-            _log.warning("Kafka did not take the last events in %g s: given up", self._timeout)
-            await self._started.client.close()
+            _log.warning("Kafka did not confirm the last events in %g s: given up", self._timeout)
+            await self._started.abandon()
 
-    def explain(self, error: KafkaError | TimeoutError) -> PublishError:
-        """Return what happened to an event, in words for the person who has to act."""
+    def explain(self, error: KafkaError | TimeoutError, *, sent: bool = True) -> PublishError:
+        """Return what happened to an event, and what to do about it.
+
+        `sent` is false where the event did not get into the producer's buffer.
+        """
+        if isinstance(error, TimeoutError) and not sent:
+            return PublishError(
+                f"Kafka at {self._bootstrap} took no event for {self._timeout:g} s, and the"
+                " publisher's buffer is full; the event was not written"
+            )
         if isinstance(error, TimeoutError):
             return PublishError(
                 f"Kafka at {self._bootstrap} did not confirm the event within {self._timeout:g} s;"
-                " it may still be written"
+                " it may still be written",
+                may_be_written=True,
+            )
+        if isinstance(error, InDoubt):
+            return PublishError(
+                f"Kafka's answer to the event was lost, so it may have been written: {error}",
+                may_be_written=True,
             )
         if isinstance(error, KafkaConnectionError):
             return PublishError(f"no Kafka broker answers at {self._bootstrap}")
-        if isinstance(error, MessageSizeTooLargeError):
+        if isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError):
             return PublishError(
                 "the event is too large: make it smaller, or raise max_request_size of the"
                 " publisher and max.message.bytes of the topic"
             )
-        return PublishError(f"Kafka did not take the event: {error}")
+        if isinstance(error, TopicAuthorizationFailedError) and error.args:
+            return PublishError(f"{missing_right('Write', str(error.args[0]))}")
+        if isinstance(error, InvalidTimestampError):
+            return PublishError(
+                "Kafka refused the event's timestamp: set this machine's clock, or look at"
+                " message.timestamp.before.max.ms and message.timestamp.after.max.ms of the topic"
+            )
+        if isinstance(error, LeaderNotAvailableError):
+            return PublishError(
+                "the event was not written: its partition has no leader; look at the brokers"
+            )
+        if isinstance(error, NotLeaderForPartitionError):
+            return PublishError(
+                "the event was not written: its partition does not exist any more; create the"
+                " topic again"
+            )
+        return PublishError(f"Kafka refused the event: {error}")
 
-    async def _prepared(self, topic: TopicSpec) -> AIOKafkaProducer:
+    async def _prepared(self, topic: TopicSpec) -> IdempotentProducer:
         async with self._preparing:
             producer = await self._connected()
-            if topic.name not in self._topics:
+            if not self._knows(producer, topic):
                 metadata = await producer.client.fetch_all_metadata()
                 self._topics = frozenset(metadata.topics())
         if topic.name not in self._topics:
@@ -131,13 +169,21 @@ class Producer:
             raise PublishError(f"there is no topic {topic.name}; to create it: {command}")
         return producer
 
-    async def _connected(self) -> AIOKafkaProducer:
-        if self._started is not None:
+    def _knows(self, producer: IdempotentProducer, topic: TopicSpec) -> bool:
+        """Return whether the producer works, and has the topic's partitions: it may be deleted."""
+        partitions = producer.client.cluster.partitions_for_topic(topic.name)
+        return not producer.ended and topic.name in self._topics and partitions is not None
+
+    async def _connected(self) -> IdempotentProducer:
+        if self._started is not None and not self._started.ended:
             return self._started
         now = asyncio.get_running_loop().time()
         if now < self._rest_until:
             raise KafkaConnectionError(self._bootstrap)
         self._rest_until = now + RETRY_SECONDS
+        ended, self._started = self._started, None
+        if ended is not None:
+            await ended.abandon()
         try:
             self._started = await self._start(idempotent=True)
         except _NOT_IDEMPOTENT:
@@ -145,13 +191,12 @@ class Producer:
             self._started = await self._start(idempotent=False)
         return self._started
 
-    async def _start(self, *, idempotent: bool) -> AIOKafkaProducer:
-        producer = AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap,
-            acks="all",
-            enable_idempotence=idempotent,
+    async def _start(self, *, idempotent: bool) -> IdempotentProducer:
+        producer = IdempotentProducer(
+            self._bootstrap,
+            idempotent=idempotent,
             partitioner=self._partition,
-            **self._options,
+            options=self._options,
         )
         async with AsyncExitStack() as stack:
             stack.push_async_callback(producer.stop)

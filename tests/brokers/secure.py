@@ -42,6 +42,7 @@ class Operation(IntEnum):
     """What a rule allows, by Kafka's codes."""
 
     READ = 3
+    WRITE = 4
     DESCRIBE = 8
 
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from gateway.core.event_id import Mark, encode
 from gateway.core.log import LogKind, Position, Since
-from gateway.kafka.publisher import EventPublisher
 from gateway.kafka.topics import describe
+from gateway.publisher import EventPublisher
 from tests.child import free_port
 from tests.commands.command import gateway, settings_of
 

@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = {"README.md": "index.md", "SECURITY.md": "SECURITY.md", "CHANGELOG.md": "CHANGELOG.md"}
 """Documents at the project's top, and what they are here."""
 
-PUBLIC_API = ("gateway.kafka.publisher.EventPublisher", "gateway.kafka.publisher.Delivery")
+PUBLIC_API = ("gateway.publisher.EventPublisher", "gateway.publisher.Delivery")
 """What other programs import, in the order it is shown; whole modules come behind it."""
 
 PUBLIC_MODULES = ("gateway.client", "gateway.errors")

@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 
 from gateway.demo.broker import EmbeddedBroker
-from gateway.kafka.publisher import EventPublisher
+from gateway.publisher import EventPublisher
 from tests.conftest import use_worker, worker_settings
 from tests.docs.markdown import Block, blocks
 from tests.records import Topics

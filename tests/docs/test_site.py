@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.kafka.publisher import EventPublisher
+from gateway.publisher import EventPublisher
 from tests.docs.markdown import DOCUMENTS, ROOT, name_of
 from tests.docs.site import PAGES
 
@@ -85,7 +85,7 @@ def test_the_reference_has_what_a_service_calls(site: Path) -> None:
     text = site.joinpath("reference.html").read_text(encoding="utf-8")
     for name in ("publish", "submit", "broadcast", "revoke_session"):
         assert hasattr(EventPublisher, name)
-        assert f'id="gateway.kafka.publisher.EventPublisher.{name}"' in text
+        assert f'id="gateway.publisher.EventPublisher.{name}"' in text
 
 
 @pytest.mark.parametrize("path", ["openapi.json", "operations/asyncapi.json"])

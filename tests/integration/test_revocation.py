@@ -14,7 +14,7 @@ import pytest
 from aiokafka.admin import NewPartitions, NewTopic
 
 from gateway.demo.broker import EmbeddedBroker
-from gateway.kafka.publisher import EventPublisher
+from gateway.publisher import EventPublisher
 from tests.brokers.metadata import admin_client, create_topics
 from tests.commands.command import gateway, settings_of
 from tests.conftest import compacted, worker_settings

@@ -17,8 +17,8 @@ from gateway.core.partitioner import partitioner
 from gateway.core.registry import Registry
 from gateway.demo.broker import EmbeddedBroker
 from gateway.errors import PublishError
-from gateway.kafka.publisher import WINDOW, EventPublisher
 from gateway.kafka.topics import TopicSpec, create
+from gateway.publisher import WINDOW, EventPublisher
 from tests.child import free_port
 from tests.conftest import PARTITIONS
 

@@ -1,0 +1,355 @@
+"""aiokafka's producer, which goes on after a batch was refused or lost.
+
+An idempotent producer numbers the records of each partition, and a broker accepts the next number
+only. aiokafka numbers a batch when it takes it from its buffer, and does nothing where the batch
+fails: every later batch of that partition is then refused with `OutOfOrderSequenceNumber`, until
+the process ends. Here each batch that fails is sorted by what is known of it:
+
+| the batch | its numbers | its records |
+| --- | --- | --- |
+| was refused, in all attempts | are given back | fail with the broker's error |
+| was refused as too large, with several records in it | are given back | are sent in two halves |
+| was refused for its number, producer id or epoch | a new producer id | are sent again, in order |
+| may have been written: the answer to one attempt was lost | a new producer id | fail: `InDoubt` |
+
+A partition has one batch under way at a time, and the numbers of the others are not drawn yet. So
+what is sent again keeps its place before all later records. Nothing is sent under a new number
+that may have been written under an old one, so nothing is written twice.
+
+A partition without a leader fails what is buffered for it after the request timeout, unsent. The
+brokers are asked for its leader a few times a second, and nothing else waits for their answer.
+aiokafka asks again and again without a pause.
+
+All private names of aiokafka's producer that the gateway uses are in this module.
+"""
+
+# ruff: noqa: SLF001
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.client import ConnectionGroup
+from aiokafka.errors import (
+    BrokerResponseError,
+    IncompatibleBrokerVersion,
+    KafkaError,
+    KafkaStorageError,
+    MessageSizeTooLargeError,
+    NodeNotReadyError,
+    NotEnoughReplicasAfterAppendError,
+    OutOfOrderSequenceNumber,
+    ProducerClosed,
+    ProducerFenced,
+    RecordListTooLargeError,
+    RequestTimedOutError,
+    UnknownError,
+    UnknownProducerId,
+)
+from aiokafka.producer.message_accumulator import MessageAccumulator, MessageBatch
+from aiokafka.producer.transaction_manager import (
+    NO_PRODUCER_EPOCH,
+    NO_PRODUCER_ID,
+    PidAndEpoch,
+    TransactionManager,
+)
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.protocol.transaction import InitProducerIdRequest
+from aiokafka.util import INTEGER_MAX_VALUE
+
+from gateway.kafka.consumer import BrokerClient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ATTEMPTS = 3
+"""How often a batch is sent under a new producer id before its records fail."""
+
+EXPIRED_AFTER = 0.9
+"""Of the request timeout: when a batch fails whose partition has no leader. Callers wait as long as
+the timeout, and would not learn otherwise that their event was not sent."""
+
+STOP_SECONDS = 1.0
+"""How long a producer may take to end once its connections are closed."""
+
+_SEQUENCE_LIMIT = 1 << 31
+
+_TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
+
+_SEQUENCE_BROKEN = (OutOfOrderSequenceNumber, UnknownProducerId, ProducerFenced)
+
+_REFUSALS = (BrokerResponseError, ProducerFenced, NodeNotReadyError, IncompatibleBrokerVersion)
+"""Errors after which a batch was not written, or never sent; `UnknownError` says neither."""
+
+_PERHAPS_WRITTEN = frozenset(
+    error.errno
+    for error in (
+        UnknownError,
+        RequestTimedOutError,
+        NotEnoughReplicasAfterAppendError,
+        KafkaStorageError,
+    )
+)
+"""Answers of a broker that may have written the batch all the same."""
+
+
+class InDoubt(KafkaError):  # type: ignore[misc] # aiokafka ships no type information
+    """An event may have been written or not: Kafka's answer to it was lost."""
+
+
+class IdempotentProducer(AIOKafkaProducer):  # type: ignore[misc]
+    """A producer that survives refusals; `options` are those of `AIOKafkaProducer`.
+
+    With `idempotent=False` a retry may write a record twice, for brokers without idempotence.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str,
+        *,
+        idempotent: bool,
+        partitioner: Callable[[bytes, list[int], list[int]], int],
+        options: dict[str, Any],
+    ) -> None:
+        self.client: Any
+        self._message_accumulator: Any
+        super().__init__(
+            bootstrap_servers=bootstrap,
+            acks="all",
+            enable_idempotence=idempotent,
+            partitioner=partitioner,
+            **options,
+        )
+        self.client = _Client(**_client_options(self.client))
+        self._metadata = self.client.cluster
+        numbers = _Numbers(None, INTEGER_MAX_VALUE) if idempotent else None
+        buffer = _Buffer(self.client, numbers, self._message_accumulator)
+        self._txn_manager = self._sender._txn_manager = numbers
+        self._message_accumulator = self._sender._message_accumulator = buffer
+        self._sender.client = self.client
+
+    @property
+    def ended(self) -> bool:
+        """Whether the task that sends has ended, as after a refused producer id."""
+        task = self._sender.sender_task
+        return task is not None and task.done()
+
+    async def abandon(self) -> None:
+        """End without what is buffered: its records fail, and nothing of them is sent later.
+
+        Takes `STOP_SECONDS` at most.
+        """
+        self._closed = True
+        self._message_accumulator.fail_all(ProducerClosed())
+        await self.client.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                await self._sender.close()
+
+
+def _client_options(client: Any) -> dict[str, Any]:
+    """Return the options that aiokafka's producer has given to its client."""
+    names = (
+        "bootstrap_servers client_id metadata_max_age_ms request_timeout_ms security_protocol"
+        " ssl_context connections_max_idle_ms sasl_mechanism sasl_plain_username"
+        " sasl_plain_password sasl_kerberos_service_name sasl_kerberos_domain_name"
+        " sasl_oauth_token_provider"
+    )
+    options = {name: getattr(client, f"_{name}") for name in names.split()}
+    return {**options, "retry_backoff_ms": client._retry_backoff * 1000}
+
+
+class _Client(BrokerClient):
+    """The connections of a producer; knows of each partition whether its batch is in doubt."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.in_doubt: set[TopicPartition] = set()
+        """Partitions whose batch may have been written by an attempt without a clear answer."""
+
+    async def send(self, node_id: int, request: Any, *, group: object = None) -> Any:
+        group = ConnectionGroup.DEFAULT if group is None else group
+        if isinstance(request, InitProducerIdRequest):
+            answer = await self.first_answer(request, lambda answer: answer.error_code == 0)
+            if answer is not None:
+                return answer
+        if not isinstance(request, ProduceRequest):
+            return await super().send(node_id, request, group=group)
+        try:
+            response = await super().send(node_id, request, group=group)
+        except (NodeNotReadyError, IncompatibleBrokerVersion):
+            raise  # nothing was sent
+        except KafkaError:
+            self.in_doubt.update(
+                TopicPartition(topic, partition)
+                for topic, partitions in request._topics
+                for partition, _ in partitions
+            )
+            raise
+        self.in_doubt.update(
+            TopicPartition(topic, partition)
+            for topic, partitions in response.topics
+            for partition, code, *_ in partitions
+            if code in _PERHAPS_WRITTEN
+        )
+        return response
+
+
+class _Numbers(TransactionManager):  # type: ignore[misc]
+    """The producer id, and the next number in each partition."""
+
+    def increment_sequence_number(self, tp: TopicPartition, increment: int) -> None:
+        """Draw numbers, or give them back; as in Kafka, 0 follows the largest of 31 bits."""
+        self._sequence_numbers[tp] = (self._sequence_numbers[tp] + increment) % _SEQUENCE_LIMIT
+
+    def renew(self) -> None:
+        """Have a new producer id fetched before the next batch; what is under way keeps its own."""
+        self._pid_and_epoch = PidAndEpoch(NO_PRODUCER_ID, NO_PRODUCER_EPOCH)
+        self._pid_waiter = asyncio.get_running_loop().create_future()
+        self._sequence_numbers.clear()
+
+    def fatal_error(self, exc: BaseException) -> None:
+        """Nothing: there are no transactions, and who waits is told by the buffer."""
+
+
+class _Buffer(MessageAccumulator):  # type: ignore[misc]
+    """What is to be sent, in batches by partition: one under way, and at most one that fills."""
+
+    def __init__(self, client: _Client, numbers: _Numbers | None, like: Any) -> None:
+        super().__init__(
+            client.cluster,
+            like._batch_size,
+            like._compression_type,
+            like._batch_ttl * EXPIRED_AFTER,
+            txn_manager=numbers,
+            linger_ms=like._linger_time * 1000,
+        )
+        self.client = client
+        self.numbers = numbers
+
+    def fail_all(self, exception: BaseException) -> None:
+        super().fail_all(exception)
+        self._batches.clear()
+
+    def reenqueue(self, batch: _Batch) -> None:
+        if not batch.future.done():  # it has failed with all others meanwhile
+            super().reenqueue(batch)
+
+    async def flush(self) -> None:
+        while self._batches or self._pending_batches:
+            await super().flush()
+
+    def drain_by_nodes(
+        self, ignore_nodes: Any, muted_partitions: Any = frozenset()
+    ) -> tuple[Any, bool]:
+        """Return the batches to send, by broker; a missing leader is looked up beside that.
+
+        aiokafka's sender would wait for that answer, and send nothing to the other partitions.
+        """
+        nodes, leaderless = super().drain_by_nodes(ignore_nodes, muted_partitions)
+        if leaderless:
+            waiter = self._waiter_future
+            update = self.client.force_metadata_update()
+            update.add_done_callback(lambda _: self._wakeup(waiter))
+        return nodes, False
+
+    def _append_batch(self, builder: Any, tp: TopicPartition) -> _Batch:
+        batch = _Batch(self, tp, builder)
+        self._batches[tp].append(batch)
+        self._wakeup(self._waiter_future)
+        return batch
+
+    def put_back(self, tp: TopicPartition, records: list[_Record], requeued: int) -> None:
+        """Make a batch of these records, before all that is buffered for the partition."""
+        batch = _Batch(self, tp, self.create_builder(), requeued)
+        for record in records:
+            batch.append_again(record)
+        # Whoever comes next starts another batch: this one may be refused for its size.
+        batch._builder.close()
+        self._batches[tp].appendleft(batch)
+        self._wakeup(self._waiter_future)
+
+
+_Record = tuple[Any, tuple[bytes | None, bytes | None, int | None, Any]]
+"""The future of a record, and what `append` was given: key, value, timestamp, headers."""
+
+
+class _Batch(MessageBatch):  # type: ignore[misc]
+    """Records of one partition that are written together or not at all."""
+
+    def __init__(
+        self, buffer: _Buffer, tp: TopicPartition, builder: Any, requeued: int = 0
+    ) -> None:
+        super().__init__(tp, builder, buffer._batch_ttl, buffer._linger_time)
+        self._buffer = buffer
+        self._requeued = requeued
+        self._records: list[_Record] = []
+        self._producer_id = NO_PRODUCER_ID
+
+    def append(
+        self, key: Any, value: Any, timestamp_ms: int | None, headers: Any = (), **create: Any
+    ) -> Any:
+        future = super().append(key, value, timestamp_ms, headers=headers, **create)
+        if future is not None:
+            self._records.append((future, (key, value, timestamp_ms, headers)))
+        return future
+
+    def append_again(self, record: _Record) -> None:
+        """Append a record that another batch had, unless nobody waits for it any more."""
+        future, (key, value, timestamp, headers) = record
+        self.append(key, value, timestamp, headers, _create_future=lambda: future)
+
+    def set_producer_state(self, producer_id: int, *state: Any, **named: Any) -> None:
+        self._producer_id = producer_id
+        super().set_producer_state(producer_id, *state, **named)
+
+    def done(self, *place: Any, **named: Any) -> None:
+        self._buffer.client.in_doubt.discard(self.tp)
+        super().done(*place, **named)
+
+    def failure(self, exception: BaseException) -> None:
+        """Sort what happened, as the module says, before the sender takes the next batch."""
+        in_doubt = self.tp in self._buffer.client.in_doubt
+        self._buffer.client.in_doubt.discard(self.tp)
+        refused = isinstance(exception, _REFUSALS) and not isinstance(exception, UnknownError)
+        if self.retry_count and (in_doubt or not refused):
+            # The one caller within a pass over the buffer, whose batches need their id to the end.
+            asyncio.get_running_loop().call_soon(self._renew)
+            super().failure(InDoubt(str(exception)))
+        elif isinstance(exception, _SEQUENCE_BROKEN):
+            self._renew()
+            if self._requeued < ATTEMPTS:
+                self._send_again(self._records)
+            else:
+                super().failure(exception)
+        else:
+            self._give_back()
+            half = (len(self._records) + 1) // 2
+            if isinstance(exception, _TOO_LARGE) and half < len(self._records):
+                self._send_again(self._records[:half], self._records[half:])
+            else:
+                super().failure(exception)
+
+    def _send_again(self, *parts: list[_Record]) -> None:
+        for records in reversed(parts):
+            self._buffer.put_back(self.tp, records, self._requeued + (len(parts) == 1))
+        self._msg_futures.clear()
+        if not self.future.done():
+            self.future.set_result(None)
+
+    def _renew(self) -> None:
+        numbers = self._buffer.numbers
+        if numbers is not None and self._numbered_by(numbers):
+            numbers.renew()
+
+    def _give_back(self) -> None:
+        numbers = self._buffer.numbers
+        if numbers is not None and self._numbered_by(numbers):
+            numbers.increment_sequence_number(self.tp, -self.record_count)
+
+    def _numbered_by(self, numbers: _Numbers) -> bool:
+        """Return whether this batch has numbers of the present producer id."""
+        return bool(NO_PRODUCER_ID != self._producer_id == numbers.producer_id)

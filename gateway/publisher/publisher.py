@@ -1,0 +1,391 @@
+"""The publisher: how a Python service sends events to its users.
+
+    async with EventPublisher("kafka:9092") as publisher:
+        await publisher.publish("alice", "import.completed", {"rows": 9})
+        await publisher.publish_to_users(["alice", "bob"], "import.started", {"rows": 9})
+        await publisher.broadcast("maintenance.planned", {"minutes": 10})
+        await publisher.revoke_session("alice", "a6b4")
+
+An event is checked before it is sent, written with `acks=all`, and idempotently where the broker
+has it, so that a retry does not write it twice. Nothing here creates a topic.
+
+A service chooses what a failure means. With `on_error="raise"` it is told, by `PublishError`. With
+`on_error="drop"` it goes on: the event is logged, counted in `dropped` and lost, also while Kafka
+is away, at the start too. Either way a call ends in bounded time. A revocation is never dropped.
+
+It logs through the standard library, because it runs inside other people's services.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+
+from aiokafka.errors import KafkaError
+
+from gateway.core.revocation import Change, Revocation
+from gateway.core.revocation import session_key as key_of_session
+from gateway.core.revocation import user_key as key_of_user
+from gateway.errors import PublishError
+from gateway.kafka.client.options import connection_options
+from gateway.kafka.envelope import (
+    Message,
+    check_type,
+    encode,
+    encode_change,
+    encode_data,
+    session_id_of,
+    user_key,
+)
+from gateway.kafka.producer import Producer
+from gateway.kafka.topics import USER_PARTITIONS, TopicSpec
+
+if TYPE_CHECKING:
+    import uuid
+    from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+    from types import TracebackType
+
+    from gateway.config import Settings
+    from gateway.core.registry import Registry
+
+WINDOW = 1000
+"""Events of `publish_to_users` on their way at a time: enough to fill the producer's batches."""
+
+MAX_WARNED_TYPES = 1000
+"""Unknown types that are warned of; a service that writes an id into its types makes no end."""
+
+_DROP_LOG_SECONDS = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+class Delivery:
+    """An event on its way. Await it once: the result is its event id, or None if it was dropped.
+
+    Raises `PublishError` where the publisher raises. A delivery that is never awaited is sent all
+    the same, but nobody learns whether it arrived.
+    """
+
+    __slots__ = ("_settle",)
+
+    def __init__(self, settle: Callable[[], Awaitable[str | None]]) -> None:
+        self._settle = settle
+
+    def __await__(self) -> Generator[Any, None, str | None]:
+        return self._settle().__await__()
+
+
+class _Sent(NamedTuple):
+    event_id: str
+    confirmed: asyncio.Future[Any]
+    deadline: float
+
+
+class EventPublisher:
+    """Writes events to Kafka; use it as an async context manager, one for a service.
+
+    `bootstrap` is `host:port`, or several. `registry` makes it warn, once for each type, of types
+    that no category holds. `partitioner` has to be the gateway's. `timeout` (seconds) bounds how
+    long an event may take. Further `options` are those of `aiokafka.AIOKafkaProducer`: security,
+    compression, `linger_ms`, `max_request_size`.
+
+    Calls may run at the same time; they share requests.
+    """
+
+    dropped: int
+    """Events that were lost, with `on_error="drop"`."""
+
+    def __init__(
+        self,
+        bootstrap: str | Sequence[str],
+        *,
+        topic: str = "user-events",
+        broadcast_topic: str = "broadcast-events",
+        revocations_topic: str = "gateway-revocations",
+        revocation_seconds: float = 86_400,
+        registry: Registry | None = None,
+        on_error: Literal["raise", "drop"] = "raise",
+        partitioner: Literal["murmur2", "crc32"] = "murmur2",
+        timeout: float = 10.0,
+        **options: Any,
+    ) -> None:
+        self.dropped = 0
+        self._topic = TopicSpec(topic, USER_PARTITIONS)
+        self._broadcast_topic = TopicSpec(broadcast_topic)
+        self._revocations_topic = TopicSpec(revocations_topic, compacted=True)
+        self._revocation_life = timedelta(seconds=revocation_seconds)
+        self._registry = registry
+        self._raises = on_error == "raise"
+        self._timeout = timeout
+        self._producer = Producer(bootstrap, partitioner, timeout, options)
+        self._warned: set[str] = set()
+        self._logged_at = float("-inf")
+
+    @classmethod
+    def from_settings(
+        cls,
+        settings: Settings,
+        *,
+        registry: Registry | None = None,
+        on_error: Literal["raise", "drop"] = "raise",
+    ) -> Self:
+        """Return a publisher that writes where a gateway with these settings reads.
+
+        Raises `SettingsError` where a certificate or key file cannot be used.
+        """
+        options = connection_options(settings, client_id="gateway-publisher")
+        return cls(
+            options.pop("bootstrap_servers"),
+            topic=settings.topic,
+            broadcast_topic=settings.broadcast_topic,
+            revocations_topic=settings.revocations_topic,
+            revocation_seconds=settings.revocation_seconds,
+            registry=registry,
+            on_error=on_error,
+            partitioner=settings.partitioner,
+            **options,
+        )
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._producer.connect()
+        except KafkaError as error:
+            self._fail(self._producer.explain(error), events=0)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._producer.close()
+
+    async def publish(
+        self,
+        user_id: str,
+        event_type: str,
+        data: object,
+        *,
+        event_id: str | uuid.UUID | None = None,
+        occurred_at: datetime | None = None,
+        category: str | None = None,
+    ) -> str | None:
+        """Send an event to a user, and return its event id once Kafka has it.
+
+        `data` is anything that `msgspec.json` encodes. Without `event_id` it is a new UUID, without
+        `occurred_at` it is now. `category` overrides the registry's. Returns None for an event that
+        was dropped; raises `PublishError` otherwise.
+
+            await publisher.publish("alice", "portfolio.networth.updated", {"value": "1017.20"})
+        """
+        return await (
+            await self.submit(
+                user_id,
+                event_type,
+                data,
+                event_id=event_id,
+                occurred_at=occurred_at,
+                category=category,
+            )
+        )
+
+    async def submit(
+        self,
+        user_id: str,
+        event_type: str,
+        data: object,
+        *,
+        event_id: str | uuid.UUID | None = None,
+        occurred_at: datetime | None = None,
+        category: str | None = None,
+    ) -> Delivery:
+        """Send an event to a user without waiting until Kafka has it.
+
+        As `publish`, but in two steps, to write many: events that are submitted one after another
+        share requests and keep their order. Waits only while the producer's buffer is full. Await
+        each delivery in the end, and keep no more than some thousand at a time.
+
+            deliveries = [await publisher.submit("alice", "ai.response.chunk", c) for c in chunks]
+            for delivery in deliveries:
+                await delivery
+        """
+        try:
+            message = encode(
+                user_key(user_id),
+                self._checked(event_type),
+                encode_data(data),
+                event_id=event_id,
+                occurred_at=occurred_at,
+                category=category,
+            )
+            sent = await self._send(self._topic, message)
+        except PublishError as error:
+            self._fail(error)
+            return Delivery(_dropped)
+        return Delivery(partial(self._settle, sent))
+
+    async def publish_to_users(self, user_ids: Iterable[str], event_type: str, data: object) -> int:
+        """Send the same event to many users, each with an event id of its own.
+
+        Returns how many of the events Kafka has. All is checked before the first is sent, the data
+        is encoded once, and up to `WINDOW` events are on their way at a time. The first failure
+        ends it; where the publisher raises, `PublishError` says how many were written.
+
+            await publisher.publish_to_users(members, "provider.disconnected", {"name": "Bank"})
+        """
+        users = list(user_ids)
+        waiting: deque[_Sent] = deque()
+        written, failure, doubtful = 0, None, False
+        try:
+            self._checked(event_type)
+            payload = encode_data(data)
+            for key in [user_key(user_id) for user_id in users]:
+                if len(waiting) == WINDOW:
+                    await self._confirm(waiting.popleft())
+                    written += 1
+                waiting.append(await self._send(self._topic, encode(key, event_type, payload)))
+        except PublishError as error:
+            failure, doubtful = error, error.may_be_written
+        for sent in waiting:
+            try:
+                await self._confirm(sent)
+                written += 1
+            except PublishError as error:
+                failure, doubtful = failure or error, doubtful or error.may_be_written
+        if failure is not None:
+            summary = f"{written} of {len(users)} events were written: {failure}"
+            summed = PublishError(summary, may_be_written=doubtful)
+            self._fail(summed, events=len(users) - written)
+        return written
+
+    async def broadcast(
+        self,
+        event_type: str,
+        data: object,
+        *,
+        event_id: str | uuid.UUID | None = None,
+        occurred_at: datetime | None = None,
+        category: str | None = None,
+    ) -> str | None:
+        """Send an event to every open stream; otherwise as `publish`.
+
+        await publisher.broadcast("maintenance.planned", {"minutes": 10})
+        """
+        try:
+            if not self._broadcast_topic.name:
+                raise PublishError("broadcasts are switched off: there is no broadcast topic")
+            message = encode(
+                None,
+                self._checked(event_type),
+                encode_data(data),
+                event_id=event_id,
+                occurred_at=occurred_at,
+                category=category,
+            )
+            sent = await self._send(self._broadcast_topic, message)
+        except PublishError as error:
+            self._fail(error)
+            return None
+        return await self._settle(sent)
+
+    async def revoke_session(
+        self, user_id: str, session_id: str, *, expires_at: datetime | None = None
+    ) -> None:
+        """End the streams of a user's session, and have it refused from now on.
+
+        Returns once Kafka has it: within a second its streams have ended on every worker. It is
+        forgotten at `expires_at`, by when the session's tokens must have expired; without, after
+        `revocation_seconds`. Raises `PublishError`, whatever `on_error` says.
+
+            await publisher.revoke_session("alice", "a6b4")
+        """
+        key = key_of_session(session_id_of(session_id))
+        await self._write(Change(key, self._revocation(user_id, expires_at)))
+
+    async def revoke_user(self, user_id: str, *, expires_at: datetime | None = None) -> None:
+        """Do so with all that the user has: every token that was issued before now.
+
+        One of this very second counts as issued before, since most tokens say no more than that.
+        """
+        revocation = self._revocation(user_id, expires_at)
+        await self._write(Change(key_of_user(revocation.user), revocation))
+
+    async def lift_session(self, session_id: str) -> None:
+        """Let a revoked session in again. Raises `PublishError`."""
+        await self._write(Change(key_of_session(session_id_of(session_id)), None))
+
+    async def lift_user(self, user_id: str) -> None:
+        """Let a user's old tokens in again; revoked sessions stay so. Raises `PublishError`."""
+        await self._write(Change(key_of_user(user_key(user_id)), None))
+
+    def _revocation(self, user_id: str, expires_at: datetime | None) -> Revocation:
+        now = datetime.now(UTC)
+        end = now + self._revocation_life if expires_at is None else expires_at
+        if end.tzinfo is None:
+            raise PublishError("expires_at must say its time zone, as datetime.now(UTC) does")
+        if end <= now:
+            raise PublishError("expires_at is over: such a revocation would revoke nothing")
+        begin_ms, end_ms = (int(moment.timestamp() * 1000) for moment in (now, end))
+        return Revocation(user_key(user_id), begin_ms, end_ms)
+
+    async def _write(self, change: Change) -> None:
+        if not self._revocations_topic.name:
+            raise PublishError("revocations are switched off: there is no revocations topic")
+        await self._confirm(await self._send(self._revocations_topic, encode_change(change)))
+
+    def _checked(self, event_type: str) -> str:
+        check_type(event_type)
+        if (
+            self._registry is not None
+            and self._registry.category_of(event_type) is None
+            and event_type not in self._warned
+            and len(self._warned) < MAX_WARNED_TYPES
+        ):
+            self._warned.add(event_type)
+            _log.warning(
+                "event type %r is in no category: only streams without a filter get it", event_type
+            )
+        return event_type
+
+    async def _send(self, topic: TopicSpec, message: Message) -> _Sent:
+        deadline = asyncio.get_running_loop().time() + self._timeout
+        try:
+            async with asyncio.timeout_at(deadline):
+                confirmed = await self._producer.send(topic, message)
+        except (KafkaError, TimeoutError) as error:
+            raise self._producer.explain(error, sent=False) from error
+        return _Sent(message.event_id, confirmed, deadline)
+
+    async def _confirm(self, sent: _Sent) -> None:
+        try:
+            async with asyncio.timeout_at(sent.deadline):
+                await sent.confirmed
+        except (KafkaError, TimeoutError) as error:
+            raise self._producer.explain(error) from error
+
+    async def _settle(self, sent: _Sent) -> str | None:
+        try:
+            await self._confirm(sent)
+        except PublishError as error:
+            self._fail(error)
+            return None
+        return sent.event_id
+
+    def _fail(self, error: PublishError, events: int = 1) -> None:
+        """Raise, or count and say it: at most once a second, as events may come by the thousand."""
+        if self._raises:
+            raise error
+        self.dropped += events
+        now = asyncio.get_running_loop().time()
+        if now - self._logged_at >= _DROP_LOG_SECONDS:
+            self._logged_at = now
+            _log.warning("%s (%d events dropped until now)", error, self.dropped)
+
+
+async def _dropped() -> None:
+    """Settle the delivery of an event that was refused before it was sent."""
