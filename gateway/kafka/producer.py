@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 RETRY_SECONDS = 1.0
 """How long a failed connection is taken as still so, that a busy service does not try each time."""
 
+FAILURES = (KafkaError, TimeoutError)
+"""Raised by what waits for a producer; `Producer.explain` turns each into a `PublishError`."""
+
 _NOT_IDEMPOTENT = (
     UnknownError,  # what the embedded broker answers
     UnsupportedVersionError,

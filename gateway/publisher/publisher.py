@@ -25,8 +25,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
-from aiokafka.errors import KafkaError
-
 from gateway.core.revocation import Change, Revocation
 from gateway.core.revocation import session_key as key_of_session
 from gateway.core.revocation import user_key as key_of_user
@@ -41,7 +39,7 @@ from gateway.kafka.envelope import (
     session_id_of,
     user_key,
 )
-from gateway.kafka.producer import Producer
+from gateway.kafka.producer import FAILURES, Producer
 from gateway.kafka.topics import USER_PARTITIONS, TopicSpec
 
 if TYPE_CHECKING:
@@ -153,7 +151,7 @@ class EventPublisher:
     async def __aenter__(self) -> Self:
         try:
             await self._producer.connect()
-        except KafkaError as error:
+        except FAILURES as error:
             self._fail(self._producer.explain(error), events=0)
         return self
 
@@ -357,7 +355,7 @@ class EventPublisher:
         try:
             async with asyncio.timeout_at(deadline):
                 confirmed = await self._producer.send(topic, message)
-        except (KafkaError, TimeoutError) as error:
+        except FAILURES as error:
             raise self._producer.explain(error, sent=False) from error
         return _Sent(message.event_id, confirmed, deadline)
 
@@ -365,7 +363,7 @@ class EventPublisher:
         try:
             async with asyncio.timeout_at(sent.deadline):
                 await sent.confirmed
-        except (KafkaError, TimeoutError) as error:
+        except FAILURES as error:
             raise self._producer.explain(error) from error
 
     async def _settle(self, sent: _Sent) -> str | None:
