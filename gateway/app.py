@@ -26,17 +26,17 @@ from gateway.core.partitioner import key_hash
 from gateway.core.revocations import Revocations
 from gateway.errors import GatewayError
 from gateway.event_types import load_registry
-from gateway.http.auth import Authenticator
+from gateway.http.auth.jwks_client import JwksClient, fetch_key_set
+from gateway.http.auth.keys import OneKey
+from gateway.http.auth.tokens import Authenticator
 from gateway.http.caller import Callers
 from gateway.http.documents import document_routes
-from gateway.http.keys import OneKey
-from gateway.http.listen import REQUEST_LIMITS, listen
-from gateway.http.malformed import server_log
 from gateway.http.origins import Origins
 from gateway.http.public import OPEN_SECONDS, EventsEndpoint, public_app, say_goodbye
-from gateway.http.published_keys import PublishedKeys, fetch_key_set
 from gateway.http.shards import Shards
-from gateway.http.tls import Certificate
+from gateway.http.transport.listen import REQUEST_LIMITS, listen
+from gateway.http.transport.malformed import server_log
+from gateway.http.transport.tls import Certificate
 from gateway.kafka.fleet import FleetLink
 from gateway.kafka.link import KafkaLink
 from gateway.ops.board import Board
@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from gateway.core.registry import Registry
     from gateway.core.status import Status
     from gateway.core.stream import Feed
-    from gateway.http.door import DoorSite
+    from gateway.http.transport.acceptor import AcceptorSite
 
 TICK_SECONDS = 0.1
 """How often deadlines are looked at: a stream ends that close to the expiry of its token."""
@@ -168,7 +168,7 @@ class Worker:
         authenticator = Authenticator(settings, self._keys or OneKey(settings), revocations)
         self._public = self._public_runner(authenticator, registry, routes)
         self._ops = self._ops_runner(registry)
-        self._doors: list[DoorSite] = []
+        self._acceptors: list[AcceptorSite] = []
         self._ended = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._gauges()
@@ -239,10 +239,12 @@ class Worker:
         """Listen, and begin to reach for Kafka."""
         try:
             context = None if self._certificate is None else self._certificate.context
-            self._doors = await listen(
+            self._acceptors = await listen(
                 self._public, self._settings.listen, "GATEWAY_LISTEN", context, self._endpoint
             )
-            self._doors += await listen(self._ops, self._settings.ops_listen, "GATEWAY_OPS_LISTEN")
+            self._acceptors += await listen(
+                self._ops, self._settings.ops_listen, "GATEWAY_OPS_LISTEN"
+            )
         except GatewayError:
             await self._public.cleanup()
             await self._ops.cleanup()
@@ -278,8 +280,8 @@ class Worker:
             self._board.end()
         await self._public.cleanup()
         await self._ops.cleanup()
-        for door in self._doors:
-            door.cut_off()
+        for acceptor in self._acceptors:
+            acceptor.cut_off()
         if self._spans is not None:
             with self._supervisor.contain(Part.TRACING):
                 await self._spans.close()
@@ -456,11 +458,11 @@ def _name() -> str:
     return f"{socket.gethostname()[:MAX_HOST]}-{secrets.token_hex(3)}"
 
 
-def _published_keys(settings: Settings, readiness: Readiness) -> PublishedKeys | None:
+def _published_keys(settings: Settings, readiness: Readiness) -> JwksClient | None:
     url = settings.jwt_jwks_url
     if url is None:
         return None
-    return PublishedKeys(lambda: fetch_key_set(url, settings.algorithms), readiness)
+    return JwksClient(lambda: fetch_key_set(url, settings.algorithms), readiness)
 
 
 def _certificate(settings: Settings) -> Certificate | None:

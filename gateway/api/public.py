@@ -27,13 +27,13 @@ from gateway.api.parts import (
 from gateway.core import event_id, frame
 from gateway.core.admission import Refusal
 from gateway.errors import NotReady, TooMany
+from gateway.http.admission import MAX_HEAD_BYTES, MAX_URL, refused
 from gateway.http.client_files import BASE, TYPES
-from gateway.http.door import MAX_HEADERS, MAX_LINE_BYTES
-from gateway.http.gate import MAX_HEAD_BYTES, MAX_URL, refused
 from gateway.http.origins import HEADERS, METHODS
 from gateway.http.public import EVENTS, NEVER_READY
 from gateway.http.query import EXAMPLES, LATEST_SINCE
 from gateway.http.shards import PARAMETER
+from gateway.http.transport.acceptor import MAX_HEADERS, MAX_LINE_BYTES
 
 if TYPE_CHECKING:
     from gateway.config import Settings

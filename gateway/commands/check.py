@@ -25,8 +25,8 @@ from gateway.commands.findings import (
 from gateway.core.log import Log
 from gateway.errors import BrokerError, KeySetError, SettingsError
 from gateway.event_types import load_registry
-from gateway.http.keys import OneKey
-from gateway.http.published_keys import fetch_key_set
+from gateway.http.auth.jwks_client import fetch_key_set
+from gateway.http.auth.keys import OneKey
 from gateway.kafka.client.options import connection_options
 from gateway.kafka.probe import probe
 from gateway.kafka.rights import missing_rights

@@ -15,7 +15,7 @@ from typing import NamedTuple
 STEP_SECONDS = 0.02
 
 BACKLOG = 4096
-"""Connections that the kernel holds (`gateway.http.listen`)."""
+"""Connections that the kernel holds (`gateway.http.transport.listen`)."""
 
 PATIENCE_SECONDS = 1.0
 """How long a client may wait for the first bytes in a storm that nobody would call one."""

@@ -10,14 +10,14 @@ from aiohttp import HttpVersion11, web
 from gateway import clock
 from gateway.core.frame import CloseReason
 from gateway.errors import HttpError, NotReady
-from gateway.http.auth import token_of
+from gateway.http.admission import StreamAdmission
+from gateway.http.auth.tokens import token_of
 from gateway.http.caller import CALLER, REQUEST_ID, add_request_id
 from gateway.http.client_files import client_routes
-from gateway.http.connection import FLUSH_SECONDS, Connection, TakenOver, bound
-from gateway.http.gate import Gate
-from gateway.http.head import Head
 from gateway.http.problem import problems
 from gateway.http.query import read_opening
+from gateway.http.transport.connection import FLUSH_SECONDS, Connection, TakenOver, bound
+from gateway.http.transport.response_head import ResponseHead
 
 if TYPE_CHECKING:
     import socket
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from gateway.core.opening import Opening
     from gateway.core.registry import Registry
     from gateway.core.stream import Feed, Stream
-    from gateway.http.auth import Authenticator, Identity
+    from gateway.http.auth.tokens import Authenticator, Identity
     from gateway.http.caller import Caller, Callers
     from gateway.http.origins import Origins
     from gateway.http.shards import Shards
-    from gateway.http.wire import Wire
+    from gateway.http.transport.socket_transport import SocketTransport
     from gateway.ops.metrics import Metrics
     from gateway.ops.readiness import Readiness
 
@@ -86,8 +86,8 @@ class EventsEndpoint:
         self._follow = follow
         self._at_hand = at_hand
         self._shards = shards
-        self._gate = Gate(settings, hub)
-        self._head = Head()
+        self._admission = StreamAdmission(settings, hub)
+        self._head = ResponseHead()
         # Not before `slow`, which says goodbye: the kernel just cuts a connection off.
         patience = max(settings.heartbeat_seconds, settings.slow_seconds)
         self._patience = patience + 2 * FLUSH_SECONDS
@@ -95,23 +95,23 @@ class EventsEndpoint:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer `GET /api/v1/events`. Raises `HttpError` where no stream can be opened."""
         caller = request[CALLER]
-        self._gate.check(request)
+        self._admission.check(request)
         token = token_of(request, self._settings, self._origins)
         identity = await self._authenticator.identify(token)  # waiting for a key counts apart
-        with self._gate.opening():
+        with self._admission.opening():
             opening = read_opening(request, identity, self._registry.categories)
-            opening = opening._replace(address=self._gate.address(caller))
+            opening = opening._replace(address=self._admission.address(caller))
             if not self._readiness.ever:
                 raise NotReady(NEVER_READY)
             if self._shards is not None:
                 elsewhere = await self._shards.elsewhere(request, opening.user)
                 if elsewhere is not None:
                     return elsewhere
-            await self._gate.find_room(opening)  # before a log is read for it
+            await self._admission.find_room(opening)  # before a log is read for it
             feeds = await self._follow(opening)
         self._authenticator.admit(identity)  # it may have been revoked meanwhile
         moment = clock.now()
-        replaced = self._gate.admit(opening, moment)  # others may have come meanwhile
+        replaced = self._admission.admit(opening, moment)  # others may have come meanwhile
         connection = self._connection(request, caller)
         if connection.take_over(request):
             self._open(opening, feeds, connection, identity, replaced, moment)
@@ -125,20 +125,20 @@ class EventsEndpoint:
         """Give a socket the options that those of streams have."""
         bound(sock, self._patience)
 
-    def open_at_once(self, request: web.Request, wire: Wire) -> bool:
+    def open_at_once(self, request: web.Request, wire: SocketTransport) -> bool:
         """Open a stream if nothing has to be waited for, and nothing is in its way.
 
         False: nothing has been done, and the request is for `handle`, which has the same checks.
         """
         try:
-            self._gate.check(request)
+            self._admission.check(request)
             token = token_of(request, self._settings, self._origins)
             moment = clock.now()
             identity = self._authenticator.verify(token, moment.wall / 1000)
             self._authenticator.admit(identity)
             opening = read_opening(request, identity, self._registry.categories)
             caller = self._callers.identify(request)
-            opening = opening._replace(address=self._gate.address(caller))
+            opening = opening._replace(address=self._admission.address(caller))
             if not self._readiness.ever:
                 return False
             if self._shards is not None and not self._shards.is_here(request, opening.user):
@@ -146,7 +146,7 @@ class EventsEndpoint:
             feeds = self._at_hand(opening)
             if feeds is None:
                 return False
-            replaced = self._gate.admit(opening, moment)
+            replaced = self._admission.admit(opening, moment)
         except HttpError:
             return False
         connection = self._connection(request, caller)
@@ -169,10 +169,10 @@ class EventsEndpoint:
         replaced: list[Stream],
         moment: Moment,
     ) -> None:
-        self._gate.replace(replaced, moment)
+        self._admission.replace(replaced, moment)
         deadlines = self._deadlines(identity, moment)
         stream = self._hub.open(opening, feeds, connection, deadlines, moment)
-        self._gate.opened(stream, moment)
+        self._admission.opened(stream, moment)
         if self._readiness.draining:
             # Not a 503, at which an `EventSource` gives up: it keeps its id and comes back.
             say_goodbye(self._hub, stream, self._settings)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from aiohttp import web
     from multidict import MultiMapping
 
-    from gateway.http.auth import Identity
+    from gateway.http.auth.tokens import Identity
 
 LATEST_SINCE = 1 << 47
 """Unix ms, exclusive: the year 6429, the most that an event id can say."""

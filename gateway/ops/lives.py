@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from gateway.http.connection import Connection
+from gateway.http.transport.connection import Connection
 from gateway.ops.vitals import rfc3339
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from gateway.core.frame import CloseReason
 from gateway.core.log import LogKind, Position
 from gateway.core.stream import State
 from gateway.errors import BadRequest, NotFound
-from gateway.http.connection import Connection
+from gateway.http.transport.connection import Connection
 from gateway.ops.vitals import rfc3339
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from aiohttp import web
 from gateway.core.event import Event
 from gateway.core.hub import Hub
 from gateway.http.caller import CALLER
-from gateway.http.connection import Connection, TakenOver
 from gateway.http.public import EVENTS
+from gateway.http.transport.connection import Connection, TakenOver
 from gateway.ops.metrics import Metrics
 from gateway.supervise import Part
 

@@ -14,8 +14,8 @@ from gateway.demo.numbering import NumberedPublisher
 from gateway.demo.options import DemoOptions, demo_settings
 from gateway.demo.routes import ASSETS, TOKEN_SECONDS, DemoRoutes
 from gateway.errors import BadRequest, NotReady
-from gateway.http.auth import Authenticator
-from gateway.http.keys import OneKey
+from gateway.http.auth.keys import OneKey
+from gateway.http.auth.tokens import Authenticator
 from tests.demo.test_numbering import Kafka
 
 if TYPE_CHECKING:

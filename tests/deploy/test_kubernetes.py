@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from gateway.config import load_settings
-from gateway.http.connection import FLUSH_SECONDS
+from gateway.http.transport.connection import FLUSH_SECONDS
 from tests.deploy.dockerfile import environment, only, stages
 from tests.docs.markdown import ROOT
 from tests.programs import require

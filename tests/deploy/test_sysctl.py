@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from gateway.config import load_settings
-from gateway.http.connection import SEND_BUFFER
-from gateway.http.listen import BACKLOG
+from gateway.http.transport.connection import SEND_BUFFER
+from gateway.http.transport.listen import BACKLOG
 from tests.docs.markdown import ROOT
 from tests.programs import require
 

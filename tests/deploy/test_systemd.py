@@ -14,7 +14,7 @@ import pytest
 
 from gateway.commands.findings import Status, files_finding
 from gateway.config import load_settings
-from gateway.http.connection import FLUSH_SECONDS
+from gateway.http.transport.connection import FLUSH_SECONDS
 from tests.child import Child, free_port
 from tests.docs.markdown import ROOT
 from tests.eventually import eventually

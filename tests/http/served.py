@@ -19,15 +19,15 @@ from gateway.core.limits import Limits
 from gateway.core.log import Log, LogKind, Position, Topic, make_record
 from gateway.core.registry import Registry
 from gateway.core.revocations import Revocations
-from gateway.http.auth import Authenticator
+from gateway.http.auth.keys import OneKey
+from gateway.http.auth.tokens import Authenticator
 from gateway.http.caller import Callers
-from gateway.http.door import DoorSite
-from gateway.http.keys import OneKey
-from gateway.http.listen import HEAD_SECONDS, REQUEST_LIMITS
-from gateway.http.malformed import server_log
 from gateway.http.origins import Origins
 from gateway.http.public import EventsEndpoint, public_app
 from gateway.http.shards import Shards
+from gateway.http.transport.acceptor import AcceptorSite
+from gateway.http.transport.listen import HEAD_SECONDS, REQUEST_LIMITS
+from gateway.http.transport.malformed import server_log
 from gateway.kafka.revoking_events import RevokingEvents
 from gateway.ops.lives import Lives
 from gateway.ops.metrics import Metrics
@@ -128,7 +128,7 @@ class Served:
             shards if self.settings.sharding == "redirect" else None,
         )
         self.app = public_app(self.endpoint, self.origins, self.callers, self.metrics)
-        self._door: DoorSite | None = None
+        self._acceptor: AcceptorSite | None = None
         self._runner = web.AppRunner(
             self.app,
             access_log=None,
@@ -157,16 +157,16 @@ class Served:
         listening.listen()
         # The kernel waits a second at the least for a first byte: for all of a short time.
         defer = int(self._head_seconds >= 1)
-        self._door = DoorSite(self._runner, listening, self.endpoint, defer, context)
-        await self._door.start()
+        self._acceptor = AcceptorSite(self._runner, listening, self.endpoint, defer, context)
+        await self._acceptor.start()
 
     async def stop(self) -> None:
         self.let_through.set()
         for stream in list(self.hub.streams):
             self.hub.close(stream, CloseReason.CLOSED, clock.now())
         await self._runner.cleanup()
-        if self._door is not None:
-            self._door.cut_off()
+        if self._acceptor is not None:
+            self._acceptor.cut_off()
 
     @property
     def connections(self) -> int:

@@ -18,15 +18,15 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from gateway.config import ASYMMETRIC, load_settings
 from gateway.core.revocations import Revocations
 from gateway.errors import NotReady, Unauthorized, UnknownKey
-from gateway.http.auth import Authenticator
-from gateway.http.jwks import read_key_set
+from gateway.http.auth.jwks import read_key_set
+from gateway.http.auth.tokens import Authenticator
 from tests.issuer import SigningKey, key_set
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.http.jwks import KeySet
-    from gateway.http.keys import Key
+    from gateway.http.auth.jwks import KeySet
+    from gateway.http.auth.keys import Key
 
 ALGORITHMS = ("RS256", "ES256", "EdDSA")
 SECRET = b"a secret that somebody has published"

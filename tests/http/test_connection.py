@@ -11,7 +11,7 @@ from gateway import clock
 from gateway.core import frame
 from gateway.core.frame import CloseReason
 from gateway.core.stream import State
-from gateway.http import connection
+from gateway.http.transport import connection
 from tests.eventually import eventually
 from tests.http.raw_client import connected
 from tests.http.served import Served, serving

@@ -14,7 +14,7 @@ from tests.eventually import eventually
 from tests.http.network import HERE, Network, network
 from tests.http.raw_client import RawClient, connected
 from tests.http.served import Served, serving
-from tests.http.test_gate import rejects
+from tests.http.test_admission import rejects
 from tests.tokens import mint
 
 if TYPE_CHECKING:

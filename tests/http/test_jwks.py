@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from gateway.config import ASYMMETRIC
 from gateway.errors import KeySetError
-from gateway.http.jwks import read_key_set
-from gateway.http.keys import MAX_TRIED
+from gateway.http.auth.jwks import read_key_set
+from gateway.http.auth.keys import MAX_TRIED
 from tests.issuer import SigningKey, key_set
 
 DEFAULT = ["RS256", "ES256", "EdDSA"]

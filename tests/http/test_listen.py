@@ -11,8 +11,8 @@ from aiohttp import web
 
 from gateway.config import Address
 from gateway.errors import GatewayError
-from gateway.http.door import TAKEN_AT_ONCE
-from gateway.http.listen import listen
+from gateway.http.transport.acceptor import TAKEN_AT_ONCE
+from gateway.http.transport.listen import listen
 from tests.http.raw_client import connected
 from tests.http.served import serving
 from tests.tokens import mint

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.http.door import MAX_LINE_BYTES
-from gateway.http.malformed import server_log
+from gateway.http.transport.acceptor import MAX_LINE_BYTES
+from gateway.http.transport.malformed import server_log
 from tests.http.raw_client import connected
 from tests.http.served import serving
 from tests.tokens import mint

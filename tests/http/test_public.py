@@ -69,7 +69,7 @@ async def test_what_a_request_says_reaches_the_hub(served: Served, client: RawCl
     mark = Mark(LogKind.USER, TOPIC.tag, 0, Position(0, 0, False))
     await served.open(
         client,
-        f"{EVENTS}?categories=ai&since=1000",
+        f"{EVENTS}?categories=ai&since=1",
         headers={"Last-Event-ID": event_id.encode([mark]).decode()},
     )
     (opening,) = served.hub.openings

@@ -15,7 +15,7 @@ from gateway.core.event_id import Mark
 from gateway.core.log import LogKind, Position
 from gateway.core.opening import Opening
 from gateway.errors import BadRequest
-from gateway.http.auth import Identity
+from gateway.http.auth.tokens import Identity
 from gateway.http.query import LATEST_SINCE, SECONDS_BELOW, last_event_id, read_opening
 
 if TYPE_CHECKING:

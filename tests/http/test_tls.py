@@ -11,7 +11,7 @@ from gateway.core import frame
 from gateway.core.frame import CloseReason
 from gateway.core.stream import State
 from gateway.errors import SettingsError
-from gateway.http.tls import Certificate
+from gateway.http.transport.tls import Certificate
 from tests.eventually import eventually
 from tests.http.certificates import Files
 from tests.http.raw_client import connected
@@ -120,7 +120,7 @@ async def test_a_client_that_never_reads_is_cut_off(
         for payload in PAYLOADS:
             served.publish(payload)
         await until_stuck(served)
-        monkeypatch.setattr("gateway.http.connection.FLUSH_SECONDS", 0.1)
+        monkeypatch.setattr("gateway.http.transport.connection.FLUSH_SECONDS", 0.1)
         served.hub.close(served.stream, CloseReason.SLOW, clock.now())
         await asyncio.sleep(0.2)  # the time that it is allowed goes by
         assert not (await client.rest()).endswith(frame.LAST_CHUNK)

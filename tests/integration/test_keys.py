@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from gateway.http.published_keys import MAX_WAITING
+from gateway.http.auth.jwks_client import MAX_WAITING
 from tests.child import free_port
 from tests.eventually import eventually
 from tests.integration.problems import expect_problem

@@ -22,7 +22,7 @@ from gateway.core.registry import Registry
 from gateway.core.replay import Summary
 from gateway.errors import SettingsError
 from gateway.http.caller import Caller
-from gateway.http.connection import Connection
+from gateway.http.transport.connection import Connection
 from gateway.ops.lives import Lives
 from gateway.ops.notices import Notices
 from gateway.ops.pseudonyms import Pseudonyms

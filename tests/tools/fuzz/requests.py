@@ -19,12 +19,12 @@ from gateway.core.event_id import encode
 from gateway.core.registry import Registry
 from gateway.errors import BadRequest, HttpError, Unauthorized
 from gateway.http.addresses import Addresses
-from gateway.http.auth import Identity, token_of
-from gateway.http.door import MAX_HEADERS, MAX_LINE_BYTES
-from gateway.http.head import Head
+from gateway.http.auth.tokens import Identity, token_of
 from gateway.http.origins import Origins
 from gateway.http.problem import problem
 from gateway.http.query import LATEST_SINCE, last_event_id, read_opening
+from gateway.http.transport.acceptor import MAX_HEADERS, MAX_LINE_BYTES
+from gateway.http.transport.response_head import ResponseHead
 from tests.tokens import SECRET, mint
 from tests.tools.fuzz.ids import EVENT_ID
 from tests.tools.fuzz.target import Target, joined, parts
@@ -154,7 +154,7 @@ def _check_origins(request: web.Request) -> None:
     allowed = headers.get("Access-Control-Allow-Origin")
     assert allowed in {None, ALLOWED}
     assert (allowed is None) is (request.headers.get("Origin") != ALLOWED)
-    head = Head().of(request, headers, chunked=request.version >= HttpVersion11)
+    head = ResponseHead().of(request, headers, chunked=request.version >= HttpVersion11)
     lines = head.removesuffix(b"\r\n\r\n").split(b"\r\n")
     assert len(lines) <= 14
     for line in lines:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.errors import KeySetError, NotReady, Overloaded
-from gateway.http.jwks import read_key_set
-from gateway.http.published_keys import (
+from gateway.http.auth.jwks import read_key_set
+from gateway.http.auth.jwks_client import (
     MAX_BYTES,
     MAX_WAITING,
     PACE,
+    JwksClient,
     Pace,
-    PublishedKeys,
     fetch_key_set,
 )
 from gateway.ops.readiness import Doubt, Readiness
@@ -25,7 +25,7 @@ from tests.issuer import SigningKey, key_set, published
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.http.jwks import KeySet
+    from gateway.http.auth.jwks import KeySet
 
 ALGORITHMS = ["RS256", "ES256", "EdDSA"]
 OLD, NEW = SigningKey("ES256", "old"), SigningKey("ES256", "new")
@@ -63,10 +63,10 @@ class Provider:
 @asynccontextmanager
 async def running(
     provider: Provider, readiness: Readiness | None = None, pace: Pace = PACE
-) -> AsyncIterator[PublishedKeys]:
+) -> AsyncIterator[JwksClient]:
     if readiness is None:
         readiness = Readiness()
-    keys = PublishedKeys(provider.fetch, readiness, pace)
+    keys = JwksClient(provider.fetch, readiness, pace)
     task = asyncio.create_task(keys.run())
     try:
         yield keys
@@ -76,7 +76,7 @@ async def running(
             await task
 
 
-def found(keys: PublishedKeys, key: SigningKey) -> bool:
+def found(keys: JwksClient, key: SigningKey) -> bool:
     return bool(keys.find(key.kid, key.algorithm))
 
 

@@ -28,8 +28,8 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpProcessingError, HttpRequestParser
 from aiohttp.streams import EMPTY_PAYLOAD
 
-from gateway.http.handler import HttpHandler
-from gateway.http.wire import READ_BYTES, Wire
+from gateway.http.transport.http_handler import HttpHandler
+from gateway.http.transport.socket_transport import READ_BYTES, SocketTransport
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -73,7 +73,7 @@ class Opener(Protocol):
     def bound(self, sock: socket.socket) -> None:
         """Give a socket the options that those of streams have."""
 
-    def open_at_once(self, request: web.Request, wire: Wire) -> bool:
+    def open_at_once(self, request: web.Request, wire: SocketTransport) -> bool:
         """Open a stream if nothing is in its way; False: nothing has been done."""
 
 
@@ -84,13 +84,15 @@ class _Caller(BaseProtocol):
     ssl_context = None
     sockname = None
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, wire: Wire, peername: object) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, wire: SocketTransport, peername: object
+    ) -> None:
         super().__init__(loop)
         self.transport = wire
         self.peername = peername
 
 
-class Door:
+class Acceptor:
     """Accepts the connections of one listening socket; `server` is aiohttp's.
 
     Without `opener` every connection is passed on to aiohttp. With it accepting stops short of the
@@ -113,7 +115,7 @@ class Door:
         self._begin = b"" if opener is None else f"GET {opener.path}".encode()
         self._loop = asyncio.get_running_loop()
         self._passing: set[asyncio.Task[object]] = set()
-        self._parting: set[Wire] = set()
+        self._parting: set[SocketTransport] = set()
         """Of streams that were ended, those whose clients have not read everything."""
         self._again: asyncio.TimerHandle | None = None
         self._quiet_until = 0.0
@@ -189,7 +191,7 @@ class Door:
             if not data:
                 sock.close()
                 return
-        wire = Wire(self._loop, sock, peername, self._parting)
+        wire = SocketTransport(self._loop, sock, peername, self._parting)
         opened = False
         try:
             opened = self._is_one_head(data) and self._open(self._opener, wire, peername, data)
@@ -203,7 +205,7 @@ class Door:
         """Return whether a request for a stream may be all of it, up to the end of its head."""
         return data.startswith(self._begin) and data.find(b"\r\n\r\n") == len(data) - 4
 
-    def _open(self, opener: Opener, wire: Wire, peername: object, data: bytes) -> bool:
+    def _open(self, opener: Opener, wire: SocketTransport, peername: object, data: bytes) -> bool:
         caller = _Caller(self._loop, wire, peername)
         parser = HttpRequestParser(
             caller,
@@ -268,7 +270,7 @@ class _Entrance(asyncio.Protocol):
             self._handler.data_received(self._data)
 
 
-class DoorSite(web.BaseSite):
+class AcceptorSite(web.BaseSite):
     """A door as a site of aiohttp's runner, which closes it with all others.
 
     Whoever has stopped the runner cuts off who is left.
@@ -287,7 +289,7 @@ class DoorSite(web.BaseSite):
         self._opener = opener
         self._defer = defer
         self._context = context
-        self._door: Door | None = None
+        self._acceptor: Acceptor | None = None
 
     @property
     def name(self) -> str:
@@ -300,10 +302,10 @@ class DoorSite(web.BaseSite):
         await super().start()
         server = self._runner.server
         assert server is not None
-        self._door = Door(self._listening, self._opener, server, self._defer, self._context)
-        self._server = cast("asyncio.AbstractServer", self._door)  # as far as a site needs one
+        self._acceptor = Acceptor(self._listening, self._opener, server, self._defer, self._context)
+        self._server = cast("asyncio.AbstractServer", self._acceptor)  # as far as a site needs one
 
     def cut_off(self) -> None:
         """Close the connections of clients that are neither streams' nor aiohttp's."""
-        if self._door is not None:
-            self._door.cut_off()
+        if self._acceptor is not None:
+            self._acceptor.cut_off()

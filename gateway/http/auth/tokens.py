@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from gateway.config import Settings
     from gateway.core.revocations import Revocations
-    from gateway.http.keys import Key, Keys
+    from gateway.http.auth.keys import Key, Keys
     from gateway.http.origins import Origins
 
 MAX_TOKEN = 8192

@@ -17,7 +17,7 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.errors import GatewayError
-from gateway.http.door import MAX_HEADERS, MAX_LINE_BYTES, TAKEN_AT_ONCE, DoorSite
+from gateway.http.transport.acceptor import MAX_HEADERS, MAX_LINE_BYTES, TAKEN_AT_ONCE, AcceptorSite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from aiohttp.http_parser import RawRequestMessage
 
     from gateway.config import Address
-    from gateway.http.door import Opener
+    from gateway.http.transport.acceptor import Opener
 
 BACKLOG = 4096
 """Connections that the kernel may hold until they are taken; by default it allows no more itself
@@ -51,7 +51,7 @@ async def listen(
     setting: str,
     context: SSLContext | None = None,
     opener: Opener | None = None,
-) -> list[DoorSite]:
+) -> list[AcceptorSite]:
     """Return the sites that listen on every address of a host.
 
     With `opener`, requests for a stream are opened without aiohttp where nothing has to be waited
@@ -74,7 +74,7 @@ async def listen(
                     where, family=family, backlog=TAKEN_AT_ONCE, dualstack_ipv6=both
                 )
                 failed.callback(sock.close)
-                site = DoorSite(runner, sock, opener, context=context)
+                site = AcceptorSite(runner, sock, opener, context=context)
                 await site.start()
                 sites.append(site)
                 sock.listen(BACKLOG)

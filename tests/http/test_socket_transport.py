@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.http.wire import Wire
+from gateway.http.transport.socket_transport import SocketTransport
 from tests.eventually import eventually
 from tests.http.raw_client import SMALL_BUFFER
 
@@ -50,9 +50,9 @@ class Pair:
         near.setblocking(False)
         self.client.setblocking(False)
         self.sock = near
-        self.parting: set[Wire] = set()
+        self.parting: set[SocketTransport] = set()
         self.listener = Listener()
-        self.wire = Wire(asyncio.get_running_loop(), near, "peer", self.parting)
+        self.wire = SocketTransport(asyncio.get_running_loop(), near, "peer", self.parting)
         self.wire.set_protocol(self.listener)
 
     async def read(self, size: int) -> bytes:

@@ -16,7 +16,7 @@ from gateway.core.admission import Capacity, Refusal, Replays
 from gateway.core.frame import CloseReason
 from gateway.core.stream import State
 from gateway.errors import HeadTooLarge, Overloaded, TooMany, UriTooLong
-from gateway.http.connection import Connection
+from gateway.http.transport.connection import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +62,7 @@ _TEXTS = {
 }
 
 
-class Gate:
+class StreamAdmission:
     """Lets newcomers in.
 
     `check`; then `opening` around all that waits for Kafka, with `find_room` in it; then, in one

@@ -20,7 +20,7 @@ HIGH_WATER = 65_536
 READ_BYTES = 65_536
 
 
-class Wire(asyncio.Transport):
+class SocketTransport(asyncio.Transport):
     """Writes to a connected socket, and watches it once there is a protocol to report to.
 
     Never calls the protocol from within `write`, but for `pause_writing`. While it is closed and
@@ -45,7 +45,7 @@ class Wire(asyncio.Transport):
         loop: asyncio.AbstractEventLoop,
         sock: socket.socket,
         peername: object,
-        parting: set[Wire],
+        parting: set[SocketTransport],
     ) -> None:
         super().__init__({"socket": sock, "peername": peername})
         self._loop = loop

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.http import door, public
+from gateway.http import public
+from gateway.http.transport import acceptor
 from tests.http.raw_client import connected
 from tests.http.served import Served, serving
-from tests.http.test_gate import rejects
+from tests.http.test_admission import rejects
 from tests.tokens import mint
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ async def test_a_process_with_all_its_files_open_takes_others_a_moment_later(
         return accept(listening)
 
     monkeypatch.setattr(socket.socket, "accept", first_fail)
-    monkeypatch.setattr(door, "FULL_SECONDS", 0.05)
+    monkeypatch.setattr(acceptor, "FULL_SECONDS", 0.05)
     async with connected(served.port) as client:
         await served.open(client)
     assert errors == []
@@ -120,13 +121,13 @@ async def test_some_files_stay_free_for_everything_else(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Clients get no more connections than the process can spare, and one log line says so."""
-    assert door.files_for_clients() < resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    monkeypatch.setattr(door, "FULL_SECONDS", 0.01)
+    assert acceptor.files_for_clients() < resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    monkeypatch.setattr(acceptor, "FULL_SECONDS", 0.01)
     with capture_logs() as lines:
         async with connected(served.port) as client:
             await served.open(client)
             with monkeypatch.context() as patched:
-                patched.setattr(door, "files_for_clients", lambda: 0)
+                patched.setattr(acceptor, "files_for_clients", lambda: 0)
                 for _ in range(5):
                     async with connected(served.port) as other:
                         with suppress(ConnectionError):

@@ -13,8 +13,8 @@ from gateway.core.admission import Refusal
 from gateway.core.event_id import Mark
 from gateway.core.log import LogKind, Position
 from gateway.core.stream import State
-from gateway.http import gate
-from gateway.http.gate import RETRY_AFTER
+from gateway.http import admission
+from gateway.http.admission import RETRY_AFTER
 from tests.eventually import eventually
 from tests.http.raw_client import connected
 from tests.http.served import TOPIC, serving
@@ -75,7 +75,7 @@ async def refused(client: RawClient, status: int) -> dict[str, Any]:
     assert b"Content-Type: application/problem+json" in head
     low, high = RETRY_AFTER
     after = int(head.partition(b"Retry-After: ")[2].partition(b"\r\n")[0])
-    assert low <= after <= high + gate.REPLAY_SECONDS
+    assert low <= after <= high + admission.REPLAY_SECONDS
     answer: dict[str, Any] = json.loads(body)
     assert answer["status"] == status
     return answer
@@ -172,7 +172,7 @@ async def test_of_many_at_the_same_time_only_as_many_get_in_as_there_is_room() -
 async def test_more_openings_at_a_time_than_may_wait_are_turned_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(gate, "MAX_OPENINGS", 2)
+    monkeypatch.setattr(admission, "MAX_OPENINGS", 2)
     async with crowd() as (served, clients):
         served.let_through.clear()
         waiting = [await clients.come() for _ in range(2)]
@@ -204,7 +204,7 @@ async def test_a_user_who_comes_back_for_the_past_again_and_again_is_slowed_down
         served.publish(*[b"1"] * 5)
         assert served.feed.tail is not None
         served.feed.tail.evict(1 << 20)
-        for number in range(2 * gate.REPLAYS_FOR_EACH):
+        for number in range(2 * admission.REPLAYS_FOR_EACH):
             client = await clients.enter(headers={"Last-Event-ID": OLD_ID})
             assert served.stream.state is State.REPLAYING, number
             client.leave()
@@ -224,7 +224,7 @@ async def test_a_resume_from_memory_is_no_replay() -> None:
         moment = clock.now()
         place = Position(3, moment.wall, False)
         recent = event_id.encode([Mark(LogKind.USER, TOPIC.tag, 0, place)]).decode()
-        for _ in range(4 * gate.REPLAYS_FOR_EACH):
+        for _ in range(4 * admission.REPLAYS_FOR_EACH):
             (await clients.enter(headers={"Last-Event-ID": recent})).leave()
             await served.until_open(0)
         assert rejects(served) == {}
@@ -258,7 +258,7 @@ def test_refusals_are_spread(monkeypatch: pytest.MonkeyPatch) -> None:
         return high
 
     monkeypatch.setattr("random.randint", draw)
-    refusal: Callable[..., Any] = vars(gate)["refused"]
+    refusal: Callable[..., Any] = vars(admission)["refused"]
     assert refusal(Refusal.USER).retry_after == RETRY_AFTER[1]
     assert refusal(Refusal.REPLAYS, 4.2).retry_after == RETRY_AFTER[1] + 4
     assert drawn == [RETRY_AFTER] * 2

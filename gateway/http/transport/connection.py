@@ -19,7 +19,7 @@ from aiohttp import web
 
 from gateway import clock
 from gateway.core import frame
-from gateway.http.handler import HttpHandler
+from gateway.http.transport.http_handler import HttpHandler
 
 if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter

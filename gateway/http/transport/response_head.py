@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 
-class Head:
+class ResponseHead:
     """Makes heads. Keeps the line with the date, which is good for a second."""
 
     def __init__(self) -> None:

@@ -20,14 +20,14 @@ import structlog
 
 from gateway.core.admission import Refusal
 from gateway.errors import KeySetError, NotReady, Overloaded
-from gateway.http.jwks import read_key_set
+from gateway.http.auth.jwks import read_key_set
 from gateway.ops.readiness import Doubt
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from gateway.http.jwks import KeySet
-    from gateway.http.keys import Key
+    from gateway.http.auth.jwks import KeySet
+    from gateway.http.auth.keys import Key
     from gateway.ops.readiness import Readiness
 
 SETTING = "GATEWAY_JWT_JWKS_URL"
@@ -65,7 +65,7 @@ class Pace(NamedTuple):
 PACE = Pace()
 
 
-class PublishedKeys:
+class JwksClient:
     """The keys behind a URL, as they were when `fetch` last succeeded.
 
     `fetch` raises `KeySetError` where that is not possible.

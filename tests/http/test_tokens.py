@@ -24,8 +24,8 @@ from multidict import CIMultiDict
 from gateway.config import Settings, load_settings
 from gateway.core.revocations import Revocations
 from gateway.errors import SettingsError, Unauthorized
-from gateway.http.auth import MAX_TOKEN, Authenticator, Identity, token_of
-from gateway.http.keys import OneKey
+from gateway.http.auth.keys import OneKey
+from gateway.http.auth.tokens import MAX_TOKEN, Authenticator, Identity, token_of
 from gateway.http.origins import Origins
 
 if TYPE_CHECKING:

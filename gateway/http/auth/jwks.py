@@ -16,7 +16,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from gateway.errors import KeySetError
-from gateway.http.keys import MAX_TRIED, PublicKey, fault
+from gateway.http.auth.keys import MAX_TRIED, PublicKey, fault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

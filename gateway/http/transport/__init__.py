@@ -1,0 +1,1 @@
+"""Connections and bytes: accepting, reading heads, writing streams."""
