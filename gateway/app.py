@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Self
 import structlog
 from aiohttp import web
 
-from gateway import clock, garbage, log
+from gateway import __version__, clock, garbage, log
 from gateway.api.documents import operations_documents, public_documents
+from gateway.config import foreign_variables
 from gateway.core.event import Decoder
 from gateway.core.fleet import Fleet
 from gateway.core.hub import Hub
@@ -39,6 +40,7 @@ from gateway.http.transport.malformed import server_log
 from gateway.http.transport.tls import Certificate
 from gateway.kafka.fleet import FleetLink
 from gateway.kafka.link import KafkaLink
+from gateway.kafka.topics import topic_specs
 from gateway.ops.board import Board
 from gateway.ops.explain import id_routes
 from gateway.ops.fleet import fleet_routes
@@ -430,6 +432,7 @@ async def _serve(settings: Settings) -> None:
     for number in IGNORED_SIGNALS:
         loop.add_signal_handler(number, _ignore, number)
     worker = Worker(settings)
+    _log_start(settings)
     async with worker:
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, worker.end)
@@ -451,6 +454,18 @@ def _ignore(number: signal.Signals) -> None:
 def _cut_short(drain: asyncio.Task[None]) -> None:
     _log.warning("drain cut short by a second signal; the remaining streams end at once")
     drain.cancel()
+
+
+def _log_start(settings: Settings) -> None:
+    for name in foreign_variables():
+        _log.warning("variable ignored: it is not a setting of the gateway", name=name)
+    _log.info(
+        "starting",
+        version=__version__,
+        brokers=",".join(settings.kafka_bootstrap),
+        security_protocol=settings.kafka_security_protocol,
+        topics=",".join(spec.name for spec in topic_specs(settings)),
+    )
 
 
 def _name() -> str:

@@ -11,29 +11,33 @@ import os
 import re
 import tomllib
 from difflib import get_close_matches
-from ipaddress import ip_address, ip_network
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    SecretStr,
-    ValidationError,
-    model_validator,
-)
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.errors import SettingsError
+from gateway.setting_types import (
+    Address,
+    Brokers,
+    CookieName,
+    FilePath,
+    GuardText,
+    ListenAddress,
+    Networks,
+    OptionalText,
+    Origins,
+    Secret,
+    SecureUrl,
+    Text,
+    TopicName,
+    TopicNameOrOff,
+    Words,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 PREFIX = "GATEWAY_"
 
@@ -45,106 +49,13 @@ ASYMMETRIC = frozenset(
     {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 )
 
-_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
-"""An origin as RFC 6454, §6.2, writes it; apps bring schemes of their own."""
-
-_DEFAULT_PORTS = {"https:": ":443", "http:/": ":80"}
+HOUR = 3600
+DAY = 24 * HOUR
+YEARS = 3650 * DAY
+"""Ten years: the upper bound of ages, so that a time minus an age is never before 1970."""
 
 _HALF = re.compile("[\ud800-\udfff]")
-"""What Python makes of bytes that are no UTF-8."""
-
-_HOST_AND_PORT = re.compile(r"(\[[^\s\[\]]+\]|[^\s\[\]:/]+):(?P<port>[0-9]{1,5})")
-
-
-def _split(value: object) -> object:
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return value
-
-
-def _address(value: object) -> object:
-    parts = _HOST_AND_PORT.fullmatch(str(value))
-    if not parts or int(parts["port"]) > 65535:
-        raise ValueError(
-            "write it as host:port, for example 127.0.0.1:8080 or, with IPv6, [::1]:8080"
-        )
-    return Address(value)
-
-
-def _brokers(value: tuple[str, ...]) -> tuple[str, ...]:
-    if not value or not all(_HOST_AND_PORT.fullmatch(broker) for broker in value):
-        raise ValueError("write it as host:port, several with commas, for example kafka:9092")
-    return value
-
-
-def _key_url(value: str) -> str:
-    try:
-        url = urlsplit(value)
-        local = Address(f"{url.hostname}:0").is_loopback
-        fits = url.scheme == "https" or (url.scheme == "http" and local)
-        fits = fits and bool(url.hostname) and url.port != 0 and url.username is None
-    except ValueError:  # of a port or an address that is none
-        fits = False
-    if not fits or not value.isascii() or not value.isprintable() or " " in value:
-        raise ValueError(
-            "write it as https://host/path, without user and password; http:// is for loopback"
-            " only, since whoever can change the keys on their way can sign any token"
-        )
-    return value
-
-
-def _origins(value: tuple[str, ...]) -> tuple[str, ...]:
-    for origin in value:
-        if not _ORIGIN.fullmatch(origin) or origin.endswith(_DEFAULT_PORTS.get(origin[:6], "/")):
-            raise ValueError(
-                f"{origin!r} is no origin; write each one as browsers send it, for example"
-                " https://app.example.com: scheme, host in lower case, port if it is not the"
-                " usual one, and nothing else. There is no wildcard: streams are for their user"
-            )
-    return value
-
-
-def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
-    for network in value:
-        try:
-            ip_network(network)
-        except ValueError as error:
-            raise ValueError(
-                f"{error}; write each as a network or an address, for example 10.0.0.0/8 or ::1"
-            ) from None
-    return value
-
-
-class Address(str):
-    """A `host:port` to listen on; an IPv6 host stands in brackets."""
-
-    __slots__ = ()
-
-    @property
-    def host(self) -> str:
-        """The host without brackets."""
-        return self.rpartition(":")[0].strip("[]")
-
-    @property
-    def port(self) -> int:
-        """The port; 0 lets the system choose."""
-        return int(self.rpartition(":")[2])
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can reach it."""
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
-
-
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
-Brokers = Annotated[Words, AfterValidator(_brokers)]
-Origins = Annotated[Words, AfterValidator(_origins)]
-Networks = Annotated[Words, AfterValidator(_networks)]
-KeyUrl = Annotated[str, AfterValidator(_key_url)]
-ListenAddress = Annotated[Any, BeforeValidator(_address)]
+"""How Python represents bytes that are not UTF-8."""
 
 
 class Settings(BaseSettings):
@@ -174,74 +85,95 @@ class Settings(BaseSettings):
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
         "PLAIN", description="how to log in, with a SASL protocol"
     )
-    kafka_sasl_username: str | None = Field(None, description="who to log in as")
-    kafka_sasl_password: SecretStr | None = Field(None, description="the password for it")
-    kafka_ssl_cafile: Path | None = Field(None, description="certificates that sign the brokers'")
-    kafka_ssl_certfile: Path | None = Field(None, description="this client's certificate")
-    kafka_ssl_keyfile: Path | None = Field(None, description="the key of this client's certificate")
+    kafka_sasl_username: OptionalText = Field(None, description="who to log in as")
+    kafka_sasl_password: Secret = Field(None, description="the password for it")
+    kafka_ssl_cafile: FilePath = Field(None, description="certificates that sign the brokers'")
+    kafka_ssl_certfile: FilePath = Field(None, description="this client's certificate")
+    kafka_ssl_keyfile: FilePath = Field(None, description="the key of this client's certificate")
 
-    topic: str = Field("user-events", min_length=1, description="events of users, keyed by user id")
-    broadcast_topic: str = Field(
+    topic: TopicName = Field("user-events", description="events of users, keyed by user id")
+    broadcast_topic: TopicNameOrOff = Field(
         "broadcast-events", description="events for everybody, one partition; empty: off"
     )
-    revocations_topic: str = Field(
+    revocations_topic: TopicNameOrOff = Field(
         "gateway-revocations", description="revoked sessions and users; empty: off"
     )
-    workers_topic: str = Field("gateway-workers", description="status of the fleet; empty: off")
+    workers_topic: TopicNameOrOff = Field(
+        "gateway-workers", description="status of the fleet; empty: off"
+    )
     create_topics: bool = Field(False, description="create missing topics; only for trying out")
     partitioner: Literal["murmur2", "crc32"] = Field(
         "murmur2", description="the producers' partitioner: Java and aiokafka, or librdkafka"
     )
-    registry: Path | None = Field(None, description="TOML file of event types; none: built in")
+    registry: FilePath = Field(None, description="TOML file of event types; none: built in")
 
     jwt_secret: SecretStr | None = Field(None, description="HMAC key, 32 bytes or more")
-    jwt_public_key_file: Path | None = Field(None, description="PEM file with the public key")
-    jwt_jwks_url: KeyUrl | None = Field(None, description="where the public keys are published")
+    jwt_public_key_file: FilePath = Field(None, description="PEM file with the public key")
+    jwt_jwks_url: SecureUrl | None = Field(None, description="where the public keys are published")
     jwt_algorithms: Words = Field((), description="accepted algorithms, nothing else is")
-    jwt_issuer: str | None = Field(None, description="`iss` that a token must have")
-    jwt_audience: str | None = Field(None, description="`aud` that a token must name")
-    jwt_leeway_seconds: NonNegativeFloat = Field(30, description="clock skew for `nbf` and `iat`")
-    jwt_user_claim: str = Field("sub", min_length=1, description="claim that holds the user id")
-    jwt_session_claim: str = Field("sid", min_length=1, description="claim that holds the session")
-    token_cookie: str | None = Field(None, description="cookie that may carry the token; none: off")
+    jwt_issuer: GuardText | None = Field(None, description="`iss` that a token must have")
+    jwt_audience: GuardText | None = Field(None, description="`aud` that a token must name")
+    jwt_leeway_seconds: float = Field(
+        30, ge=0, le=HOUR, description="clock skew for `nbf` and `iat`"
+    )
+    jwt_user_claim: Text = Field("sub", min_length=1, description="claim that holds the user id")
+    jwt_session_claim: Text = Field("sid", min_length=1, description="claim that holds the session")
+    token_cookie: CookieName = Field(None, description="cookie that may carry the token; none: off")
     token_query: bool = Field(False, description="accept the token as `access_token` in the query")
     cors_origins: Origins = Field((), description="origins whose pages may read streams")
 
-    retry_ms: NonNegativeInt = Field(3000, description="`retry:` that clients are told")
-    heartbeat_seconds: PositiveFloat = Field(30, description="silence after which a stream beats")
-    max_stream_age_seconds: PositiveFloat = Field(3600, description="age at which a stream ends")
-    slow_seconds: PositiveFloat = Field(30, description="how long a stream may stay stuck")
-    drain_seconds: NonNegativeFloat = Field(30, description="over how long a drain is spread")
+    retry_ms: int = Field(3000, ge=0, le=HOUR * 1000, description="`retry:` that clients are told")
+    heartbeat_seconds: float = Field(
+        30, ge=0.1, le=HOUR, description="silence after which a stream beats"
+    )
+    max_stream_age_seconds: float = Field(
+        3600, ge=1, le=30 * DAY, description="age at which a stream ends"
+    )
+    slow_seconds: float = Field(30, ge=0.1, le=HOUR, description="how long a stream may stay stuck")
+    drain_seconds: float = Field(30, ge=0, le=DAY, description="over how long a drain is spread")
 
-    tail_bytes: PositiveInt = Field(134_217_728, description="memory for recent records, in all")
-    tail_warm_seconds: NonNegativeFloat = Field(
-        60, description="how much of a log is read when its first stream opens"
+    tail_bytes: int = Field(
+        134_217_728, ge=1, le=1 << 40, description="memory for recent records, in all"
     )
-    replay_max_age_seconds: PositiveFloat = Field(
-        3600, description="oldest record that is replayed"
+    tail_warm_seconds: float = Field(
+        60, ge=0, le=7 * DAY, description="how much of a log is read when its first stream opens"
     )
-    replay_max_events: PositiveInt = Field(1000, description="most events in one replay")
-    replay_max_records: PositiveInt = Field(
-        5_000_000, description="most records read for one replay"
+    replay_max_age_seconds: float = Field(
+        3600, ge=1, le=YEARS, description="oldest record that is replayed"
     )
-    replay_scans: PositiveInt = Field(4, description="replays that read Kafka at the same time")
-    live_delay_ms: NonNegativeFloat = Field(20, description="the most that pacing may add")
+    replay_max_events: int = Field(
+        1000, ge=1, le=1_000_000, description="most events in one replay"
+    )
+    replay_max_records: int = Field(
+        5_000_000, ge=1, le=10_000_000_000, description="most records read for one replay"
+    )
+    replay_scans: int = Field(
+        4, ge=1, le=100, description="replays that read Kafka at the same time"
+    )
+    live_delay_ms: float = Field(20, ge=0, le=10_000, description="the most that pacing may add")
 
-    max_streams: PositiveInt = Field(20_000, description="streams of this worker")
-    max_streams_per_user: PositiveInt = Field(20, description="streams of one user")
-    max_streams_per_address: PositiveInt | None = Field(None, description="streams of one address")
+    max_streams: int = Field(20_000, ge=1, le=1_000_000, description="streams of this worker")
+    max_streams_per_user: int = Field(20, ge=1, le=1_000_000, description="streams of one user")
+    max_streams_per_address: int | None = Field(
+        None, ge=1, le=1_000_000, description="streams of one address"
+    )
     trusted_proxies: Networks = Field((), description="networks whose forwarded addresses count")
     sharding: Literal["off", "redirect"] = Field(
         "off", description="send requests to the URL of their partition, for a load balancer"
     )
-    settle_seconds: NonNegativeFloat = Field(
-        300, description="how long old and new partition are followed after a topic has grown"
+    settle_seconds: float = Field(
+        300,
+        ge=0,
+        le=7 * DAY,
+        description="how long old and new partition are followed after a topic has grown",
     )
-    revocation_seconds: PositiveFloat = Field(86_400, description="life of a revocation by default")
+    revocation_seconds: float = Field(
+        86_400, ge=1, le=YEARS, description="life of a revocation by default"
+    )
 
-    tls_certfile: Path | None = Field(None, description="certificate for the public listener")
-    tls_keyfile: Path | None = Field(None, description="key of that certificate")
-    ops_token: SecretStr | None = Field(
+    tls_certfile: FilePath = Field(None, description="certificate for the public listener")
+    tls_keyfile: FilePath = Field(None, description="key of that certificate")
+    ops_token: Secret = Field(
         None, description="bearer token of the operations listener; required beyond loopback"
     )
     log_format: Literal["text", "json"] | None = Field(
@@ -292,7 +224,7 @@ class Settings(BaseSettings):
                     " make one with: openssl rand -base64 48"
                 )
         allowed = SYMMETRIC if self.jwt_secret is not None else ASYMMETRIC
-        wrong = [algorithm for algorithm in self.jwt_algorithms if algorithm not in allowed]
+        wrong = [name[:16] for name in self.jwt_algorithms if name not in allowed][:10]
         if keys and wrong:
             raise ValueError(
                 f"{_name('jwt_algorithms')} has {', '.join(wrong)}, which does not go with"
@@ -315,8 +247,15 @@ class Settings(BaseSettings):
                 f"{_name('ops_listen')} is not on loopback: set {_name('ops_token')},"
                 " or bind it to 127.0.0.1"
             )
-        if self.ops_token is not None and not self.ops_token.get_secret_value().strip():
-            raise ValueError(f"{_name('ops_token')} is empty: anybody could send it")
+        if self.ops_token is not None:
+            token = self.ops_token.get_secret_value()
+            if not token.strip():
+                raise ValueError(f"{_name('ops_token')} is empty: anybody could send it")
+            if not token.isprintable():
+                raise ValueError(
+                    f"{_name('ops_token')} holds a character that no client can send in a header;"
+                    " make one with: openssl rand -base64 48"
+                )
         if self.listen.port == self.ops_listen.port and self.listen.port:
             raise ValueError(f"{_name('listen')} and {_name('ops_listen')} must be different ports")
         topics = [
@@ -356,21 +295,35 @@ class Settings(BaseSettings):
 def load_settings(config: Path | None = None, **overrides: object) -> Settings:
     """Return the settings from the environment, then `config`, then `overrides` as defaults.
 
-    Raises `SettingsError` with one line for each mistake: a value that does not fit, a name that is
-    not known (in the file, or in the environment behind `GATEWAY_`), a file that cannot be read.
+    Raises `SettingsError` with one line for each mistake: an invalid value, a name in the file that
+    is not a setting, a variable whose name is close to that of a setting, a file that cannot be
+    read.
     """
     values = {**overrides, **_read_toml(config)}
-    unknown = _unknown(os.environ)
-    if unreadable := _not_utf8(os.environ):
-        raise SettingsError("\n".join([*unknown, *unreadable]))
+    wrong = [
+        f"{name}: there is no such setting{hint}"
+        for name in _unknown(os.environ)
+        if (hint := _hint(name.removeprefix(PREFIX).lower()))
+    ]
+    if not_utf8 := _not_utf8(os.environ):
+        raise SettingsError("\n".join([*wrong, *not_utf8]))
     try:
         settings = Settings(**values)
     except ValidationError as error:
         lines = [_explain(item) for item in error.errors(include_url=False, include_input=False)]
-        raise SettingsError("\n".join([*unknown, *lines])) from None
-    if unknown:
-        raise SettingsError("\n".join(unknown))
+        raise SettingsError("\n".join([*wrong, *lines])) from None
+    if wrong:
+        raise SettingsError("\n".join(wrong))
     return settings
+
+
+def foreign_variables() -> list[str]:
+    """Return the variables of the environment that begin with `GATEWAY_` and are not settings.
+
+    Kubernetes writes such ones for a Service named `gateway`, and other programs may have their
+    own. A name that is close to that of a setting is not among them: `load_settings` refuses it.
+    """
+    return [name for name in _unknown(os.environ) if not _hint(name.removeprefix(PREFIX).lower())]
 
 
 def _read_toml(path: Path | None) -> dict[str, Any]:
@@ -380,13 +333,13 @@ def _read_toml(path: Path | None) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:  # no UTF-8; a number or nesting without end
-        raise SettingsError(f"{path}: is no TOML: {error}") from None
+    except (ValueError, RecursionError) as error:  # not UTF-8; a number or nesting without end
+        raise SettingsError(f"{path}: is not valid TOML: {error}") from None
 
 
 def _unknown(environment: Mapping[str, str]) -> list[str]:
     return [
-        f"{name}: there is no such setting{_hint(name.removeprefix(PREFIX).lower())}"
+        name
         for name in sorted(environment)
         if name.startswith(PREFIX)
         and name.removeprefix(PREFIX).lower() not in Settings.model_fields
@@ -394,7 +347,7 @@ def _unknown(environment: Mapping[str, str]) -> list[str]:
 
 
 def _not_utf8(environment: Mapping[str, str]) -> list[str]:
-    # pydantic can neither check such a text nor say what is wrong with it.
+    # pydantic can neither validate such a text nor report what is wrong with it.
     return [
         f"{name}: holds bytes that are not UTF-8; write a secret in base64 or hex"
         for name, value in sorted(environment.items())

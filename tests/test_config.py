@@ -5,11 +5,15 @@ import traceback
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gateway.config import PREFIX, Address, Settings, load_settings
+from gateway.config import PREFIX, Settings, foreign_variables, load_settings
 from gateway.errors import SettingsError
+from gateway.setting_types import Address
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 SECRET = "correct horse battery staple, thirty-two bytes"
@@ -136,15 +140,50 @@ def test_the_environment_wins_over_the_file_and_the_file_over_defaults_of_a_comm
         ("LISTEN", "::1:8080", "[::1]:8080"),
         ("LISTEN", "[]:8080", "host:port"),
         ("LISTEN", "127.0.0.1:8080\nx", "host:port"),
+        ("LISTEN", "a..b:8080", "host:port"),
+        ("LISTEN", "[127.0.0.1]:8080", "host:port"),
+        ("LISTEN", "[x]:8080", "host:port"),
+        ("KAFKA_BOOTSTRAP", "kafka..svc:9092", "'kafka..svc:9092' is not host:port"),
+        ("KAFKA_BOOTSTRAP", "k:90922", "'k:90922' is not host:port"),
+        ("KAFKA_BOOTSTRAP", "k:0", "'k:0' is not host:port"),
+        ("KAFKA_BOOTSTRAP", "a:1,SASL_SSL://b:2", "'SASL_SSL://b:2' is not host:port"),
+        ("KAFKA_BOOTSTRAP", f"{'a' * 64}.b:1", "is not host:port"),
+        ("KAFKA_BOOTSTRAP", f"{'a.' * 130}b:1", "is not host:port"),
+        ("KAFKA_BOOTSTRAP", "käfka:9092", "is not host:port"),
+        ("KAFKA_SSL_CAFILE", "a\nb", "control character"),
+        ("TOPIC", "orders.v1,payments", "One topic only"),
+        ("TOPIC", "a b", "not a topic name"),
+        ("TOPIC", "..", "not a topic name"),
+        ("BROADCAST_TOPIC", "x" * 250, "not a topic name"),
+        ("REVOCATIONS_TOPIC", "größe", "not a topic name"),
+        ("WORKERS_TOPIC", "a/b", "not a topic name"),
+        ("JWT_ISSUER", "", "it is empty"),
+        ("JWT_ISSUER", "\n", "it is empty"),
+        ("JWT_AUDIENCE", "", "it is empty"),
+        ("JWT_ISSUER", "a\nb", "control character"),
+        ("JWT_USER_CLAIM", "", "at least 1 character"),
+        ("JWT_USER_CLAIM", "\n", "at least 1 character"),
+        ("TOKEN_COOKIE", "a b", "not a cookie name"),
+        ("TOKEN_COOKIE", "a=b", "not a cookie name"),
+        ("RETRY_MS", "2147483647", "less than or equal to 3600000"),
+        ("RETRY_MS", "9" * 5000, "integer"),
+        ("HEARTBEAT_SECONDS", "2147483", "less than or equal to 3600"),
+        ("HEARTBEAT_SECONDS", "5e-324", "greater than or equal to 0.1"),
+        ("REVOCATION_SECONDS", "1e308", "less than or equal to 315360000"),
+        ("REPLAY_MAX_AGE_SECONDS", "3153600000", "less than or equal to 315360000"),
+        ("TAIL_WARM_SECONDS", "3153600000", "less than or equal to 604800"),
+        ("JWT_JWKS_URL", "https://a..b/x", "https://"),
+        ("JWT_JWKS_URL", f"https://{'a' * 64}/x", "https://"),
+        ("CORS_ORIGINS", "https://a.test:65536", "not an origin"),
         ("KAFKA_BOOTSTRAP", "", "host:port"),
         ("KAFKA_BOOTSTRAP", "kafka", "host:port"),
         ("KAFKA_BOOTSTRAP", "kafka:9092,other:nine", "host:port"),
         ("KAFKA_SECURITY_PROTOCOL", "TLS", "SASL_SSL"),
-        ("TOPIC", "", "at least 1 character"),
+        ("TOPIC", "", "not a topic name"),
         ("CREATE_TOPICS", "perhaps", "boolean"),
         ("PARTITIONER", "random", "'murmur2' or 'crc32'"),
         ("HEARTBEAT_SECONDS", "often", "number"),
-        ("HEARTBEAT_SECONDS", "0", "greater than 0"),
+        ("HEARTBEAT_SECONDS", "0", "greater than or equal to 0.1"),
         ("HEARTBEAT_SECONDS", "nan", "finite"),
         ("DRAIN_SECONDS", "inf", "finite"),
         ("DRAIN_SECONDS", "-1", "greater than or equal to 0"),
@@ -176,21 +215,21 @@ def test_the_environment_wins_over_the_file_and_the_file_over_defaults_of_a_comm
         ("TRUSTED_PROXIES", "10.0.0.1/8", "host bits"),
         ("TRUSTED_PROXIES", "10.0.0.0/33", "10.0.0.0/8"),
         ("TRUSTED_PROXIES", "[::1]", "or ::1"),
-        ("MAX_STREAMS", "0", "greater than 0"),
-        ("MAX_STREAMS_PER_USER", "0", "greater than 0"),
+        ("MAX_STREAMS", "0", "greater than or equal to 1"),
+        ("MAX_STREAMS_PER_USER", "0", "greater than or equal to 1"),
         ("MAX_STREAMS_PER_ADDRESS", "none", "integer"),
         ("CORS_ORIGINS", "*", "There is no wildcard"),
         ("CORS_ORIGINS", "https://*.example.com", "There is no wildcard"),
-        ("CORS_ORIGINS", "null", "is no origin"),
-        ("CORS_ORIGINS", "app.example.com", "is no origin"),
+        ("CORS_ORIGINS", "null", "not an origin"),
+        ("CORS_ORIGINS", "app.example.com", "not an origin"),
         ("CORS_ORIGINS", "https://app.example.com,https://app.example.com/", "example.com/'"),
-        ("CORS_ORIGINS", "https://app.example.com/page", "is no origin"),
+        ("CORS_ORIGINS", "https://app.example.com/page", "not an origin"),
         ("CORS_ORIGINS", "https://App.example.com", "lower case"),
-        ("CORS_ORIGINS", "https://app.example.com:443", "the usual one"),
-        ("CORS_ORIGINS", "http://app.example.com:80", "the usual one"),
-        ("CORS_ORIGINS", "https://me@app.example.com", "is no origin"),
-        ("CORS_ORIGINS", "https://bücher.example", "is no origin"),
-        ("CORS_ORIGINS", "https://app.example.com\r\nX: 1", "is no origin"),
+        ("CORS_ORIGINS", "https://app.example.com:443", "default of the scheme"),
+        ("CORS_ORIGINS", "http://app.example.com:80", "default of the scheme"),
+        ("CORS_ORIGINS", "https://me@app.example.com", "not an origin"),
+        ("CORS_ORIGINS", "https://bücher.example", "not an origin"),
+        ("CORS_ORIGINS", "https://app.example.com\r\nX: 1", "not an origin"),
     ],
 )
 def test_a_wrong_value_is_one_line_that_names_the_setting(
@@ -221,6 +260,7 @@ def test_a_wrong_value_is_one_line_that_names_the_setting(
         ),
         ({"OPS_LISTEN": "0.0.0.0:8081", "OPS_TOKEN": ""}, ["OPS_TOKEN is empty"]),
         ({"OPS_TOKEN": " "}, ["OPS_TOKEN is empty"]),
+        ({"OPS_TOKEN": "a\nb"}, ["OPS_TOKEN holds", "no client can send"]),
         ({"LISTEN": "0.0.0.0:8080", "OPS_LISTEN": "127.0.0.1:8080"}, ["different ports"]),
         ({"LISTEN": "[::]:8080", "OPS_LISTEN": "127.0.0.1:8080"}, ["different ports"]),
         ({"LISTEN": "localhost:8081", "OPS_LISTEN": "127.0.0.1:8081"}, ["different ports"]),
@@ -244,15 +284,74 @@ def test_settings_that_do_not_fit_together_are_one_line(
     [
         ("GATEWAY_LISTN", "; did you mean GATEWAY_LISTEN?"),
         ("GATEWAY_HEARTBEAT", "; did you mean GATEWAY_HEARTBEAT_SECONDS?"),
-        ("GATEWAY_XYZZY", ""),
-        ("GATEWAY_", ""),
+        ("GATEWAY_KAFKA_BOOTSTRAP_SERVERS", "; did you mean GATEWAY_KAFKA_BOOTSTRAP?"),
     ],
 )
-def test_a_name_in_the_environment_that_is_no_setting_is_refused_with_a_hint(
+def test_variable_close_to_a_setting_is_refused_with_a_hint(
     environment: pytest.MonkeyPatch, name: str, hint: str
 ) -> None:
     environment.setenv(name, "hunter2")
     assert refusal() == f"{name}: there is no such setting{hint}"
+
+
+# What Kubernetes writes for a Service named `gateway`, and what other programs may have.
+FOREIGN = [
+    "GATEWAY_", "GATEWAY_ENV", "GATEWAY_IMAGE", "GATEWAY_PORT", "GATEWAY_PORT_8080_TCP",
+    "GATEWAY_PORT_8080_TCP_ADDR", "GATEWAY_PORT_8080_TCP_PORT", "GATEWAY_PORT_8080_TCP_PROTO",
+    "GATEWAY_SERVICE_HOST", "GATEWAY_SERVICE_PORT", "GATEWAY_SERVICE_PORT_HTTP", "GATEWAY_VERSION",
+    "GATEWAY_XYZZY",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_variable_of_another_program_is_reported_and_not_refused(
+    environment: pytest.MonkeyPatch, name: str
+) -> None:
+    environment.setenv(name, "tcp://10.0.0.1:8080")
+    load_settings()
+    assert foreign_variables() == [name]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("JWT_ISSUER", "https://id.example.com\n", "https://id.example.com"),
+        ("JWT_AUDIENCE", " gateway\r\n", "gateway"),
+        ("JWT_USER_CLAIM", "uid\n", "uid"),
+        ("JWT_SESSION_CLAIM", "session\n", "session"),
+        ("TOPIC", "orders.v1\n", "orders.v1"),
+        ("WORKERS_TOPIC", "\n", ""),
+        ("TOKEN_COOKIE", "session\n", "session"),
+        ("LISTEN", "127.0.0.1:8080\n", "127.0.0.1:8080"),
+        ("KAFKA_BOOTSTRAP", "a:1\n,b:2\n", ("a:1", "b:2")),
+        ("JWT_JWKS_URL", "https://id.example.com/keys\n", "https://id.example.com/keys"),
+        ("KAFKA_SASL_USERNAME", "", None),
+        ("KAFKA_SSL_CAFILE", "", None),
+        ("REGISTRY", "", None),
+        ("TOKEN_COOKIE", "", None),
+    ],
+)
+def test_line_break_at_the_end_is_removed_and_an_empty_option_is_unset(
+    environment: pytest.MonkeyPatch, name: str, text: str, value: object
+) -> None:
+    environment.setenv(PREFIX + name, text)
+    assert getattr(load_settings(), name.lower()) == value
+
+
+def test_secret_for_text_loses_its_line_break_and_an_hmac_key_does_not(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    secrets = {"OPS_TOKEN": "hunter2", "KAFKA_SASL_PASSWORD": " hunter2 ", "JWT_SECRET": SECRET}
+    for name, text in secrets.items():
+        environment.setenv(PREFIX + name, f"{text}\n")
+    environment.setenv("GATEWAY_KAFKA_SASL_USERNAME", "me")
+    settings = load_settings()
+    assert settings.ops_token is not None
+    assert settings.ops_token.get_secret_value() == "hunter2"
+    assert settings.kafka_sasl_password is not None
+    assert settings.kafka_sasl_password.get_secret_value() == " hunter2 "
+    assert settings.jwt_secret is not None
+    assert settings.jwt_secret.get_secret_value() == f"{SECRET}\n"
 
 
 @pytest.mark.parametrize(
@@ -378,3 +477,52 @@ def test_who_verifies_tokens_needs_a_key() -> None:
 
 def test_every_setting_says_what_it_is() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_every_number_has_an_upper_and_a_lower_bound() -> None:
+    for name, field in Settings.model_fields.items():
+        if field.annotation in {int, float, int | None, float | None}:
+            bounds = {type(bound).__name__ for bound in field.metadata}
+            assert {"Ge", "Le"} <= bounds, name
+
+
+extremes = st.sampled_from(
+    ["", " ", "\n", "0", "-0", "-1", "1", "1e308", "-1e308", "1e309", "5e-324", "nan", "inf",
+     "-inf", "9" * 400, "2147483647", "2147483648", "9223372036854775808", "0x10", "1_0", "1.0",
+     "true", "null", "[]", "{}", ",", "a,b", "a:1", "a..b:1", ":1", "[::1]:1", "[::1", "https://a..b/x",
+     "https://[::1/x", "http://a:99999999/x", "/", ".", "..", "~", "/dev/null", "/no/such",
+     "x" * 5000, "\x7f", "\u2028", "ü", "\udcff", "HS256", "none"]
+)  # fmt: skip
+texts = extremes | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+toml_values = (
+    texts | st.integers() | st.floats() | st.booleans() | st.dates() | st.none()
+    | st.lists(texts | st.integers(), max_size=3)
+    | st.dictionaries(st.text(), st.integers(), max_size=2)
+)  # fmt: skip
+names = st.sampled_from(sorted(Settings.model_fields))
+
+
+def is_sound_or_refused(make: Callable[[], Settings]) -> None:
+    try:
+        settings = make()
+    except SettingsError as error:
+        lines = str(error).splitlines()
+        assert lines
+        for line in lines:
+            assert line.isprintable(), line
+            assert len(line) < 1000
+    else:
+        assert settings.algorithms
+
+
+@given(st.dictionaries(names, texts, min_size=1, max_size=4))
+def test_any_environment_is_accepted_or_refused_in_lines(values: dict[str, str]) -> None:
+    with pytest.MonkeyPatch.context() as environment:
+        for name, text in values.items():
+            environment.setenv(PREFIX + name.upper(), text)
+        is_sound_or_refused(load_settings)
+
+
+@given(st.dictionaries(names, toml_values, min_size=1, max_size=4))
+def test_any_file_is_accepted_or_refused_in_lines(values: dict[str, object]) -> None:
+    is_sound_or_refused(lambda: load_settings(None, **values))

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import SecretStr
 
-from gateway.config import Address, Settings
+from gateway.config import Settings
 from gateway.errors import SettingsError
+from gateway.setting_types import Address
 
 if TYPE_CHECKING:
     from pydantic_settings import BaseSettings, PydanticBaseSettingsSource

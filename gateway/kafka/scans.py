@@ -151,7 +151,8 @@ class Scans:
         self._cold.discard(feed)
         revoked: Revoked = []
         try:
-            scan.begin(await self._offsets.extent(feed.log, started.wall - self._max_age_ms))
+            cutoff = max(0, started.wall - self._max_age_ms)
+            scan.begin(await self._offsets.extent(feed.log, cutoff))
             if cold:
                 await self._warm(feed, scan, started.wall)
             located = {}
@@ -173,7 +174,7 @@ class Scans:
                 self._metrics.replayed(moment.monotonic - started.monotonic, scan.summary)
 
     async def _warm(self, feed: Feed, scan: Scan, wall: int) -> None:
-        offset = await self._offsets.at(feed.log, wall - self._warm_ms)
+        offset = await self._offsets.at(feed.log, max(0, wall - self._warm_ms))
         # The newest record at least, if there is one: it proves or disproves an id at the head.
         start = scan.end - 1 if offset is None else min(offset, scan.end - 1)
         # More than its share of memory need not be kept: the biggest tail is the first to lose it.

@@ -10,6 +10,8 @@ from __future__ import annotations
 from types import NoneType
 from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
+from annotated_types import Ge, Le
+
 from gateway.config import PREFIX, Settings
 
 if TYPE_CHECKING:
@@ -24,8 +26,10 @@ Settings are environment variables, or the same names in lower case without `GAT
 file that is given with `--config FILE`. The environment wins. A list is written with commas in the
 environment and as an array in TOML. Units are in the names.
 
-A wrong or unknown setting stops the start with one line for each mistake and exit code 2.
-`gateway check` looks at all of them, and at what they lead to.
+An invalid setting stops the start with one line for each mistake and exit code 2. So does a
+variable whose name is close to that of a setting; any other unknown `GATEWAY_…` variable is logged
+and ignored, because Kubernetes writes such variables for a Service named `gateway`. In the file
+every unknown name is an error. `gateway check` validates all settings, and what they lead to.
 
 `gateway serve` needs to know where Kafka is and how to verify tokens; everything else has a
 default:
@@ -75,6 +79,11 @@ NOTES = """
   `GATEWAY_MAX_STREAMS_PER_ADDRESS`, such as `10.0.0.0/8,fd00::/8`, or all clients share the
   balancer's address. The balancer has to append the address it sees to `X-Forwarded-For`, or write
   `Forwarded`. An IPv6 address counts as its /64.
+- **Empty values.** An empty variable of an optional setting means that it is not set. Where that
+  would accept more tokens or callers (`GATEWAY_JWT_ISSUER`, `GATEWAY_JWT_AUDIENCE`, every secret),
+  an empty value is an error.
+- **Line breaks** at the end of a text are removed. The HMAC keys `GATEWAY_JWT_SECRET` and
+  `GATEWAY_LOG_KEY` are used byte for byte.
 - **Pairs.** A certificate and its key, a user name and its password: both or neither.
 - **TLS.** A changed certificate file is taken up within seconds, without a restart.
 - **Topics** have to have different names. `GATEWAY_CREATE_TOPICS` makes missing ones, the user
@@ -102,7 +111,15 @@ def _row(name: str, field: FieldInfo) -> str:
     assert field.description, f"{name} has no description"
     choices = ", ".join(f"`{choice}`" for choice in _choices(field.annotation))
     meaning = f"{field.description}; one of {choices}" if choices else field.description
+    bounds = _bounds(field)
+    meaning = f"{meaning}; {bounds}" if bounds else meaning
     return f"| `{PREFIX}{name.upper()}` | {_default(field.default)} | {meaning} |"
+
+
+def _bounds(field: FieldInfo) -> str:
+    lowest = [bound.ge for bound in field.metadata if isinstance(bound, Ge)]
+    highest = [bound.le for bound in field.metadata if isinstance(bound, Le)]
+    return f"{lowest[0]} to {highest[0]}" if lowest and highest else ""
 
 
 def _choices(annotation: object) -> list[str]:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from gateway.config import Address
 from gateway.errors import GatewayError
 from gateway.http.transport.acceptor import TAKEN_AT_ONCE
 from gateway.http.transport.listen import listen
+from gateway.setting_types import Address
 from tests.http.raw_client import connected
 from tests.http.served import serving
 from tests.tokens import mint

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from aiohttp.http_parser import RawRequestMessage
 
-    from gateway.config import Address
     from gateway.http.transport.acceptor import Opener
+    from gateway.setting_types import Address
 
 BACKLOG = 4096
 """Connections that the kernel may hold until they are taken; by default it allows no more itself
