@@ -162,6 +162,7 @@ class KafkaLink:
             self._revocations,
             unreadable,
             whole=lambda: self._settle(Doubt.REVOCATIONS),
+            seen=self._revoking.seen,
         )
         return CompactedTopic(self._options, cluster, topic, follower, unreadable)
 

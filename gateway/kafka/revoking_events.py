@@ -1,17 +1,19 @@
 """Events that revoke: `security.session.revoked`, found among all records that a worker reads.
 
-The event is delivered first, then the session's streams here are ended, and its revocation is
-written to the topic from which every other worker takes it.
+The event is delivered first, then the streams of the session on this worker are closed, and its
+revocation is written to the topic that every other worker reads, unless another has written it.
 """
 
 from __future__ import annotations
 
 import asyncio
+from random import uniform
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiokafka.errors import KafkaError
 
+from gateway import clock
 from gateway.core.event import Event
 from gateway.core.frame import CloseReason
 from gateway.core.revocation import revoked_session
@@ -20,6 +22,7 @@ from gateway.errors import PublishError
 from gateway.kafka.envelope import encode_change
 from gateway.kafka.producer import Producer
 from gateway.kafka.topics import TopicSpec
+from gateway.revocation.pending import PendingRevocations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,18 +35,24 @@ if TYPE_CHECKING:
     from gateway.core.revocations import Revocations
 
 WRITE_SECONDS = 10.0
-"""How long a revocation may take to be written, until it is tried again."""
+"""Timeout of one write."""
+
+SPREAD_SECONDS = 0.5
+"""Each worker waits for a random time up to this; the first one writes, the others need not.
+
+A worker that reads the event revokes at once; only a token of the session at a worker that reads
+no record of that user waits for the topic."""
 
 RETRY_SECONDS = 5.0
 
 _log = structlog.stdlib.get_logger(__name__)
 
 Revoked = list[tuple[bytes, str, int]]
-"""For each event found its user, its session, and its record's timestamp (ms)."""
+"""User, session and record timestamp (ms) of each event found."""
 
 
 class RevokingEvents:
-    """Does what such events say. Does nothing where the settings switch revocations off."""
+    """Applies such events; does nothing where the settings switch revocations off."""
 
     def __init__(
         self,
@@ -61,12 +70,13 @@ class RevokingEvents:
         self._hub = hub
         self._revocations = revocations
         self._decoder = decoder
-        self._changes: asyncio.Queue[Change] = asyncio.Queue()
+        self._pending = PendingRevocations()
+        self._news = asyncio.Event()
 
     def find(self, batches: Mapping[Log, Sequence[Record]]) -> Revoked:
-        """Return what events among these records revoke; to be asked before they are dispatched.
+        """Return what events among these records revoke; call it before they are dispatched.
 
-        An event for everybody revokes nothing: a session is its user's.
+        A broadcast event revokes nothing: a session belongs to a user.
         """
         found: Revoked = []
         if not self._target.name:
@@ -83,30 +93,45 @@ class RevokingEvents:
         return found
 
     def revoke(self, found: Revoked, moment: Moment) -> None:
-        """Revoke what was found, which the streams concerned have got by now if they can."""
+        """Revoke what was found, after its events were delivered, and close the streams."""
         users = set()
         for user, session, timestamp in found:
-            # A time to come, or none, is a producer's mistake.
+            # A timestamp that is missing or in the future is a mistake of the producer.
             since = timestamp if 0 < timestamp < moment.wall else moment.wall
             change = self._revocations.take_event(user, session, since, self._life, moment.wall)
             if change is not None:
                 users.add(user)
-                self._changes.put_nowait(change)
+                self._pending.add(change, moment.monotonic + uniform(0, SPREAD_SECONDS))  # noqa: S311
+                self._news.set()
         if not users:
             return
         for stream in self._revocations.covered(self._hub.streams, users, moment.wall):
             self._hub.close(stream, CloseReason.REVOKED, moment)
 
+    def seen(self, change: Change) -> None:
+        """Take note of a record in the topic: what it says is not written again."""
+        self._pending.seen(change)
+
     async def run(self) -> None:
-        """Write to the topic what was revoked, for as long as the task lives."""
+        """Write pending revocations to the topic until the task is cancelled."""
         options = dict(self._options)
         bootstrap = options.pop("bootstrap_servers")
         producer = Producer(bootstrap, self._partitioner, WRITE_SECONDS, options)
         try:
             while True:
-                change = await self._changes.get()
-                if not await self._written(producer, change):
-                    self._changes.put_nowait(change)
+                found = self._pending.next(clock.now())
+                if found is None:
+                    self._news.clear()
+                    await self._news.wait()
+                    continue
+                change, pause = found
+                if pause:
+                    await asyncio.sleep(pause)
+                elif await self._written(producer, change):
+                    self._pending.seen(change)
+                else:
+                    # Behind the others: a record that the broker refuses does not hold them up.
+                    self._pending.postpone(change)
                     await asyncio.sleep(RETRY_SECONDS)
         finally:
             await producer.close()
@@ -121,5 +146,10 @@ class RevokingEvents:
             reason = producer.explain(error)
         else:
             return True
-        _log.warning("a revocation could not be written, and is tried again", error=str(reason))
+        _log.warning(
+            "revocations not written; retried until they expire",
+            error=str(reason),
+            pending=len(self._pending),
+            discarded=self._pending.discarded,
+        )
         return False

@@ -155,7 +155,7 @@ async def test_spoilt_statuses_stop_no_worker_and_no_stream(
     client = await open_stream(worker, user)
     await client.wait_for(lambda client: client.last_event_id)
 
-    async def write(key: bytes | None, value: bytes) -> None:
+    async def write(key: bytes, value: bytes) -> None:
         await producer.send_and_wait(served.workers, value, key=key)
 
     for turn in range(2):
@@ -166,7 +166,7 @@ async def test_spoilt_statuses_stop_no_worker_and_no_stream(
         for junk in (b"", b"junk", b"[]", b'{"worker":"\xff"}', b"[" * 10_000):
             await write(b"junk", junk)
             await write(b"\xff", junk)
-            await write(None, junk)
+            await write(b"", junk)
         other = {"bounds": [0.5, 5.0], "counts": [turn, 2 * turn, 0]}
         later = {"worker": "later", "number": turn + 1, "state": "resting", "news": {"a": [1]}}
         await write(b"later", json.dumps({**later, "delivery": other}).encode())
