@@ -1,4 +1,4 @@
-"""Programs that a test needs and that a machine may not have: without them it is skipped."""
+"""Programs that tests need: where to find them, and how to get those that are missing."""
 
 from __future__ import annotations
 
@@ -6,22 +6,34 @@ import fcntl
 import os
 import shutil
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+
+ROOT = Path(__file__).parents[1]
+
+TOOLS = ROOT / ".tools"
+"""Programs that `make tools` builds from their Go modules."""
+
+
+def find(program: str) -> str | None:
+    """Return the path of a program; Debian puts servers where a user's `PATH` may not lead."""
+    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", str(TOOLS)])
+    return shutil.which(program, path=path)
 
 
 def require(*programs: str, in_ci: bool = True) -> None:
-    """Skip the test with one line where a program is not installed.
+    """Skip the test with one line if a program is not installed.
 
-    Where `CI` is set it fails instead, unless even there it may be missing: what is skipped in
-    silence is not proven.
+    With `CI` set the test fails instead, unless `in_ci` is false: a check that continuous
+    integration skips proves nothing.
     """
-    missing = [program for program in programs if shutil.which(program) is None]
+    missing = [program for program in programs if find(program) is None]
     if not missing:
         return
     reason = f"{' and '.join(missing)} not installed"
@@ -32,7 +44,7 @@ def require(*programs: str, in_ci: bool = True) -> None:
 
 @contextmanager
 def one_at_a_time(folder: Path) -> Iterator[None]:
-    """Keep other processes of the tests out while this one makes what is to be in the folder."""
+    """Lock a folder against other test processes while this one fills it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

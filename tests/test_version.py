@@ -12,7 +12,7 @@ from tests.docs.markdown import ROOT
 REPEATED = {
     "CHANGELOG.md": r"^## ([\d.]+)",
     "deploy/docker/Dockerfile": r"^ARG VERSION=(.+)$",
-    "deploy/kubernetes/workers/kustomization.yaml": r"newTag: (.+)$",
+    "deploy/helm/Chart.yaml": r"^appVersion: (.+)$",
     "docs/deployment.md": r"kafka-sse-gateway:([\d.]+)",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -99,7 +100,8 @@ def first_column(document: Path, heading: str) -> list[str]:
 
 def _tables(document: Path) -> Iterator[list[list[str]]]:
     table: list[list[str]] = []
-    for token, inner in zip(tokens := _tokens(document), tokens[1:], strict=False):
+    tokens = _tokens(document)
+    for token, inner in pairwise([*tokens, tokens[-1]]):
         if token.type == "table_open":
             table = []
         elif token.type == "tr_open":

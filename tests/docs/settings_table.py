@@ -70,9 +70,9 @@ NOTES = """
   `/readyz` never ask for it. Without a token the rest is for those who ask by address or as
   `localhost`, and for no page of another site. The two listeners always have different ports.
 - **Log.** Users and sessions stand in it by a hash with `GATEWAY_LOG_KEY`, which all workers should
-  share ([logs](operations.md#logs)); with `GATEWAY_LOG_USERS=plain` as they are.
+  share ([logs](logs.md)); with `GATEWAY_LOG_USERS=plain` as they are.
 - **Traces** need `pip install 'kafka-sse-gateway[tracing]'`; where they go say OpenTelemetry's own
-  variables, such as `OTEL_EXPORTER_OTLP_ENDPOINT` ([tracing](operations.md#tracing)).
+  variables, such as `OTEL_EXPORTER_OTLP_ENDPOINT` ([tracing](logs.md#tracing)).
 - **Limits on streams** are those of one worker ([design](design.md#who-gets-in)). At
   `GATEWAY_MAX_STREAMS` a newcomer gets 503, at the other two 429.
 - **Addresses.** Behind a load balancer set `GATEWAY_TRUSTED_PROXIES` with

@@ -39,7 +39,7 @@ DESCRIPTIONS = """\
 # OpenAPI and AsyncAPI
 
 A worker serves its own, made from its settings
-([operations](operations.md#descriptions-for-programs)). Those of a worker with default settings:
+([operations](metrics.md#descriptions-for-programs)). Those of a worker with default settings:
 
 - [requests](openapi.json) and [events](asyncapi.json) of the public listener
 - [requests](operations/openapi.json) of the operations listener, and

@@ -14,7 +14,7 @@ from tests.programs import require
 from tests.tools.alerts.rules import FOLDER, RULES, Rule, hurried, shipped
 
 CASES = Path(__file__).with_name("alerts.test.yml")
-RUNBOOK = ROOT / "docs" / "operations.md"
+RUNBOOK = ROOT / "docs" / "runbook.md"
 ALERTS = {rule.name: rule for rule in shipped()}
 
 

@@ -11,7 +11,7 @@ from gateway.errors import HttpError
 from tests.docs.markdown import ROOT, first_column, rows
 from tests.tools.alerts.rules import shipped
 
-RUNBOOK = ROOT / "docs" / "operations.md"
+RUNBOOK = ROOT / "docs" / "runbook.md"
 
 
 def refusals() -> set[str]:
