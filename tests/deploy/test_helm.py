@@ -200,7 +200,8 @@ def crd(api_version: str, kind: str) -> Manifest:
             if (document["spec"]["group"], document["spec"]["names"]["kind"]) != (group, kind):
                 continue
             (found,) = [v for v in document["spec"]["versions"] if v["name"] == version]
-            return strict(found["schema"]["openAPIV3Schema"])
+            made: Manifest = strict(found["schema"]["openAPIV3Schema"])
+            return made
     raise AssertionError(f"{folder} has no {kind}")
 
 
