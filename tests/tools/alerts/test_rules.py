@@ -57,6 +57,13 @@ def test_each_alert_says_what_it_means_how_bad_it_is_and_where_to_read_on() -> N
         assert anchor in known, f"{document} has no section {rule.name}"
 
 
+def test_each_series_of_each_alert_is_limited_to_the_job_of_its_fleet() -> None:
+    for rule in ALERTS.values():
+        series = re.findall(r"\b(?:(?:gateway|process)_\w+|up\b)(.{0,14})", rule.expression)
+        assert series, rule.name
+        assert set(series) == {'{job="gateway"'}, rule.name
+
+
 def test_only_durations_are_hurried() -> None:
     before, after = RULES.read_text().splitlines(), hurried().splitlines()
     changed = [pair for pair in zip(before, after, strict=True) if pair[0] != pair[1]]
