@@ -1,4 +1,4 @@
-# `make demo` and `make test` are all that a newcomer needs; `make help` lists the rest.
+# Start with `make demo` and `make test`; `make help` lists all targets.
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,15 +14,15 @@ ROW ?=
 CHART ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench chaos fleet alerts fuzz docs wheel audit image constraints clean
+.PHONY: help demo test check bench chaos fleet alerts fuzz docs wheel audit image chart tools constraints clean
 
-help: ## list what there is
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.demo ## broker, worker and lifelike events on this machine; Ctrl-C ends it
+demo: $(VENV)/.demo ## broker, worker and sample events on this machine; Ctrl-C ends it
 	@$(BIN)/gateway demo $(DEMO_ARGS)
 
-test: $(VENV)/.dev ## all tests, in PROCESSES=3; the core's must reach every branch of it
+test: $(VENV)/.dev ## all tests, in PROCESSES=3, with branch coverage of the core
 	$(BIN)/pytest -n $(PROCESSES) --dist worksteal --cov --cov-report=term-missing:skip-covered $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## style and types
@@ -30,25 +30,25 @@ check: $(VENV)/.dev ## style and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: $(VENV)/.dev ## what events and streams cost, on a real Kafka, in 12 minutes; ROW=delivery for one row, CHART=1
+bench: $(VENV)/.dev ## cost of events and streams on Apache Kafka, in 12 minutes; ROW=delivery for one row, CHART=1
 	@$(BIN)/python -m tests.tools.bench $(ROW) $(if $(CHART),--chart)
 
-chaos: $(VENV)/.dev ## everything fails at random for 3 minutes, no event may; CHAOS_ARGS="--seconds 600 --seed 7"
+chaos: $(VENV)/.dev ## random failures for 3 minutes, every event accounted for; CHAOS_ARGS="--seconds 600 --seed 7"
 	@$(BIN)/python -m tests.tools.chaos $(CHAOS_ARGS)
 
-fleet: $(VENV)/.dev ## a rolling deploy and a reconnect storm behind nginx, with thousands of streams, in 5 minutes
+fleet: $(VENV)/.dev ## rolling deploy and reconnect storm behind nginx with thousands of streams, in 5 minutes
 	@$(BIN)/python -m tests.tools.fleet $(FLEET_ARGS)
 
-alerts: $(VENV)/.dev ## each alert of Prometheus fires by its fault and goes, in 10 minutes; ALERTS_ARGS="--only GatewayLagging"
+alerts: $(VENV)/.dev ## each Prometheus alert fires by its fault and resolves, in 10 minutes; ALERTS_ARGS="--only GatewayLagging"
 	@$(BIN)/python -m tests.tools.alerts $(ALERTS_ARGS)
 
-fuzz: $(VENV)/.fuzz ## hostile input for 3 minutes, to parsers and to a live worker; FUZZ_ARGS="--seconds 900 --seed 7"
+fuzz: $(VENV)/.fuzz ## hostile input to parsers and to a live worker for 3 minutes; FUZZ_ARGS="--seconds 900 --seed 7"
 	@$(BIN)/python -m tests.tools.fuzz $(FUZZ_ARGS)
 
-docs: $(VENV)/.dev ## the documents as a site, in build/site; every warning fails
+docs: $(VENV)/.dev ## build the documents as a site, in build/site; a warning fails
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build && echo "build/site/index.html"
 
-wheel: $(VENV)/.dev ## wheel and sdist, in dist
+wheel: $(VENV)/.dev ## build wheel and sdist, in dist
 	@$(BIN)/python -m build -o dist
 
 audit: $(VENV)/.dev ## known vulnerabilities in the pinned packages (pip-audit), and a bill of materials
@@ -57,6 +57,18 @@ audit: $(VENV)/.dev ## known vulnerabilities in the pinned packages (pip-audit),
 image: $(VENV)/.dev ## run the build steps of the image and its process, in a minute; needs bubblewrap
 	IMAGE=1 $(BIN)/pytest tests/deploy/test_image.py
 
+chart: tools ## lint the Helm chart and package it, in dist
+	@.tools/helm lint --strict --kube-version 1.31.0 deploy/helm
+	@.tools/helm package deploy/helm --destination dist
+
+tools: .tools/helm .tools/actionlint ## build helm and actionlint from their Go modules, in .tools
+
+.tools/helm:
+	@GOBIN='$(CURDIR)/.tools' go install helm.sh/helm/v3/cmd/helm@v3.22.0
+
+.tools/actionlint:
+	@GOBIN='$(CURDIR)/.tools' go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+
 constraints: ## pin the newest versions of everything that pyproject.toml allows
 	rm -rf build/constraints
 	$(PYTHON) -m venv build/constraints
@@ -64,10 +76,10 @@ constraints: ## pin the newest versions of everything that pyproject.toml allows
 	build/constraints/bin/pip freeze --exclude kafka-sse-gateway | grep -E '^[A-Za-z0-9_.-]+==' > constraints.txt
 	rm -rf build/constraints
 
-clean: ## remove everything that is made here, the virtual environment and Kafka included
-	rm -rf $(VENV) .kafka .kafka.lock .clients .writers build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+clean: ## remove everything that make builds, the virtual environment and Kafka included
+	rm -rf $(VENV) .tools .kafka .kafka.lock .clients .writers build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
 
-# A stamp for each set of packages: installed again only when what is asked for has changed.
+# One stamp for each set of packages: pip runs again only when the requirements have changed.
 $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing what the demo needs into $(VENV) …"
 	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[demo]'

@@ -25,6 +25,7 @@ from tests.brokers import kafka, metadata
 from tests.brokers.cluster import Cluster
 from tests.demo.webdriver import Browser, find_browser
 from tests.records import RecordWriter, Topics
+from tests.skipped import pytest_terminal_summary as pytest_terminal_summary
 from tests.tokens import SECRET
 from tests.worker import Worker
 

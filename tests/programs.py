@@ -27,6 +27,13 @@ def find(program: str) -> str | None:
     return shutil.which(program, path=path)
 
 
+def packages() -> dict[str, str]:
+    """Return the Debian package of each program, `make-tools` for what `make tools` builds."""
+    lines = (ROOT / ".ci/packages").read_text(encoding="utf-8").splitlines()
+    pairs = (line.split() for line in lines if line and not line.startswith("#"))
+    return dict(pairs)
+
+
 def require(*programs: str, in_ci: bool = True) -> None:
     """Skip the test with one line if a program is not installed.
 

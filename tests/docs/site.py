@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 
-PAGES = {"README.md": "index.md", "SECURITY.md": "SECURITY.md", "CHANGELOG.md": "CHANGELOG.md"}
+PAGES = {
+    "README.md": "index.md",
+    **{name: name for name in ("SECURITY.md", "CHANGELOG.md", "CONTRIBUTING.md")},
+    "CODE_OF_CONDUCT.md": "CODE_OF_CONDUCT.md",
+}
 """Documents at the project's top, and what they are here."""
 
 PUBLIC_API = ("gateway.publisher.EventPublisher", "gateway.publisher.Delivery")
