@@ -60,7 +60,7 @@ from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import InitProducerIdRequest
 from aiokafka.util import INTEGER_MAX_VALUE
 
-from gateway.kafka.consumer import BrokerClient
+from gateway.kafka.client.brokers import BrokerClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
