@@ -24,7 +24,7 @@ TYPES = {"client.js": "text/javascript", "client.d.ts": "text/plain"}
 
 def client_routes() -> Iterable[AbstractRouteDef]:
     """Return what serves the client."""
-    folder = files("gateway") / "clients"
+    folder = files("gateway") / "http" / "static"
     return [
         text_route(f"{BASE}/{name}", (folder / name).read_bytes(), content_type, "utf-8")
         for name, content_type in TYPES.items()

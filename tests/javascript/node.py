@@ -16,7 +16,7 @@ from tests.javascript.site import PROGRAMS
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-CLIENT = Path(gateway.__file__).parent / "clients" / "client.js"
+CLIENT = Path(gateway.__file__).parent / "http" / "static" / "client.js"
 
 Seen = list[dict[str, Any]]
 

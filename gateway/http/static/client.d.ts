@@ -1,8 +1,13 @@
+/** The version of this client: that of the gateway that it came with. */
+export const VERSION: string;
+
 export interface EventStreamOptions {
   /**
    * Returns a token: asked for at first, when the stream ends because its token expires or was
    * revoked, and once more when one is refused. An empty one means that there is none: the stream
-   * is closed. What it throws counts as a failure to connect. Without it, cookies alone are sent.
+   * is closed. A
+   * callback that throws, or does not return within `silence`, is a failure to connect. Without
+   * this option only cookies are sent.
    */
   token?: () => string | null | undefined | Promise<string | null | undefined>;
   /** Only events of these categories. */
@@ -11,8 +16,12 @@ export interface EventStreamOptions {
   since?: Date | string | number;
   /** Where to begin; it wins over what `storage` has. */
   lastEventId?: string;
-  /** Keeps the last event id over reloads: `sessionStorage`, `localStorage`, or what looks like one. */
-  storage?: Pick<Storage, "getItem" | "setItem">;
+  /**
+   * Keeps the last event id over reloads: `sessionStorage`, `localStorage`, or an object with these
+   * two methods. A function, `() => localStorage`, also works where the browser forbids the access.
+   * A storage that throws costs the id, not the stream.
+   */
+  storage?: IdStorage | (() => IdStorage);
   /**
    * Tabs that give the same name, URL and categories share one connection. Name the user: whoever
    * shares gets this user's events. Without Web Locks every tab has a connection of its own.
@@ -20,12 +29,32 @@ export interface EventStreamOptions {
   share?: string;
   /** Sends cookies to another origin too. */
   withCredentials?: boolean;
-  /** After so many ms without a byte the connection is taken for dead; three heartbeats, 90,000. */
+  /** Ms without a byte after which the connection is dead; the default, 90,000, is three heartbeats. */
   silence?: number;
+}
+
+export type IdStorage = Pick<Storage, "getItem" | "setItem">;
+
+/** One block of a stream; `data` is null where the block only moves the id. */
+export interface Block {
+  type: string;
+  data: string | null;
+  id: string;
+}
+
+/** Parses the text of a stream by the HTML standard, wherever it is cut. */
+export class Parser {
+  /** `lastEventId` is that of the connection before. */
+  constructor(lastEventId?: string);
+  /** As the stream has set it, in ms. */
+  retry: number | null;
+  /** Returns the blocks that this text completes. Throws `RangeError` where an event exceeds 16 Mi characters. */
+  feed(text: string): Block[];
 }
 
 /** A connection was lost or refused; the stream's `readyState` says whether for good. */
 export class StreamErrorEvent extends Event {
+  constructor(facts: { status: number; detail: string; wait: number });
   /** Of HTTP; 0 where there was no answer, or the stream had been open. */
   readonly status: number;
   readonly detail: string;

@@ -21,12 +21,18 @@ const LIVED_MS = 1000; // a stream that ends sooner counts as a failure
 const MIN_RETRY_MS = 200;
 const ROLL_MS = 250; // how long a new leader waits for tabs that do not answer
 const KEPT = 100; // events that a tab can catch up with
+const MAX_TIMER_MS = 2 ** 31 - 1; // a longer one of `setTimeout` ends at once
+const MAX_PAUSE_MS = 366 * 86_400_000;
+const MAX_EVENT = 16 * 2 ** 20; // characters; the gateway's limit is 1.1 MB
+const STALE_MS = 1000; // a connection silent for that long is not trusted after `online`
+
+export const VERSION = "0.1.0";
 
 const END = {
   opened: false,
   goodbye: "",
   status: 0, // of HTTP, where that was not 200
-  detail: "the connection broke",
+  detail: "the connection was lost",
   pause: 0, // ms that the server asks for
   renewed: false, // the token, before the next try
   final: false,
@@ -46,7 +52,7 @@ const HANDLERS = /** @type {const} */ ([
  * @typedef {{ n: number, id: string, type: string, data: string }} Numbered an event among tabs
  */
 
-/** Reads the text of a stream as the HTML standard says (§9.2.6). */
+/** Parses the text of a stream by the HTML standard (§9.2.6); an event is limited to 16 Mi characters. */
 export class Parser {
   /** @type {number | null} as the stream has set it, in ms */
   retry = null;
@@ -61,16 +67,22 @@ export class Parser {
     this.#id = lastEventId;
   }
 
-  /** Returns the blocks that this text completes; a BOM is the decoder's to remove.
+  /** Returns the blocks that this text completes; the decoder removes a BOM.
    * @param {string} text
    * @returns {Block[]} */
   feed(text) {
     if (this.#afterCr && text.startsWith("\n")) text = text.slice(1);
     else if (!text) return [];
     this.#afterCr = text.endsWith("\r");
-    const lines = (this.#line + text).split(/\r\n|\r|\n/);
+    // Only the new text is searched: a line that comes in many pieces costs its length once.
+    const lines = text.split(/\r\n|\r|\n/);
+    lines[0] = this.#line + lines[0];
     this.#line = lines.pop() ?? "";
-    return lines.flatMap((line) => (line ? this.#field(line) : this.#end()));
+    const blocks = lines.flatMap((line) => (line ? this.#field(line) : this.#end()));
+    if (this.#line.length + this.#data.length > MAX_EVENT) {
+      throw new RangeError(`an event has more than ${MAX_EVENT} characters`);
+    }
+    return blocks;
   }
 
   /** @param {string} line
@@ -122,11 +134,16 @@ export class EventStream extends EventTarget {
   /** @type {string | undefined} */ #token;
   #refused = false; // the last token
   #retry = RETRY_MS;
+  #heard = 0; // when the last bytes came, by `Date.now()`
+  #cut = () => {}; // ends the present connection
+  #hurried = false; // it was ended to connect again at once
+  #patient = false; // the server has set the present wait
   #leaving = new AbortController(); // this tab's place among the tabs, and its connection
   #wake = () => {};
   #due = 0;
 
   // What tabs share. A group lives as long as one of its tabs, and numbers its events from 1.
+  #shares = false;
   /** @type {BroadcastChannel | null} */ #channel = null;
   #leads = false;
   #term = 0;
@@ -134,7 +151,7 @@ export class EventStream extends EventTarget {
   #n = 0;
   /** @type {Numbered[]} */ #recent = [];
   #answered = () => {};
-  /** @type {ReturnType<typeof setTimeout> | undefined} */ #watching;
+  #watching = () => {}; // stops the watch over a leader
 
   /**
    * @param {string | URL} url
@@ -156,14 +173,11 @@ export class EventStream extends EventTarget {
     for (const [type, handler] of HANDLERS) {
       this.addEventListener(type, (event) => this[handler]?.(/** @type {any} */ (event)));
     }
-    if (options.share === undefined || !globalThis.navigator?.locks || !globalThis.document) {
-      this.#read(this.#leaving.signal);
-      return;
-    }
-    // A page that freezes, or waits to be shown again, must hold no lock. The document is the one
-    // that is told of freezing; here that is captured.
-    for (const [type, act] of this.#lifecycle) addEventListener(type, act, true);
-    this.#join();
+    const { navigator, document, BroadcastChannel } = globalThis;
+    this.#shares = options.share !== undefined && !!navigator?.locks && !!document && !!BroadcastChannel;
+    for (const [type, act] of this.#lifecycle) globalThis.addEventListener?.(type, act, true);
+    if (this.#shares) this.#join();
+    else this.#read(this.#leaving.signal);
   }
 
   /** Ends the stream in this tab; where it led, another one goes on. */
@@ -186,15 +200,18 @@ export class EventStream extends EventTarget {
       // A stream that ends at once is a failure too, or we would be back at once, for ever.
       failures = end.opened && Date.now() - begun > LIVED_MS ? 0 : failures + 1;
       let wait = this.#retry; // the server has drawn it
-      if (end.renewed && (end.status === 401 || !failures)) wait = 0;
+      if (this.#hurried || (end.renewed && (end.status === 401 || !failures))) wait = 0;
       else if (!end.goodbye || failures) {
         // Full jitter: those who were cut off together do not come back together.
         const most = Math.max(this.#retry, MIN_RETRY_MS) * 2 ** failures;
         wait = Math.random() * Math.min(most, MAX_WAIT_MS);
       }
       wait = end.final ? 0 : Math.max(wait, end.pause);
+      this.#hurried = false;
+      this.#patient = end.status !== 0 || end.goodbye !== "";
       const { status, detail, final } = end;
-      this.#tell({ kind: "error", status, detail, final, wait });
+      const planned = end.goodbye === "token_expired" && wait === 0;
+      this.#tell({ kind: planned ? "renewal" : "error", status, detail, final, wait });
       if (final) return;
       await this.#sleep(wait, signal);
     }
@@ -207,10 +224,12 @@ export class EventStream extends EventTarget {
     const connection = new AbortController();
     const cut = () => connection.abort();
     signal.addEventListener("abort", cut);
-    let timer = setTimeout(cut, this.#silence);
+    this.#cut = cut;
+    let stop = after(this.#silence, cut);
     const heard = () => {
-      clearTimeout(timer);
-      timer = setTimeout(cut, this.#silence);
+      stop();
+      this.#heard = Date.now();
+      stop = after(this.#silence, cut);
     };
     try {
       const response = await this.#request(connection.signal);
@@ -218,16 +237,16 @@ export class EventStream extends EventTarget {
       heard();
       if (response === null) {
         Object.assign(end, { final: true, detail: "there is no token" });
-      } else if (response.ok && isStream(response)) {
+      } else if (response.ok && isStream(response) && response.body) {
         end.opened = true;
         this.#refused = false;
         this.#tell({ kind: "open" });
-        end.goodbye = await this.#listen(response, signal, heard);
+        end.goodbye = await this.#listen(response.body, signal, heard);
         end.detail = "the server ended the stream";
         end.renewed = end.goodbye === "token_expired" || end.goodbye === "revoked";
       } else {
         end.status = response.status;
-        end.pause = 1000 * (Number(response.headers.get("Retry-After")) || 0);
+        end.pause = pauseOf(response);
         // The token may just have been too old. That a new one is refused too is final.
         end.renewed = end.status === 401 && !!this.#options.token && !this.#refused;
         this.#refused = end.status === 401;
@@ -237,10 +256,11 @@ export class EventStream extends EventTarget {
       if (end.renewed) this.#token = undefined;
     } catch (error) {
       if (connection.signal.aborted) end.detail = "the server does not answer";
-      else if (!end.opened) end.detail = String(error);
+      else if (!end.opened || error instanceof RangeError) end.detail = String(error);
     } finally {
-      clearTimeout(timer);
+      stop();
       signal.removeEventListener("abort", cut);
+      this.#cut = () => {};
       cut();
     }
     return end;
@@ -252,30 +272,34 @@ export class EventStream extends EventTarget {
     const { token, withCredentials } = this.#options;
     const headers = new Headers({ Accept: "text/event-stream" });
     if (token) {
-      this.#token ??= (await token()) || undefined;
+      this.#token ??= (await unlessAborted(token(), signal)) || undefined;
       if (!this.#token) return null;
+      if (/[^\x21-\x7e]/.test(this.#token)) {
+        this.#token = undefined; // the error of `headers.set` would show it
+        throw new TypeError("the token has characters that no header may have");
+      }
       headers.set("Authorization", `Bearer ${this.#token}`);
     }
-    if (this.lastEventId) headers.set("Last-Event-ID", this.lastEventId);
+    if (this.lastEventId) headers.set("Last-Event-ID", utf8(this.lastEventId));
     const credentials = withCredentials ? "include" : "same-origin";
     return fetch(this.url, { headers, signal, credentials, cache: "no-store" });
   }
 
   /** Reads a stream to its end, and returns the reason that its `stream.close` gave.
-   * @param {Response} response
+   * @param {ReadableStream<Uint8Array>} body
    * @param {AbortSignal} signal
    * @param {() => void} heard */
-  async #listen(response, signal, heard) {
+  async #listen(body, signal, heard) {
     let goodbye = "";
     const parser = new Parser(this.lastEventId);
     const decoder = new TextDecoder();
-    const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
+    const reader = body.getReader();
     for (;;) {
       const { done, value } = await reader.read();
       if (done || signal.aborted) return goodbye;
       heard();
       const blocks = parser.feed(decoder.decode(value, { stream: true }));
-      this.#retry = parser.retry ?? this.#retry;
+      this.#retry = Math.min(parser.retry ?? this.#retry, MAX_PAUSE_MS);
       for (const block of blocks) {
         if (block.type === "stream.close" && block.data) goodbye = reasonOf(block.data);
         this.#tell(block.data === null ? { kind: "id", id: block.id } : { kind: "event", ...block });
@@ -285,7 +309,8 @@ export class EventStream extends EventTarget {
   }
 
   get #silence() {
-    return this.#options.silence ?? SILENCE_MS;
+    const { silence = SILENCE_MS } = this.#options;
+    return silence > 0 ? silence : SILENCE_MS;
   }
 
   /** @param {number} ms
@@ -293,10 +318,26 @@ export class EventStream extends EventTarget {
   async #sleep(ms, signal) {
     this.#due = Date.now() + ms;
     await new Promise((/** @type {(_?: unknown) => void} */ done) => {
-      const timer = setTimeout(done, ms);
-      this.#wake = () => done(clearTimeout(timer));
-      signal.addEventListener("abort", this.#wake);
+      const stop = after(ms, done);
+      this.#wake = () => done(stop());
+      signal.addEventListener("abort", this.#wake, { once: true });
     });
+    signal.removeEventListener("abort", this.#wake);
+    this.#wake = () => {};
+  }
+
+  /** Connects at once where the network is back, or the page is looked at again: ends a wait that
+   * the server has not set, or a connection that has been silent for so many ms.
+   * @param {number} silence */
+  #hurry(silence) {
+    if (this.#channel && !this.#leads) {
+      this.#post({ kind: "hurry", silence });
+    } else if (this.readyState === OPEN && Date.now() - this.#heard > silence) {
+      this.#hurried = true;
+      this.#cut();
+    } else if (this.readyState === CONNECTING && !this.#patient) {
+      this.#wake();
+    }
   }
 
   // What is read: told to the other tabs, and taken in each.
@@ -315,14 +356,17 @@ export class EventStream extends EventTarget {
     if (kind === "event") {
       this.#n = n;
       this.#recent = [...this.#recent.slice(1 - KEPT), { n, id, type, data }];
+      // In this order: an id that is kept stands for events that the page has been given.
+      this.#dispatch(type, data, id);
       this.#keep(id);
-      this.#dispatch(type, data);
     } else if (kind === "id") {
       this.#keep(id);
     } else if (kind === "open") {
       this.readyState = OPEN;
       this.dispatchEvent(new Event("open"));
-    } else {
+    } else if (kind === "renewal") {
+      this.readyState = CONNECTING;
+    } else if (kind === "error") {
       this.readyState = CONNECTING;
       if (message.final) this.close();
       this.dispatchEvent(new StreamErrorEvent(message));
@@ -330,22 +374,38 @@ export class EventStream extends EventTarget {
   }
 
   /** @param {string} type
-   * @param {string} data */
-  #dispatch(type, data) {
+   * @param {string} data
+   * @param {string} lastEventId */
+  #dispatch(type, data, lastEventId) {
     const { origin } = new URL(this.url);
-    this.dispatchEvent(new MessageEvent(type, { data, lastEventId: this.lastEventId, origin }));
+    this.dispatchEvent(new MessageEvent(type, { data, lastEventId, origin }));
   }
 
   /** @param {string} id */
   #keep(id) {
     this.lastEventId = id;
     const position = JSON.stringify({ id, group: this.#group, n: this.#n });
-    this.#options.storage?.setItem(this.#key, position);
+    try {
+      this.#storage?.setItem(this.#key, position);
+    } catch {
+      // It is full, or not allowed: the stream goes on, and a reload starts from what was kept.
+    }
   }
 
   #restore() {
-    const kept = this.#options.storage?.getItem(this.#key);
-    if (kept) ({ id: this.lastEventId, group: this.#group, n: this.#n } = JSON.parse(kept));
+    try {
+      const { id, group, n } = JSON.parse(this.#storage?.getItem(this.#key) ?? "{}");
+      if (typeof id !== "string" || /[\0\r\n]/.test(id)) return;
+      this.lastEventId = id;
+      if (typeof group === "string" && Number.isSafeInteger(n)) [this.#group, this.#n] = [group, n];
+    } catch {
+      // It is not allowed, or holds what somebody else has written: as if there were nothing.
+    }
+  }
+
+  get #storage() {
+    const { storage } = this.#options;
+    return typeof storage === "function" ? storage() : storage;
   }
 
   // Sharing.
@@ -353,20 +413,34 @@ export class EventStream extends EventTarget {
   #join(steal = false) {
     this.#leaving = new AbortController();
     const { signal } = this.#leaving;
-    this.#channel = new BroadcastChannel(this.#key);
-    this.#channel.onmessage = ({ data }) => this.#hear(data);
-    this.#post({ kind: "ask" });
-    this.#watch();
-    navigator.locks
-      .request(this.#key, steal ? { steal } : { signal }, () => this.#lead(signal))
-      .catch(() => {
-        if (!signal.aborted) this.#rejoin(); // the lock was stolen
-      });
+    try {
+      this.#channel = new BroadcastChannel(this.#key);
+      this.#channel.onmessage = ({ data }) => this.#hear(data);
+      this.#post({ kind: "ask" });
+      this.#watch();
+      navigator.locks
+        .request(this.#key, steal ? { steal } : { signal }, () => this.#lead(signal))
+        .catch((error) => {
+          if (signal.aborted) return;
+          if (error?.name === "AbortError") this.#rejoin(); // the lock was stolen
+          else this.#separate();
+        });
+    } catch {
+      this.#separate();
+    }
+  }
+
+  /** Reads alone from now on: this page may not share, as one of an opaque origin may not. */
+  #separate() {
+    this.#leave();
+    this.#shares = false;
+    this.#leaving = new AbortController();
+    this.#read(this.#leaving.signal);
   }
 
   #leave = () => {
     this.#leaving.abort();
-    clearTimeout(this.#watching);
+    this.#watching();
     this.#leads = false;
     this.#channel?.close();
     this.#channel = null;
@@ -382,18 +456,30 @@ export class EventStream extends EventTarget {
     if (this.#leaving.signal.aborted) this.#rejoin();
   };
 
+  // A page that freezes, or waits to be shown again, must hold no lock. The document is the one
+  // that is told of freezing; the window captures that.
   /** @returns {[string, () => void][]} */
   get #lifecycle() {
+    const [online, visible] = [this.#isOnline, this.#isVisible];
+    /** @type {[string, () => void][]} */
+    const always = [["online", online], ["visibilitychange", visible], ["pageshow", visible]];
+    if (!this.#shares) return always;
     const [leave, thaw] = [this.#leave, this.#thaw];
-    return [["freeze", leave], ["pagehide", leave], ["resume", thaw], ["pageshow", thaw]];
+    return [...always, ["freeze", leave], ["pagehide", leave], ["resume", thaw], ["pageshow", thaw]];
   }
+
+  #isOnline = () => this.#hurry(STALE_MS);
+
+  #isVisible = () => {
+    if (!globalThis.document?.hidden) this.#hurry(this.#silence / 2);
+  };
 
   /** @param {AbortSignal} signal */
   async #lead(signal) {
     this.#term = Math.max(this.#term + 1, Date.now());
-    const { pending = [] } = await navigator.locks.query();
+    const { pending = [] } = await navigator.locks.query().catch(() => ({ pending: [] }));
     if (signal.aborted) return;
-    clearTimeout(this.#watching);
+    this.#watching();
     let missing = pending.filter(({ name }) => name === this.#key).length;
     await new Promise((/** @type {(_?: unknown) => void} */ done) => {
       this.#answered = () => --missing < 1 && done();
@@ -409,7 +495,9 @@ export class EventStream extends EventTarget {
 
   /** @param {any} message */
   #hear(message) {
-    const { kind, term, group, n } = message;
+    const { kind, term, group, n } = message ?? {};
+    if (kind === "hurry" && this.#leads) this.#hurry(message.silence);
+    if (kind === "hurry" || typeof term !== "number") return;
     if (kind === "ask" && this.#leads) this.#post(this.#state());
     if (kind === "wake" && this.#leads && Date.now() >= this.#due) this.#wake();
     if (kind === "ask" || kind === "wake" || term < this.#term) return;
@@ -429,7 +517,7 @@ export class EventStream extends EventTarget {
       this.#take(message);
       // Timers of a page that nobody looks at may be a minute late, so one that is seen has the time.
       if (message.wait && !document.hidden) {
-        setTimeout(() => this.#post({ kind: "wake" }), message.wait);
+        after(message.wait, () => this.#post({ kind: "wake" }));
       }
     }
   }
@@ -437,7 +525,11 @@ export class EventStream extends EventTarget {
   /** @param {Record<string, unknown>} message */
   #post(message) {
     const place = { term: this.#term, group: this.#group, n: this.#n };
-    this.#channel?.postMessage({ ...place, ...message });
+    try {
+      this.#channel?.postMessage({ ...place, ...message });
+    } catch {
+      // The others take the lock once they have heard nothing for long enough.
+    }
   }
 
   /** Where this tab is, and how others get there. */
@@ -454,7 +546,7 @@ export class EventStream extends EventTarget {
       const missed = this.lastEventId !== "";
       this.lastEventId = id;
       [this.#group, this.#n, this.#recent] = [group, n, events];
-      if (missed) this.#dispatch("stream.gap", '{"reason":"tab"}');
+      if (missed) this.#dispatch("stream.gap", '{"reason":"tab"}', id);
     }
     for (const event of events) if (event.n > this.#n) this.#take({ kind: "event", ...event });
     this.#keep(id);
@@ -464,16 +556,58 @@ export class EventStream extends EventTarget {
   /** Takes the lock from a tab that leads and says nothing for longer than a stream is silent.
    * @param {number} [more] */
   #watch(more = 0) {
-    clearTimeout(this.#watching);
+    this.#watching();
     if (this.#leads) return;
     const patience = this.#silence * (1.2 + Math.random() / 5) + more;
-    this.#watching = setTimeout(() => this.#rejoin(true), patience);
+    this.#watching = after(patience, () => this.#rejoin(true));
   }
+}
+
+/** Calls `act` in so many ms, however many; returns what calls it off.
+ * @param {number} ms
+ * @param {() => void} act */
+function after(ms, act) {
+  const due = performance.now() + ms;
+  /** @type {ReturnType<typeof setTimeout>} */
+  let timer;
+  const step = () => {
+    const left = due - performance.now();
+    if (left > 0) timer = setTimeout(step, Math.min(left, MAX_TIMER_MS));
+    else act();
+  };
+  timer = setTimeout(step, Math.min(ms, MAX_TIMER_MS));
+  return () => clearTimeout(timer);
+}
+
+/** Returns what the promise brings; rejects once the signal is aborted.
+ * @template T
+ * @param {T | Promise<T>} promise
+ * @param {AbortSignal} signal
+ * @returns {Promise<T>} */
+function unlessAborted(promise, signal) {
+  return new Promise((done, failed) => {
+    signal.addEventListener("abort", () => failed(signal.reason), { once: true });
+    Promise.resolve(promise).then(done, failed);
+  });
+}
+
+/** Returns the text as `fetch` takes it in a header: its UTF-8, a character for each byte.
+ * @param {string} text */
+function utf8(text) {
+  return Array.from(new TextEncoder().encode(text), (byte) => String.fromCharCode(byte)).join("");
 }
 
 /** @param {Response} response */
 function isStream(response) {
-  return response.headers.get("Content-Type")?.startsWith("text/event-stream");
+  return /^text\/event-stream\s*(;|$)/i.test(response.headers.get("Content-Type") ?? "");
+}
+
+/** Returns the ms of `Retry-After`, in seconds or as a date; 0 without a valid one.
+ * @param {Response} response */
+function pauseOf(response) {
+  const text = response.headers.get("Retry-After") ?? "";
+  const ms = /^\d+$/.test(text) ? 1000 * Number(text) : Date.parse(text) - Date.now();
+  return ms > 0 ? Math.min(ms, MAX_PAUSE_MS) : 0;
 }
 
 /** @param {string} data */
