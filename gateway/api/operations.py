@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as OPENMETRICS
 
 from gateway.api.parts import (
     CHALLENGE,
@@ -57,6 +58,7 @@ def operations_document(settings: Settings) -> Json:
     paths: Json = {
         "/healthz": {"get": _probe("health", "Whether the process is there", _healthy())},
         "/readyz": {"get": _probe("readiness", "Whether to send clients here", _readiness())},
+        "/version": {"get": _version()},
         "/metrics": {"get": _metrics()},
         "/ops": {"get": _page()},
         "/ops/assets/{name}": {"get": _asset()},
@@ -145,8 +147,19 @@ def _readiness() -> dict[int, Json]:
     return {200: json_answer("Ready.", report), 503: json_answer("Not ready, and why.", report)}
 
 
+def _version() -> Json:
+    text: Json = {"type": "string"}
+    found = json_answer("The versions.", _object(version=text, python=text))
+    return _operation("version", "Version of the worker and of Python", {200: found})
+
+
 def _metrics() -> Json:
-    content = answer("Prometheus' text format.", CONTENT_TYPE_LATEST, _TEXT)
+    content = answer(
+        "Prometheus' text format, or OpenMetrics where `Accept` asks for it.",
+        CONTENT_TYPE_LATEST,
+        _TEXT,
+    )
+    content["content"][OPENMETRICS] = _TEXT
     return _operation("metrics", "All metrics", {200: content})
 
 

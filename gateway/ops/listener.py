@@ -9,13 +9,14 @@ other names ask for is refused.
 
 from __future__ import annotations
 
+import platform
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST
 
+from gateway import __version__
 from gateway.errors import Forbidden, Unauthorized
 from gateway.http.caller import Callers, add_request_id
 from gateway.http.origins import Origins
@@ -74,8 +75,12 @@ def ops_app(
     async def readyz(_: web.Request) -> web.Response:
         return web.json_response(readiness.report(), status=200 if readiness else 503)
 
-    async def show_metrics(_: web.Request) -> web.Response:
-        return web.Response(body=metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    async def version(_: web.Request) -> web.Response:
+        return web.json_response({"version": __version__, "python": platform.python_version()})
+
+    async def show_metrics(request: web.Request) -> web.Response:
+        body, content_type = metrics.exposition(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def start_drain(_: web.Request) -> web.Response:
         drain()
@@ -94,6 +99,7 @@ def ops_app(
         [
             web.get("/healthz", healthz),
             web.get("/readyz", readyz),
+            web.get("/version", version),
             web.get("/metrics", show_metrics),
             web.post("/ops/drain", start_drain),
             *page_routes(),

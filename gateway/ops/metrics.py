@@ -6,6 +6,7 @@ hubs. What happens for each event is summed up for each batch, in plain lists.
 
 from __future__ import annotations
 
+import platform
 from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,10 +15,11 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    Info,
     ProcessCollector,
-    generate_latest,
 )
 from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.exposition import choose_encoder
 
 from gateway import __version__
 from gateway.core.admission import Refusal
@@ -30,6 +32,8 @@ from gateway.supervise import Part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from prometheus_client import Metric
 
     from gateway.core.log import Log, Moment
     from gateway.core.replay import Summary
@@ -121,6 +125,9 @@ class Metrics:
         Gauge(
             "gateway_info", "1, with the version of the worker", ["version"], registry=registry
         ).labels(__version__).set(1)
+        Info("gateway_build", "Version of the worker and of Python", registry=registry).info(
+            {"version": __version__, "python": platform.python_version()}
+        )
         self._read = Counter(
             "gateway_records_read", "Records that the live consumer has read", registry=registry
         )
@@ -195,7 +202,16 @@ class Metrics:
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+        return self.exposition("")[0]
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """Return all metrics and their content type: OpenMetrics where `Accept` asks for it.
+
+        Series `_created` are left out: they double the number of series, and Prometheus ignores
+        them.
+        """
+        encode, content_type = choose_encoder(accept)
+        return encode(_WithoutCreated(self.registry)), content_type
 
     def totals(self) -> Totals:
         """Return the counts; some 50 µs, so not for each event."""
@@ -296,6 +312,19 @@ class Metrics:
             offset=offset,
             expected_partition=expected,
         )
+
+
+class _WithoutCreated:
+    """A registry without the series `_created`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics."""
+        for metric in self._registry.collect():
+            metric.samples = [s for s in metric.samples if not s.name.endswith("_created")]
+            yield metric
 
 
 def _by_label(counter: Counter) -> dict[str, int]:

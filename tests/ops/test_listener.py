@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway import __version__
 from gateway.config import load_settings
 from gateway.core.fleet import Fleet
 from gateway.ops.fleet import fleet_routes
@@ -78,6 +79,20 @@ async def test_metrics_are_served_as_prometheus_reads_them(connect: Connect) -> 
         assert response.headers["Content-Type"].startswith("text/plain; version=")
         text = await response.text()
     assert {family.name for family in text_string_to_metric_families(text)} > {"gateway_gaps"}
+
+
+async def test_openmetrics_is_served_to_those_who_ask_for_it(connect: Connect) -> None:
+    headers = {"Accept": "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"}
+    async with (await connect()).get("/metrics", headers=headers) as response:
+        assert response.headers["Content-Type"].startswith("application/openmetrics-text")
+        text = await response.text()
+    assert text.endswith("# EOF\n")
+    assert "_created" not in text
+
+
+async def test_version_is_that_of_the_package(connect: Connect) -> None:
+    async with (await connect()).get("/version") as response:
+        assert (await response.json())["version"] == __version__
 
 
 async def test_a_drain_can_be_asked_for(connect: Connect, drains: list[str]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import platform
 import re
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ DESIGN = {
     "gateway_rejects_total": {
         "reason": {
             *("bad_request", "unauthorized", "forbidden", "not_found", "method_not_allowed"),
-            *("uri_too_long", "head_too_large", "service_unavailable"),
+            *("uri_too_long", "head_too_large", "internal_error", "service_unavailable"),
             *Refusal,
         }
     },
@@ -51,6 +52,7 @@ DESIGN = {
     "gateway_records_read_total": {},
     "gateway_redirects_total": {},
     "gateway_info": {"version": {__version__}},
+    "gateway_build_info": {"version": {__version__}, "python": {platform.python_version()}},
     "gateway_loop_delay_seconds_count": {},
     "gateway_streams_open": {},
 }
@@ -72,7 +74,7 @@ def test_names_and_labels_are_those_of_the_design() -> None:
     found: dict[str, dict[str, set[str]]] = {}
     for family in text_string_to_metric_families(metrics.text().decode()):
         for sample in family.samples:
-            if sample.name.endswith(("_created", "_bucket", "_sum")):
+            if sample.name.endswith(("_bucket", "_sum")):
                 continue
             if sample.name.startswith("process_"):
                 continue
@@ -176,7 +178,8 @@ def test_nothing_that_a_producer_writes_becomes_a_label() -> None:
         metrics.unreadable(Log("user-events", number), number, UnreadableReason.NOT_JSON)
     text = metrics.text().decode()
     assert "mischief" not in text
-    assert set(re.findall(r'(\w+)="', text)) == {"path", "reason", "le", "part", "version"}
+    labels = {"path", "reason", "le", "part", "version", "python"}
+    assert set(re.findall(r'(\w+)="', text)) == labels
 
 
 @pytest.mark.parametrize(("own", "other"), [("murmur2", "crc32"), ("crc32", "murmur2")])
