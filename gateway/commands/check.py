@@ -30,7 +30,7 @@ from gateway.http.auth.keys import OneKey
 from gateway.kafka.client.options import connection_options
 from gateway.kafka.probe import probe
 from gateway.kafka.rights import missing_rights
-from gateway.kafka.topics import describe, is_compacted, retention_ms, topic_specs
+from gateway.kafka.topics import compactions, connected, retentions, topic_specs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     from gateway.config import Settings
     from gateway.core.log import Record
-    from gateway.kafka.metadata import Cluster
 
 SAMPLE = 50
 """Records read from the end of each partition."""
@@ -104,24 +103,29 @@ async def _kafka_findings(settings: Settings) -> list[Finding]:
     try:
         options = connection_options(settings)
         names = [spec.name for spec in specs]
-        cluster = await describe(options, names)
-        refused = await missing_rights(options, cluster, names)
+        async with connected(options) as client:
+            cluster = await client.describe(names)
+            refused = await missing_rights(client, cluster, names)
+            existing = list(cluster.partitions)
+            kept = await retentions(client, existing)
+            compacted = await compactions(client, existing)
         findings = [
             Finding("Kafka", Status.OK, f"cluster {cluster.cluster_id}"),
             *topic_findings(specs, cluster, refused, settings),
         ]
-        for topic in (settings.topic, settings.broadcast_topic):
-            if topic in cluster.partitions:
-                kept = await retention_ms(options, topic)
-                findings.append(retention_finding(topic, kept, settings.replay_max_age_seconds))
         findings += [
-            compaction_finding(topic, await is_compacted(options, topic))
+            retention_finding(topic, kept.get(topic), settings.replay_max_age_seconds)
+            for topic in (settings.topic, settings.broadcast_topic)
+            if topic in cluster.partitions
+        ]
+        findings += [
+            compaction_finding(topic, compacted.get(topic))
             for topic in (settings.revocations_topic, settings.workers_topic)
             if topic in cluster.partitions
         ]
         if settings.topic in cluster.partitions and settings.topic not in refused:
             partitions = cluster.partitions[settings.topic]
-            records = await _sample(options, cluster, settings.topic)
+            records = await _sample(options, settings.topic, partitions)
             findings += [
                 partitioner_finding(records, partitions, settings.partitioner),
                 clock_finding(_newest(records), time.time_ns() // 1_000_000),
@@ -133,11 +137,11 @@ async def _kafka_findings(settings: Settings) -> list[Finding]:
     return findings
 
 
-async def _sample(options: dict[str, Any], cluster: Cluster, topic: str) -> dict[int, list[Record]]:
-    async with probe(options, cluster) as looking:
+async def _sample(options: dict[str, Any], topic: str, partitions: int) -> dict[int, list[Record]]:
+    async with probe(options) as looking:
         return {
             partition: await looking.newest(Log(topic, partition), SAMPLE)
-            for partition in range(min(cluster.partitions[topic], SAMPLED_PARTITIONS))
+            for partition in range(min(partitions, SAMPLED_PARTITIONS))
         }
 
 

@@ -57,7 +57,7 @@ async def _verdicts(marks: list[Mark], settings: Settings, options: dict[str, An
     verdicts = {mark: misfit(mark, settings, cluster) for mark in marks}
     if None in verdicts.values():
         now = time.time_ns() // 1_000_000
-        async with probe(options, cluster, KAFKA_SECONDS) as looking:
+        async with probe(options, KAFKA_SECONDS) as looking:
             for mark in marks:
                 if verdicts[mark] is None:
                     facts = await look_up(mark, settings, looking, now)

@@ -21,7 +21,7 @@ from aiokafka.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _PREFIX = "GATEWAY_KAFKA_"
 
@@ -98,15 +98,19 @@ def diagnose(error: BaseException, options: dict[str, Any]) -> Diagnosis:
     )
 
 
-def advertised(options: dict[str, Any]) -> Diagnosis:
-    """Return what it means that the bootstrap servers do answer, and Kafka all the same does not.
-
-    Right after a start that is normal; where it lasts, the brokers name addresses of themselves
-    that lead nowhere from here.
-    """
+def unreachable(addresses: Sequence[str]) -> Diagnosis:
+    """Return the diagnosis of a cluster that answers, some of whose brokers do not."""
     return Diagnosis(
-        f"{_servers(options)} answers, but not every broker that it names",
-        "if that lasts, see that their advertised.listeners can be reached from here",
+        f"the cluster answers, but not its broker at {' and '.join(addresses)}",
+        "start it; if it runs, see that its advertised.listeners can be reached from here",
+    )
+
+
+def slow(options: dict[str, Any]) -> Diagnosis:
+    """Return the diagnosis of a request that has timed out though all brokers answer now."""
+    return Diagnosis(
+        f"{_servers(options)} did not answer in time, and does now",
+        "if that happens again, look for overload or a restart in the brokers' logs",
     )
 
 

@@ -1,91 +1,57 @@
-"""One connection of our own to each bootstrap server: it tells what aiokafka's client does not.
+"""Why a request to Kafka has failed: a fresh look at the bootstrap servers and the brokers.
 
-The client answers every failure at the start with one `KafkaConnectionError`, "Unable to
-bootstrap", and keeps the cause in its log. So where it fails, the same is tried once more without
-it, and the exception is what is looked at.
+aiokafka raises the same `KafkaConnectionError`, "Unable to bootstrap", for every failure at the
+start, and logs its cause. A connection of our own raises the cause.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ssl
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError
-from aiokafka.protocol.metadata import MetadataRequest
 
-from gateway.kafka.diagnosis import Diagnosis, advertised, diagnose
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from aiokafka.conn import AIOKafkaConnection
+from gateway.kafka.client.cluster import ClusterClient
+from gateway.kafka.diagnosis import Diagnosis, diagnose, slow, unreachable
 
 ATTEMPT_SECONDS = 2.0
-"""A server that is there has answered by then, TLS and login included."""
+"""Timeout of each step; a broker that is up answers within it, TLS and login included."""
 
 
-async def explain(error: KafkaError | TimeoutError, options: dict[str, Any]) -> Diagnosis:
-    """Return what a failure of aiokafka means and what to do, with what a new attempt tells.
+async def explain(error: KafkaError | OSError, options: dict[str, Any]) -> Diagnosis:
+    """Return the meaning of a failed request to Kafka, with the findings of a new attempt.
 
-    `options` are those of `connection_options`. Takes at most
-    `ATTEMPT_SECONDS`; raises nothing.
+    `options` are those of `connection_options`. Takes at most twice `ATTEMPT_SECONDS`; raises
+    nothing.
     """
-    if not isinstance(error, KafkaConnectionError | NodeNotReadyError | TimeoutError):
+    if not isinstance(error, KafkaConnectionError | NodeNotReadyError | OSError):
         return diagnose(error, options)
-    failures = await asyncio.gather(
-        *(_failure(options, server) for server in options["bootstrap_servers"])
-    )
-    if None in failures:
-        return advertised(options)
-    # One that can be reached and refuses tells more than one that is away.
-    telling = sorted(filter(None, failures), key=_is_away)
-    return diagnose(telling[0], options)
-
-
-@asynccontextmanager
-async def connection(options: dict[str, Any], server: str) -> AsyncIterator[AIOKafkaConnection]:
-    """Connect to one server, TLS and login included, for the block.
-
-    Raises `OSError` (`ssl.SSLError`, `TimeoutError`) or `KafkaError`, each as it is.
-    """
-    host, _, port = server.rpartition(":")
-    others = {name: value for name, value in options.items() if name != "bootstrap_servers"}
-    connected = await create_conn(
-        host.strip("[]"), int(port), **others, request_timeout_ms=int(ATTEMPT_SECONDS * 1000)
-    )
+    client = ClusterClient(options)
     try:
-        yield connected
+        async with asyncio.timeout(ATTEMPT_SECONDS):
+            await client.describe([])
+        away = await _away(client)
+    except (KafkaError, OSError) as failure:
+        return diagnose(failure, options)
     finally:
-        await connected.close()
+        await client.stop()
+    return unreachable(away) if away else slow(options)
 
 
-async def ask(options: dict[str, Any], request: Any) -> Any:
-    """Return the answer of the first bootstrap server that has one.
+async def _away(client: ClusterClient) -> list[str]:
+    """Return the address of each broker of the cluster that does not answer."""
 
-    Raises `KafkaConnectionError` where none has.
-    """
-    failure: OSError | KafkaError | None = None
-    for server in options["bootstrap_servers"]:
+    async def is_away(node_id: int) -> bool:
         try:
-            async with connection(options, server) as connected:
-                return await connected.send(request)
-        except (OSError, KafkaError) as error:
-            failure = error
-    raise KafkaConnectionError("no bootstrap server answers") from failure
+            async with asyncio.timeout(ATTEMPT_SECONDS):
+                (await client.connect(node_id)).close()
+        except (KafkaError, OSError):
+            return True
+        return False
 
-
-async def _failure(options: dict[str, Any], server: str) -> OSError | KafkaError | None:
-    try:
-        async with asyncio.timeout(ATTEMPT_SECONDS), connection(options, server) as connected:
-            # A listener that wants a login still answers the first question, which is the version.
-            await connected.send(MetadataRequest([]))
-    except (OSError, KafkaError) as error:
-        return error
-    return None
-
-
-def _is_away(error: OSError | KafkaError) -> bool:
-    return isinstance(error, OSError) and not isinstance(error, ssl.SSLError)
+    found = await asyncio.gather(*[is_away(node_id) for node_id in client.nodes])
+    return [
+        f"{node.host}:{node.port}"
+        for node, away in zip(client.nodes.values(), found, strict=True)
+        if away
+    ]

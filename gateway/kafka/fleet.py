@@ -24,7 +24,7 @@ from gateway.kafka.diagnosis import missing_right
 from gateway.kafka.envelope import Message
 from gateway.kafka.producer import Producer
 from gateway.kafka.rights import missing_rights
-from gateway.kafka.topics import create, creation_command, describe, workers_topic
+from gateway.kafka.topics import connected, create, creation_command, workers_topic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -153,16 +153,17 @@ class FleetLink:
         name = self._spec.name
         while True:
             try:
-                cluster = await describe(self._options, [name])
-                refused = await missing_rights(self._options, cluster, [name])
+                async with connected(self._options) as client:
+                    cluster = await client.describe([name])
+                    refused = await missing_rights(client, cluster, [name])
+                    if self._create and name not in (*cluster.partitions, *refused):
+                        await create(client, [self._spec])
+                        continue
                 if name in cluster.partitions and name not in refused:
                     self._say("")
                     return cluster
                 if name in refused:
                     self._say(str(refused[name]))
-                elif self._create:
-                    await create(self._options, [self._spec])
-                    continue
                 else:
                     servers = ",".join(self._options["bootstrap_servers"])
                     command = creation_command(self._spec, servers)

@@ -1,7 +1,8 @@
-"""A worker's link to Kafka: find the topics, read them, and keep saying whether it answers.
+"""A worker's link to Kafka: finds the topics, reads them, and reports whether that works.
 
 Until the topics are found the worker is not ready and nothing is read. From then on the link never
-gives up: aiokafka connects again by itself, and a probe tells readiness how it goes.
+gives up: its clients reconnect, and a probe reports to readiness every two seconds: does a broker
+answer, do the topics exist, may this client read them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from gateway import clock
 from gateway.core.log import LogKind, Topic
 from gateway.core.routes import Routes
 from gateway.errors import BrokerError
+from gateway.kafka.client.cluster import ClusterClient
 from gateway.kafka.client.options import connection_options
 from gateway.kafka.compacted import CompactedTopic
 from gateway.kafka.direct import explain
@@ -27,7 +29,7 @@ from gateway.kafka.revocations import RevocationFollower
 from gateway.kafka.revoking_events import RevokingEvents
 from gateway.kafka.rights import missing_rights
 from gateway.kafka.scans import Scans
-from gateway.kafka.topics import create, creation_command, describe, topic_specs
+from gateway.kafka.topics import answering, create, creation_command, topic_specs
 from gateway.kafka.watch import TopicWatch
 from gateway.ops.readiness import Doubt
 
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from gateway.core.revocations import Revocations
     from gateway.core.status import ShortRetention
     from gateway.core.stream import Feed
+    from gateway.kafka.diagnosis import Diagnosis
     from gateway.kafka.metadata import Cluster
     from gateway.ops.metrics import Metrics
     from gateway.ops.readiness import Readiness
@@ -81,7 +84,9 @@ class KafkaLink:
             detail = f"the topic {settings.revocations_topic} has not been read whole yet"
             readiness.doubt(Doubt.REVOCATIONS, detail)
         self._revocation_life = int(settings.revocation_seconds * 1000)
-        self._retention = RetentionWatch(settings, self._options)
+        self.cluster = ClusterClient(self._options, settings.kafka_client_rack)
+        """The worker's client for metadata and offsets; started by `run`."""
+        self._retention = RetentionWatch(settings, self.cluster)
         self._routes: Routes | None = None
         self._live: LiveReader | None = None
         self._scans: Scans | None = None
@@ -90,6 +95,12 @@ class KafkaLink:
 
     async def run(self) -> None:
         """Read Kafka for as long as the task lives."""
+        try:
+            await self._run()
+        finally:
+            await self.cluster.stop()
+
+    async def _run(self) -> None:
         cluster = await self._find_topics()
         topic = _topic(cluster, self._settings.topic, LogKind.USER)
         broadcast = None
@@ -98,10 +109,9 @@ class KafkaLink:
         settle = self._settings.settle_seconds
         routes = Routes(self._hub, topic, broadcast, self._key_hash, settle)
         while True:
-            offsets, live, scans = self._clients(cluster.cluster_id)
+            offsets, live, scans = self._clients()
             revocations = self._revocations_topic(cluster)
             try:
-                await offsets.start()
                 await live.start()
                 self._routes, self._live, self._scans = routes, live, scans
                 self._watch = TopicWatch(
@@ -111,21 +121,19 @@ class KafkaLink:
                     group.create_task(live.run())
                     group.create_task(scans.run())
                     group.create_task(self._probe(self._watch))
-                    group.create_task(self._retention.run(cluster))
+                    group.create_task(self._retention.run())
                     if revocations is not None:
                         group.create_task(revocations.run())
                         group.create_task(self._revoking.run())
-            except KafkaError as error:
-                # No broker took the connections; once they stand, aiokafka keeps them up.
-                self._doubt(Doubt.KAFKA, str(await explain(error, self._options)))
+            except* KafkaError as errors:  # alone, or in the group of one of the tasks
+                self._doubt(Doubt.KAFKA, str(await explain(_first(errors), self._options)))
             finally:
                 await live.stop()
-                await offsets.stop()
             await asyncio.sleep(RETRY_SECONDS)
 
-    def _clients(self, cluster_id: str) -> tuple[Offsets, LiveReader, Scans]:
+    def _clients(self) -> tuple[Offsets, LiveReader, Scans]:
         settings = self._settings
-        offsets = Offsets(self._options, cluster_id)
+        offsets = Offsets(self.cluster)
         scans = Scans(
             self._options,
             self._hub,
@@ -240,29 +248,32 @@ class KafkaLink:
         needed = [spec.name for spec in specs]
         while True:
             try:
-                if settings.create_topics:
-                    await create(self._options, specs)
-                cluster = await describe(self._options, needed)
-                refused = await missing_rights(self._options, cluster, needed)
+                async with answering(self._options):
+                    await self.cluster.start()
+                    if settings.create_topics:
+                        await create(self.cluster, specs)
+                    cluster = await self.cluster.describe(needed)
+                    refused = await missing_rights(self.cluster, cluster, needed)
             except BrokerError as error:
                 self._doubt(Doubt.KAFKA, str(error))
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             self._readiness.settle(Doubt.KAFKA)
-            if refused:
-                self._doubt(Doubt.TOPICS, "; ".join(map(str, refused.values())))
-                await asyncio.sleep(RETRY_SECONDS)
-                continue
             missing = [name for name in needed if name not in cluster.partitions]
-            if not self._settle_topics(missing):
+            if not missing and not refused:
+                self._doubt(Doubt.STARTING, "the worker has found its topics and begins to read")
+                self._report_topics(missing, refused)
                 return cluster
+            self._report_topics(missing, refused)
+            self._readiness.settle(Doubt.STARTING)  # Kafka is reached: the topics are the reason
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _probe(self, watch: TopicWatch) -> None:
         while True:
             try:
                 async with asyncio.timeout(PROBE_SECONDS):
-                    missing = await watch.look()
+                    found = await watch.look()
+                    refused = await missing_rights(self.cluster, found.cluster, watch.names())
             except (KafkaError, TimeoutError) as error:
                 detail = f"Kafka does not answer: {str(error) or type(error).__name__}"
                 if not self.connected:  # so there is time to find out why
@@ -271,8 +282,8 @@ class KafkaLink:
                 self._doubt(Doubt.KAFKA, detail)
             else:
                 self.connected = True
+                self._report_topics(found.missing, refused)
                 self._settle(Doubt.KAFKA, Doubt.STARTING)
-                self._settle_topics(missing)
             await asyncio.sleep(PROBE_SECONDS)
 
     async def _look(self) -> None:
@@ -282,18 +293,21 @@ class KafkaLink:
             async with asyncio.timeout(PROBE_SECONDS):
                 await self._watch.look()
 
-    def _settle_topics(self, missing: list[str]) -> bool:
-        """Say whether topics are missing, and how to make them."""
-        if not missing:
-            self._readiness.settle(Doubt.TOPICS)
-            return False
-        commands = " && ".join(
-            creation_command(spec, self._settings.kafka_bootstrap[0])
-            for spec in topic_specs(self._settings)
-            if spec.name in missing
-        )
-        self._doubt(Doubt.TOPICS, f"no topic {' and '.join(missing)}; create with: {commands}")
-        return True
+    def _report_topics(self, missing: list[str], refused: Mapping[str, Diagnosis]) -> None:
+        """Report topics that are missing or may not be read, with the commands that fix it."""
+        missing = [name for name in missing if name not in refused]
+        details = [str(diagnosis) for diagnosis in refused.values()]
+        if missing:
+            commands = " && ".join(
+                creation_command(spec, self._settings.kafka_bootstrap[0])
+                for spec in topic_specs(self._settings)
+                if spec.name in missing
+            )
+            details.append(f"no topic {' and '.join(missing)}; create with: {commands}")
+        if details:
+            self._doubt(Doubt.TOPICS, "; ".join(details))
+        else:
+            self._settle(Doubt.TOPICS)
 
     def _settle(self, *doubts: Doubt) -> None:
         if self._readiness.settle(*doubts):
@@ -302,6 +316,15 @@ class KafkaLink:
     def _doubt(self, doubt: Doubt, detail: str) -> None:
         if self._readiness.doubt(doubt, detail):
             _log.warning("not ready", reason=str(doubt), detail=detail)
+
+
+def _first(errors: BaseExceptionGroup[KafkaError]) -> KafkaError:
+    """Return the first of the errors in a group, or in a group within it."""
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, KafkaError)
+    return error
 
 
 def _topic(cluster: Cluster, name: str, kind: LogKind) -> Topic:

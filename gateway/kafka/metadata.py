@@ -43,6 +43,8 @@ class Cluster(NamedTuple):
     partitions: Mapping[str, int]
     ids: Mapping[str, bytes]
     """16 bytes for each topic; none for a topic of brokers that know no ids (before Kafka 2.8)."""
+    denied: frozenset[str] = frozenset()
+    """Topics that this client has no right to describe; they may not exist either."""
 
     def tag(self, topic: str) -> bytes:
         """Return the tag of a topic's present incarnation, as it stands in event ids."""

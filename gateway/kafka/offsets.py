@@ -1,95 +1,82 @@
-"""Where logs start and end, and where a time is in them: ListOffsets, on a connection of its own.
-
-A broker answers the requests of one connection in order, and holds a fetch that finds nothing; a
-question behind it would wait for half a second.
-"""
+"""Offsets of logs: where each starts and ends, and the first record at a time (ListOffsets)."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
-
-from aiokafka import TopicPartition
+from typing import TYPE_CHECKING
 
 from gateway.core.limits import Extent
-from gateway.kafka.consumer import REQUEST_MS, Consumer
-from gateway.kafka.seeker import LogSeeker
+from gateway.kafka.client.cluster import END, START
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from gateway.core.log import Log
+    from gateway.kafka.client.cluster import ClusterClient
+    from gateway.kafka.client.requests import ListedOffset
     from gateway.kafka.metadata import Cluster
 
 NO_TIMESTAMP = -1
-"""What Kafka calls no timestamp."""
+"""The timestamp in an answer without a record."""
 
-EMBEDDED_CLUSTER = "tansu_cluster"
-"""What the embedded broker calls its cluster, unless it is told otherwise."""
+LATEST_TIMESTAMP = (1 << 63) - 1
+"""Timestamps are signed 64-bit integers in Kafka's protocol."""
 
 
 class Offsets:
-    """Answers about logs. All raise aiokafka's `KafkaError` when the leader does not answer."""
+    """Lookups of offsets. All methods raise aiokafka's `KafkaError` if the leader does not answer.
 
-    def __init__(self, options: dict[str, Any], cluster_id: str) -> None:
-        self._consumer = Consumer(options, isolation_level="read_committed")
-        self._seeker = LogSeeker(options) if cluster_id == EMBEDDED_CLUSTER else None
-        self._seeking = asyncio.Lock()
+    Concurrent lookups share requests: see `ClusterClient.offset`.
+    """
 
-    async def start(self) -> None:
-        """Connect."""
-        await self._consumer.start()
-        if self._seeker is not None:
-            await self._seeker.start()
-
-    async def stop(self) -> None:
-        """Disconnect."""
-        await self._consumer.stop()
-        if self._seeker is not None:
-            await self._seeker.stop()
+    def __init__(self, cluster: ClusterClient) -> None:
+        self._cluster = cluster
 
     async def describe(self, topics: Sequence[str]) -> Cluster:
-        """Return what any broker says of these topics; one away is no reason to turn clients away.
-
-        Raises `KafkaConnectionError` where none does.
-        """
-        return await self._consumer.describe(topics)
+        """Return fresh metadata of these topics. Raises `KafkaError` where no broker answers."""
+        return await self._cluster.describe(topics)
 
     async def end(self, log: Log) -> int:
-        """Return the offset after the last record that can be read: the last stable offset."""
-        partition = TopicPartition(*log)
-        end: int = (await self._consumer.end_offsets([partition]))[partition]
-        return end if self._seeker is None else await self._true_end(self._seeker, log, end)
+        """Return the offset after the last readable record: the last stable offset."""
+        return await self._true_end(log, (await self._cluster.offset(log, END)).offset)
 
     async def at(self, log: Log, timestamp: int) -> int | None:
-        """Return the offset of the first record at or after `timestamp` (ms); None: there is none.
+        """Return the offset of the first record at or after `timestamp` (ms); None: no record.
 
-        Raises `ValueError` for no timestamp.
+        Raises `ValueError` for a timestamp that Kafka cannot represent.
         """
-        partition = TopicPartition(*log)
-        found = (await self._consumer.offsets_for_times({partition: timestamp}))[partition]
-        # For none Kafka answers with offset -1, which aiokafka makes None of; the embedded broker
-        # answers with offset 0 and no timestamp.
-        return None if found is None or found.timestamp == NO_TIMESTAMP else int(found.offset)
+        return (await self.located(log, [timestamp]))[timestamp]
+
+    async def located(self, log: Log, timestamps: Iterable[int]) -> dict[int, int | None]:
+        """Return `at` for several timestamps, whose requests are pipelined."""
+        wanted = list(dict.fromkeys(timestamps))
+        for timestamp in wanted:
+            _check(timestamp)
+        found = await asyncio.gather(*[self._cluster.offset(log, each) for each in wanted])
+        return dict(zip(wanted, map(_existing, found), strict=True))
 
     async def extent(self, log: Log, cutoff: int) -> Extent:
         """Return where the log starts and ends, and its first record at or after `cutoff` (ms)."""
-        partition = TopicPartition(*log)
-        start = (await self._consumer.beginning_offsets([partition]))[partition]
-        young = await self.at(log, cutoff)
-        # The end last: it must not be before anything found above.
-        end = await self.end(log)
-        return Extent(start, end, end if young is None else young, cutoff)
+        _check(cutoff)
+        # The leader answers in this order, and the end must not be before the other two.
+        start, young, end = await asyncio.gather(
+            *[self._cluster.offset(log, timestamp) for timestamp in (START, cutoff, END)]
+        )
+        last = await self._true_end(log, end.offset)
+        offset = _existing(young)
+        return Extent(start.offset, last, last if offset is None else offset, cutoff)
 
-    async def _true_end(self, seeker: LogSeeker, log: Log, end: int) -> int:
-        """Return the end that a fetch tells.
+    async def _true_end(self, log: Log, end: int) -> int:
+        """Return the end of a log; see `Quirks.low_ends`."""
+        if end <= 0 or not self._cluster.quirks.low_ends:
+            return end
+        return max(end, (await self._cluster.peek(log, end - 1)).end)
 
-        The embedded broker (tansu 0.6) answers the base offset of the last batch + 1, which is too
-        low where that batch holds more than one record. Its fetches know better.
-        """
-        if end == 0:
-            return 0
-        async with self._seeking:
-            seeker.seek(log, end - 1)
-            await seeker.fetch(REQUEST_MS, most=1)
-            return max(end, seeker.highwater())
+
+def _check(timestamp: int) -> None:
+    if not 0 <= timestamp <= LATEST_TIMESTAMP:
+        raise ValueError(f"timestamp {timestamp} is not between 0 and {LATEST_TIMESTAMP}")
+
+
+def _existing(found: ListedOffset) -> int | None:
+    return None if found.timestamp == NO_TIMESTAMP else found.offset

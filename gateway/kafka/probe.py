@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 from gateway.kafka.offsets import Offsets
 from gateway.kafka.records import to_records
 from gateway.kafka.seeker import LogSeeker
-from gateway.kafka.topics import ANSWER_SECONDS, answering
+from gateway.kafka.topics import ANSWER_SECONDS, connected
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gateway.core.limits import Extent
     from gateway.core.log import Log, Record
-    from gateway.kafka.metadata import Cluster
 
 _FETCH_MS = 500
 """A fetch that brings nothing in this time is taken for the end: what is left are markers."""
@@ -70,20 +69,15 @@ class Probe:
 
 
 @asynccontextmanager
-async def probe(
-    options: dict[str, Any], cluster: Cluster, timeout: float = ANSWER_SECONDS
-) -> AsyncIterator[Probe]:
-    """Connect for the block, which has `timeout` seconds in all, to ask about the cluster's topics.
+async def probe(options: dict[str, Any], timeout: float = ANSWER_SECONDS) -> AsyncIterator[Probe]:
+    """Lend a probe for the block, which has `timeout` seconds in all.
 
-    Raises `BrokerError` when the brokers do not answer in time, or refuse.
+    Raises `BrokerError` when the brokers do not answer in time, or reject a request.
     """
-    offsets = Offsets(options, cluster.cluster_id)
-    seeker = LogSeeker(options)
-    try:
-        async with answering(options, timeout):
-            await offsets.start()
+    async with connected(options, timeout) as client:
+        seeker = LogSeeker(client.live_options())
+        try:
             await seeker.start()
-            yield Probe(seeker, offsets)
-    finally:
-        await seeker.stop()
-        await offsets.stop()
+            yield Probe(seeker, Offsets(client))
+        finally:
+            await seeker.stop()

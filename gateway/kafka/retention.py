@@ -1,46 +1,45 @@
-"""How long the brokers keep the records of the topics, held against what clients are promised.
+"""Comparison of the topics' retention with the replay time that clients are promised.
 
-A topic whose retention is shorter loses what clients come back for. It can be changed at any time,
-so it is asked for every few seconds: 3 ms of CPU for each topic.
+A topic with a shorter retention loses events that clients may resume from. It may be changed at any
+time: it is requested once a minute, for all topics at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from aiokafka.errors import KafkaError
 
 from gateway.core.status import ShortRetention
-from gateway.errors import BrokerError
-from gateway.kafka.offsets import EMBEDDED_CLUSTER
-from gateway.kafka.topics import retention_ms
+from gateway.kafka.topics import retentions
 
 if TYPE_CHECKING:
     from gateway.config import Settings
-    from gateway.kafka.metadata import Cluster
+    from gateway.kafka.client.cluster import ClusterClient
 
-LOOK_SECONDS = 10.0
+LOOK_SECONDS = 60.0
+"""Interval of the requests."""
 
 
 class RetentionWatch:
-    """Knows the topics of events that keep too little; `short` is what was found last."""
+    """Keeps the event topics whose retention is too short in `short`."""
 
-    def __init__(self, settings: Settings, options: dict[str, Any]) -> None:
-        self._options = options
+    def __init__(self, settings: Settings, client: ClusterClient) -> None:
+        self._client = client
         self._names = [name for name in (settings.topic, settings.broadcast_topic) if name]
         self._promised = settings.replay_max_age_seconds
         self.short: tuple[ShortRetention, ...] = ()
 
-    async def run(self, cluster: Cluster) -> None:
-        """Look for as long as the task lives; while no broker answers, what was found stays."""
-        if cluster.cluster_id == EMBEDDED_CLUSTER:
-            return  # it closes the connection at the question
+    async def run(self) -> None:
+        """Look for as long as the task lives; without an answer the last result stays."""
         while True:
-            with suppress(BrokerError):
-                kept = [(name, await retention_ms(self._options, name)) for name in self._names]
+            with suppress(KafkaError):
+                kept = await retentions(self._client, self._names)
                 self.short = tuple(
-                    ShortRetention(topic, ms / 1000, self._promised)
-                    for topic, ms in kept
-                    if ms is not None and 0 <= ms < self._promised * 1000
+                    ShortRetention(topic, kept[topic] / 1000, self._promised)
+                    for topic in self._names
+                    if topic in kept and 0 <= kept[topic] < self._promised * 1000
                 )
             await asyncio.sleep(LOOK_SECONDS)

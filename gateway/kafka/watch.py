@@ -8,12 +8,13 @@ against what the worker goes by, every few seconds and whenever something points
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
 from gateway import clock
 from gateway.core.log import LogKind
+from gateway.kafka.metadata import Cluster
 
 if TYPE_CHECKING:
     from gateway.core.hub import Hub
@@ -21,13 +22,19 @@ if TYPE_CHECKING:
     from gateway.core.routes import Routes
     from gateway.kafka.compacted import CompactedTopic
     from gateway.kafka.live import LiveReader
-    from gateway.kafka.metadata import Cluster
     from gateway.kafka.offsets import Offsets
 
 PAUSE_SECONDS = 0.1
 """Between two looks: an id is a client's word, and a forged one asks for a look."""
 
 _log = structlog.stdlib.get_logger(__name__)
+
+
+class Found(NamedTuple):
+    """Fresh metadata, and the topics of the worker that it lacks."""
+
+    cluster: Cluster
+    missing: list[str]
 
 
 class TopicWatch:
@@ -54,39 +61,40 @@ class TopicWatch:
         """When each topic was last known to be there as we know it: Unix ms."""
         self._looking = asyncio.Lock()
         self._looked = float("-inf")
-        self._missing: list[str] = []
+        self._found = Found(Cluster("", {}, {}), [])
 
-    async def look(self) -> list[str]:
-        """Ask the brokers, go by what they say, and return the topics that are missing.
+    async def look(self) -> Found:
+        """Fetch metadata, apply it, and return it with the topics that are missing.
 
-        Calls that come meanwhile share the next look. Raises `KafkaError` where no broker answers.
+        Concurrent calls share the next look. Raises `KafkaError` where no broker answers.
         """
         asked = clock.now().monotonic
         async with self._looking:
             if self._looked < asked:
                 await asyncio.sleep(self._looked + PAUSE_SECONDS - asked)
                 began = clock.now()
-                cluster = await self._offsets.describe(self._names())
+                cluster = await self._offsets.describe(self.names())
                 self._looked = began.monotonic
-                self._compare(cluster, began.wall)
-            return self._missing
+                self._found = Found(cluster, self._compare(cluster, began.wall))
+            return self._found
 
-    def _names(self) -> list[str]:
+    def names(self) -> list[str]:
+        """Return the names of the topics."""
         names = [topic.name for topic in self._topics()]
         return names if self._revocations is None else [*names, self._revocations.topic]
 
     def _topics(self) -> list[Topic]:
         return [topic for topic in (self._routes.topic, self._routes.broadcast) if topic]
 
-    def _compare(self, cluster: Cluster, wall: int) -> None:
+    def _compare(self, cluster: Cluster, wall: int) -> list[str]:
         if cluster.cluster_id != self._cluster_id:
             self._cluster_id = cluster.cluster_id
             self._former.clear()
-        self._missing = []
+        missing = []
         for topic in self._topics():
             partitions = cluster.partitions.get(topic.name)
             if partitions is None:
-                self._missing.append(topic.name)
+                missing.append(topic.name)
                 continue
             tag = cluster.tag(topic.name)
             if tag in self._former:
@@ -98,7 +106,8 @@ class TopicWatch:
                 self._grow(topic, partitions)
             self._verified[topic.kind] = wall
         if self._revocations is not None and not self._revocations.compare(cluster):
-            self._missing.append(self._revocations.topic)
+            missing.append(self._revocations.topic)
+        return missing
 
     def _grow(self, topic: Topic, partitions: int) -> None:
         _log.info(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.core.log import Log
-from gateway.kafka.metadata import Cluster
 from gateway.kafka.probe import probe
 from tests.brokers.batches import CODECS, batch, with_bit_flipped, with_garbage
 from tests.brokers.kafka import KafkaNode
@@ -95,8 +94,7 @@ async def test_a_batch_that_the_disk_has_spoilt_is_passed_by(
         await expect(clients[last:SOUND], 0, 4)
         await expect(clients[SOUND:], 0, 1, 2, 3, 4)
 
-    cluster = Cluster("", {served.user: partitions}, {})
-    async with probe({"bootstrap_servers": node.bootstrap}, cluster) as look:
+    async with probe({"bootstrap_servers": [node.bootstrap]}) as look:
         for partition in range(last):
             newest = await look.newest(Log(served.user, partition), 10)
             assert [record.offset for record in newest] == [0, 3, 4]

@@ -22,6 +22,7 @@ from aiokafka.errors import (
     KafkaError,
     LeaderNotAvailableError,
     NotLeaderForPartitionError,
+    TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
     UnsupportedVersionError,
     for_code,
@@ -29,25 +30,34 @@ from aiokafka.errors import (
 
 from gateway.kafka.client import wire
 from gateway.kafka.client.connection import Connection, open_connection
+from gateway.kafka.client.quirks import Quirks, quirks_of
 from gateway.kafka.client.race import first_of
 from gateway.kafka.client.requests import (
+    CONFIGS_VERSION,
     EPOCH_END_LEAST,
     EPOCH_END_MOST,
     LIST_OFFSETS_MOST,
     METADATA_LEAST,
     METADATA_MOST,
     NO_ID,
+    PEEK_VERSION,
     UNKNOWN_EPOCH,
     Leader,
     ListedOffset,
     Metadata,
+    Node,
+    Peek,
     TopicMetadata,
+    configs_request,
     epoch_end_request,
     list_offsets_request,
     metadata_request,
+    peek_request,
+    read_configs,
     read_epoch_end,
     read_list_offsets,
     read_metadata,
+    read_peek,
 )
 from gateway.kafka.metadata import Cluster
 
@@ -133,12 +143,14 @@ class ClusterClient:
         self._pause = SOON_SECONDS
 
     async def start(self) -> None:
-        """Load the metadata, and refresh it from now on.
+        """Refresh the metadata from now on, and return when it was loaded.
 
-        Raises the most telling `KafkaError` where no bootstrap server answers.
+        Raises the most telling `KafkaError` where no bootstrap server answers; that is tried again
+        in the background.
         """
+        if not self._tasks:
+            self._start_task(self._keep_fresh())
         await self._refresh()
-        self._start_task(self._keep_fresh())
 
     async def stop(self) -> None:
         """Close the connections, except those that `connect` returned."""
@@ -154,6 +166,24 @@ class ClusterClient:
         """The cluster's id; empty before `start`."""
         return self._known.cluster_id
 
+    @property
+    def quirks(self) -> Quirks:
+        """Deviations of these brokers from Apache Kafka."""
+        return quirks_of(self._known.cluster_id)
+
+    @property
+    def nodes(self) -> Mapping[int, Node]:
+        """The brokers by their ids."""
+        return self._known.nodes
+
+    def live_options(self) -> dict[str, Any]:
+        """Return the options for an aiokafka client that bootstraps from the known brokers.
+
+        aiokafka tries bootstrap servers one after the other, with a whole timeout for each.
+        """
+        servers = [f"{node.host}:{node.port}" for node in self._known.nodes.values()]
+        return {**self._options, "bootstrap_servers": servers}
+
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call `listener` whenever a broker's address, a leader or a topic has changed."""
         self._listeners.append(listener)
@@ -168,11 +198,6 @@ class ClusterClient:
         topic = self._topic(name)
         return topic.id if topic and topic.id != NO_ID else None
 
-    def topic_error(self, name: str) -> int:
-        """Return the error code of a topic in the metadata; 0: no error."""
-        topic = self._topic(name)
-        return topic.error if topic else 0
-
     def request_refresh(self) -> None:
         """Refresh the metadata soon; cheap to repeat."""
         self._wanted.set()
@@ -186,6 +211,11 @@ class ClusterClient:
             known.cluster_id,
             {name: len(topic.leaders) for name, topic in topics.items() if topic.leaders},
             {name: topic.id for name, topic in topics.items() if topic.id != NO_ID},
+            frozenset(
+                name
+                for name, topic in topics.items()
+                if topic.error == TopicAuthorizationFailedError.errno
+            ),
         )
 
     async def connect(self, node_id: int) -> Connection:
@@ -238,6 +268,37 @@ class ClusterClient:
             raise _error(code, log)
         return (found, end) if found >= 0 else None
 
+    async def peek(self, log: Log, offset: int) -> Peek:
+        """Return the answer to a fetch at an offset, without records; it checks the right Read."""
+        leader = self._leader_or_raise(log)
+        connection = await self._questions(leader.node_id).connection()
+        body = await connection.request(
+            wire.FETCH, PEEK_VERSION, peek_request(log, offset), REQUEST_SECONDS
+        )
+        return _read(partial(read_peek, body), connection)
+
+    async def configs(
+        self, topics: Sequence[str], keys: Sequence[str]
+    ) -> Mapping[str, Mapping[str, str]]:
+        """Return the values of some configuration keys of topics, as far as brokers return them.
+
+        A value is missing where this client has no right to see it. Any broker may be asked.
+        """
+        if self.quirks.no_configs:
+            return {}
+        request = configs_request(topics, keys)
+
+        async def ask(node_id: int) -> Mapping[str, Mapping[str, str]]:
+            connection = await self._questions(node_id).connection()
+            body = await connection.request(
+                wire.DESCRIBE_CONFIGS, CONFIGS_VERSION, request, REQUEST_SECONDS
+            )
+            return _read(partial(read_configs, body), connection)
+
+        return await first_of(
+            [partial(ask, node_id) for node_id in self._some_nodes()], NEXT_BROKER_SECONDS
+        )
+
     # Metadata.
 
     def _topic(self, name: str) -> TopicMetadata | None:
@@ -260,6 +321,7 @@ class ClusterClient:
                 await self._refresh()
             except (KafkaError, OSError):
                 self._began = loop.time()  # a failed refresh counts for the interval
+                self._wanted.set()
             self._refreshed.set()
             self._refreshed = asyncio.Event()
             changed = self._known != before
@@ -280,9 +342,8 @@ class ClusterClient:
 
     async def _ask_metadata(self) -> Metadata:
         names = sorted(self._names)
-        nodes = random.sample(list(self._known.nodes), min(KNOWN_BROKERS, len(self._known.nodes)))
-        if nodes:
-            attempts = [partial(self._metadata_of, node, names) for node in nodes]
+        attempts = [partial(self._metadata_of, node, names) for node in self._some_nodes()]
+        if attempts:
             try:
                 return await first_of(attempts, NEXT_BROKER_SECONDS)
             except (KafkaError, OSError):
@@ -291,6 +352,10 @@ class ClusterClient:
             [partial(self._bootstrap, at, names) for at in self._options["bootstrap_servers"]],
             NEXT_BOOTSTRAP_SECONDS,
         )
+
+    def _some_nodes(self) -> list[int]:
+        nodes = list(self._known.nodes)
+        return random.sample(nodes, min(KNOWN_BROKERS, len(nodes)))
 
     async def _metadata_of(self, node_id: int, names: Sequence[str]) -> Metadata:
         return await _metadata(await self._questions(node_id).connection(), names)

@@ -26,6 +26,14 @@ LIST_OFFSETS_MOST = 7
 EPOCH_END_LEAST, EPOCH_END_MOST = 2, 4
 """Versions 2 (Kafka 2.0) to 4."""
 
+PEEK_VERSION = 4
+"""The oldest Fetch of brokers 4.x: an offset and an error code need no more."""
+
+CONFIGS_VERSION = 1
+"""The oldest DescribeConfigs of brokers 4.x."""
+
+TOPIC_RESOURCE = 2
+
 NO_ID = bytes(16)
 """The id of a missing topic, and of topics on brokers without topic ids."""
 
@@ -75,6 +83,16 @@ class ListedOffset(NamedTuple):
 
     offset: int
     timestamp: int
+
+
+class Peek(NamedTuple):
+    """The answer to a fetch of one log, without its records."""
+
+    error: int
+    end: int
+    """The high watermark: offset after the last replicated record, committed or not."""
+    stable: int
+    """The last stable offset: no open transaction before it."""
 
 
 def metadata_request(names: Sequence[str], version: int) -> bytes:
@@ -197,6 +215,61 @@ def read_epoch_end(body: bytes, version: int) -> tuple[int, int, int]:
     reader.count()
     error, _, epoch, end = reader.fields(struct.Struct(">hiiq"))
     return error, epoch, end
+
+
+def peek_request(log: Log, offset: int) -> bytes:
+    """Return the Fetch request for a single batch, answered at once also without one."""
+    layout = struct.Struct(">iiiibi")  # replica, max wait, min bytes, max bytes, isolation, topics
+    return b"".join(
+        [
+            layout.pack(-1, 0, 1, 1, READ_COMMITTED, 1),
+            string(log.topic, flexible=False),
+            struct.pack(">iiqi", 1, log.partition, offset, 1),
+        ]
+    )
+
+
+def read_peek(body: bytes) -> Peek:
+    """Return the answer of the only log in a response to `peek_request`."""
+    reader = Reader(body, flexible=False)
+    reader.int32()  # throttle_time_ms
+    reader.count()
+    reader.string()
+    reader.count()
+    _, error, end, stable = reader.fields(struct.Struct(">ihqq"))
+    return Peek(error, end, stable)
+
+
+def configs_request(topics: Sequence[str], keys: Sequence[str]) -> bytes:
+    """Return the DescribeConfigs request for these keys of each topic."""
+    parts = [array_head(len(topics), flexible=False)]
+    wanted = array_head(len(keys), flexible=False)
+    wanted += b"".join(string(key, flexible=False) for key in keys)
+    for topic in topics:
+        parts += [struct.pack(">b", TOPIC_RESOURCE), string(topic, flexible=False), wanted]
+    return b"".join([*parts, b"\x00"])  # include_synonyms
+
+
+def read_configs(body: bytes) -> dict[str, dict[str, str]]:
+    """Return the values of each topic; one that this client may not see has none."""
+    reader = Reader(body, flexible=False)
+    reader.int32()  # throttle_time_ms
+    found: dict[str, dict[str, str]] = {}
+    for _ in range(reader.count()):
+        reader.int16()  # error_code
+        reader.string()  # error_message
+        reader.int8()  # resource_type
+        values = found.setdefault(reader.string() or "", {})
+        for _ in range(reader.count()):
+            key, value = reader.string() or "", reader.string()
+            reader.raw(3)  # read_only, config_source, is_sensitive
+            for _ in range(reader.count()):  # synonyms
+                reader.string()
+                reader.string()
+                reader.int8()
+            if value is not None:
+                values[key] = value
+    return found
 
 
 def _by_topic(logs: Mapping[Log, object]) -> dict[str, list[Log]]:
