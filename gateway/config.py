@@ -90,6 +90,9 @@ class Settings(BaseSettings):
     kafka_ssl_cafile: FilePath = Field(None, description="certificates that sign the brokers'")
     kafka_ssl_certfile: FilePath = Field(None, description="this client's certificate")
     kafka_ssl_keyfile: FilePath = Field(None, description="the key of this client's certificate")
+    kafka_client_rack: OptionalText = Field(
+        None, description="rack or zone of this worker, to read from followers in it; none: leaders"
+    )
 
     topic: TopicName = Field("user-events", description="events of users, keyed by user id")
     broadcast_topic: TopicNameOrOff = Field(

@@ -24,7 +24,7 @@ from gateway.kafka.diagnosis import missing_right
 from gateway.kafka.envelope import Message
 from gateway.kafka.producer import Producer
 from gateway.kafka.rights import missing_rights
-from gateway.kafka.topics import connected, create, creation_command, workers_topic
+from gateway.kafka.topics import connected, create_missing, creation_command, workers_topic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -157,7 +157,7 @@ class FleetLink:
                     cluster = await client.describe([name])
                     refused = await missing_rights(client, cluster, [name])
                     if self._create and name not in (*cluster.partitions, *refused):
-                        await create(client, [self._spec])
+                        await create_missing(client, [self._spec])
                         continue
                 if name in cluster.partitions and name not in refused:
                     self._say("")

@@ -29,7 +29,7 @@ from gateway.kafka.revocations import RevocationFollower
 from gateway.kafka.revoking_events import RevokingEvents
 from gateway.kafka.rights import missing_rights
 from gateway.kafka.scans import Scans
-from gateway.kafka.topics import answering, create, creation_command, topic_specs
+from gateway.kafka.topics import answering, create_missing, creation_command, topic_specs
 from gateway.kafka.watch import TopicWatch
 from gateway.ops.readiness import Doubt
 
@@ -84,7 +84,7 @@ class KafkaLink:
             detail = f"the topic {settings.revocations_topic} has not been read whole yet"
             readiness.doubt(Doubt.REVOCATIONS, detail)
         self._revocation_life = int(settings.revocation_seconds * 1000)
-        self.cluster = ClusterClient(self._options, settings.kafka_client_rack)
+        self.cluster = ClusterClient(self._options, settings.kafka_client_rack or "")
         """The worker's client for metadata and offsets; started by `run`."""
         self._retention = RetentionWatch(settings, self.cluster)
         self._routes: Routes | None = None
@@ -251,7 +251,7 @@ class KafkaLink:
                 async with answering(self._options):
                     await self.cluster.start()
                     if settings.create_topics:
-                        await create(self.cluster, specs)
+                        await create_missing(self.cluster, specs)
                     cluster = await self.cluster.describe(needed)
                     refused = await missing_rights(self.cluster, cluster, needed)
             except BrokerError as error:

@@ -102,7 +102,16 @@ async def describe(
         return await client.describe(names)
 
 
-async def create(client: ClusterClient, specs: Iterable[TopicSpec]) -> None:
+async def create(options: dict[str, Any], specs: Iterable[TopicSpec]) -> None:
+    """Create the missing topics with a client of its own; see `create_missing`.
+
+    Raises `BrokerError` also when the brokers do not answer in time.
+    """
+    async with connected(options) as client:
+        await create_missing(client, specs)
+
+
+async def create_missing(client: ClusterClient, specs: Iterable[TopicSpec]) -> None:
     """Create the missing topics, and wait until each partition has a leader.
 
     Existing ones are left as they are. Raises `BrokerError` when the brokers reject a topic, and

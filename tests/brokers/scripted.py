@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from gateway.kafka.client.wire import array_head, string, uvarint
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
 VERSIONS = {1: (4, 17), 2: (1, 10), 3: (0, 13), 18: (0, 4), 23: (2, 4)}
@@ -86,3 +89,25 @@ class ScriptedServer:
         return head + b"".join(
             struct.pack(">hhh", key, *limits) for key, limits in self.versions.items()
         )
+
+
+def describe_cluster(
+    request: Request, port: int, leaders: Mapping[str, int] = MappingProxyType({})
+) -> bytes:
+    """Answer Metadata v12: broker 1 at `port`, topics of one partition with their leaders."""
+    names = leaders
+    parts = [
+        struct.pack(">ib", request.correlation_id, 0),
+        struct.pack(">i", 0) + array_head(1, flexible=True),
+        struct.pack(">i", 1) + string("127.0.0.1", flexible=True) + struct.pack(">i", port),
+        uvarint(0) + b"\x00" + string("a-cluster", flexible=True) + struct.pack(">i", 1),
+        array_head(len(names), flexible=True),
+    ]
+    for name, leader in names.items():
+        parts += [
+            struct.pack(">h", 0) + string(name, flexible=True) + bytes(16) + b"\x00",
+            array_head(1, flexible=True)
+            + struct.pack(">hiii", 0 if leader >= 0 else 5, 0, leader, 7),
+            array_head(0, flexible=True) * 3 + b"\x00" + struct.pack(">i", 0) + b"\x00",
+        ]
+    return b"".join([*parts, b"\x00"])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,9 @@ from aiokafka.errors import (
 
 from gateway.config import Settings
 from gateway.kafka.client.options import connection_options
-from gateway.kafka.diagnosis import advertised, diagnose, missing_right
+from gateway.kafka.diagnosis import diagnose, missing_right, slow, unreachable
 from gateway.kafka.direct import explain
+from tests.brokers.scripted import ScriptedServer, describe_cluster
 from tests.child import free_port
 
 if TYPE_CHECKING:
@@ -126,9 +128,24 @@ async def test_a_server_that_is_away_is_told_apart_from_one_that_refuses() -> No
         assert "ends the connection" in diagnosis.found
 
 
-@pytest.mark.parametrize("error", [NodeNotReadyError("node 2"), TimeoutError()])
-async def test_brokers_at_addresses_that_lead_nowhere_are_told_apart(
+FAILURES = [NodeNotReadyError("node 2"), TimeoutError(), KafkaConnectionError("node 2")]
+
+
+@pytest.mark.parametrize("error", FAILURES)
+async def test_unreachable_advertised_listener_is_named(error: KafkaError | TimeoutError) -> None:
+    away = free_port()
+    async with ScriptedServer(lambda request: describe_cluster(request, away)) as server:
+        options = connection_options(Settings(kafka_bootstrap=(server.address,)))
+        diagnosis = await explain(error, options)
+    assert diagnosis == unreachable([f"127.0.0.1:{away}"])
+    assert "advertised.listeners" in diagnosis.advice
+
+
+@pytest.mark.parametrize("error", FAILURES)
+async def test_silent_bootstrap_server_is_not_blamed_on_advertised_listeners(
     broker: Broker, error: KafkaError | TimeoutError
 ) -> None:
-    options = connection_options(Settings(kafka_bootstrap=(broker.bootstrap,)))
-    assert await explain(error, options) == advertised(options)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        options = connection_options(Settings(kafka_bootstrap=(address, broker.bootstrap)))
+        assert await explain(error, options) == slow(options)

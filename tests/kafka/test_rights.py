@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from gateway.config import Settings
 from gateway.kafka.client.options import connection_options
 from gateway.kafka.rights import missing_rights
-from gateway.kafka.topics import TopicSpec, create, describe
+from gateway.kafka.topics import TopicSpec, connected, create
 from tests.brokers.kafka import KafkaNode
 from tests.programs import require
 
@@ -20,15 +20,17 @@ async def test_where_no_rights_are_checked_none_is_missing(broker: Broker) -> No
     options = connection_options(Settings(kafka_bootstrap=(broker.bootstrap,)))
     names = [f"rights-{uuid.uuid4().hex[:8]}" for _ in range(3)]
     await create(options, [TopicSpec(name) for name in names[:2]])
-    cluster = await describe(options, names)
-    assert await missing_rights(options, cluster, names) == {}
+    async with connected(options) as client:
+        cluster = await client.describe(names)
+        assert await missing_rights(client, cluster, names) == {}
 
 
 async def test_asking_for_rights_on_a_topic_does_not_create_it(tmp_path: Path) -> None:
     require("java", "mvn")
     async with KafkaNode(tmp_path, auto_create_topics=True) as node:
         options = connection_options(Settings(kafka_bootstrap=(node.bootstrap,)))
-        for _ in range(2):
-            cluster = await describe(options, ["missing"])
-            assert cluster.partitions == {}
-            assert await missing_rights(options, cluster, ["missing"]) == {}
+        async with connected(options) as client:
+            for _ in range(2):
+                cluster = await client.describe(["missing"])
+                assert cluster.partitions == {}
+                assert await missing_rights(client, cluster, ["missing"]) == {}

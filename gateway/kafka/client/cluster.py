@@ -139,7 +139,7 @@ class ClusterClient:
         """Set when the next refresh has ended, and then replaced."""
         self._refreshing = asyncio.Lock()
         self._began = float("-inf")
-        """Start of the last successful refresh, in seconds of the loop's clock."""
+        """Start of the last refresh, in seconds of the loop's clock."""
         self._pause = SOON_SECONDS
 
     async def start(self) -> None:
@@ -320,10 +320,8 @@ class ClusterClient:
             try:
                 await self._refresh()
             except (KafkaError, OSError):
-                self._began = loop.time()  # a failed refresh counts for the interval
+                self._refreshed_since(loop.time())  # a failed refresh counts for the interval
                 self._wanted.set()
-            self._refreshed.set()
-            self._refreshed = asyncio.Event()
             changed = self._known != before
             self._pause = SOON_SECONDS if changed else min(2 * self._pause, UNCHANGED_SECONDS)
 
@@ -336,9 +334,14 @@ class ClusterClient:
                 began = loop.time()
                 self._wanted.clear()
                 known = await self._ask_metadata()
-                self._began = began
                 self._take(known)
+                self._refreshed_since(began)
             return self._known
+
+    def _refreshed_since(self, began: float) -> None:
+        self._began = began
+        self._refreshed.set()
+        self._refreshed = asyncio.Event()
 
     async def _ask_metadata(self) -> Metadata:
         names = sorted(self._names)
@@ -481,8 +484,10 @@ class ClusterClient:
         if failed:
             self.request_refresh()
         if again:
+            asked = asyncio.get_running_loop().time()
             try:
-                await self._refreshed.wait()
+                while self._began < asked:
+                    await self._refreshed.wait()
             except asyncio.CancelledError:
                 _cancel(again)
                 raise

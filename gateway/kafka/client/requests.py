@@ -29,6 +29,9 @@ EPOCH_END_LEAST, EPOCH_END_MOST = 2, 4
 PEEK_VERSION = 4
 """The oldest Fetch of brokers 4.x: an offset and an error code need no more."""
 
+PEEK_WAIT_MS = 500
+"""The longest wait of a peek; the embedded broker returns no partition at all for 0."""
+
 CONFIGS_VERSION = 1
 """The oldest DescribeConfigs of brokers 4.x."""
 
@@ -218,11 +221,11 @@ def read_epoch_end(body: bytes, version: int) -> tuple[int, int, int]:
 
 
 def peek_request(log: Log, offset: int) -> bytes:
-    """Return the Fetch request for a single batch, answered at once also without one."""
+    """Return the Fetch request for a single batch."""
     layout = struct.Struct(">iiiibi")  # replica, max wait, min bytes, max bytes, isolation, topics
     return b"".join(
         [
-            layout.pack(-1, 0, 1, 1, READ_COMMITTED, 1),
+            layout.pack(-1, PEEK_WAIT_MS, 1, 1, READ_COMMITTED, 1),
             string(log.topic, flexible=False),
             struct.pack(">iiqi", 1, log.partition, offset, 1),
         ]

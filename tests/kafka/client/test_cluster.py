@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import struct
 import uuid
 from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,9 +14,8 @@ from gateway.core.log import Log
 from gateway.kafka.client import wire
 from gateway.kafka.client.cluster import END, START, UNCHANGED_SECONDS, ClusterClient
 from gateway.kafka.client.requests import Leader, ListedOffset
-from gateway.kafka.client.wire import array_head, string, uvarint
 from tests.brokers import metadata
-from tests.brokers.scripted import Request, ScriptedServer
+from tests.brokers.scripted import Request, ScriptedServer, describe_cluster
 from tests.eventually import eventually
 
 if TYPE_CHECKING:
@@ -114,28 +112,9 @@ async def test_connect_returns_separate_connections(broker: Broker, topic: str) 
         other.close()
 
 
-def server_metadata(request: Request, port: int, names: dict[str, int]) -> bytes:
-    """Answer Metadata v12: broker 1 at `port`, topics of one partition with their leaders."""
-    parts = [
-        struct.pack(">ib", request.correlation_id, 0),
-        struct.pack(">i", 0) + array_head(1, flexible=True),
-        struct.pack(">i", 1) + string("127.0.0.1", flexible=True) + struct.pack(">i", port),
-        uvarint(0) + b"\x00" + string("a-cluster", flexible=True) + struct.pack(">i", 1),
-        array_head(len(names), flexible=True),
-    ]
-    for name, leader in names.items():
-        parts += [
-            struct.pack(">h", 0) + string(name, flexible=True) + bytes(16) + b"\x00",
-            array_head(1, flexible=True)
-            + struct.pack(">hiii", 0 if leader >= 0 else 5, 0, leader, 7),
-            array_head(0, flexible=True) * 3 + b"\x00" + struct.pack(">i", 0) + b"\x00",
-        ]
-    return b"".join([*parts, b"\x00"])
-
-
 async def test_leaderless_partition_causes_no_metadata_storm() -> None:
     async with ScriptedServer() as server:
-        server.answer = lambda request: server_metadata(request, server.port, {"unled": -1})
+        server.answer = lambda request: describe_cluster(request, server.port, {"unled": -1})
         async with client(server.address) as cluster:
             begun = asyncio.get_running_loop().time()
             while asyncio.get_running_loop().time() < begun + 3 * UNCHANGED_SECONDS:
@@ -149,7 +128,7 @@ async def test_leaderless_partition_causes_no_metadata_storm() -> None:
 async def test_listener_is_called_for_a_new_leader(monkeypatch: pytest.MonkeyPatch) -> None:
     leaders = {"topic": -1}
     async with ScriptedServer() as server:
-        server.answer = lambda request: server_metadata(request, server.port, leaders)
+        server.answer = lambda request: describe_cluster(request, server.port, leaders)
         async with client(server.address) as cluster:
             changed = asyncio.Event()
             cluster.on_change(changed.set)
@@ -169,7 +148,7 @@ async def test_lookups_are_batched_and_pipelined() -> None:
 
         def answer(request: Request) -> bytes | None:
             if request.api_key == wire.METADATA:
-                return server_metadata(request, server.port, {log.topic: 1 for log in logs})
+                return describe_cluster(request, server.port, {log.topic: 1 for log in logs})
             offsets.append(request)
             return None
 
@@ -201,7 +180,7 @@ async def test_bootstrap_servers_are_asked_again_when_known_brokers_are_silent()
     """KIP-899."""
     async with ScriptedServer() as first, ScriptedServer() as second:
         for server in (first, second):
-            server.answer = lambda request, at=server: server_metadata(  # type: ignore[misc]
+            server.answer = lambda request, at=server: describe_cluster(  # type: ignore[misc]
                 request, at.port, {"topic": 1}
             )
         async with client(first.address, second.address) as cluster:
