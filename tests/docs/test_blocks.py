@@ -37,6 +37,7 @@ HELD = {
         "python",
         "sh",
         "js",
+        "html",
         "yaml",
         "ini",
         "nginx",
@@ -59,6 +60,7 @@ ELSEWHERE = {
     ("docs/producers.md", "record"),
     ("docs/producers.md", "sse"),
     ("docs/clients.md", "sse"),
+    ("docs/tutorial.md", "sse"),
 }
 """Where `test_examples.py` decodes records and streams."""
 
@@ -173,6 +175,17 @@ def test_javascript_can_be_read() -> None:
             ["node", "-e", script], input=body, text=True, capture_output=True, check=False
         )
         assert read.returncode == 0, f"{block.where}: {read.stderr}"
+
+
+@each("block", blocks("html"), ids=where)
+def test_a_page_uses_paths_of_the_gateway_and_node_reads_its_script(block: Block) -> None:
+    require("node", in_ci=False)
+    (script,) = re.findall(r"<script type=\"module\">(.*?)</script>", block.text, re.DOTALL)
+    paths = set(re.findall(r"http://127\.0\.0\.1:8080([^\"]+)", script))
+    assert paths == {EVENTS, "/api/v1/client.js"}
+    command = ["node", "--input-type=module", "--check", "-"]
+    read = subprocess.run(command, input=script, text=True, capture_output=True, check=False)
+    assert read.returncode == 0, f"{block.where}: {read.stderr}"
 
 
 @each("block", blocks("yaml"), ids=where)

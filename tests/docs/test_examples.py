@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 PRODUCERS = ROOT / "docs/producers.md"
 CLIENTS = ROOT / "docs/clients.md"
+TUTORIAL = ROOT / "docs/tutorial.md"
 DESIGN = ROOT / "docs/design.md"
 
 RECORDS = blocks("record", documents=[PRODUCERS])
@@ -89,7 +90,7 @@ def test_a_table_has_a_row_for_each_word_of_the_code(
     assert sorted(first_column(document, heading)) == sorted(words)
 
 
-@pytest.mark.parametrize("block", blocks("sse", documents=[CLIENTS]), ids=where)
+@pytest.mark.parametrize("block", blocks("sse", documents=[CLIENTS, TUTORIAL]), ids=where)
 def test_a_stream_that_is_shown_has_ids_and_json(block: Block) -> None:
     for line in block.text.splitlines():
         field, _, value = line.partition(": ")
