@@ -114,8 +114,11 @@ class Worker:
         self._supervisor = Supervisor(self._metrics)
         make_hub = Hub if spans is None else partial(TracedHub, spans, self._supervisor)
         observers = Observers(self._supervisor, [self._metrics])
+        self._more = asyncio.Event()
+        """Set while the hub has work for `_pump`."""
+        contain_record = partial(self._supervisor.contain, Part.PARTITION)
         self._hub = make_hub(
-            interpreter=Interpreter(decoder, hashed_key, observers),
+            interpreter=Interpreter(decoder, hashed_key, observers, contain_record),
             limits=Limits(
                 int(settings.replay_max_age_seconds * 1000),
                 settings.replay_max_events,
@@ -127,6 +130,8 @@ class Worker:
             slow=settings.slow_seconds,
             observer=observers,
             wake=self._wake,
+            busy=self._more.set,
+            contain=partial(self._supervisor.contain, Part.STREAM),
         )
         self._link = KafkaLink(
             settings,
@@ -254,6 +259,7 @@ class Worker:
         _log.info("listening", worker=self._vitals.worker, url=self.url, ops_url=self.ops_url)
         self._keep(Part.KAFKA, self._link.run)
         self._keep(Part.TICK, self._deliver)
+        self._keep(Part.STREAM, self._pump)
         self._keep(Part.STATUS, self._reporting.run)
         if self._keys is not None:
             self._keep(Part.KEYS, self._keys.run)
@@ -326,6 +332,18 @@ class Worker:
         if self._spans is not None:
             with self._supervisor.contain(Part.TRACING):
                 self._spans.drained(len(streams), begun)
+
+    async def _pump(self) -> None:
+        """Do the hub's work step by step, and let the event loop go in between."""
+        while True:
+            await self._more.wait()
+            self._more.clear()
+            more = True
+            while more:
+                more = False  # what a step leaves undone by an exception, the next tick takes up
+                with self._supervisor.contain(Part.STREAM):
+                    more = self._hub.step(clock.now())
+                await asyncio.sleep(0)
 
     def _keep(self, part: Part, run: Callable[[], Awaitable[None]]) -> None:
         """Start a task that is restarted when it fails."""

@@ -1,7 +1,7 @@
 """What a resume from an id would do, told before it happens.
 
-The table is that of `gateway.core.replay`, for one log and without a stream: a person who reads an
-id wants the answer, not the events.
+The table is that of `gateway.core.replay_plan`, for one log and without a stream: a person who
+reads an id wants the answer, not the events.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.core.log import Log, LogKind, Position
-from gateway.core.replay import SHORT
+from gateway.core.replay_plan import SHORT
 
 if TYPE_CHECKING:
     from gateway.config import Settings

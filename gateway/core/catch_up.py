@@ -2,33 +2,55 @@
 
 `advance` is the only way to live. It is called whenever something may have changed for a stream
 that is behind: it has just been opened, its transport has drained, a scan has found something for
-it, or the tail has come up to where it is. It goes as far as transport and tails allow, and leaves
-the stream in one of the states of `gateway.core.stream`.
+it, or the tail has come up to where it is. It goes as far as transport, tails and the budget allow,
+and leaves the stream in one of the states of `gateway.core.stream`, or to be advanced again.
+
+The last of what a tail has for the stream and its becoming live are one call, so nothing can be
+appended in between.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.core import frame
-from gateway.core.event import Event
+from gateway.core import frame, runs
 from gateway.core.frame import Gap, GapReason
 from gateway.core.log import Position, Since
 from gateway.core.observer import Path
+from gateway.core.runs import Runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.core.budget import Budget
+    from gateway.core.delivery import Outbox
     from gateway.core.interpreter import Interpreter
     from gateway.core.limits import Limits
     from gateway.core.log import Moment
     from gateway.core.observer import Observer
+    from gateway.core.runs import Run
     from gateway.core.stream import Behind, Feed, Stream
     from gateway.core.tail import Tail
 
-PIECE = 65_536
-"""Bytes that a stream is brought up by in one write, before its transport is asked again whether it
-is full: the default high-water mark of asyncio's transports."""
+
+class Held:
+    """What is to be written to one stream in one go.
+
+    To hand bytes to the kernel costs more than to make them, so most streams are brought up in one
+    write. It belongs to one call and one stream, and nothing of it outlives them.
+    """
+
+    __slots__ = ("frames", "size")
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+        self.size = 0
+
+    def add(self, data: bytes) -> None:
+        """Add the next bytes, which may be none."""
+        if data:
+            self.frames.append(data)
+            self.size += len(data)
 
 
 class CatchUp:
@@ -39,94 +61,128 @@ class CatchUp:
         interpreter: Interpreter,
         limits: Limits,
         observer: Observer,
+        outbox: Outbox,
         wake: Callable[[Feed], None],
     ) -> None:
         self._interpreter = interpreter
         self._limits = limits
         self._observer = observer
+        self._outbox = outbox
         self._wake = wake
-        self._held: list[bytes] = []
-        """What is to be written to the stream that is being brought up: to hand bytes to the kernel
-        costs more than to make them, so most streams are brought up in one write."""
+        self._sent: dict[Path, int] = {}
+        self.runs = Runs(interpreter)
 
-    def advance(self, stream: Stream, moment: Moment, greeting: bytes = b"") -> None:
-        """Bring the stream up in every log, as far as its transport and the tails allow.
+    def advance(
+        self, stream: Stream, moment: Moment, budget: Budget, greeting: bytes = b""
+    ) -> bool:
+        """Bring the stream up in every log, as far as its transport, the tails and `budget` allow.
 
-        It is written `greeting` before anything else.
+        It is written `greeting` before anything else. Returns False where only the budget was in
+        the way: there is more to be done at once.
         """
-        assert not self._held, "one stream at a time"
-        if greeting:
-            self._held.append(greeting)
-        self._advance(stream, moment)
-        self._flush(stream, moment)
+        held = Held()
+        held.add(greeting)
+        done = self._advance(stream, held, moment, budget)
+        self._flush(stream, held, moment, budget)
+        return done
 
-    def _advance(self, stream: Stream, moment: Moment) -> None:
+    def report(self, moment: Moment) -> None:
+        """Report how many events were sent since the last call."""
+        sent, self._sent = self._sent, {}
+        for path, events in sent.items():
+            self._observer.sent(path, [(moment.wall, events)], moment)
+
+    def _advance(self, stream: Stream, held: Held, moment: Moment, budget: Budget) -> bool:
         replayed = False
+        done = True
         for feed, behind in list(stream.behind.items()):
-            if behind.backlog:
-                self._drain_backlog(stream, feed, behind, moment)
+            done = self._drain_backlog(stream, feed, behind, held, moment, budget)
             if stream.stuck_since is not None:
-                return
+                return True
+            if not done:
+                break
             if behind.then is not None:
                 behind.place, behind.then = behind.then, None
                 replayed = True
             if not behind.scanning:
-                self._join(stream, feed, behind, moment)
+                done = self._join(stream, feed, behind, held, moment, budget)
             if stream.stuck_since is not None:
-                return
+                return True
+            if not done:
+                break
         if replayed:
             # A scan may have passed hours of others' events: a client that drops now must not
             # come back for them.
-            self._held.append(frame.id_block(stream.id()))
+            held.add(frame.id_block(stream.id()))
+        return done
 
-    def _join(self, stream: Stream, feed: Feed, behind: Behind, moment: Moment) -> None:
+    def _join(
+        self,
+        stream: Stream,
+        feed: Feed,
+        behind: Behind,
+        held: Held,
+        moment: Moment,
+        budget: Budget,
+    ) -> bool:
         """Make the stream live, if the tail reaches back to where it is; ask for a scan if not."""
         tail, place = feed.tail, behind.place
         if tail is None:
-            feed.parked[stream] = None
-            return
+            feed.park(stream)
+            return True
+        if behind.until is None:
+            behind.until = tail.head.offset
         if isinstance(place, Since) or place.offset < tail.base.offset:
             behind.limited = False
             self._ask(stream, feed, behind)
-            return
+            return True
         if place.offset > tail.head.offset:
             if behind.ahead:
-                feed.parked[stream] = None
+                feed.park(stream)
             else:
                 self._ask(stream, feed, behind)
-            return
+            return True
         if not behind.checked:
             fits = tail.fits(place)
             if fits is False:
                 behind.reset(feed, place)
             if not fits:
                 self._ask(stream, feed, behind)
-                return
+                return True
             behind.checked = True
         if not behind.limited:
             behind.limited = True
-            self._limit(stream, feed, behind, place, moment)
-            self._drain_backlog(stream, feed, behind, moment)
-        self._catch_up(stream, feed, behind, tail, moment)
+            until = min(behind.until, tail.head.offset)  # which may be of another log
+            self._limit(stream, feed, behind, tail, place, until, moment)
+            if not self._drain_backlog(stream, feed, behind, held, moment, budget):
+                return False
+        return self._catch_up(stream, feed, behind, tail, held, moment, budget)
 
     def _ask(self, stream: Stream, feed: Feed, behind: Behind) -> None:
-        behind.scanning = True
-        feed.waiting[stream] = behind
+        feed.wait(stream, behind)
         self._wake(feed)
 
     def _limit(
-        self, stream: Stream, feed: Feed, behind: Behind, place: Position, moment: Moment
+        self,
+        stream: Stream,
+        feed: Feed,
+        behind: Behind,
+        tail: Tail,
+        place: Position,
+        until: int,
+        moment: Moment,
     ) -> None:
-        """Apply the limits of a replay to a cursor that memory can serve."""
-        tail, limits = feed.tail, self._limits
-        assert tail is not None
+        """Apply the limits of a replay to a cursor that memory can serve, up to offset `until`."""
+        limits = self._limits
         oldest = tail.first_at_or_after(place.offset, moment.wall - limits.max_age_ms)
-        oldest = max(oldest, tail.head.offset - limits.max_records)
+        oldest = max(min(oldest, until), until - limits.max_records)
         records = tail.since(place.offset, stream.key)
         if len(records) <= limits.max_events and (not records or records[0].offset >= oldest):
             return
         kept, room = place.offset, limits.max_events
         for record in reversed(records):
+            if record.offset >= until:
+                continue
             event = self._interpreter.decode(feed, record)
             if event is None or not stream.wants(event):
                 continue
@@ -139,82 +195,84 @@ class CatchUp:
             room -= 1
 
     def _catch_up(
-        self, stream: Stream, feed: Feed, behind: Behind, tail: Tail, moment: Moment
-    ) -> None:
+        self,
+        stream: Stream,
+        feed: Feed,
+        behind: Behind,
+        tail: Tail,
+        held: Held,
+        moment: Moment,
+        budget: Budget,
+    ) -> bool:
         """Write what the tail has for the stream; live, unless its transport fills up before."""
-        assert isinstance(behind.place, Position)
-        frames: list[bytes] = []
-        deliveries: list[tuple[int, int]] = []
-        size = 0
-        before, after = stream.id_around(feed)
-        for record in tail.since(behind.place.offset, stream.key):
-            event = self._interpreter.decode(feed, record)
-            behind.place = place = Position.after(record)
-            if event is None or not stream.wants(event):
-                continue
-            event_id = before + (behind.untold or feed.mark(place)) + after
-            frames.append(frame.event(event_id, event.body, chunked=False))
-            deliveries.append((record.timestamp, 1))
-            size += len(event.body)
-            if size >= PIECE:
-                self._hand(stream, Path.TAIL, frames, deliveries, moment)
-                self._flush(stream, moment)
-                frames, deliveries, size = [], [], 0
-                if stream.stuck_since is not None:
-                    return
+        while True:
+            assert isinstance(behind.place, Position)
+            offset = behind.place.offset
+            run = self.runs.of_tail(stream, feed, tail, offset, behind.untold, budget)
+            if run is None:
+                break
+            behind.place = run.place
+            self._hold(stream, Path.TAIL, run, held, moment, budget)
+            if stream.stuck_since is not None:
+                return True
+            if budget.left <= held.size // runs.PIECE:
+                return False
         # Live first: a transport that fills up with the last piece falls behind from the head.
-        del stream.behind[feed]
         feed.join(stream)
-        if frames:
-            self._hand(stream, Path.TAIL, frames, deliveries, moment)
+        return True
 
-    def _drain_backlog(self, stream: Stream, feed: Feed, behind: Behind, moment: Moment) -> None:
-        """Write what a scan has found, piece by piece, as long as the transport takes it."""
+    def _drain_backlog(
+        self,
+        stream: Stream,
+        feed: Feed,
+        behind: Behind,
+        held: Held,
+        moment: Moment,
+        budget: Budget,
+    ) -> bool:
+        """Write what a scan has found, as far as the transport takes it and the budget allows."""
         backlog = behind.backlog
-        before, after = stream.id_around(feed)
-        while backlog and stream.stuck_since is None:
-            frames: list[bytes] = []
-            deliveries: list[tuple[int, int]] = []
-            size = 0
-            while backlog and size < PIECE:
-                item = backlog.popleft()
-                if isinstance(item, Gap):
-                    assert item.next is not None
-                    behind.place = Position(item.next, item.since or 0, False)
-                    behind.untold = None
-                    frames.append(frame.gap(stream.id(), item))
-                    self._observer.gap(item.reason)
-                    continue
-                event = item.event
-                assert isinstance(event, Event)
-                behind.place = place = Position.after(item)
-                event_id = before + (behind.untold or feed.mark(place)) + after
-                frames.append(frame.event(event_id, event.body, chunked=False))
-                deliveries.append((item.timestamp, 1))
-                size += len(event.body)
-            self._hand(stream, Path.REPLAY, frames, deliveries, moment)
-            if size >= PIECE:
-                self._flush(stream, moment)
+        while backlog:
+            item = backlog[0]
+            if isinstance(item, Gap):
+                del backlog[0]
+                assert item.next is not None
+                behind.place = Position(item.next, item.since or 0, False)
+                behind.untold = None
+                held.add(frame.gap(stream.id(), item))
+                self._observer.gap(item.reason)
+                continue
+            run = self.runs.of_found(stream, feed, *item, behind.untold, budget)
+            if run.end < item.end:
+                backlog[0] = item._replace(begin=run.end)
+            else:
+                del backlog[0]
+            behind.place = run.place
+            self._hold(stream, Path.REPLAY, run, held, moment, budget)
+            if stream.stuck_since is not None:
+                return True
+            if budget.left <= held.size // runs.PIECE:
+                return not backlog
+        return True
 
-    def _hand(
+    def _hold(
         self,
         stream: Stream,
         path: Path,
-        frames: list[bytes],
-        deliveries: list[tuple[int, int]],
+        run: Run,
+        held: Held,
         moment: Moment,
+        budget: Budget,
     ) -> None:
-        stream.sent += len(deliveries)
-        if deliveries:
-            self._observer.sent(path, deliveries, moment)
-        self._held += frames
+        stream.sent += run.events
+        self._sent[path] = self._sent.get(path, 0) + run.events
+        held.add(run.data)
+        if held.size >= runs.PIECE:
+            self._flush(stream, held, moment, budget)
 
-    def _flush(self, stream: Stream, moment: Moment) -> None:
-        if self._held:
-            held, self._held = self._held, []
-            self.write(stream, b"".join(held), moment)
-
-    def write(self, stream: Stream, data: bytes, moment: Moment) -> None:
-        """Hand bytes of the stream to its sink, framed, and take the time of it."""
-        stream.written = moment.monotonic
-        stream.sink.write(frame.chunk(data) if stream.sink.chunked else data)
+    def _flush(self, stream: Stream, held: Held, moment: Moment, budget: Budget) -> None:
+        if held.frames:
+            frames, size = held.frames, held.size
+            held.frames, held.size = [], 0
+            budget.written(size)
+            self._outbox.write(stream, b"".join(frames), moment)

@@ -1,8 +1,12 @@
-"""A delivery: what one fetched batch brings to the streams that are live.
+"""Delivery: what fetched records bring to the streams that are live.
 
 Each event is framed once for all streams with the same cursor, and each stream that is touched gets
 one write with everything for it. This is done for every event and every stream, so that what could
 be done once is, and nothing is made that is not written.
+
+Bytes for thousands of streams are made in one step and written in several. Whatever else is written
+to a stream meanwhile goes through `Outbox.write`, behind what waits for it, since its id may say
+that the client has that.
 """
 
 from __future__ import annotations
@@ -10,68 +14,115 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.core import frame
-from gateway.core.catch_up import PIECE
 from gateway.core.log import Position
 from gateway.core.observer import Path
+from gateway.core.runs import PIECE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from gateway.core.budget import Budget
+    from gateway.core.containment import Contain
     from gateway.core.interpreter import Interpreter
     from gateway.core.log import Log, Moment, Record
     from gateway.core.observer import Observer
     from gateway.core.stream import Feed, Stream
 
+MOST_RECORDS = 500
+"""Records that are dispatched in one step: some 3 ms where each has a stream."""
 
-class Delivery:
-    """Events on their way: `add` what each log brings, then `write`."""
 
-    __slots__ = ("_around", "_deliveries", "_interpreter", "_touched")
+class _Share:
+    """What all streams with the same cursor and the same filter are sent of one batch."""
 
-    def __init__(self, interpreter: Interpreter) -> None:
+    __slots__ = ("categories", "data", "events", "streams")
+
+    def __init__(self, frames: list[bytes], categories: frozenset[str] | None) -> None:
+        self.data = frames[0] if len(frames) == 1 else b"".join(frames)
+        self.events = len(frames)
+        self.categories = categories
+        self.streams = 0
+
+
+class Outbox:
+    """Bytes on their way to the sinks: live events, and what is written at once.
+
+    `failed` collects streams whose sinks raised; they are the hub's to close.
+    """
+
+    def __init__(self, interpreter: Interpreter, observer: Observer, contain: Contain) -> None:
         self._interpreter = interpreter
-        self._touched: dict[Stream, bytes | list[bytes]] = {}
+        self._observer = observer
+        self._contain = contain
+        self._waiting: dict[Stream, bytes | list[bytes]] = {}
         self._deliveries: list[tuple[int, int]] = []
         """For each event its timestamp (ms) and its number of streams."""
-        self._around: dict[tuple[Feed, ...], tuple[bytes, bytes]] = {}
-        """What stands before and behind the mark of the log in the ids of those who are live in all
-        of their logs: while the records of one log are added, no other log's head moves."""
+        self.failed: list[Stream] = []
+
+    def __len__(self) -> int:
+        return len(self._waiting)
 
     def add(self, feed: Feed, records: Sequence[Record]) -> None:
-        """Take the records of a log, oldest first, for those who are live in it."""
-        self._around.clear()
+        """Take the records of a log, oldest first, for those who are live in it.
+
+        In a log without keys those have to be live in every other log of theirs too.
+        """
         if feed.keyed:
             live = feed.live
+            around: dict[tuple[Feed, ...], tuple[bytes, bytes]] = {}
             for record in records:
                 streams = live.get(record.key)
                 if streams is not None:
-                    self._add(feed, record, streams)
+                    self._add(feed, record, streams, around)
         elif feed.everyone:
-            for record in records:
-                self._add(feed, record, feed.everyone)
+            self._add_to_all(feed, records)
 
-    def write(self, observer: Observer, moment: Moment) -> None:
-        """Hand each stream what there is for it."""
-        written = moment.monotonic
-        for stream, frames in self._touched.items():
-            if isinstance(frames, list):
-                stream.sent += len(frames)
-                frames = b"".join(frames)
-            else:
-                stream.sent += 1
-            stream.written = written
-            stream.sink.write(frames)
-        if self._deliveries:
-            observer.sent(Path.LIVE, self._deliveries, moment)
+    def flush(self, budget: Budget, moment: Moment) -> None:
+        """Hand streams what waits for them, as far as the budget goes."""
+        waiting = self._waiting
+        while waiting and budget.left > 0:
+            with self._contain() as contained:
+                while waiting and budget.left > 0:
+                    stream, data = waiting.popitem()
+                    if isinstance(data, list):
+                        data = b"".join(data)
+                    budget.written(len(data))
+                    stream.written = moment.monotonic
+                    stream.sink.write(data)
+            if contained.failed:
+                self.failed.append(stream)
+        if self._deliveries and not waiting:
+            deliveries, self._deliveries = self._deliveries, []
+            self._observer.sent(Path.LIVE, deliveries, moment)
+
+    def write(self, stream: Stream, data: bytes, moment: Moment) -> None:
+        """Hand bytes of the stream to its sink, framed, behind what waits for it."""
+        self.send(stream, moment)
+        stream.written = moment.monotonic
+        stream.sink.write(frame.chunk(data) if stream.sink.chunked else data)
+
+    def send(self, stream: Stream, moment: Moment) -> None:
+        """Hand the stream what waits for it, if anything does."""
+        data = self._waiting.pop(stream, None)
+        if data is not None:
+            stream.written = moment.monotonic
+            stream.sink.write(b"".join(data) if isinstance(data, list) else data)
+
+    def drop(self, stream: Stream) -> None:
+        """Forget what waits for a stream that has gone."""
+        self._waiting.pop(stream, None)
 
     def _add(
-        self, feed: Feed, record: Record, streams: Sequence[Stream] | Mapping[Stream, None]
+        self,
+        feed: Feed,
+        record: Record,
+        streams: Sequence[Stream],
+        arounds: dict[tuple[Feed, ...], tuple[bytes, bytes]],
     ) -> None:
         event = self._interpreter.decode(feed, record)
         if event is None:
             return
         mark = feed.mark(Position.after(record))
-        touched, body = self._touched, event.body
         framed: dict[tuple[Feed, ...], bytes] = {}
         number = 0
         for stream in streams:
@@ -80,49 +131,88 @@ class Delivery:
             feeds = stream.feeds
             if stream.behind or not stream.sink.chunked:
                 event_id = stream.id(feed, mark)
-                data = frame.event(event_id, body, chunked=stream.sink.chunked)
+                data = frame.event(event_id, event.body, chunked=stream.sink.chunked)
             elif (shared := framed.get(feeds)) is not None:
                 data = shared
             else:
-                around = self._around.get(feeds)
+                # While the records of one log are added, no other log's head moves.
+                around = arounds.get(feeds)
                 if around is None:
-                    around = self._around[feeds] = stream.id_around(feed)
-                data = frame.event(around[0] + mark + around[1], body, chunked=True)
+                    around = arounds[feeds] = stream.id_around(feed)
+                data = frame.event(around[0] + mark + around[1], event.body, chunked=True)
                 framed[feeds] = data
-            before = touched.get(stream)
-            if before is None:
-                touched[stream] = data
-            elif isinstance(before, list):
-                before.append(data)
-            else:
-                touched[stream] = [before, data]
+            stream.sent += 1
+            self._put(stream, data)
             number += 1
         if number:
             self._deliveries.append((record.timestamp, number))
+
+    def _add_to_all(self, feed: Feed, records: Sequence[Record]) -> None:
+        """Add the records for all who are live in a log without keys: made once for each cursor."""
+        decoded = [(record, self._interpreter.decode(feed, record)) for record in records]
+        events = [
+            (record.timestamp, event, feed.mark(Position.after(record)))
+            for record, event in decoded
+            if event is not None
+        ]
+        if not events:
+            return
+        shares: dict[tuple[object, ...], _Share] = {}
+        for stream in feed.everyone:
+            chunked, categories = stream.sink.chunked, stream.categories
+            key = (stream.feeds, categories, chunked)
+            share = shares.get(key)
+            if share is None:
+                before, after = stream.id_around(feed)
+                share = shares[key] = _Share(
+                    [
+                        frame.event(before + mark + after, event.body, chunked=chunked)
+                        for _, event, mark in events
+                        if categories is None or event.category in categories
+                    ],
+                    categories,
+                )
+            if share.events:
+                share.streams += 1
+                stream.sent += share.events
+                self._put(stream, share.data)
+        for share in shares.values():
+            self._deliveries += [
+                (timestamp, share.streams)
+                for timestamp, event, _ in events
+                if share.categories is None or event.category in share.categories
+            ]
+
+    def _put(self, stream: Stream, data: bytes) -> None:
+        before = self._waiting.get(stream)
+        if before is None:
+            self._waiting[stream] = data
+        elif isinstance(before, list):
+            before.append(data)
+        else:
+            self._waiting[stream] = [before, data]
 
 
 def pieces(
     batches: Mapping[Log, Sequence[Record]], feeds: Mapping[Log, Feed]
 ) -> Iterator[Mapping[Log, Sequence[Record]]]:
-    """Yield the batches, cut where a log without keys has more than a piece for everybody.
+    """Yield the batches, cut where they are too much for one step.
 
-    A transport that is full after one piece is not given the others: thousands of clients that do
-    not read would each hold a whole batch.
+    In a log without keys a piece has what fills a transport: one that is full is not given the
+    next, or thousands of clients that do not read would each hold a whole batch.
     """
-    whole = {log: records for log, records in batches.items() if feeds[log].keyed}
-    shared = [log for log in batches if log not in whole]
-    if all(sum([record.size for record in batches[log]]) <= PIECE for log in shared):
+    if sum([len(records) for records in batches.values()]) <= MOST_RECORDS and all(
+        feeds[log].keyed or sum([record.size for record in records]) <= PIECE
+        for log, records in batches.items()
+    ):
         yield batches
         return
-    yield whole
-    for log in shared:
-        piece: list[Record] = []
-        size = 0
-        for record in batches[log]:
-            piece.append(record)
-            size += record.size
-            if size > PIECE:
-                yield {log: piece}
-                piece, size = [], 0
-        if piece:
-            yield {log: piece}
+    for log, records in batches.items():
+        begin = size = 0
+        for index, record in enumerate(records, 1):
+            size += 0 if feeds[log].keyed else record.size
+            if size > PIECE or index - begin == MOST_RECORDS:
+                yield {log: records[begin:index]}
+                begin, size = index, 0
+        if begin < len(records):
+            yield {log: records[begin:]}

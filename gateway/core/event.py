@@ -87,6 +87,8 @@ class UnreadableReason(StrEnum):
     """The record takes more memory than `MAX_RECORD_BYTES`."""
     HEADER_NOT_UTF8 = "header_not_utf8"
     """The name of a header is no UTF-8."""
+    INTERNAL_ERROR = "internal_error"
+    """Decoding raised an unexpected exception, which the log has."""
     CORRUPT = "corrupt"
     """The batch fails its checksum, cannot be decompressed, or is broken inside. It counts once,
     since nothing in it can be trusted to say how many records it had."""

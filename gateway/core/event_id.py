@@ -17,7 +17,7 @@ So every accepted text stands for exactly one cursor and every cursor for one te
 or 88 characters, and the part of a log can be encoded once for all streams that follow it.
 
 An id is a client's word. Parsing checks its form only, and raises nothing but `EventIdError`;
-whether the cursor fits the log is for `gateway.core.replay` to find out.
+whether the cursor fits the log is for `gateway.core.replay_plan` to find out.
 """
 
 from __future__ import annotations

@@ -69,10 +69,11 @@ def event_body(event_type: str, payload: bytes) -> bytes:
 
     Line breaks of the payload reach the client as LF, since the format has no others. Bytes that
     are not UTF-8 become U+FFFD, as every browser would show them; a strict client that failed on
-    them would come back for the same event for ever. `event_type` holds no line break.
+    them would come back for the same event for ever. `event_type` holds no line break: raises
+    `ValueError` for one, which could forge fields of the stream.
     """
-    assert "\n" not in event_type, f"a line break in the type {event_type!r}"
-    assert "\r" not in event_type, f"a line break in the type {event_type!r}"
+    if "\n" in event_type or "\r" in event_type:
+        raise ValueError("a line break in an event type")
     if not payload.isascii():
         payload = payload.decode("utf-8", "replace").encode()
     if b"\r" in payload:
@@ -140,6 +141,7 @@ def close(reason: CloseReason, retry_ms: int | None = None) -> bytes:
 
 
 def chunk(data: bytes) -> bytes:
-    """Return `data` as one chunk; it must not be empty, since an empty chunk ends the response."""
-    assert data, "an empty chunk would end the response"
+    """Return `data` as one chunk; nothing for no data, since an empty chunk ends the response."""
+    if not data:
+        return b""
     return b"%x\r\n%b\r\n" % (len(data), data)

@@ -6,39 +6,46 @@ Its rules:
   and each stream that is touched gets one write with everything for it.
 - The hub never waits for a client. `stuck` makes a stream behind in all its logs, where it costs
   nothing; `drained` brings it up again, from where it was.
-- Joining is one step: `_join` brings a cursor up from the tail and makes the stream live in one
-  call, so nothing can be appended in between: no gap, no duplicate, no queue.
+- Joining is one step: the last that a tail has for a stream is written and the stream made live in
+  one call, so nothing can be appended in between: no gap, no duplicate, no queue.
 - What is older than a tail is asked for (`wake`) and comes by way of a scan.
+- A step is bounded: what concerns thousands of streams is queued, and `step` does a part of it.
+  Live events and heartbeats come first in each step, and nothing is left out of any for long.
+- An unexpected exception costs the stream or the record that it came from: `contain`.
 
-The edge calls every method from one thread and passes the time in. The hub does no I/O and raises
-for no input; its asserts are about its own invariants.
+The edge calls every method from one thread and passes the time in. It calls `step` for as long as
+that returns True, and lets the event loop go in between; `busy` tells when to begin. The hub does
+no I/O and raises for no input; its asserts are about its own invariants.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.core import frame
 from gateway.core.admission import Places
+from gateway.core.budget import CLOSE, SHARE, Budget
 from gateway.core.catch_up import CatchUp
-from gateway.core.delivery import Delivery, pieces
+from gateway.core.delivery import Outbox, pieces
 from gateway.core.frame import CloseReason, Gap, GapReason
 from gateway.core.memory import Memory
-from gateway.core.replay import Scan
-from gateway.core.stream import Behind, Feed, Stream
+from gateway.core.scan import Scan
+from gateway.core.stream import Feed, Stream
 from gateway.core.tail import Tail
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from gateway.core.containment import Contain
     from gateway.core.interpreter import Interpreter
     from gateway.core.limits import Limits
     from gateway.core.log import Log, Moment, Position, Record, Topic
     from gateway.core.observer import Observer
     from gateway.core.opening import Opening
-    from gateway.core.stream import Sink
+    from gateway.core.stream import Behind, Sink
 
 SPARE_DEADLINES = 1000
 """Deadlines of closed streams that may wait for their time, besides one for each open stream: they
@@ -52,7 +59,11 @@ ASK_SECONDS = 1.0
 
 
 class Hub:
-    """All streams of one worker. `wake` is called with each feed that needs a scan or a tail."""
+    """All streams of one worker.
+
+    `wake` is called with each feed that needs a scan, `busy` when there is something for `step`.
+    `contain` makes a block in which an unexpected exception ends, reported.
+    """
 
     def __init__(
         self,
@@ -65,8 +76,12 @@ class Hub:
         slow: float,
         observer: Observer,
         wake: Callable[[Feed], None],
+        busy: Callable[[], None],
+        contain: Contain,
     ) -> None:
         self.feeds: dict[Log, Feed] = {}
+        self.scans: dict[Feed, Scan] = {}
+        """The scans that run, one at a time for each log."""
         self.places = Places()
         self.streams = self.places.everyone
         self.memory = Memory(tail_bytes, self.feeds)
@@ -77,10 +92,21 @@ class Hub:
         self._slow = slow
         self._observer = observer
         self._wake = wake
+        self._busy = busy
+        self._contain = contain
         self._deadlines: list[tuple[float, int, Stream, CloseReason]] = []
         self._number = count()
         self._next_look = float("-inf")
-        self._catch_up = CatchUp(interpreter, limits, observer, wake)
+        self._outbox = Outbox(interpreter, observer, contain)
+        self._catch_up = CatchUp(interpreter, limits, observer, self._outbox, wake)
+        self._arrived: deque[_Arrival] = deque()
+        """Fetched records that are not in their tails yet."""
+        self._ready: dict[Stream, None] = {}
+        """Streams to be brought up, in the order they came."""
+        self._silent: dict[Stream, float] = {}
+        """Streams to be sent a heartbeat, unless they were written to since that time."""
+        self._closing: dict[Stream, tuple[CloseReason, int | None]] = {}
+        """Streams to be closed, with the reason and `retry`."""
         self.delivered: Callable[[Mapping[Log, Sequence[Record]], Moment], None] | None = None
         """Called with each batch that was dispatched, for whoever looks on."""
 
@@ -104,9 +130,13 @@ class Hub:
         """Begin to follow a log from its end; records from there on come by `dispatch`."""
         assert feed.tail is None
         feed.tail = Tail(end, keyed=feed.keyed)
-        self._unpark(feed, moment)
+        for stream in feed.parked:
+            if stream.behind[feed].until is None:
+                stream.behind[feed].until = end.offset
+        self._unpark(feed)
         if feed.waiting:
             self._wake(feed)
+        self._work(moment)
 
     def deactivate(self, feed: Feed) -> None:
         """Forget a log's tail; streams that are live in it fall behind at its head.
@@ -116,8 +146,8 @@ class Hub:
         """
         assert feed.tail is not None
         for stream in [*feed.everyone, *(s for streams in feed.live.values() for s in streams)]:
-            self._fall_behind(stream, feed)
-            feed.parked[stream] = None
+            feed.fall_behind(stream)
+            feed.park(stream)
         for stream in self.streams:
             if feed in stream.behind:
                 stream.behind[feed].checked = stream.behind[feed].ahead = False
@@ -125,34 +155,41 @@ class Hub:
         feed.index.clear()
 
     def dispatch(self, batches: Mapping[Log, Sequence[Record]], moment: Moment) -> None:
-        """Take fetched records, oldest first in each log, and write them to whom they concern."""
-        for piece in pieces(batches, self.feeds):
-            self._dispatch(piece, moment)
-        if self.delivered is not None:
-            self.delivered(batches, moment)
+        """Take fetched records, oldest first in each log, and write them to whom they concern.
+
+        More than one step has room for is taken later, by `step`, and then no more should be
+        fetched: see `delivering`.
+        """
+        tails = {log: self.feeds[log].tail for log in batches}
+        self._arrived.extend(_Arrival(piece, tails, None) for piece in pieces(batches, self.feeds))
+        self._arrived[-1] = self._arrived[-1]._replace(whole=batches)
+        self._work(moment)
+
+    @property
+    def delivering(self) -> bool:
+        """Whether something that was dispatched is still on its way to live streams."""
+        return bool(self._arrived or self._outbox)
 
     def begin_scan(self, feed: Feed) -> Scan:
-        """Return a scan for all streams that wait for one of this log."""
-        assert feed.scan is None
-        feed.scan = Scan(feed, feed.waiting, self._limits, self._interpreter)
+        """Return a scan for all streams that wait for one of this log, which has none yet."""
+        if feed in self.scans:
+            raise ValueError("a log has one scan at a time")
+        scan = self.scans[feed] = Scan(feed, feed.waiting, self._limits, self._interpreter)
         feed.waiting = {}
-        return feed.scan
+        return scan
 
-    def advance(self, streams: Sequence[Stream], moment: Moment) -> None:
+    def advance(self, streams: Iterable[Stream], moment: Moment) -> None:
         """Bring up streams that a scan has found something for."""
-        for stream in streams:
-            if not stream.closed:
-                self._catch_up.advance(stream, moment)
+        self._queue(streams)
+        self._work(moment)
 
     def end_scan(self, feed: Feed, moment: Moment) -> None:
         """Take the scan's streams over, complete or not."""
-        assert feed.scan is not None
-        streams = feed.scan.finish()
-        feed.scan = None
-        self.advance(streams, moment)
+        self._queue(self.scans.pop(feed).finish())
         self.memory.keep()
         if feed.waiting:
             self._wake(feed)
+        self._work(moment)
 
     # Streams: what the connection calls.
 
@@ -196,7 +233,8 @@ class Hub:
             # The first id comes with the gap, or a client that drops between would never be told.
             greeting = frame.gap(stream.id(), Gap(GapReason.INVALID))
             self._observer.gap(GapReason.INVALID)
-        self._catch_up.advance(stream, moment, self._retry + greeting)
+        self._advance(stream, moment, Budget(), self._retry + greeting)
+        self._tell(moment)
         return stream
 
     def follow(
@@ -217,8 +255,7 @@ class Hub:
             feed.streams += 1
             stream.behind[feed] = begin[feed]
         stream.feeds = feeds
-        if stream.stuck_since is None:
-            self._catch_up.advance(stream, moment)
+        self.advance([stream], moment)
 
     def stuck(self, stream: Stream, moment: Moment) -> None:
         """Write nothing more to the stream until it has drained: its transport is full."""
@@ -228,7 +265,8 @@ class Hub:
         self.places.stuck[stream] = None
         for feed in stream.feeds:
             if feed not in stream.behind:
-                self._fall_behind(stream, feed)
+                feed.fall_behind(stream)
+        self._outbox.send(stream, moment)  # its cursor is behind that
 
     def drained(self, stream: Stream, moment: Moment) -> None:
         """Go on with the stream: its transport has room again."""
@@ -236,17 +274,30 @@ class Hub:
             return
         stream.stuck_since = None
         del self.places.stuck[stream]
-        self._catch_up.advance(stream, moment)
+        self._advance(stream, moment, Budget())
+        self._tell(moment)
 
     def close(
         self, stream: Stream, reason: CloseReason, moment: Moment, retry_ms: int | None = None
     ) -> None:
         """Say goodbye and end the stream; one that is closed already stays so."""
-        if not stream.closed:
-            self._catch_up.write(stream, frame.close(reason, retry_ms), moment)
-            stream.sink.close()
-            self._observer.closed(stream, reason, moment)
-            self._remove(stream)
+        if stream.closed:
+            return
+        with self._contain():
+            self._outbox.write(stream, frame.close(reason, retry_ms), moment)
+        self._end(stream, reason, moment)
+
+    def close_all(
+        self,
+        streams: Iterable[Stream],
+        reason: CloseReason,
+        moment: Moment,
+        retry_ms: int | None = None,
+    ) -> None:
+        """Close streams, in as many steps as that takes."""
+        for stream in streams:
+            self._closing.setdefault(stream, (reason, retry_ms))
+        self._work(moment)
 
     def lost(self, stream: Stream, moment: Moment) -> None:
         """Forget a stream whose client has gone."""
@@ -261,83 +312,195 @@ class Hub:
         most, and not before somebody can have been silent for long enough.
         """
         now = moment.monotonic
-        while self._deadlines and self._deadlines[0][0] <= now:
-            _, _, stream, reason = heappop(self._deadlines)
-            self.close(stream, reason, moment)
-        for stream in list(self.places.stuck):
-            if stream.stuck_since is not None and now - stream.stuck_since >= self._slow:
-                self.close(stream, CloseReason.SLOW, moment)
-        if now < self._next_look:
-            return
-        self._next_look = now + LOOK_SECONDS
-        oldest = min([stream.written for stream in self.streams], default=now)
-        silent_since = now - self._heartbeat
-        if oldest <= silent_since:
-            self._beat([s for s in self.streams if s.written <= silent_since], moment)
-        else:  # nobody can be silent for long enough before that one is
-            self._next_look = max(self._next_look, oldest + self._heartbeat)
+        for stream in self.places.stuck:  # the one that is stuck for longest first
+            if stream.stuck_since is None or now - stream.stuck_since < self._slow:
+                break
+            self._closing.setdefault(stream, (CloseReason.SLOW, None))
+        if now >= self._next_look:
+            self._catch_up.runs.drop()
+            self._next_look = now + LOOK_SECONDS
+            oldest = min([stream.written for stream in self.streams], default=now)
+            silent_since = now - self._heartbeat
+            if oldest <= silent_since:
+                silent = {s: s.written for s in self.streams if s.written <= silent_since}
+                self._silent.update(silent)
+            else:  # nobody can be silent for long enough before that one is
+                self._next_look = max(self._next_look, oldest + self._heartbeat)
+        self._work(moment)
 
     def ask(self, user: bytes, moment: Moment) -> None:
         """Beat in the user's streams, so that it shows whose client is still there."""
         now = moment.monotonic
         streams = self.places.user(user)
-        self._beat([s for s in streams if now - s.written >= ASK_SECONDS], moment)
+        self._silent.update({s: s.written for s in streams if now - s.written >= ASK_SECONDS})
+        self._work(moment)
 
-    # Inside.
+    # What is done in steps.
 
-    def _dispatch(self, batches: Mapping[Log, Sequence[Record]], moment: Moment) -> None:
-        delivery = Delivery(self._interpreter)
-        for log, records in batches.items():
-            feed = self.feeds[log]
-            if feed.tail is not None:
-                fresh = feed.tail.append(records)
-                if feed.keyed:
-                    self._interpreter.check_keys(feed, records, fresh)
-                delivery.add(feed, records)
-        delivery.write(self._observer, moment)
-        for log in batches:
-            feed = self.feeds[log]
-            if feed.parked and feed.tail is not None:
-                self._unpark(feed, moment)
-        self.memory.keep()
+    def step(self, moment: Moment) -> bool:
+        """Do the next part of what is to be done; return whether there is more.
 
-    def _beat(self, streams: Sequence[Stream], moment: Moment) -> None:
-        frames: dict[tuple[Feed, ...], bytes] = {}
-        for stream in streams:
-            if stream.stuck_since is not None:
+        Live events and heartbeats come first. Of what else there is, some is done in each step.
+        """
+        budget = Budget()
+        self._beat(budget, moment)
+        self._deliver(budget, moment)
+        budget.guarantee(SHARE)
+        self._close_due(budget, moment)
+        budget.guarantee(SHARE)
+        self._bring_up(budget, moment)
+        self._catch_up.report(moment)
+        return self._has_work(moment)
+
+    def _work(self, moment: Moment) -> None:
+        """Do one step at once, and have the edge do the others."""
+        if self.step(moment):
+            self._busy()
+
+    def _tell(self, moment: Moment) -> None:
+        self._catch_up.report(moment)
+        if self._ready:
+            self._busy()
+
+    def _has_work(self, moment: Moment) -> bool:
+        due = bool(self._deadlines) and self._deadlines[0][0] <= moment.monotonic
+        return bool(self.delivering or self._ready or self._silent or self._closing or due)
+
+    def _beat(self, budget: Budget, moment: Moment) -> None:
+        beats: dict[tuple[Feed, ...], bytes] = {}
+        while self._silent and budget.left > 0:
+            stream, written = self._silent.popitem()
+            if stream.stuck_since is not None or stream.written != written:
                 continue
-            if stream.behind:
+            beat = None if stream.behind else beats.get(stream.feeds)
+            if beat is None:
                 beat = frame.heartbeat(stream.id())
+                if not stream.behind:
+                    beats[stream.feeds] = beat
+            budget.written(len(beat))
+            with self._contain() as contained:
+                self._outbox.write(stream, beat, moment)
+            if contained.failed:
+                self._end(stream, None, moment)
+
+    def _deliver(self, budget: Budget, moment: Moment) -> None:
+        self._flush(budget, moment)
+        while self._arrived and not self._outbox and budget.left > 0:
+            piece, tails, whole = self._arrived.popleft()
+            for log, records in piece.items():
+                feed = self.feeds.get(log)
+                if feed is None or feed.tail is None or feed.tail is not tails[log]:
+                    continue
+                budget.left -= len(records)
+                with self._contain() as contained:
+                    self._append(feed, feed.tail, records)
+                if contained.failed:
+                    self._abandon(feed, moment)
+            self.memory.keep()
+            self._flush(budget, moment)
+            if whole is not None and self.delivered is not None:
+                with self._contain():
+                    self.delivered(whole, moment)
+
+    def _append(self, feed: Feed, tail: Tail, records: Sequence[Record]) -> None:
+        """Add records to a log's tail, and their events to what is on its way."""
+        if not feed.keyed:
+            # The ids of those who are behind elsewhere are their own: each is brought up by itself.
+            for stream in [stream for stream in feed.everyone if stream.behind]:
+                feed.fall_behind(stream)
+                self._ready[stream] = None
+        records, fresh = tail.append(records)
+        if feed.keyed:
+            self._interpreter.check_keys(feed, records, fresh)
+        self._outbox.add(feed, records)
+        if feed.parked:
+            self._unpark(feed)
+
+    def _flush(self, budget: Budget, moment: Moment) -> None:
+        self._outbox.flush(budget, moment)
+        while self._outbox.failed:
+            self._end(self._outbox.failed.pop(), None, moment)
+
+    def _close_due(self, budget: Budget, moment: Moment) -> None:
+        deadlines = self._deadlines
+        while budget.left > 0:
+            if self._closing:
+                stream = next(iter(self._closing))
+                reason, retry_ms = self._closing.pop(stream)
+                self.close(stream, reason, moment, retry_ms)
+            elif deadlines and deadlines[0][0] <= moment.monotonic:
+                _, _, stream, reason = heappop(deadlines)
+                self.close(stream, reason, moment)
             else:
-                cached = frames.get(stream.feeds)
-                if cached is None:
-                    cached = frames[stream.feeds] = frame.heartbeat(stream.id())
-                beat = cached
-            self._catch_up.write(stream, beat, moment)
+                return
+            budget.left -= CLOSE
 
-    def _fall_behind(self, stream: Stream, feed: Feed) -> None:
-        assert feed.tail is not None
-        feed.leave(stream)
-        stream.behind[feed] = Behind(feed.tail.head, checked=True)
+    def _bring_up(self, budget: Budget, moment: Moment) -> None:
+        while self._ready and budget.left > 0:
+            stream = next(iter(self._ready))
+            del self._ready[stream]
+            self._advance(stream, moment, budget)
 
-    def _unpark(self, feed: Feed, moment: Moment) -> None:
+    def _advance(
+        self, stream: Stream, moment: Moment, budget: Budget, greeting: bytes = b""
+    ) -> None:
+        """Bring a stream up; queue it where that is more than the budget has room for."""
+        if stream.closed or stream.stuck_since is not None:
+            return
+        budget.left -= 1
+        done = True
+        with self._contain() as contained:
+            done = self._catch_up.advance(stream, moment, budget, greeting)
+        if contained.failed:
+            self._end(stream, None, moment)
+        elif not done:
+            self._ready[stream] = None
+
+    def _queue(self, streams: Iterable[Stream]) -> None:
+        self._ready.update(dict.fromkeys(streams))
+
+    def _unpark(self, feed: Feed) -> None:
         parked, feed.parked = feed.parked, {}
-        for stream in parked:
-            if stream.stuck_since is None:
-                self._catch_up.advance(stream, moment)
+        self._queue(parked)
+
+    def _abandon(self, feed: Feed, moment: Moment) -> None:
+        """End the streams that are live in a log of which a batch has failed.
+
+        At the tail's head they would have missed it; their clients come back with their cursors.
+        """
+        for stream in [*feed.everyone, *(s for streams in feed.live.values() for s in streams)]:
+            self._end(stream, None, moment)
+
+    # The end of a stream.
+
+    def _end(self, stream: Stream, reason: CloseReason | None, moment: Moment) -> None:
+        """End a stream of ours: its goodbye is written, or its sink has failed (None)."""
+        if not stream.closed:
+            self._observer.closed(stream, reason, moment)
+            self._remove(stream)
+            with self._contain():
+                stream.sink.close()
 
     def _remove(self, stream: Stream) -> None:
+        stream.closed = True
+        self._outbox.drop(stream)
+        for queue in (self._ready, self._silent, self._closing):
+            queue.pop(stream, None)
         for feed in stream.feeds:
             self._leave(stream, feed)
         self.places.leave(stream)
-        stream.closed = True
 
     def _leave(self, stream: Stream, feed: Feed) -> None:
         """Forget the stream in one of its logs, wherever it is there."""
-        feed.streams -= 1
-        if stream.behind.pop(feed, None) is None:
-            feed.leave(stream)
-        feed.parked.pop(stream, None)
-        feed.waiting.pop(stream, None)
-        if feed.scan is not None and stream in feed.scan.seekers:
-            feed.scan.leave(stream)
+        feed.leave(stream)
+        scan = self.scans.get(feed)
+        if scan is not None and stream in scan.seekers:
+            scan.leave(stream)
+
+
+class _Arrival(NamedTuple):
+    """A piece of a batch, the tails that it is for, and the batch if this is its last piece."""
+
+    piece: Mapping[Log, Sequence[Record]]
+    tails: Mapping[Log, Tail | None]
+    whole: Mapping[Log, Sequence[Record]] | None

@@ -9,6 +9,7 @@ from gateway.core.event import Event, Unreadable, UnreadableReason
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.core.containment import Contain
     from gateway.core.event import Decoder
     from gateway.core.log import Record
     from gateway.core.observer import Observer
@@ -23,16 +24,21 @@ CHECKED_KEYS = 32
 class Interpreter:
     """A decoder that remembers its answer in the record, so that all streams share it."""
 
-    def __init__(self, decoder: Decoder, key_hash: KeyHash, observer: Observer) -> None:
+    def __init__(
+        self, decoder: Decoder, key_hash: KeyHash, observer: Observer, contain: Contain
+    ) -> None:
         self._decoder = decoder
         self._key_hash = key_hash
         self._observer = observer
+        self._contain = contain
+        self._contained = contain()
+        """Entered for each record that is decoded, so it is made anew only when it has failed."""
 
     def decode(self, feed: Feed, record: Record) -> Event | None:
         """Return the record's event, decoded once; None if it cannot be understood."""
         event = record.event
         if event is None:
-            event = record.event = self._decoder.decode(record, keyed=feed.keyed)
+            event = record.event = self._decode(feed, record)
             record.value = None
             record.headers = ()
             if isinstance(event, Unreadable):
@@ -40,6 +46,13 @@ class Interpreter:
             elif event.category is None:
                 self._observer.unknown_type(event.event_type)
         return event if isinstance(event, Event) else None
+
+    def _decode(self, feed: Feed, record: Record) -> Event | Unreadable:
+        with self._contained:
+            return self._decoder.decode(record, keyed=feed.keyed)
+        # An unforeseen exception costs this record, whoever decodes it.
+        self._contained = self._contain()
+        return Unreadable(UnreadableReason.INTERNAL_ERROR)
 
     def check_keys(self, feed: Feed, records: Sequence[Record], fresh: Sequence[Record]) -> None:
         """Report the records whose key is no user id, and keys in the wrong partition.

@@ -23,10 +23,16 @@ class Path(StrEnum):
 
 
 class Observer(Protocol):
-    """Who counts and tells what happens in the core. Called on the hot path: once for a batch."""
+    """Counts and logs what happens in the core. Called on the hot path, once for a batch.
+
+    It must not raise: the edge contains what goes wrong in it.
+    """
 
     def sent(self, path: Path, deliveries: Sequence[tuple[int, int]], moment: Moment) -> None:
-        """Count events handed to sinks: for each its timestamp (ms) and number of streams."""
+        """Count events handed to sinks: for each its timestamp (ms) and number of streams.
+
+        Of events that are not live only the sum of the numbers says something.
+        """
         ...
 
     def gap(self, reason: GapReason) -> None:

@@ -7,7 +7,7 @@ says where it is:
     state      | means                                                   | left by
     -----------+---------------------------------------------------------+---------------------------
     live       | behind in no log                                        | its transport fills up
-    lagging    | behind, and will be brought up from the tail            | `Hub.advance`
+    lagging    | behind, and will be brought up from the tail            | `Hub.step`
     replaying  | behind, and waits for or takes part in a scan of Kafka  | the end of the scan
     stuck      | its transport is full; behind in every log, and nothing | the transport drains, or
                | is written to it                                        | `slow` ends it
@@ -15,13 +15,24 @@ says where it is:
 
 A stream can be live in one log and behind in another, so that a partition whose leader is away does
 not hold back the others. The state is derived, never stored.
+
+In each log it is in exactly one of these places, and only the methods of `Feed` move it:
+
+    where                      | it gets there by        | and leaves by
+    ---------------------------+-------------------------+------------------------------------------
+    live                       | `join`, from any other  | `fall_behind`, `leave`
+    waiting for a scan, or in  | `wait`                  | the hub, when the scan is over; `leave`
+    one                        |                         |
+    parked: for the tail to be | `park`                  | the hub, when the tail is there or moves
+    there, or to come up to it |                         | on; `leave`
+    the hub's queue of streams | the hub                 | `join`, `wait`, `park`, a full transport
+    to be brought up           |                         |
 """
 
 from __future__ import annotations
 
-from collections import deque
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gateway.core.event_id import VERSION, encode_mark
 from gateway.core.frame import Gap
@@ -32,12 +43,11 @@ if TYPE_CHECKING:
     from gateway.core.event import Event
     from gateway.core.frame import GapReason
     from gateway.core.log import Log, Place, Position, Record, Topic
-    from gateway.core.replay import Scan
     from gateway.core.tail import Tail
 
 
 class Sink(Protocol):
-    """Where a stream's bytes go. Never blocks, and never fails: a lost client is told later.
+    """Where a stream's bytes go. Never blocks; a lost client is reported later, not raised.
 
     `chunked` says whether what is written has to be framed as chunks (HTTP/1.1).
     """
@@ -83,7 +93,6 @@ class Feed:
         "live",
         "log",
         "parked",
-        "scan",
         "streams",
         "tail",
         "topic",
@@ -105,8 +114,6 @@ class Feed:
         """Live streams of a log without."""
         self.waiting: dict[Stream, Behind] = {}
         """Streams that wait for a scan, in the order they came."""
-        self.scan: Scan | None = None
-        """The scan that runs, if one does; one at a time for each log."""
         self.parked: dict[Stream, None] = {}
         """Streams that wait for the tail: to be there, or to come up to where they are."""
         self._mark = b""
@@ -129,14 +136,37 @@ class Feed:
         return Gap(reason, self.topic.kind, self.log.partition, first, next_, since)
 
     def join(self, stream: Stream) -> None:
-        """Make the stream live here."""
+        """Make the stream, which has everything up to the tail's head, live here."""
+        stream.behind.pop(self, None)
         if self.keyed:
             self.live.setdefault(stream.key, []).append(stream)
         else:
             self.everyone[stream] = None
 
+    def fall_behind(self, stream: Stream) -> None:
+        """Let the stream, which is live here, stay where it is: at the tail's head."""
+        assert self.tail is not None
+        self._remove(stream)
+        stream.behind[self] = Behind(self.tail.head, checked=True)
+
+    def park(self, stream: Stream) -> None:
+        """Let the stream wait for the tail: to be there, or to come up to where it is."""
+        self.parked[stream] = None
+
+    def wait(self, stream: Stream, behind: Behind) -> None:
+        """Let the stream wait for a scan."""
+        behind.scanning = True
+        self.waiting[stream] = behind
+
     def leave(self, stream: Stream) -> None:
-        """Make the stream, which is live here, not so."""
+        """Forget the stream, wherever it is here; the hub takes it out of a scan."""
+        self.streams -= 1
+        if stream.behind.pop(self, None) is None:
+            self._remove(stream)
+        self.parked.pop(stream, None)
+        self.waiting.pop(stream, None)
+
+    def _remove(self, stream: Stream) -> None:
         if self.keyed:
             streams = self.live[stream.key]
             streams.remove(stream)
@@ -146,11 +176,31 @@ class Feed:
             del self.everyone[stream]
 
 
+class Found:
+    """Events that a scan has found, oldest first, for all streams that look for the same.
+
+    Only appended to, so that parts of it can be shared.
+    """
+
+    __slots__ = ("records",)
+
+    def __init__(self, records: list[Record] | None = None) -> None:
+        self.records: list[Record] = [] if records is None else records
+
+
+class Part(NamedTuple):
+    """The part of what was found that one stream has to be sent: from `begin` up to `end`."""
+
+    found: Found
+    begin: int
+    end: int
+
+
 class Behind:
     """Where a stream is in a log that it is not live in.
 
-    `backlog` is what a scan has found for it and has not been written yet: events as records, and
-    gaps; `then` is its place when the backlog is empty.
+    `backlog` is what a scan has found for it and has not been written yet: parts of what was found,
+    and gaps; `then` is its place when the backlog is empty.
     """
 
     __slots__ = (
@@ -162,6 +212,7 @@ class Behind:
         "place",
         "scanning",
         "then",
+        "until",
         "untold",
     )
 
@@ -186,7 +237,10 @@ class Behind:
         self.untold = untold
         """The client's own mark, if it leads to a gap `reset`: it stays in the stream's ids until
         the gap is told, so that a client that drops before is told when it comes back."""
-        self.backlog: deque[Record | Gap] = deque()
+        self.until: int | None = None
+        """Where the log ended when the stream first asked for what it had missed: events from here
+        on are live, and do not count against the limits. None: it has not asked yet."""
+        self.backlog: list[Part | Gap] = []
         self.then: Place | None = None
         self.scanning = False
         """Whether it waits for a scan or takes part in one."""
@@ -195,6 +249,7 @@ class Behind:
         """Take the place as one of another log: go on from its time, and tell the gap first."""
         self.untold = feed.mark(place)
         self.place = Since(min(place.timestamp, self.latest))
+        self.until = None
         self.checked = self.limited = False
 
 

@@ -8,8 +8,8 @@ Invariants, checked by `tests/core/test_tail.py` after every step of random runs
 - `size` is the sum of the sizes of its records.
 
 A tail never waits, logs or reads a clock, and does not bound itself: many tails share one budget,
-so whoever holds them all evicts (`gateway.core.hub`). "Older than the tail" is an ordinary answer
-of the caller's comparison with `base`; only misuse asserts.
+so whoever holds them all evicts (`gateway.core.memory`). "Older than the tail" is an ordinary
+answer of the caller's comparison with `base`; misuse raises `ValueError`, also without assertions.
 """
 
 from __future__ import annotations
@@ -52,10 +52,11 @@ class Tail:
 
     def warm(self, start: Position, records: Sequence[Record]) -> None:
         """Put older records, all that the log has from `start` up to `base`, in front."""
-        assert start.offset <= self.base.offset
-        if records:
-            assert records[0].offset >= start.offset
-            assert records[-1].offset < self.base.offset
+        if not start.offset <= self.base.offset or (
+            records
+            and not start.offset <= records[0].offset <= records[-1].offset < self.base.offset
+        ):
+            raise ValueError("what a tail is warmed with has to end where it begins")
         self._records = [*records, *self._records]
         self.base = start
         self.size += sum([record.size for record in records])
@@ -63,31 +64,36 @@ class Tail:
             self._by_key = {}
             self._index(self._records)
 
-    def append(self, records: Sequence[Record]) -> list[Record]:
+    def append(self, records: Sequence[Record]) -> tuple[Sequence[Record], list[Record]]:
         """Add the records that come next in the log, oldest first.
 
-        Returns those whose key was not in the tail before; none for a log without keys.
+        Returns those that were added, without any that the tail has had before, as a reader that
+        goes back sends them again; and of these the ones whose key was not in the tail before, none
+        for a log without keys.
         """
-        assert records, "an empty batch is never dispatched"
-        assert records[0].offset >= self.head.offset, "the log went backwards"
+        if records and records[0].offset < self.head.offset:
+            records = [record for record in records if record.offset >= self.head.offset]
+        if not records:
+            return records, []
         self._records.extend(records)
         self.size += sum([record.size for record in records])
         self.head = Position.after(records[-1])
-        return [] if self._by_key is None else self._index(records)
+        return records, [] if self._by_key is None else self._index(records)
 
-    def since(self, offset: int, key: bytes | None = None) -> Sequence[Record]:
+    def since(
+        self, offset: int, key: bytes | None = None, most: int | None = None
+    ) -> Sequence[Record]:
         """Return the records from `offset` on, oldest first: of `key`, where the tail is keyed.
 
-        Costs a binary search and a copy of what is returned. The caller has compared `offset`
-        with `base`.
+        All of them, or at most so many. Costs a binary search and a copy of what is returned. The
+        caller has compared `offset` with `base`; raises `ValueError` for an older one, since events
+        would be missing without a word.
         """
-        assert offset >= self.base.offset, "older than the tail"
-        if self._by_key is None:
-            return self._records[self._place(offset) :]
-        records = self._by_key.get(key)
-        if records is None:
-            return ()
-        return records[bisect_left(records, offset, key=_offset) :]
+        if offset < self.base.offset:
+            raise ValueError("older than the tail")
+        records = self._records if self._by_key is None else self._by_key.get(key, ())
+        begin = bisect_left(records, offset, key=_offset)
+        return records[begin : None if most is None else begin + most]
 
     def fits(self, position: Position) -> bool | None:
         """Whether a position between `base` and `head` can be one of this log.

@@ -140,9 +140,13 @@ class LiveReader:
         self._prove(fresh)
         revoked = self._revoking.find(fresh)
         self._hub.dispatch(fresh, moment)
-        self._revoking.revoke(revoked, moment)
         if pause:
             self._consumer.hold_until(clock.now().monotonic + pause)
+        while self._hub.delivering:  # no more is fetched until all of it is on its way
+            await asyncio.sleep(0)
+            self._hub.step(clock.now())
+        self._revoking.revoke(revoked, moment)
+        if pause:
             await asyncio.sleep(pause)
 
     def activate(self, feed: Feed) -> asyncio.Task[None]:

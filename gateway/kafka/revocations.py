@@ -85,8 +85,7 @@ class RevocationFollower:
             users = {written.user for written in some if written.user is not None}
             moment = clock.now()
             ended = self._revocations.covered(self._hub.streams, users, moment.wall)
-            for stream in ended:
-                self._hub.close(stream, CloseReason.REVOKED, moment)
+            self._hub.close_all(ended, CloseReason.REVOKED, moment)
             if ended:
                 _log.info("revoked streams closed", streams=len(ended))
             await asyncio.sleep(0 if len(some) == BATCH else GATHER_SECONDS)

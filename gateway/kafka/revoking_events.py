@@ -105,8 +105,8 @@ class RevokingEvents:
                 self._news.set()
         if not users:
             return
-        for stream in self._revocations.covered(self._hub.streams, users, moment.wall):
-            self._hub.close(stream, CloseReason.REVOKED, moment)
+        covered = self._revocations.covered(self._hub.streams, users, moment.wall)
+        self._hub.close_all(covered, CloseReason.REVOKED, moment)
 
     def seen(self, change: Change) -> None:
         """Take note of a record in the topic: what it says is not written again."""

@@ -20,7 +20,7 @@ from gateway.kafka.seeker import LogSeeker
 
 if TYPE_CHECKING:
     from gateway.core.hub import Hub
-    from gateway.core.replay import Scan
+    from gateway.core.scan import Scan
     from gateway.core.stream import Feed
     from gateway.kafka.offsets import Offsets
     from gateway.kafka.revoking_events import Revoked, RevokingEvents
@@ -69,7 +69,7 @@ class Scans:
 
     def wake(self, feed: Feed) -> None:
         """Scan the log soon, for the streams that wait by then. Cheap to call again."""
-        if feed not in self._queued and feed.tail is not None and feed.scan is None:
+        if feed not in self._queued and feed.tail is not None and feed not in self._hub.scans:
             self._queued.add(feed)
             self._ask_in(feed)
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from gateway.core.log import Log, Moment
-    from gateway.core.replay import Summary
+    from gateway.core.scan import Summary
     from gateway.core.stream import Stream
     from gateway.ops.lives import Lives
     from gateway.ops.notices import Notices

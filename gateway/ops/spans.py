@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from gateway.core.event import Event
     from gateway.core.log import Log, Record
-    from gateway.core.replay import Summary
+    from gateway.core.scan import Summary
     from gateway.core.stream import Stream
     from gateway.http.caller import Caller
     from gateway.ops.pseudonyms import Pseudonyms

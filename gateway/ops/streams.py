@@ -119,9 +119,7 @@ class Streams:
         return self._end(found)
 
     def _end(self, streams: list[Stream]) -> web.Response:
-        moment = clock.now()
-        for stream in streams:
-            self._hub.close(stream, CloseReason.CLOSED, moment)
+        self._hub.close_all(streams, CloseReason.CLOSED, clock.now())
         if streams:
             _log.info("streams ended by an operator", streams=len(streams))
         return answer({"ended": len(streams)})

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.core.frame import CloseReason
     from gateway.core.log import Log, Moment, Record
     from gateway.core.opening import Opening
-    from gateway.core.replay import Summary
+    from gateway.core.scan import Summary
     from gateway.core.stream import Feed, Sink, Stream
     from gateway.http.problem import Handler
     from gateway.ops.spans import Spans

@@ -131,7 +131,7 @@ class Vitals:
             records=totals.records,
             records_per_second=round((now.records - before.records) / seconds, 1),
             lag=sum(lags.values()),
-            replays_running=sum(feed.scan is not None for feed in hub.feeds.values()),
+            replays_running=len(hub.scans),
             replays_waiting=replays_waiting(hub),
             tail_bytes=hub.memory.tails + hub.memory.indexes,
             gaps=totals.gaps,
@@ -182,10 +182,8 @@ class Vitals:
 
 def replays_waiting(hub: Hub) -> int:
     """Return how many streams wait for a scan or take part in one."""
-    return sum(
-        len(feed.waiting) + (0 if feed.scan is None else len(feed.scan.seekers))
-        for feed in hub.feeds.values()
-    )
+    waiting = sum([len(feed.waiting) for feed in hub.feeds.values()])
+    return waiting + sum([len(scan.seekers) for scan in hub.scans.values()])
 
 
 def rfc3339(wall: int) -> str:

@@ -23,7 +23,7 @@ def assert_consistent(worker: Worker) -> None:
         following = {stream for stream in hub.streams if feed in stream.feeds}
         assert feed.streams == len(following)
         _live_is_not_behind(feed, following)
-        _nobody_is_forgotten(feed, following)
+        _nobody_is_forgotten(worker, feed, following)
         scanned = feed in worker.woken or feed in worker.scans
         assert not feed.waiting or feed.tail is None or scanned, "nobody scans for those who wait"
     for feed in hub.feeds.values():
@@ -44,8 +44,11 @@ def _live_is_not_behind(feed: Feed, following: set[Stream]) -> None:
         assert all(stream.key == key for stream in streams)
 
 
-def _nobody_is_forgotten(feed: Feed, following: set[Stream]) -> None:
-    seekers = {} if feed.scan is None else feed.scan.seekers
+def _nobody_is_forgotten(worker: Worker, feed: Feed, following: set[Stream]) -> None:
+    scan = worker.hub.scans.get(feed)
+    seekers = {} if scan is None else scan.seekers
+    ready = worker.hub._ready  # noqa: SLF001
+    assert worker.busy or not ready, "nobody does the steps"
     assert not seekers.keys() & feed.waiting.keys()
     for others in (feed.parked, feed.waiting, seekers):
         assert others.keys() <= following, "a stream that has gone is kept"
@@ -58,7 +61,7 @@ def _nobody_is_forgotten(feed: Feed, following: set[Stream]) -> None:
             continue
         behind = stream.behind[feed]
         assert behind.scanning == (stream in feed.waiting or stream in seekers)
-        if stream.stuck_since is not None or behind.scanning:
+        if stream.stuck_since is not None or behind.scanning or stream in ready:
             continue
         assert not behind.backlog
         assert stream in feed.parked, "nothing will bring the stream up"

@@ -38,6 +38,8 @@ class Profile(NamedTuple):
     """Ids that are garbage, forged or somebody else's."""
     piece: int = 150
     short: int = 3
+    step: int = 2000
+    """What the hub does in one step: `gateway.core.budget`."""
 
 
 class History:
@@ -68,6 +70,7 @@ class History:
             (12, self._write),
             (10, self._poll),
             (12, self._scan),
+            (12, self._work),
             (8, self._connect),
             (6, self._drop),
             (3, self._stall),
@@ -114,7 +117,9 @@ class History:
                 if client.connection is None:
                     client.connect(self.random.choice(self.workers))
             if not last:
-                for step in self.random.choices((self._write, self._poll, self._scan), k=12):
+                for step in self.random.choices(
+                    (self._write, self._poll, self._scan, self._work), k=15
+                ):
                     step()
             for worker in self.workers:
                 worker.settle()
@@ -166,6 +171,11 @@ class History:
 
     def _poll(self) -> None:
         self.random.choice(self.workers).poll(self.random)
+
+    def _work(self) -> None:
+        worker = self.random.choice(self.workers)
+        for _ in range(self.random.randint(1, 6)):
+            worker.work()
 
     def _scan(self) -> None:
         worker = self.random.choice(self.workers)

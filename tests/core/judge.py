@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from gateway.core import replay
+from gateway.core import replay_plan
 from gateway.core.frame import GapReason
 from gateway.core.log import Position
 
@@ -178,7 +178,7 @@ def _is_true_of(client: Client, kafka: KafkaLog, gap: ToldGap) -> bool:
     # Offsets and the cursor's own age are enough for a stretch that is too long to be looked at;
     # in one that was read there must have been an event, and the limits exceeded by records.
     unseen = gap.since < oldest or kafka.end - gap.first > setup.max_records
-    if unseen and gap.next - gap.first > replay.SHORT:
+    if unseen and gap.next - gap.first > replay_plan.SHORT:
         return True
     exceeded = (
         len(events) > setup.max_events

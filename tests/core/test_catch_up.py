@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.core import catch_up
+from gateway.core import runs
 from gateway.core.event_id import parse
 from gateway.core.frame import GapReason
 from gateway.core.log import Position, Since
@@ -194,7 +194,7 @@ def test_a_cursor_ahead_of_the_tail_waits_for_it_and_is_held_against_it_then() -
 def test_a_transport_that_fills_up_between_pieces_keeps_the_place(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(catch_up, "PIECE", 60)  # two events
+    monkeypatch.setattr(runs, "PIECE", 60)  # two events
     stage = Stage()
     away(stage)
     client = stage.client()
@@ -213,6 +213,7 @@ def test_a_transport_that_fills_up_between_pieces_keeps_the_place(
         connection.drain_once(300)
         rounds += 1
     assert rounds >= 3
+    connection.drain()
     assert sorted(client.received) == list(range(1, 13))
     assert stream_of(connection).state is State.LIVE
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.core import catch_up, replay
+from gateway.core import replay_plan, runs
 from gateway.core.frame import GapReason
 from gateway.core.log import Position
 from tests.core.stage import Stage, user_id
@@ -179,8 +179,8 @@ def test_a_connection_cut_at_any_byte_ends_up_with_the_same_total(
     reasons: set[GapReason],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(catch_up, "PIECE", 60)  # two events
-    monkeypatch.setattr(replay, "SHORT", 1000)
+    monkeypatch.setattr(runs, "PIECE", 60)  # two events
+    monkeypatch.setattr(replay_plan, "SHORT", 1000)
     stage, client = case()
     connection = stage.connect(client)
     total = connection.delivered

@@ -7,7 +7,7 @@ from gateway.core.interpreter import CHECKED_KEYS, Interpreter
 from gateway.core.log import Log, LogKind, Record, Topic, make_record
 from gateway.core.registry import Registry
 from gateway.core.stream import Feed
-from tests.core.workers import SilentObserver
+from tests.core.workers import Faults, SilentObserver
 from tests.core.world import first_byte
 
 LOG = Log("user-events", 1)
@@ -21,7 +21,7 @@ def observer() -> SilentObserver:
 
 @pytest.fixture
 def interpreter(observer: SilentObserver) -> Interpreter:
-    return Interpreter(Decoder(Registry.built_in()), first_byte, observer)
+    return Interpreter(Decoder(Registry.built_in()), first_byte, observer, Faults().contain)
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.core import catch_up, memory, replay
+from gateway.core import budget, delivery, hub, memory, replay_plan, runs
+from gateway.core import scan as scan_
 from gateway.core.frame import CloseReason, GapReason
 from gateway.core.observer import Path
 from gateway.core.registry import Registry
@@ -27,10 +28,10 @@ if TYPE_CHECKING:
 HISTORIES = int(os.environ.get("GATEWAY_MODEL_HISTORIES", "1700"))
 
 PROFILES = {
-    "calm": Profile(),
-    "removal": Profile(removal=True),
-    "recreation": Profile(recreation=True, removal=True, short=1000),
-    "growth": Profile(growth=True, removal=True),
+    "calm": Profile(step=8),
+    "removal": Profile(removal=True, step=20),
+    "recreation": Profile(recreation=True, removal=True, short=1000, step=1),
+    "growth": Profile(growth=True, removal=True, step=5),
     "renewal": Profile(renewal=True, removal=True, short=1000),
     "hostility": Profile(hostility=True, removal=True, recreation=True, piece=65_536),
 }
@@ -64,11 +65,16 @@ def test_every_client_sees_its_own_events_once_and_in_order_or_is_told_of_a_gap(
     monkeypatch: pytest.MonkeyPatch,
     record_property: Callable[[str, object], None],
 ) -> None:
-    monkeypatch.setattr(catch_up, "PIECE", profile.piece)
-    monkeypatch.setattr(replay, "SHORT", profile.short)
-    monkeypatch.setattr(replay, "NEAR", 2)
-    monkeypatch.setattr(replay, "PIECE", 7)
+    monkeypatch.setattr(runs, "PIECE", profile.piece)
+    monkeypatch.setattr(replay_plan, "SHORT", profile.short)
+    monkeypatch.setattr(scan_, "NEAR", 2)
+    monkeypatch.setattr(scan_, "PIECE", 7)
     monkeypatch.setattr(memory, "INDEX_SHARE", 2)
+    monkeypatch.setattr(budget, "STEP", profile.step)
+    monkeypatch.setattr(hub, "SHARE", min(profile.step, hub.SHARE))
+    monkeypatch.setattr(runs, "RUN", 4)
+    if profile.step < 2000:
+        monkeypatch.setattr(delivery, "MOST_RECORDS", 3)
     registry = Registry.built_in()
     tally = Tally()
     only = os.environ.get("GATEWAY_MODEL_SEED")

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.core import memory, replay
+from gateway.core import memory, replay_plan
+from gateway.core import scan as scan_
 from gateway.core.event_id import Mark, encode_mark, parse
 from gateway.core.frame import Gap, GapReason
 from gateway.core.limits import Extent
@@ -114,7 +114,7 @@ def test_the_newest_part_that_fits_the_limits_is_replayed(
     short: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(replay, "SHORT", short)
+    monkeypatch.setattr(replay_plan, "SHORT", short)
     stage = log_of_ten(warm_ms=0, **limits)
     client = stage.client()
     client.rogue = True
@@ -182,7 +182,7 @@ def test_streams_that_wait_share_one_scan_from_the_earliest_of_them() -> None:
     assert scan.locate({}) == []
     assert scan.position == 11, "the record before proves the place"
     assert scan.skip(), "without an index everything is read"
-    assert (scan.position, scan.run) == (11, replay.BATCH)
+    assert (scan.position, scan.run) == (11, scan_.BATCH)
     scan.feed(scan.pick(records(stage, 11, 20)), 20)
     assert not scan.reading
     stage.worker.hub.end_scan(stage.feed, stage.world.moment)
@@ -191,7 +191,7 @@ def test_streams_that_wait_share_one_scan_from_the_earliest_of_them() -> None:
         [3, 4, 5, 6, 7, 8, 9, 10],
     ]
     numbers = tuple(stream.number for stream in streams)
-    assert scan.summary == replay.Summary(USER_LOG, numbers, records=9, events=3 + 8)
+    assert scan.summary == scan_.Summary(USER_LOG, numbers, records=9, events=3 + 8)
 
 
 def stage_with_an_index(monkeypatch: pytest.MonkeyPatch) -> Stage:
@@ -203,8 +203,8 @@ def stage_with_an_index(monkeypatch: pytest.MonkeyPatch) -> Stage:
 def test_a_scan_goes_from_one_record_of_its_streams_to_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(replay, "PIECE", 300)
-    monkeypatch.setattr(replay, "NEAR", 50)
+    monkeypatch.setattr(scan_, "PIECE", 300)
+    monkeypatch.setattr(scan_, "NEAR", 50)
     stage = stage_with_an_index(monkeypatch)
     stage.connect(stage.client(user=b"d"))
     stage.write(1)
@@ -244,7 +244,7 @@ def test_what_the_index_has_forgotten_is_read(monkeypatch: pytest.MonkeyPatch) -
     scan.begin(Extent(0, stage.kafka.end, 0, 0))
     scan.locate({})
     assert scan.skip()
-    assert (scan.position, scan.run) == (50, replay.BATCH)
+    assert (scan.position, scan.run) == (50, scan_.BATCH)
     scan.feed(scan.pick(records(stage, 50, 95)), 95)
     assert scan.skip()
     assert (scan.position, scan.run) == (95, 6), "near enough to read on"
@@ -482,9 +482,7 @@ def test_a_gap_waits_for_the_transport() -> None:
     stage.worker.wake(stage.feed)
     stage.worker.settle()
     assert client.gaps == []
-    backlog = stream.behind[stage.feed].backlog
-    assert isinstance(backlog, deque)
-    assert isinstance(backlog[0], Gap)
+    assert isinstance(stream.behind[stage.feed].backlog[0], Gap)
     connection.drain()
     assert told(client) == EXPIRED
     assert client.received == list(range(1, 11))

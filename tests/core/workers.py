@@ -6,7 +6,7 @@ chooses what happens meanwhile.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from gateway.core.event import Decoder
 from gateway.core.hub import Hub
@@ -19,6 +19,7 @@ from tests.core.world import BROADCAST_TOPIC, USER_TOPIC, first_byte
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
     from random import Random
+    from types import TracebackType
 
     from gateway.core.event import UnreadableReason
     from gateway.core.frame import CloseReason, GapReason
@@ -68,6 +69,39 @@ class SilentObserver:
         self.misplacements.append((log, offset, expected))
 
 
+class Faults:
+    """Containment for tests: an unexpected exception fails the test, unless it is `tolerant`."""
+
+    def __init__(self) -> None:
+        self.tolerant = False
+        self.seen: list[BaseException] = []
+
+    def contain(self) -> Contained:
+        """Return a block that contains what is tolerated."""
+        return Contained(self)
+
+
+class Contained:
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+        self.failed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self.failed = True
+        self._faults.seen.append(error)
+        return self._faults.tolerant
+
+
 class Worker:
     """A hub and a simulated edge. Whatever the real edge awaits is a step here."""
 
@@ -75,8 +109,13 @@ class Worker:
         setup = world.setup
         self.world = world
         self.observer = SilentObserver()
+        self.faults = Faults()
+        self.busy = False
+        """Whether the hub has asked for steps."""
         self.hub = Hub(
-            interpreter=Interpreter(Decoder(world.registry), first_byte, self.observer),
+            interpreter=Interpreter(
+                Decoder(world.registry), first_byte, self.observer, self.faults.contain
+            ),
             limits=Limits(setup.max_age_ms, setup.max_events, setup.max_records),
             tail_bytes=setup.tail_bytes,
             retry_ms=3000,
@@ -84,6 +123,8 @@ class Worker:
             slow=setup.slow,
             observer=self.observer,
             wake=self.wake,
+            busy=self._begin,
+            contain=self.faults.contain,
         )
         topics = [Topic(USER_TOPIC, LogKind.USER, world.tag, world.partitions[-1]), None]
         if setup.broadcast:
@@ -194,10 +235,22 @@ class Worker:
             assert self.hub.memory.tails <= self.world.setup.tail_bytes
         return bool(batches)
 
+    # Steps.
+
+    def _begin(self) -> None:
+        self.busy = True
+
+    def work(self) -> bool:
+        """Let the hub do one step, if it has asked for that; return whether it has."""
+        if not self.busy:
+            return False
+        self.busy = self.hub.step(self.world.moment)
+        return True
+
     # Scans.
 
     def wake(self, feed: Feed) -> None:
-        if feed.tail is not None and feed.scan is None:
+        if feed.tail is not None and feed not in self.hub.scans:
             self.woken[feed] = None
 
     def begin_scan(self, feed: Feed, random: Random | None = None) -> None:
@@ -264,11 +317,13 @@ class Worker:
             self.look()
             self.activate()
             moved = self.poll()
+            while self.work():
+                moved = True
             for feed in list(self.woken):
                 self.begin_scan(feed)
             for feed in list(self.scans):
                 while feed in self.scans:
                     self.step(feed)
-            if not (moved or self.asked or self.woken):
+            if not (moved or self.busy or self.asked or self.woken):
                 return
         raise AssertionError("the worker does not come to rest")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -34,6 +35,7 @@ from gateway.ops.metrics import Metrics
 from gateway.ops.notices import Notices
 from gateway.ops.pseudonyms import pseudonyms
 from gateway.ops.readiness import Doubt, Readiness
+from gateway.supervise import Part, Supervisor
 from tests.eventually import eventually
 from tests.http.raw_client import SMALL_BUFFER, RawClient
 from tests.records import TYPE, envelope
@@ -57,8 +59,9 @@ class AttentiveHub(Hub):
     """A hub that remembers what it was asked to open."""
 
     def __init__(self, metrics: Metrics) -> None:
+        contain = partial(Supervisor(metrics).contain, Part.STREAM)
         super().__init__(
-            interpreter=Interpreter(Decoder(Registry.built_in()), lambda _: 0, metrics),
+            interpreter=Interpreter(Decoder(Registry.built_in()), lambda _: 0, metrics, contain),
             limits=Limits(3_600_000, 1_000_000, 1_000_000),
             tail_bytes=1 << 28,
             retry_ms=3000,
@@ -66,6 +69,8 @@ class AttentiveHub(Hub):
             slow=30,
             observer=metrics,
             wake=lambda _feed: None,
+            busy=lambda: None,
+            contain=contain,
         )
         self.openings: list[Opening] = []
         self.deadlines: list[tuple[Moment, dict[CloseReason, float]]] = []

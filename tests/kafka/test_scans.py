@@ -11,7 +11,7 @@ from gateway.core.event_id import Mark
 from gateway.core.limits import Extent
 from gateway.core.log import Log, LogKind, Position, Record, Topic, make_record
 from gateway.core.opening import Opening
-from gateway.core.replay import BATCH
+from gateway.core.scan import BATCH
 from gateway.kafka.scans import Scans
 from tests.eventually import eventually
 from tests.http.served import Served

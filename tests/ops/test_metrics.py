@@ -17,7 +17,7 @@ from gateway.core.event import UnreadableReason
 from gateway.core.frame import CloseReason, GapReason
 from gateway.core.log import Log, Moment
 from gateway.core.observer import Path
-from gateway.core.replay import Summary
+from gateway.core.scan import Summary
 from gateway.ops.lives import Lives
 from gateway.ops.metrics import DELIVERY_BUCKETS, Metrics
 from gateway.ops.notices import Notices

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +20,7 @@ from gateway.core.limits import Limits
 from gateway.core.log import Log, LogKind, Moment, Position, Record, Topic, make_record
 from gateway.core.opening import Opening
 from gateway.core.registry import Registry
-from gateway.core.replay import Summary
+from gateway.core.scan import Summary
 from gateway.errors import SettingsError
 from gateway.http.caller import Caller
 from gateway.http.transport.connection import Connection
@@ -29,7 +30,7 @@ from gateway.ops.pseudonyms import Pseudonyms
 from gateway.ops.spans import Spans, Told
 from gateway.ops.traced import MAX_DELIVERIES, TracedHub, TracedMetrics
 from gateway.ops.tracing import start_tracing
-from gateway.supervise import Supervisor
+from gateway.supervise import Part, Supervisor
 from tests.records import TYPE, envelope
 
 if TYPE_CHECKING:
@@ -53,10 +54,14 @@ class Stage:
         self.spans = Spans(provider, NAMES)
         notices = Notices(lambda: 0.0)
         self.metrics = TracedMetrics(self.spans, notices, Lives(Pseudonyms(None)), "murmur2")
+        supervisor = Supervisor(self.metrics)
+        contain = partial(supervisor.contain, Part.STREAM)
         self.hub = TracedHub(
             self.spans,
-            Supervisor(self.metrics),
-            interpreter=Interpreter(Decoder(Registry.built_in()), lambda _: 0, self.metrics),
+            supervisor,
+            interpreter=Interpreter(
+                Decoder(Registry.built_in()), lambda _: 0, self.metrics, contain
+            ),
             limits=Limits(3_600_000, 1_000, 1_000),
             tail_bytes=1 << 20,
             retry_ms=3000,
@@ -64,6 +69,8 @@ class Stage:
             slow=30,
             observer=self.metrics,
             wake=lambda _feed: None,
+            busy=lambda: None,
+            contain=contain,
         )
         kinds = {USER_LOG: LogKind.USER, NEWS_LOG: LogKind.BROADCAST}
         self.feeds = tuple(

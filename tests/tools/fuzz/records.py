@@ -17,7 +17,7 @@ from gateway.core.stream import Feed
 from gateway.errors import PublishError
 from gateway.kafka import envelope
 from tests.core.payloads import as_text
-from tests.core.workers import SilentObserver
+from tests.core.workers import Faults, SilentObserver
 from tests.records import envelope as written
 from tests.sse import EventStreamParser
 from tests.tools.fuzz.target import SEPARATOR, Target, joined, parts
@@ -71,7 +71,7 @@ def _check_user(value: bytes, key: bytes) -> None:
 def _interpret(key: bytes, value: bytes, headers: tuple[tuple[str, bytes], ...]) -> None:
     """Each record is told about at most once, and takes no more memory than it was counted with."""
     observer = SilentObserver()
-    interpreter = Interpreter(_DECODER, key_hash("murmur2"), observer)
+    interpreter = Interpreter(_DECODER, key_hash("murmur2"), observer, Faults().contain)
     feed = Feed(Log("user-events", 2), _TOPIC)
     record = make_record(7, NOW, key or None, value or None, headers)
     first = interpreter.decode(feed, record)

@@ -1,0 +1,304 @@
+"""A scan: one pass over a log that brings many cursors up at once.
+
+Where each stream begins is the plan's to find (`gateway.core.replay_plan`). A scan reads from the
+earliest place that it serves up to where the tail begins, and steps over what the log's index says
+concerns nobody. It does no I/O: the edge tells it where the log starts and ends, feeds it what it
+reads, and is told where to go on and when to stop.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+
+from gateway.core.frame import GapReason
+from gateway.core.log import Position
+from gateway.core.replay_plan import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gateway.core.interpreter import Interpreter
+    from gateway.core.limits import Extent, Limits
+    from gateway.core.log import Log, Record
+    from gateway.core.replay_plan import Seeker
+    from gateway.core.stream import Behind, Feed, Stream
+
+BATCH = 500
+"""Records to be read between two looks at the loop: some 4 ms of decoding."""
+
+PIECE = 65_536
+"""Offsets of the index that are looked at in one step: some 0.2 ms for one key, 8 ms for many."""
+
+NEAR = 250
+"""Offsets. To read on over so many costs about what it costs to go to another place: 2 ms."""
+
+
+class Fetched(Protocol):
+    """A record as the edge has it, before it is made into the core's."""
+
+    @property
+    def offset(self) -> int:
+        """Where it is in its log."""
+        ...
+
+    @property
+    def key(self) -> bytes | None:
+        """Whose it is."""
+        ...
+
+
+FetchedT = TypeVar("FetchedT", bound=Fetched)
+
+
+class Summary(NamedTuple):
+    """What a scan was: its log, the numbers of the streams that it began for, what it read."""
+
+    log: Log
+    streams: tuple[int, ...]
+    records: int
+    events: int
+    """Found for one of the streams, and handed over."""
+
+
+class Scan:
+    """One pass over a log on behalf of the streams that waited for it.
+
+    Life: `begin`; `warm` if the tail wants it; `locate` with the offsets of `times`; while
+    `reading`, `skip` and, where that says so, `feed`; `finish`. What `locate`, `harvest` and
+    `finish` return are streams that can go on.
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        waiting: Mapping[Stream, Behind],
+        limits: Limits,
+        interpreter: Interpreter,
+    ) -> None:
+        if feed.tail is None:
+            raise ValueError("a scan ends where the tail begins, and there is none")
+        self._plan = Plan(feed, feed.tail, waiting, limits, interpreter)
+        self.seekers = self._plan.seekers
+        self.position = -1
+        """The next offset to be read; known after `locate`."""
+        self.end = feed.tail.base.offset
+        """Where to stop."""
+        self._tail = feed.tail
+        self._feed = feed
+        self._limits = limits
+        self._interpreter = interpreter
+        self.records = 0
+        """Records read so far."""
+        self._streams = tuple([stream.number for stream in waiting])
+        self._events = 0
+        self._last: Record | None = None
+        self.run = BATCH
+        """How many records are to be read from `position` on; known after `skip`."""
+        self._wanted: deque[int] = deque()
+        """Offsets that may concern somebody, up to `_looked`, by the index."""
+        self._looked = -1
+        self._warm: deque[Record] = deque()
+        self._warm_from: int | None = None
+        self._warm_room = 0
+
+    @property
+    def summary(self) -> Summary:
+        """What the scan was; complete after `finish`."""
+        return Summary(self._feed.log, self._streams, self.records, self._events)
+
+    @property
+    def reading(self) -> bool:
+        """Whether there is more to read, for somebody who is still there."""
+        wanted = bool(self.seekers) or self._warm_from is not None
+        return wanted and self.position < self.end and self._valid
+
+    @property
+    def _valid(self) -> bool:
+        """Whether the log is still read as it was when the scan began."""
+        return self._feed.tail is self._tail
+
+    @property
+    def times(self) -> set[int]:
+        """Timestamps (ms) whose offsets `locate` needs; known after `begin`."""
+        return self._plan.times
+
+    @property
+    def extent(self) -> Extent:
+        """What `begin` was told."""
+        return self._plan.extent
+
+    def begin(self, extent: Extent) -> None:
+        """Hold the cursors against where the log ends; to no effect if the tail has gone."""
+        if self._valid:
+            self._plan.begin(extent)
+
+    def warm(self, start: int, room: int) -> None:
+        """Keep every record from the offset `start` on for the tail, as far as `room` bytes go."""
+        self._warm_from = min(max(start, self.extent.start), self.end)
+        self._warm_room = room
+
+    def locate(self, offsets: Mapping[int, int]) -> list[Stream]:
+        """Take the offsets of `times`, and find out where to read from.
+
+        Returns the streams for which there is nothing to read, because the tail has the rest; none
+        if the tail has gone meanwhile, since the offsets may be those of another log.
+        """
+        if not self._valid:
+            return []
+        # The tail may have let go of records while the offsets were looked up.
+        self.end = self._tail.base.offset
+        starts, passed = self._plan.locate(offsets, self.end)
+        self.position = min([*starts, self.end if self._warm_from is None else self._warm_from])
+        return passed
+
+    def skip(self) -> bool:
+        """Step over what concerns nobody; return whether there is anything to read at `position`.
+
+        If not, call it again: it looks at a piece of the index at a time.
+        """
+        index = self._feed.index
+        self.run = BATCH
+        if self.position >= self._looked:
+            if self._warm_from is not None or not len(index) or self.position < index.start:
+                return True
+            self._looked = min(self.position + PIECE, self.end)
+            found = {
+                *index.find(self._plan.by_key, self.position, self._looked),
+                *(each for each in self._plan.unproven if self.position <= each < self._looked),
+            }
+            self._wanted = deque(sorted(found))
+        while self._wanted and self._wanted[0] < self.position:
+            self._wanted.popleft()
+        if not self._wanted:
+            self.position = self._looked
+            return False
+        if self._wanted[0] - self.position > NEAR:
+            self.position = self._wanted[0]
+        last = self.position
+        for offset in self._wanted:
+            if offset - last > NEAR or offset - self.position >= BATCH:
+                break
+            last = offset
+        self.run = last - self.position + 1
+        return True
+
+    def pick(self, fetched: Sequence[FetchedT]) -> Sequence[FetchedT]:
+        """Return those of the records that come next which `feed` has a use for.
+
+        Hardly any of a long scan, so that the others need not be made into anything.
+        """
+        self.records += len(fetched)
+        if not self._feed.keyed or not fetched:
+            return fetched
+        warm = self.end if self._warm_from is None else self._warm_from
+        if fetched[0].offset >= warm:
+            return fetched
+        wanted, unproven = self._plan.by_key, self._plan.unproven
+        picked = [each for each in fetched if each.key in wanted]
+        if unproven or fetched[-1].offset >= warm:
+            picked = [
+                each
+                for each in fetched
+                if each.key in wanted or each.offset in unproven or each.offset >= warm
+            ]
+        if not picked or picked[-1] is not fetched[-1]:
+            picked.append(fetched[-1])  # for the time of where the scan has come to
+        return picked
+
+    def feed(self, records: Sequence[Record], position: int) -> None:
+        """Take what was picked of the next records; `position` is the offset that follows them.
+
+        To no effect if the tail has gone meanwhile: they may be of another log.
+        """
+        if not self._valid:
+            return
+        keyed, by_key, unproven = self._feed.keyed, self._plan.by_key, self._plan.unproven
+        for record in records:
+            if record.offset >= self.end:
+                break
+            if record.offset < self.position:  # a reader that went back
+                continue
+            self._last = record
+            if record.offset in unproven:
+                self._prove(record)
+            quests = by_key.get(record.key if keyed else None)
+            if quests is not None:
+                event = self._interpreter.decode(self._feed, record)
+                if event is not None:
+                    for quest in quests.values():
+                        quest.add(record, event)
+            if self._warm_from is not None and record.offset >= self._warm_from:
+                self._keep(record)
+        self.position = max(self.position, min(position, self.end))
+
+    def harvest(self) -> list[Stream]:
+        """Move what was found to the backlogs, as far as no limit can take it back."""
+        if self.end - self.position > self._limits.max_events or not self._valid:
+            return []
+        ready = [
+            seeker for seeker in self.seekers.values() if seeker.is_ready(self.position, self.end)
+        ]
+        for seeker in ready:
+            self._hand_over(seeker)
+        return [seeker.stream for seeker in ready]
+
+    def finish(self) -> list[Stream]:
+        """End the scan, complete or not.
+
+        Complete: every stream has all up to where the tail began. Otherwise each keeps its place,
+        and asks again.
+        """
+        complete = self.position >= self.end and self._valid
+        for seeker in self.seekers.values():
+            seeker.behind.scanning = False
+            if complete:
+                seeker.behind.limited = seeker.from_ <= self.end
+                self._hand_over(seeker)
+        if complete and self._warm_from is not None and self._tail.base.offset == self.end:
+            self._tail.warm(Position(self._warm_from, 0, False), list(self._warm))
+            self._feed.index.clear()  # of what had left the tail, and is in it again
+        return list(self.seekers)
+
+    def leave(self, stream: Stream) -> None:
+        """Forget a stream that takes part."""
+        self._plan.leave(stream)
+
+    def _prove(self, record: Record) -> None:
+        for seeker in self._plan.unproven.pop(record.offset):
+            place = seeker.behind.place
+            if seeker.stream not in self.seekers:
+                continue
+            if place.timestamp == record.timestamp:
+                seeker.behind.checked = True
+            else:
+                assert isinstance(place, Position)
+                seeker.behind.reset(self._feed, place)
+                self.leave(seeker.stream)
+                self._feed.wait(seeker.stream, seeker.behind)
+
+    def _hand_over(self, seeker: Seeker) -> None:
+        behind, last = seeker.behind, self._last
+        part, first = seeker.take(self.position)
+        if seeker.limit is not None:
+            next_ = min(seeker.from_, self.end) if first is None else first
+            self._plan.tell(seeker, GapReason.LIMIT, seeker.limit, next_)
+            seeker.limit = None
+        if part is not None:
+            behind.backlog.append(part)
+            self._events += part.end - part.begin
+        behind.checked = True
+        if last is None:
+            behind.then = Position(self.position, behind.place.timestamp, False)
+            return
+        behind.then = Position.after(last)
+        if behind.then.offset < self.position:
+            behind.then = Position(self.position, behind.then.timestamp, False)
+
+    def _keep(self, record: Record) -> None:
+        self._warm.append(record)
+        self._warm_room -= record.size
+        while self._warm_room < 0:
+            oldest = self._warm.popleft()
+            self._warm_room += oldest.size
+            self._warm_from = oldest.offset + 1
