@@ -476,10 +476,10 @@ class Hub:
     def _end(self, stream: Stream, reason: CloseReason | None, moment: Moment) -> None:
         """End a stream of ours: its goodbye is written, or its sink has failed (None)."""
         if not stream.closed:
-            self._observer.closed(stream, reason, moment)
-            self._remove(stream)
             with self._contain():
                 stream.sink.close()
+            self._observer.closed(stream, reason, moment)
+            self._remove(stream)
 
     def _remove(self, stream: Stream) -> None:
         stream.closed = True

@@ -71,7 +71,7 @@ def test_every_client_sees_its_own_events_once_and_in_order_or_is_told_of_a_gap(
     monkeypatch.setattr(scan_, "PIECE", 7)
     monkeypatch.setattr(memory, "INDEX_SHARE", 2)
     monkeypatch.setattr(budget, "STEP", profile.step)
-    monkeypatch.setattr(hub, "SHARE", min(profile.step, hub.SHARE))
+    monkeypatch.setattr(hub, "SHARE", min(profile.step, budget.SHARE))
     monkeypatch.setattr(runs, "RUN", 4)
     if profile.step < 2000:
         monkeypatch.setattr(delivery, "MOST_RECORDS", 3)
