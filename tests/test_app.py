@@ -191,6 +191,41 @@ async def test_without_the_published_keys_it_is_up_and_names_the_setting(
     assert asyncio.all_tasks() == before
 
 
+@pytest.mark.parametrize(
+    ("target", "part"),
+    [
+        ("gateway.ops.vitals.Vitals.status", "status"),
+        ("gateway.core.history.History.take", "dashboard"),
+        ("gateway.ops.board.Board.tick", "dashboard"),
+        ("gateway.ops.notices.Notices.sweep", "notices"),
+        ("gateway.ops.metrics.Metrics.loop_late", "metrics"),
+        ("gateway.core.hub.Hub.tick", "tick"),
+        ("gateway.kafka.link.KafkaLink.sweep", "sweep"),
+        ("gateway.kafka.link.KafkaLink.run", "kafka"),
+        ("gateway.kafka.fleet.FleetLink.run", "fleet"),
+    ],
+)
+async def test_unexpected_exception_is_counted_and_ends_no_worker(
+    monkeypatch: pytest.MonkeyPatch, http: aiohttp.ClientSession, target: str, part: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(target, fail)
+    async with make_worker() as worker:
+
+        async def counted() -> bool:
+            return await metric(worker.ops_url, "gateway_internal_errors_total", part=part) > 0
+
+        await eventually("the exception is counted", counted)
+        for url in (f"{worker.ops_url}/healthz", worker.url):
+            async with http.get(url) as response:
+                assert response.status == 200
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await worker.ended()
+
+
 def test_without_a_key_it_does_not_start() -> None:
     with pytest.raises(SettingsError, match="GATEWAY_JWT_SECRET"):
         make_worker(jwt_secret=None)

@@ -50,7 +50,11 @@ GIVEN = {
 OF_PROMETHEUS = {"up"}
 """What Prometheus says of a target that it cannot reach; no worker could."""
 
-NEED_NO_PANEL = {"process_virtual_memory_bytes"}
+NEED_NO_PANEL = {
+    "process_virtual_memory_bytes",
+    "gateway_build_info",
+    "gateway_internal_errors_total",
+}
 
 MAY_BE_NOTHING = {
     "Workers missing", "Not read yet", "Lag by partition", "Lag, and what is read, by worker",
