@@ -1,23 +1,24 @@
-"""`GET /ops/events`: the fleet as it goes, for dashboards, by the gateway's own kind of stream.
+"""`GET /ops/events`: the fleet for dashboards, as Server-Sent Events.
 
-    event: fleet      at once, and then every few seconds: a whole document each time
-    event: history    at once only: the samples of the last 15 minutes, as far as this worker knows
+    event: fleet      at once and every few seconds: the whole document each time
+    event: history    at once only: the samples of the last 15 minutes
     event: sample     the latest events of this worker, at most once a second
-    event: stream.close     the worker has ended
+    event: stream.close     the worker has stopped
 
-A watcher has a task of its own and a slot for each kind of event, in which what is newer replaces
-what was not written yet. So nobody waits for a watcher, and none can hold more than one of each;
-one that takes nothing for `CUT_SECONDS` is cut off. The fleet's documents are its heartbeat.
+Served by aiohttp-sse, with its pings and its timeout for clients that do not read. Each watcher has
+a slot for each kind of event, in which a new event replaces one that was not written yet: nothing
+waits for a watcher, and a watcher holds at most one event of each kind.
 """
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from aiohttp import web
+from aiohttp_sse import EventSourceResponse
 
 from gateway import clock
 from gateway.core import frame
@@ -37,45 +38,57 @@ if TYPE_CHECKING:
     from gateway.ops.latest import Latest
 
 MAX_WATCHERS = 32
-"""Browsers of the people on call, and the screens on their walls."""
+"""Dashboards that one worker serves."""
 
 RETRY_MS = 2000
 CUT_SECONDS = 10.0
+"""Longest time that one write to a dashboard may take before its connection is aborted."""
+
+PING_SECONDS = 15.0
+
 RATE_TICKS = 10
-"""Ticks of the worker between two writes of the latest events: a second."""
+"""Ticks of the reporting loop between two samples of the latest events: a second."""
+
+
+class Shown(NamedTuple):
+    """One event for a dashboard."""
+
+    event: str
+    data: str
+    id: str | None = None
 
 
 class Watcher:
-    """What is to be written to one dashboard, by the kind of event."""
+    """The events to be written to one dashboard, one for each kind."""
 
     def __init__(self) -> None:
-        self._slots: dict[str, bytes] = {}
+        self._slots: dict[str, Shown] = {}
         self._news = asyncio.Event()
         self._ended = False
 
-    def show(self, kind: str, data: bytes) -> None:
-        """Have it written soon, instead of an older one that was not."""
-        self._slots[kind] = data
+    def show(self, shown: Shown) -> None:
+        """Queue an event; it replaces one of its kind that was not written yet."""
+        self._slots[shown.event] = shown
         self._news.set()
 
     def end(self) -> None:
-        """Have the response ended once all is written."""
+        """End the response once everything is written."""
         self._ended = True
         self._news.set()
 
-    async def next(self) -> bytes:
-        """Wait for what there is to write; nothing: it is over."""
+    async def next(self) -> list[Shown]:
+        """Return the queued events, at least one; an empty list: the response ends."""
         if not self._slots and not self._ended:
             await self._news.wait()
         self._news.clear()
-        data, self._slots = b"".join(self._slots.values()), {}
-        return data
+        shown, self._slots = list(self._slots.values()), {}
+        return shown
 
 
 class Board:
-    """Keeps the history, and shows it and the fleet to whoever watches.
+    """Keeps the history, and shows it and the fleet to dashboards.
 
-    `worker` is the name of this one, `problem` says why others are not to be seen.
+    `worker` is the name of this worker; `problem` returns why other workers are not visible.
     """
 
     def __init__(
@@ -90,8 +103,8 @@ class Board:
         self._number = 0
 
     def routes(self) -> Iterable[AbstractRouteDef]:
-        """Return what the operations listener serves."""
-        return (web.get("/ops/events", self._watch),)
+        """Return the routes for the operations listener."""
+        return (web.get("/ops/events", self._watch, allow_head=False),)
 
     def sample(self) -> None:
         """Take a sample of the fleet and show it: once for each status of this worker."""
@@ -99,58 +112,50 @@ class Board:
         sample = self._history.take(self._fleet.members(moment.monotonic), moment.wall)
         self._number += 1
         if self._watchers:
-            data = self._document(sample)
-            for watcher in self._watchers:
-                watcher.show("fleet", data)
+            self._show(self._document(sample))
 
     def tick(self) -> None:
-        """Show the latest events to those who watch."""
+        """Show the latest events to dashboards."""
         if self._watchers and (events := self._latest.take()):
-            data = frame.event_body("sample", msgspec.json.encode(events))
-            for watcher in self._watchers:
-                watcher.show("sample", data)
+            self._show(Shown("sample", _json(events)))
 
     def end(self) -> None:
-        """End all responses: the worker ends."""
+        """End all responses: the worker stops."""
+        self._show(Shown("stream.close", _json({"reason": CloseReason.DRAINING})))
         for watcher in self._watchers:
-            watcher.show("close", frame.close(CloseReason.DRAINING, RETRY_MS))
             watcher.end()
+
+    def _show(self, shown: Shown) -> None:
+        for watcher in self._watchers:
+            watcher.show(shown)
 
     async def _watch(self, request: web.Request) -> web.StreamResponse:
         if len(self._watchers) >= MAX_WATCHERS:
             raise Overloaded(f"{MAX_WATCHERS} dashboards watch this worker", "watchers", 30)
-        response = web.StreamResponse(
-            headers={
-                "Content-Type": "text/event-stream",
-                "Cache-Control": "no-store",
-                "X-Accel-Buffering": "no",
-            }
+        response = EventSourceResponse(
+            sep="\n", send_timeout=CUT_SECONDS, ping_interval=PING_SECONDS
         )
         watcher = Watcher()
         if self._history.samples:
-            history = msgspec.json.encode(list(self._history.samples))
-            watcher.show("history", frame.event_body("history", history))
-            watcher.show("fleet", self._document(self._history.samples[-1]))
+            watcher.show(Shown("history", _json(list(self._history.samples))))
+            watcher.show(self._document(self._history.samples[-1]))
         self._watchers.add(watcher)
         self._latest.watched = True
         try:
+            await response.prepare(request)
             with suppress(ConnectionError, TimeoutError):
-                async with asyncio.timeout(CUT_SECONDS):
-                    await response.prepare(request)
+                async with response:
                     await response.write(frame.retry(RETRY_MS) + b"\n")
-                while data := await watcher.next():
-                    async with asyncio.timeout(CUT_SECONDS):
-                        await response.write(data)
-                return response
+                    while shown := await watcher.next():
+                        for event in shown:
+                            await response.send(event.data, id=event.id, event=event.event)
         finally:
             self._watchers.discard(watcher)
             self._latest.watched = bool(self._watchers)
-        if request.transport is not None:
-            request.transport.abort()
         return response
 
-    def _document(self, sample: Sample) -> bytes:
-        """Return the event `fleet`; its id counts, so that a log of a dashboard can be read."""
+    def _document(self, sample: Sample) -> Shown:
+        """Return the event `fleet`; its id counts samples, to make logs of dashboards readable."""
         moment, problem = clock.now(), self._problem()
         members = self._fleet.members(moment.monotonic)
         document = {
@@ -160,5 +165,8 @@ class Board:
             "concerns": concerns(members, self._history, moment.wall, problem),
             "sample": sample,
         }
-        event_id = f"{self._worker}-{self._number}".encode()
-        return frame.id_line(event_id) + frame.event_body("fleet", msgspec.json.encode(document))
+        return Shown("fleet", _json(document), f"{self._worker}-{self._number}")
+
+
+def _json(facts: object) -> str:
+    return msgspec.json.encode(facts).decode()

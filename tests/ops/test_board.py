@@ -14,7 +14,7 @@ from gateway.core.status import Status, WorkerState
 from gateway.http.caller import Callers
 from gateway.http.problem import problems
 from gateway.ops import board as module
-from gateway.ops.board import MAX_WATCHERS, Board, Watcher
+from gateway.ops.board import MAX_WATCHERS, Board, Shown, Watcher
 from gateway.ops.latest import Latest
 from tests.eventually import eventually
 from tests.sse import EventStreamParser
@@ -67,7 +67,7 @@ async def test_a_dashboard_gets_all_that_is_known_at_once_and_then_what_is_new(
     client = await aiohttp_client(stage.app())
     async with client.get("/ops/events") as response:
         assert response.headers["Content-Type"] == "text/event-stream"
-        assert response.headers["Cache-Control"] == "no-store"
+        assert response.headers["Cache-Control"] == "no-cache"
         history, fleet = await read(response, 2)
         assert [sample["streams"] for sample in json.loads(history.data)] == [3, 4]
         document = json.loads(fleet.data)
@@ -132,13 +132,22 @@ async def test_a_dashboard_that_does_not_read_is_cut_off_and_nobody_waits_for_it
         await eventually("it is cut off", cut_off)
 
 
-async def test_what_is_newer_takes_the_place_of_what_was_not_written_yet() -> None:
+async def test_new_event_replaces_one_of_its_kind_that_was_not_written_yet() -> None:
     watcher = Watcher()
-    watcher.show("fleet", b"old ")
-    watcher.show("sample", b"sample ")
-    watcher.show("fleet", b"new ")
-    assert await watcher.next() == b"new sample "
-    watcher.show("fleet", b"last")
+    watcher.show(Shown("fleet", "old"))
+    watcher.show(Shown("sample", "sample"))
+    watcher.show(Shown("fleet", "new"))
+    assert [shown.data for shown in await watcher.next()] == ["new", "sample"]
+    watcher.show(Shown("fleet", "last"))
     watcher.end()
-    assert await watcher.next() == b"last"
-    assert await watcher.next() == b""
+    assert [shown.data for shown in await watcher.next()] == ["last"]
+    assert await watcher.next() == []
+
+
+async def test_pings_keep_a_quiet_stream_open(
+    aiohttp_client: AiohttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PING_SECONDS", 0.05)
+    client = await aiohttp_client(Stage().app())
+    async with asyncio.timeout(10), client.get("/ops/events") as response:
+        await response.content.readuntil(b": ping\n\n")
