@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.client import Close, Delivery, Event, Gap, IdFile, Message
+from gateway.client import Close, Delivery, Event, EventStream, Gap, IdFile, Message
 from gateway.client import decoder as decoding
 from gateway.client.decoder import EventStreamDecoder
 from gateway.client.messages import message
@@ -78,7 +78,7 @@ def test_an_event_without_an_end_is_no_gateways(
     monkeypatch.setattr(decoding, "MAX_EVENT_CHARACTERS", 100)
     decoder = EventStreamDecoder()
     assert decoder.feed(b"data: " + b"x" * 101 + end) == []
-    with pytest.raises(NotAStream, match="no gateway"):
+    with pytest.raises(NotAStream, match="not a gateway"):
         decoder.feed(b"\n\n")
 
 
@@ -158,6 +158,34 @@ def test_a_file_without_an_id_is_an_error_and_no_beginning(tmp_path: Path, conte
     path.write_bytes(content)
     with pytest.raises(IdFileError, match=str(path)):
         IdFile(path, Delivery.AT_LEAST_ONCE).load()
+
+
+def test_an_id_beyond_ascii_is_read_as_it_was_kept(tmp_path: Path) -> None:
+    path = tmp_path / "id"
+    IdFile(path, Delivery.AT_LEAST_ONCE).handled("é€")
+    assert IdFile(path, Delivery.AT_LEAST_ONCE).load() == "é€"
+
+
+async def test_an_event_whose_id_cannot_be_kept_is_returned_once_it_can(tmp_path: Path) -> None:
+    folder, once = tmp_path / "folder", Delivery.AT_MOST_ONCE
+    stream = EventStream("http://127.0.0.1:9/", "", resume=IdFile(folder / "id", once))
+    stream._ready.extend(  # noqa: SLF001
+        [message("a", "1", "1", ""), message("a", "2", "2", "1")]
+    )
+    with pytest.raises(IdFileError, match="cannot be written"):
+        await anext(stream)
+    folder.mkdir()
+    assert [(await anext(stream)).id, (await anext(stream)).id] == ["1", "2"]  # type: ignore[union-attr]
+
+
+def test_a_line_in_many_pieces_is_joined_once() -> None:
+    decoder = EventStreamDecoder()
+    decoder.feed(b"data: ")
+    for _ in range(2000):
+        decoder.feed(b"x" * 100)
+    assert len(decoder._rest) == 2001  # noqa: SLF001 - the pieces, none of them copied
+    [found] = decoder.feed(b"\n\n")
+    assert found.data == "x" * 200_000
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -24,7 +24,9 @@ class EventStreamDecoder:
     def connected(self) -> None:
         """Forget what the last connection left unfinished."""
         self._text = codecs.getincrementaldecoder("utf-8-sig")("replace")
-        self._rest = ""
+        self._rest: list[str] = []
+        self._rest_size = 0
+        self._held = ""
         self._type = ""
         self._id = self.last_event_id
         self._data: list[str] = []
@@ -35,13 +37,20 @@ class EventStreamDecoder:
 
         Raises `NotAStream` where one grows without an end, and takes nothing of these bytes.
         """
-        if self._size + len(self._rest) > MAX_EVENT_CHARACTERS:
-            raise NotAStream("an event without an end: what answers there is no gateway")
-        text = self._rest + self._text.decode(data)
+        if self._size + self._rest_size > MAX_EVENT_CHARACTERS:
+            raise NotAStream("an event without an end: the server is not a gateway")
+        text = self._held + self._text.decode(data)
         # A CR at the end may be half of a CR LF.
-        held = text.endswith("\r")
-        lines = text[: len(text) - held].replace("\r\n", "\n").replace("\r", "\n").split("\n")
-        self._rest = lines.pop() + "\r" * held
+        self._held = "\r" if text.endswith("\r") else ""
+        text = text.removesuffix("\r").replace("\r\n", "\n").replace("\r", "\n")
+        lines = text.split("\n")
+        rest = lines.pop()
+        if lines:
+            lines[0] = "".join([*self._rest, lines[0]])
+            self._rest, self._rest_size = [], 0
+        # A long line is joined once, at its end, and not again for each piece of it.
+        self._rest.append(rest)
+        self._rest_size += len(rest)
         messages = []
         for line in lines:
             if line:

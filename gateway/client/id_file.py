@@ -44,7 +44,7 @@ class IdFile:
         would be a loss.
         """
         try:
-            self._kept = self._path.read_text(encoding="ascii").strip()
+            self._kept = self._path.read_text(encoding="utf-8").strip()
         except FileNotFoundError:
             return ""
         except (OSError, UnicodeDecodeError) as error:

@@ -22,7 +22,7 @@ from gateway.client.messages import TOKEN_EXPIRED, Close, Interrupted, Item, Mes
 from gateway.client.refusal import is_transient, refusal, said
 from gateway.client.token import Tokens, TokenSource
 from gateway.client.wait import retry_after_seconds, wait_seconds
-from gateway.errors import NotAStream
+from gateway.errors import IdFileError, NotAStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,6 +33,9 @@ SILENCE_SECONDS = 90.0
 """Three heartbeats of a gateway with default settings: then the connection is taken for dead."""
 
 CONNECT_SECONDS = 10.0
+
+REFUSAL_BYTES = 1 << 16
+"""At most so much of the body of a refusal is read."""
 
 READ_BYTES = 1 << 16
 """Twice as much is buffered before the socket is left alone, and one read of it may come on top."""
@@ -124,7 +127,11 @@ class EventStream:
             self._handled()
         item = self._ready.popleft()
         if self._file is not None:
-            self._file.handed_out(self.last_event_id)
+            try:
+                self._file.handed_out(self.last_event_id)
+            except IdFileError:
+                self._ready.appendleft(item)  # for the caller who iterates again
+                raise
         return item
 
     def _handled(self) -> None:
@@ -169,7 +176,9 @@ class EventStream:
         return Opened(bool(self._decoder.last_event_id))
 
     async def _refused(self, response: aiohttp.ClientResponse) -> Interrupted:
-        text = said(response.status, response.reason or "", await response.read())
+        text = said(
+            response.status, response.reason or "", await response.content.read(REFUSAL_BYTES)
+        )
         if response.status == 401 and await self._tokens.refused():
             return self._interrupted(text, retry=0)
         if not is_transient(response.status):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from gateway.conformance.listener import Listener
     from gateway.conformance.trial import Trial
 
-SOURCE = "clients.md#when-something-cannot-be-seen-any-more"
+SOURCE = "clients.md#when-events-are-missing"
 LONG = 4000
 
 IDS: tuple[tuple[str, str, bytes], ...] = (

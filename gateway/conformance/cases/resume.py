@@ -207,7 +207,7 @@ CASES = (
     Case(
         "expired-told",
         "An id that is too old is told, not passed over.",
-        "clients.md#when-something-cannot-be-seen-any-more",
+        "clients.md#when-events-are-missing",
         expired,
     ),
 )

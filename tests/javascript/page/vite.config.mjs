@@ -1,0 +1,1 @@
+export default { preview: { proxy: { "/api": process.env.GATEWAY } } };
