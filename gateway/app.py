@@ -27,13 +27,15 @@ from gateway.core.partitioner import key_hash
 from gateway.core.revocations import Revocations
 from gateway.errors import GatewayError
 from gateway.event_types import load_registry
-from gateway.http.auth.jwks_client import JwksClient, fetch_key_set
-from gateway.http.auth.keys import OneKey
+from gateway.http.admission import StreamAdmission
+from gateway.http.auth.signing_keys import SigningKeys
 from gateway.http.auth.tokens import Authenticator
 from gateway.http.caller import Callers
 from gateway.http.documents import document_routes
 from gateway.http.origins import Origins
-from gateway.http.public import OPEN_SECONDS, EventsEndpoint, public_app, say_goodbye
+from gateway.http.public import EventsEndpoint, public_app, say_goodbye
+from gateway.http.refusals import Refusals, metadata_routes
+from gateway.http.request_reader import RequestReader
 from gateway.http.shards import Shards
 from gateway.http.transport.listen import REQUEST_LIMITS, listen
 from gateway.http.transport.malformed import server_log
@@ -68,7 +70,6 @@ if TYPE_CHECKING:
 
     from gateway.config import Settings
     from gateway.core.log import Log, Moment, Record
-    from gateway.core.opening import Opening
     from gateway.core.registry import Registry
     from gateway.core.status import Status
     from gateway.core.stream import Feed
@@ -170,9 +171,9 @@ class Worker:
             self._status_due,
             self._publish_status,
         )
-        self._keys = _published_keys(settings, self._readiness)
+        self._keys = SigningKeys(settings, self._readiness)
         self._certificate = _certificate(settings)
-        authenticator = Authenticator(settings, self._keys or OneKey(settings), revocations)
+        authenticator = Authenticator(settings, self._keys.each, revocations)
         self._public = self._public_runner(authenticator, registry, routes)
         self._ops = self._ops_runner(registry)
         self._acceptors: list[AcceptorSite] = []
@@ -190,25 +191,23 @@ class Worker:
         shards = None
         if settings.sharding == "redirect":
             shards = Shards(link.shard, link.agreed_shard, self._metrics)
-        self._endpoint = EventsEndpoint(
-            settings,
-            authenticator,
-            origins,
-            callers,
-            self._hub,
-            registry,
-            self._readiness,
-            self._follow,
-            link.at_hand,
-            shards,
+        admission = StreamAdmission(settings, self._hub)
+        reader = RequestReader(
+            settings, authenticator, origins, callers, registry, self._readiness, admission
         )
+        self._endpoint = EventsEndpoint(settings, reader, self._hub, self._readiness, link, shards)
         app = public_app(
             self._endpoint,
             origins,
             callers,
             self._metrics,
-            [*document_routes(public_documents(settings, registry)), *routes],
+            [
+                *document_routes(public_documents(settings, registry)),
+                *metadata_routes(settings, registry),
+                *routes,
+            ],
             () if self._spans is None else (traced(self._spans),),
+            Refusals(settings).answer,
         )
         return web.AppRunner(
             app, access_log=None, logger=server_log(self._metrics), **REQUEST_LIMITS
@@ -261,8 +260,8 @@ class Worker:
         self._keep(Part.TICK, self._deliver)
         self._keep(Part.STREAM, self._pump)
         self._keep(Part.STATUS, self._reporting.run)
-        if self._keys is not None:
-            self._keep(Part.KEYS, self._keys.run)
+        for client in self._keys.clients:
+            self._keep(Part.KEYS, client.run)
         if self._fleet_link is not None:
             self._keep(Part.FLEET, self._fleet_link.run)
         return self
@@ -395,9 +394,6 @@ class Worker:
     def _wake(self, feed: Feed) -> None:
         self._link.wake(feed)
 
-    async def _follow(self, opening: Opening) -> tuple[Feed, ...]:
-        return await self._link.follow(opening, OPEN_SECONDS)
-
     def _gauges(self) -> None:
         gauge, hub, link = self._metrics.gauge, self._hub, self._link
         gauge("gateway_streams_open", "Streams that are open", lambda: len(hub.streams))
@@ -426,7 +422,7 @@ class Worker:
             "Connections to the public listener, streams among them",
             self._connections,
         )
-        if (keys := self._keys) is not None:
+        if (keys := self._keys).clients:
             gauge(
                 "gateway_keys_fresh",
                 "1 while keys are to be had where they are published",
@@ -489,13 +485,6 @@ def _log_start(settings: Settings) -> None:
 def _name() -> str:
     """Return a name for this worker that no other has, nor one before it on this host."""
     return f"{socket.gethostname()[:MAX_HOST]}-{secrets.token_hex(3)}"
-
-
-def _published_keys(settings: Settings, readiness: Readiness) -> JwksClient | None:
-    url = settings.jwt_jwks_url
-    if url is None:
-        return None
-    return JwksClient(lambda: fetch_key_set(url, settings.algorithms), readiness)
 
 
 def _certificate(settings: Settings) -> Certificate | None:

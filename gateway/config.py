@@ -17,12 +17,14 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.errors import SettingsError
+from gateway.issuers import ASYMMETRIC, DEFAULT_ASYMMETRIC, check_issuers
 from gateway.setting_types import (
     Address,
     Brokers,
     CookieName,
     FilePath,
     GuardText,
+    Issuers,
     ListenAddress,
     Networks,
     OptionalText,
@@ -45,9 +47,16 @@ MIN_SECRET_BYTES = 32
 """An HMAC key shorter than its hash can be guessed (RFC 7518, §3.2)."""
 
 SYMMETRIC = frozenset({"HS256", "HS384", "HS512"})
-ASYMMETRIC = frozenset(
-    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+
+_ONE_ISSUER = (
+    "jwt_algorithms",
+    "jwt_issuer",
+    "jwt_audience",
+    "jwt_user_claim",
+    "jwt_session_claim",
+    "jwt_scope_claim",
 )
+"""Settings of the only issuer, for which each of several has its own."""
 
 HOUR = 3600
 DAY = 24 * HOUR
@@ -121,6 +130,21 @@ class Settings(BaseSettings):
     )
     jwt_user_claim: Text = Field("sub", min_length=1, description="claim that holds the user id")
     jwt_session_claim: Text = Field("sid", min_length=1, description="claim that holds the session")
+    jwt_scope_claim: OptionalText = Field(
+        None, description="claim with the scopes that limit what a token may read; none: no limit"
+    )
+    oidc_issuers: Issuers = Field(
+        (), description="OpenID providers, as JSON or TOML tables: [identity](identity.md)"
+    )
+    oidc_http_hosts: Words = Field(
+        (), description="hosts of OpenID providers that may be reached by http"
+    )
+    scope_prefix: Text = Field(
+        "events:", min_length=1, description="what a scope begins with, before a category or type"
+    )
+    resource_url: SecureUrl | None = Field(
+        None, description="URL of this gateway for clients, in RFC 9728 metadata; none: no metadata"
+    )
     token_cookie: CookieName = Field(None, description="cookie that may carry the token; none: off")
     token_query: bool = Field(False, description="accept the token as `access_token` in the query")
     cors_origins: Origins = Field((), description="origins whose pages may read streams")
@@ -161,6 +185,9 @@ class Settings(BaseSettings):
         None, ge=1, le=1_000_000, description="streams of one address"
     )
     trusted_proxies: Networks = Field((), description="networks whose forwarded addresses count")
+    refuse_by_stream: bool = Field(
+        False, description="answer 429 and 503 to an `EventSource` by a stream that ends at once"
+    )
     sharding: Literal["off", "redirect"] = Field(
         "off", description="send requests to the URL of their partition, for a load balancer"
     )
@@ -211,8 +238,8 @@ class Settings(BaseSettings):
     def _fit_together(self) -> Self:
         keys = [
             name
-            for name in ("jwt_secret", "jwt_public_key_file", "jwt_jwks_url")
-            if getattr(self, name) is not None
+            for name in ("jwt_secret", "jwt_public_key_file", "jwt_jwks_url", "oidc_issuers")
+            if getattr(self, name)
         ]
         if len(keys) > 1:
             raise ValueError(
@@ -233,6 +260,17 @@ class Settings(BaseSettings):
                 f"{_name('jwt_algorithms')} has {', '.join(wrong)}, which does not go with"
                 f" {_name(keys[0])}; it takes {', '.join(sorted(allowed))}"
             )
+        if self.oidc_issuers:
+            alone = [name for name in _ONE_ISSUER if name in self.model_fields_set]
+            if alone:
+                raise ValueError(
+                    f"{_names(alone)} cannot be set with {_name('oidc_issuers')}: each issuer"
+                    " there has audience, algorithms and claims of its own"
+                )
+            try:
+                check_issuers(self.oidc_issuers, self.oidc_http_hosts)
+            except ValueError as error:
+                raise ValueError(f"{_name('oidc_issuers')}: {error}") from None
         for one, other in (
             ("tls_certfile", "tls_keyfile"),
             ("kafka_ssl_certfile", "kafka_ssl_keyfile"),
@@ -280,11 +318,12 @@ class Settings(BaseSettings):
 
         Raises `SettingsError` otherwise; commands that verify none do not ask.
         """
-        if self.jwt_secret or self.jwt_public_key_file or self.jwt_jwks_url:
+        if self.jwt_secret or self.jwt_public_key_file or self.jwt_jwks_url or self.oidc_issuers:
             return self
         raise SettingsError(
             f"no key to verify tokens with: set {_name('jwt_secret')} (make one with: openssl rand"
-            f" -base64 48), {_name('jwt_public_key_file')} or {_name('jwt_jwks_url')}"
+            f" -base64 48), {_name('jwt_public_key_file')}, {_name('jwt_jwks_url')} or"
+            f" {_name('oidc_issuers')}"
         )
 
     @property
@@ -292,7 +331,7 @@ class Settings(BaseSettings):
         """The accepted algorithms: as set, or those that go with the kind of key."""
         if self.jwt_algorithms:
             return list(self.jwt_algorithms)
-        return ["HS256"] if self.jwt_secret is not None else ["RS256", "ES256", "EdDSA"]
+        return ["HS256"] if self.jwt_secret is not None else list(DEFAULT_ASYMMETRIC)
 
 
 def load_settings(config: Path | None = None, **overrides: object) -> Settings:

@@ -17,6 +17,7 @@
         ├── BadRequest           400
         ├── Unauthorized         401
         │   └── UnknownKey       401, unless the key is found after all
+        ├── InsufficientScope    403, the token's scopes do not allow it
         ├── NotFound             404
         ├── MethodNotAllowed     405
         ├── UriTooLong           414
@@ -33,7 +34,39 @@ The texts are for the person who reads them, so they say what to do.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from enum import StrEnum
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+
+class TokenFault(StrEnum):
+    """Why a request was not authorized: for operators, never in the response."""
+
+    MISSING = "missing"
+    """No token, or one in a place that the settings do not allow."""
+    ORIGIN = "origin"
+    """A cookie in a request of another web site."""
+    MALFORMED = "malformed"
+    """Not a JWT: segments, base64url, JSON, `crit`, length."""
+    TYPE = "type"
+    """`typ` names another kind of token, such as a logout token."""
+    ALGORITHM = "algorithm"
+    """`alg` is not accepted."""
+    UNKNOWN_KEY = "unknown_key"
+    """No key has this `kid` and algorithm."""
+    SIGNATURE = "signature"
+    ISSUER = "issuer"
+    AUDIENCE = "audience"
+    CLAIM_MISSING = "claim_missing"
+    """A claim that is needed is missing: `exp`, the user id, one of `require`."""
+    CLAIM_TYPE = "claim_type"
+    """A claim has a value that cannot be used."""
+    EXPIRED = "expired"
+    NOT_YET_VALID = "not_yet_valid"
+    """`nbf` or `iat` is ahead of the clock by more than the leeway."""
+    REVOKED = "revoked"
 
 
 class GatewayError(Exception):
@@ -134,15 +167,43 @@ class BadRequest(HttpError):
 
 
 class Unauthorized(HttpError):
-    """No token, or one that is not accepted; the detail never says which check failed."""
+    """No token, or one that is not accepted; the response never says which check failed.
+
+    `fault` and `explanation` do, for metrics, logs and commands. The explanation may quote claims,
+    so it is for whoever holds the token.
+    """
 
     status = 401
     title = "Unauthorized"
     reason = "unauthorized"
 
+    def __init__(
+        self,
+        detail: str,
+        headers: dict[str, str] | None = None,
+        fault: TokenFault = TokenFault.MISSING,
+        explanation: str = "",
+    ) -> None:
+        super().__init__(detail, headers)
+        self.fault = fault
+        self.explanation = explanation
+
 
 class UnknownKey(Unauthorized):
-    """The token names a key that is not known: perhaps a new one, most often one made up."""
+    """The token names a key that is not known: perhaps a new one, most often one made up.
+
+    `renew` waits for newer keys of its issuer.
+    """
+
+    renew: Callable[[], Awaitable[None]]
+
+
+class InsufficientScope(HttpError):
+    """The token is valid, and its scopes do not allow what is asked for (RFC 6750, §3.1)."""
+
+    status = 403
+    title = "Forbidden"
+    reason = "insufficient_scope"
 
 
 class Forbidden(HttpError):

@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, SecretStr, StringConstraints
 from pydantic_settings import NoDecode
 
+from gateway.issuers import Issuer, read_issuers
+
 MAX_HOST = 253
 """Characters of a host name (RFC 1035, §2.3.4)."""
 
@@ -228,4 +230,5 @@ SecureUrl = Annotated[Stripped, AfterValidator(_secure_url)]
 FilePath = Annotated[Path | None, AfterValidator(_path), BeforeValidator(_none_if_empty)]
 Secret = Annotated[SecretStr | None, BeforeValidator(_one_line)]
 """A secret that is sent as text; the HMAC keys are taken byte for byte and do not use this type."""
+Issuers = Annotated[tuple[Issuer, ...], NoDecode, BeforeValidator(read_issuers)]
 ListenAddress = Annotated[Any, BeforeValidator(_listen)]

@@ -30,8 +30,9 @@ from gateway.errors import NotReady, TooMany
 from gateway.http.admission import MAX_HEAD_BYTES, MAX_URL, refused
 from gateway.http.client_files import BASE, TYPES
 from gateway.http.origins import HEADERS, METHODS
-from gateway.http.public import EVENTS, NEVER_READY
+from gateway.http.public import EVENTS
 from gateway.http.query import EXAMPLES, LATEST_SINCE
+from gateway.http.request_reader import NEVER_READY
 from gateway.http.shards import PARAMETER
 from gateway.http.transport.acceptor import MAX_HEADERS, MAX_LINE_BYTES
 

@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 from structlog.contextvars import bind_contextvars
 
-from gateway.errors import HttpError, MethodNotAllowed, NotFound
+from gateway.errors import HttpError, MethodNotAllowed, NotFound, Unauthorized
 from gateway.http.caller import CALLER
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gateway.ops.metrics import Metrics
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+    Wording = Callable[[web.Request, HttpError, str], web.Response]
 
 
 def facts(error: HttpError, request_id: str) -> dict[str, str | int]:
@@ -49,10 +50,13 @@ def problem(error: HttpError, request_id: str) -> web.Response:
     )
 
 
-def problems(callers: Callers, metrics: Metrics | None) -> Middleware:
-    """Return a middleware that answers every error with problem details, and counts it.
+def problems(
+    callers: Callers, metrics: Metrics | None, wording: Wording | None = None
+) -> Middleware:
+    """Return a middleware that answers every error, and counts it.
 
-    It also says whom a request comes from: to the handler, and to what aiohttp logs of a defect.
+    The answer is problem details, or what `wording` makes of the error. The middleware also says
+    whom a request comes from: to the handler, and to what aiohttp logs of a defect.
     """
 
     @web.middleware
@@ -69,7 +73,13 @@ def problems(callers: Callers, metrics: Metrics | None) -> Middleware:
             allowed = ", ".join(sorted(error.allowed_methods))
             answer = MethodNotAllowed(f"{request.path} takes {allowed}", {"Allow": allowed})
         if metrics is not None:
-            metrics.rejected(answer.reason, status=answer.status, **caller.facts())
+            facts = caller.facts()
+            if isinstance(answer, Unauthorized):
+                metrics.token_refused(answer.fault)
+                facts["token"] = str(answer.fault)
+            metrics.rejected(answer.reason, status=answer.status, **facts)
+        if wording is not None:
+            return wording(request, answer, caller.request_id)
         return problem(answer, caller.request_id)
 
     return middleware

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import HttpVersion11, web
 
 from gateway import clock
 from gateway.core.frame import CloseReason
-from gateway.errors import HttpError, NotReady
-from gateway.http.admission import StreamAdmission
-from gateway.http.auth.tokens import token_of
-from gateway.http.caller import CALLER, REQUEST_ID, add_request_id
+from gateway.errors import HttpError
+from gateway.http.caller import REQUEST_ID, add_request_id
 from gateway.http.client_files import client_routes
 from gateway.http.problem import problems
-from gateway.http.query import read_opening
 from gateway.http.transport.connection import FLUSH_SECONDS, Connection, TakenOver, bound
 from gateway.http.transport.response_head import ResponseHead
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from aiohttp.typedefs import Middleware
     from aiohttp.web_routedef import AbstractRouteDef
@@ -30,11 +27,12 @@ if TYPE_CHECKING:
     from gateway.core.hub import Hub
     from gateway.core.log import Moment
     from gateway.core.opening import Opening
-    from gateway.core.registry import Registry
     from gateway.core.stream import Feed, Stream
-    from gateway.http.auth.tokens import Authenticator, Identity
+    from gateway.http.auth.tokens import Identity
     from gateway.http.caller import Caller, Callers
     from gateway.http.origins import Origins
+    from gateway.http.problem import Wording
+    from gateway.http.request_reader import Asked, RequestReader
     from gateway.http.shards import Shards
     from gateway.http.transport.socket_transport import SocketTransport
     from gateway.ops.metrics import Metrics
@@ -45,8 +43,6 @@ WELCOME = (
 )
 
 EVENTS = "/api/v1/events"
-
-NEVER_READY = "this worker has not reached Kafka yet; try again in a moment"
 
 OPEN_SECONDS = 1.0
 """How long a request may wait until its logs are read, so that all that is written after its first
@@ -60,33 +56,35 @@ EXPIRY_JITTER_SECONDS = 5.0
 """A stream ends a little before its token does: by this part of what is left, at most this long."""
 
 
+class LogSource(Protocol):
+    """Finds the logs of a stream: the connection to Kafka."""
+
+    async def follow(self, opening: Opening, patience: float) -> tuple[Feed, ...]:
+        """Return the logs that the stream follows; waits `patience` seconds for them at most."""
+
+    def at_hand(self, opening: Opening) -> tuple[Feed, ...] | None:
+        """Return what `follow` would, where it would not wait; None where it might."""
+
+
 class EventsEndpoint:
     """Opens streams: who asks, for what, and from where; then the connection is the hub's."""
 
     def __init__(
         self,
         settings: Settings,
-        authenticator: Authenticator,
-        origins: Origins,
-        callers: Callers,
+        reader: RequestReader,
         hub: Hub,
-        registry: Registry,
         readiness: Readiness,
-        follow: Callable[[Opening], Awaitable[tuple[Feed, ...]]],
-        at_hand: Callable[[Opening], tuple[Feed, ...] | None],
+        logs: LogSource,
         shards: Shards | None = None,
     ) -> None:
         self._settings = settings
-        self._authenticator = authenticator
-        self._origins = origins
-        self._callers = callers
+        self._reader = reader
+        self._admission = reader.admission
         self._hub = hub
-        self._registry = registry
         self._readiness = readiness
-        self._follow = follow
-        self._at_hand = at_hand
+        self._logs = logs
         self._shards = shards
-        self._admission = StreamAdmission(settings, hub)
         self._head = ResponseHead()
         # Not before `slow`, which says goodbye: the kernel just cuts a connection off.
         patience = max(settings.heartbeat_seconds, settings.slow_seconds)
@@ -94,30 +92,24 @@ class EventsEndpoint:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer `GET /api/v1/events`. Raises `HttpError` where no stream can be opened."""
-        caller = request[CALLER]
-        self._admission.check(request)
-        token = token_of(request, self._settings, self._origins)
-        identity = await self._authenticator.identify(token)  # waiting for a key counts apart
+        asked = await self._reader.read_patiently(request)
+        opening = asked.opening
         with self._admission.opening():
-            opening = read_opening(request, identity, self._registry.categories)
-            opening = opening._replace(address=self._admission.address(caller))
-            if not self._readiness.ever:
-                raise NotReady(NEVER_READY)
             if self._shards is not None:
                 elsewhere = await self._shards.elsewhere(request, opening.user)
                 if elsewhere is not None:
                     return elsewhere
             await self._admission.find_room(opening)  # before a log is read for it
-            feeds = await self._follow(opening)
-        self._authenticator.admit(identity)  # it may have been revoked meanwhile
+            feeds = await self._logs.follow(opening, OPEN_SECONDS)
+        self._reader.confirm(asked)  # it may have been revoked meanwhile
         moment = clock.now()
         replaced = self._admission.admit(opening, moment)  # others may have come meanwhile
-        connection = self._connection(request, caller)
+        connection = self._connection(request, asked.caller)
         if connection.take_over(request):
-            self._open(opening, feeds, connection, identity, replaced, moment)
+            self._open(asked, feeds, connection, replaced, moment)
         return TakenOver()
 
-    # The door's.
+    # What the acceptor calls.
 
     path = EVENTS
 
@@ -128,50 +120,42 @@ class EventsEndpoint:
     def open_at_once(self, request: web.Request, wire: SocketTransport) -> bool:
         """Open a stream if nothing has to be waited for, and nothing is in its way.
 
-        False: nothing has been done, and the request is for `handle`, which has the same checks.
+        False: nothing has been done, and the request is for `handle`, which says why.
         """
         try:
-            self._admission.check(request)
-            token = token_of(request, self._settings, self._origins)
-            moment = clock.now()
-            identity = self._authenticator.verify(token, moment.wall / 1000)
-            self._authenticator.admit(identity)
-            opening = read_opening(request, identity, self._registry.categories)
-            caller = self._callers.identify(request)
-            opening = opening._replace(address=self._admission.address(caller))
-            if not self._readiness.ever:
-                return False
+            asked = self._reader.read(request)
+            opening = asked.opening
             if self._shards is not None and not self._shards.is_here(request, opening.user):
                 return False
-            feeds = self._at_hand(opening)
+            feeds = self._logs.at_hand(opening)
             if feeds is None:
                 return False
+            moment = clock.now()
             replaced = self._admission.admit(opening, moment)
         except HttpError:
             return False
-        connection = self._connection(request, caller)
+        connection = self._connection(request, asked.caller)
         connection.attach(wire)
-        self._open(opening, feeds, connection, identity, replaced, moment)
+        self._open(asked, feeds, connection, replaced, moment)
         return True
 
     def _connection(self, request: web.Request, caller: Caller) -> Connection:
         chunked = request.version >= HttpVersion11
-        headers = {**self._origins.headers(request), REQUEST_ID: caller.request_id}
+        headers = {**self._reader.origins.headers(request), REQUEST_ID: caller.request_id}
         head = self._head.of(request, headers, chunked=chunked)
         return Connection(self._hub, head, caller, chunked=chunked, patience=self._patience)
 
     def _open(
         self,
-        opening: Opening,
+        asked: Asked,
         feeds: tuple[Feed, ...],
         connection: Connection,
-        identity: Identity,
         replaced: list[Stream],
         moment: Moment,
     ) -> None:
         self._admission.replace(replaced, moment)
-        deadlines = self._deadlines(identity, moment)
-        stream = self._hub.open(opening, feeds, connection, deadlines, moment)
+        deadlines = self._deadlines(asked.identity, moment)
+        stream = self._hub.open(asked.opening, feeds, connection, deadlines, moment)
         self._admission.opened(stream, moment)
         if self._readiness.draining:
             # Not a 503, at which an `EventSource` gives up: it keeps its id and comes back.
@@ -203,13 +187,14 @@ def public_app(
     metrics: Metrics,
     routes: Iterable[AbstractRouteDef] = (),
     around: Iterable[Middleware] = (),
+    wording: Wording | None = None,
 ) -> web.Application:
     """Return the public application; `routes` are added to it, and `around` sees every answer."""
 
     async def welcome(_: web.Request) -> web.Response:
         return web.Response(text=WELCOME)
 
-    app = web.Application(middlewares=[*around, problems(callers, metrics)])
+    app = web.Application(middlewares=[*around, problems(callers, metrics, wording)])
     app.on_response_prepare.extend((origins.add_headers, add_request_id))
     app.add_routes(
         [

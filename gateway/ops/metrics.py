@@ -27,7 +27,7 @@ from gateway.core.event import UnreadableReason
 from gateway.core.frame import CloseReason, GapReason
 from gateway.core.observer import Path
 from gateway.core.status import Sighting
-from gateway.errors import HttpError
+from gateway.errors import HttpError, TokenFault
 from gateway.supervise import Part
 
 if TYPE_CHECKING:
@@ -152,6 +152,12 @@ class Metrics:
         self._rejects = Counter(
             "gateway_rejects", "Requests that opened no stream", ["reason"], registry=registry
         )
+        self._token_refusals = Counter(
+            "gateway_token_refusals",
+            "Requests without a token that is accepted, by what is wrong with it",
+            ["reason"],
+            registry=registry,
+        )
         self._unreadable = Counter(
             "gateway_unreadable_records",
             "Records that were skipped because they cannot be understood",
@@ -188,6 +194,7 @@ class Metrics:
             (self._closes, CloseReason),
             (self._unreadable, UnreadableReason),
             (self._rejects, Refusal),
+            (self._token_refusals, TokenFault),
         ):
             for value in label:
                 counter.labels(value)
@@ -252,7 +259,12 @@ class Metrics:
         """Count a request that opened no stream; where there are facts, log them."""
         self._rejects.labels(reason).inc()
         if facts:
-            self._notices.info(("refused", reason), "request refused", reason=reason, **facts)
+            kind = ("refused", reason, facts.get("token"))
+            self._notices.info(kind, "request refused", reason=reason, **facts)
+
+    def token_refused(self, fault: TokenFault) -> None:
+        """Count a request whose token was missing or not accepted."""
+        self._token_refusals.labels(fault).inc()
 
     def replayed(self, seconds: float, summary: Summary) -> None:
         """Count a replay scan."""

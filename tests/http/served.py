@@ -20,11 +20,14 @@ from gateway.core.limits import Limits
 from gateway.core.log import Log, LogKind, Position, Topic, make_record
 from gateway.core.registry import Registry
 from gateway.core.revocations import Revocations
+from gateway.http.admission import StreamAdmission
 from gateway.http.auth.keys import OneKey
 from gateway.http.auth.tokens import Authenticator
 from gateway.http.caller import Callers
 from gateway.http.origins import Origins
 from gateway.http.public import EventsEndpoint, public_app
+from gateway.http.refusals import Refusals, metadata_routes
+from gateway.http.request_reader import RequestReader
 from gateway.http.shards import Shards
 from gateway.http.transport.acceptor import AcceptorSite
 from gateway.http.transport.listen import HEAD_SECONDS, REQUEST_LIMITS
@@ -120,19 +123,31 @@ class Served:
         self.origins = Origins(self.settings.cors_origins)
         self.callers = Callers(self.settings.trusted_proxies)
         shards = Shards(lambda _: SHARD, self._agreed_shard, self.metrics)
-        self.endpoint = EventsEndpoint(
+        reader = RequestReader(
             self.settings,
             Authenticator(self.settings, OneKey(self.settings), self.revocations),
             self.origins,
             self.callers,
-            self.hub,
             Registry.built_in(),
             self.readiness,
-            self._follow,
-            lambda _: (self.feed,) if self.let_through.is_set() else None,
+            StreamAdmission(self.settings, self.hub),
+        )
+        self.endpoint = EventsEndpoint(
+            self.settings,
+            reader,
+            self.hub,
+            self.readiness,
+            self,
             shards if self.settings.sharding == "redirect" else None,
         )
-        self.app = public_app(self.endpoint, self.origins, self.callers, self.metrics)
+        self.app = public_app(
+            self.endpoint,
+            self.origins,
+            self.callers,
+            self.metrics,
+            metadata_routes(self.settings, Registry.built_in()),
+            wording=Refusals(self.settings).answer,
+        )
         self._acceptor: AcceptorSite | None = None
         self._runner = web.AppRunner(
             self.app,
@@ -143,7 +158,10 @@ class Served:
         self._head_seconds = head_seconds
         self._offset = 0
 
-    async def _follow(self, opening: Opening) -> tuple[Feed, ...]:
+    def at_hand(self, opening: Opening) -> tuple[Feed, ...] | None:
+        return (self.feed,) if self.let_through.is_set() else None
+
+    async def follow(self, opening: Opening, patience: float) -> tuple[Feed, ...]:
         self.asking += 1
         await self.let_through.wait()
         self.asking -= 1

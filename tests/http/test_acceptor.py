@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.http import public
+from gateway.http import request_reader
 from gateway.http.transport import acceptor
 from tests.http.raw_client import connected
 from tests.http.served import Served, serving
@@ -146,7 +146,7 @@ async def test_a_defect_costs_the_request_that_meets_it(
     async with connected(served.port) as stream, connected(served.port) as client:
         await served.open(stream)
         with monkeypatch.context() as patched:
-            patched.setattr(public, "read_opening", lambda *_: 1 / 0)
+            patched.setattr(request_reader, "read_opening", lambda *_: 1 / 0)
             for _ in range(3):
                 async with connected(served.port) as unlucky:
                     await unlucky.send(request())

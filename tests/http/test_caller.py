@@ -10,7 +10,7 @@ from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
 from gateway import log
-from gateway.http import public
+from gateway.http import request_reader
 from gateway.http.caller import Caller, Callers
 from tests.http.raw_client import connected
 from tests.http.served import serving
@@ -126,7 +126,7 @@ async def test_a_defect_is_answered_and_logged_with_the_id(
     def fail(request: web.Request, *_: object) -> str:
         raise RuntimeError(request.query["access_token"])
 
-    monkeypatch.setattr(public, "token_of", fail)
+    monkeypatch.setattr(request_reader, "token_of", fail)
     log.configure("json", "debug")
     async with serving() as served, connected(served.port) as client:
         await client.request(f"{EVENTS}?access_token=eyJhbGciOi")

@@ -10,10 +10,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config import ASYMMETRIC
 from gateway.errors import KeySetError
 from gateway.http.auth.jwks import read_key_set
 from gateway.http.auth.keys import MAX_TRIED
+from gateway.issuers import ASYMMETRIC
 from tests.issuer import SigningKey, key_set
 
 DEFAULT = ["RS256", "ES256", "EdDSA"]

@@ -24,8 +24,9 @@ from multidict import CIMultiDict
 from gateway.config import Settings, load_settings
 from gateway.core.revocations import Revocations
 from gateway.errors import SettingsError, Unauthorized
+from gateway.http.auth.credentials import token_of
 from gateway.http.auth.keys import OneKey
-from gateway.http.auth.tokens import MAX_TOKEN, Authenticator, Identity, token_of
+from gateway.http.auth.tokens import MAX_TOKEN, Authenticator, Identity
 from gateway.http.origins import Origins
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from gateway.core.frame import CloseReason, GapReason
 from gateway.core.log import Log, Moment
 from gateway.core.observer import Path
 from gateway.core.scan import Summary
+from gateway.errors import TokenFault
 from gateway.ops.lives import Lives
 from gateway.ops.metrics import DELIVERY_BUCKETS, Metrics
 from gateway.ops.notices import Notices
@@ -39,9 +40,11 @@ DESIGN = {
         "reason": {
             *("bad_request", "unauthorized", "forbidden", "not_found", "method_not_allowed"),
             *("uri_too_long", "head_too_large", "internal_error", "service_unavailable"),
+            "insufficient_scope",
             *Refusal,
         }
     },
+    "gateway_token_refusals_total": {"reason": set(TokenFault)},
     "gateway_unreadable_records_total": {"reason": set(UnreadableReason)},
     "gateway_delivery_seconds_count": {},
     "gateway_replay_seconds_count": {},
@@ -153,6 +156,12 @@ def test_delivery_times_are_those_of_a_histogram_that_was_fed_one_by_one(
             lambda m: m.unreadable(LOG, 7, UnreadableReason.NOT_JSON),
             "gateway_unreadable_records_total",
             {"reason": UnreadableReason.NOT_JSON},
+            1,
+        ),
+        (
+            lambda m: m.token_refused(TokenFault.EXPIRED),
+            "gateway_token_refusals_total",
+            {"reason": "expired"},
             1,
         ),
         (lambda m: m.unknown_type("a.b"), "gateway_unknown_types_total", {}, 1),

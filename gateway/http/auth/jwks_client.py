@@ -13,22 +13,24 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import aiohttp
+import msgspec
 import structlog
 
 from gateway.core.admission import Refusal
 from gateway.errors import KeySetError, NotReady, Overloaded
 from gateway.http.auth.jwks import read_key_set
+from gateway.issuers import is_safe_url
 from gateway.ops.readiness import Doubt
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
 
     from gateway.http.auth.jwks import KeySet
     from gateway.http.auth.keys import Key
-    from gateway.ops.readiness import Readiness
+    from gateway.issuers import Issuer
 
 SETTING = "GATEWAY_JWT_JWKS_URL"
 
@@ -65,6 +67,16 @@ class Pace(NamedTuple):
 PACE = Pace()
 
 
+class Doubts(Protocol):
+    """The part of a worker's readiness that keys change."""
+
+    def doubt(self, doubt: Doubt, detail: str) -> bool:
+        """Raise a doubt; return whether it is news."""
+
+    def settle(self, *doubts: Doubt) -> bool:
+        """Withdraw doubts; return whether the worker became ready by it."""
+
+
 class JwksClient:
     """The keys behind a URL, as they were when `fetch` last succeeded.
 
@@ -72,9 +84,14 @@ class JwksClient:
     """
 
     def __init__(
-        self, fetch: Callable[[], Awaitable[KeySet]], readiness: Readiness, pace: Pace = PACE
+        self,
+        fetch: Callable[[], Awaitable[KeySet]],
+        readiness: Doubts,
+        pace: Pace = PACE,
+        setting: str = SETTING,
     ) -> None:
         self._fetch = fetch
+        self._setting = setting
         self._readiness = readiness
         self._pace = pace
         self._keys: KeySet | None = None
@@ -85,7 +102,7 @@ class JwksClient:
         self._wanted = asyncio.Event()
         self._not_before = 0.0
         self._waiting = 0
-        readiness.doubt(Doubt.KEYS, f"the keys of {SETTING} have not been fetched yet")
+        readiness.doubt(Doubt.KEYS, f"the keys of {setting} have not been fetched yet")
 
     @property
     def fresh(self) -> bool:
@@ -138,27 +155,72 @@ class JwksClient:
                 async with asyncio.timeout(pause):
                     await self._wanted.wait()
 
-    async def _take_up(self) -> None:
+    async def load(self) -> KeySet:
+        """Fetch the keys once, and return them. Raises `KeySetError`."""
         try:
             keys = await self._fetch()
-        except KeySetError as error:
-            detail = f"{SETTING}: {error}"
-            if self._keys is not None:
-                if not self._failing:
-                    _log.warning("keys cannot be fetched; the old ones stay", detail=detail)
-            elif self._readiness.doubt(Doubt.KEYS, detail):
-                _log.warning("not ready", reason=str(Doubt.KEYS), detail=detail)
+        except KeySetError:
             self._failing = True
-            return
+            raise
         if self._keys is None or self._keys.keys() != keys.keys():
             kids = sorted({kid for kid, _ in keys if kid is not None})
-            _log.info("keys taken up", kids=kids)
+            _log.info("signing keys updated", kids=kids, source=self._setting)
         elif self._failing:
-            _log.info("keys can be fetched again")
+            _log.info("signing keys can be fetched again", source=self._setting)
         self._keys = keys
         self._failing = False
+        return keys
+
+    async def _take_up(self) -> None:
+        failed_before = self._failing
+        try:
+            await self.load()
+        except KeySetError as error:
+            detail = f"{self._setting}: {error}"
+            news = self._keys is None and self._readiness.doubt(Doubt.KEYS, detail)
+            if news:
+                _log.warning("not ready", reason=str(Doubt.KEYS), detail=detail)
+            elif not failed_before:
+                _log.warning("signing keys cannot be fetched; loaded keys stay", detail=detail)
+            return
         if self._readiness.settle(Doubt.KEYS):
             _log.info("ready")
+
+
+async def fetch_issuer_keys(
+    issuer: Issuer, http_hosts: Collection[str], patience: float = FETCH_SECONDS
+) -> KeySet:
+    """Return the keys of an OpenID provider as they are published now.
+
+    Their URL comes from the discovery document (OpenID Connect Discovery, §4), which must name the
+    issuer exactly as the settings do. Raises `KeySetError`.
+    """
+    url = issuer.jwks_url
+    if url is None:
+        document = await _get(issuer.keys_at, patience)
+        try:
+            found = msgspec.json.decode(document, type=_Discovery)
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            raise KeySetError(
+                f"{issuer.keys_at} is not a discovery document; set jwks_url where the provider"
+                " has none"
+            ) from None
+        if found.issuer != issuer.issuer:
+            raise KeySetError(
+                f"{issuer.keys_at} names the issuer {found.issuer[:200]!r}; write that one exactly"
+            )
+        url = found.jwks_uri
+        if not is_safe_url(url, http_hosts):
+            raise KeySetError(
+                f"jwks_uri {url[:200]!r} is not https; name its host in GATEWAY_OIDC_HTTP_HOSTS if"
+                " the network between is trusted"
+            )
+    return await fetch_key_set(url, issuer.algorithms, patience)
+
+
+class _Discovery(msgspec.Struct):
+    issuer: str
+    jwks_uri: str
 
 
 async def fetch_key_set(
@@ -170,6 +232,12 @@ async def fetch_key_set(
     followed: they could lead to where the settings would not have allowed. Gives up after
     `patience` seconds, all in all.
     """
+    document = await _get(url, patience)
+    # Of a large set, making keys takes longer than the event loop may be held.
+    return await asyncio.to_thread(read_key_set, document, algorithms)
+
+
+async def _get(url: str, patience: float) -> bytes:
     try:
         async with (
             aiohttp.ClientSession(
@@ -194,8 +262,7 @@ async def fetch_key_set(
         raise KeySetError(str(error)) from None
     except aiohttp.ClientError as error:
         raise KeySetError(f"its answer is no HTTP ({type(error).__name__})") from None
-    # Of a large set, making keys takes longer than the event loop may be held.
-    return await asyncio.to_thread(read_key_set, bytes(document), algorithms)
+    return bytes(document)
 
 
 def _status(status: int) -> str:

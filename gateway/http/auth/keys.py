@@ -17,8 +17,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from gateway.config import ASYMMETRIC, SYMMETRIC
+from gateway.config import SYMMETRIC
 from gateway.errors import SettingsError
+from gateway.issuers import ASYMMETRIC
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

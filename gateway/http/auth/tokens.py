@@ -15,21 +15,22 @@ import hmac
 import json
 import re
 from binascii import a2b_base64, b2a_base64
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jwt
 import msgspec
 
 from gateway import clock
-from gateway.errors import Unauthorized, UnknownKey
+from gateway.errors import TokenFault, Unauthorized, UnknownKey
+from gateway.issuers import UserId, find_claim
 
 if TYPE_CHECKING:
-    from aiohttp import web
+    from collections.abc import Iterable, Sequence
 
     from gateway.config import Settings
     from gateway.core.revocations import Revocations
     from gateway.http.auth.keys import Key, Keys
-    from gateway.http.origins import Origins
 
 MAX_TOKEN = 8192
 """Characters of a token; aiohttp takes no longer header, so nor does a cookie or a query."""
@@ -52,7 +53,10 @@ _DIGESTS = {"HS256": "sha256", "HS384": "sha384", "HS512": "sha512"}
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 _FROM_URL = bytes.maketrans(b"-_", b"+/")
 
-_CHALLENGE = 'Bearer realm="gateway"'
+CHALLENGE = 'Bearer realm="gateway"'
+_INVALID = {"WWW-Authenticate": f'{CHALLENGE}, error="invalid_token"'}
+_WORDS = "the token is not accepted"
+
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -60,9 +64,28 @@ class Identity(NamedTuple):
     """What a verified token says: times in Unix seconds, None for what it does not say."""
 
     user: str
+    """The user id, in the namespace of its issuer."""
     session: str | None
     expires_at: float
     issued_at: float | None
+    scopes: frozenset[str] | None = None
+    """Categories and types that the token may read, `*` for all; None: scopes do not count."""
+
+
+class Policy(NamedTuple):
+    """What the tokens of one issuer must have, and which claims are read."""
+
+    issuer: str | None
+    """`iss`; None: any."""
+    audience: tuple[str, ...]
+    """A token must name one of these in `aud`; empty: any."""
+    require: Mapping[str, str]
+    methods: Mapping[str, Any]
+    """PyJWT's implementation of each accepted algorithm."""
+    keys: Keys
+    user: UserId
+    session_claim: str
+    scope_claim: str | None
 
 
 class _Header(msgspec.Struct):
@@ -74,90 +97,132 @@ class _Header(msgspec.Struct):
 
 
 class Authenticator:
-    """Verifies tokens with keys, as the settings want it, and knows which are revoked."""
+    """Verifies tokens with keys, as the settings say, and knows which are revoked.
 
-    def __init__(self, settings: Settings, keys: Keys, revocations: Revocations) -> None:
-        self._keys = keys
+    `keys` are those of the only issuer, or of each issuer of `GATEWAY_OIDC_ISSUERS` by its name.
+    """
+
+    def __init__(
+        self, settings: Settings, keys: Keys | Mapping[str, Keys], revocations: Revocations
+    ) -> None:
         self._revocations = revocations
-        self._issuer = settings.jwt_issuer
-        self._audience = settings.jwt_audience
         self._leeway = settings.jwt_leeway_seconds
-        self._user_claim = settings.jwt_user_claim
-        self._session_claim = settings.jwt_session_claim
-        self._methods = {name: jwt.get_algorithm_by_name(name) for name in settings.algorithms}
+        self._scope_prefix = settings.scope_prefix
+        self._only: Policy | None = None
+        self._policies: dict[str, Policy] = {}
+        if isinstance(keys, Mapping):
+            for each in settings.oidc_issuers:
+                self._policies[each.issuer] = Policy(
+                    each.issuer,
+                    each.audience,
+                    each.require,
+                    _methods(each.algorithms),
+                    keys[each.issuer],
+                    each.user_id,
+                    each.session_claim,
+                    each.scope_claim,
+                )
+        else:
+            self._only = Policy(
+                settings.jwt_issuer,
+                () if settings.jwt_audience is None else (settings.jwt_audience,),
+                {},
+                _methods(settings.algorithms),
+                keys,
+                UserId.claim_alone(settings.jwt_user_claim),
+                settings.jwt_session_claim,
+                settings.jwt_scope_claim,
+            )
         self._header = msgspec.json.Decoder(_Header)
         self._payload = msgspec.json.Decoder(dict[str, Any])
 
     async def identify(self, token: str) -> Identity:
-        """Return who the token speaks for, if it is good now.
+        """Return whom the token speaks for, if it is valid now.
 
-        Raises `Unauthorized` otherwise, and `NotReady` while there are no keys. Waits a moment for
-        a key that is not known.
+        Raises `Unauthorized` otherwise, and `NotReady` while its issuer's keys are missing. Waits
+        a moment for a key that is not known, and raises `Overloaded` where too many requests do.
         """
         try:
-            identity = self.verify(token, clock.now().wall / 1000)
-        except UnknownKey:
-            await self._keys.renew()
-            identity = self.verify(token, clock.now().wall / 1000)
+            return self.authenticate(token)
+        except UnknownKey as error:
+            await error.renew()
+            return self.authenticate(token)
+
+    def authenticate(self, token: str) -> Identity:
+        """Return whom the token speaks for, if it is valid now and not revoked; never waits."""
+        identity = self.verify(token, clock.now().wall / 1000)
         self.admit(identity)
         return identity
 
     def admit(self, identity: Identity) -> None:
-        """Raise `Unauthorized` if what was verified is revoked by now; to be asked after a wait."""
-        user, session, _, issued_at = identity
-        if self._revocations.cover(user.encode(), session, issued_at, clock.now().wall):
-            raise _refusal()
+        """Raise `Unauthorized` if a verified token is revoked by now; called again after a wait."""
+        covered = self._revocations.cover(
+            identity.user.encode(), identity.session, identity.issued_at, clock.now().wall
+        )
+        if covered:
+            raise refusal(TokenFault.REVOKED, "the session or user is revoked")
 
     def verify(self, token: str, now: float) -> Identity:
-        """Return who the token speaks for, if it is good at `now` (Unix seconds).
+        """Return whom the token speaks for, if it is valid at `now` (Unix seconds).
 
-        Raises `Unauthorized` otherwise, and `UnknownKey`, which is one, where another key might
-        change that. Costs one signature, 20 to 200 µs by its algorithm.
+        Raises `Unauthorized` otherwise, and its subclass `UnknownKey` where another key might
+        change that. Costs one signature, 20 to 200 µs by its algorithm; before it nothing but
+        look-ups and the decoding of `MAX_TOKEN` characters at most.
         """
         if len(token) > MAX_TOKEN or not token.isascii():
-            raise _refusal()
-        claims = self._claims(token)
+            raise refusal(TokenFault.MALFORMED, f"not ASCII, or more than {MAX_TOKEN} characters")
+        policy, claims = self._signed_claims(token)
+        _check_audience(policy, claims)
         expires_at = _date(claims, "exp")
-        if expires_at is None or expires_at <= now:
-            raise _refusal()
+        if expires_at is None:
+            raise refusal(TokenFault.CLAIM_MISSING, "there is no exp")
+        if expires_at <= now:
+            raise refusal(TokenFault.EXPIRED, f"exp was {now - expires_at:.0f} s ago")
         issued_at = _date(claims, "iat")
-        for begin in (issued_at, _date(claims, "nbf")):
+        for name, begin in (("iat", issued_at), ("nbf", _date(claims, "nbf"))):
             if begin is not None and begin > now + self._leeway:
-                raise _refusal()
-        user = _text(claims, self._user_claim)
-        if user is None:
-            raise _refusal()
-        return Identity(user, _text(claims, self._session_claim), expires_at, issued_at)
+                ahead = f"{name} is {begin - now:.0f} s ahead; the leeway is {self._leeway:g} s"
+                raise refusal(TokenFault.NOT_YET_VALID, ahead)
+        return Identity(
+            _user(claims, policy.user),
+            _text(claims, policy.session_claim),
+            expires_at,
+            issued_at,
+            self._scopes(claims, policy.scope_claim),
+        )
 
-    def _claims(self, token: str) -> dict[str, Any]:
-        """Return what the token's issuer has signed, for us."""
+    def _signed_claims(self, token: str) -> tuple[Policy, dict[str, Any]]:
+        """Verify the signature by the issuer's key; return the issuer's policy and the claims."""
         signed, _, signature = token.rpartition(".")
         head, _, payload = signed.partition(".")
         try:
             # All of it must be UTF-8 (RFC 8725, §3.7), also what msgspec would pass over.
             header = self._header.decode(_segment(head).decode())
-            kind = header.typ.lower().removeprefix("application/")
-            method = self._methods.get(header.alg)
-            extended = header.crit is not None or header.b64 is not True
-            if method is None or kind not in TYPES or extended:
-                raise _refusal()
-            kid = None if header.kid is msgspec.UNSET else header.kid
-            keys = self._keys.find(kid, header.alg)
-            if not keys:
-                raise _refusal(UnknownKey)
-            message, proof = signed.encode(), _segment(signature)
+            proof, content = _segment(signature), _segment(payload)
+            claims = None if self._policies == {} else self._read_claims(content)
+            policy = self._policy(claims)
+            key_id = None if header.kid is msgspec.UNSET else header.kid
+            keys = _keys(policy, header, key_id)
+            message, method = signed.encode(), policy.methods[header.alg]
             if not any(_signed(method, header.alg, key, message, proof) for key in keys):
-                raise _refusal()
-            claims = self._read_claims(_segment(payload))
+                raise refusal(TokenFault.SIGNATURE, f"no key of kid {key_id!r} has signed it")
+            claims = self._read_claims(content) if claims is None else claims
         except (msgspec.DecodeError, ValueError, RecursionError):
-            raise _refusal() from None
-        if self._issuer is not None and claims.get("iss") != self._issuer:
-            raise _refusal()
-        if self._audience is not None:
-            audience = claims.get("aud")
-            if self._audience not in (audience if isinstance(audience, list) else [audience]):
-                raise _refusal()
-        return claims
+            raise refusal(TokenFault.MALFORMED, "it is not three segments of JSON") from None
+        if policy.issuer is not None and claims.get("iss") != policy.issuer:
+            raise _wrong_issuer(claims, [policy.issuer])
+        return policy, claims
+
+    def _policy(self, claims: dict[str, Any] | None) -> Policy:
+        """Return the policy of a token's issuer: the only one, or that of its unverified `iss`."""
+        if claims is None:
+            assert self._only is not None
+            return self._only
+        issuer = claims.get("iss")
+        policy = self._policies.get(issuer) if isinstance(issuer, str) else None
+        if policy is None:
+            raise _wrong_issuer(claims, list(self._policies))
+        return policy
 
     def _read_claims(self, payload: bytes) -> dict[str, Any]:
         """Return the claims. Raises `ValueError` for anything but a JSON object in UTF-8.
@@ -174,6 +239,74 @@ class Authenticator:
             if not isinstance(claims, dict):
                 raise ValueError("the claims are not an object") from None
             return claims
+
+    def _scopes(self, claims: dict[str, Any], name: str | None) -> frozenset[str] | None:
+        """Return what the scopes allow: a text with spaces (RFC 8693, §4.2), or a list."""
+        if name is None:
+            return None
+        found = find_claim(claims, name)
+        scopes = found.split() if isinstance(found, str) else found or []
+        if not isinstance(scopes, list):
+            raise refusal(TokenFault.CLAIM_TYPE, f"{name} is neither a text nor a list")
+        prefix = self._scope_prefix
+        return frozenset(
+            scope.removeprefix(prefix)
+            for scope in scopes
+            if isinstance(scope, str) and scope.startswith(prefix)
+        )
+
+
+def _methods(algorithms: Iterable[str]) -> dict[str, Any]:
+    return {name: jwt.get_algorithm_by_name(name) for name in algorithms}
+
+
+def _keys(policy: Policy, header: _Header, key_id: str | None) -> Sequence[Key]:
+    """Return the keys that may have signed a token with this header. Raises `Unauthorized`."""
+    kind = header.typ.lower().removeprefix("application/")
+    if kind not in TYPES:
+        raise refusal(TokenFault.TYPE, f"typ is {header.typ[:32]!r}, not JWT or at+jwt")
+    if header.crit is not None or header.b64 is not True:
+        raise refusal(TokenFault.MALFORMED, "crit and b64 are not supported")
+    if header.alg not in policy.methods:
+        accepted = ", ".join(policy.methods)
+        raise refusal(TokenFault.ALGORITHM, f"alg is {header.alg[:32]!r}; accepted: {accepted}")
+    keys = policy.keys.find(key_id, header.alg)
+    if not keys:
+        explanation = f"there is no key of kid {key_id!r} for {header.alg}"
+        error = UnknownKey(_WORDS, _INVALID, TokenFault.UNKNOWN_KEY, explanation)
+        error.renew = policy.keys.renew
+        raise error
+    return keys
+
+
+def _check_audience(policy: Policy, claims: dict[str, Any]) -> None:
+    if policy.audience:
+        given = claims.get("aud")
+        named = given if isinstance(given, list) else [given]
+        if not any(audience in named for audience in policy.audience):
+            wanted = " or ".join(map(repr, policy.audience))
+            raise refusal(TokenFault.AUDIENCE, f"aud is {given!r}; wanted: {wanted}")
+    for name, value in policy.require.items():
+        given = find_claim(claims, name)
+        if given is None:
+            raise refusal(TokenFault.CLAIM_MISSING, f"there is no {name}")
+        if given != value:
+            raise refusal(TokenFault.AUDIENCE, f"{name} is {given!r}; wanted: {value!r}")
+
+
+def _wrong_issuer(claims: dict[str, Any], known: list[str]) -> Unauthorized:
+    wanted = " or ".join(map(repr, known))
+    return refusal(TokenFault.ISSUER, f"iss is {claims.get('iss')!r}; wanted: {wanted}")
+
+
+def _user(claims: dict[str, Any], template: UserId) -> str:
+    value = _text(claims, template.claim)
+    if value is None:
+        raise refusal(TokenFault.CLAIM_MISSING, f"there is no {template.claim}, the user id")
+    user = template.of(value)
+    if len(user.encode()) > MAX_CLAIM_BYTES:
+        raise refusal(TokenFault.CLAIM_TYPE, f"the user id has more than {MAX_CLAIM_BYTES} bytes")
+    return user
 
 
 def _no_number(text: str) -> float:
@@ -200,56 +333,9 @@ def _segment(text: str) -> bytes:
     return content
 
 
-def token_of(request: web.Request, settings: Settings, origins: Origins) -> str:
-    """Return the token that a request carries.
-
-    A bearer token in the `Authorization` header comes first, then the cookie and the query
-    parameter that the settings allow; an `Authorization` header of another scheme is for another
-    server, such as a proxy, and is ignored. A cookie counts only in requests of the user's own
-    doing: browsers send it along for every page. Raises `Unauthorized` without a token, and for a
-    second `Authorization` header beside a bearer token.
-    """
-    headers = request.headers.getall("Authorization", [])
-    for header in headers:
-        scheme, _, token = header.partition(" ")
-        if scheme.lower() == "bearer":
-            if len(headers) > 1 or not token.strip(" "):
-                raise _refusal()
-            return token.strip(" ")
-    token, strange = "", False
-    if settings.token_cookie is not None:
-        token = _cookie(request, settings.token_cookie)
-        if token and not origins.trust(request):
-            token, strange = "", True
-    if not token and settings.token_query:
-        token = request.query.get("access_token", "")
-    if not token:
-        raise _demand("; a cookie is not accepted from another origin" if strange else "")
-    return token
-
-
-def _cookie(request: web.Request, name: str) -> str:
-    """Return the first value of a cookie in all `Cookie` headers (RFC 6265, §5.4), else empty.
-
-    HTTP/2 allows several headers (RFC 9113, §8.2.3), which proxies pass on as they are.
-    """
-    for header in request.headers.getall("Cookie", []):
-        for pair in header.split(";"):
-            found, _, value = pair.partition("=")
-            if found.strip() == name and value.strip():
-                return value.strip().strip('"')
-    return ""
-
-
-def _demand(more: str = "") -> Unauthorized:
-    # Without a token the challenge carries no error code (RFC 6750, §3.1).
-    detail = f"a bearer token is required{more}"
-    return Unauthorized(detail, {"WWW-Authenticate": _CHALLENGE})
-
-
-def _refusal(kind: type[Unauthorized] = Unauthorized) -> Unauthorized:
-    challenge = f'{_CHALLENGE}, error="invalid_token"'
-    return kind("the token is not accepted", {"WWW-Authenticate": challenge})
+def refusal(fault: TokenFault, explanation: str) -> Unauthorized:
+    """Return the error for a token that is not accepted, in the same words whatever the fault."""
+    return Unauthorized(_WORDS, _INVALID, fault, explanation)
 
 
 def _date(claims: dict[str, Any], name: str) -> float | None:
@@ -258,18 +344,19 @@ def _date(claims: dict[str, Any], name: str) -> float | None:
     value = claims[name]
     # The comparison comes first: it is false for NaN, and `float` would raise for a huge number.
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= MAX_DATE:
-        raise _refusal()
+        raise refusal(TokenFault.CLAIM_TYPE, f"{name} is not a Unix time in seconds")
     return float(value)
 
 
 def _text(claims: dict[str, Any], name: str) -> str | None:
-    if claims.get(name) is None:
+    """Return a claim as text, an integer too; None where it is missing or null."""
+    value = find_claim(claims, name)
+    if value is None:
         return None
-    value = claims[name]
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_NUMBER:
         value = str(value)
     if not isinstance(value, str) or not value.strip() or _UNFIT.search(value):
-        raise _refusal()
+        raise refusal(TokenFault.CLAIM_TYPE, f"{name} is not a printable text or an integer")
     if len(value.encode()) > MAX_CLAIM_BYTES:
-        raise _refusal()
+        raise refusal(TokenFault.CLAIM_TYPE, f"{name} has more than {MAX_CLAIM_BYTES} bytes")
     return value

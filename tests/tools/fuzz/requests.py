@@ -19,7 +19,8 @@ from gateway.core.event_id import encode
 from gateway.core.registry import Registry
 from gateway.errors import BadRequest, HttpError, Unauthorized
 from gateway.http.addresses import Addresses
-from gateway.http.auth.tokens import Identity, token_of
+from gateway.http.auth.credentials import token_of
+from gateway.http.auth.tokens import Identity
 from gateway.http.origins import Origins
 from gateway.http.problem import problem
 from gateway.http.query import LATEST_SINCE, last_event_id, read_opening

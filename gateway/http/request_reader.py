@@ -1,0 +1,101 @@
+"""From a request to a stream request: one set of checks, in one order, for both ways in.
+
+The acceptor opens most streams at once (`read`); aiohttp's handler has time to wait for a signing
+key that is not known yet (`read_patiently`). The order is that of cost: size, places, token,
+signature, revocation, query, scopes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.errors import InsufficientScope, NotReady
+from gateway.http.auth.credentials import token_of
+from gateway.http.auth.tokens import CHALLENGE
+from gateway.http.caller import CALLER
+from gateway.http.query import read_opening
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from gateway.config import Settings
+    from gateway.core.opening import Opening
+    from gateway.core.registry import Registry
+    from gateway.http.admission import StreamAdmission
+    from gateway.http.auth.tokens import Authenticator, Identity
+    from gateway.http.caller import Caller, Callers
+    from gateway.http.origins import Origins
+    from gateway.ops.readiness import Readiness
+
+NEVER_READY = "this worker has not reached Kafka yet; try again in a moment"
+
+
+class Asked(NamedTuple):
+    """A request for a stream that may be opened if there is room."""
+
+    opening: Opening
+    identity: Identity
+    caller: Caller
+
+
+class RequestReader:
+    """Reads requests for streams. Raises `HttpError` for those that get none."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        authenticator: Authenticator,
+        origins: Origins,
+        callers: Callers,
+        registry: Registry,
+        readiness: Readiness,
+        admission: StreamAdmission,
+    ) -> None:
+        self._settings = settings
+        self._authenticator = authenticator
+        self.origins = origins
+        self._callers = callers
+        self._registry = registry
+        self._readiness = readiness
+        self.admission = admission
+
+    def read(self, request: web.Request) -> Asked:
+        """Return what a request asks for; raises `UnknownKey` where a newer key could help."""
+        identity = self._authenticator.authenticate(self._token(request))
+        return self._asked(request, identity, self._callers.identify(request))
+
+    async def read_patiently(self, request: web.Request) -> Asked:
+        """Return the same, after waiting a moment for a signing key that is not known."""
+        identity = await self._authenticator.identify(self._token(request))
+        return self._asked(request, identity, request[CALLER])
+
+    def confirm(self, asked: Asked) -> None:
+        """Raise `Unauthorized` if the token has been revoked since it was read."""
+        self._authenticator.admit(asked.identity)
+
+    def _token(self, request: web.Request) -> str:
+        self.admission.check(request)
+        return token_of(request, self._settings, self.origins)
+
+    def _asked(self, request: web.Request, identity: Identity, caller: Caller) -> Asked:
+        opening = read_opening(request, identity, self._registry.categories)
+        if identity.scopes is not None and "*" not in identity.scopes:
+            opening = self._limited(opening, identity.scopes)
+        if not self._readiness.ever:
+            raise NotReady(NEVER_READY)
+        opening = opening._replace(address=self.admission.address(caller))
+        return Asked(opening, identity, caller)
+
+    def _limited(self, opening: Opening, scopes: frozenset[str]) -> Opening:
+        """Return the opening within a token's scopes; the query can only narrow them."""
+        known = frozenset(self._registry.categories)
+        wanted = opening.categories or scopes & known
+        missing = sorted(wanted - scopes) if wanted else sorted(known)
+        if missing:
+            prefix = self._settings.scope_prefix
+            scope = " ".join(f"{prefix}{category}" for category in missing)
+            raise InsufficientScope(
+                f"the token does not allow this; it needs: {scope}",
+                {"WWW-Authenticate": f'{CHALLENGE}, error="insufficient_scope", scope="{scope}"'},
+            )
+        return opening._replace(categories=wanted)
