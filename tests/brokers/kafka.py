@@ -135,6 +135,12 @@ class KafkaNode:
         if self._child is not None:
             self._child.end()
 
+    def move(self, port: int) -> None:
+        """Listen on another port from the next start on; the node must have ended."""
+        properties = self._folder / "server.properties"
+        former, self._port = self.bootstrap, port
+        properties.write_text(properties.read_text().replace(former, self.bootstrap))
+
     def kill(self) -> None:
         """End the node as a power cut would; nothing happens where it has ended."""
         if self._child is not None:

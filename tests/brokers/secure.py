@@ -58,7 +58,7 @@ _PROTOCOLS = {
 class SecureNode(KafkaNode):
     """A node that has every kind of listener, with certificates of that authority."""
 
-    def __init__(self, folder: Path, authority: Authority) -> None:
+    def __init__(self, folder: Path, authority: Authority, **properties: object) -> None:
         self._ports: dict[str, int] = {listener: free_port() for listener in Listener}
         self._controller = free_port()
         port = free_port()
@@ -66,7 +66,7 @@ class SecureNode(KafkaNode):
             folder,
             port=port,
             voters={1: self._controller},
-            properties=self._security(port, authority),
+            properties={**self._security(port, authority), **properties},
         )
 
     def address(self, listener: Listener) -> str:
