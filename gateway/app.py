@@ -153,6 +153,7 @@ class Worker:
             self._link.lags,
             self._connections,
             self._link.short_retentions,
+            self._link.unread,
         )
         self._fleet = Fleet(self._vitals.worker)
         self._fleet_link = (
@@ -415,6 +416,11 @@ class Worker:
             "gateway_kafka_lag_records",
             "Records not read yet, of logs with streams",
             lambda: sum(link.lags().values()),
+        )
+        gauge(
+            "gateway_kafka_unread_partitions",
+            "Partitions with streams that are not read, though a broker may answer",
+            lambda: len(link.unread()),
         )
         self._metrics.registry.register(PartitionLags(link.lags, self._settings.broadcast_topic))
         gauge(

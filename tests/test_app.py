@@ -32,6 +32,7 @@ GAUGES = {
     "gateway_replays_waiting",
     "gateway_kafka_connected",
     "gateway_kafka_lag_records",
+    "gateway_kafka_unread_partitions",
 }
 
 

@@ -184,6 +184,17 @@ def _of_worker(member: Member, history: History, wall: int) -> Iterator[Concern]
                 f"Not ready ({doubt.reason}): {doubt.detail}",
                 _DOUBTS.get(doubt.reason, "The detail says what to do."),
             )
+    if status.unread_first is not None:
+        first = status.unread_first
+        yield _concern(
+            Severity.CRITICAL,
+            "unread",
+            status,
+            f"Does not read {status.partitions_unread:,} partitions that have streams, among them"
+            f" {first.topic}-{first.partition}: {first.reason}.",
+            "Streams stay open and resume once the partition is read. Look at its leader:"
+            f" kafka-topics.sh --bootstrap-server HOST:PORT --describe --topic {first.topic}",
+        )
     yield from _of_records(status, history)
     yield from _of_resources(status)
     if status.at and not member.silent:

@@ -129,6 +129,14 @@ class ShortRetention(msgspec.Struct, frozen=True):
     promised_seconds: _Number
 
 
+class UnreadPartition(msgspec.Struct, frozen=True):
+    """A partition with streams that is not read at present, and the reason."""
+
+    topic: _Name
+    partition: _Count
+    reason: _Text
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """One worker at one time."""
 
@@ -180,6 +188,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The longest delay of the event loop since the previous status."""
     delivery: DeliveryTimes = DeliveryTimes()
     partitions_read: _Count = 0
+    partitions_unread: _Count = 0
+    """Partitions with streams that are not read, though a broker may answer."""
+    unread_first: UnreadPartition | None = None
     partitions: Annotated[tuple[PartitionLoad, ...], Meta(max_length=4 * MAX_PARTITIONS)] = ()
     """At most `MAX_PARTITIONS`: those that lag first, then the busiest."""
 

@@ -24,6 +24,7 @@ from gateway.kafka.compacted import CompactedTopic
 from gateway.kafka.direct import explain
 from gateway.kafka.live import LiveReader
 from gateway.kafka.offsets import Offsets
+from gateway.kafka.records import log_name
 from gateway.kafka.retention import RetentionWatch
 from gateway.kafka.revocations import RevocationFollower
 from gateway.kafka.revoking_events import RevokingEvents
@@ -52,6 +53,9 @@ if TYPE_CHECKING:
     from gateway.supervise import Supervisor
 
 RETRY_SECONDS = 1.0
+
+UNREAD_SECONDS = 5.0
+"""A partition that is not read for so long is reported; an election or a new stream takes less."""
 PROBE_SECONDS = 2.0
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -91,6 +95,9 @@ class KafkaLink:
         self._live: LiveReader | None = None
         self._scans: Scans | None = None
         self._watch: TopicWatch | None = None
+        self._unread: dict[Log, tuple[float, str]] = {}
+        """Logs that are not read, since when, and why."""
+        self._reported: set[Log] = set()
         self.connected = False
 
     async def run(self) -> None:
@@ -224,6 +231,11 @@ class KafkaLink:
         if self._live is not None and self._routes is not None:
             self._routes.settle(clock.now())
             self._live.sweep()
+            faults = dict(self._live.faults())
+            for feed in self._hub.feeds.values():
+                if feed.streams and feed.tail is None:
+                    faults[feed.log] = "its leader does not answer"
+            self._note_unread(faults)
             self._revocations.drop(clock.now(), self._revocation_life)
 
     def lags(self) -> Mapping[Log, int]:
@@ -232,6 +244,25 @@ class KafkaLink:
         Of each log that is read.
         """
         return {} if self._live is None else self._live.lags()
+
+    def unread(self) -> dict[Log, str]:
+        """Return the logs with streams that are not read, though a broker may answer, and why."""
+        limit = clock.now().monotonic - UNREAD_SECONDS
+        return {log: reason for log, (since, reason) in self._unread.items() if since <= limit}
+
+    def _note_unread(self, faults: Mapping[Log, str]) -> None:
+        now = clock.now().monotonic
+        before = self._unread
+        self._unread = {
+            log: (before[log][0] if log in before else now, reason)
+            for log, reason in faults.items()
+        }
+        fresh = [log for log in self.unread() if log not in self._reported]
+        for log in fresh:
+            _log.warning("partition not read", log=log_name(log), reason=faults[log])
+        for log in self._reported - faults.keys():
+            _log.info("partition read again", log=log_name(log))
+        self._reported = (self._reported & faults.keys()) | set(fresh)
 
     def short_retentions(self) -> tuple[ShortRetention, ...]:
         """Return the topics that do not keep their records as long as clients are promised."""
@@ -283,8 +314,23 @@ class KafkaLink:
             else:
                 self.connected = True
                 self._report_topics(found.missing, refused)
-                self._settle(Doubt.KAFKA, Doubt.STARTING)
+                self._report_unread(bool(refused or found.missing))
             await asyncio.sleep(PROBE_SECONDS)
+
+    def _report_unread(self, explained: bool) -> None:
+        """Report a worker that reads none of its partitions, though a broker answers.
+
+        One that reads some of them serves most users, and other workers would not do better.
+        """
+        unread = self.unread()
+        followed = sum(bool(feed.streams) for feed in self._hub.feeds.values())
+        if unread and not explained and len(unread) >= followed:
+            log, reason = next(iter(unread.items()))
+            detail = f"a broker answers, but no partition is read: {log_name(log)}: {reason}"
+            self._doubt(Doubt.KAFKA, detail)
+            self._settle(Doubt.STARTING)
+        else:
+            self._settle(Doubt.KAFKA, Doubt.STARTING)
 
     async def _look(self) -> None:
         """Look at the topics now, as far as Kafka answers soon."""

@@ -23,6 +23,7 @@ from gateway.core.status import (
     PartitionLoad,
     StatedDoubt,
     Status,
+    UnreadPartition,
     WorkerState,
     busiest,
     quantile,
@@ -57,7 +58,8 @@ class Vitals:
     """Makes the statuses of one worker.
 
     `lags` are the records, at most, by which the brokers are ahead in each log that is read;
-    `short_retentions` the topics that do not keep what clients are promised.
+    `short_retentions` the topics that do not keep what clients are promised; `unread` the reason
+    of each log with streams that is not read.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Vitals:
         lags: Callable[[], Mapping[Log, int]],
         connections: Callable[[], int],
         short_retentions: Callable[[], tuple[ShortRetention, ...]] = tuple,
+        unread: Callable[[], Mapping[Log, str]] = dict,
     ) -> None:
         self.worker = worker
         self._since = rfc3339(started.wall)
@@ -79,6 +82,7 @@ class Vitals:
         self._lags = lags
         self._connections = connections
         self._short_retentions = short_retentions
+        self._unread = unread
         self._times = RecordTimes()
         self._memory = ResidentMemory()
         self._number = 0
@@ -102,6 +106,7 @@ class Vitals:
         feeds = [feed for feed in hub.feeds.values() if feed.tail is not None]
         positions = {feed.log: feed.tail.head for feed in feeds if feed.tail is not None}
         heads = {log: position.offset for log, position in positions.items()}
+        unread = self._unread()
         answers = Doubt.KAFKA not in self._readiness.doubts
         now = _Before(
             moment, sum(totals.events.values()), totals.records, cpu, delivery.counts, heads
@@ -155,7 +160,11 @@ class Vitals:
                 quantile(DELIVERY_BUCKETS, fresh, 0.5),
                 quantile(DELIVERY_BUCKETS, fresh, 0.99),
             ),
-            partitions_read=len(feeds),
+            partitions_read=len(feeds) - len(unread),
+            partitions_unread=len(unread),
+            unread_first=next(
+                (UnreadPartition(*log, reason[:MAX_DETAIL]) for log, reason in unread.items()), None
+            ),
             partitions=busiest(
                 PartitionLoad(
                     feed.topic.kind,

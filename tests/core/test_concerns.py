@@ -110,6 +110,17 @@ def test_retention_that_is_shorter_than_the_promise_is_told_once_for_each_topic(
     assert second.what.startswith("user-events keeps")
 
 
+def test_unread_partitions_are_critical_and_name_the_first() -> None:
+    first = {"topic": "user-events", "partition": 3, "reason": "the partition has no leader"}
+    concern = only(status("a", partitions_unread=2, unread_first=first))
+    assert (concern.severity, concern.kind, concern.worker) == (Severity.CRITICAL, "unread", "a")
+    assert concern.what == (
+        "Does not read 2 partitions that have streams, among them user-events-3:"
+        " the partition has no leader."
+    )
+    assert "--describe --topic user-events" in concern.action
+
+
 @pytest.mark.parametrize(
     ("seconds", "what", "action"),
     [

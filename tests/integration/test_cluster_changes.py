@@ -167,6 +167,12 @@ async def test_right_taken_away_under_open_streams_is_reported_with_its_remedy(
         (reason,) = await reasons(worker)
         assert f"no right Read on topic {TOPICS.user}" in reason["detail"]
         assert f"--operation Read --topic {TOPICS.user}" in reason["detail"]
+        assert await worker.metric("gateway_kafka_connected") == 1
+
+        async def unread() -> bool:
+            return await worker.metric("gateway_kafka_unread_partitions") == 1
+
+        await eventually("the partition counts as unread", unread, SOON_SECONDS)
         await write(node.bootstrap, user, 0)
         await node.allow(TOPICS.user, f"User:{USER}", Operation.READ)
 
@@ -175,6 +181,11 @@ async def test_right_taken_away_under_open_streams_is_reported_with_its_remedy(
 
         await eventually("the worker is ready", ready, SOON_SECONDS)
         await eventually("the event comes", reads(client, 0), SOON_SECONDS)
+
+        async def read() -> bool:
+            return await worker.metric("gateway_kafka_unread_partitions") == 0
+
+        await eventually("the partition counts as read", read, SOON_SECONDS)
 
 
 async def test_lag_is_zero_behind_a_commit_marker(

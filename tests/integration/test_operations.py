@@ -45,6 +45,7 @@ METRICS = [
     "gateway_replay_records_scanned_total",
     "gateway_replays_waiting",
     "gateway_kafka_lag_records",
+    "gateway_kafka_unread_partitions",
     "gateway_kafka_connected",
     "gateway_unknown_types_total",
     "gateway_partitioner_mismatches_total",
