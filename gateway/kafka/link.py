@@ -231,11 +231,7 @@ class KafkaLink:
         if self._live is not None and self._routes is not None:
             self._routes.settle(clock.now())
             self._live.sweep()
-            faults = dict(self._live.faults())
-            for feed in self._hub.feeds.values():
-                if feed.streams and feed.tail is None:
-                    faults[feed.log] = "its leader does not answer"
-            self._note_unread(faults)
+            self._note_unread(self._faults())
             self._revocations.drop(clock.now(), self._revocation_life)
 
     def lags(self) -> Mapping[Log, int]:
@@ -249,6 +245,17 @@ class KafkaLink:
         """Return the logs with streams that are not read, though a broker may answer, and why."""
         limit = clock.now().monotonic - UNREAD_SECONDS
         return {log: reason for log, (since, reason) in self._unread.items() if since <= limit}
+
+    def _faults(self) -> dict[Log, str]:
+        """Return why logs with streams are not read at this moment."""
+        followed = [feed for feed in self._hub.feeds.values() if feed.streams]
+        return {
+            feed.log: "the partition has no leader"
+            if self.cluster.leader(feed.log) is None
+            else "its leader does not answer"
+            for feed in followed
+            if feed.tail is None or self.cluster.leader(feed.log) is None
+        }
 
     def _note_unread(self, faults: Mapping[Log, str]) -> None:
         now = clock.now().monotonic
