@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from aiohttp import ETag, web
+from aiohttp import ETag, hdrs, web
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,18 +26,25 @@ def document_routes(documents: Mapping[str, Mapping[str, Any]]) -> list[Abstract
 def text_route(
     path: str, body: bytes, content_type: str, charset: str | None = None
 ) -> AbstractRouteDef:
-    """Return the route of a text. A client that has it is told so in a few bytes."""
-    # Of what it holds and not of when it was installed: the same at every worker.
-    etag = ETag(sha256(body).hexdigest()[:32])
+    """Return the route of a text, which is compressed once; a 304 where the client has it."""
+    # Hashes of the content and not of the installation: the same at every worker.
+    plain = ETag(sha256(body).hexdigest()[:32])
+    compressed = gzip.compress(body, mtime=0)
+    packed = ETag(f"{plain.value}-gzip")
 
     async def serve(request: web.Request) -> web.Response:
         known = {tag.value for tag in request.if_none_match or ()}
-        if known & {etag.value, "*"}:
+        packs = "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, "").lower()
+        if known & {plain.value, packed.value, "*"}:
             response = web.Response(status=304)
         else:
-            response = web.Response(body=body, content_type=content_type, charset=charset)
-        response.etag = etag
-        response.headers["Cache-Control"] = "no-cache"
+            content = compressed if packs else body
+            response = web.Response(body=content, content_type=content_type, charset=charset)
+            if packs:
+                response.headers[hdrs.CONTENT_ENCODING] = "gzip"
+        response.etag = packed if packs else plain
+        response.headers[hdrs.CACHE_CONTROL] = "no-cache"
+        response.headers[hdrs.VARY] = hdrs.ACCEPT_ENCODING
         return response
 
     return web.get(path, serve)

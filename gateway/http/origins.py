@@ -69,7 +69,13 @@ class Origins:
 
     async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         """Give a response these headers; a signal of aiohttp, sent before each."""
-        response.headers.update(self.headers(request))
+        added = self.headers(request)
+        varies = dict.fromkeys(
+            headers[hdrs.VARY] for headers in (response.headers, added) if hdrs.VARY in headers
+        )
+        response.headers.update(added)
+        if varies:
+            response.headers[hdrs.VARY] = ", ".join(varies)
 
     async def preflight(self, request: web.Request) -> web.Response:
         """Answer a browser that asks before it lets a page send headers of its own."""

@@ -40,10 +40,25 @@ async def test_it_needs_no_token_and_is_asked_for_again_in_a_few_bytes(
             assert answer.status == 200
 
 
+async def test_it_is_compressed_for_those_who_take_that(http: aiohttp.ClientSession) -> None:
+    async with serving() as served:
+        url = f"http://127.0.0.1:{served.port}/api/v1/client.js"
+        sizes, tags, texts = [], [], []
+        for accepted in ("gzip, br", "identity"):
+            async with http.get(url, headers={"Accept-Encoding": accepted}) as answer:
+                texts.append(await answer.text())
+                sizes.append(int(answer.headers["Content-Length"]))
+                tags.append(answer.headers["ETag"])
+                assert answer.headers["Vary"] == "Accept-Encoding"
+        assert texts[0] == texts[1]
+        assert sizes[0] * 2 < sizes[1] == len(texts[1].encode())
+        assert tags[0] != tags[1]
+
+
 async def test_a_page_of_an_allowed_origin_may_import_it(http: aiohttp.ClientSession) -> None:
     async with serving(cors_origins=[PAGE]) as served:
         url = f"http://127.0.0.1:{served.port}/api/v1/client.js"
         for origin, allowed in ((PAGE, PAGE), ("https://elsewhere.example.com", None)):
             async with http.get(url, headers={"Origin": origin}) as answer:
                 assert answer.headers.get("Access-Control-Allow-Origin") == allowed
-                assert answer.headers["Vary"] == "Origin"
+                assert answer.headers["Vary"] == "Accept-Encoding, Origin"

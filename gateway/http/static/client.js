@@ -202,7 +202,7 @@ export class EventStream extends EventTarget {
       let wait = this.#retry; // the server has drawn it
       if (this.#hurried || (end.renewed && (end.status === 401 || !failures))) wait = 0;
       else if (!end.goodbye || failures) {
-        // Full jitter: those who were cut off together do not come back together.
+        // Full jitter: clients that were cut off together do not reconnect together.
         const most = Math.max(this.#retry, MIN_RETRY_MS) * 2 ** failures;
         wait = Math.random() * Math.min(most, MAX_WAIT_MS);
       }
@@ -326,8 +326,8 @@ export class EventStream extends EventTarget {
     this.#wake = () => {};
   }
 
-  /** Connects at once where the network is back, or the page is looked at again: ends a wait that
-   * the server has not set, or a connection that has been silent for so many ms.
+  /** Reconnects at once when the network is back, or the page is visible again: ends a wait that the
+   * server has not set, or a connection that has been silent for `silence` ms.
    * @param {number} silence */
   #hurry(silence) {
     if (this.#channel && !this.#leads) {
@@ -356,7 +356,7 @@ export class EventStream extends EventTarget {
     if (kind === "event") {
       this.#n = n;
       this.#recent = [...this.#recent.slice(1 - KEPT), { n, id, type, data }];
-      // In this order: an id that is kept stands for events that the page has been given.
+      // In this order: a stored id must be that of an event which was dispatched.
       this.#dispatch(type, data, id);
       this.#keep(id);
     } else if (kind === "id") {
@@ -388,7 +388,7 @@ export class EventStream extends EventTarget {
     try {
       this.#storage?.setItem(this.#key, position);
     } catch {
-      // It is full, or not allowed: the stream goes on, and a reload starts from what was kept.
+      // Full or forbidden: delivery continues, and a reload resumes from the stored id.
     }
   }
 
@@ -399,7 +399,7 @@ export class EventStream extends EventTarget {
       this.lastEventId = id;
       if (typeof group === "string" && Number.isSafeInteger(n)) [this.#group, this.#n] = [group, n];
     } catch {
-      // It is not allowed, or holds what somebody else has written: as if there were nothing.
+      // Forbidden, or not written by this client: start without an id.
     }
   }
 
@@ -430,7 +430,7 @@ export class EventStream extends EventTarget {
     }
   }
 
-  /** Reads alone from now on: this page may not share, as one of an opaque origin may not. */
+  /** Opens a connection of its own: this page may not share, for example in an opaque origin. */
   #separate() {
     this.#leave();
     this.#shares = false;
@@ -563,7 +563,7 @@ export class EventStream extends EventTarget {
   }
 }
 
-/** Calls `act` in so many ms, however many; returns what calls it off.
+/** Calls `act` after `ms`, which may exceed 31 bits; returns a function that cancels it.
  * @param {number} ms
  * @param {() => void} act */
 function after(ms, act) {
@@ -579,7 +579,7 @@ function after(ms, act) {
   return () => clearTimeout(timer);
 }
 
-/** Returns what the promise brings; rejects once the signal is aborted.
+/** Returns the result of the promise; rejects when the signal is aborted.
  * @template T
  * @param {T | Promise<T>} promise
  * @param {AbortSignal} signal
