@@ -1,4 +1,4 @@
-"""A worker: what it is made of, how it starts, and how it ends."""
+"""A worker: builds its parts, starts them, drains and stops them."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ TICK_SECONDS = 0.1
 """How often deadlines are looked at: a stream ends that close to the expiry of its token."""
 
 SWEEP_TICKS = 10
-"""Ticks between two looks at what changes slowly: idle logs, certificate files."""
+"""Ticks between two sweeps: unused feeds, certificate files."""
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 IGNORED_SIGNALS = (signal.SIGHUP, signal.SIGUSR1)
@@ -94,8 +94,8 @@ _log = structlog.stdlib.get_logger(__name__)
 class Worker:
     """One worker, running while the `async with` block does.
 
-    Entering listens at once and takes up Kafka in the background; leaving ends all streams at once
-    (`drain` before it spreads that out). Raises `SettingsError` for settings that cannot work, and
+    Entering listens at once and connects to Kafka in the background; leaving ends all streams at
+    once (`drain` before it spreads that out). Raises `SettingsError` for settings that cannot work, and
     `GatewayError` for a port that is taken.
     """
 
@@ -309,9 +309,9 @@ class Worker:
     async def drain(self) -> None:
         """End the streams evenly over the drain time.
 
-        Nobody else gets in: a connection that is refused is tried elsewhere by every load balancer,
-        also by one that does not ask whether we are ready, and again by an `EventSource`. A stream
-        that is opened on a connection from before ends at once.
+        New connections are refused: load balancers and `EventSource` retry a refused connection on
+        another worker, even without health checks. A stream that is opened on an existing
+        connection ends at once.
         """
         begun = time.time_ns()
         self._readiness.doubt(Doubt.DRAINING, "the worker is being stopped")

@@ -1,6 +1,6 @@
 """Logging: one line for each event, as text for a terminal or as JSON for a machine.
 
-No line holds what a client or producer has sent, unless it was checked first. The gateway's own
+No line holds data of a client or producer, unless that data was checked first. The gateway's own
 lines are written that way, one by one. Libraries do not follow that rule, so:
 
 - their lines at level `debug`, which quote requests, answers and passwords, are never shown;
@@ -157,7 +157,7 @@ class Background:
                 return
 
     def _take(self) -> str | None:
-        """Return what waits, followed by a line about dropped lines; None: nothing."""
+        """Return the waiting lines, and a line about dropped ones; None: no line waits."""
         with self._lock:
             if not self._lines:
                 return None
@@ -199,7 +199,7 @@ class _LibraryLines(logging.Handler):
 def open_standard_streams() -> None:
     """Open `/dev/null` for each standard stream that was closed when the program started.
 
-    Otherwise the next file or socket gets its descriptor, and what is written to the stream.
+    Otherwise the next file or socket gets its descriptor, and all output for the stream.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         if getattr(sys, name) is not None:

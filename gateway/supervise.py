@@ -1,4 +1,4 @@
-"""Containment of unexpected exceptions: what fails is lost alone, and the worker goes on.
+"""Containment of unexpected exceptions: one part fails, and the worker keeps running.
 
 An unexpected exception is one that no `except` around the failing code names. Delivery must survive
 it: a worker that exits cuts off all of its streams, and clients that reconnect carry the same input
@@ -63,7 +63,7 @@ class Part(StrEnum):
     REVOCATIONS = "revocations"
     """The reader and the writer of revocations."""
     SWEEP = "sweep"
-    """Removal of what is no longer needed: feeds, expired revocations."""
+    """Removal of unused feeds and expired revocations."""
     KEYS = "keys"
     """The refresh of published signing keys."""
     CERTIFICATE = "certificate"

@@ -1,7 +1,7 @@
-"""The compacted topic in which workers tell their status: this one's is written, all are read.
+"""The compacted topic of worker statuses: writes this worker's status, reads those of all.
 
-Nothing here makes a worker not ready. Without the topic, or a right on it, a worker says so once,
-with the command that mends it, looks again every few seconds, and serves its streams meanwhile.
+No failure here makes a worker not ready. Without the topic, or a right on it, a worker logs the
+problem once, with the command that solves it, and checks again every few seconds.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ if TYPE_CHECKING:
 
 FETCH_WAIT_MS = 1000
 FETCH_MIN_BYTES = 1 << 20
-"""The broker gathers statuses for a second, so that a large fleet costs no more fetches."""
+"""The broker collects statuses for a second: a large fleet costs no more fetches."""
 
 LOOK_SECONDS = 5.0
-"""Between two looks at a topic that is missing, and at one that is there."""
+"""Period of the check whether the topic exists."""
 
 WRITE_SECONDS = 5.0
-"""How long a broker may take to answer."""
+"""Timeout of one write."""
 
 LEAVE_SECONDS = 2.0
-"""How long a worker that ends tries to say so."""
+"""Longest time for the last status of a worker that stops."""
 
 _log = structlog.stdlib.get_logger(__name__)
 
 
 class FleetLink:
-    """Tells this worker's status to the others, and theirs to `fleet`."""
+    """Writes this worker's status to the topic, and passes those of others to `fleet`."""
 
     def __init__(self, settings: Settings, fleet: Fleet, unreadable: Unreadable) -> None:
         self._options = connection_options(settings)
@@ -69,10 +69,10 @@ class FleetLink:
         self._whole = False
         self._written = False
         self.problem = ""
-        """Why the fleet is not to be seen, and what to do; empty where it is."""
+        """Why the fleet is not visible, and the remedy; empty where it is."""
 
     def tell(self, status: Status) -> None:
-        """Write the status soon; an older one that is not written yet is left out."""
+        """Write the status soon; it replaces one that was not written yet."""
         self._status = status
         self._news.set()
 
@@ -96,7 +96,7 @@ class FleetLink:
                     task.cancel()
 
     async def leave(self, status: Status) -> None:
-        """Say that this worker is gone, and remove its record, as far as Kafka answers soon."""
+        """Write that this worker is gone, and remove its record; gives up after `LEAVE_SECONDS`."""
         if not self._written:
             return
         producer = self._producer(LEAVE_SECONDS)
@@ -111,7 +111,7 @@ class FleetLink:
     # What the topic calls.
 
     def begin(self) -> None:
-        """Drop what was added and not taken."""
+        """Discard pending records."""
         self._found, self._removed = {}, set()
         self._whole = False
 
@@ -129,7 +129,7 @@ class FleetLink:
                     self._found.pop(key, None)
 
     async def take(self) -> None:
-        """Let the fleet know."""
+        """Apply the pending records to the fleet."""
         now = clock.now().monotonic
         for key, (log, offset, value) in self._found.items():
             status = read_status(key, value)
@@ -144,7 +144,7 @@ class FleetLink:
 
     def failed(self, reason: str) -> None:
         """Take note that the topic cannot be read."""
-        _log.debug("the fleet cannot be read, and is tried again", error=reason)
+        _log.debug("fleet topic cannot be read; retried", error=reason)
 
     # Inside.
 
@@ -169,7 +169,7 @@ class FleetLink:
                     command = creation_command(self._spec, servers)
                     self._say(f"no topic {name}; create it with: {command}")
             except BrokerError as error:
-                _log.debug("the fleet is not to be seen", error=str(error))
+                _log.debug("fleet topic cannot be looked up; retried", error=str(error))
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _watch(self, topic: CompactedTopic) -> None:
@@ -195,7 +195,7 @@ class FleetLink:
                 except TopicAuthorizationFailedError:
                     self._say(str(missing_right("Write", self._spec.name)))
                 except (KafkaError, PublishError, TimeoutError) as error:
-                    _log.debug("the status was not written", error=str(error))
+                    _log.debug("status not written; the next one is tried", error=str(error))
                 else:
                     self._written = True
                     self._say("")
@@ -212,7 +212,7 @@ class FleetLink:
         await (await producer.send(self._spec, message))
 
     def _say(self, problem: str) -> None:
-        """Say what is wrong, once."""
+        """Log a problem once."""
         if problem and problem != self.problem:
-            _log.warning("no view of the fleet; streams are served all the same", detail=problem)
+            _log.warning("fleet status unavailable; streams are not affected", detail=problem)
         self.problem = problem

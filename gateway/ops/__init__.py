@@ -1,1 +1,1 @@
-"""What operators see: metrics, health; on a listener of its own, never the public one."""
+"""What operators see: metrics, health; on a separate listener, never the public one."""

@@ -63,7 +63,9 @@ async def ask(
     except ValueError:
         answer = None
     if not isinstance(answer, dict):
-        raise OperationsError(f"{url} is no operations listener of a worker: it answers {status}")
+        raise OperationsError(
+            f"{url} is not the operations listener of a worker: it answers {status}"
+        )
     if status != 200:
         raise OperationsError(f"{url} refuses: {answer.get('detail', status)}")
     return answer

@@ -1,6 +1,6 @@
-"""`GET /ops/id?id=`: what an event id says, as this worker sees it without asking Kafka.
+"""`GET /ops/id?id=`: the fields of an event id, as far as this worker knows without asking Kafka.
 
-`gateway id` asks Kafka too, and says what a resume from it would do.
+`gateway id` asks Kafka too, and reports the result of a resume from the id.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 
 
 class ShownMark(msgspec.Struct, frozen=True):
-    """What an id says of one log."""
+    """The entry of one partition in an event id."""
 
     log: LogKind
     partition: int
     offset: int | None
-    """The next one; None where the place is a time."""
+    """The next offset; None where the position is a time."""
     time: str
     tag: str
     verdict: str
-    """What this worker would do with it."""
+    """How this worker would resume from it."""
 
 
 def id_routes(hub: Hub) -> Iterable[AbstractRouteDef]:
-    """Return what the operations listener serves."""
+    """Return the routes for the operations listener."""
 
     async def explain(request: web.Request) -> web.Response:
         try:

@@ -1,7 +1,7 @@
-"""`GET /ops/fleet`: every worker as this one has heard of it.
+"""`GET /ops/fleet`: the latest status of every worker that this worker knows.
 
-`problem` says why others are not to be seen, where that is so, and what to do; this worker is
-always in the list.
+`problem` is the reason why other workers are not visible, and the remedy; empty where they are.
+This worker is always in the list.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def fleet_routes(fleet: Fleet, problem: Callable[[], str]) -> Iterable[AbstractRouteDef]:
-    """Return what the operations listener serves."""
+    """Return the routes for the operations listener."""
 
     async def show(_: web.Request) -> web.Response:
         return answer({"workers": workers(fleet, clock.now().monotonic), "problem": problem()})

@@ -1,4 +1,4 @@
-"""Lag by partition as a metric: where a worker's sum grows, which log it is."""
+"""Lag by partition as a metric: it shows which partition makes a worker's total grow."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ if TYPE_CHECKING:
 
 
 class PartitionLags:
-    """A collector of Prometheus' registry: worked out when it is read, and only then.
+    """A collector for a Prometheus registry, computed when it is scraped.
 
-    `lags` are those of the logs that the worker reads, so there are no more lines than the two
-    topics have partitions, and those of partitions that nobody follows any more are gone. Which
-    topic it is says its kind: a worker has one of each.
+    `lags` are of the partitions that the worker reads, so the number of series is bounded by the
+    partitions of the two topics. The label `kind` identifies the topic: a worker has one of each.
     """
 
     def __init__(self, lags: Callable[[], Mapping[Log, int]], broadcast_topic: str) -> None:
@@ -27,7 +26,7 @@ class PartitionLags:
         self._broadcast_topic = broadcast_topic
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the gauge; what a registry calls."""
+        """Yield the gauge; called by the registry."""
         family = GaugeMetricFamily(
             "gateway_kafka_partition_lag_records",
             "Records not read yet, of each log with streams",

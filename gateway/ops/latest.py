@@ -1,9 +1,8 @@
-"""The latest events of a worker, for a screen on a wall: what, where, how large, how late.
+"""The latest events of a worker for dashboards: type, position, size and delay of a few of them.
 
-No payload, and no user but by a name that says nothing. While nobody watches it costs one look at a
-flag for each batch; while somebody does, a look at the newest records of each batch. A batch is
-looked at after it was delivered, and only what was decoded for its streams is taken: nothing is
-decoded for this.
+No payload; users are shown by their keyed hash. Costs one check of a flag for each batch while no
+dashboard is open, else a pass over the newest records of each batch. It reads a batch after its
+delivery and uses only records that were decoded for streams: nothing is decoded for dashboards.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ if TYPE_CHECKING:
     from gateway.core.log import Log, Moment, Record
 
 NEWEST = 32
-"""Records of each log and batch that are looked at."""
+"""Records of each partition and batch that are read."""
 
 EACH_CATEGORY = 4
-"""Events of each category between two looks: a rare one is not lost among thousands of others."""
+"""Events of each category in a sample: a rare category is not lost among frequent ones."""
 
 MAX_CATEGORIES = 64
-"""A producer can name any in a header."""
+"""Limit: a producer can name any category in a header."""
 
 
 class LatestEvent(msgspec.Struct, frozen=True):
@@ -41,7 +40,7 @@ class LatestEvent(msgspec.Struct, frozen=True):
     partition: int
     offset: int
     user: str
-    """Its name in the log; empty for a broadcast."""
+    """As in the log; empty for a broadcast."""
     bytes: int
     """Of its frame, without the id."""
     latency_ms: int
@@ -49,7 +48,7 @@ class LatestEvent(msgspec.Struct, frozen=True):
 
 
 class Latest:
-    """Takes a few of the events that are delivered while it is `watched`."""
+    """Samples a few of the delivered events while it is `watched`."""
 
     def __init__(self, name: Callable[[bytes], str]) -> None:
         self._name = name
@@ -57,7 +56,7 @@ class Latest:
         self.watched = False
 
     def dispatched(self, batches: Mapping[Log, Sequence[Record]], moment: Moment) -> None:
-        """Look at what was delivered; what the hub calls."""
+        """Sample a delivered batch; called by the hub."""
         if not self.watched:
             return
         for log, records in batches.items():
@@ -69,7 +68,7 @@ class Latest:
                     self._add(log, record, event, moment)
 
     def take(self) -> list[LatestEvent]:
-        """Return what was found since the last call, oldest first."""
+        """Return the events since the last call, oldest first."""
         events = sorted((e for found in self._found.values() for e in found), key=lambda e: e.at)
         self._found = {}
         return events

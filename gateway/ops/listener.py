@@ -1,10 +1,10 @@
 """The operations listener: health, metrics, fleet, streams, drain. Never on the public port.
 
-Health and readiness are open, since probes carry no token; the rest asks for `GATEWAY_OPS_TOKEN`
-where that is set, or for the cookie of somebody who has signed in with it at the dashboard. Without
-it the listener is on loopback, which is no protection from a browser on this machine: any page can
-have it ask here, and reads the answers if its own name leads here (DNS rebinding). So what pages of
-other names ask for is refused.
+Health and readiness are open, since probes carry no token. With `GATEWAY_OPS_TOKEN` all other paths
+need the token, or the cookie that the dashboard gets for it. Without the token the listener is on
+loopback, which a browser on this machine can reach: any page can make it send requests here, and
+can read the answers if the page's host name resolves to loopback (DNS rebinding). Requests from
+pages of other host names are therefore rejected.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 """Probes carry no token."""
 
 SIGN_IN_PATHS = PAGE_PATHS | {"/ops/session"}
-"""What somebody needs who is to give the token yet."""
+"""Paths of the sign-in page, which is used before the token is known."""
 
 
 def ops_app(
@@ -48,9 +48,9 @@ def ops_app(
     drain: Callable[[], None],
     routes: Iterable[AbstractRouteDef] = (),
 ) -> web.Application:
-    """Return the application; `drain` is called once somebody asks the worker to end.
+    """Return the application; `drain` is called by `POST /ops/drain`.
 
-    All further `routes` ask for the token.
+    All further `routes` need the token.
     """
     token = settings.ops_token
     sessions = None if token is None else Sessions(token.get_secret_value())
@@ -111,7 +111,7 @@ def ops_app(
 
 
 def _is_no_name(host: str | None) -> bool:
-    """Whether what stands in `Host` is an address, or the one name that nobody else can have."""
+    """Return whether `Host` is an address or `localhost`, which no other site can own."""
     if host is None:
         return True  # no browser
     try:

@@ -1,8 +1,7 @@
-"""The line in the log that each stream leaves: when it ends, with all that can be said of its life.
+"""The log line of each stream, written when the stream ends.
 
-One line, and not two: a stream costs one line whatever becomes of it, and nothing while it opens.
-At level `debug` its opening has a line as well. What a stream counts for this costs an addition for
-each write; everything else is worked out at its end, and only where the line is written.
+One line for each stream; at level `debug` the opening has a line too. Counting costs one addition
+for each write; all other fields are computed at the end, and only where the line is written.
 """
 
 from __future__ import annotations
@@ -22,23 +21,23 @@ if TYPE_CHECKING:
     from gateway.ops.pseudonyms import Pseudonyms
 
 CLIENT = "client"
-"""The reason where it is none of the gateway's: the client has gone."""
+"""The reason where the client has closed the connection."""
 
 
 class Lives:
-    """Tells of streams that open and end; of those with a connection also where it comes from."""
+    """Logs streams that open and end, with the origin of their connection."""
 
     def __init__(self, pseudonyms: Pseudonyms) -> None:
         self._pseudonyms = pseudonyms
         self._log = structlog.stdlib.get_logger(__name__).bind()  # not looked up each time
 
     def opened(self, stream: Stream) -> None:
-        """Tell of a stream that opens; for debugging."""
+        """Log a stream that opens, at level `debug`."""
         if self._log.is_enabled_for(logging.DEBUG):
             self._log.debug("stream opened", **self._origin(stream))
 
     def closed(self, stream: Stream, reason: CloseReason | None, moment: Moment) -> None:
-        """Tell the life of a stream that ends, and still has its places."""
+        """Log a stream that ends; its positions are still known."""
         if not self._log.is_enabled_for(logging.INFO):
             return
         seconds = moment.monotonic - stream.opened

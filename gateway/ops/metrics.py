@@ -1,7 +1,7 @@
 """Metrics, as Prometheus reads them; names and labels are those of the design, and fixed.
 
-No label has a value that a client or a producer chooses: a label for each user has killed other
-hubs. What happens for each event is summed up for each batch, in plain lists.
+No label has a value that a client or a producer chooses: that would create a series for
+each. Events are counted once for each batch, in plain lists.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class DeliveryTimes:
         return self._sum
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
-        """Yield the histogram; what a Prometheus registry calls."""
+        """Yield the histogram; called by the registry."""
         buckets, total = [], 0
         for bound, number in zip([*map(str, DELIVERY_BUCKETS), "+Inf"], self._counts, strict=True):
             total += number
@@ -97,7 +97,7 @@ class DeliveryTimes:
 
 
 class Totals(NamedTuple):
-    """What was counted since the start; by path or reason where there are several."""
+    """Counts since the start, by path or reason where there are several."""
 
     events: dict[str, int]
     gaps: dict[str, int]
@@ -110,7 +110,7 @@ class Totals(NamedTuple):
 
 
 class Metrics:
-    """Counts what happens; the core's `Observer`."""
+    """The core's `Observer`: counts and logs."""
 
     def __init__(self, notices: Notices, lives: Lives, partitioner: str) -> None:
         self._notices = notices
@@ -144,7 +144,7 @@ class Metrics:
             "gateway_events_sent", "Events written to streams", ["path"], registry=registry
         )
         self._gaps = Counter(
-            "gateway_gaps", "Gaps that streams were told of", ["reason"], registry=registry
+            "gateway_gaps", "Gaps written to streams", ["reason"], registry=registry
         )
         self._closes = Counter(
             "gateway_closes", "Streams that the gateway ended", ["reason"], registry=registry
@@ -165,7 +165,7 @@ class Metrics:
             registry=registry,
         )
         self._unknown_types = Counter(
-            "gateway_unknown_types", "Events of a type that has no category", registry=registry
+            "gateway_unknown_types", "Events of a type without a category", registry=registry
         )
         self._misplaced = Counter(
             "gateway_partitioner_mismatches",
@@ -198,13 +198,13 @@ class Metrics:
         ):
             for value in label:
                 counter.labels(value)
-        # From 0 on: what a counter begins with is no increase to Prometheus.
+        # Start at 0: Prometheus sees no increase in the first value of a series.
         for kind in HttpError.__subclasses__():
             if kind.reason:
                 self._rejects.labels(kind.reason)
 
     def gauge(self, name: str, help_text: str, value: Callable[[], float]) -> None:
-        """Add a gauge whose value is asked for when it is read."""
+        """Add a gauge whose value is computed at each scrape."""
         Gauge(name, help_text, registry=self.registry).set_function(value)
 
     def text(self) -> bytes:
@@ -250,13 +250,13 @@ class Metrics:
         self._internal_errors.labels(part).inc()
         self._notices.error(
             ("failed", part),
-            "unexpected exception; the worker goes on",
+            "unexpected exception contained",
             part=str(part),
             exc_info=error,
         )
 
     def rejected(self, reason: str, **facts: object) -> None:
-        """Count a request that opened no stream; where there are facts, log them."""
+        """Count a request that opened no stream; log it where there are facts."""
         self._rejects.labels(reason).inc()
         if facts:
             kind = ("refused", reason, facts.get("token"))
@@ -278,7 +278,7 @@ class Metrics:
             self.delivery.add(deliveries, moment.wall)
 
     def gap(self, reason: GapReason) -> None:
-        """Count a gap that a stream was told of."""
+        """Count a gap that was written to a stream."""
         self._gaps.labels(reason).inc()
 
     def opened(self, stream: Stream) -> None:

@@ -1,6 +1,6 @@
-"""Log lines that clients or producers can cause: at most one a second for each kind of thing.
+"""Log lines that clients or producers can cause: at most one a second of each kind.
 
-Kinds are few, and none is made of what a client or producer has sent: they are kept for good.
+Kinds are kept for the life of the process, so they are few and never contain data of a client.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PERIOD_SECONDS = 1.0
 
 
 class _Silent(NamedTuple):
-    """What was not logged: the last of it, and how many there were before that."""
+    """The last line that was held back, and the number of lines held back before it."""
 
     level: int
     event: str
@@ -26,10 +26,10 @@ class _Silent(NamedTuple):
 
 
 class Notices:
-    """Logs, and counts in silence what is of a kind that was logged within the last second.
+    """Logs a line, or holds it back where one of its kind was logged within the last second.
 
-    The last of those it counted is logged when the second is over (`sweep`), with their number, so
-    that the numbers in the log add up to what has happened.
+    When the second is over, `sweep` logs the last line that was held back, with the number of the
+    others: the numbers in the log add up.
     """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
@@ -43,15 +43,15 @@ class Notices:
         self._tell(logging.ERROR, kind, event, facts)
 
     def warn(self, kind: Hashable, event: str, **facts: object) -> None:
-        """Log something that somebody should look at."""
+        """Log a condition that an operator should check."""
         self._tell(logging.WARNING, kind, event, facts)
 
     def info(self, kind: Hashable, event: str, **facts: object) -> None:
-        """Log something that is in order, or somebody else's mistake."""
+        """Log normal operation, or a mistake of a client."""
         self._tell(logging.INFO, kind, event, facts)
 
     def sweep(self) -> None:
-        """Log what was counted of each kind whose second is over; to be called once a second."""
+        """Log lines that were held back for a second; called once a second."""
         now = self._monotonic()
         for kind in [kind for kind in self._silent if now >= self._next[kind]]:
             level, event, facts, before = self._silent.pop(kind)

@@ -1,7 +1,7 @@
 """`GET /ops`: the dashboard. One page, its style and its scripts, all from the wheel.
 
-They hold no facts, so they need no token; what they show is asked for at the other paths, which do.
-The policy lets the page load from and speak to this listener only, and lets no other page frame it.
+These files contain no data and need no token; the paths from which they load data do. The content
+security policy limits the page to this listener, and forbids other pages to frame it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _HEADERS = {
 
 
 def page_routes() -> Iterable[AbstractRouteDef]:
-    """Return what the operations listener serves."""
+    """Return the routes for the operations listener."""
 
     async def page(_: web.Request) -> web.FileResponse:
         return web.FileResponse(_FILES / "dashboard.html", headers=_HEADERS)

@@ -1,9 +1,9 @@
-"""What users and sessions are called in the log: by a keyed hash, or where it is set as they are.
+"""The names of users and sessions in the log: a keyed hash, or the id itself where that is set.
 
-A plain hash of a user id is no secret: ids are short, numbered or known, so whoever reads the log
-can hash all of them and compare. With a key that is not in the log nobody can. Workers that share
-the key call a user the same, so that one search finds its lines on all of them; without a key set,
-each draws one at its start, and names hold for its life only.
+A plain hash would not hide a user id: ids are short, numbered or known, and a reader of the log
+could hash and compare all of them. The key is not in the log. Workers with the same key use the
+same name for a user, so one search finds the lines of all workers; without a configured key each
+worker creates a key at its start, and its names are valid until it stops.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Pseudonyms:
 
 
 def pseudonyms(settings: Settings) -> Pseudonyms:
-    """Return those that the settings ask for."""
+    """Return the pseudonyms that the settings ask for."""
     return Pseudonyms(None) if settings.log_users == "plain" else hashed(settings)
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Doubt(StrEnum):
-    """A reason not to send anybody here."""
+    """A reason why the worker is not ready."""
 
     STARTING = "starting"
     KAFKA = "kafka"
@@ -22,7 +22,7 @@ class Doubt(StrEnum):
 
 
 class Readiness:
-    """The current doubts, each with a line that says what to do."""
+    """The current reasons, each with a detail that names the remedy."""
 
     def __init__(self) -> None:
         self._doubts = {Doubt.STARTING: "the worker has not reached Kafka yet"}

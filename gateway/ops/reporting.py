@@ -1,7 +1,7 @@
 """The reporting loop: everything a worker reports regularly, apart from delivery.
 
 Each step is contained on its own: a step that fails is logged and counted, the other steps and
-delivery go on. No step opens a file, so reporting works when the process is out of descriptors.
+delivery continue. No step opens a file, so reporting works when the process is out of descriptors.
 """
 
 from __future__ import annotations

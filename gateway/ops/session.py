@@ -1,13 +1,13 @@
-"""Signing in at the dashboard with a browser, which sends no `Authorization` of its own.
+"""Sign-in at the dashboard for browsers, which send no `Authorization` header by themselves.
 
     POST /ops/session      {"token": …}: 204 and a cookie
     DELETE /ops/session    204, and the cookie is gone
 
-The cookie does not hold the token but proves that it was known: when the sign-in ends, and a keyed
-hash of that. So nothing has to be remembered, each worker with the same token takes it, and with a
-new token all are void. No script can read it (`HttpOnly`), no other site has it sent
-(`SameSite=Strict`), and since a site's other ports count as the same site to a browser, it counts
-only where `Sec-Fetch-Site` and `Origin` say that the page is this listener's own.
+The cookie is the time at which the sign-in expires and a keyed hash of that time: a worker stores
+nothing, each worker with the same token accepts it, and a new token invalidates all cookies.
+Scripts cannot read it (`HttpOnly`) and other sites cannot send it (`SameSite=Strict`). Browsers
+treat all ports of a host as one site, so the cookie counts only where `Sec-Fetch-Site` and `Origin`
+show that the page is served by this listener.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Sessions:
         self._origins = Origins(())
 
     def routes(self) -> Iterable[AbstractRouteDef]:
-        """Return what the operations listener serves; signing in asks for no token but its own."""
+        """Return the routes for the operations listener; the token in the body signs in."""
         return (
             web.post("/ops/session", self._sign_in),
             web.delete("/ops/session", self._sign_out),
@@ -56,7 +56,7 @@ class Sessions:
 
     def is_token(self, given: str) -> bool:
         """Whether it is the token; takes the same time whatever is given."""
-        # A header holds any bytes, and aiohttp hands those that are not UTF-8 on as surrogates.
+        # A header may hold any bytes; aiohttp decodes bytes that are not UTF-8 to surrogates.
         return hmac.compare_digest(given.encode(errors="surrogateescape"), self._token)
 
     def knows(self, request: web.Request) -> bool:
@@ -74,7 +74,7 @@ class Sessions:
         if request.content_length is None or request.content_length > MAX_BODY:
             raise BadRequest('send {"token": …} as JSON')
         try:
-            # A lone surrogate, which JSON can name, would have no bytes to compare.
+            # JSON can contain a lone surrogate, which cannot be encoded.
             given = msgspec.json.decode(await request.read(), type=_SignIn).token
             given.encode()
         except ValueError:

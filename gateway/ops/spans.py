@@ -1,9 +1,9 @@
-"""Spans of what a worker does, for OpenTelemetry: what each is called, and what it says.
+"""Spans for OpenTelemetry: their names and attributes.
 
     GET /api/v1/events   a request for a stream, up to its opening or refusal; server
     replay               what a client had missed: from memory below its request, or by a scan of
                          Kafka below the first of the requests that waited for it
-    deliver TOPIC        an event written to live streams; linked to whoever produced it
+    deliver TOPIC        an event written to live streams; linked to its producer
     drain                the end of a worker
 
 Nothing of a user is in them but its name in the log: no id, token, query or payload. Where spans go
@@ -218,7 +218,7 @@ class Told(SpanExporter):
         self._failing = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send spans; what cannot be sent is lost."""
+        """Send spans; spans that cannot be sent are lost."""
         result = self._exporter.export(spans)
         failing = result is not SpanExportResult.SUCCESS
         if failing and not self._failing:
@@ -233,7 +233,7 @@ class Told(SpanExporter):
         self._exporter.shutdown()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Wait for what is being sent."""
+        """Wait for the spans that are being sent."""
         return self._exporter.force_flush(timeout_millis)
 
 

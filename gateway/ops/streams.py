@@ -1,11 +1,11 @@
-"""Streams as operators see them: one user's, where each of them is, and an end to them.
+"""Streams for operators: list one user's streams with their positions, and close them.
 
     GET /ops/streams?user=U          {"partition": P, "streams": [{"stream", "user", "cursor", …}]}
     DELETE /ops/streams?user=U       ends all of the user's with `closed`
     DELETE /ops/streams/{stream}     ends one
 
-A worker knows its own streams only. A client that was ended comes back, with its id: whoever is to
-stay away is revoked.
+A worker knows its own streams only. A client reconnects after its stream was closed; to keep it
+away, revoke its session or user.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ _log = structlog.stdlib.get_logger(__name__)
 
 
 class ShownPosition(msgspec.Struct, frozen=True):
-    """How far a stream is in one of its logs."""
+    """The position of a stream in one partition."""
 
     log: LogKind
     topic: str
     partition: int
     offset: int | None
-    """The next one; None where the place is a time, as long as nobody has looked it up."""
+    """The next offset; None while the position is a time that was not looked up yet."""
     time: str | None
-    """Of the record before, or of the place, where there is one: RFC 3339."""
+    """The time of the previous record or of the position: RFC 3339; None: unknown."""
     lag: int | None
-    """Records between it and the end of the log, at most; None where that is not known."""
+    """Upper bound of the records up to the end of the partition; None: unknown."""
 
 
 class ShownStream(msgspec.Struct, frozen=True):
-    """One stream. What the client or its proxy has made up is in `user` and `address` only."""
+    """One stream. Only `user` and `address` hold data of the client or its proxy."""
 
     stream: str
     user: str
@@ -62,9 +62,9 @@ class ShownStream(msgspec.Struct, frozen=True):
     address: str
     events: int
     bytes: int | None
-    """Confirmed by the client's kernel; None where the system does not tell."""
+    """Acknowledged by the client's kernel; None where the system does not report it."""
     waiting_bytes: int
-    """Written, and not even taken by this machine's kernel."""
+    """Written, but not accepted by the kernel of this machine yet."""
     lag: int | None
     stuck_seconds: float | None
     categories: list[str] | None
@@ -74,9 +74,9 @@ class ShownStream(msgspec.Struct, frozen=True):
 
 
 class Streams:
-    """The routes; `lags` are the records, at most, that the worker itself has not read.
+    """The routes; `lags` returns an upper bound of the unread records, by partition.
 
-    `partition` is where a user's events go, if the worker knows it yet.
+    `partition` returns the partition of a user; None: not known yet.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Streams:
         self._partition = partition
 
     def routes(self) -> Iterable[AbstractRouteDef]:
-        """Return what the operations listener serves."""
+        """Return the routes for the operations listener."""
         return (
             web.get("/ops/streams", self._list),
             web.delete("/ops/streams", self._end_all),
@@ -128,7 +128,7 @@ class Streams:
         return self._hub.places.user(_user(request))
 
     def name(self, stream: Stream) -> str:
-        """Return what a stream is called, in the whole fleet."""
+        """Return the name of a stream, unique in the fleet."""
         return f"{self._worker}-{stream.number}"
 
     def show(self, stream: Stream, lags: Mapping[Log, int], moment: Moment) -> ShownStream:
@@ -161,11 +161,11 @@ def _user(request: web.Request) -> bytes:
     user = request.query.get("user", "")
     if not user:
         raise BadRequest("say whose streams: /ops/streams?user=ID")
-    return user.encode(errors="replace")  # what is no UTF-8 is in no token either
+    return user.encode(errors="replace")  # no token has text that is not UTF-8
 
 
 def answer(facts: object) -> web.Response:
-    """Return facts as JSON that no cache keeps."""
+    """Return facts as JSON with `Cache-Control: no-store`."""
     return web.Response(
         body=msgspec.json.encode(facts),
         content_type="application/json",

@@ -1,7 +1,7 @@
-"""What a worker is made of where it traces: a hub and metrics that tell `Spans` as well.
+"""The hub and the metrics of a worker with tracing, which also report to `Spans`.
 
-Where tracing is off none of this is made, so the usual hub and metrics know nothing of it, and an
-event costs what it costs without.
+Without tracing none of this is created: the plain hub and metrics are used,
+and an event costs nothing extra.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
     from gateway.supervise import Supervisor
 
 MAX_DELIVERIES = 100
-"""Deliveries a second that get a span: producers say what is traced, and a span costs."""
+"""Deliveries a second that get a span: producers choose the traced events, and a span costs."""
 
 _SAMPLED_DIGIT = 54
 _SAMPLED = frozenset(b"13579bdf")
-"""Where `traceparent` says whether its trace is kept (W3C Trace Context, §3.2.2.5)."""
+"""The digit of `traceparent` with the flag `sampled` (W3C Trace Context, §3.2.2.5)."""
 
 
 class TracedHub(Hub):
-    """A hub that tells of streams that open, and of events whose producers are traced."""
+    """A hub that reports opened streams, and events whose producers are traced."""
 
     def __init__(self, spans: Spans, supervisor: Supervisor, **options: Any) -> None:
         super().__init__(**options)
@@ -60,7 +60,7 @@ class TracedHub(Hub):
         deadlines: Sequence[tuple[float, CloseReason]],
         moment: Moment,
     ) -> Stream:
-        """Open a stream, and tell of its request."""
+        """Open a stream, and report its request."""
         begun = time.time_ns()
         stream = super().open(opening, feeds, sink, deadlines, moment)
         if isinstance(sink, Connection):
@@ -69,9 +69,9 @@ class TracedHub(Hub):
         return stream
 
     def dispatch(self, batches: Mapping[Log, Sequence[Record]], moment: Moment) -> None:
-        """Deliver records, and tell of those whose headers name a span that is kept.
+        """Deliver records, and report records whose headers name a sampled span.
 
-        They are looked for before, since a record that was decoded has no headers any more.
+        The headers are read before the delivery: a decoded record has dropped them.
         """
         found: list[tuple[Log, Record, SpanContext]] = []
         with self._supervisor.contain(Part.TRACING):
@@ -96,7 +96,7 @@ class TracedHub(Hub):
     def _traced(
         self, batches: Mapping[Log, Sequence[Record]], moment: Moment
     ) -> list[tuple[Log, Record, SpanContext]]:
-        """Return records for somebody who is live, with the spans that they come from."""
+        """Return the records for live streams, with the spans of their producers."""
         found: list[tuple[Log, Record, SpanContext]] = []
         if moment.monotonic - self._second >= 1:
             self._second, self._room = moment.monotonic, MAX_DELIVERIES
@@ -122,28 +122,28 @@ class TracedHub(Hub):
 
 
 class TracedMetrics(Metrics):
-    """Metrics that tell of streams that end and of scans."""
+    """Metrics that also report ended streams and scans."""
 
     def __init__(self, spans: Spans, *options: Any) -> None:
         super().__init__(*options)
         self._spans = spans
 
     def replayed(self, seconds: float, summary: Summary) -> None:
-        """Count a replay scan, and tell of it."""
+        """Count and report a replay scan."""
         super().replayed(seconds, summary)
         self._spans.replayed(seconds, summary)
 
     def closed(self, stream: Stream, reason: CloseReason | None, moment: Moment) -> None:
-        """Count a stream that ends, and forget its request."""
+        """Count a stream that ends, and discard its request."""
         super().closed(stream, reason, moment)
         self._spans.closed(stream)
 
 
 def traced(spans: Spans) -> Middleware:
-    """Return a middleware that tells of requests for a stream that got none.
+    """Return a middleware that reports rejected requests for a stream.
 
-    It goes around `problems`, which words refusals. Those that got one the hub tells of: most never
-    get to aiohttp.
+    It wraps `problems`, which writes the answers. The hub reports opened streams: most of their
+    requests never reach aiohttp.
     """
 
     @web.middleware

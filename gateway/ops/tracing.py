@@ -1,4 +1,4 @@
-"""The switch for tracing: off, and nothing of it is made or imported; on, and there are `Spans`."""
+"""The switch for tracing: without it nothing of OpenTelemetry is imported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def start_tracing(settings: Settings, worker: str, names: Pseudonyms) -> Spans | None:
-    """Return what makes spans, or None where tracing is off.
+    """Return the reporter of spans, or None where tracing is off.
 
     Raises `SettingsError` where it is on and the extra is not installed.
     """

@@ -196,7 +196,7 @@ async def test_without_its_topic_a_worker_serves_and_says_once_how_to_make_it(
         return served.workers in (await fleet_of(worker, http))["problem"]
 
     await eventually("the problem is told", told)
-    lines = [line for line in worker.log().splitlines() if "no view of the fleet" in line]
+    lines = [line for line in worker.log().splitlines() if "fleet status unavailable" in line]
     assert len(lines) == 1
     assert f"--create --topic {served.workers} --partitions 1 --config cleanup.policy" in lines[0]
     await until(

@@ -247,7 +247,7 @@ async def test_a_right_that_is_missing_on_the_fleets_topic_is_said_once_and_stre
 
     await eventually("the problem is told", told, 20)
     [line] = [line for line in _lines(worker) if line["level"] == "warning"]
-    assert line["event"].startswith("no view of the fleet")
+    assert line["event"].startswith("fleet status unavailable")
     assert f"--operation {operation} --topic {topic}" in line["detail"]
     assert await status(http, f"{worker.ops_url}/readyz") == 200
 

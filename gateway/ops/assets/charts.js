@@ -1,10 +1,10 @@
 // Lines over the last 15 minutes, as plain SVG. To the keyboard and to a screen reader each chart is a
-// slider through its time: left and right move as a pointer does, and what is there is its value.
+// slider through its time: left and right move as a pointer does; its value is the text of that point.
 
 import { bytes, count, NONE, percent, rate, seconds, setText, time } from "./text.js";
 
 const WINDOW_MS = 900_000;
-const MINUTES = [1, 2, 5, 10, 15]; // a young worker has no 15 to show
+const MINUTES = [1, 2, 5, 10, 15]; // after the start of a worker, less than 15 minutes
 const WIDTH = 300;
 const HEIGHT = 64;
 const BREAK_MS = 15_000; // a line does not cross a longer silence
@@ -148,7 +148,7 @@ class Chart {
   }
 }
 
-// Returns a number that is no less, and round.
+// Rounds a number up.
 function nice(value) {
   if (!(value > 0)) return 1;
   const unit = 10 ** Math.floor(Math.log10(value));

@@ -1,4 +1,4 @@
-// The dashboard: one stream of the fleet's documents, and whoever shows them.
+// The dashboard: one stream of the fleet's documents, and its consumers.
 
 import { Charts } from "./charts.js";
 import { isThere, showConcerns, showReasons, showSummary, showWorkers } from "./fleet.js";
@@ -57,7 +57,7 @@ function heat() {
 
 function signIn() {
   link("idle", "Not signed in");
-  setText(byId("summary"), "Nobody is signed in.");
+  setText(byId("summary"), "Not signed in.");
   byId("main").hidden = byId("sign-out").hidden = true;
   byId("sign-in").hidden = false;
   byId("token").focus();

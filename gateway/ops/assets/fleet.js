@@ -7,10 +7,10 @@ const byId = (id) => document.getElementById(id);
 const STATES = { starting: "starting", ready: "ready", not_ready: "not ready", draining: "draining", gone: "gone" };
 
 const REASONS = [
-  ["gaps", "Gaps that clients were told of"],
-  ["closes", "Streams that the gateway ended"],
+  ["gaps", "Gaps sent to clients"],
+  ["closes", "Streams closed by the gateway"],
   ["rejects", "Requests that opened no stream"],
-  ["unreadable", "Records that nobody can read"],
+  ["unreadable", "Unreadable records"],
 ];
 
 const OTHERS = [
@@ -25,10 +25,10 @@ export function showSummary({ workers, sample, concerns }) {
   const ready = there.filter((worker) => worker.state === "ready").length;
   const who =
     ready === there.length
-      ? ["No worker is there", "The only worker is ready", "Both workers are ready"][ready] ?? `All ${ready} workers are ready`
+      ? ["No worker is running", "The only worker is ready", "Both workers are ready"][ready] ?? `All ${ready} workers are ready`
       : `${ready} of ${there.length} workers ${ready === 1 ? "is" : "are"} ready`;
   const urgent = concerns.filter((concern) => concern.severity !== "notice").length;
-  // Read out when it changes, so it has no number that changes all the time.
+  // Screen readers read each change, so numbers that change all the time are left out.
   const state = urgent ? `${urgent} ${urgent === 1 ? "matter needs" : "matters need"} attention` : "nothing needs attention";
   setText(byId("summary"), `${who}; ${state}.`);
   document.title = `${urgent ? `(${urgent}) ` : ""}Fleet · ${count(sample.streams)} streams`;
@@ -59,7 +59,7 @@ export function showWorkers({ workers, worker: own, sample, problem }) {
   const total = make(
     "tr",
     {},
-    make("th", { scope: "row" }, "In sum"),
+    make("th", { scope: "row" }, "Total"),
     ...cells(
       [`${there.length} of ${workers.length}`, "state"],
       [count(sum("streams")), "streams"],

@@ -1,11 +1,11 @@
-// The map of partitions: a cell for each, so that it stays where it is when streams come and go; those
-// that are not read are empty. To the keyboard and to a screen reader it is
-// a slider through the cells; pointing at one, or moving to it, says what it has.
+// The map of partitions: one cell for each, at a fixed position; cells of partitions that are not read
+// are empty. To the keyboard and to a screen reader the map is a slider through the cells, whose value
+// is the load of the cell.
 
 import { count, make, rate, renew, setText } from "./text.js";
 
 const MANY = 96; // partitions that still get a cell with room for a number
-const MOST = 2048; // cells; with more partitions those that are not read have none
+const MOST = 2048; // cells; with more partitions, only partitions that are read get a cell
 
 const METRICS = {
   records_per_second: { name: "records a second", show: rate },
@@ -18,7 +18,7 @@ const label = (load) => (load.log === "broadcast" ? `b${load.partition}` : `${lo
 const facts = (load) =>
   `${load.log === "broadcast" ? "Broadcast log" : "Partition"} ${load.partition}: ` +
   (load.unread
-    ? "nothing is told of it, for it has no streams or is quiet"
+    ? "no data: it has no streams or is idle"
     : `${rate(load.records_per_second)} records/s, ${count(load.streams)} ${load.streams === 1 ? "stream" : "streams"}, lag ${count(load.lag)}`);
 
 export class HeatMap {

@@ -1,4 +1,4 @@
-// The latest events, one user's streams, and what an event id says.
+// The latest events, one user's streams, and the explanation of an event id.
 
 import { bytes, count, make, NONE, seconds, setText, since, time, words } from "./text.js";
 
@@ -15,7 +15,7 @@ export class Sample {
   constructor() {
     byId("pause").onclick = (event) => {
       this.#paused = !this.#paused;
-      event.target.textContent = this.#paused ? "Go on" : "Pause";
+      event.target.textContent = this.#paused ? "Resume" : "Pause";
     };
   }
 
@@ -39,7 +39,7 @@ export class Sample {
       make("td", {}, `${event.topic}-${event.partition}`, make("small", {}, ` ${event.offset}`)),
       make("td", {}, bytes(event.bytes)),
       make("td", {}, seconds(event.latency_ms / 1000)),
-      make("td", { class: "mono" }, event.user || "everybody"),
+      make("td", { class: "mono" }, event.user || "all"),
     );
     row.hidden = this.#hidden.has(category);
     return row;
