@@ -95,8 +95,8 @@ class Worker:
     """One worker, running while the `async with` block does.
 
     Entering listens at once and connects to Kafka in the background; leaving ends all streams at
-    once (`drain` before it spreads that out). Raises `SettingsError` for settings that cannot work, and
-    `GatewayError` for a port that is taken.
+    once (`drain` before it spreads that out). Raises `SettingsError` for settings that cannot work,
+    and `GatewayError` for a port that is taken.
     """
 
     def __init__(self, settings: Settings, routes: Iterable[AbstractRouteDef] = ()) -> None:
