@@ -19,14 +19,13 @@ from gateway import __version__, clock, garbage, log
 from gateway.api.documents import operations_documents, public_documents
 from gateway.config import foreign_variables
 from gateway.core.event import Decoder
-from gateway.core.fleet import Fleet
 from gateway.core.hub import Hub
 from gateway.core.interpreter import Interpreter
 from gateway.core.limits import Limits
 from gateway.core.partitioner import key_hash
-from gateway.core.revocations import Revocations
 from gateway.errors import GatewayError
 from gateway.event_types import load_registry
+from gateway.fleet.members import Fleet
 from gateway.http.admission import StreamAdmission
 from gateway.http.auth.signing_keys import SigningKeys
 from gateway.http.auth.tokens import Authenticator
@@ -60,6 +59,7 @@ from gateway.ops.streams import Streams
 from gateway.ops.traced import TracedHub, TracedMetrics, traced
 from gateway.ops.tracing import start_tracing
 from gateway.ops.vitals import Vitals, replays_waiting
+from gateway.revocation.table import Revocations
 from gateway.supervise import Part, Supervisor
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ if TYPE_CHECKING:
     from gateway.config import Settings
     from gateway.core.log import Log, Moment, Record
     from gateway.core.registry import Registry
-    from gateway.core.status import Status
     from gateway.core.stream import Feed
+    from gateway.fleet.status import Status
     from gateway.http.transport.acceptor import AcceptorSite
 
 TICK_SECONDS = 0.1

@@ -196,7 +196,7 @@ async def test_without_the_published_keys_it_is_up_and_names_the_setting(
     ("target", "part"),
     [
         ("gateway.ops.vitals.Vitals.status", "status"),
-        ("gateway.core.history.History.take", "dashboard"),
+        ("gateway.fleet.history.History.take", "dashboard"),
         ("gateway.ops.board.Board.tick", "dashboard"),
         ("gateway.ops.notices.Notices.sweep", "notices"),
         ("gateway.ops.metrics.Metrics.loop_late", "metrics"),

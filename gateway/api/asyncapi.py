@@ -17,7 +17,7 @@ from gateway.core import event_id
 from gateway.core.frame import CloseReason, GapReason
 from gateway.core.log import LogKind
 from gateway.core.registry import RESERVED_PREFIX
-from gateway.core.status import Status
+from gateway.fleet.status import Status
 from gateway.http.public import EVENTS
 
 if TYPE_CHECKING:

@@ -25,9 +25,9 @@ from gateway.api.parts import (
     schemas,
 )
 from gateway.core import event_id
-from gateway.core.concerns import Concern
-from gateway.core.history import Sample
-from gateway.core.status import Status
+from gateway.fleet.history import Sample
+from gateway.fleet.issues import Concern
+from gateway.fleet.status import Status
 from gateway.ops.board import MAX_WATCHERS
 from gateway.ops.explain import ShownMark
 from gateway.ops.latest import LatestEvent

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from gateway.core.event import MAX_RECORD_BYTES
 from gateway.core.registry import MAX_NAME_BYTES, RESERVED_PREFIX
-from gateway.core.revocation import MIN_TIME, REVOKED_TYPE
-from gateway.core.status import Status
+from gateway.fleet.status import Status
+from gateway.revocation.record import MIN_TIME, REVOKED_TYPE
 
 if TYPE_CHECKING:
     from gateway.api.parts import Json

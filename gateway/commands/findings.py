@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from gateway.core.partitioner import partitioner
-from gateway.core.plan import OTHER_FILES
+from gateway.fleet.capacity import OTHER_FILES
 from gateway.kafka.topics import creation_command
 
 if TYPE_CHECKING:

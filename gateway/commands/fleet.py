@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gateway.commands.console import AsJson, ConfigFile, harmless, prepare, to_stderr, to_stdout
-from gateway.core.status import WorkerState
+from gateway.fleet.status import WorkerState
 from gateway.ops.client import ask, default_url
 
 if TYPE_CHECKING:

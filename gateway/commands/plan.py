@@ -9,8 +9,8 @@ import typer
 from rich.table import Table
 
 from gateway.commands.console import AsJson, to_stdout
-from gateway.core.plan import Bounds, Costs, Load, Plan
-from gateway.core.plan import plan as make_plan
+from gateway.fleet.capacity import Bounds, Costs, Load, Plan
+from gateway.fleet.capacity import plan as make_plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

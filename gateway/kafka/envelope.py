@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from gateway.core.event import UnreadableReason, type_fault
-from gateway.core.revocation import write_value
 from gateway.errors import PublishError
+from gateway.revocation.record import write_value
 
 if TYPE_CHECKING:
-    from gateway.core.revocation import Change
+    from gateway.revocation.record import Change
 
 
 class Envelope(msgspec.Struct):

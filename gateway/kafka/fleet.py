@@ -16,8 +16,8 @@ from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 from gateway import clock
 from gateway.core.event import UnreadableReason
 from gateway.core.log import Log
-from gateway.core.status import read_status, write_status
 from gateway.errors import BrokerError, PublishError
+from gateway.fleet.status import read_status, write_status
 from gateway.kafka.client.options import connection_options
 from gateway.kafka.compacted import CompactedTopic
 from gateway.kafka.diagnosis import missing_right
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.config import Settings
-    from gateway.core.fleet import Fleet
-    from gateway.core.status import Status
+    from gateway.fleet.members import Fleet
+    from gateway.fleet.status import Status
     from gateway.kafka.metadata import Cluster
     from gateway.kafka.screen import Unreadable
 

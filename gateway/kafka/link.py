@@ -43,13 +43,13 @@ if TYPE_CHECKING:
     from gateway.core.log import Log
     from gateway.core.opening import Opening
     from gateway.core.partitioner import KeyHash
-    from gateway.core.revocations import Revocations
-    from gateway.core.status import ShortRetention
     from gateway.core.stream import Feed
+    from gateway.fleet.status import ShortRetention
     from gateway.kafka.diagnosis import Diagnosis
     from gateway.kafka.metadata import Cluster
     from gateway.ops.metrics import Metrics
     from gateway.ops.readiness import Readiness
+    from gateway.revocation.table import Revocations
     from gateway.supervise import Supervisor
 
 RETRY_SECONDS = 1.0

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from aiokafka.errors import KafkaError
 
-from gateway.core.status import ShortRetention
+from gateway.fleet.status import ShortRetention
 from gateway.kafka.topics import retentions
 
 if TYPE_CHECKING:

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from gateway import clock
-from gateway.core.digest import Digest, Written
 from gateway.core.event import UnreadableReason
 from gateway.core.frame import CloseReason
 from gateway.core.log import Log
-from gateway.core.revocation import read_change
 from gateway.kafka.compacted import BATCH
+from gateway.revocation.compaction import Digest, Written
+from gateway.revocation.record import read_change
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.core.hub import Hub
-    from gateway.core.revocation import Change
-    from gateway.core.revocations import Revocations
     from gateway.kafka.screen import Unreadable
+    from gateway.revocation.record import Change
+    from gateway.revocation.table import Revocations
 
 GATHER_SECONDS = 0.05
 """Pause after each batch, since every batch is compared with all streams: a producer that revokes

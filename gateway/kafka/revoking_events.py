@@ -16,13 +16,13 @@ from aiokafka.errors import KafkaError
 from gateway import clock
 from gateway.core.event import Event
 from gateway.core.frame import CloseReason
-from gateway.core.revocation import revoked_session
-from gateway.core.revocations import mentioning
 from gateway.errors import PublishError
 from gateway.kafka.envelope import encode_change
 from gateway.kafka.producer import Producer
 from gateway.kafka.topics import TopicSpec
 from gateway.revocation.pending import PendingRevocations
+from gateway.revocation.record import revoked_session
+from gateway.revocation.table import mentioning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from gateway.core.event import Decoder
     from gateway.core.hub import Hub
     from gateway.core.log import Log, Moment, Record
-    from gateway.core.revocation import Change
-    from gateway.core.revocations import Revocations
+    from gateway.revocation.record import Change
+    from gateway.revocation.table import Revocations
 
 WRITE_SECONDS = 10.0
 """Timeout of one write."""

@@ -14,9 +14,9 @@ from aiokafka.errors import KafkaError
 
 from gateway import clock
 from gateway.core.log import RECORD_OVERHEAD
-from gateway.core.revocations import mentioning
 from gateway.kafka.records import log_name, to_records
 from gateway.kafka.seeker import LogSeeker
+from gateway.revocation.table import mentioning
 
 if TYPE_CHECKING:
     from gateway.core.hub import Hub

@@ -22,10 +22,10 @@ from aiohttp_sse import EventSourceResponse
 
 from gateway import clock
 from gateway.core import frame
-from gateway.core.concerns import concerns
 from gateway.core.frame import CloseReason
-from gateway.core.history import History
 from gateway.errors import Overloaded
+from gateway.fleet.history import History
+from gateway.fleet.issues import concerns
 from gateway.ops.fleet import workers
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from aiohttp.web_routedef import AbstractRouteDef
 
-    from gateway.core.fleet import Fleet
-    from gateway.core.history import Sample
+    from gateway.fleet.history import Sample
+    from gateway.fleet.members import Fleet
     from gateway.ops.latest import Latest
 
 MAX_WATCHERS = 32

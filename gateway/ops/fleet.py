@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from aiohttp.web_routedef import AbstractRouteDef
 
-    from gateway.core.fleet import Fleet
+    from gateway.fleet.members import Fleet
 
 
 def fleet_routes(fleet: Fleet, problem: Callable[[], str]) -> Iterable[AbstractRouteDef]:

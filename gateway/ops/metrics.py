@@ -26,8 +26,8 @@ from gateway.core.admission import Refusal
 from gateway.core.event import UnreadableReason
 from gateway.core.frame import CloseReason, GapReason
 from gateway.core.observer import Path
-from gateway.core.status import Sighting
 from gateway.errors import HttpError, TokenFault
+from gateway.fleet.status import Sighting
 from gateway.supervise import Part
 
 if TYPE_CHECKING:

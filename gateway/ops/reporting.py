@@ -10,15 +10,15 @@ import asyncio
 import itertools
 from typing import TYPE_CHECKING
 
-from gateway.core.fleet import STATUS_SECONDS
+from gateway.fleet.members import STATUS_SECONDS
 from gateway.ops.board import RATE_TICKS
 from gateway.supervise import Part
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.core.fleet import Fleet
-    from gateway.core.status import Status
+    from gateway.fleet.members import Fleet
+    from gateway.fleet.status import Status
     from gateway.ops.board import Board
     from gateway.ops.notices import Notices
     from gateway.supervise import Supervisor

@@ -15,8 +15,8 @@ from weakref import finalize
 
 from gateway import __version__
 from gateway.core.log import TIMESTAMP_LIMIT
-from gateway.core.record_times import RecordTimes
-from gateway.core.status import (
+from gateway.fleet.clock_skew import RecordTimes
+from gateway.fleet.status import (
     MAX_DETAIL,
     DeliveryTimes,
     PartitionLoad,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from gateway.core.hub import Hub
     from gateway.core.log import Log, Moment
-    from gateway.core.status import ShortRetention
+    from gateway.fleet.status import ShortRetention
     from gateway.ops.metrics import Metrics
     from gateway.ops.readiness import Readiness
 

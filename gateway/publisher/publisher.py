@@ -25,9 +25,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
-from gateway.core.revocation import Change, Revocation
-from gateway.core.revocation import session_key as key_of_session
-from gateway.core.revocation import user_key as key_of_user
 from gateway.errors import PublishError
 from gateway.kafka.client.options import connection_options
 from gateway.kafka.envelope import (
@@ -41,6 +38,9 @@ from gateway.kafka.envelope import (
 )
 from gateway.kafka.producer import FAILURES, Producer
 from gateway.kafka.topics import USER_PARTITIONS, TopicSpec
+from gateway.revocation.record import Change, Revocation
+from gateway.revocation.record import session_key as key_of_session
+from gateway.revocation.record import user_key as key_of_user
 
 if TYPE_CHECKING:
     import uuid

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from gateway.core.log import Moment
-    from gateway.core.revocation import Change, Revocation
+    from gateway.revocation.record import Change, Revocation
 
 MAX_PENDING = 10_000
 """Some 3 MB. With more the oldest is discarded: it has been tried for the longest time."""

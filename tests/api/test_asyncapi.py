@@ -16,9 +16,9 @@ from gateway.core.event_id import FORM, parse
 from gateway.core.frame import CloseReason, Gap, GapReason
 from gateway.core.log import LogKind, make_record
 from gateway.core.registry import Registry
-from gateway.core.revocation import Change, Revocation, read_change, user_key, write_value
-from gateway.core.status import PartitionLoad, Status, WorkerState, write_status
+from gateway.fleet.status import PartitionLoad, Status, WorkerState, write_status
 from gateway.http.public import EVENTS
+from gateway.revocation.record import Change, Revocation, read_change, user_key, write_value
 from tests.api import specification
 from tests.api.described import EVERYTHING, VARIANTS, of_events, of_topics, settings
 from tests.sse import EventStreamParser

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from gateway.commands.fleet import fleet_table
 from gateway.commands.streams import streams_table
-from gateway.core.status import DeliveryTimes, StatedDoubt, Status, WorkerState
+from gateway.fleet.status import DeliveryTimes, StatedDoubt, Status, WorkerState
 
 STREAM = {
     "stream": "web-1-7",

@@ -7,10 +7,10 @@ import jwt
 import pytest
 
 from gateway.config import Settings, load_settings
-from gateway.core.revocations import Revocations
 from gateway.errors import SettingsError
 from gateway.http.auth.keys import OneKey
 from gateway.http.auth.tokens import Authenticator
+from gateway.revocation.table import Revocations
 from gateway.tokens import mint
 from tests.commands.command import gateway
 from tests.tokens import SECRET

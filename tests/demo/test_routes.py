@@ -9,13 +9,13 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, make_mocked_request
 
 from gateway.core.registry import Registry
-from gateway.core.revocations import Revocations
 from gateway.demo.numbering import NumberedPublisher
 from gateway.demo.options import DemoOptions, demo_settings
 from gateway.demo.routes import ASSETS, TOKEN_SECONDS, DemoRoutes
 from gateway.errors import BadRequest, NotReady
 from gateway.http.auth.keys import OneKey
 from gateway.http.auth.tokens import Authenticator
+from gateway.revocation.table import Revocations
 from tests.demo.test_numbering import Kafka
 
 if TYPE_CHECKING:

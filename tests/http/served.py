@@ -19,7 +19,6 @@ from gateway.core.interpreter import Interpreter
 from gateway.core.limits import Limits
 from gateway.core.log import Log, LogKind, Position, Topic, make_record
 from gateway.core.registry import Registry
-from gateway.core.revocations import Revocations
 from gateway.http.admission import StreamAdmission
 from gateway.http.auth.keys import OneKey
 from gateway.http.auth.tokens import Authenticator
@@ -38,6 +37,7 @@ from gateway.ops.metrics import Metrics
 from gateway.ops.notices import Notices
 from gateway.ops.pseudonyms import pseudonyms
 from gateway.ops.readiness import Doubt, Readiness
+from gateway.revocation.table import Revocations
 from gateway.supervise import Part, Supervisor
 from tests.eventually import eventually
 from tests.http.raw_client import SMALL_BUFFER, RawClient

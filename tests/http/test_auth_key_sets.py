@@ -16,11 +16,11 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway.config import load_settings
-from gateway.core.revocations import Revocations
 from gateway.errors import NotReady, Unauthorized, UnknownKey
 from gateway.http.auth.jwks import read_key_set
 from gateway.http.auth.tokens import Authenticator
 from gateway.issuers import ASYMMETRIC
+from gateway.revocation.table import Revocations
 from tests.issuer import SigningKey, key_set
 
 if TYPE_CHECKING:

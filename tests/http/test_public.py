@@ -11,9 +11,9 @@ from gateway.core.event_id import Mark
 from gateway.core.frame import CloseReason
 from gateway.core.log import LogKind, Position
 from gateway.core.opening import Opening
-from gateway.core.revocation import Change, Revocation, session_key
 from gateway.http.public import WELCOME, public_app
 from gateway.ops.readiness import Doubt, Readiness
+from gateway.revocation.record import Change, Revocation, session_key
 from tests.eventually import eventually
 from tests.http.raw_client import connected
 from tests.http.served import TOPIC, Served, serving

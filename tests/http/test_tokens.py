@@ -22,12 +22,12 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from gateway.config import Settings, load_settings
-from gateway.core.revocations import Revocations
 from gateway.errors import SettingsError, Unauthorized
 from gateway.http.auth.credentials import token_of
 from gateway.http.auth.keys import OneKey
 from gateway.http.auth.tokens import MAX_TOKEN, Authenticator, Identity
 from gateway.http.origins import Origins
+from gateway.revocation.table import Revocations
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,8 +9,8 @@ import aiohttp
 from aiohttp import web
 
 from gateway import clock
-from gateway.core.fleet import Fleet
-from gateway.core.status import Status, WorkerState
+from gateway.fleet.members import Fleet
+from gateway.fleet.status import Status, WorkerState
 from gateway.http.caller import Callers
 from gateway.http.problem import problems
 from gateway.ops import board as module

@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway import __version__
 from gateway.config import load_settings
-from gateway.core.fleet import Fleet
+from gateway.fleet.members import Fleet
 from gateway.ops.fleet import fleet_routes
 from gateway.ops.listener import ops_app
 from gateway.ops.lives import Lives

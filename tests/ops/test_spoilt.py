@@ -12,15 +12,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from gateway.commands.fleet import fleet_table
-from gateway.core.concerns import concerns
-from gateway.core.digest import Digest, Written
 from gateway.core.event import UnreadableReason
-from gateway.core.fleet import Fleet
-from gateway.core.history import History
 from gateway.core.log import LogKind, Moment
-from gateway.core.revocation import read_change, write_value
-from gateway.core.revocations import Revocations
-from gateway.core.status import (
+from gateway.fleet.history import History
+from gateway.fleet.issues import concerns
+from gateway.fleet.members import Fleet
+from gateway.fleet.status import (
     DeliveryTimes,
     PartitionLoad,
     ShortRetention,
@@ -35,7 +32,10 @@ from gateway.core.status import (
 from gateway.ops.board import Board
 from gateway.ops.fleet import workers
 from gateway.ops.latest import Latest
+from gateway.revocation.compaction import Digest, Written
 from gateway.revocation.pending import PendingRevocations
+from gateway.revocation.record import read_change, write_value
+from gateway.revocation.table import Revocations
 
 WALL = 1_700_000_000_000
 LIFE = 3_600_000

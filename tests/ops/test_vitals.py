@@ -10,7 +10,7 @@ from gateway.core.event import UnreadableReason
 from gateway.core.frame import CloseReason, GapReason
 from gateway.core.log import Log, LogKind, Moment, Position, Topic
 from gateway.core.observer import Path
-from gateway.core.status import WorkerState
+from gateway.fleet.status import WorkerState
 from gateway.ops.readiness import Doubt
 from gateway.ops.vitals import ResidentMemory, Vitals, replays_waiting, rfc3339
 from tests.http.served import Served

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 from gateway.core.log import Moment
-from gateway.core.revocation import Change, Revocation, session_key
 from gateway.revocation.pending import PendingRevocations
+from gateway.revocation.record import Change, Revocation, session_key
 
 NOW = Moment(100.0, 1_700_000_000_000)
 HOUR = 3_600_000
@@ -41,6 +41,8 @@ def test_removal_of_a_key_ends_its_revocations_of_all_users() -> None:
     pending.seen(Change(session_key("a"), None))
     assert len(pending) == 1
     pending.add(Change(session_key("c"), None), 0.0)
+    pending.postpone(Change(session_key("c"), None))
+    pending.seen(change("unknown"))
     assert len(pending) == 1
 
 

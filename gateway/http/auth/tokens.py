@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from gateway.config import Settings
-    from gateway.core.revocations import Revocations
     from gateway.http.auth.keys import Key, Keys
+    from gateway.revocation.table import Revocations
 
 MAX_TOKEN = 8192
 """Characters of a token; aiohttp takes no longer header, so nor does a cookie or a query."""

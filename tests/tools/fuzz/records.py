@@ -11,11 +11,11 @@ from gateway.core.interpreter import Interpreter
 from gateway.core.log import TIMESTAMP_LIMIT, Log, LogKind, Topic, make_record
 from gateway.core.partitioner import key_hash
 from gateway.core.registry import Registry
-from gateway.core.revocation import Change, Revocation, read_change, revoked_session, write_value
-from gateway.core.revocations import Revocations, mentioning
 from gateway.core.stream import Feed
 from gateway.errors import PublishError
 from gateway.kafka import envelope
+from gateway.revocation.record import Change, Revocation, read_change, revoked_session, write_value
+from gateway.revocation.table import Revocations, mentioning
 from tests.core.payloads import as_text
 from tests.core.workers import Faults, SilentObserver
 from tests.records import envelope as written

@@ -4,9 +4,9 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from gateway.core.fleet import Member
-from gateway.core.history import HISTORY_SECONDS, MAX_SAMPLES, History
-from gateway.core.status import DeliveryTimes, Status, WorkerState
+from gateway.fleet.history import HISTORY_SECONDS, MAX_SAMPLES, History
+from gateway.fleet.members import Member
+from gateway.fleet.status import DeliveryTimes, Status, WorkerState
 
 BOUNDS = (0.1, 1.0)
 

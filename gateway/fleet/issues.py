@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.core.status import WorkerState
+from gateway.fleet.status import WorkerState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gateway.core.fleet import Member
-    from gateway.core.history import History, Sample
-    from gateway.core.status import Status
+    from gateway.fleet.history import History, Sample
+    from gateway.fleet.members import Member
+    from gateway.fleet.status import Status
 
 SKEW_MS = 5_000
 """Clocks that differ by less do no harm; a status is up to a second on its way."""

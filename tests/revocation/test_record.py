@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gateway.core.event import Decoder, Event, UnreadableReason
 from gateway.core.log import TIMESTAMP_LIMIT, make_record
 from gateway.core.registry import Registry
-from gateway.core.revocation import (
+from gateway.revocation.record import (
     MIN_TIME,
     Change,
     Revocation,

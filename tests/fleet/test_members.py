@@ -3,8 +3,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.fleet import FORGET_SECONDS, GONE_SECONDS, MAX_MEMBERS, STATUS_SECONDS, Fleet
-from gateway.core.status import Status, WorkerState
+from gateway.fleet.members import FORGET_SECONDS, GONE_SECONDS, MAX_MEMBERS, STATUS_SECONDS, Fleet
+from gateway.fleet.status import Status, WorkerState
 
 OWN = "own"
 

@@ -5,10 +5,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.core.concerns import LAG_SAMPLES, Concern, Severity, concerns, lag_grows
-from gateway.core.fleet import Member
-from gateway.core.history import History
-from gateway.core.status import Status
+from gateway.fleet.history import History
+from gateway.fleet.issues import LAG_SAMPLES, Concern, Severity, concerns, lag_grows
+from gateway.fleet.members import Member
+from gateway.fleet.status import Status
 
 NOW = 1_700_000_000_000
 

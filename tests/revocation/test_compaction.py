@@ -3,9 +3,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.digest import Digest, Written
-from gateway.core.revocation import Change, Revocation, session_key
-from gateway.core.revocations import Revocations
+from gateway.revocation.compaction import Digest, Written
+from gateway.revocation.record import Change, Revocation, session_key
+from gateway.revocation.table import Revocations
 
 NOW = 1_700_000_000_000
 KEY = session_key("s1")

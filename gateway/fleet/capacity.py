@@ -18,7 +18,7 @@ from __future__ import annotations
 from math import ceil, log, sqrt
 from typing import NamedTuple
 
-from gateway.core.storm import Storm, needed_spread, simulate
+from gateway.fleet.storm import Storm, needed_spread, simulate
 
 MAX_WORKERS = 10_000
 """Whoever needs more has another problem."""

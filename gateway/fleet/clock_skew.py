@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.core.log import TIMESTAMP_LIMIT
-from gateway.core.status import TimeOff
+from gateway.fleet.status import TimeOff
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

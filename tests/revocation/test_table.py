@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.log import Moment, Record, make_record
-from gateway.core.revocation import Change, Revocation, session_key, user_key
-from gateway.core.revocations import LOOK_SECONDS, Revocations, mentioning
+from gateway.revocation.record import Change, Revocation, session_key, user_key
+from gateway.revocation.table import LOOK_SECONDS, Revocations, mentioning
 
 if TYPE_CHECKING:
     from gateway.core.stream import Stream

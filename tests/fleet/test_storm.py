@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.core.storm import BACKLOG, PATIENCE_SECONDS, STEP_SECONDS, needed_spread, simulate
+from gateway.fleet.storm import BACKLOG, PATIENCE_SECONDS, STEP_SECONDS, needed_spread, simulate
 
 OPEN = 0.0005
 

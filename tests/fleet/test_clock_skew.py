@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from gateway.core.log import TIMESTAMP_LIMIT, Log, Position
-from gateway.core.record_times import AHEAD_MS, BEHIND_MS, HELD_LOOKS, RecordTimes
-from gateway.core.status import TimeOff
+from gateway.fleet.clock_skew import AHEAD_MS, BEHIND_MS, HELD_LOOKS, RecordTimes
+from gateway.fleet.status import TimeOff
 
 NOW = 1_700_000_000_000
 LATER = NOW + 3000

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from gateway.core.status import Status, WorkerState
+from gateway.fleet.status import Status, WorkerState
 
 STATUS_SECONDS = 3.0
 """How often a worker tells its status."""

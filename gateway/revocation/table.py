@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.core.revocation import REVOKED_TYPE, Change, Revocation, session_key, user_key
+from gateway.revocation.record import REVOKED_TYPE, Change, Revocation, session_key, user_key
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Container
 
-    from gateway.core.revocation import Change
+    from gateway.revocation.record import Change
 
 
 class Written(NamedTuple):

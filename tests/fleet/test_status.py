@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.log import LogKind
-from gateway.core.status import (
+from gateway.fleet.status import (
     MAX_PARTITIONS,
     PartitionLoad,
     Status,

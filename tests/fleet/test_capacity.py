@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.core.plan import Bounds, Costs, Load, cpu, most, part, plan
+from gateway.fleet.capacity import Bounds, Costs, Load, cpu, most, part, plan
 
 BOUNDS, COSTS = Bounds(), Costs()
 

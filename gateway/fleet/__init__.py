@@ -1,0 +1,1 @@
+"""The fleet of workers: statuses, members, history, issues, and capacity; pure."""
