@@ -154,8 +154,7 @@ class CatchUp:
             behind.limited = True
             until = min(behind.until, tail.head.offset)  # which may be of another log
             self._limit(stream, feed, behind, tail, place, until, moment)
-            if not self._drain_backlog(stream, feed, behind, held, moment, budget):
-                return False
+            self._drain_backlog(stream, feed, behind, held, moment, budget)  # at most a gap
         return self._catch_up(stream, feed, behind, tail, held, moment, budget)
 
     def _ask(self, stream: Stream, feed: Feed, behind: Behind) -> None:
@@ -205,10 +204,15 @@ class CatchUp:
         budget: Budget,
     ) -> bool:
         """Write what the tail has for the stream; live, unless its transport fills up before."""
+        assert isinstance(behind.place, Position)
+        if behind.place.offset >= tail.head.offset:
+            feed.join(stream)
+            return True
+        around = stream.id_around(feed)
         while True:
             assert isinstance(behind.place, Position)
             offset = behind.place.offset
-            run = self.runs.of_tail(stream, feed, tail, offset, behind.untold, budget)
+            run = self.runs.of_tail(stream, feed, tail, offset, around, behind.untold, budget)
             if run is None:
                 break
             behind.place = run.place
@@ -232,6 +236,9 @@ class CatchUp:
     ) -> bool:
         """Write what a scan has found, as far as the transport takes it and the budget allows."""
         backlog = behind.backlog
+        if not backlog:
+            return True
+        around = stream.id_around(feed)
         while backlog:
             item = backlog[0]
             if isinstance(item, Gap):
@@ -242,7 +249,7 @@ class CatchUp:
                 held.add(frame.gap(stream.id(), item))
                 self._observer.gap(item.reason)
                 continue
-            run = self.runs.of_found(stream, feed, *item, behind.untold, budget)
+            run = self.runs.of_found(stream, feed, *item, around, behind.untold, budget)
             if run.end < item.end:
                 backlog[0] = item._replace(begin=run.end)
             else:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.core import frame
-from gateway.core.log import Position
+from gateway.core.budget import BYTES, WRITE
 from gateway.core.observer import Path
 from gateway.core.runs import PIECE
 
@@ -62,35 +62,39 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, feed: Feed, records: Sequence[Record]) -> None:
+    def add(self, feed: Feed, records: Sequence[Record]) -> int:
         """Take the records of a log, oldest first, for those who are live in it.
 
-        In a log without keys those have to be live in every other log of theirs too.
+        In a log without keys those have to be live in every other log of theirs too. Returns how
+        many events were framed.
         """
-        if feed.keyed:
-            live = feed.live
-            around: dict[tuple[Feed, ...], tuple[bytes, bytes]] = {}
-            for record in records:
-                streams = live.get(record.key)
-                if streams is not None:
-                    self._add(feed, record, streams, around)
-        elif feed.everyone:
-            self._add_to_all(feed, records)
+        if not feed.keyed:
+            return self._add_to_all(feed, records) if feed.everyone else 0
+        live = feed.live
+        around: dict[tuple[Feed, ...], tuple[bytes, bytes]] = {}
+        framed = 0
+        for record in records:
+            streams = live.get(record.key)
+            if streams is not None:
+                self._add(feed, record, streams, around)
+                framed += len(streams)
+        return framed
 
     def flush(self, budget: Budget, moment: Moment) -> None:
         """Hand streams what waits for them, as far as the budget goes."""
-        waiting = self._waiting
-        while waiting and budget.left > 0:
+        waiting, written, left = self._waiting, moment.monotonic, budget.left
+        while waiting and left > 0:
             with self._contain() as contained:
-                while waiting and budget.left > 0:
+                while waiting and left > 0:
                     stream, data = waiting.popitem()
                     if isinstance(data, list):
                         data = b"".join(data)
-                    budget.written(len(data))
-                    stream.written = moment.monotonic
+                    left -= WRITE + len(data) // BYTES
+                    stream.written = written
                     stream.sink.write(data)
             if contained.failed:
                 self.failed.append(stream)
+        budget.left = left
         if self._deliveries and not waiting:
             deliveries, self._deliveries = self._deliveries, []
             self._observer.sent(Path.LIVE, deliveries, moment)
@@ -122,7 +126,7 @@ class Outbox:
         event = self._interpreter.decode(feed, record)
         if event is None:
             return
-        mark = feed.mark(Position.after(record))
+        mark = feed.mark_after(record)
         framed: dict[tuple[Feed, ...], bytes] = {}
         number = 0
         for stream in streams:
@@ -147,20 +151,22 @@ class Outbox:
         if number:
             self._deliveries.append((record.timestamp, number))
 
-    def _add_to_all(self, feed: Feed, records: Sequence[Record]) -> None:
+    def _add_to_all(self, feed: Feed, records: Sequence[Record]) -> int:
         """Add the records for all who are live in a log without keys: made once for each cursor."""
         decoded = [(record, self._interpreter.decode(feed, record)) for record in records]
         events = [
-            (record.timestamp, event, feed.mark(Position.after(record)))
+            (record.timestamp, event, feed.mark_after(record))
             for record, event in decoded
             if event is not None
         ]
         if not events:
-            return
-        shares: dict[tuple[object, ...], _Share] = {}
+            return 0
+        waiting = self._waiting
+        shares: dict[object, _Share] = {}
         for stream in feed.everyone:
             chunked, categories = stream.sink.chunked, stream.categories
-            key = (stream.feeds, categories, chunked)
+            plain = chunked and categories is None
+            key = stream.feeds if plain else (stream.feeds, categories, chunked)
             share = shares.get(key)
             if share is None:
                 before, after = stream.id_around(feed)
@@ -175,13 +181,17 @@ class Outbox:
             if share.events:
                 share.streams += 1
                 stream.sent += share.events
-                self._put(stream, share.data)
+                if stream in waiting:
+                    self._put(stream, share.data)
+                else:
+                    waiting[stream] = share.data
         for share in shares.values():
             self._deliveries += [
                 (timestamp, share.streams)
                 for timestamp, event, _ in events
                 if share.categories is None or event.category in share.categories
             ]
+        return sum([share.events for share in shares.values()])
 
     def _put(self, stream: Stream, data: bytes) -> None:
         before = self._waiting.get(stream)

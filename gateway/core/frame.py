@@ -13,10 +13,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from gateway.core.log import LogKind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 LAST_CHUNK = b"0\r\n\r\n"
 """Ends a chunked response, so that the client knows that nothing was cut off."""
@@ -88,6 +92,15 @@ def event(event_id: bytes, body: bytes, *, chunked: bool) -> bytes:
     if chunked:
         return b"%x\r\nid: %b\n%b\r\n" % (len(event_id) + len(body) + 5, event_id, body)
     return b"id: %b\n%b" % (event_id, body)
+
+
+def events(before: bytes, after: bytes, parts: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """Return events in a row, without chunks around them, of one cursor that moves in one log.
+
+    `parts` are the mark of that log and the body of each event; `before` and `after` stand around
+    the mark in every id.
+    """
+    return b"".join([b"id: %b%b%b\n%b" % (before, mark, after, body) for mark, body in parts])
 
 
 def id_line(event_id: bytes) -> bytes:

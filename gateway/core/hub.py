@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.core import frame
 from gateway.core.admission import Places
-from gateway.core.budget import CLOSE, SHARE, Budget
+from gateway.core.budget import CLOSE, EVENT, SHARE, Budget
 from gateway.core.catch_up import CatchUp
 from gateway.core.delivery import Outbox, pieces
 from gateway.core.frame import CloseReason, Gap, GapReason
@@ -340,11 +340,12 @@ class Hub:
     def step(self, moment: Moment) -> bool:
         """Do the next part of what is to be done; return whether there is more.
 
-        Live events and heartbeats come first. Of what else there is, some is done in each step.
+        Live events come first, then heartbeats. Of everything else some is done in each step.
         """
         budget = Budget()
-        self._beat(budget, moment)
         self._deliver(budget, moment)
+        budget.guarantee(SHARE)
+        self._beat(budget, moment)
         budget.guarantee(SHARE)
         self._close_due(budget, moment)
         budget.guarantee(SHARE)
@@ -391,9 +392,8 @@ class Hub:
                 feed = self.feeds.get(log)
                 if feed is None or feed.tail is None or feed.tail is not tails[log]:
                     continue
-                budget.left -= len(records)
                 with self._contain() as contained:
-                    self._append(feed, feed.tail, records)
+                    self._append(feed, feed.tail, records, budget)
                 if contained.failed:
                     self._abandon(feed, moment)
             self.memory.keep()
@@ -402,7 +402,7 @@ class Hub:
                 with self._contain():
                     self.delivered(whole, moment)
 
-    def _append(self, feed: Feed, tail: Tail, records: Sequence[Record]) -> None:
+    def _append(self, feed: Feed, tail: Tail, records: Sequence[Record], budget: Budget) -> None:
         """Add records to a log's tail, and their events to what is on its way."""
         if not feed.keyed:
             # The ids of those who are behind elsewhere are their own: each is brought up by itself.
@@ -412,7 +412,7 @@ class Hub:
         records, fresh = tail.append(records)
         if feed.keyed:
             self._interpreter.check_keys(feed, records, fresh)
-        self._outbox.add(feed, records)
+        budget.left -= len(records) + EVENT * self._outbox.add(feed, records)
         if feed.parked:
             self._unpark(feed)
 

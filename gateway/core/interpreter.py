@@ -37,6 +37,8 @@ class Interpreter:
     def decode(self, feed: Feed, record: Record) -> Event | None:
         """Return the record's event, decoded once; None if it cannot be understood."""
         event = record.event
+        if event.__class__ is Event:  # most are asked for again
+            return event
         if event is None:
             event = record.event = self._decode(feed, record)
             record.value = None

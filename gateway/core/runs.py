@@ -67,21 +67,28 @@ class Runs:
         feed: Feed,
         tail: Tail,
         offset: int,
+        around: tuple[bytes, bytes],
         mark: bytes | None,
         budget: Budget,
     ) -> Run | None:
-        """Return the run that begins at `offset`; None where the tail has nothing more."""
+        """Return the run that begins at `offset`; None at the end of what the tail has.
+
+        `around` are the parts of the stream's id before and after the log's mark; `mark` replaces
+        the log's own mark while a gap `reset` is still to be written.
+        """
+        if offset >= tail.head.offset:
+            return None
         if feed.keyed:
             records = tail.since(offset, stream.key, RUN)
-            return self._build(stream, feed, records, 0, len(records), mark, budget)
-        around = stream.id_around(feed)
-        key = (tail, offset, around, stream.categories)
-        run = self._shared.get(key) if mark is None else None
+            if not records:
+                return None
+            return self._build(stream, feed, records, 0, len(records), around, mark, budget)
+        key = (tail, offset, around, mark, stream.categories)
+        run = self._shared.get(key)
         if run is None:
             records = tail.since(offset, None, RUN)
-            run = self._build(stream, feed, records, 0, len(records), mark, budget)
-            if run is not None and mark is None:
-                self._keep(key, run)
+            run = self._build(stream, feed, records, 0, len(records), around, mark, budget)
+            self._keep(key, run)
         return run
 
     def of_found(
@@ -91,17 +98,18 @@ class Runs:
         found: Found,
         begin: int,
         end: int,
+        around: tuple[bytes, bytes],
         mark: bytes | None,
         budget: Budget,
     ) -> Run:
         """Return the run that begins with the record of index `begin`, which is before `end`."""
-        key = (found, begin, end, stream.id_around(feed))
-        run = self._shared.get(key) if mark is None else None
+        if feed.keyed:
+            return self._build(stream, feed, found.records, begin, end, around, mark, budget)
+        key = (found, begin, end, around, mark)
+        run = self._shared.get(key)
         if run is None:
-            run = self._build(stream, feed, found.records, begin, end, mark, budget)
-            assert run is not None
-            if mark is None and not feed.keyed:
-                self._keep(key, run)
+            run = self._build(stream, feed, found.records, begin, end, around, mark, budget)
+            self._keep(key, run)
         return run
 
     def _keep(self, key: tuple[object, ...], run: Run) -> None:
@@ -118,15 +126,13 @@ class Runs:
         records: Sequence[Record],
         begin: int,
         end: int,
+        around: tuple[bytes, bytes],
         mark: bytes | None,
         budget: Budget,
-    ) -> Run | None:
-        if begin == end:
-            return None
-        before, after = stream.id_around(feed)
+    ) -> Run:
         decode, categories = self._interpreter.decode, stream.categories
         border = (records[begin].offset // RUN + 1) * RUN
-        frames: list[bytes] = []
+        parts: list[tuple[bytes, bytes]] = []
         size = 0
         index = begin
         last = records[begin]
@@ -136,9 +142,8 @@ class Runs:
             event = decode(feed, last)
             if event is None or (categories is not None and event.category not in categories):
                 continue
-            event_id = before + (mark or feed.mark(Position.after(last))) + after
-            data = frame.event(event_id, event.body, chunked=False)
-            frames.append(data)
-            size += len(data)
+            parts.append((mark or feed.mark_after(last), event.body))
+            size += len(event.body)
         budget.left -= EVENT * (index - begin)
-        return Run(b"".join(frames), len(frames), Position.after(last), index)
+        data = frame.events(*around, parts)
+        return Run(data, len(parts), Position.after(last), index)

@@ -34,7 +34,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from gateway.core.event_id import VERSION, encode_mark
+from gateway.core.event_id import VERSION, encode_mark, encode_position
 from gateway.core.frame import Gap
 from gateway.core.index import Index
 from gateway.core.log import TIMESTAMP_LIMIT, LogKind, Since
@@ -122,6 +122,11 @@ class Feed:
     def mark(self, place: Place) -> bytes:
         """Return the part of an event id that says `place` of this log."""
         return encode_mark(self.topic.kind, self.topic.tag, self.log.partition, place)
+
+    def mark_after(self, record: Record) -> bytes:
+        """Return the mark of the position after a record of this log."""
+        topic = self.topic
+        return encode_position(topic.kind, topic.tag, self.log[1], record.offset, record.timestamp)
 
     def head_mark(self) -> bytes:
         """Return the mark of the head; encoded once for all streams that are live here."""

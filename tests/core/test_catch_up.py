@@ -255,3 +255,54 @@ def test_a_place_by_time_is_looked_up() -> None:
     assert isinstance(stream_of(connection).place(stage.feed), Since)
     stage.worker.settle()
     assert client.received == [4, 5]
+
+
+@pytest.mark.parametrize("memory", [True, False])
+@pytest.mark.parametrize("late", ["at once", "evicted"])
+def test_events_that_come_after_the_opening_do_not_count_against_the_limits(
+    late: str, *, memory: bool
+) -> None:
+    """Ten missed, a limit of ten, and events written just after the stream has opened: no gap."""
+    stage = Stage(warm_ms=0, max_events=10, tail_bytes=1500 if late == "evicted" else 1 << 30)
+    client = stage.client()
+    connection = stage.connect(client)
+    connection.drop(0)
+    connection.lost()
+    if memory:
+        away(stage)
+    stage.write(10)
+    stage.broadcast(10)
+    stage.worker.poll()
+    if not memory:
+        stage.replace_worker()
+        away(stage)
+    client.connect(stage.worker)
+    stage.write(12)
+    stage.broadcast(12)
+    stage.worker.poll()
+    stage.worker.settle()
+    assert client.gaps == []
+    assert sorted(client.received) == list(range(1, 45))
+    stage.judged(client)
+
+
+@pytest.mark.parametrize("memory", [True, False])
+def test_what_was_missed_counts_as_before(*, memory: bool) -> None:
+    stage = Stage(warm_ms=0, max_events=10)
+    client = stage.client()
+    connection = stage.connect(client)
+    connection.drop(0)
+    connection.lost()
+    if memory:
+        away(stage)
+    stage.write(11)
+    stage.worker.poll()
+    if not memory:
+        stage.replace_worker()
+        away(stage)
+    client.connect(stage.worker)
+    stage.write(5)
+    stage.worker.settle()
+    assert [(gap.reason, gap.first, gap.next) for gap in client.gaps] == [(GapReason.LIMIT, 0, 1)]
+    assert client.received == list(range(2, 17))
+    stage.judged(client)

@@ -293,6 +293,20 @@ def test_a_scan_that_is_interrupted_costs_nobody_an_event(steps: str) -> None:
     assert client_of(stage, stream).received == [3, 4, 5, 6, 7, 8, 9, 10]
 
 
+def test_records_that_a_reader_brings_again_are_found_once() -> None:
+    stage = log_of_ten(warm_ms=0)
+    (stream,) = waiting(stage, Position(12, 1_000_020, True))
+    scan = stage.worker.hub.begin_scan(stage.feed)
+    scan.begin(Extent(10, 20, 10, 0))
+    scan.locate({})
+    scan.feed(records(stage, 11, 16), 16)
+    scan.feed(records(stage, 13, 20), 20)
+    scan.feed(records(stage, 11, 13), 13)
+    assert not scan.reading
+    stage.worker.hub.end_scan(stage.feed, stage.world.moment)
+    assert client_of(stage, stream).received == [3, 4, 5, 6, 7, 8, 9, 10]
+
+
 def test_a_place_that_was_not_disproved_yet_is_held_against_the_log_by_the_next_scan() -> None:
     stage = log_of_ten(warm_ms=0)
     (stream,) = waiting(stage, Position(15, 1_000_001, True))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
+from gateway.core.containment import Containment
 from gateway.core.event import Decoder
 from gateway.core.hub import Hub
 from gateway.core.interpreter import Interpreter
@@ -81,7 +82,7 @@ class Faults:
         return Contained(self)
 
 
-class Contained:
+class Contained(Containment):
     def __init__(self, faults: Faults) -> None:
         self._faults = faults
         self.failed = False

@@ -1,0 +1,282 @@
+"""An exception that nobody foresaw costs the record or the stream that it comes from."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.core.event import Decoder, UnreadableReason
+from gateway.core.frame import CloseReason
+from gateway.core.opening import Opening
+from gateway.core.stream import Found
+from tests.core.consistency import assert_consistent
+from tests.core.stage import BROADCAST_LOG, USER, USER_LOG, Stage, stream_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.core.event import Event, Unreadable
+    from gateway.core.log import Record
+    from gateway.core.stream import Stream
+
+
+class Defect(Exception):
+    """What nobody foresaw."""
+
+
+class Brittle:
+    """A sink that raises at its writes of certain numbers, or when it is closed."""
+
+    chunked = True
+
+    def __init__(self, fails: Callable[[], bool], *, at_close: bool = False) -> None:
+        self.data: list[bytes] = []
+        self.ended = False
+        self._fails = fails
+        self._at_close = at_close
+
+    def bind(self, stream: Stream) -> None:
+        pass
+
+    def write(self, data: bytes) -> None:
+        if self._fails():
+            raise Defect
+        self.data.append(data)
+
+    def close(self) -> None:
+        self.ended = True
+        if self._at_close:
+            raise Defect
+
+
+def never() -> bool:
+    return False
+
+
+def always() -> bool:
+    return True
+
+
+def from_write(number: int) -> Callable[[], bool]:
+    writes = iter(range(1 << 30))
+    return lambda: next(writes) >= number
+
+
+def open_stream(stage: Stage, sink: Brittle, user: bytes = USER) -> Stream:
+    hub, moment = stage.worker.hub, stage.world.moment
+    return hub.open(Opening(user), stage.worker.routes.feeds(user, (), moment), sink, [], moment)
+
+
+@pytest.fixture
+def stage() -> Stage:
+    stage = Stage(heartbeat=1)
+    stage.worker.open_logs()
+    stage.worker.settle()
+    stage.worker.faults.tolerant = True
+    return stage
+
+
+def fail_to_decode(stage: Stage, monkeypatch: pytest.MonkeyPatch, value: bytes) -> None:
+    original = Decoder.decode
+
+    def decode(self: Decoder, record: Record, *, keyed: bool) -> Event | Unreadable:
+        if record.value == value:
+            raise Defect
+        return original(self, record, keyed=keyed)
+
+    monkeypatch.setattr(Decoder, "decode", decode)
+
+
+def test_a_record_that_cannot_be_decoded_by_a_defect_is_skipped_and_counted(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_to_decode(stage, monkeypatch, b"2")
+    client = stage.client()
+    stage.connect(client)
+    stage.write(3)
+    stage.worker.settle()
+    assert client.received == [1, 3]
+    reasons = [reason for _, _, reason in stage.worker.observer.unreadables]
+    assert reasons == [UnreadableReason.INTERNAL_ERROR]
+    stage.reconnect(client)
+    stage.write(1)
+    stage.worker.settle()
+    assert client.received == [1, 3, 4], "it is not decoded again"
+    assert len(stage.worker.faults.seen) == 1
+
+
+def test_a_client_that_comes_back_does_not_bring_the_fault_to_the_next_worker(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_to_decode(stage, monkeypatch, b"2")
+    client = stage.client()
+    connection = stage.connect(client)
+    connection.drop(0)
+    stage.write(3)
+    stage.replace_worker()
+    stage.worker.faults.tolerant = True
+    connection = stage.connect(client)
+    assert client.received == [1, 3]
+    assert not stream_of(connection).closed
+
+
+@pytest.mark.parametrize("at_close", [False, True])
+def test_a_stream_whose_sink_fails_is_closed_and_the_others_get_the_event(
+    stage: Stage, *, at_close: bool
+) -> None:
+    sinks = [Brittle(never), Brittle(from_write(1), at_close=at_close), Brittle(never)]
+    streams = [open_stream(stage, sink) for sink in sinks]
+    stage.write(1)
+    stage.broadcast(1)
+    stage.worker.settle()
+    assert [stream.closed for stream in streams] == [False, True, False]
+    assert sinks[1].ended
+    assert stage.worker.observer.closes == [None]
+    for sink in (sinks[0], sinks[2]):
+        assert b"".join(sink.data).count(b"event: import") == 2
+    assert_consistent(stage.worker)
+
+
+def test_a_sink_that_fails_at_once_leaves_nothing_behind(stage: Stage) -> None:
+    stream = open_stream(stage, Brittle(always))
+    assert stream.closed
+    assert not stage.worker.hub.streams
+    assert_consistent(stage.worker)
+
+
+def test_a_sink_that_reports_its_client_lost_and_then_fails_is_closed_once(stage: Stage) -> None:
+    streams: list[Stream] = []
+
+    def lose() -> bool:
+        for stream in streams:
+            stage.worker.hub.lost(stream, stage.world.moment)
+        return bool(streams)
+
+    streams.append(open_stream(stage, Brittle(lose)))
+    stage.write(1)
+    stage.worker.settle()
+    assert stage.worker.observer.closes == [None]
+    assert_consistent(stage.worker)
+
+
+def test_a_sink_that_fails_at_its_heartbeat_or_goodbye_is_closed(stage: Stage) -> None:
+    first, second = (open_stream(stage, Brittle(from_write(1))) for _ in range(2))
+    stage.worker.hub.close(first, CloseReason.CLOSED, stage.world.moment)
+    stage.world.now += 1000
+    stage.worker.hub.tick(stage.world.moment)
+    assert first.closed
+    assert second.closed
+    assert stage.worker.observer.closes == [CloseReason.CLOSED, None]
+    assert_consistent(stage.worker)
+
+
+def test_a_batch_that_fails_ends_the_streams_that_would_have_missed_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, other = stage.client(), stage.client(user=b"c")
+    stage.connect(client)
+    stage.connect(other)
+    stage.write(1)
+    stage.worker.settle()
+
+    def fail(*_: object) -> None:
+        raise Defect
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stage.worker.hub._interpreter, "check_keys", fail)  # noqa: SLF001
+        stage.write(1)
+        stage.worker.settle()
+    assert not stage.worker.hub.streams
+    assert_consistent(stage.worker)
+    for each in (client, other):
+        assert each.connection is None
+        stage.connect(each)
+    stage.write(1)
+    stage.worker.settle()
+    assert client.received == [1, 2, 3], "what it had missed comes with its cursor"
+
+
+def test_who_looks_on_costs_nothing_by_failing(stage: Stage) -> None:
+    client = stage.client()
+    stage.connect(client)
+
+    def fail(*_: object) -> None:
+        raise Defect
+
+    stage.worker.hub.delivered = fail
+    stage.write(2)
+    stage.worker.settle()
+    assert client.received == [1, 2]
+    assert len(stage.worker.faults.seen) == 1
+
+
+def test_a_scan_that_a_log_has_already_and_one_without_a_tail_are_refused(stage: Stage) -> None:
+    hub = stage.worker.hub
+    hub.begin_scan(stage.feed)
+    with pytest.raises(ValueError, match="one scan"):
+        hub.begin_scan(stage.feed)
+    hub.end_scan(stage.feed, stage.world.moment)
+    stage.worker.stop_reading(stage.feed)
+    with pytest.raises(ValueError, match="tail"):
+        hub.begin_scan(stage.feed)
+    assert not hub.scans
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 1 << 32), st.floats(0.01, 0.3))
+def test_whatever_fails_the_others_see_everything_once(seed: int, share: float) -> None:
+    """Sinks and decoding fail at random; whose sink never does gets every decoded event."""
+    random = Random(seed)
+    stage = Stage(heartbeat=0.05, slow=100)
+    stage.worker.open_logs()
+    stage.worker.settle()
+    stage.worker.faults.tolerant = True
+    spoilt: set[int] = set()
+    interpreter = stage.worker.hub._interpreter  # noqa: SLF001
+    original = interpreter._decoder  # noqa: SLF001
+
+    class Failing:
+        def decode(self, record: Record, *, keyed: bool) -> Event | Unreadable:
+            if int(record.value or b"0") in spoilt:
+                raise Defect
+            return original.decode(record, keyed=keyed)
+
+    interpreter._decoder = Failing()  # type: ignore[assignment]  # noqa: SLF001
+    sound = [Brittle(never) for _ in range(3)]
+    for sink in sound:
+        open_stream(stage, sink)
+    numbers: list[int] = []
+    for _ in range(30):
+        match random.randint(0, 5):
+            case 0:
+                open_stream(stage, Brittle(lambda: random.random() < share))
+            case 1:
+                stage.world.now += 60
+                stage.worker.hub.tick(stage.world.moment)
+            case 2:
+                stage.worker.restart(
+                    stage.worker.hub.feeds[random.choice((USER_LOG, BROADCAST_LOG))]
+                )
+            case _:
+                write = random.choice((stage.write, stage.broadcast))
+                fresh = [number for number in write(random.randint(1, 4)) if number is not None]
+                spoilt.update(number for number in fresh if random.random() < share)
+                numbers += fresh
+                stage.worker.settle()
+        assert_consistent(stage.worker)
+    stage.worker.settle()
+    assert all(isinstance(fault, Defect) for fault in stage.worker.faults.seen)
+    for sink in sound:
+        assert not sink.ended
+        text = b"".join(sink.data)
+        for number in numbers:
+            assert text.count(b"data: %d\n" % number) == (number not in spoilt)
+
+
+def test_two_lists_of_what_was_found_are_never_taken_for_one_another() -> None:
+    assert Found() != Found()
+    assert len({Found(), Found()}) == 2

@@ -1,0 +1,329 @@
+"""What thousands of streams have to do is done in steps, and each of them is bounded.
+
+Work is counted: writes to sinks, events framed, streams closed. Nothing is timed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.core import frame, runs
+from gateway.core.budget import CLOSE, EVENT, SHARE, STEP, WRITE
+from gateway.core.event_id import Mark
+from gateway.core.frame import CloseReason
+from gateway.core.log import LogKind, Position
+from gateway.core.opening import Opening
+from tests.core.consistency import assert_consistent
+from tests.core.stage import BROADCAST_LOG, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from gateway.core.stream import Stream
+
+CROWD = 3000
+MISSED = 200
+
+MOST_WRITES = (STEP + 3 * SHARE) // WRITE + 3
+MOST_FRAMED = (STEP + 3 * SHARE) // EVENT + 3 * 32
+MOST_CLOSED = STEP // CLOSE + 1
+
+
+class Work:
+    """What was done since it was last looked at."""
+
+    def __init__(self) -> None:
+        self.writes = self.framed = self.closed = 0
+
+    def take(self) -> tuple[int, int, int]:
+        done = self.writes, self.framed, self.closed
+        self.__init__()  # type: ignore[misc]
+        return done
+
+
+class CountingSink:
+    chunked = True
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.data: list[bytes] = []
+
+    def bind(self, stream: Stream) -> None:
+        pass
+
+    def write(self, data: bytes) -> None:
+        self.work.writes += 1
+        self.data.append(data)
+
+    def close(self) -> None:
+        self.work.closed += 1
+
+
+@pytest.fixture
+def work(monkeypatch: pytest.MonkeyPatch) -> Work:
+    work = Work()
+    original, original_events = frame.event, frame.events
+
+    def event(event_id: bytes, body: bytes, *, chunked: bool) -> bytes:
+        work.framed += 1
+        return original(event_id, body, chunked=chunked)
+
+    def events(before: bytes, after: bytes, parts: Sequence[tuple[bytes, bytes]]) -> bytes:
+        work.framed += len(parts)
+        return original_events(before, after, parts)
+
+    monkeypatch.setattr(frame, "event", event)
+    monkeypatch.setattr(frame, "events", events)
+    return work
+
+
+@pytest.fixture
+def stage() -> Stage:
+    stage = Stage(max_events=10_000, warm_ms=0, heartbeat=30)
+    stage.worker.open_logs()
+    return stage
+
+
+def crowd(stage: Stage, work: Work, *marks: Mark, first: int = 0) -> list[CountingSink]:
+    """Open thousands of streams, all with the same id, or without one."""
+    hub, moment = stage.worker.hub, stage.world.moment
+    sinks = []
+    for number in range(first, first + CROWD):
+        sink = CountingSink(work)
+        opening = Opening(b"a%d" % number, cursor=marks)
+        feeds = stage.worker.routes.feeds(opening.user, marks, moment)
+        hub.open(opening, feeds, sink, [], moment)
+        sinks.append(sink)
+    return sinks
+
+
+def steps(stage: Stage, work: Work) -> Iterator[tuple[int, int, int]]:
+    """Do all steps, and yield what was done in each."""
+    while stage.worker.work():
+        yield work.take()
+
+
+def at_start() -> list[Mark]:
+    return [
+        Mark(kind, b"tagA", 0, Position(0, 0, False)) for kind in (LogKind.USER, LogKind.BROADCAST)
+    ]
+
+
+def events_of(sink: CountingSink) -> int:
+    return b"".join(sink.data).count(b"event: import")
+
+
+def assert_bounded(done: list[tuple[int, int, int]]) -> None:
+    assert len(done) > 3, "it was done at once"
+    for writes, framed, closed in done:
+        assert writes <= MOST_WRITES
+        assert framed <= MOST_FRAMED
+        assert closed <= MOST_CLOSED
+
+
+def parked_crowd(stage: Stage, work: Work) -> list[CountingSink]:
+    """Let a crowd wait for a tail that has all it has missed, and bring none of it up yet."""
+    stage.broadcast(MISSED)
+    stage.worker.settle()
+    feed = stage.worker.hub.feeds[BROADCAST_LOG]
+    tail = feed.tail
+    stage.worker.stop_reading(feed)
+    sinks = crowd(stage, work, *at_start())
+    assert len(feed.parked) == CROWD
+    feed.tail = tail
+    stage.worker.positions[feed] = MISSED
+    work.take()
+    return sinks
+
+
+def test_a_crowd_is_brought_up_from_the_tail_in_bounded_steps(stage: Stage, work: Work) -> None:
+    sinks = parked_crowd(stage, work)
+    hub, moment = stage.worker.hub, stage.world.moment
+    hub.advance(list(hub.feeds[BROADCAST_LOG].parked), moment)
+    hub.feeds[BROADCAST_LOG].parked.clear()
+    done = [work.take(), *steps(stage, work)]
+    assert_bounded(done)
+    assert all(events_of(sink) == MISSED for sink in sinks)
+    assert sum(framed for _, framed, _ in done) == MISSED, "each event is framed once for all"
+    assert_consistent(stage.worker)
+
+
+def test_what_is_shared_is_bounded_and_built_again_where_it_was_dropped(
+    stage: Stage, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "SHARED_BYTES", 5000)
+    sinks = parked_crowd(stage, work)
+    hub, moment = stage.worker.hub, stage.world.moment
+    hub.advance(list(hub.feeds[BROADCAST_LOG].parked), moment)
+    hub.feeds[BROADCAST_LOG].parked.clear()
+    assert_bounded([work.take(), *steps(stage, work)])
+    assert all(events_of(sink) == MISSED for sink in sinks)
+
+
+def test_a_live_event_goes_out_at_once_while_a_crowd_is_brought_up(
+    stage: Stage, work: Work
+) -> None:
+    parked_crowd(stage, work)
+    hub, moment = stage.worker.hub, stage.world.moment
+    sink = CountingSink(work)
+    hub.open(Opening(b"live"), stage.worker.routes.feeds(b"live", (), moment), sink, [], moment)
+    hub.advance(list(hub.feeds[BROADCAST_LOG].parked), moment)
+    assert stage.worker.busy, "the crowd is not up yet"
+    stage.write(1, b"live")
+    stage.worker.poll()
+    assert events_of(sink) == 1
+    assert stage.worker.busy
+
+
+def test_a_crowd_is_brought_up_by_a_scan_in_bounded_steps(stage: Stage, work: Work) -> None:
+    stage.broadcast(MISSED)
+    stage.replace_worker()
+    stage.worker.open_logs()
+    sinks = crowd(stage, work, *at_start())
+    work.take()
+    feed = stage.worker.hub.feeds[BROADCAST_LOG]
+    for scanned in list(stage.worker.woken):
+        stage.worker.begin_scan(scanned)
+        while scanned in stage.worker.scans:
+            stage.worker.step(scanned)
+    done = [work.take(), *steps(stage, work)]
+    assert all(events_of(sink) == MISSED for sink in sinks)
+    assert sum(framed for _, framed, _ in done) <= 2 * MISSED
+    assert max(writes for writes, _, _ in done[1:]) <= MOST_WRITES
+    assert len(done) > 3
+    assert len(feed.everyone) == CROWD
+    assert_consistent(stage.worker)
+
+
+def test_broadcasts_are_framed_once_and_written_in_bounded_steps(stage: Stage, work: Work) -> None:
+    sinks = crowd(stage, work)
+    list(steps(stage, work))
+    work.take()
+    stage.broadcast(20)
+    stage.worker.poll()
+    done = [work.take(), *steps(stage, work)]
+    assert_bounded(done)
+    assert sum(framed for _, framed, _ in done) == 20
+    assert sum(writes for writes, _, _ in done) == CROWD, "one write for each stream"
+    assert all(events_of(sink) == 20 for sink in sinks)
+
+
+def test_what_is_written_while_a_broadcast_is_on_its_way_comes_behind_it(
+    stage: Stage, work: Work
+) -> None:
+    sinks = crowd(stage, work)
+    list(steps(stage, work))
+    hub = stage.worker.hub
+    stage.broadcast(1)
+    stage.worker.poll()
+    assert hub.delivering
+    streams = list(hub.streams)
+    waiting = [each for each, sink in zip(streams, sinks, strict=True) if not events_of(sink)]
+    stage.world.now += 2000
+    hub.ask(waiting[0].key, stage.world.moment)
+    hub.close(waiting[1], CloseReason.CLOSED, stage.world.moment)
+    hub.stuck(waiting[2], stage.world.moment)
+    hub.lost(waiting[3], stage.world.moment)
+    texts = [b"".join(sinks[streams.index(stream)].data) for stream in waiting[:4]]
+    assert texts[0].rindex(b": heartbeat") > texts[0].index(b"event: import")
+    assert texts[1].index(b"stream.close") > texts[1].index(b"event: import")
+    assert b"event: import" in texts[2]
+    assert b"event: import" not in texts[3]
+    list(steps(stage, work))
+    assert not hub.delivering
+    assert_consistent(stage.worker)
+
+
+def test_a_large_batch_is_dispatched_in_bounded_steps_and_in_order(
+    stage: Stage, work: Work
+) -> None:
+    sinks = crowd(stage, work)[:1]
+    sink = CountingSink(work)
+    hub, moment = stage.worker.hub, stage.world.moment
+    hub.open(Opening(b"many"), stage.worker.routes.feeds(b"many", (), moment), sink, [], moment)
+    list(steps(stage, work))
+    work.take()
+    numbers = stage.write(5000, b"many")
+    stage.broadcast(300)
+    stage.worker.poll()
+    done = [work.take(), *steps(stage, work)]
+    assert_bounded(done)
+    assert events_of(sink) == 5300
+    text = b"".join(sink.data)
+    places = [text.index(b"data: %d\n" % number) for number in numbers if number is not None]
+    assert places == sorted(places)
+    assert events_of(sinks[0]) == 300
+    assert_consistent(stage.worker)
+
+
+def test_heartbeats_of_a_crowd_come_in_bounded_steps_and_share_their_bytes(
+    stage: Stage, work: Work
+) -> None:
+    sinks = crowd(stage, work)
+    list(steps(stage, work))
+    work.take()
+    stage.world.now += 30_000
+    stage.worker.hub.tick(stage.world.moment)
+    done = [work.take(), *steps(stage, work)]
+    assert_bounded(done)
+    assert sum(writes for writes, _, _ in done) == CROWD
+    assert len({id(sink.data[-1]) for sink in sinks}) <= CROWD
+
+
+def test_a_stream_that_was_written_to_meanwhile_needs_no_heartbeat(
+    stage: Stage, work: Work
+) -> None:
+    sinks = crowd(stage, work)
+    list(steps(stage, work))
+    stage.world.now += 30_000
+    stage.worker.hub.tick(stage.world.moment)
+    stage.world.now += 10
+    stage.broadcast(1)
+    stage.worker.poll()
+    list(steps(stage, work))
+    beats = sum(b": heartbeat" in b"".join(sink.data) for sink in sinks)
+    assert 0 < beats < CROWD
+
+
+def close_all(stage: Stage, streams: list[Stream]) -> None:
+    stage.worker.hub.close_all(streams, CloseReason.REVOKED, stage.world.moment)
+
+
+def reach_slow(stage: Stage, streams: list[Stream]) -> None:
+    for stream in streams:
+        stage.worker.hub.stuck(stream, stage.world.moment)
+    stage.world.now += 500
+    stage.worker.hub.tick(stage.world.moment)
+
+
+@pytest.mark.parametrize(
+    ("close", "reason"), [(close_all, CloseReason.REVOKED), (reach_slow, CloseReason.SLOW)]
+)
+def test_a_crowd_is_closed_in_bounded_steps(
+    stage: Stage, work: Work, close: Callable[[Stage, list[Stream]], None], reason: CloseReason
+) -> None:
+    crowd(stage, work)
+    list(steps(stage, work))
+    work.take()
+    close(stage, list(stage.worker.hub.streams))
+    done = [work.take(), *steps(stage, work)]
+    assert_bounded(done)
+    assert stage.worker.observer.closes == [reason] * CROWD
+    assert not stage.worker.hub.streams
+
+
+def test_deadlines_of_a_crowd_are_kept_in_bounded_steps(stage: Stage, work: Work) -> None:
+    hub, moment = stage.worker.hub, stage.world.moment
+    feeds = stage.worker.routes.feeds(b"a", (), moment)
+    at = moment.monotonic + 5
+    for _ in range(CROWD):
+        deadlines = [(at, CloseReason.MAX_AGE)]
+        hub.open(Opening(b"a"), feeds, CountingSink(work), deadlines, moment)
+    list(steps(stage, work))
+    work.take()
+    stage.world.now += 5000
+    hub.tick(stage.world.moment)
+    assert_bounded([work.take(), *steps(stage, work)])
+    assert not hub.streams
