@@ -101,6 +101,8 @@ class Hub:
         self._catch_up = CatchUp(interpreter, limits, observer, self._outbox, wake)
         self._arrived: deque[_Arrival] = deque()
         """Fetched records that are not in their tails yet."""
+        self._spare = Budget()
+        """For streams that are opened or have drained, until the next step."""
         self._ready: dict[Stream, None] = {}
         """Streams to be brought up, in the order they came."""
         self._silent: dict[Stream, float] = {}
@@ -233,8 +235,7 @@ class Hub:
             # The first id comes with the gap, or a client that drops between would never be told.
             greeting = frame.gap(stream.id(), Gap(GapReason.INVALID))
             self._observer.gap(GapReason.INVALID)
-        self._advance(stream, moment, Budget(), self._retry + greeting)
-        self._tell(moment)
+        self._advance_at_once(stream, moment, self._retry + greeting)
         return stream
 
     def follow(
@@ -274,8 +275,7 @@ class Hub:
             return
         stream.stuck_since = None
         del self.places.stuck[stream]
-        self._advance(stream, moment, Budget())
-        self._tell(moment)
+        self._advance_at_once(stream, moment)
 
     def close(
         self, stream: Stream, reason: CloseReason, moment: Moment, retry_ms: int | None = None
@@ -351,6 +351,7 @@ class Hub:
         budget.guarantee(SHARE)
         self._bring_up(budget, moment)
         self._catch_up.report(moment)
+        self._spare = Budget()
         return self._has_work(moment)
 
     def _work(self, moment: Moment) -> None:
@@ -358,7 +359,13 @@ class Hub:
         if self.step(moment):
             self._busy()
 
-    def _tell(self, moment: Moment) -> None:
+    def _advance_at_once(self, stream: Stream, moment: Moment, greeting: bytes = b"") -> None:
+        """Bring a stream up now, as far as goes for all that come between two steps together.
+
+        A thousand that come in one turn of the event loop get their first bytes, and are queued.
+        """
+        self._spare.guarantee(1)
+        self._advance(stream, moment, self._spare, greeting)
         self._catch_up.report(moment)
         if self._ready:
             self._busy()

@@ -78,17 +78,15 @@ class Runs:
         """
         if offset >= tail.head.offset:
             return None
-        if feed.keyed:
-            records = tail.since(offset, stream.key, RUN)
-            if not records:
-                return None
-            return self._build(stream, feed, records, 0, len(records), around, mark, budget)
         key = (tail, offset, around, mark, stream.categories)
-        run = self._shared.get(key)
+        run = None if feed.keyed else self._shared.get(key)
         if run is None:
-            records = tail.since(offset, None, RUN)
+            records = tail.since(offset, stream.key, RUN)
+            if not records:  # others' only, or none behind a hole
+                return None
             run = self._build(stream, feed, records, 0, len(records), around, mark, budget)
-            self._keep(key, run)
+            if not feed.keyed:
+                self._keep(key, run)
         return run
 
     def of_found(

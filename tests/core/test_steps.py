@@ -197,6 +197,22 @@ def test_a_crowd_is_brought_up_by_a_scan_in_bounded_steps(stage: Stage, work: Wo
     assert_consistent(stage.worker)
 
 
+def test_a_crowd_that_opens_between_two_steps_is_brought_up_in_the_next_ones(
+    stage: Stage, work: Work
+) -> None:
+    """Thousands of requests can be read in one turn of the event loop."""
+    stage.broadcast(MISSED)
+    stage.worker.settle()
+    work.take()
+    sinks = crowd(stage, work, *at_start())
+    writes, framed, _ = work.take()
+    assert writes == CROWD, "the first bytes of each"
+    assert framed <= MISSED, "shared, as in any step"
+    assert sum(events_of(sink) for sink in sinks) < CROWD * MISSED / 4
+    list(steps(stage, work))
+    assert all(events_of(sink) == MISSED for sink in sinks)
+
+
 def test_broadcasts_are_framed_once_and_written_in_bounded_steps(stage: Stage, work: Work) -> None:
     sinks = crowd(stage, work)
     list(steps(stage, work))
