@@ -20,6 +20,8 @@ from aiokafka.errors import (
     UnsupportedSaslMechanismError,
 )
 
+from gateway.kafka.client.connection import ForeignProtocolError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -85,11 +87,12 @@ def diagnose(error: BaseException, options: dict[str, Any]) -> Diagnosis:
         if diagnosis is not None:
             return diagnosis
     servers = _servers(options)
+    if any(isinstance(cause, ForeignProtocolError) for cause in chain):
+        return Diagnosis(f"{servers} does not answer in Kafka's protocol", _protocol(options))
     if any(isinstance(cause, EOFError | ConnectionResetError) for cause in chain):
         return Diagnosis(
             f"{servers} ends the connection at the first question",
-            f"set {_PREFIX}SECURITY_PROTOCOL to what the listener at that port speaks, which does"
-            f" not seem to be {options.get('security_protocol', 'PLAINTEXT')}",
+            _protocol(options),
         )
     if isinstance(error, KafkaError) and not isinstance(error, KafkaConnectionError):
         return Diagnosis(f"Kafka refuses: {error}", "")
@@ -177,6 +180,13 @@ def missing_right(right: str, topic: str) -> Diagnosis:
         f"no right {right} on topic {topic}",
         f"give it with: kafka-acls.sh --add --allow-principal User:NAME --operation {operation}"
         f" --topic {topic}",
+    )
+
+
+def _protocol(options: dict[str, Any]) -> str:
+    return (
+        f"set {_PREFIX}SECURITY_PROTOCOL to what the listener at that port speaks, which does"
+        f" not seem to be {options.get('security_protocol', 'PLAINTEXT')}"
     )
 
 

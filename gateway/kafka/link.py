@@ -299,7 +299,8 @@ class KafkaLink:
             self._readiness.settle(Doubt.KAFKA)
             missing = [name for name in needed if name not in cluster.partitions]
             if not missing and not refused:
-                self._doubt(Doubt.STARTING, "the worker has found its topics and begins to read")
+                detail = "the worker has found its topics and begins to read"
+                self._readiness.doubt(Doubt.STARTING, detail)
                 self._report_topics(missing, refused)
                 return cluster
             self._report_topics(missing, refused)

@@ -1,7 +1,7 @@
 """Comparison of the topics' retention with the replay time that clients are promised.
 
 A topic with a shorter retention loses events that clients may resume from. It may be changed at any
-time: it is requested once a minute, for all topics at once.
+time: it is requested once a minute, for all topics at once, and more often while it is too short.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 60.0
 """Interval of the requests."""
+
+SHORT_LOOK_SECONDS = 10.0
+"""The same while a retention is too short: somebody may be about to change it."""
 
 
 class RetentionWatch:
@@ -42,4 +45,4 @@ class RetentionWatch:
                     for topic in self._names
                     if topic in kept and 0 <= kept[topic] < self._promised * 1000
                 )
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(SHORT_LOOK_SECONDS if self.short else LOOK_SECONDS)

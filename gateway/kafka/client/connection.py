@@ -57,6 +57,10 @@ _PREFIX = struct.Struct(">ihhi")
 _INT32 = struct.Struct(">i")
 
 
+class ForeignProtocolError(KafkaConnectionError):  # type: ignore[misc] # untyped aiokafka
+    """The peer answers, but not in Kafka's protocol: it may expect TLS, or HTTP."""
+
+
 class _Pending(NamedTuple):
     """A request without a response yet."""
 
@@ -162,7 +166,7 @@ class Connection(asyncio.BufferedProtocol):
         while self._filled - start >= _INT32.size:
             (size,) = _INT32.unpack_from(self._inbox, start)
             if not _INT32.size <= size <= LARGEST_FRAME:
-                self._break(f"{self.peer} does not speak Kafka's protocol")
+                self._end(ForeignProtocolError(f"{self.peer} does not speak Kafka's protocol"))
                 return
             end = start + _INT32.size + size
             if end > self._filled:
