@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from gateway.conformance.case import Case, Finding, Phase
 from gateway.conformance.cases import CASES
 from gateway.conformance.trial import Ground, Trial
-from gateway.conformance.verdict import Case, Finding, Judged, Phase, Verdict
+from gateway.conformance.verdict import Judged, Verdict
 from gateway.errors import ConformanceError
 
 if TYPE_CHECKING:

@@ -6,10 +6,11 @@ import sys
 
 import pytest
 
+from gateway.conformance.case import exit_code
 from gateway.conformance.cases import CASES
 from gateway.conformance.options import Limits, Options
 from gateway.conformance.run import judge
-from gateway.conformance.verdict import Verdict, exit_code
+from gateway.conformance.verdict import Verdict
 from gateway.errors import ConformanceError
 from tests.conformance.server import BUFFERED, TOKEN, Fault, StreamServer
 

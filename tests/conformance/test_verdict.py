@@ -2,17 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.conformance.verdict import (
-    Case,
-    Finding,
-    Judged,
-    Verdict,
-    exit_code,
-    fail,
-    faults,
-    listed,
-    not_applicable,
-)
+from gateway.conformance.case import Case, Finding, exit_code
+from gateway.conformance.verdict import Judged, Verdict, fail, faults, listed, not_applicable
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from gateway.conformance.cases import CASES
 from tests.docs.markdown import ROOT, anchors
 
 if TYPE_CHECKING:
-    from gateway.conformance.verdict import Case
+    from gateway.conformance.case import Case
 
 PAGE = ROOT / "docs/conformance.md"
 

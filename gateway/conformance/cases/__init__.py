@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.conformance.cases import answers, events, head, heartbeat, malformed, pressure, resume
 
 if TYPE_CHECKING:
-    from gateway.conformance.verdict import Case
+    from gateway.conformance.case import Case
 
 CASES: tuple[Case, ...] = (
     *head.CASES,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from gateway.conformance.case import Case, Phase
 from gateway.conformance.trial import together
-from gateway.conformance.verdict import Case, Phase, fail, not_applicable
+from gateway.conformance.verdict import fail, not_applicable
 from gateway.errors import ConformanceError
 
 if TYPE_CHECKING:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.conformance.verdict import Case, fail, not_applicable
+from gateway.conformance.case import Case
+from gateway.conformance.verdict import fail, not_applicable
 
 if TYPE_CHECKING:
     from gateway.conformance.trial import Trial

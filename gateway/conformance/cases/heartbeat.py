@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.conformance.case import Case, Phase
 from gateway.conformance.trial import HIDDEN
-from gateway.conformance.verdict import Case, Phase, fail, not_applicable
+from gateway.conformance.verdict import fail, not_applicable
 
 if TYPE_CHECKING:
     from gateway.conformance.trial import Trial

@@ -6,9 +6,10 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from gateway.conformance.case import Case, Phase
 from gateway.conformance.publisher import run_command
 from gateway.conformance.trial import SMALL_BUFFER
-from gateway.conformance.verdict import Case, Phase, fail, faults, not_applicable
+from gateway.conformance.verdict import fail, faults, not_applicable
 from gateway.errors import ConformanceError
 
 if TYPE_CHECKING:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from gateway.conformance.case import Case
 from gateway.conformance.trial import together
-from gateway.conformance.verdict import Case, fail, faults, not_applicable
+from gateway.conformance.verdict import fail, faults, not_applicable
 
 if TYPE_CHECKING:
     from gateway.conformance.listener import Listener
