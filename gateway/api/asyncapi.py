@@ -101,8 +101,8 @@ def _document(settings: Settings, description: str, more: Json) -> Json:
             "stream": {
                 "address": EVENTS,
                 "title": "A stream",
-                "description": "`text/event-stream`; it ends with the connection, and goes on with"
-                " the next by `Last-Event-ID`.",
+                "description": "`text/event-stream`; ends with the connection; the next one resumes"
+                " it by `Last-Event-ID`.",
                 "servers": [{"$ref": "#/servers/gateway"}],
                 "messages": {
                     name: {"$ref": f"#/components/messages/{name}"} for name in _messages()
@@ -123,12 +123,12 @@ def _document(settings: Settings, description: str, more: Json) -> Json:
 def _messages() -> Json:
     return {
         "event": _message(
-            "An event of the user or for everybody",
+            "An event of the user, or a broadcast",
             {"$ref": "#/components/schemas/Type"},
-            {"description": "What the producer has written, byte for byte, but for line breaks."},
+            {"description": "The payload of the producer, byte for byte except for line breaks."},
         ),
         "gap": _message(
-            "Something can no longer be seen: fetch the state again",
+            "Events were lost: fetch the state again",
             {"const": f"{RESERVED_PREFIX}gap"},
             {"$ref": "#/components/schemas/Gap"},
         ),
@@ -182,7 +182,7 @@ def _schemas(registry: Registry) -> Json:
     return {
         "EventId": {
             "type": "string",
-            "description": "Where the stream is behind this block: opaque, to be sent back.",
+            "description": "Position of the stream after this block: opaque, to be sent back.",
             "maxLength": event_id.MAX_LENGTH,
             "examples": [EXAMPLE_ID],
         },
@@ -220,11 +220,11 @@ def _gap() -> Json:
             "log": {"enum": list(LogKind)},
             "partition": {"type": "integer", "minimum": 0},
             "from": {"type": "integer", "description": "The first offset that cannot be seen."},
-            "to": {"type": "integer", "description": "The offset at which the stream goes on."},
+            "to": {"type": "integer", "description": "The offset at which the stream continues."},
             "since": {
                 "type": "string",
                 "format": "date-time",
-                "description": "From when on something may be missing.",
+                "description": "Start of the time from which events may be missing.",
             },
         },
         "additionalProperties": False,

@@ -1,6 +1,6 @@
 """Which descriptions there are: `/openapi.json` and `/asyncapi.json`, of each listener its own.
 
-They are made once, at the start. What the public ones say needs no token.
+They are built once, at the start. The public ones need no token.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def public_documents(settings: Settings, registry: Registry) -> dict[str, Json]:
-    """Return what the public listener serves, by path."""
+    """Return the documents of the public listener, by path."""
     return {
         "/openapi.json": public_document(settings, registry),
         "/asyncapi.json": public_events(settings, registry),
@@ -26,7 +26,7 @@ def public_documents(settings: Settings, registry: Registry) -> dict[str, Json]:
 
 
 def operations_documents(settings: Settings, registry: Registry) -> dict[str, Json]:
-    """Return what the operations listener serves, by path."""
+    """Return the documents of the operations listener, by path."""
     return {
         "/openapi.json": operations_document(settings),
         "/asyncapi.json": all_events(settings, registry),

@@ -56,7 +56,7 @@ def operations_document(settings: Settings) -> Json:
             "cookie": {"type": "apiKey", "in": "cookie", "name": COOKIE},
         }
     paths: Json = {
-        "/healthz": {"get": _probe("health", "Whether the process is there", _healthy())},
+        "/healthz": {"get": _probe("health", "Whether the process runs", _healthy())},
         "/readyz": {"get": _probe("readiness", "Whether to send clients here", _readiness())},
         "/version": {"get": _version()},
         "/metrics": {"get": _metrics()},
@@ -97,7 +97,7 @@ def operations_document(settings: Settings) -> Json:
 
 
 _MEMBER: Json = {
-    "description": "A worker as this one has heard of it.",
+    "description": "A worker, by its last status.",
     "allOf": [
         schema("Status"),
         {
@@ -176,14 +176,14 @@ def _asset() -> Json:
     }
     shown = answer("A file.", "text/css", _TEXT)
     shown["content"]["text/javascript"] = _TEXT
-    found = {200: shown, 404: failure("It is none of them.")}
+    found = {200: shown, 404: failure("Not a file of the dashboard.")}
     return _operation("dashboardFile", "What the dashboard is made of", found, name)
 
 
 def _fleet() -> Json:
     content = _object(workers=_list(schema("Member")), problem={"type": "string"})
-    shown = json_answer("Every worker; `problem` says why others are not to be seen.", content)
-    return _operation("fleet", "Every worker, as this one has heard of it", {200: shown})
+    shown = json_answer("Every worker; `problem` says why other workers are not visible.", content)
+    return _operation("fleet", "Every worker, by its last status", {200: shown})
 
 
 def _events() -> Json:
@@ -194,7 +194,7 @@ def _events() -> Json:
         _TEXT,
     )
     full = failure(f"{MAX_WATCHERS} dashboards watch this worker.", RETRY_AFTER)
-    return _operation("watch", "What dashboards are fed with", {200: shown, 503: full})
+    return _operation("watch", "The data of the dashboard", {200: shown, 503: full})
 
 
 def _streams() -> Json:
@@ -235,10 +235,10 @@ def _explain() -> Json:
         "schema": {"type": "string", "pattern": event_id.FORM, "examples": [EXAMPLE_ID]},
     }
     found = {
-        200: json_answer("What it says of each log.", _object(marks=_list(schema("ShownMark")))),
-        400: failure("It is no event id."),
+        200: json_answer("The position in each log.", _object(marks=_list(schema("ShownMark")))),
+        400: failure("Not a valid event id."),
     }
-    return _operation("explainId", "What an event id says", found, an_id)
+    return _operation("explainId", "Explain an event id", found, an_id)
 
 
 def _drain() -> Json:

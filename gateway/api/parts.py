@@ -31,7 +31,7 @@ REQUEST_ID: Json = {
 
 RETRY_AFTER: Json = {
     "Retry-After": {
-        "description": "Seconds to wait; drawn, so that not all come back together.",
+        "description": "Seconds to wait; random, so that clients do not return together.",
         "required": True,
         "schema": {"type": "integer", "minimum": 1},
     }
@@ -47,7 +47,7 @@ CHALLENGE: Json = {
 
 ALLOW: Json = {
     "Allow": {
-        "description": "The methods that there are.",
+        "description": "The supported methods.",
         "required": True,
         "schema": {"type": "string"},
     }
@@ -55,7 +55,7 @@ ALLOW: Json = {
 
 PROBLEM: Json = {
     "type": "object",
-    "description": "Why there was no other answer (RFC 9457).",
+    "description": "Problem details (RFC 9457).",
     "required": ["type", "title", "status", "detail", "request_id"],
     "properties": {
         "type": {"const": "about:blank"},
@@ -68,7 +68,7 @@ PROBLEM: Json = {
 
 
 def info(title: str, description: str) -> Json:
-    """Return who made a description, and of what."""
+    """Return title, version and licence of a description."""
     return {
         "title": title,
         "version": __version__,

@@ -1,7 +1,6 @@
-"""OpenAPI 3.1 of the public listener: one endpoint, what it takes, and every answer it has.
+"""OpenAPI 3.1 of the public listener: parameters and every response of the stream.
 
-Anybody may read it, so it says what clients need and nothing of what is behind: no topic, no
-broker, no limit on streams.
+It is public, so it names no topic, no broker and no limit on streams.
 """
 
 from __future__ import annotations
@@ -41,16 +40,16 @@ if TYPE_CHECKING:
     from gateway.core.registry import Registry
 
 _DESCRIPTION = """\
-Each user's events, live, and resumed where the client was: it brings the last event id back in
-`Last-Event-ID`. What is in the stream is described at `/asyncapi.json`.
+Each user's events, live, and resumed after the id in `Last-Event-ID`. `/asyncapi.json` describes
+the events of the stream.
 
-Every other path is answered with 404 and every other method with 405 (`NotFound` and
-`MethodNotAllowed` among the responses of this document). Errors are problem details (RFC 9457)."""
+Any other path gets 404 and any other method 405 (`NotFound` and `MethodNotAllowed` among the
+responses of this document). Errors are problem details (RFC 9457)."""
 
 _STREAM = """\
-The stream. It stays open until the client leaves or the gateway says goodbye by an event
-`stream.close`; what can no longer be seen is told by an event `stream.gap`. The first bytes are
-`retry:` and a block that has only an `id:`. Silence is filled by comments, with the current id."""
+The stream. It stays open until the client disconnects or the gateway sends an event
+`stream.close`; an event `stream.gap` reports lost events. The first bytes are `retry:` and a block
+with only an `id:`. Heartbeats are comments with the current id."""
 
 
 def public_document(settings: Settings, registry: Registry) -> Json:
@@ -87,15 +86,15 @@ def public_document(settings: Settings, registry: Registry) -> Json:
             "schemas": {"Problem": PROBLEM},
             "securitySchemes": ways,
             "responses": {
-                "NotFound": failure("There is nothing at this path (404)."),
-                "MethodNotAllowed": failure("The path has no such method (405).", ALLOW),
+                "NotFound": failure("The path does not exist (404)."),
+                "MethodNotAllowed": failure("The path does not support the method (405).", ALLOW),
             },
         },
     }
 
 
 _YEARS = r"^(19[7-9]|[2-5]\d)\d-"
-"""Before 1970 and far from now a time is a mistake."""
+"""Times before 1970 or far in the future are mistakes."""
 
 _TEXT: Json = {"schema": {"type": "string"}}
 
@@ -110,7 +109,7 @@ _EVENT: Json = {
         "retry": {"type": "integer"},
     },
 }
-"""OpenAPI 3.1 has no word for a stream's items; this is how tools read it (3.2: `itemSchema`)."""
+"""OpenAPI 3.1 cannot describe items of a stream; tools read this form (3.2: `itemSchema`)."""
 
 
 def _open_stream(settings: Settings, registry: Registry, ways: list[str]) -> Json:
@@ -124,14 +123,13 @@ def _open_stream(settings: Settings, registry: Registry, ways: list[str]) -> Jso
         ),
         414: failure(f"Path and query have more than {MAX_URL} characters."),
         429: failure(
-            "The user or the address has all that it may have. Open streams stay.",
+            "The user or the address has reached a limit. Open streams are not affected.",
             RETRY_AFTER,
             [error for error in refusals if isinstance(error, TooMany)],
         ),
         431: failure(f"The headers have more than {MAX_HEAD_BYTES} bytes."),
         503: failure(
-            "This worker has all that it can serve, or was never ready; another one may serve the"
-            " request now.",
+            "This worker is full or was never ready; another worker may serve the request now.",
             RETRY_AFTER,
             [
                 *(error for error in refusals if not isinstance(error, TooMany)),
@@ -141,11 +139,11 @@ def _open_stream(settings: Settings, registry: Registry, ways: list[str]) -> Jso
     }
     if settings.sharding == "redirect":
         found[307] = {
-            "description": "The stream is at the same URL with the shard of its user.",
+            "description": "The stream is at the same URL with the shard of the user.",
             "headers": {
                 **REQUEST_ID,
                 "Location": {
-                    "description": "Relative to the URL that was asked for.",
+                    "description": "Relative to the requested URL.",
                     "required": True,
                     "schema": {"type": "string", "pattern": rf"^events\?{PARAMETER}=\d"},
                 },
@@ -154,7 +152,7 @@ def _open_stream(settings: Settings, registry: Registry, ways: list[str]) -> Jso
         }
     return {
         "operationId": "openStream",
-        "summary": "Open the stream of the user whom the token names",
+        "summary": "Open the stream of the token's user",
         "security": [{way: []} for way in ways],
         "parameters": _parameters(settings, registry),
         "responses": responses(found),
@@ -172,7 +170,7 @@ def _stream(settings: Settings) -> Json:
             "schema": {"type": "string"},
         },
         "X-Accel-Buffering": {
-            "description": "Has proxies pass events on at once.",
+            "description": "Makes proxies forward events at once.",
             "schema": {"const": "no"},
         },
     }
@@ -202,7 +200,7 @@ def _parameters(settings: Settings, registry: Registry) -> list[Json]:
             "schema": an_id,
         },
         *(
-            _query(name, "The same, for clients that set no headers.", an_id)
+            _query(name, "The same, for clients that cannot set headers.", an_id)
             for name in ("Last-Event-ID", "last_event_id")
         ),
         {
@@ -243,14 +241,14 @@ def _query(name: str, description: str, content: Json) -> Json:
 
 
 def _security(settings: Settings) -> Json:
-    """Return the ways to bring a token, the one that wins first."""
+    """Return the ways to send a token, by precedence."""
     ways: Json = {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
     if settings.token_cookie is not None:
         ways["cookie"] = {
             "type": "apiKey",
             "in": "cookie",
             "name": settings.token_cookie,
-            "description": "Not from pages of origins that are not allowed.",
+            "description": "Accepted only from pages of allowed origins.",
         }
     if settings.token_query:
         ways["query"] = {
@@ -265,10 +263,10 @@ def _security(settings: Settings) -> Json:
 def _preflight() -> Json:
     return {
         "operationId": "preflight",
-        "summary": "A browser asks whether a page may send headers of its own (CORS)",
+        "summary": "Preflight of a browser for custom headers (CORS)",
         "responses": {
             "204": {
-                "description": "The headers say so, for an origin that is allowed.",
+                "description": "Allowed methods and headers, for an allowed origin.",
                 "headers": {
                     **REQUEST_ID,
                     "Access-Control-Allow-Methods": {"schema": {"const": METHODS}},

@@ -18,8 +18,8 @@ SHAPES = ("envelope", "typed", "cloudEvent", "cloudEventDocument")
 
 _BINDING = "0.5.0"
 
-_JSON_PAYLOAD: Json = {"description": "Any JSON value; it goes out as it stands."}
-_RAW_PAYLOAD: Json = {"description": "Anything but nothing; it goes out as it stands."}
+_JSON_PAYLOAD: Json = {"description": "Any JSON value; it is delivered unchanged."}
+_RAW_PAYLOAD: Json = {"description": "Any bytes, not empty; they are delivered unchanged."}
 
 _TYPE: Json = {
     "type": "string",
@@ -50,19 +50,19 @@ def topic_channels(settings: Settings) -> Json:
         ),
         "broadcastEvents": _channel(
             settings.broadcast_topic,
-            "Events for everybody: one partition, and keys mean nothing.",
+            "Broadcasts: one partition, keys are ignored.",
             shapes,
             {"partitions": 1},
         ),
         "revocations": _channel(
             settings.revocations_topic,
-            "What is revoked: the last record of each key counts.",
+            "Revocations: the last record of each key is in force.",
             {"revocation": {"$ref": "#/components/messages/revocation"}},
             {"topicConfiguration": {"cleanup.policy": ["compact"]}},
         ),
         "workers": _channel(
             settings.workers_topic,
-            "What each worker tells of itself; a tombstone, that it has ended.",
+            "Status of each worker; a tombstone means that it has stopped.",
             {"status": {"$ref": "#/components/messages/status"}},
             {"topicConfiguration": {"cleanup.policy": ["compact"]}},
         ),
@@ -71,15 +71,15 @@ def topic_channels(settings: Settings) -> Json:
 
 
 def topic_operations(settings: Settings) -> Json:
-    """Return what a worker does with each of them."""
+    """Return the operations of a worker on each topic."""
     there = topic_channels(settings)
     wanted = {
         "readUserEvents": ("receive", "userEvents", "Deliver a record to its user's streams"),
         "readBroadcasts": ("receive", "broadcastEvents", "Deliver a record to every stream"),
         "readRevocations": ("receive", "revocations", "End the streams that are revoked"),
-        "writeRevocations": ("send", "revocations", f"Note what a {REVOKED_TYPE} revokes"),
-        "readFleet": ("receive", "workers", "Hear how the other workers are"),
-        "writeStatus": ("send", "workers", "Tell how this worker is"),
+        "writeRevocations": ("send", "revocations", f"Record the revocation of a {REVOKED_TYPE}"),
+        "readFleet": ("receive", "workers", "Read the status of other workers"),
+        "writeStatus": ("send", "workers", "Write the status of this worker"),
     }
     return {
         name: {
@@ -150,7 +150,7 @@ def topic_messages() -> Json:
             {"$ref": "#/components/schemas/Revocation"},
         ),
         "status": _message(
-            "How a worker is, every few seconds",
+            "Status of a worker, every few seconds",
             "The worker's name.",
             {"$ref": f"#/components/schemas/{Status.__name__}"},
         ),
@@ -158,7 +158,7 @@ def topic_messages() -> Json:
 
 
 def topic_schemas(settings: Settings) -> Json:
-    """Return what is in the values of records, but for a worker's status."""
+    """Return the schemas of record values, the status excepted."""
     return {
         "Envelope": {
             "type": "object",
@@ -169,7 +169,7 @@ def topic_schemas(settings: Settings) -> Json:
                 "event_id": {"description": "For other readers; any JSON value."},
                 "user_id": {
                     "type": ["string", "integer", "null"],
-                    "description": "If it is there, the record's key.",
+                    "description": "If present, equal to the record's key.",
                 },
                 "occurred_at": {"description": "For other readers; any JSON value."},
             },
