@@ -1,32 +1,40 @@
 """Following a compacted topic: read whole at the start, then as it grows.
 
-It is small, so whatever looks strange is answered by reading it again from its start: a leader that
-is another one, a position that the log does not have, a topic that was made anew or has gained
-partitions. What came of it before stays meanwhile.
+Such a topic is small, so anything unusual is answered by reading it again from its start: a
+position that the log does not have, a new leader that cannot prove to have what was read, a topic
+that was recreated or has gained partitions. The previous result stays in force meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Protocol
+from collections import defaultdict
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
-from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from gateway.kafka.consumer import Consumer
+from gateway.core.log import Log
+from gateway.kafka.client.cluster import END, START
+from gateway.kafka.fetch.reader import FetchReader
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.core.log import Record
+    from gateway.kafka.client.cluster import ClusterClient
+    from gateway.kafka.fetch.batches import Unreadable
+    from gateway.kafka.fetch.protocol import Limits
     from gateway.kafka.metadata import Cluster
-    from gateway.kafka.screen import Unreadable
 
-IDLE_MS = 1000
-"""How long to wait for records before it is looked whether the topic has to be read again."""
+IDLE_SECONDS = 1.0
+"""Interval of the check whether the topic is to be read again, without records."""
+
+LOOKUP_SECONDS = 15.0
+"""Upper bound of a lookup of offsets, retries included; the client's own limits are shorter."""
 
 BATCH = 500
-"""Records between two looks at the loop: some 2 ms."""
+"""Records between two turns of the event loop: some 2 ms."""
 
 RETRY_SECONDS = 1.0
 
@@ -34,105 +42,154 @@ _log = structlog.stdlib.get_logger(__name__)
 
 
 class Follower(Protocol):
-    """Who goes by the records of a compacted topic."""
+    """The owner of what a compacted topic holds."""
 
     def begin(self) -> None:
-        """Drop what was added and not taken: the topic is read from its start."""
+        """Discard pending records: the topic is read from its start."""
         ...
 
-    def add(self, partition: int, records: Sequence[Any]) -> None:
+    def add(self, partition: int, records: Sequence[Record]) -> None:
         """Add the next records of a partition, oldest first."""
         ...
 
     async def take(self) -> None:
-        """Go by what was added. At first that is all that the topic had, afterwards what is new."""
+        """Apply the pending records; the first call covers the whole topic."""
         ...
 
     def failed(self, reason: str) -> None:
-        """Take note that the topic cannot be read; that is tried again every second."""
+        """Log that the topic cannot be read; that is tried again every second."""
         ...
 
 
 class CompactedTopic:
-    """Reads a topic for a follower. `settings` are those of aiokafka's consumer."""
+    """Reads a topic for a follower."""
 
     def __init__(
         self,
-        options: dict[str, Any],
+        client: ClusterClient,
         cluster: Cluster,
         topic: str,
         follower: Follower,
         unreadable: Unreadable,
-        **settings: Any,
+        limits: Limits | None = None,
     ) -> None:
         self.topic = topic
+        self._client = client
         self._tag = cluster.tag(topic)
         self._partitions = cluster.partitions[topic]
         self._follower = follower
-        self._again = asyncio.Event()
-        self._consumer = Consumer(
-            options,
-            auto_offset_reset="none",
-            isolation_level="read_committed",
-            unreadable=unreadable,
-            **settings,
-        )
-        self._consumer.patient = True
-        self._consumer.watch_leaders(lambda _: self._again.set())
+        self._logs: list[Log] = []
+        self._restart = False
+        self._news = asyncio.Event()
+        self._pending: defaultdict[Log, list[Record]] = defaultdict(list)
+        self._reader = FetchReader(client, self, unreadable, limits=limits)
+        self._reader.patient = True
 
     def compare(self, cluster: Cluster) -> bool:
-        """Go by what the brokers say of the topic now; return whether it is there."""
+        """Apply the topic's current metadata; return whether the topic exists."""
         partitions = cluster.partitions.get(self.topic)
         if partitions is None:
             return False
         tag = cluster.tag(self.topic)
         if (tag, partitions) != (self._tag, self._partitions):
-            _log.warning("a topic has changed, and is read again", topic=self.topic)
+            _log.warning("topic has changed and is read again", topic=self.topic)
             self._tag, self._partitions = tag, partitions
-            self._again.set()
+            self._read_again()
         return True
 
     async def look(self) -> bool:
         """Ask the brokers about the topic, and `compare`. Raises `KafkaError`: none answers."""
-        return self.compare(await self._consumer.describe([self.topic]))
+        return self.compare(await self._client.describe([self.topic]))
 
     async def run(self) -> None:
         """Read for as long as the task lives; once only."""
-        started = False
-        try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._reader.run())
             while True:
                 try:
-                    if not started:
-                        await self._consumer.start()
-                        started = True
                     await self._read()
-                except KafkaError as error:
+                except (KafkaError, TimeoutError) as error:
                     self._follower.failed(str(error) or type(error).__name__)
                     await asyncio.sleep(RETRY_SECONDS)
-        finally:
-            await self._consumer.stop()
 
     async def _read(self) -> None:
         """Read the topic from its start, and on, until it has to be read again."""
-        self._again.clear()
-        consumer = self._consumer
-        partitions = [TopicPartition(self.topic, number) for number in range(self._partitions)]
-        starts = await consumer.beginning_offsets(partitions)
-        ends = await consumer.end_offsets(partitions)
-        consumer.assign(partitions)
-        for partition, start in starts.items():
-            consumer.seek(partition, start)
+        logs = [Log(self.topic, number) for number in range(self._partitions)]
+        async with asyncio.timeout(LOOKUP_SECONDS):
+            found = await asyncio.gather(
+                *[self._client.offset(log, place) for log in logs for place in (START, END)]
+            )
+        self._restart = False
+        self._pending.clear()
+        topic_id = self._client.topic_id(self.topic) or b""
+        for log in self._logs:
+            self._reader.stop(log)
+        self._logs = logs
+        behind = set()
+        for log, start, end in zip(logs, found[::2], found[1::2], strict=True):
+            self._reader.read(log, start.offset, topic_id)
+            if end.offset > start.offset:
+                behind.add(log)
         self._follower.begin()
-        behind = {partition for partition in partitions if ends[partition] > starts[partition]}
-        while not self._again.is_set():
+        while not self._restart:
+            while self._pending:
+                await self._add()
+            # Not the end asked for above: the embedded broker's is before its last records.
+            behind = {log for log in behind if self._is_behind(log)}
             if not behind:
                 await self._follower.take()
-            batches = await consumer.getmany(timeout_ms=IDLE_MS, max_records=BATCH)
-            for partition, records in batches.items():
-                self._follower.add(partition.partition, records)
-            for partition in list(behind):
-                # Not the end asked for above: the embedded broker's is before its last records.
-                end = consumer.last_stable_offset(partition)
-                if end is not None and await consumer.position(partition) >= end:
-                    behind.discard(partition)
-            await asyncio.sleep(0)
+            self._news.clear()
+            if not self._pending and not self._restart:
+                await self._wait()
+
+    async def _add(self) -> None:
+        """Hand pending records to the follower, and yield to the event loop between batches."""
+        pending, self._pending = self._pending, defaultdict(list)
+        for log, records in pending.items():
+            for first in range(0, len(records), BATCH):
+                self._follower.add(log.partition, records[first : first + BATCH])
+                await asyncio.sleep(0)
+
+    async def _wait(self) -> None:
+        """Wait for records; one wake-up that is lost costs `IDLE_SECONDS`."""
+        try:
+            async with asyncio.timeout(IDLE_SECONDS):
+                await self._news.wait()
+        except TimeoutError:
+            faults = set(self._reader.faults().values())
+            if faults:
+                self._follower.failed("; ".join(sorted(faults)))
+
+    def _is_behind(self, log: Log) -> bool:
+        end, position = self._reader.end(log), self._reader.position(log)
+        return end is None or position is None or position < end
+
+    def _read_again(self) -> None:
+        self._restart = True
+        self._news.set()
+
+    # What the fetch reader calls.
+
+    async def deliver(self, fresh: dict[Log, list[Record]]) -> None:
+        """Keep records for the follower."""
+        for log, records in fresh.items():
+            self._pending[log] += records
+        self._news.set()
+
+    def lost(self, log: Log) -> None:
+        """Read the topic again: a log does not have the position."""
+        del log
+        self._read_again()
+
+    def unproven(self, log: Log) -> None:
+        """Read the topic again: a new leader may lack records."""
+        del log
+        self._read_again()
+
+    def unknown_topic(self, log: Log) -> None:
+        """Wait for `compare`, which is called every few seconds."""
+
+    def stalled(self, log: Log, reason: str) -> None:
+        """Report that the topic is not read."""
+        del log
+        self._follower.failed(reason)

@@ -18,10 +18,12 @@ from gateway.core.event import UnreadableReason
 from gateway.core.log import Log
 from gateway.errors import BrokerError, PublishError
 from gateway.fleet.status import read_status, write_status
+from gateway.kafka.client.cluster import ClusterClient
 from gateway.kafka.client.options import connection_options
 from gateway.kafka.compacted import CompactedTopic
 from gateway.kafka.diagnosis import missing_right
 from gateway.kafka.envelope import Message
+from gateway.kafka.fetch.protocol import Limits
 from gateway.kafka.producer import Producer
 from gateway.kafka.rights import missing_rights
 from gateway.kafka.topics import connected, create_missing, creation_command, workers_topic
@@ -32,11 +34,10 @@ if TYPE_CHECKING:
     from gateway.config import Settings
     from gateway.fleet.members import Fleet
     from gateway.fleet.status import Status
+    from gateway.kafka.fetch.batches import Unreadable
     from gateway.kafka.metadata import Cluster
-    from gateway.kafka.screen import Unreadable
 
-FETCH_WAIT_MS = 1000
-FETCH_MIN_BYTES = 1 << 20
+LIMITS = Limits(wait_ms=1000, min_bytes=1 << 20)
 """The broker collects statuses for a second: a large fleet costs no more fetches."""
 
 LOOK_SECONDS = 5.0
@@ -78,22 +79,22 @@ class FleetLink:
 
     async def run(self) -> None:
         """Read and write for as long as the task lives."""
-        while True:
-            cluster = await self._find()
-            topic = CompactedTopic(
-                self._options,
-                cluster,
-                self._spec.name,
-                self,
-                self._unreadable,
-                fetch_max_wait_ms=FETCH_WAIT_MS,
-                fetch_min_bytes=FETCH_MIN_BYTES,
-            )
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(topic.run()), group.create_task(self._write())]
-                await self._watch(topic)
-                for task in tasks:
-                    task.cancel()
+        client = ClusterClient(self._options)
+        try:
+            while True:
+                cluster = await self._find()
+                with suppress(KafkaError):  # it goes on trying
+                    await client.start()
+                topic = CompactedTopic(
+                    client, cluster, self._spec.name, self, self._unreadable, LIMITS
+                )
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(topic.run()), group.create_task(self._write())]
+                    await self._watch(topic)
+                    for task in tasks:
+                        task.cancel()
+        finally:
+            await client.stop()
 
     async def leave(self, status: Status) -> None:
         """Write that this worker is gone, and remove its record; gives up after `LEAVE_SECONDS`."""

@@ -119,7 +119,6 @@ class KafkaLink:
             offsets, live, scans = self._clients()
             revocations = self._revocations_topic(cluster)
             try:
-                await live.start()
                 self._routes, self._live, self._scans = routes, live, scans
                 self._watch = TopicWatch(
                     self._hub, routes, live, offsets, revocations, cluster.cluster_id
@@ -142,7 +141,7 @@ class KafkaLink:
         settings = self._settings
         offsets = Offsets(self.cluster)
         scans = Scans(
-            self._options,
+            self.cluster,
             self._hub,
             offsets,
             self._metrics,
@@ -153,15 +152,14 @@ class KafkaLink:
             revoking=self._revoking,
         )
         live = LiveReader(
-            self._options,
+            self.cluster,
             self._hub,
             offsets,
             settings.live_delay_ms / 1000,
             activated=scans.warm,
             look=self._look,
-            unreadable=self._metrics.unreadable,
+            metrics=self._metrics,
             revoking=self._revoking,
-            read=self._metrics.read,
         )
         return offsets, live, scans
 
@@ -179,7 +177,7 @@ class KafkaLink:
             whole=lambda: self._settle(Doubt.REVOCATIONS),
             seen=self._revoking.seen,
         )
-        return CompactedTopic(self._options, cluster, topic, follower, unreadable)
+        return CompactedTopic(self.cluster, cluster, topic, follower, unreadable)
 
     def shard(self, user: bytes) -> str:
         """Return the shard that a user's streams belong to: its partition, in digits."""
@@ -248,14 +246,15 @@ class KafkaLink:
 
     def _faults(self) -> dict[Log, str]:
         """Return why logs with streams are not read at this moment."""
-        followed = [feed for feed in self._hub.feeds.values() if feed.streams]
-        return {
-            feed.log: "the partition has no leader"
-            if self.cluster.leader(feed.log) is None
-            else "its leader does not answer"
-            for feed in followed
-            if feed.tail is None or self.cluster.leader(feed.log) is None
-        }
+        faults = {} if self._live is None else self._live.faults()
+        for feed in self._hub.feeds.values():
+            if not feed.streams:
+                faults.pop(feed.log, None)
+            elif self.cluster.leader(feed.log) is None:
+                faults[feed.log] = "the partition has no leader"
+            elif feed.tail is None:
+                faults[feed.log] = "its leader does not answer"
+        return faults
 
     def _note_unread(self, faults: Mapping[Log, str]) -> None:
         now = clock.now().monotonic

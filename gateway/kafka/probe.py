@@ -9,9 +9,8 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from gateway.kafka.fetch.scanner import LogScanner
 from gateway.kafka.offsets import Offsets
-from gateway.kafka.records import to_records
-from gateway.kafka.seeker import LogSeeker
 from gateway.kafka.topics import ANSWER_SECONDS, connected
 
 if TYPE_CHECKING:
@@ -20,15 +19,12 @@ if TYPE_CHECKING:
     from gateway.core.limits import Extent
     from gateway.core.log import Log, Record
 
-_FETCH_MS = 500
-"""A fetch that brings nothing in this time is taken for the end: what is left are markers."""
-
 
 class Probe:
     """Answers about logs; made by `probe`. Every method raises aiokafka's `KafkaError`."""
 
-    def __init__(self, seeker: LogSeeker, offsets: Offsets) -> None:
-        self._seeker = seeker
+    def __init__(self, scanner: LogScanner, offsets: Offsets) -> None:
+        self._scanner = scanner
         self._offsets = offsets
 
     async def extent(self, log: Log, cutoff: int) -> Extent:
@@ -56,14 +52,14 @@ class Probe:
         """Return the records from one offset up to another, as far as they come in time."""
         if start >= end:
             return []
-        self._seeker.seek(log, start)
+        self._scanner.seek(log, start)
         found: list[Record] = []
         position = start
         while position < end:
-            fetched, following = await self._seeker.fetch(_FETCH_MS)
-            if following == position:
+            fetched, following = await self._scanner.fetch()
+            if following == position:  # the end: what is left are markers
                 break
-            found += to_records(fetched)
+            found += fetched
             position = following
         return found
 
@@ -75,9 +71,8 @@ async def probe(options: dict[str, Any], timeout: float = ANSWER_SECONDS) -> Asy
     Raises `BrokerError` when the brokers do not answer in time, or reject a request.
     """
     async with connected(options, timeout) as client:
-        seeker = LogSeeker(client.live_options())
+        scanner = LogScanner(client)
         try:
-            await seeker.start()
-            yield Probe(seeker, Offsets(client))
+            yield Probe(scanner, Offsets(client))
         finally:
-            await seeker.stop()
+            scanner.close()

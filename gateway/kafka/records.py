@@ -1,34 +1,30 @@
-"""Records as aiokafka returns them, turned into the core's."""
+"""Names and ids of what is read."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from gateway.core.log import RECORD_OVERHEAD, Log, Record, make_record
+from aiokafka.errors import UnknownTopicOrPartitionError
+
+from gateway.core.event_id import incarnation_tag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-
-def to_records(fetched: Iterable[Any]) -> list[Record]:
-    """Return the core's records for those that aiokafka has unpacked, in order."""
-    records = []
-    for record in fetched:
-        key, value, headers = record.key, record.value, record.headers
-        if headers or key is None or value is None:
-            made = make_record(record.offset, record.timestamp, key, value, _headers(headers))
-        else:  # the same, without a call: it is done for every record that is read
-            size = RECORD_OVERHEAD + len(key) + len(value)
-            made = Record(record.offset, record.timestamp, key, value, (), size)
-        records.append(made)
-    return records
-
-
-def _headers(headers: Sequence[tuple[str, bytes | None]]) -> tuple[tuple[str, bytes], ...]:
-    # Kafka knows headers without a value; to the core they are empty.
-    return tuple([(name, value or b"") for name, value in headers])
+    from gateway.core.log import Log, Topic
+    from gateway.kafka.client.cluster import ClusterClient
 
 
 def log_name(log: Log) -> str:
     """Return the log as Kafka's own tools write it: `topic-partition`."""
     return f"{log.topic}-{log.partition}"
+
+
+def topic_id(cluster: ClusterClient, topic: Topic) -> bytes:
+    """Return the id of a topic as the worker knows it; empty where the brokers have no ids.
+
+    Whoever fetches by it gets no record of a topic that was recreated. Raises
+    `UnknownTopicOrPartitionError` while the brokers name another one: the topic watch adopts that.
+    """
+    found = cluster.topic_id(topic.name) or b""
+    if incarnation_tag(cluster.cluster_id, topic.name, found) != topic.tag:
+        raise UnknownTopicOrPartitionError(f"topic {topic.name} is another one")
+    return found

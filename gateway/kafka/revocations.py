@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.core.hub import Hub
-    from gateway.kafka.screen import Unreadable
+    from gateway.kafka.fetch.batches import Unreadable
     from gateway.revocation.record import Change
     from gateway.revocation.table import Revocations
 

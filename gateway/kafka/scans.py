@@ -7,27 +7,24 @@ the loop go between them.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 from aiokafka.errors import KafkaError
 
 from gateway import clock
 from gateway.core.log import RECORD_OVERHEAD
-from gateway.kafka.records import log_name, to_records
-from gateway.kafka.seeker import LogSeeker
-from gateway.revocation.table import mentioning
+from gateway.kafka.fetch.scanner import LogScanner
+from gateway.kafka.records import log_name, topic_id
 
 if TYPE_CHECKING:
     from gateway.core.hub import Hub
     from gateway.core.scan import Scan
     from gateway.core.stream import Feed
+    from gateway.kafka.client.cluster import ClusterClient
     from gateway.kafka.offsets import Offsets
     from gateway.kafka.revoking_events import Revoked, RevokingEvents
     from gateway.ops.metrics import Metrics
-
-POLL_MS = 100
-"""How long to wait for records before the scan is looked at again: somebody may have left."""
 
 STALL_SECONDS = 10.0
 """A scan that gets nothing for so long gives its place up, and is tried again."""
@@ -42,7 +39,7 @@ class Scans:
 
     def __init__(
         self,
-        options: dict[str, Any],
+        cluster: ClusterClient,
         hub: Hub,
         offsets: Offsets,
         metrics: Metrics,
@@ -53,7 +50,7 @@ class Scans:
         warm_bytes: int,
         revoking: RevokingEvents,
     ) -> None:
-        self._options = options
+        self._cluster = cluster
         self._hub = hub
         self._offsets = offsets
         self._metrics = metrics
@@ -110,17 +107,13 @@ class Scans:
         self._queue.put_nowait(feed)
 
     async def _work(self) -> None:
-        """Take logs from the queue and scan them, for as long as the task lives.
-
-        It connects at once: once a broker is frozen, which answers nothing, that may take seconds.
-        """
-        seeker = LogSeeker(self._options, self._metrics.unreadable)
+        """Take logs from the queue and scan them, for as long as the task lives."""
+        scanner = LogScanner(self._cluster, self._metrics.unreadable)
         try:
-            await self._connect(seeker)
             while True:
                 feed = await self._queue.get()
                 try:
-                    await self._scan(seeker, feed)
+                    await self._scan(scanner, feed)
                 except (KafkaError, TimeoutError) as error:
                     _log.warning(
                         "replay interrupted",
@@ -130,18 +123,9 @@ class Scans:
                     # It stays among the queued meanwhile, so that nothing begins it earlier.
                     self._ask_in(feed, RETRY_SECONDS)
         finally:
-            await seeker.stop()
+            scanner.close()
 
-    async def _connect(self, seeker: LogSeeker) -> None:
-        while True:
-            try:
-                await seeker.start()
-            except KafkaError:
-                await asyncio.sleep(RETRY_SECONDS)
-            else:
-                return
-
-    async def _scan(self, seeker: LogSeeker, feed: Feed) -> None:
+    async def _scan(self, scanner: LogScanner, feed: Feed) -> None:
         if feed.tail is None or not (feed.waiting or feed in self._cold):
             self._queued.discard(feed)
             return
@@ -160,7 +144,7 @@ class Scans:
                 offset = await self._offsets.at(feed.log, timestamp)
                 located[timestamp] = scan.extent.end if offset is None else offset
             self._hub.advance(scan.locate(located), clock.now())
-            await self._read(seeker, feed, scan, revoked)
+            await self._read(scanner, feed, scan, revoked)
             self._queued.discard(feed)
         except (KafkaError, TimeoutError):
             if cold:
@@ -182,10 +166,10 @@ class Scans:
         room = self._warm_bytes // max(1, tails)
         scan.warm(max(start, scan.end - room // RECORD_OVERHEAD), room)
 
-    async def _read(self, seeker: LogSeeker, feed: Feed, scan: Scan, revoked: Revoked) -> None:
+    async def _read(self, scanner: LogScanner, feed: Feed, scan: Scan, revoked: Revoked) -> None:
         if not scan.reading:
             return
-        seeker.take(self._hub.feeds)
+        pinned = topic_id(self._cluster, feed.topic)
         place = -1
         moved = clock.now().monotonic
         while scan.reading:
@@ -193,15 +177,15 @@ class Scans:
                 await asyncio.sleep(0)
                 continue
             if scan.position != place:
-                seeker.seek(feed.log, scan.position)
-            fetched, position = await seeker.fetch(POLL_MS, scan.run)
+                scanner.seek(feed.log, scan.position, pinned)
+            fetched, position = await scanner.fetch(scan.run)
             place = position
             now = clock.now()
             if position > scan.position:
                 moved = now.monotonic
             elif now.monotonic - moved > STALL_SECONDS:
                 raise TimeoutError(f"nothing came for {STALL_SECONDS:g} s")
-            revoked += self._revoking.find({feed.log: to_records(mentioning(fetched))})
-            scan.feed(to_records(scan.pick(fetched)), position)
+            revoked += self._revoking.find({feed.log: fetched})
+            scan.feed(scan.pick(fetched), position)
             self._hub.advance(scan.harvest(), now)
             await asyncio.sleep(0)

@@ -131,6 +131,11 @@ class Metrics:
         self._read = Counter(
             "gateway_records_read", "Records that the live consumer has read", registry=registry
         )
+        self._stalls = Counter(
+            "gateway_fetch_stalls",
+            "Partitions that no response of a broker has covered in time",
+            registry=registry,
+        )
         self._redirects = Counter(
             "gateway_redirects", "Requests sent to the URL of their shard", registry=registry
         )
@@ -236,6 +241,10 @@ class Metrics:
     def read(self, records: int) -> None:
         """Count records that the live consumer has read: once for a batch."""
         self._read.inc(records)
+
+    def stalled(self) -> None:
+        """Count a partition that is not read although it should be."""
+        self._stalls.inc()
 
     def redirected(self) -> None:
         """Count a request that was sent to the URL of its shard."""

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, cast
 from gateway import clock
 from gateway.core.log import Log, LogKind, Topic
 from gateway.core.opening import Opening
+from gateway.kafka.client.cluster import ClusterClient
 from gateway.kafka.live import LiveReader
-from gateway.kafka.screen import ignore
 from tests.http.served import Served
 
 if TYPE_CHECKING:
@@ -47,17 +47,15 @@ async def test_a_log_that_has_a_stream_and_is_not_read_is_read_again() -> None:
     served = Served()
     hub = served.hub
     offsets = SilentOffsets()
-    options = {"bootstrap_servers": "127.0.0.1:9"}
     live = LiveReader(
-        options,
+        ClusterClient({"bootstrap_servers": ["127.0.0.1:9"]}),
         hub,
         cast("Offsets", offsets),
         0.0,
         lambda _feed: None,
         look=asyncio.Event().wait,
-        unreadable=ignore,
+        metrics=served.metrics,
         revoking=served.revoking,
-        read=lambda _count: None,
     )
     feed = hub.feed(Log("user-events", 1), Topic("user-events", LogKind.USER, b"tagA", 2))
     hub.open(Opening(b"alice"), (feed,), Nobody(), [], clock.now())

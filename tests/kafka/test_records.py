@@ -1,59 +1,47 @@
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import uuid
+from typing import TYPE_CHECKING, cast
 
 import pytest
+from aiokafka.errors import UnknownTopicOrPartitionError
 
-from gateway.core.log import Log, make_record
-from gateway.kafka.records import log_name, to_records
+from gateway.core.event_id import incarnation_tag
+from gateway.core.log import Log, LogKind, Topic
+from gateway.kafka.records import log_name, topic_id
 
-
-class Fetched(NamedTuple):
-    """What aiokafka's records have that is looked at."""
-
-    offset: int = 7
-    timestamp: int = 1_700_000_000_000
-    key: bytes | None = b"alice"
-    value: bytes | None = b"{}"
-    headers: Any = ()
-
-
-def test_records_are_turned_into_the_cores_in_their_order() -> None:
-    fetched = [Fetched(offset=offset) for offset in (3, 4, 9)]
-    assert to_records(fetched) == [
-        make_record(offset, 1_700_000_000_000, b"alice", b"{}") for offset in (3, 4, 9)
-    ]
-    assert to_records([]) == []
-
-
-@pytest.mark.parametrize(("key", "value"), [(None, b"{}"), (b"", b""), (b"\xff", None)])
-def test_keys_and_values_are_kept_as_they_are(key: bytes | None, value: bytes | None) -> None:
-    (record,) = to_records([Fetched(key=key, value=value)])
-    assert (record.key, record.value) == (key, value)
-
-
-@pytest.mark.parametrize(
-    ("headers", "expected"),
-    [
-        ((), ()),
-        ([], ()),
-        (None, ()),
-        ([("event_type", b"a.b")], (("event_type", b"a.b"),)),
-        ((("a", b"1"), ("a", b"2")), (("a", b"1"), ("a", b"2"))),
-        ([("a", None), ("b", b"")], (("a", b""), ("b", b""))),
-    ],
-)
-def test_headers_keep_their_order_and_one_without_a_value_is_empty(
-    headers: Any, expected: tuple[tuple[str, bytes], ...]
-) -> None:
-    (record,) = to_records([Fetched(headers=headers)])
-    assert record.headers == expected
-
-
-def test_a_record_is_counted_with_its_headers() -> None:
-    plain, rich = to_records([Fetched(), Fetched(headers=[("name", b"content")])])
-    assert rich.size > plain.size
+if TYPE_CHECKING:
+    from gateway.kafka.client.cluster import ClusterClient
 
 
 def test_a_log_is_named_as_kafkas_own_tools_name_it() -> None:
     assert log_name(Log("user-events", 3)) == "user-events-3"
+
+
+class Known:
+    """The metadata of a cluster with one topic."""
+
+    cluster_id = "a-cluster"
+
+    def __init__(self, topic_id: bytes | None) -> None:
+        self._id = topic_id
+
+    def topic_id(self, name: str) -> bytes | None:
+        return self._id if name == "user-events" else None
+
+
+def topic(topic_id: bytes) -> Topic:
+    tag = incarnation_tag("a-cluster", "user-events", topic_id)
+    return Topic("user-events", LogKind.USER, tag, 3)
+
+
+@pytest.mark.parametrize("known", [bytes(range(16)), b""])
+def test_topic_id_is_that_of_the_topic_as_the_worker_knows_it(known: bytes) -> None:
+    client = cast("ClusterClient", Known(known or None))
+    assert topic_id(client, topic(known)) == known
+
+
+def test_a_recreated_topic_has_no_id_that_it_may_be_fetched_by() -> None:
+    client = cast("ClusterClient", Known(uuid.uuid4().bytes))
+    with pytest.raises(UnknownTopicOrPartitionError):
+        topic_id(client, topic(uuid.uuid4().bytes))

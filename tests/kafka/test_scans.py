@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from gateway.core.hub import Hub
     from gateway.core.stream import Feed, Stream
+    from gateway.kafka.client.cluster import ClusterClient
     from gateway.kafka.offsets import Offsets
 
 USER = b"alice"
@@ -33,7 +34,7 @@ END = 10 * BATCH
 
 
 class LongLogs:
-    """Offsets and seeker in one: each log is full of records, and answers when it is let."""
+    """Offsets and scanner in one: each log is full of records, and answers when it is let."""
 
     def __init__(self, order: list[str]) -> None:
         self.answering = asyncio.Event()
@@ -48,14 +49,11 @@ class LongLogs:
     async def extent(self, log: Log, cutoff: int) -> Extent:
         return Extent(0, END, 0, 0)
 
-    def take(self, logs: object) -> None:
-        pass
-
-    def seek(self, log: Log, offset: int) -> None:
+    def seek(self, log: Log, offset: int, topic_id: bytes) -> None:
         self.read.append(log)
         self._position = offset
 
-    async def fetch(self, timeout_ms: int, most: int) -> tuple[list[Record], int]:
+    async def fetch(self, most: int) -> tuple[list[Record], int]:
         """Return at once: Kafka could not be quicker, and nobody else gets a turn by it."""
         self._order.append("scan")
         first, self._position = self._position, self._position + most
@@ -65,17 +63,15 @@ class LongLogs:
             make_record(offset, now, USER, value) for offset in range(first, self._position)
         ], self._position
 
-    async def start(self) -> None:
-        pass
-
-    async def stop(self) -> None:
+    def close(self) -> None:
         pass
 
 
 def scans_of(logs: LongLogs, served: Served, monkeypatch: pytest.MonkeyPatch) -> Scans:
-    monkeypatch.setattr("gateway.kafka.scans.LogSeeker", lambda *_: logs)
+    monkeypatch.setattr("gateway.kafka.scans.LogScanner", lambda *_: logs)
+    monkeypatch.setattr("gateway.kafka.scans.topic_id", lambda *_: b"")
     return Scans(
-        {},
+        cast("ClusterClient", None),
         served.hub,
         cast("Offsets", logs),
         served.metrics,

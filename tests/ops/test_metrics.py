@@ -53,6 +53,7 @@ DESIGN = {
     "gateway_internal_errors_total": {"part": set(Part)},
     "gateway_partitioner_mismatches_total": {},
     "gateway_records_read_total": {},
+    "gateway_fetch_stalls_total": {},
     "gateway_redirects_total": {},
     "gateway_info": {"version": {__version__}},
     "gateway_build_info": {"version": {__version__}, "python": {platform.python_version()}},

@@ -517,7 +517,13 @@ class _Questions:
         opening = self._opening
         if opening is None or (opening.done() and not _is_open(opening)):
             opening = self._opening = asyncio.get_running_loop().create_task(self._open_one())
-        return await asyncio.shield(opening)
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if opening.cancelled() and not (task and task.cancelling()):
+                raise KafkaConnectionError("the broker has moved to another address") from None
+            raise
 
     async def close(self) -> None:
         """Close the connection, or cancel its opening."""

@@ -122,20 +122,22 @@ def unpack(
 ) -> Iterator[Batch]:
     """Yield the batches of a partition's records from offset `position` on.
 
-    `end` is the high watermark, which no damaged batch leads beyond. `aborted` are the producer id
+    `end` is the high watermark, which no damaged batch leads beyond; sound ones may, since a broker
+    looks it up before it reads. `aborted` are the producer id
     and first offset of aborted transactions. `skipped` is called with the first offset and the
     reason of whatever cannot be read. A last batch that the broker has cut off is left to the next
     fetch.
     """
     pending = sorted(aborted, key=lambda transaction: transaction[1], reverse=True)
     producers: set[int] = set()
+    start = position
     at, size = 0, len(data)
     while size - at > _MAGIC_AT:
         base, length = _OVERHEAD.unpack_from(data, at)
         stop = at + _OVERHEAD.size + length
         if stop > size:
-            return
-        if length <= _MAGIC_AT - _OVERHEAD.size or base >= end:  # where is the next batch?
+            break
+        if length <= _MAGIC_AT - _OVERHEAD.size:  # where is the next batch?
             skipped(position, UnreadableReason.CORRUPT)
             yield Batch([], position + 1, -1)
             return
@@ -151,17 +153,20 @@ def unpack(
             batch = _messages(data, at, stop, skipped)
         else:
             batch = None
-        if batch is None or batch.following > end:
+        if batch is None:
             skipped(base, UnreadableReason.CORRUPT)
             batch = Batch([], following, -1)
         records = batch.records
         if records and records[0].offset < position:  # the batch begins before the position
             records = [record for record in records if record.offset >= position]
             batch = batch._replace(records=records)
+        at = stop
         if batch.following > position:
             position = batch.following
             yield batch
-        at = stop
+    if at and position == start:  # whole batches, and none of them leads on
+        skipped(position, UnreadableReason.CORRUPT)
+        yield Batch([], position + 1, -1)
 
 
 def _batch(

@@ -71,11 +71,10 @@ class FetchSession:
     `MalformedResponseError` where none of them is known here.
     """
 
-    def __init__(self, versions: tuple[int, int], *, rack: str = "", keep: bool = True) -> None:
+    def __init__(self, versions: tuple[int, int], *, keep: bool = True) -> None:
         self._newest = min(versions[1], NEWEST)
         if max(versions[0], OLDEST) > self._newest:
             raise MalformedResponseError(f"fetch versions {versions} are not supported")
-        self._rack = rack
         self._keep = keep
         self._version = self._newest
         self._state = FULL if keep else NO_SESSION
@@ -93,8 +92,11 @@ class FetchSession:
         """Whether the broker compares `last_epoch` with its log, and reports a divergence."""
         return self._newest >= FLEXIBLE
 
-    def request(self, wanted: Mapping[Log, FetchPosition], limits: Limits) -> bytes:
-        """Return the body of the next request: every wanted partition is fetched by it."""
+    def request(self, wanted: Mapping[Log, FetchPosition], limits: Limits, rack: str = "") -> bytes:
+        """Return the body of the next request: every wanted partition is fetched by it.
+
+        `rack` is the client's: the leader may name a follower that is nearer (KIP-392).
+        """
         known = self._known
         changed = {log: at for log, at in wanted.items() if known.get(log) is not at}
         version = self._newest
@@ -120,7 +122,7 @@ class FetchSession:
             known |= changed
         for log, at in changed.items():
             self._names[at.topic_id] = log.topic
-        return encode(version, limits, self._state, changed.items(), forgotten, self._rack)
+        return encode(version, limits, self._state, changed.items(), forgotten, rack)
 
     def receive(self, body: bytes) -> Response:
         """Return what the broker answered to the last request.

@@ -119,16 +119,15 @@ class Cluster:
         request._header = None  # noqa: SLF001 - its decoder leaves it out
         assert bytes(request.encode(version=version)) == body, "every byte has a meaning"
         self.requests.append(request)
-        error, session_id, asked = self._session(node, version, request)
+        error, session_id, asked, told = self._session(node, version, request)
         if error:
             empty = FetchResponse(throttle_time_ms=0, error_code=error, session_id=0, responses=[])
             return bytes(empty.encode(version=version))
-        incremental = request.session_epoch > 0
         topics: dict[Any, list[Any]] = {}
         for (key, number), wanted in asked.items():
             part = self._fetch(node, version, key, number, wanted)
             news = part.error_code or part.records or part.diverging_epoch is not None
-            if not incremental or news or part.preferred_read_replica >= 0:
+            if (key, number) not in told or news or part.preferred_read_replica >= 0:
                 topics.setdefault(key, []).append(part)
         responses = [
             FetchResponse.FetchableTopicResponse(
@@ -141,34 +140,37 @@ class Cluster:
         )
         return bytes(response.encode(version=version))
 
-    def _session(self, node: int, version: int, request: Any) -> tuple[int, int, dict[Any, Any]]:
+    def _session(
+        self, node: int, version: int, request: Any
+    ) -> tuple[int, int, dict[Any, Any], set[Any]]:
         lines = {
             (topic.topic_id if version >= TOPIC_IDS else topic.topic, line.partition): line
             for topic in request.topics
             for line in topic.partitions
         }
         if version < 7 or request.session_epoch == -1:
-            return 0, 0, lines
+            return 0, 0, lines, set()
         kept = self.sessions.setdefault(node, {})
         if request.session_epoch == 0:
             kept.pop(request.session_id, None)
             if not self.keeps_sessions:
-                return 0, 0, lines
+                return 0, 0, lines, set()
             self._next_session += 1
             kept[self._next_session] = Session(1, lines)
-            return 0, self._next_session, lines
+            return 0, self._next_session, lines, set()
         session = kept.get(request.session_id)
         if session is None:
-            return 70, 0, {}
+            return 70, 0, {}, set()
         if session.epoch != request.session_epoch:
-            return 71, 0, {}
+            return 71, 0, {}, set()
         session.epoch += 1
         for topic in request.forgotten_topics_data:
             for number in topic.partitions:
                 key = topic.topic_id if version >= TOPIC_IDS else topic.topic
                 session.asked.pop((key, number))
+        told = set(session.asked)
         session.asked |= lines
-        return 0, request.session_id, session.asked
+        return 0, request.session_id, session.asked, told
 
     def _fetch(self, node: int, version: int, key: Any, number: int, wanted: Any) -> Any:
         name = key

@@ -241,10 +241,11 @@ def test_what_a_broker_has_cut_off_is_left_to_the_next_fetch() -> None:
         assert (fetched.following, fetched.skipped) == (1, [])
 
 
-def test_a_batch_beyond_the_end_of_the_log_is_skipped() -> None:
-    assert Fetched(batch(rows(b"a"), END), 7).following == 8
-    fetched = Fetched(batch(rows(b"a"), 6) + batch(rows(b"a", b"b"), END - 1), 6)
-    assert (fetched.values, fetched.following) == ([(6, b"a")], END)
+def test_sound_batches_beyond_the_high_watermark_are_delivered() -> None:
+    """The watermark advances between a broker's look at it and its read."""
+    fetched = Fetched(batch(rows(b"a", b"b"), END - 1) + batch(rows(b"c"), END + 1), END - 1)
+    assert [offset for offset, _ in fetched.values] == [END - 1, END, END + 1]
+    assert fetched.skipped == []
 
 
 @pytest.mark.parametrize("length", [-1, 0, 4, 48])

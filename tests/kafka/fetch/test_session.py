@@ -38,7 +38,7 @@ class Client:
         self.cluster = Cluster(newest, sessions)
         self.cluster.create("events", [1, 1])
         self.cluster.create("ünlike", [1])
-        self.session = FetchSession((OLDEST, newest), rack="here", keep=keep)
+        self.session = FetchSession((OLDEST, newest), keep=keep)
         self.wanted: dict[Log, FetchPosition] = {}
 
     def want(self, log: Log, offset: int, last_epoch: int = -1) -> None:
@@ -47,7 +47,7 @@ class Client:
         self.wanted[log] = FetchPosition(offset, epoch, last_epoch, topic_id)
 
     def fetch(self) -> Response:
-        body = self.session.request(self.wanted, LIMITS)
+        body = self.session.request(self.wanted, LIMITS, "here")
         answer = self.cluster.answer(1, self.session.version, body)
         return self.session.receive(answer)
 

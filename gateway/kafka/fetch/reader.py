@@ -1,0 +1,522 @@
+"""Reading partitions from all brokers of a cluster: one task and one connection for each broker.
+
+A partition is read from where `read` says until `stop`; its records go to the listener in order,
+each once. Nothing waits for another broker, and a partition with an error is fetched again by
+itself after a pause, so it delays no other.
+
+| from a broker | what the reader does |
+| --- | --- |
+| records | delivers them and fetches what follows |
+| preferred replica (KIP-392) | reads there for `FOLLOWER_SECONDS`, then asks the leader again |
+| any error or silence of a follower | reads from leaders only for `FOLLOWER_SECONDS` |
+| offset out of range, or a diverging epoch (KIP-320) | stops the partition, calls `lost` |
+| another leader, which cannot compare epochs | calls `unproven` before it fetches from that one |
+| unknown topic id | calls `unknown_topic`, tries again |
+| not leader, fenced or unknown epoch, no leader | refreshes the metadata, tries again |
+| another error: no permission, disk failure | tries again; `faults` has it |
+| no response in time, a broken connection, a malformed response | connects again |
+
+A broker answers the requests of a connection in order and holds a fetch that finds nothing. A
+partition that is added meanwhile waits for that response, so the hold is short as long as any may
+be added (`patient` is false). A second connection would save that wait and cost a second session;
+to close the connection would cost a login.
+
+Every wait ends by itself after `CHECK_SECONDS`, and the watchdog looks at each partition as often:
+if no response has covered one for `STALL_SECONDS`, that is logged and counted, and its broker is
+connected again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+from aiokafka.errors import KafkaError, for_code
+
+from gateway import clock
+from gateway.core.pacer import Pacer
+from gateway.kafka.fetch.batches import unpack
+from gateway.kafka.fetch.protocol import (
+    API_KEY,
+    NONE,
+    FetchPosition,
+    Limits,
+    MalformedResponseError,
+)
+from gateway.kafka.fetch.session import RESTARTING, FetchSession
+from gateway.kafka.records import log_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.core.log import Log, Record
+    from gateway.kafka.client.cluster import ClusterClient
+    from gateway.kafka.client.connection import Connection
+    from gateway.kafka.client.requests import Leader
+    from gateway.kafka.fetch.batches import Unreadable
+    from gateway.kafka.fetch.protocol import Answer, Response
+
+HOLD_MS = 100
+"""How long a broker holds a fetch that finds nothing while partitions may be added."""
+
+PATIENT_HOLD_MS = 500
+"""The same where all are read. Each empty response costs some 0.2 ms."""
+
+REQUEST_SECONDS = 5.0
+"""How long a response may take beyond the hold."""
+
+CHECK_SECONDS = 1.0
+"""Longest wait for anything, and the interval of the watchdog."""
+
+STALL_SECONDS = 10.0
+"""A partition without a response for so long is stalled: twice what a fetch may take."""
+
+FOLLOWER_SECONDS = 30.0
+"""How long a follower is read until the leader is asked again: it may have left the replica set."""
+
+SLICE = 500
+"""Records that are delivered in one step, some milliseconds; then the event loop has a turn."""
+
+LEAST_BACKOFF_SECONDS, MOST_BACKOFF_SECONDS = 0.05, 1.0
+
+SOON_SECONDS = 0.005
+"""A response without records that comes sooner than this is not a hold: the reader pauses."""
+
+OUT_OF_RANGE = 1
+UNKNOWN_TOPIC = {3, 100, 103}
+"""Unknown topic or partition; unknown or inconsistent topic id (KIP-516)."""
+MOVED = {5, 6, 9, 56, 74, 75, 78}
+"""No leader, not leader or follower, replica not available, storage error, fenced or unknown leader
+epoch, offset not available: another broker may lead by now."""
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class Listener(Protocol):
+    """The owner of the positions. Its methods may call `read` and `stop`."""
+
+    async def deliver(self, fresh: dict[Log, list[Record]]) -> None:
+        """Process the next records of some partitions; no more of this broker come meanwhile."""
+        ...
+
+    def lost(self, log: Log) -> None:
+        """Read elsewhere: the log does not have the position, or has replaced what was read."""
+        ...
+
+    def unproven(self, log: Log) -> None:
+        """Verify by other means that a new leader has what was read; reading goes on if not."""
+        ...
+
+    def unknown_topic(self, log: Log) -> None:
+        """Look at the topic: it may have been deleted or recreated."""
+        ...
+
+    def stalled(self, log: Log, reason: str) -> None:
+        """Count that a partition is not read; told once until it is read again."""
+        ...
+
+
+class _Partition:
+    """A partition that is read. `position` is replaced whenever what is in flight becomes void."""
+
+    def __init__(self, log: Log, position: FetchPosition) -> None:
+        self.log = log
+        self.position = position
+        self.leader: Leader | None = None
+        self.follower = NONE
+        self.follower_until = 0.0
+        self.broker: _Broker | None = None
+        self.since = clock.now().monotonic
+        """When it was given to its broker."""
+        self.retry: asyncio.TimerHandle | None = None
+        self.failures = 0
+        self.fault = "not read yet"
+        self.lost = False
+        self.stalled = False
+        self.end = NONE
+        """Last stable offset: where reading ends for now."""
+
+
+class _Broker:
+    """A broker and the partitions that are fetched from it."""
+
+    def __init__(self, node_id: int) -> None:
+        self.node_id = node_id
+        self.wanted: dict[Log, FetchPosition] = {}
+        self.unproven: set[Log] = set()
+        self.connection: Connection | None = None
+        self.session: FetchSession | None = None
+        self.news = asyncio.Event()
+        self.answered = clock.now().monotonic
+        """When the last response came."""
+        self.failures = 0
+        self.fault = ""
+
+    def disconnect(self) -> None:
+        if self.connection is not None:
+            self.connection.close()
+        self.connection = self.session = None
+
+    def covers(self, log: Log) -> bool:
+        """Whether the last response speaks of a partition, by its silence too."""
+        return self.session is not None and self.session.asked(log) is not None
+
+
+class FetchReader:
+    """Reads partitions for a listener; `run` is to be kept running.
+
+    `delay` bounds pacing, in seconds. `patient`: no partition will be added soon.
+    """
+
+    def __init__(
+        self,
+        cluster: ClusterClient,
+        listener: Listener,
+        unreadable: Unreadable,
+        *,
+        delay: float = 0.0,
+        limits: Limits | None = None,
+    ) -> None:
+        self.patient = False
+        self._cluster = cluster
+        self._listener = listener
+        self._unreadable = unreadable
+        self._delay = delay
+        self._limits = limits
+        self._partitions: dict[Log, _Partition] = {}
+        self._brokers: dict[int, _Broker] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._leaders_only_until = float("-inf")
+        """After a follower has failed: leaders know only later that it should not be read."""
+        cluster.on_change(self._place_all)
+
+    # What the owner calls.
+
+    def read(self, log: Log, offset: int, topic_id: bytes = b"") -> None:
+        """Read a partition from an offset; one that is read already goes on from there.
+
+        Under `topic_id` only: a recreated topic is reported and not read.
+        """
+        former = self._partitions.get(log)
+        self.stop(log)
+        partition = _Partition(log, FetchPosition(offset, topic_id=topic_id))
+        if former is not None:  # a new leader has to be recognized as such
+            partition.leader = former.leader
+        self._partitions[log] = partition
+        self._place(partition)
+
+    def seek(self, log: Log, offset: int) -> None:
+        """Read a partition that is read already from another offset on."""
+        self.read(log, offset, self._partitions[log].position.topic_id)
+
+    def stop(self, log: Log) -> None:
+        """Stop reading a partition, if it is read; nothing of it is delivered any more."""
+        partition = self._partitions.pop(log, None)
+        if partition is not None:
+            self._detach(partition)
+
+    def position(self, log: Log) -> int | None:
+        """Return the offset that is fetched next; None where the partition is not read."""
+        partition = self._partitions.get(log)
+        return None if partition is None else partition.position.offset
+
+    def end(self, log: Log) -> int | None:
+        """Return the last stable offset as the last response told it; None: none has yet."""
+        partition = self._partitions.get(log)
+        return None if partition is None or partition.end == NONE else partition.end
+
+    def lag(self, log: Log) -> int:
+        """Return how many offsets are left to be read, at most."""
+        partition = self._partitions.get(log)
+        return 0 if partition is None else max(0, partition.end - partition.position.offset)
+
+    def faults(self) -> Mapping[Log, str]:
+        """Return why partitions are not read at present; those that are read are left out."""
+        return {log: each.fault for log, each in self._partitions.items() if each.fault}
+
+    async def run(self) -> None:
+        """Read for as long as the task lives."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                for broker in self._brokers.values():
+                    group.create_task(self._serve(broker))
+                while True:
+                    self._place_all()
+                    self._watch()
+                    await asyncio.sleep(CHECK_SECONDS)
+        finally:
+            self._group = None
+            for partition in self._partitions.values():
+                self._detach(partition)
+            for broker in self._brokers.values():
+                broker.disconnect()
+            self._partitions.clear()
+            self._brokers.clear()
+
+    # Which broker a partition is read from.
+
+    def _place_all(self) -> None:
+        for partition in list(self._partitions.values()):
+            self._place(partition)
+
+    def _place(self, partition: _Partition) -> None:
+        """Give a partition to the broker that it is to be read from now."""
+        if partition.lost:
+            return
+        log, position = partition.log, partition.position
+        leader = self._cluster.leader(log)
+        if leader is None:
+            self._detach(partition)
+            partition.fault = "the partition has no leader"
+            self._cluster.request_refresh()
+            return
+        is_new = leader != partition.leader
+        if partition.retry is not None and not is_new:
+            return  # placed when its pause is over
+        if is_new or clock.now().monotonic >= partition.follower_until:
+            partition.follower = NONE
+        node_id = leader.node_id if partition.follower == NONE else partition.follower
+        broker = self._brokers.get(node_id) or self._add(node_id)
+        if partition.broker is broker and not is_new:
+            return
+        self._detach(partition)
+        if is_new and partition.leader is not None:
+            broker.unproven.add(log)
+        partition.leader = leader
+        # Another object, so that what the former broker sends now is not taken.
+        partition.position = position._replace(leader_epoch=leader.epoch)
+        partition.broker = broker
+        partition.since = clock.now().monotonic
+        broker.wanted[log] = partition.position
+        broker.news.set()
+
+    def _add(self, node_id: int) -> _Broker:
+        broker = self._brokers[node_id] = _Broker(node_id)
+        if self._group is not None:
+            self._group.create_task(self._serve(broker))
+        return broker
+
+    def _detach(self, partition: _Partition) -> None:
+        if partition.retry is not None:
+            partition.retry.cancel()
+            partition.retry = None
+        broker, partition.broker = partition.broker, None
+        if broker is not None:
+            broker.wanted.pop(partition.log, None)
+            broker.unproven.discard(partition.log)
+
+    def _retry(self, partition: _Partition, fault: str) -> None:
+        """Fetch a partition again after a pause that grows with each failure."""
+        if partition.follower != NONE:
+            self._leaders_only_until = clock.now().monotonic + FOLLOWER_SECONDS
+        partition.follower = NONE
+        partition.fault = fault
+        self._detach(partition)
+        delay = min(MOST_BACKOFF_SECONDS, LEAST_BACKOFF_SECONDS * (1 << partition.failures))
+        partition.failures = min(partition.failures + 1, 10)
+        loop = asyncio.get_running_loop()
+        partition.retry = loop.call_later(delay, self._again, partition)
+
+    def _again(self, partition: _Partition) -> None:
+        partition.retry = None
+        if self._partitions.get(partition.log) is partition:
+            self._place(partition)
+
+    def _watch(self) -> None:
+        """Report partitions that no response covers, and connect their brokers again."""
+        now = clock.now().monotonic
+        for partition in list(self._partitions.values()):
+            broker, since = partition.broker, partition.since
+            if broker is not None and broker.covers(partition.log):
+                since = max(since, broker.answered)
+            if now - since < STALL_SECONDS:
+                continue
+            fault = partition.fault
+            if broker is not None:
+                fault = broker.fault or f"broker {broker.node_id} does not answer"
+                broker.answered = now
+                broker.disconnect()
+                broker.news.set()
+            partition.since = now
+            partition.fault = fault
+            if not partition.stalled:
+                partition.stalled = True
+                self._listener.stalled(partition.log, fault)
+
+    # One broker.
+
+    async def _serve(self, broker: _Broker) -> None:
+        """Fetch from one broker for as long as the task lives."""
+        pacer = Pacer(self._delay)
+        while True:
+            if not broker.wanted:
+                await self._wait(broker)
+                continue
+            try:
+                pause = await self._cycle(broker, pacer)
+            except (KafkaError, MalformedResponseError) as error:
+                broker.fault = f"broker {broker.node_id}: {str(error) or type(error).__name__}"
+                log = _log.debug if broker.failures else _log.warning  # once in a row
+                log("fetch failed", broker=broker.node_id, error=broker.fault)
+                pause = self._failed(broker)
+            else:
+                broker.failures = 0
+            await asyncio.sleep(pause)
+
+    async def _wait(self, broker: _Broker) -> None:
+        """Wait until the broker has partitions; a wake-up that is lost costs `CHECK_SECONDS`."""
+        broker.news.clear()
+        if not broker.wanted:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CHECK_SECONDS):
+                    await broker.news.wait()
+
+    def _failed(self, broker: _Broker) -> float:
+        """Read followers' partitions elsewhere; return the pause until the next attempt."""
+        broker.disconnect()
+        self._cluster.request_refresh()
+        for log in list(broker.wanted):
+            partition = self._partitions[log]
+            if partition.follower == broker.node_id:
+                self._retry(partition, broker.fault)
+            else:
+                partition.fault = broker.fault
+        failures, broker.failures = broker.failures, min(broker.failures + 1, 10)
+        # At once after a first failure: a broker closes connections that were idle.
+        return min(MOST_BACKOFF_SECONDS, LEAST_BACKOFF_SECONDS * ((1 << failures) - 1))
+
+    async def _cycle(self, broker: _Broker, pacer: Pacer) -> float:
+        """Fetch once; return the seconds to wait before the next time."""
+        connection, session = await self._connected(broker)
+        self._prove(broker, session)
+        if not broker.wanted:
+            return 0.0
+        loop = asyncio.get_running_loop()
+        asked = loop.time()
+        limits = self._limits or Limits(PATIENT_HOLD_MS if self.patient else HOLD_MS)
+        near = clock.now().monotonic >= self._leaders_only_until
+        rack = self._cluster.rack if near else ""
+        request = session.request(broker.wanted, limits, rack)
+        timeout = limits.wait_ms / 1000 + REQUEST_SECONDS
+        body = await connection.request(API_KEY, session.version, request, timeout)
+        began = loop.time()
+        response = session.receive(body)
+        throttled = response.throttle_ms / 1000
+        broker.answered = clock.now().monotonic + throttled
+        broker.fault = ""
+        if response.error in RESTARTING:
+            return LEAST_BACKOFF_SECONDS
+        if response.error:
+            raise MalformedResponseError(_describe(response.error))
+        count = await self._take(broker, session, response)
+        if count:
+            await asyncio.sleep(0)  # the time of everything else that is ready counts too
+            pause = pacer.pause(loop.time() - began)
+        else:
+            pause = SOON_SECONDS if began - asked < SOON_SECONDS else 0.0
+        return max(pause, throttled)
+
+    async def _connected(self, broker: _Broker) -> tuple[Connection, FetchSession]:
+        connection, session = broker.connection, broker.session
+        if connection is None or session is None or connection.closed:
+            broker.disconnect()
+            connection = await self._cluster.connect(broker.node_id)
+            versions = connection.versions.get(API_KEY, (0, 0))
+            try:
+                session = FetchSession(versions)
+            except MalformedResponseError:
+                connection.close()
+                raise
+            broker.connection, broker.session = connection, session
+        return connection, session
+
+    def _prove(self, broker: _Broker, session: FetchSession) -> None:
+        """Have new leaders verified that cannot do so themselves."""
+        while broker.unproven:
+            log = broker.unproven.pop()
+            partition = self._partitions[log]
+            if not session.checks_epochs or partition.position.last_epoch == NONE:
+                self._listener.unproven(log)
+
+    async def _take(self, broker: _Broker, session: FetchSession, response: Response) -> int:
+        """Process a response; return how many records it had."""
+        total = count = 0
+        fresh: dict[Log, list[Record]] = {}
+        for answer in response.answers:
+            log = answer.log
+            partition = self._partitions.get(log)
+            if partition is None or partition.position is not session.asked(log):
+                continue  # it was stopped, moved, or is read elsewhere by now
+            if not self._is_read(partition, broker, answer):
+                continue
+            for batch in unpack(
+                answer.records,
+                partition.position.offset,
+                answer.high_watermark,
+                answer.aborted,
+                lambda offset, reason, log=log: self._unreadable(log, offset, reason),  # type: ignore[misc]
+            ):
+                _, leader_epoch, _, topic_id = partition.position
+                position = FetchPosition(batch.following, leader_epoch, batch.epoch, topic_id)
+                partition.position = broker.wanted[log] = position
+                if not batch.records:
+                    continue
+                if log in fresh:
+                    fresh[log] += batch.records
+                else:
+                    fresh[log] = batch.records
+                count += len(batch.records)
+                if count >= SLICE:
+                    await self._listener.deliver(fresh)
+                    total, count, fresh = total + count, 0, {}
+                    await asyncio.sleep(0)
+                    if partition.position is not position or partition.broker is not broker:
+                        break
+        if fresh:
+            await self._listener.deliver(fresh)
+        return total + count
+
+    def _is_read(self, partition: _Partition, broker: _Broker, answer: Answer) -> bool:
+        """Process what a broker says of a partition besides records; return whether it has any."""
+        error = answer.error
+        if not error and answer.diverging is None and answer.preferred in {NONE, broker.node_id}:
+            partition.end = answer.high_watermark if answer.stable < 0 else answer.stable
+            partition.fault, partition.failures, partition.stalled = "", 0, False
+            return bool(answer.records)
+        fault = _describe(error)
+        if partition.follower == broker.node_id:
+            self._retry(partition, fault)
+        elif error == OUT_OF_RANGE or answer.diverging is not None:
+            partition.lost = True
+            partition.fault = f"the log does not have offset {partition.position.offset}"
+            self._detach(partition)
+            self._listener.lost(partition.log)
+        elif error:
+            if error not in MOVED and not partition.failures:
+                _log.warning("partition cannot be read", log=log_name(partition.log), error=fault)
+            self._cluster.request_refresh()
+            self._retry(partition, fault)
+            if error in UNKNOWN_TOPIC:
+                self._listener.unknown_topic(partition.log)
+        else:
+            partition.follower = answer.preferred
+            partition.follower_until = clock.now().monotonic + FOLLOWER_SECONDS
+            self._place(partition)
+        return False
+
+
+def _describe(error: int) -> str:
+    return _ERRORS.get(error) or str(for_code(error).__name__)
+
+
+_ERRORS = {
+    29: "no permission to read the topic",
+    74: "fenced leader epoch",
+    75: "unknown leader epoch",
+    78: "offset not available",
+    100: "unknown topic id",
+    103: "inconsistent topic id",
+}

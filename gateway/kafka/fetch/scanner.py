@@ -1,0 +1,138 @@
+"""Reading the past: one log at a time, from any offset, by requests without a session.
+
+Each scanner has connections of its own, so that a scan never waits for live reading and live
+reading never waits for a scan.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from aiokafka.errors import (
+    KafkaConnectionError,
+    LeaderNotAvailableError,
+    NotLeaderForPartitionError,
+    OffsetOutOfRangeError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
+
+from gateway.kafka.fetch.batches import unpack
+from gateway.kafka.fetch.protocol import API_KEY, FetchPosition, Limits, MalformedResponseError
+from gateway.kafka.fetch.reader import MOVED, OUT_OF_RANGE, REQUEST_SECONDS, UNKNOWN_TOPIC
+from gateway.kafka.fetch.session import FetchSession
+
+if TYPE_CHECKING:
+    from gateway.core.event import UnreadableReason
+    from gateway.core.log import Log, Record
+    from gateway.kafka.client.cluster import ClusterClient
+    from gateway.kafka.client.connection import Connection
+    from gateway.kafka.fetch.batches import Unreadable
+    from gateway.kafka.fetch.protocol import Answer
+
+LIMITS = Limits(wait_ms=100, max_bytes=1 << 20)
+"""A broker answers a scan at once as long as it has records."""
+
+EVERYTHING = 1 << 30
+
+
+def ignore(log: Log, offset: int, reason: UnreadableReason) -> None:
+    """Discard what is reported as unreadable: for commands that only look."""
+
+
+class LogScanner:
+    """Reads one log at a time. `fetch` raises aiokafka's `KafkaError`."""
+
+    def __init__(self, cluster: ClusterClient, unreadable: Unreadable = ignore) -> None:
+        self._cluster = cluster
+        self._unreadable = unreadable
+        self._connections: dict[int, Connection] = {}
+        self._log: Log | None = None
+        self._position = FetchPosition(0)
+        self._records: list[Record] = []
+        """Fetched and not returned yet."""
+        self._following = 0
+        """The offset that follows them."""
+
+    def close(self) -> None:
+        """Disconnect."""
+        for connection in self._connections.values():
+            connection.close()
+        self._connections.clear()
+
+    def seek(self, log: Log, offset: int, topic_id: bytes = b"") -> None:
+        """Read a log from an offset on, under its topic id where it has one."""
+        self._log = log
+        self._position = FetchPosition(offset, topic_id=topic_id)
+        self._records, self._following = [], offset
+
+    async def fetch(self, most: int = EVERYTHING) -> tuple[list[Record], int]:
+        """Return the next records, at most `most`, and the offset that follows them.
+
+        None at the end of the log, after `LIMITS.wait_ms`. The offset may be further on than the
+        last record: behind transaction markers, aborted records, and unreadable batches.
+        """
+        assert self._log is not None, "seek first"
+        if not self._records:
+            await self._fetch(self._log)
+        records = self._records[:most]
+        del self._records[:most]
+        following = self._records[0].offset if self._records else self._following
+        return records, following
+
+    async def _fetch(self, log: Log) -> None:
+        leader = self._cluster.leader(log)
+        if leader is None:
+            self._cluster.request_refresh()
+            raise LeaderNotAvailableError(f"{log.topic}-{log.partition} has no leader")
+        connection = await self._connected(leader.node_id)
+        position = self._position._replace(leader_epoch=leader.epoch)
+        try:
+            session = FetchSession(connection.versions.get(API_KEY, (0, 0)), keep=False)
+            request = session.request({log: position}, LIMITS)
+            timeout = LIMITS.wait_ms / 1000 + REQUEST_SECONDS
+            body = await connection.request(API_KEY, session.version, request, timeout)
+            response = session.receive(body)
+        except MalformedResponseError as error:
+            connection.close()
+            raise KafkaConnectionError(str(error)) from error
+        await asyncio.sleep(response.throttle_ms / 1000)
+        if log != self._log:
+            return  # another log was sought meanwhile
+        for answer in response.answers:
+            self._take(log, answer)
+
+    def _take(self, log: Log, answer: Answer) -> None:
+        if answer.error:
+            self._cluster.request_refresh()
+            raise _error(answer.error, log)
+        for batch in unpack(
+            answer.records,
+            self._position.offset,
+            answer.high_watermark,
+            answer.aborted,
+            lambda offset, reason: self._unreadable(log, offset, reason),
+        ):
+            self._records += batch.records
+            self._position = self._position._replace(offset=batch.following)
+        self._following = self._position.offset
+
+    async def _connected(self, node_id: int) -> Connection:
+        connection = self._connections.get(node_id)
+        if connection is None or connection.closed:
+            connection = await self._cluster.connect(node_id)
+            self._connections[node_id] = connection
+        return connection
+
+
+def _error(code: int, log: Log) -> Exception:
+    kind = for_code(code)
+    if code in MOVED:
+        kind = NotLeaderForPartitionError
+    elif code in UNKNOWN_TOPIC:
+        kind = UnknownTopicOrPartitionError
+    elif code == OUT_OF_RANGE:
+        kind = OffsetOutOfRangeError
+    error: Exception = kind(f"{log.topic}-{log.partition}")
+    return error
