@@ -77,7 +77,7 @@ constraints: ## pin the newest versions of everything that pyproject.toml allows
 	rm -rf build/constraints
 
 clean: ## remove everything that make builds, the virtual environment and Kafka included
-	rm -rf $(VENV) .tools .kafka .kafka.lock .clients .writers build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	rm -rf $(VENV) .tools .kafka .kafka.lock .identity .identity.lock .clients .writers build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
 
 # One stamp for each set of packages: pip runs again only when the requirements have changed.
 $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python

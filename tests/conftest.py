@@ -208,7 +208,8 @@ def write(shared: Shared, producer: AIOKafkaProducer) -> RecordWriter:
 
 def worker_settings(topics: Topics, **settings: object) -> dict[str, str]:
     """Return the environment of a worker; a drain takes no time unless a test asks for it."""
-    key = {} if "jwt_jwks_url" in settings else {"GATEWAY_JWT_SECRET": SECRET}
+    published = {"jwt_jwks_url", "oidc_issuers"} & settings.keys()
+    key = {} if published else {"GATEWAY_JWT_SECRET": SECRET}
     return {
         **topics.settings,
         **key,

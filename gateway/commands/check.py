@@ -22,15 +22,16 @@ from gateway.commands.findings import (
     retention_finding,
     topic_findings,
 )
+from gateway.commands.token_check import TokenFile, judge, read_token
 from gateway.core.log import Log
 from gateway.errors import BrokerError, KeySetError, SettingsError
 from gateway.event_types import load_registry
-from gateway.http.auth.jwks_client import fetch_key_set
-from gateway.http.auth.keys import OneKey
+from gateway.http.auth.signing_keys import SigningKeys
 from gateway.kafka.client.options import connection_options
 from gateway.kafka.probe import probe
 from gateway.kafka.rights import missing_rights
 from gateway.kafka.topics import compactions, connected, retentions, topic_specs
+from gateway.ops.readiness import Readiness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from gateway.config import Settings
     from gateway.core.log import Record
+    from gateway.http.auth.jwks_client import JwksClient
 
 SAMPLE = 50
 """Records read from the end of each partition."""
@@ -48,13 +50,16 @@ SAMPLED_PARTITIONS = 24
 _COLOURS = {Status.OK: "green", Status.WARNING: "yellow", Status.FAILED: "red"}
 
 
-def check(config: ConfigFile = None) -> None:
+def check(
+    config: ConfigFile = None,
+    token_file: TokenFile = None,
+) -> None:
     """Look at settings, key, Kafka, topics and this machine, and say what to do.
 
     The exit code is 1 where something failed.
     """
     table = Table("what", "", "found", "what to do", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    findings = _findings(config)
+    findings = _findings(config, token_file)
     for what, status, found, advice in findings:
         table.add_row(what, f"[{_COLOURS[status]}]{status}[/]", escape(found), escape(advice))
     to_stdout().print(table)
@@ -62,7 +67,7 @@ def check(config: ConfigFile = None) -> None:
         raise typer.Exit(1)
 
 
-def _findings(config: Path | None) -> list[Finding]:
+def _findings(config: Path | None, token_file: Path | None) -> list[Finding]:
     try:
         settings = prepare(config)
     except SettingsError as error:
@@ -70,24 +75,44 @@ def _findings(config: Path | None) -> list[Finding]:
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return [
         Finding("settings", Status.OK, str(config) if config else "from the environment"),
-        _key_finding(settings),
+        *_key_findings(settings),
+        *_token_findings(settings, token_file),
         _tried("registry", lambda: load_registry(settings), str(settings.registry or "built in")),
         *asyncio.run(_kafka_findings(settings)),
         files_finding(limit, settings.max_streams),
     ]
 
 
-def _key_finding(settings: Settings) -> Finding:
-    url = settings.jwt_jwks_url
-    if url is None:
-        return _tried("key", lambda: OneKey(settings), ", ".join(settings.algorithms))
+def _key_findings(settings: Settings) -> list[Finding]:
+    """Judge the keys that verify tokens: one row for each issuer."""
     try:
-        keys = asyncio.run(fetch_key_set(url, settings.algorithms))
+        keys = SigningKeys(settings, Readiness())
+    except SettingsError as error:
+        return [Finding("key", Status.FAILED, str(error))]
+    if not keys.clients:
+        return [Finding("key", Status.OK, ", ".join(settings.algorithms))]
+    return [asyncio.run(_published_finding(client)) for client in keys.clients]
+
+
+async def _published_finding(client: JwksClient) -> Finding:
+    try:
+        keys = await client.load()
     except KeySetError as error:
-        return Finding("key", Status.FAILED, f"GATEWAY_JWT_JWKS_URL: {error}")
+        return Finding("key", Status.FAILED, f"{client.setting}: {error}")
     names = sorted({kid for kid, _ in keys if kid is not None})
     found = ", ".join(sorted({algorithm for _, algorithm in keys}))
-    return Finding("key", Status.OK, f"{found} from {url}; kid {', '.join(names) or 'none'}")
+    return Finding("key", Status.OK, f"{found} from {client.url}; kid {', '.join(names) or 'none'}")
+
+
+def _token_findings(settings: Settings, file: Path | None) -> list[Finding]:
+    if file is None:
+        return []
+    try:
+        accepted, line = asyncio.run(judge(settings.require_key(), read_token(file)))
+    except SettingsError as error:
+        return [Finding("token", Status.FAILED, str(error))]
+    advice = "" if accepted else "see docs/identity.md for the reason"
+    return [Finding("token", Status.OK if accepted else Status.FAILED, line, advice)]
 
 
 def _tried(what: str, make: Callable[[], object], found: str) -> Finding:

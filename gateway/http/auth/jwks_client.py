@@ -89,9 +89,13 @@ class JwksClient:
         readiness: Doubts,
         pace: Pace = PACE,
         setting: str = SETTING,
+        url: str = "",
     ) -> None:
+        self.url = url
+        """Where the keys, or the document that names their URL, are; shown by commands."""
         self._fetch = fetch
-        self._setting = setting
+        self.setting = setting
+        """What an error names: the setting, and the issuer where there are several."""
         self._readiness = readiness
         self._pace = pace
         self._keys: KeySet | None = None
@@ -158,31 +162,29 @@ class JwksClient:
     async def load(self) -> KeySet:
         """Fetch the keys once, and return them. Raises `KeySetError`."""
         try:
-            keys = await self._fetch()
+            self._keys = await self._fetch()
         except KeySetError:
             self._failing = True
             raise
-        if self._keys is None or self._keys.keys() != keys.keys():
-            kids = sorted({kid for kid, _ in keys if kid is not None})
-            _log.info("signing keys updated", kids=kids, source=self._setting)
-        elif self._failing:
-            _log.info("signing keys can be fetched again", source=self._setting)
-        self._keys = keys
         self._failing = False
-        return keys
+        return self._keys
 
     async def _take_up(self) -> None:
-        failed_before = self._failing
+        former, failed_before = self._keys, self._failing
         try:
-            await self.load()
+            keys = await self.load()
         except KeySetError as error:
-            detail = f"{self._setting}: {error}"
-            news = self._keys is None and self._readiness.doubt(Doubt.KEYS, detail)
-            if news:
+            detail = f"{self.setting}: {error}"
+            if former is None and self._readiness.doubt(Doubt.KEYS, detail):
                 _log.warning("not ready", reason=str(Doubt.KEYS), detail=detail)
             elif not failed_before:
                 _log.warning("signing keys cannot be fetched; loaded keys stay", detail=detail)
             return
+        if former is None or former.keys() != keys.keys():
+            kids = sorted({kid for kid, _ in keys if kid is not None})
+            _log.info("signing keys updated", kids=kids, source=self.setting)
+        elif failed_before:
+            _log.info("signing keys can be fetched again", source=self.setting)
         if self._readiness.settle(Doubt.KEYS):
             _log.info("ready")
 

@@ -35,13 +35,14 @@ class SigningKeys:
                     partial(fetch_issuer_keys, issuer, hosts),
                     any_of_them,
                     setting=f"GATEWAY_OIDC_ISSUERS: {issuer.issuer}",
+                    url=issuer.keys_at,
                 )
                 for issuer in settings.oidc_issuers
             }
             self.clients += by_name.values()
         elif (url := settings.jwt_jwks_url) is not None:
             self.each = client = JwksClient(
-                partial(fetch_key_set, url, settings.algorithms), readiness
+                partial(fetch_key_set, url, settings.algorithms), readiness, url=url
             )
             self.clients.append(client)
         else:

@@ -1,0 +1,74 @@
+"""What a worker with these settings would say to a token, and why: for whoever holds the token."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from gateway.commands.console import harmless
+from gateway.core.revocations import Revocations
+from gateway.errors import KeySetError, NotReady, SettingsError, Unauthorized
+from gateway.http.auth.signing_keys import SigningKeys
+from gateway.http.auth.tokens import Authenticator
+from gateway.ops.readiness import Readiness
+
+if TYPE_CHECKING:
+    from gateway.config import Settings
+
+
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Say what the token in FILE lacks; -: standard input."),
+]
+
+
+class Verdict(NamedTuple):
+    """Whether a token is accepted, and a line that says for whom or why not."""
+
+    accepted: bool
+    line: str
+
+
+def read_token(path: Path) -> str:
+    """Return the token of a file, or of standard input for `-`; `Bearer` before it is dropped.
+
+    Raises `SettingsError` where the file cannot be read.
+    """
+    try:
+        content = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
+    text = content.decode(errors="replace").strip()
+    return text[7:].strip() if text[:7].lower() == "bearer " else text
+
+
+async def judge(settings: Settings, token: str) -> Verdict:
+    """Return what a worker would decide now; revocations do not count, since Kafka is not read.
+
+    Keys are fetched where they are published. Raises `SettingsError` for a key that cannot be used.
+    """
+    keys = SigningKeys(settings, Readiness())
+    missing = []
+    for client in keys.clients:
+        try:
+            await client.load()
+        except KeySetError as error:
+            missing.append(f"{client.setting}: {error}")
+    authenticator = Authenticator(settings, keys.each, Revocations())
+    now = time.time()
+    try:
+        identity = authenticator.verify(token, now)
+    except Unauthorized as error:
+        return Verdict(False, harmless(f"{error.fault}: {error.explanation}"))
+    except NotReady:
+        return Verdict(False, harmless("; ".join(missing)))
+    facts = [f"user {identity.user!r}", f"expires in {identity.expires_at - now:.0f} s"]
+    if identity.session is not None:
+        facts.append(f"session {identity.session!r}")
+    if identity.scopes is not None:
+        facts.append(f"may read {', '.join(sorted(identity.scopes)) or 'nothing'}")
+    return Verdict(True, harmless(", ".join(facts)))
