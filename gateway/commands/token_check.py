@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from gateway.commands.console import harmless
-from gateway.core.revocations import Revocations
 from gateway.errors import KeySetError, NotReady, SettingsError, Unauthorized
 from gateway.http.auth.signing_keys import SigningKeys
 from gateway.http.auth.tokens import Authenticator
 from gateway.ops.readiness import Readiness
+from gateway.revocation.table import Revocations
 
 if TYPE_CHECKING:
     from gateway.config import Settings

@@ -9,7 +9,7 @@ import jwt
 import pytest
 from typer.testing import CliRunner
 
-from gateway.cli import app
+from gateway.cli import build
 from gateway.commands.token_check import judge, read_token
 from gateway.config import load_settings
 from gateway.errors import SettingsError
@@ -95,7 +95,7 @@ def test_the_command_takes_a_user_or_a_token(
     monkeypatch.setenv("GATEWAY_JWT_SECRET", SECRET)
     file = tmp_path / "token"
     file.write_text(mint("alice"))
-    run = CliRunner().invoke
+    run, app = CliRunner().invoke, build()
     assert run(app, ["token", "--explain", str(file)]).output.startswith("accepted: user 'alice'")
     file.write_text(mint("alice", lifetime=-5))
     refused = run(app, ["token", "--explain", str(file)])

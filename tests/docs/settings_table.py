@@ -44,8 +44,15 @@ jwt_public_key_file = "/etc/gateway/jwt.pem"
 NOTES = """
 ## Notes
 
-- **Key.** One of `GATEWAY_JWT_SECRET`, `GATEWAY_JWT_PUBLIC_KEY_FILE` and `GATEWAY_JWT_JWKS_URL` is
-  required by `gateway serve`, and only one kind may be set.
+- **Key.** One of `GATEWAY_JWT_SECRET`, `GATEWAY_JWT_PUBLIC_KEY_FILE`, `GATEWAY_JWT_JWKS_URL` and
+  `GATEWAY_OIDC_ISSUERS` is required by `gateway serve`, and only one kind may be set. A PEM file
+  may hold up to 4 public keys; each is tried.
+- **Claims** are given by name or path (`realm_access.id`). An integer is taken as its decimal text;
+  a session claim may be `null`. Providers, scopes and namespaces: [identity](identity.md).
+- **Refusals.** A browser's `EventSource` gives up on a 429 or 503. With `GATEWAY_REFUSE_BY_STREAM`
+  it gets a 200 stream instead that says `retry:`, the reason in `stream.close`, and ends. The cost:
+  balancers and monitors see a 200, so no other worker is tried; `gateway_rejects_total` counts it.
+- **Listening.** `[::]:8080` takes IPv4 connections too.
 - **Published keys.** `GATEWAY_JWT_JWKS_URL` is `https://`, or `http://` on loopback. Redirects are
   not followed; `SSL_CERT_FILE` names other authorities than the system's. Keys are fetched every
   5 minutes, which is how long a key that was taken back may still be good, and when a token names

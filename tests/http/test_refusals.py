@@ -20,7 +20,7 @@ from tests.tokens import mint
 EVENTS = "/api/v1/events"
 ID = event_id.encode([Mark(LogKind.USER, TOPIC.tag, 0, Position(1, 0, False))]).decode()
 BROWSER = {"Accept": "text/event-stream"}
-SCOPED = {"jwt_scope_claim": "scope"}
+SCOPED: dict[str, Any] = {"jwt_scope_claim": "scope"}
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ async def test_by_default_an_event_source_gets_the_status() -> None:
     ],
 )
 async def test_the_metadata_stands_where_the_rfc_says(resource: str, path: str) -> None:
-    settings = {**SCOPED, "resource_url": resource, "jwt_issuer": "https://id.test"}
+    settings: dict[str, Any] = {**SCOPED, "resource_url": resource, "jwt_issuer": "https://id.test"}
     async with serving(**settings) as served, connected(served.port) as client:
         await client.request(path)
         head, _, body = (await client.response()).partition(b"\r\n\r\n")
