@@ -1,10 +1,9 @@
 """Where a client comes from, also behind proxies; for the log, and the limit on each address.
 
-Anybody can write `X-Forwarded-For` and `Forwarded` (RFC 7239). They count only from a peer that is
-trusted, and are read from the right, where the nearest proxy has written: the first address that is
+Every client can send `X-Forwarded-For` and `Forwarded` (RFC 7239). They count only from a trusted
+peer, and are read from the right, where the nearest proxy has written: the first address that is
 no trusted proxy's is the client's. Whatever stands to the left of it, the client may have made up.
-What cannot be read, or says two things, leaves the peer's own address: then a client shares the
-limit with all others who do that.
+An invalid header, or two that disagree, leave the peer's own address: such clients share one limit.
 
 An IPv6 address counts as its network of 64 bits, because one subscriber has at least that many.
 """
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     Address = IPv4Address | IPv6Address
 
 MAX_HOPS = 32
-"""Entries of a header that are looked at; nobody has so many proxies."""
+"""Entries of a header that are looked at; more than any chain of proxies has."""
 
 MAX_FORWARDED = 4096
 """Characters of all `Forwarded` headers; more are not read, and the peer's own address counts."""
@@ -35,7 +34,7 @@ _PAIR = re.compile(
     r"[ \t]*(?P<end>[;,]|$)",
     re.IGNORECASE,
 )
-"""A `forwarded-pair` and what ends it (RFC 7239, §4); pairs and elements may be empty."""
+"""A `forwarded-pair` and its delimiter (RFC 7239, §4); pairs and elements may be empty."""
 
 _NODE = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<v4>[0-9.]+))(?::[0-9]{1,5})?", re.IGNORECASE)
 """An address as `Forwarded` writes it (RFC 7239, §6), without names and obfuscated ones."""
@@ -80,7 +79,7 @@ class Addresses:
 
 
 def _peer(request: web.Request) -> str:
-    """Return the address at the other end of the connection; empty: it has gone, or has none."""
+    """Return the address at the other end of the connection; empty after it was closed."""
     transport = request.transport
     peer = None if transport is None else transport.get_extra_info("peername")
     return peer[0].partition("%")[0] if peer else ""
@@ -99,7 +98,7 @@ def _chains(request: web.Request) -> tuple[list[str], list[str]]:
 
 
 def _forwarded(line: str) -> list[str]:
-    """Return `for` of each element of a `Forwarded` header; one that cannot be read has none."""
+    """Return `for` of each element of a `Forwarded` header; empty for an invalid one."""
     hops, hop, position = [], "", 0
     while True:
         pair = _PAIR.match(line, position)

@@ -1,7 +1,7 @@
-"""The gate: whom the limits let in, and what the others are told.
+"""Admission of streams: limits, and the errors of requests beyond them.
 
-The cheapest checks come first, so that those who are turned away in a storm cost little. Who is
-refused is a newcomer, always: open streams stay. The one exception is a stream that is stuck.
+The cheapest checks come first: rejected requests of a reconnect storm must cost little. Limits
+reject new streams and keep open ones. The one exception is a stream that is stuck.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ ANSWER_SECONDS = 2.0
 then at double the pause, so that it has done so twice, for a client 300 ms away too."""
 
 RETRY_AFTER = (5, 15)
-"""Seconds, drawn for each refusal: those who came together shall not come back together."""
+"""Seconds, drawn for each refusal to spread the retries of a storm."""
 
 _TEXTS = {
     Refusal.USER: "all streams that a user may have are open; close one, or try again later",
@@ -63,7 +63,7 @@ _TEXTS = {
 
 
 class StreamAdmission:
-    """Lets newcomers in.
+    """Admits new streams.
 
     `check`; then `opening` around all that waits for Kafka, with `find_room` in it; then, in one
     step with the opening of the stream, `admit`, `replace` and `opened`.
@@ -84,7 +84,7 @@ class StreamAdmission:
         """Users whose streams have been asked for a sign of life."""
 
     def check(self, request: web.Request) -> None:
-        """Turn a request away that nobody needs to look at: too large, or no room whoever asks.
+        """Reject cheaply: an oversized request, or the worker is full.
 
         Raises `HttpError`.
         """
@@ -108,7 +108,7 @@ class StreamAdmission:
             self._openings -= 1
 
     def address(self, caller: Caller) -> str:
-        """Return where the request comes from, as limits count it; empty: nobody wants to know."""
+        """Return where the request comes from, as limits count it; empty: not needed."""
         return caller.address if self._by_address else ""
 
     async def find_room(self, opening: Opening) -> None:
@@ -145,7 +145,7 @@ class StreamAdmission:
             self._hub.close(stream, CloseReason.REPLACED, moment)
 
     def opened(self, stream: Stream, moment: Moment) -> None:
-        """Take note of a stream that was let in, and of what it costs."""
+        """Count the replay of an admitted stream."""
         if stream.state is State.REPLAYING:
             self._replays.spend(stream.key, moment.monotonic)
 
@@ -159,7 +159,7 @@ def _unanswered(stream: Stream) -> bool:
 
 
 def refused(refusal: Refusal, wait: float = 0) -> TooMany | Overloaded:
-    """Return what a newcomer is told; `wait` is how many seconds from now it has a chance."""
+    """Return the error for a rejected stream; `wait` is the seconds until a retry can succeed."""
     seconds = int(wait) + random.randint(*RETRY_AFTER)  # noqa: S311
     if refusal in (Refusal.WORKER, Refusal.OPENINGS, Refusal.KEYS):
         return Overloaded(_TEXTS[refusal], refusal, seconds)

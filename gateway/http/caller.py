@@ -1,11 +1,11 @@
 """Whom a request comes from, as the log and the client are told: address, request id, trace id.
 
-A request has one id for its answer, its line in the log and whoever asks for help. That of a proxy
-in front counts where the proxy is trusted; what anybody else sends would let a client write the
-ids of others into the log, or text of its own.
+A request has one id for its answer, its line in the log and bug reports. The id of a
+trusted proxy is kept; an id from any other client is replaced, since the client could write the ids
+of others, or any text, into the log.
 
-`traceparent` (W3C Trace Context, §3.2) is taken from anybody, since traces begin at clients; what
-is malformed is as good as none.
+`traceparent` (W3C Trace Context, §3.2) is accepted from every client, since traces begin there; a
+malformed one is ignored.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class Caller(NamedTuple):
     request_id: str
     trace_id: str | None
     traceparent: str = ""
-    """The header that it is from; empty where there is none."""
+    """The header `traceparent`; empty without one."""
     at: int = 0
     """When it came, in Unix nanoseconds."""
 
     def facts(self) -> dict[str, str]:
-        """Return what a line of the log says of it."""
+        """Return the fields of a log line."""
         facts = {"address": self.address, "request_id": self.request_id}
         if self.trace_id is not None:
             facts["trace_id"] = self.trace_id

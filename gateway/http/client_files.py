@@ -1,7 +1,7 @@
 """The JavaScript client, served where the stream is: one module, and its types.
 
-They hold no secret, so they need no token. A browser asks each time whether what it has is still
-the newest, and is told so in a few bytes. A page of another origin imports it by the allow-list.
+The files are public and served without a token. A browser revalidates its copy each time, at the
+cost of a 304. A page of another origin imports it by the allow-list.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TYPES = {"client.js": "text/javascript", "client.d.ts": "text/plain"}
 
 
 def client_routes() -> Iterable[AbstractRouteDef]:
-    """Return what serves the client."""
+    """Return the routes of the client's files."""
     folder = files("gateway") / "http" / "static"
     return [
         text_route(f"{BASE}/{name}", (folder / name).read_bytes(), content_type, "utf-8")

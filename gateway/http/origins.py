@@ -2,8 +2,8 @@
 
 A browser sends `Origin` with every request that a script of another origin makes, an `EventSource`
 included, and `Sec-Fetch-Site` with every request to a host that it trusts. No page can set either.
-The allow-list holds origins exactly as browsers write them; there is no wildcard, because answers
-are made for one user (Fetch standard, §3.3).
+The allow-list holds origins exactly as browsers write them; wildcards are not supported: an
+answer is for one user (Fetch standard, §3.3).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HEADERS = "Authorization, Cache-Control, Last-Event-ID, Traceparent, Tracestate"
 """What a page sends that uses `fetch`: its token, where it was, the trace it is part of."""
 
 EXPOSED = "Retry-After, WWW-Authenticate, X-Request-Id"
-"""What a page needs to tell one refusal from another, and to name it to whoever can look it up."""
+"""What a page needs to tell one refusal from another, and to quote its id in a bug report."""
 
 MAX_AGE_SECONDS = 7200
 """How long a browser may keep the answer to a preflight: as long as Chromium does at most."""
@@ -31,7 +31,7 @@ _OWN = frozenset({"same-origin", "none"})
 
 
 class Origins:
-    """The allow-list, and what follows from it for a request."""
+    """The allow-list of origins, applied to requests."""
 
     def __init__(self, allowed: Iterable[str]) -> None:
         self._allowed = frozenset(allowed)
@@ -42,7 +42,7 @@ class Origins:
     def trust(self, request: web.Request) -> bool:
         """Return whether the request's cookies are meant: no other site has had it sent.
 
-        Clients that are no browsers send neither header, and carry no cookie that they were not
+        Clients other than browsers send neither header, and carry no cookie that they were not
         given for this. An old browser that does not send `Sec-Fetch-Site` still sends `Origin` with
         an `EventSource` to another origin; to requests that cannot read the answer, such as an
         image's, it gives the cookie only if that says `SameSite=None`.

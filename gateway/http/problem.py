@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def facts(error: HttpError, request_id: str) -> dict[str, str | int]:
-    """Return what an answer says of an error.
+    """Return the members of the problem details.
 
     The request's id is a member of its own (RFC 9457, §3.2): `instance` has to be a URI.
     """
@@ -55,8 +55,8 @@ def problems(
 ) -> Middleware:
     """Return a middleware that answers every error, and counts it.
 
-    The answer is problem details, or what `wording` makes of the error. The middleware also says
-    whom a request comes from: to the handler, and to what aiohttp logs of a defect.
+    The answer is problem details, or the result of `wording`. The middleware also identifies the
+    caller, for the handler and for log lines about defects.
     """
 
     @web.middleware

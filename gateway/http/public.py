@@ -1,4 +1,4 @@
-"""The public listener: `GET /api/v1/events`, a client for it, and a line that says so."""
+"""The public listener: `GET /api/v1/events`, a client for it, and a welcome line."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ AGE_JITTER = 0.1
 
 EXPIRY_JITTER = 0.1
 EXPIRY_JITTER_SECONDS = 5.0
-"""A stream ends a little before its token does: by this part of what is left, at most this long."""
+"""A stream ends a little before its token does: by this part of its life, at most this long."""
 
 
 class LogSource(Protocol):
@@ -63,11 +63,11 @@ class LogSource(Protocol):
         """Return the logs that the stream follows; waits `patience` seconds for them at most."""
 
     def at_hand(self, opening: Opening) -> tuple[Feed, ...] | None:
-        """Return what `follow` would, where it would not wait; None where it might."""
+        """Return the same if it needs no waiting, else None."""
 
 
 class EventsEndpoint:
-    """Opens streams: who asks, for what, and from where; then the connection is the hub's."""
+    """Opens streams, and passes their connections to the hub."""
 
     def __init__(
         self,
@@ -199,7 +199,7 @@ def public_app(
     app.add_routes(
         [
             web.get("/", welcome),
-            # HEAD would open a stream for nobody.
+            # HEAD would open a stream without a reader.
             web.get(EVENTS, endpoint.handle, allow_head=False),
             *client_routes(),
             *([web.options(EVENTS, origins.preflight)] if origins else []),

@@ -1,4 +1,4 @@
-"""What a request for a stream says: filter, place to resume from, start in the past."""
+"""The query of a stream request: filter, position to resume from, start in the past."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ EXAMPLES = (
 
 
 def read_opening(request: web.Request, identity: Identity, categories: Sequence[str]) -> Opening:
-    """Return what the request asks for.
+    """Return the stream request.
 
     Raises `BadRequest` for a category that is not among `categories` and for a `since` that is no
     time. A malformed id is not an error, since a browser would send it again for ever: the opening
@@ -64,7 +64,7 @@ def read_opening(request: web.Request, identity: Identity, categories: Sequence[
 
 
 def last_event_id(request: web.Request) -> str:
-    """Return the id that the client came with; the header wins. Empty: it has none."""
+    """Return the id that the client came with; the header wins. Empty without one."""
     return (
         request.headers.get("Last-Event-ID")
         or request.query.get("Last-Event-ID")

@@ -39,7 +39,7 @@ class Asked(NamedTuple):
 
 
 class RequestReader:
-    """Reads requests for streams. Raises `HttpError` for those that get none."""
+    """Reads stream requests. Raises `HttpError` for a request that is rejected."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class RequestReader:
         self.admission = admission
 
     def read(self, request: web.Request) -> Asked:
-        """Return what a request asks for; raises `UnknownKey` where a newer key could help."""
+        """Return the stream request; raises `UnknownKey` where a newer key could help."""
         identity = self._authenticator.authenticate(self._token(request))
         return self._asked(request, identity, self._callers.identify(request))
 

@@ -57,7 +57,7 @@ class Shards:
         # 307 keeps the method, and a browser keeps `Last-Event-ID`. The reference has no host and
         # no more of a path than its end (RFC 3986, §4.2): whatever a client sends, it stays where
         # it is, also behind a proxy that has taken a prefix off. Where the query holds a token the
-        # reference does too, so nobody may keep it.
+        # reference does too, and must not be cached.
         headers = {"Location": location(request.raw_path, shard), "Cache-Control": "no-store"}
         text = f"Your stream is at the same URL with {PARAMETER}={shard}.\n"
         return web.Response(status=307, headers=headers, text=text)

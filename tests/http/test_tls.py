@@ -182,7 +182,7 @@ async def test_files_that_cannot_be_used_are_told_of_once_and_change_nothing(
         files.write(files.certfile, content)
     assert [certificate.refresh() for _ in range(3)] == [False] * 3
     assert await accepts(served, before)
-    assert capfd.readouterr().out.count("new certificate cannot be used") == 1
+    assert capfd.readouterr().out.count("certificate not reloaded: the new files are invalid") == 1
 
     files.renew()
     assert certificate.refresh()

@@ -1,8 +1,8 @@
 """A JSON Web Key Set (RFC 7517) read as the keys that a token's header can name.
 
 Each key is entered under its `kid` and under no name, for every accepted algorithm that it goes
-with: by its kind, its curve and its length, and by what it says of itself in `alg`, `use` and
-`key_ops`. So a look-up is one step, and finds no key that must not be used.
+with: by its kind, its curve and its length, and by its members `alg`, `use` and `key_ops`.
+A look-up is one step, and never finds a key that must not be used.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _KINDS: Mapping[str, type[RSAAlgorithm | ECAlgorithm | OKPAlgorithm]] = {
     "EC": ECAlgorithm,
     "OKP": OKPAlgorithm,
 }
-"""The kinds of keys by `kty`. There is no `oct`: a secret that is published is none."""
+"""The kinds of keys by `kty`. `oct` is left out: a published secret is not secret."""
 
 
 class _Document(msgspec.Struct):
@@ -54,7 +54,7 @@ def read_key_set(document: bytes, algorithms: Sequence[str]) -> KeySet:
     """Return the usable keys of a document.
 
     Keys that cannot be read, or go with none of the algorithms, are left out (RFC 7517, §5). Raises
-    `KeySetError` where nothing is left, or the document is no key set.
+    `KeySetError` where nothing is left, or the document is not a key set.
     """
     try:
         keys = msgspec.json.decode(document, type=_Document).keys
@@ -83,7 +83,7 @@ def _read(raw: msgspec.Raw) -> _Jwk | None:
         return None
     if jwk.use not in {None, "sig"} or (jwk.key_ops is not None and "verify" not in jwk.key_ops):
         return None
-    # Whoever can read the set could sign with a key whose private half is in it.
+    # Every reader of the set could sign with a private key that it contains.
     return jwk if jwk.d is None else None
 
 

@@ -5,8 +5,8 @@ regularly, so that keys that were taken back are not accepted for long, and soon
 named a key that is not known. Names cost nothing to make up, so that happens at most once in a set
 time, for all requests together.
 
-While the URL is down, the last good set stays: nobody is locked out by it. A worker that never had
-one is not ready.
+While the URL is down, the last good set stays in use. Without a first set a
+worker is not ready.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class JwksClient:
         self._failing = False
         self._fetching = True
         self._fetched = asyncio.Event()
-        """Set when the fetch that is under way ends, and then made anew."""
+        """Set when the current fetch ends, and then replaced."""
         self._wanted = asyncio.Event()
         self._not_before = 0.0
         self._waiting = 0
@@ -110,13 +110,13 @@ class JwksClient:
 
     @property
     def fresh(self) -> bool:
-        """Whether the last fetch succeeded; before the first one there is no doubt yet."""
+        """Whether the last fetch succeeded; True before the first one."""
         return not self._failing
 
     def find(self, kid: str | None, algorithm: str) -> Sequence[Key]:
         """Return the keys of that name; without a name, all that go with the algorithm.
 
-        Raises `NotReady` until the first set is there.
+        Raises `NotReady` until the first set is loaded.
         """
         if self._keys is None:
             raise NotReady("this worker has no keys to verify tokens with yet; try again later")

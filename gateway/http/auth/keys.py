@@ -1,7 +1,7 @@
 """The keys that verify tokens, and which algorithm goes with which.
 
-A key is found by what a token's header says, and only among those that go with its algorithm. So
-the header chooses between keys, and never what a key is used for (RFC 8725, §2.1 and §3.1).
+A token's header selects a key by `kid`, among the keys that fit its algorithm. The header never
+decides how a key is used (RFC 8725, §2.1 and §3.1).
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class OneKey:
         return self._keys.get(algorithm, ())
 
     async def renew(self) -> None:
-        """Return at once: there will be no other key."""
+        """Return at once: the keys never change."""
 
 
 def fault(key: Key, algorithm: str) -> str | None:
@@ -121,7 +121,7 @@ def _described(key: Key) -> str:
 
 
 def _misfit(which: str, key: Key, algorithms: Sequence[str]) -> str:
-    """Return what is wrong with a key that fits none of the algorithms, and what to change."""
+    """Return why a key does not fit the algorithms, and the remedy."""
     reasons = "; ".join(f"{name}: {found}" for name in algorithms if (found := fault(key, name)))
     known = sorted(SYMMETRIC if isinstance(key, bytes) else ASYMMETRIC)
     fitting = [name for name in known if fault(key, name) is None]

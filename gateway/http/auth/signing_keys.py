@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class SigningKeys:
     """The keys that verify tokens: of one issuer, or of each issuer by its name.
 
-    `clients` are those that have to be run. Raises `SettingsError` for a key that cannot be used.
+    Run each of `clients` as a task. Raises `SettingsError` for a key that cannot be used.
     """
 
     each: Keys | Mapping[str, Keys]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gateway.revocation.table import Revocations
 
 MAX_TOKEN = 8192
-"""Characters of a token; aiohttp takes no longer header, so nor does a cookie or a query."""
+"""Characters of a token; room for one in every header that aiohttp accepts."""
 
 MAX_CLAIM_BYTES = 512
 """Of a user or session id. The user is hashed and compared for every record of a partition."""
@@ -61,7 +61,7 @@ _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Identity(NamedTuple):
-    """What a verified token says: times in Unix seconds, None for what it does not say."""
+    """What a verified token says: times in Unix seconds, None for missing claims."""
 
     user: str
     """The user id, in the namespace of its issuer."""
@@ -241,7 +241,7 @@ class Authenticator:
             return claims
 
     def _scopes(self, claims: dict[str, Any], name: str | None) -> frozenset[str] | None:
-        """Return what the scopes allow: a text with spaces (RFC 8693, §4.2), or a list."""
+        """Return the scopes behind the prefix: a text with spaces (RFC 8693, §4.2) or a list."""
         if name is None:
             return None
         found = find_claim(claims, name)
@@ -321,7 +321,7 @@ def _signed(method: Any, name: str, key: Key, message: bytes, proof: bytes) -> b
 
 
 def _segment(text: str) -> bytes:
-    """Return what a segment of a token stands for (RFC 7515, §2), written in the one way there is.
+    """Return the bytes of a token's segment (RFC 7515, §2), written in the one way there is.
 
     Raises `ValueError`.
     """

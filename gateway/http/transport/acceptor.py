@@ -1,11 +1,10 @@
-"""The door: it takes connections, opens streams at once, and hands everybody else to aiohttp.
+"""Accepts connections, opens streams at once, and passes all other requests to aiohttp.
 
-Most who come ask for a stream, with a good token, in one packet, and nothing has to be waited for.
-aiohttp spends two tasks, a timer and its response objects on them before it finds out that they are
-none of its own. So such a request is read here, with aiohttp's own parser and limits, and opens its
-stream in the same turn of the loop. All others get to aiohttp with every byte that they have sent,
-as if nobody had looked: other requests, those that come in pieces, those that have to wait, and
-those that are refused. There is one set of checks, and one place where a refusal is worded.
+Most clients ask for a stream with a valid token in one packet, and the stream can open without
+waiting. aiohttp would spend two tasks, a timer and its response objects on such a request. The
+acceptor parses the request with aiohttp's parser and limits and opens the stream in the same turn
+of the loop. aiohttp gets every other connection with all bytes received: other requests, partial
+heads, requests that wait, and rejected ones. One set of checks serves both ways in.
 
 The kernel holds a connection until its client has sent something (`TCP_DEFER_ACCEPT`), or has not
 for a second; and accepted sockets have the options of the one that listens.
@@ -63,11 +62,11 @@ _log = structlog.stdlib.get_logger(__name__)
 
 
 class Opener(Protocol):
-    """Who opens streams."""
+    """Opens streams: the endpoint of the public listener."""
 
     @property
     def path(self) -> str:
-        """Where they are asked for."""
+        """The path of the endpoint."""
         ...
 
     def bound(self, sock: socket.socket) -> None:
@@ -78,7 +77,7 @@ class Opener(Protocol):
 
 
 class _Caller(BaseProtocol):
-    """What a request asks of its connection, where there is no handler of aiohttp's yet."""
+    """The part of aiohttp's handler that a request needs before a handler exists."""
 
     __slots__ = ("peername",)
     ssl_context = None
@@ -130,14 +129,14 @@ class Acceptor:
         self._take()
 
     def close(self) -> None:
-        """Listen no more. Streams stay, and who has come already gets to aiohttp."""
+        """Stop listening; streams and accepted connections stay."""
         self._loop.remove_reader(self._listening)
         self._listening.close()
         if self._again is not None:
             self._again.cancel()
 
     def cut_off(self) -> None:
-        """Close the connections that have not got to aiohttp, or were ended and do not read."""
+        """Abort connections on their way to aiohttp, and ended streams with unread data."""
         for task in self._passing:
             task.cancel()
         for wire in self._parting:
@@ -168,7 +167,7 @@ class Acceptor:
             self._greet(sock, peername)
 
     def _pause(self, cause: str) -> None:
-        """Accept nothing for a moment; streams and the requests being served go on."""
+        """Pause accepting; streams and requests in progress continue."""
         self._loop.remove_reader(self._listening)
         self._again = self._loop.call_later(FULL_SECONDS, self._take)
         now = self._loop.time()
@@ -239,7 +238,7 @@ class Acceptor:
         task.add_done_callback(self._passing.discard)
 
     async def _pass_on(self, sock: socket.socket, data: bytes) -> None:
-        """Hand a connection to aiohttp, with what its client has sent already."""
+        """Pass a connection to aiohttp, with the bytes received from its client."""
 
         def begin() -> asyncio.Protocol:
             return _Entrance(HttpHandler(self._server), data)
@@ -271,9 +270,9 @@ class _Entrance(asyncio.Protocol):
 
 
 class AcceptorSite(web.BaseSite):
-    """A door as a site of aiohttp's runner, which closes it with all others.
+    """An acceptor as a site of aiohttp's runner, which closes the site on cleanup.
 
-    Whoever has stopped the runner cuts off who is left.
+    Call `cut_off` after the cleanup to abort the remaining connections.
     """
 
     def __init__(
@@ -306,6 +305,6 @@ class AcceptorSite(web.BaseSite):
         self._server = cast("asyncio.AbstractServer", self._acceptor)  # as far as a site needs one
 
     def cut_off(self) -> None:
-        """Close the connections of clients that are neither streams' nor aiohttp's."""
+        """Abort the connections that belong to neither a stream nor aiohttp."""
         if self._acceptor is not None:
             self._acceptor.cut_off()

@@ -1,6 +1,6 @@
 """A stream's connection: the socket, once its request has been read.
 
-The door gives it a transport of its own, or it is taken over from aiohttp
+The acceptor gives it a `SocketTransport`, or it is taken over from aiohttp
 (`asyncio.Transport.set_protocol`), because a stream needs neither a request nor a handler task for
 the hours it lives. What is left is this object and its transport: bytes go out by `write`, and the
 transport tells when it is full, when it has drained, and when the client has gone.
@@ -159,8 +159,7 @@ class Connection(asyncio.Protocol):
     def acknowledged_bytes(self) -> int | None:
         """What the client's kernel has confirmed on this connection, TLS and all.
 
-        The kernel counts it anyway, so it costs nothing until somebody asks. None where it does not
-        tell: on other systems than Linux.
+        The kernel keeps the count. None on other systems than Linux.
         """
         if self._transport is None or sys.platform != "linux":
             return None
@@ -192,7 +191,7 @@ class Connection(asyncio.Protocol):
             self._hub.stuck(self._stream, clock.now())
 
     def resume_writing(self) -> None:
-        """Go on: the client has read."""
+        """Resume: the client has read."""
         if self._stream is not None:
             self._hub.drained(self._stream, clock.now())
 

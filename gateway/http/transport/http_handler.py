@@ -28,18 +28,18 @@ class HttpHandler(RequestHandler):
     __slots__ = ("half_closed",)
 
     def __init__(self, server: web.Server) -> None:
-        options = server._kwargs  # noqa: SLF001 - those that the runner was given
+        options = server._kwargs  # noqa: SLF001 - the options of the runner
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
         self.half_closed = False
         """Whether the client has closed its sending side."""
 
     def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp's returns None
-        """Keep the connection until the pending requests are answered; False: there are none."""
+        """Keep the connection until pending requests are answered; False closes it at once."""
         self.half_closed = True
         idle = self._waiter is not None and not self._waiter.done() and not self._messages
         transport = self.transport
         if idle or transport is None or transport.get_extra_info("sslcontext") is not None:
-            return False  # TLS has no half-closed connections in asyncio
+            return False  # asyncio does not support half-closed TLS connections
         self.close()
         return True
 

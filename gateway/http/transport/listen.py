@@ -1,9 +1,9 @@
-"""Listening: how many connections may wait, how many are taken at once, what each may send.
+"""Listening sockets, and the limits on connections and requests.
 
-asyncio takes as many connections in one turn of the loop as it lets the kernel hold. Whoever has a
-stream would have to wait for all of them when thousands come back together. So few are taken in a
-turn, and between two turns every stream gets what there is for it. The kernel holds the others, up
-to a bound, for no CPU at all; whom it has no room for tries again a second later, by TCP's rules.
+asyncio accepts as many connections in one turn of the loop as the backlog holds, and open streams
+would wait for all of them when thousands of clients reconnect. The acceptor takes a few in each
+turn and delivers events between two turns. The kernel queues the others up to the backlog, without
+CPU cost; a client beyond the backlog retries its SYN after a second (RFC 6298).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ REQUEST_LIMITS: dict[str, Any] = {
     "keepalive_timeout": HEAD_SECONDS,
     "lingering_time": HEAD_SECONDS,
 }
-"""For `web.AppRunner`. What is beyond them gets aiohttp's own 400, or is just closed."""
+"""For `web.AppRunner`; aiohttp answers larger requests with 400 or closes the connection."""
 
 
 async def listen(
@@ -88,10 +88,10 @@ async def listen(
 
 
 def _without_expect(make: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:
-    """Return what makes a request of a message, but for its `Expect` header.
+    """Return a request factory that drops the `Expect` header.
 
     aiohttp answers that header before any handler or route is asked, for a path that leads nowhere
-    too: with a 500 if it is no UTF-8, and with a traceback in the log if its client has gone. No
+    too: with a 500 if it is not UTF-8, and with a traceback in the log if its client has gone. No
     route here waits for a body, so the answer to the request is all that there is to say (RFC
     9110, §10.1.1).
     """

@@ -1,9 +1,9 @@
-"""A transport for a socket that was taken by hand: what asyncio's does, without what it costs.
+"""A transport for an accepted socket, with less overhead than asyncio's own.
 
-asyncio makes a task, a future and three calls for each connection that it takes, before a byte is
-read: more than half of what a bare connection costs. A stream needs little of what its transports
-can do. Here bytes go out as soon as the kernel takes them, and what it does not take is kept; the
-protocol is told when that is too much, when it has gone out, and when the client has gone.
+asyncio creates a task, a future and three calls for each accepted connection before a byte is read,
+more than half of the cost of a bare connection. A stream needs few features of a transport. Bytes
+are sent as soon as the kernel accepts them, and the rest is buffered; the protocol is notified when
+the buffer exceeds its limit, when the buffer has drained, and when the client has disconnected.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class SocketTransport(asyncio.Transport):
         self._protocol = protocol
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Pause the protocol above `high` bytes; it goes on at a quarter of them, or at `low`."""
-        assert low is None, "a quarter is what everybody takes"
+        """Pause the protocol above `high` buffered bytes and resume it at a quarter of them."""
+        assert low is None, "the low mark is a quarter of the high mark"
         self._high = HIGH_WATER if high is None else high
 
     @property
@@ -123,7 +123,7 @@ class SocketTransport(asyncio.Transport):
         return self._closing
 
     def resume_reading(self) -> None:
-        """Go on reading, which never stops here."""
+        """Do nothing: reading is never paused."""
 
     def _read(self) -> None:
         assert self._protocol is not None

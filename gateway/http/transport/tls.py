@@ -35,10 +35,10 @@ class Certificate:
             ) from None
 
     def refresh(self) -> bool:
-        """Take up changed files, and return whether it did; cheap to call again.
+        """Reload changed files, and return whether a new certificate is in use; cheap to call.
 
-        Files that cannot be used, such as half of a pair, leave the certificate as it was; they are
-        told of once, and looked at again when they change again.
+        Invalid files, such as half of a pair, leave the certificate in use. They are logged once
+        and read again when they change again.
         """
         changed = self._changes()
         if changed == self._changed:
@@ -49,9 +49,9 @@ class Certificate:
             ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(*self._files)
             self.context.load_cert_chain(*self._files)
         except OSError as error:
-            _log.warning("new certificate cannot be used; the old one stays", error=str(error))
+            _log.warning("certificate not reloaded: the new files are invalid", error=str(error))
             return False
-        _log.info("new certificate taken up", file=str(self._files[0]))
+        _log.info("certificate reloaded", file=str(self._files[0]))
         return True
 
     def _changes(self) -> list[int | None]:
