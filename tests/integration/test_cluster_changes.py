@@ -1,0 +1,213 @@
+"""Clusters that change under open streams: addresses, logins, rights, leaders.
+
+The worker finds them by itself, nothing is lost, and readiness names the cause meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import NewTopic
+
+from tests.brokers.authority import Authority
+from tests.brokers.kafka import KafkaNode
+from tests.brokers.metadata import create_topics
+from tests.brokers.secure import PASSWORD, USER, Listener, Operation, SecureNode
+from tests.child import free_port
+from tests.conftest import Broker, require_kafka, use_worker, worker_settings
+from tests.eventually import eventually
+from tests.integration.conftest import new_user
+from tests.programs import require
+from tests.records import RecordWriter, Topics
+from tests.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+    from pathlib import Path
+
+    from tests.conftest import MakeTopics, StartWorker
+    from tests.integration.conftest import OpenStream
+
+TOPICS = Topics("user-events", "broadcast-events")
+
+SOON_SECONDS = 20.0
+"""Upper bound for a reaction on a busy machine; two to five seconds are usual."""
+
+
+@pytest.fixture
+def start(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Worker]]:
+    with ExitStack() as workers:
+
+        def start_one(**settings: object) -> Worker:
+            worker = Worker(worker_settings(TOPICS, **settings), tmp_path / "log")
+            workers.callback(worker.end)
+            use_worker(request, worker)
+            return worker
+
+        yield start_one
+
+
+async def make(bootstrap: str) -> None:
+    await create_topics(bootstrap, [NewTopic(TOPICS.user, 1, 1), NewTopic(TOPICS.broadcast, 1, 1)])
+
+
+async def write(bootstrap: str, user: str, *numbers: int) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
+        await RecordWriter(producer, TOPICS).numbered(user, numbers)
+
+
+async def reasons(worker: Worker) -> list[Any]:
+    async with aiohttp.ClientSession() as session, session.get(f"{worker.ops_url}/readyz") as said:
+        return list(json.loads(await said.text())["reasons"])
+
+
+def reads(client: Any, *numbers: int) -> Callable[[], Awaitable[bool]]:
+    async def read() -> bool:
+        return list(client.numbers) == list(numbers)
+
+    return read
+
+
+async def test_worker_starts_behind_five_silent_bootstrap_servers(
+    broker: Broker, topics: MakeTopics, start_worker: StartWorker, open_stream: OpenStream
+) -> None:
+    with ExitStack() as stack:
+        deaf = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(5)]
+        servers = [f"127.0.0.1:{server.getsockname()[1]}" for server in deaf]
+        served, user = await topics(1), new_user()
+        worker = await start_worker(
+            served, kafka_bootstrap=",".join([*servers, broker.bootstrap]), heartbeat_seconds=1
+        )
+        client = await open_stream(worker, user)
+        await client.wait_for(lambda client: client.last_event_id)
+        async with AIOKafkaProducer(bootstrap_servers=broker.bootstrap) as producer:
+            await RecordWriter(producer, served).numbered(user, range(3))
+        await client.wait_for(3)
+
+
+async def test_cluster_is_found_at_another_port(
+    tmp_path: Path, start: Callable[..., Worker], open_stream: OpenStream
+) -> None:
+    require_kafka()
+    later = free_port()
+    async with KafkaNode(tmp_path / "kafka") as node:
+        await make(node.bootstrap)
+        user = new_user()
+        servers = f"{node.bootstrap},127.0.0.1:{later}"
+        worker = start(kafka_bootstrap=servers)
+        await worker.wait_until_ready()
+        client = await open_stream(worker, user)
+        await client.wait_for(lambda client: client.last_event_id)
+        await write(node.bootstrap, user, 0)
+        await client.wait_for(1)
+        node.end()
+        node.move(later)
+        await node.start()
+        await write(node.bootstrap, user, 1)
+        await eventually("the stream goes on", reads(client, 0, 1), SOON_SECONDS)
+
+
+async def test_logins_are_renewed_under_open_streams(
+    tmp_path: Path, start: Callable[..., Worker], open_stream: OpenStream
+) -> None:
+    require("java", "mvn", "openssl")
+    lifetime = {"connections.max.reauth.ms": 2500}
+    async with SecureNode(tmp_path / "node", Authority(tmp_path), **lifetime) as node:
+        await make(node.bootstrap)
+        user = new_user()
+        worker = start(
+            kafka_bootstrap=node.address(Listener.PLAIN),
+            kafka_security_protocol="SASL_PLAINTEXT",
+            kafka_sasl_username=USER,
+            kafka_sasl_password=PASSWORD,
+        )
+        await worker.wait_until_ready()
+        begin = worker.log_size()
+        client = await open_stream(worker, user)
+        await client.wait_for(lambda client: client.last_event_id)
+        async with AIOKafkaProducer(bootstrap_servers=node.bootstrap) as producer:
+            writer = RecordWriter(producer, TOPICS)
+            for number in range(10):  # one a second: four lifetimes
+                await writer.numbered(user, [number])
+                await client.wait_for(number + 1)
+                await asyncio.sleep(1)
+        assert list(client.numbers) == list(range(10))
+        assert "warning" not in worker.log(begin), "no connection has ended"
+
+
+async def test_right_taken_away_under_open_streams_is_reported_with_its_remedy(
+    tmp_path: Path, start: Callable[..., Worker], open_stream: OpenStream
+) -> None:
+    require("java", "mvn", "openssl")
+    async with SecureNode(tmp_path / "node", Authority(tmp_path)) as node:
+        await make(node.bootstrap)
+        user = new_user()
+        worker = start(
+            kafka_bootstrap=node.address(Listener.PLAIN),
+            kafka_security_protocol="SASL_PLAINTEXT",
+            kafka_sasl_username=USER,
+            kafka_sasl_password=PASSWORD,
+        )
+        await worker.wait_until_ready()
+        client = await open_stream(worker, user)
+        await client.wait_for(lambda client: client.last_event_id)
+        await node.allow(TOPICS.user, f"User:{USER}", Operation.DESCRIBE)
+
+        async def doubted() -> bool:
+            return [reason["reason"] for reason in await reasons(worker)] == ["topics"]
+
+        await eventually("the worker is not ready", doubted, SOON_SECONDS)
+        (reason,) = await reasons(worker)
+        assert f"no right Read on topic {TOPICS.user}" in reason["detail"]
+        assert f"--operation Read --topic {TOPICS.user}" in reason["detail"]
+        assert await worker.metric("gateway_kafka_connected") == 1
+
+        async def unread() -> bool:
+            return await worker.metric("gateway_kafka_unread_partitions") == 1
+
+        await eventually("the partition counts as unread", unread, SOON_SECONDS)
+        await write(node.bootstrap, user, 0)
+        await node.allow(TOPICS.user, f"User:{USER}", Operation.READ)
+
+        async def ready() -> bool:
+            return not await reasons(worker)
+
+        await eventually("the worker is ready", ready, SOON_SECONDS)
+        await eventually("the event comes", reads(client, 0), SOON_SECONDS)
+
+        async def read() -> bool:
+            return await worker.metric("gateway_kafka_unread_partitions") == 0
+
+        await eventually("the partition counts as read", read, SOON_SECONDS)
+
+
+async def test_lag_is_zero_behind_a_commit_marker(
+    broker: Broker, topics: MakeTopics, start_worker: StartWorker, open_stream: OpenStream
+) -> None:
+    if broker.kind == "embedded":
+        pytest.skip("the embedded broker has no transactions")
+    served, user = await topics(1), new_user()
+    worker = await start_worker(served)
+    client = await open_stream(worker, user)
+    await client.wait_for(lambda client: client.last_event_id)
+    async with (
+        AIOKafkaProducer(
+            bootstrap_servers=broker.bootstrap, transactional_id=served.user
+        ) as producer,
+        producer.transaction(),
+    ):
+        await RecordWriter(producer, served).numbered(user, range(3))
+    await client.wait_for(3)
+
+    async def caught_up() -> bool:
+        lag = await worker.metric("gateway_kafka_partition_lag_records", kind="user", partition="0")
+        return lag == 0
+
+    await eventually("the lag is 0", caught_up, SOON_SECONDS)
