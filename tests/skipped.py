@@ -38,7 +38,7 @@ def summary(reasons: Iterable[str]) -> list[str]:
         known[word]
         for reason in counts
         if reason.endswith(" not installed")
-        for word in re.split(r" and |, ", reason.removesuffix(" not installed"))
+        for word in re.split(r" and |, ", re.sub(r"( is)? not installed$", "", reason))
         if word in known
     }
     lines = [f"{count:5}  {reason}" for reason, count in counts.most_common()]

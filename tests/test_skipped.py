@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def test_each_reason_is_counted_and_each_package_named_once() -> None:
-    reasons = ["java and mvn not installed"] * 3 + ["helm not installed", "needs Linux and root"]
+    reasons = ["java and mvn not installed"] * 3 + ["helm not installed", "nginx is not installed"]
     assert summary(reasons) == [
         "    3  java and mvn not installed",
         "    1  helm not installed",
-        "    1  needs Linux and root",
-        "install with: apt-get install default-jdk-headless maven",
+        "    1  nginx is not installed",
+        "install with: apt-get install default-jdk-headless maven nginx",
         "build with: make tools",
     ]
 

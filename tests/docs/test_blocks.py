@@ -22,7 +22,7 @@ from gateway.cli import build
 from gateway.http.public import EVENTS
 from tests.commands.command import gateway
 from tests.docs.markdown import DOCUMENTS, Block, all_blocks, blocks, indented
-from tests.programs import require
+from tests.programs import find, require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -201,7 +201,7 @@ def test_nginx_takes_it(block: Block, tmp_path: Path) -> None:
         f"pid {tmp_path}/pid; error_log stderr;\nevents {{}}\nhttp {{\n{block.text}}}\n"
     )
     tested = subprocess.run(
-        ["nginx", "-t", "-e", "stderr", "-c", str(conf), "-p", str(tmp_path)],
+        [find("nginx") or "nginx", "-t", "-e", "stderr", "-c", str(conf), "-p", str(tmp_path)],
         capture_output=True,
         text=True,
         check=False,
