@@ -294,6 +294,11 @@ class Worker:
             with self._supervisor.contain(Part.TRACING):
                 await self._spans.close()
 
+    @property
+    def not_ready_details(self) -> list[str]:
+        """Why the worker is not ready, with what to do; empty while it is."""
+        return list(self._readiness.doubts.values())
+
     async def ready(self) -> None:
         """Return when the worker can serve."""
         await self._readiness.first()

@@ -22,6 +22,7 @@ from gateway.commands.fleet import fleet
 from gateway.commands.id import read_id
 from gateway.commands.plan import plan
 from gateway.commands.publish import publish
+from gateway.commands.record import record
 from gateway.commands.revoke import revoke
 from gateway.commands.streams import streams
 from gateway.commands.tail import tail
@@ -60,6 +61,7 @@ def build() -> typer.Typer:
     app.command(rich_help_panel="Run")(fleet)
     app.command(rich_help_panel="Run")(streams)
     app.command(rich_help_panel="Run")(revoke)
+    app.command(rich_help_panel="Run")(record)
     app.command(rich_help_panel="Try out")(demo)
     app.command(rich_help_panel="Try out")(publish)
     app.command(rich_help_panel="Try out")(tail)

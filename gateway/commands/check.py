@@ -1,4 +1,4 @@
-"""`gateway check`: does everything fit together? A table, with what to do where it does not."""
+"""`gateway check`: whether a worker with these settings can serve, and what to do if it cannot."""
 
 from __future__ import annotations
 
@@ -9,24 +9,33 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
+from gateway import log
 from gateway.commands.console import ConfigFile, prepare, to_stdout
 from gateway.commands.findings import (
     Finding,
     Status,
     clock_finding,
     compaction_finding,
+    deletion_finding,
+    events_finding,
+    file_finding,
     files_finding,
     partitioner_finding,
+    port_finding,
     retention_finding,
     topic_findings,
 )
+from gateway.commands.rehearsal import Sample, rehearse
 from gateway.commands.token_check import TokenFile, judge, read_token
+from gateway.config import foreign_variables
+from gateway.core.event import Decoder, Event
 from gateway.core.log import Log
+from gateway.core.registry import Registry
 from gateway.errors import BrokerError, KeySetError, SettingsError
 from gateway.event_types import load_registry
 from gateway.http.auth.signing_keys import SigningKeys
+from gateway.http.transport.tls import Certificate
 from gateway.kafka.client.options import connection_options
 from gateway.kafka.probe import probe
 from gateway.kafka.rights import missing_rights
@@ -34,7 +43,7 @@ from gateway.kafka.topics import compactions, connected, retentions, topic_specs
 from gateway.ops.readiness import Readiness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
     from pathlib import Path
 
     from gateway.config import Settings
@@ -50,19 +59,20 @@ SAMPLED_PARTITIONS = 24
 _COLOURS = {Status.OK: "green", Status.WARNING: "yellow", Status.FAILED: "red"}
 
 
-def check(
-    config: ConfigFile = None,
-    token_file: TokenFile = None,
-) -> None:
-    """Look at settings, key, Kafka, topics and this machine, and say what to do.
+def check(config: ConfigFile = None, token_file: TokenFile = None) -> None:
+    """Check settings, keys, ports, Kafka, topics, records and this machine, and start a worker.
 
+    Each finding stands on a line, and what to do about it below. Nothing is written to Kafka.
     The exit code is 1 where something failed.
     """
-    table = Table("what", "", "found", "what to do", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    console = to_stdout()
     findings = _findings(config, token_file)
+    width = max(len(finding.what) for finding in findings)
     for what, status, found, advice in findings:
-        table.add_row(what, f"[{_COLOURS[status]}]{status}[/]", escape(found), escape(advice))
-    to_stdout().print(table)
+        label = f"[{_COLOURS[status]}]{status:7}[/]"
+        console.print(f"{escape(what):{width}}  {label}  {escape(found)}", soft_wrap=True)
+        if advice:
+            console.print(f"{'':{width}}  {advice}", markup=False, soft_wrap=True)
     if any(finding.status is Status.FAILED for finding in findings):
         raise typer.Exit(1)
 
@@ -72,15 +82,28 @@ def _findings(config: Path | None, token_file: Path | None) -> list[Finding]:
         settings = prepare(config)
     except SettingsError as error:
         return [Finding("settings", Status.FAILED, line) for line in str(error).splitlines()]
+    log.configure("json", "critical")  # the worker's own log; what it says is in the findings
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return [
+    findings = [
         Finding("settings", Status.OK, str(config) if config else "from the environment"),
+        *(
+            Finding("settings", Status.WARNING, f"{name} is not a setting of the gateway: ignored")
+            for name in foreign_variables()
+        ),
         *_key_findings(settings),
         *_token_findings(settings, token_file),
-        _tried("registry", lambda: load_registry(settings), str(settings.registry or "built in")),
-        *asyncio.run(_kafka_findings(settings)),
-        files_finding(limit, settings.max_streams),
+        file_finding(
+            "registry", str(settings.registry or "built in"), lambda: load_registry(settings)
+        ),
+        *_certificate_findings(settings),
+        port_finding("GATEWAY_LISTEN", settings.listen),
+        port_finding("GATEWAY_OPS_LISTEN", settings.ops_listen),
     ]
+    kafka, sample = asyncio.run(_kafka_findings(settings))
+    findings += kafka
+    if not any(finding.status is Status.FAILED for finding in findings):
+        findings.append(asyncio.run(rehearse(settings, sample)))
+    return [*findings, files_finding(limit, settings.max_streams)]
 
 
 def _key_findings(settings: Settings) -> list[Finding]:
@@ -115,16 +138,18 @@ def _token_findings(settings: Settings, file: Path | None) -> list[Finding]:
     return [Finding("token", Status.OK if accepted else Status.FAILED, line, advice)]
 
 
-def _tried(what: str, make: Callable[[], object], found: str) -> Finding:
-    try:
-        make()
-    except SettingsError as error:
-        return Finding(what, Status.FAILED, str(error))
-    return Finding(what, Status.OK, found)
+def _certificate_findings(settings: Settings) -> Iterator[Finding]:
+    certfile, keyfile = settings.tls_certfile, settings.tls_keyfile
+    if certfile is not None and keyfile is not None:
+        yield file_finding(
+            "certificate", f"{certfile} and its key", lambda: Certificate(certfile, keyfile)
+        )
 
 
-async def _kafka_findings(settings: Settings) -> list[Finding]:
+async def _kafka_findings(settings: Settings) -> tuple[list[Finding], Sample | None]:
+    """Return the findings about Kafka, and the newest event that a stream could get."""
     specs = topic_specs(settings)
+    sample = None
     try:
         options = connection_options(settings)
         names = [spec.name for spec in specs]
@@ -136,30 +161,47 @@ async def _kafka_findings(settings: Settings) -> list[Finding]:
             compacted = await compactions(client, existing)
         findings = [
             Finding("Kafka", Status.OK, f"cluster {cluster.cluster_id}"),
-            *topic_findings(specs, cluster, refused, settings),
+            *topic_findings(specs, cluster, refused, settings, options),
         ]
+        for topic in (settings.topic, settings.broadcast_topic):
+            if topic in cluster.partitions:
+                age = settings.replay_max_age_seconds
+                findings.append(retention_finding(topic, kept.get(topic), age, options))
+                unwanted = deletion_finding(topic, compacted.get(topic), options)
+                findings += filter(None, [unwanted])
         findings += [
-            retention_finding(topic, kept.get(topic), settings.replay_max_age_seconds)
-            for topic in (settings.topic, settings.broadcast_topic)
-            if topic in cluster.partitions
-        ]
-        findings += [
-            compaction_finding(topic, compacted.get(topic))
+            compaction_finding(topic, compacted.get(topic), options)
             for topic in (settings.revocations_topic, settings.workers_topic)
             if topic in cluster.partitions
         ]
-        if settings.topic in cluster.partitions and settings.topic not in refused:
-            partitions = cluster.partitions[settings.topic]
-            records = await _sample(options, settings.topic, partitions)
-            findings += [
-                partitioner_finding(records, partitions, settings.partitioner),
-                clock_finding(_newest(records), time.time_ns() // 1_000_000),
-            ]
+        decoder = _decoder(settings)
+        for topic in (settings.topic, settings.broadcast_topic):
+            if topic in cluster.partitions and topic not in refused:
+                count = cluster.partitions[topic]
+                records = await _sample(options, topic, count)
+                keyed = topic == settings.topic
+                findings.append(events_finding(topic, records, decoder, keyed=keyed))
+                if keyed:
+                    now = time.time_ns() // 1_000_000
+                    findings += [
+                        partitioner_finding(records, count, settings.partitioner),
+                        clock_finding(_newest(records), now),
+                    ]
+                    oldest = now - int(settings.replay_max_age_seconds * 1000)
+                    sample = _newest_event(records, decoder, oldest)
     except SettingsError as error:
-        return [Finding("Kafka", Status.FAILED, str(error))]
+        return [Finding("Kafka", Status.FAILED, str(error))], None
     except BrokerError as error:
-        return [Finding("Kafka", Status.FAILED, error.found, error.advice)]
-    return findings
+        return [Finding("Kafka", Status.FAILED, error.found, error.advice)], None
+    return findings, sample
+
+
+def _decoder(settings: Settings) -> Decoder:
+    """Return a decoder; where the registry cannot be read, which is a finding, the built-in one."""
+    try:
+        return Decoder(load_registry(settings))
+    except SettingsError:
+        return Decoder(Registry.built_in())
 
 
 async def _sample(options: dict[str, Any], topic: str, partitions: int) -> dict[int, list[Record]]:
@@ -173,3 +215,15 @@ async def _sample(options: dict[str, Any], topic: str, partitions: int) -> dict[
 def _newest(records: dict[int, list[Record]]) -> int | None:
     timestamps = [record.timestamp for found in records.values() for record in found]
     return max(timestamps, default=None)
+
+
+def _newest_event(records: dict[int, list[Record]], decoder: Decoder, oldest: int) -> Sample | None:
+    events = [
+        Sample(record.key.decode(), record.timestamp)
+        for found in records.values()
+        for record in found
+        if record.key
+        and record.timestamp > oldest
+        and isinstance(decoder.decode(record, keyed=True), Event)
+    ]
+    return max(events, key=lambda sample: sample.timestamp, default=None)

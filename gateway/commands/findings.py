@@ -1,25 +1,37 @@
-"""What `gateway check` has found, judged: each finding with what to do about it.
+"""The findings of `gateway check`: each with a status, and with the remedy.
 
 Facts come in as arguments, so that every judgement can be tested without a broker.
 """
 
 from __future__ import annotations
 
+import errno
+import os
+import socket
+from collections import Counter
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from gateway.core.event import Unreadable
 from gateway.core.partitioner import partitioner
+from gateway.errors import SettingsError
 from gateway.fleet.capacity import OTHER_FILES
+from gateway.kafka.tool_commands import config_command
 from gateway.kafka.topics import creation_command
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from gateway.config import Settings
+    from gateway.core.event import Decoder
     from gateway.core.log import Record
     from gateway.kafka.diagnosis import Diagnosis
     from gateway.kafka.metadata import Cluster
     from gateway.kafka.topics import TopicSpec
+    from gateway.setting_types import Address
+
+MAX_FAULTS = 3
+"""Different faults of records that one finding names."""
 
 SKEW_MS = 5000
 """A producer's clock may be this far ahead before `since=` and latencies mislead anyone."""
@@ -52,6 +64,7 @@ def topic_findings(
     cluster: Cluster,
     refused: Mapping[str, Diagnosis],
     settings: Settings,
+    options: Mapping[str, Any],
 ) -> list[Finding]:
     """Judge which topics exist, may be read, and have one partition where they need just one.
 
@@ -65,9 +78,11 @@ def topic_findings(
         bad = Status.FAILED if needed else Status.WARNING
         if spec.name in refused:
             findings.append(Finding(what, bad, *refused[spec.name]))
+        elif count is None and settings.create_topics:
+            found = f"missing; a worker creates it ({partitions_of(spec.partitions)})"
+            findings.append(Finding(what, Status.OK, found))
         elif count is None:
-            command = creation_command(spec, ",".join(settings.kafka_bootstrap))
-            findings.append(Finding(what, bad, "missing", command))
+            findings.append(Finding(what, bad, "missing", creation_command(spec, options)))
         elif count > 1 and spec.name == settings.broadcast_topic:
             findings.append(
                 Finding(
@@ -78,11 +93,86 @@ def topic_findings(
                 )
             )
         else:
-            findings.append(Finding(what, Status.OK, f"{count} partition{'s' * (count > 1)}"))
+            findings.append(Finding(what, Status.OK, partitions_of(count)))
     return findings
 
 
-def compaction_finding(topic: str, compacted: bool | None) -> Finding:
+def partitions_of(count: int) -> str:
+    """Return the number of partitions in words."""
+    return f"{count} partition{'s' * (count > 1)}"
+
+
+def file_finding(what: str, found: str, make: Callable[[], object]) -> Finding:
+    """Return whether `make`, which reads files, succeeds; `found` describes the files."""
+    try:
+        make()
+    except SettingsError as error:
+        return Finding(what, Status.FAILED, str(error))
+    return Finding(what, Status.OK, found)
+
+
+def port_finding(setting: str, address: Address) -> Finding:
+    """Judge whether a worker can listen on the address: it is bound for a moment."""
+    try:
+        for family, _, _, _, where in socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            both = where[0] == "::" and socket.has_dualstack_ipv6()
+            socket.create_server(where, family=family, dualstack_ipv6=both).close()
+    except OSError as error:
+        fault = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        if error.errno == errno.EADDRINUSE:
+            advice = f"in order if that is a running worker; else set {setting}"
+            return Finding(setting, Status.WARNING, f"{address}: in use", advice)
+        advice = f"set {setting} to an address of this machine that this user may listen on"
+        return Finding(setting, Status.FAILED, f"{address}: {fault}", advice)
+    return Finding(setting, Status.OK, f"{address} is free")
+
+
+def events_finding(
+    topic: str, records: Mapping[int, Sequence[Record]], decoder: Decoder, *, keyed: bool
+) -> Finding:
+    """Judge how many of the newest records of each partition are events, and what others lack."""
+    what = f"events of {topic}"
+    faults: Counter[str] = Counter()
+    last: dict[str, str] = {}
+    total = 0
+    for partition, found in records.items():
+        for record in found:
+            total += 1
+            read = decoder.decode(record, keyed=keyed)
+            if isinstance(read, Unreadable):
+                fault = f"{read.reason} ({read.detail})" if read.detail else str(read.reason)
+                faults[fault] += 1
+                last[fault] = f"{topic} {partition} {record.offset}"
+    if not total:
+        return Finding(what, Status.OK, "there are no records")
+    bad = faults.total()
+    if not bad:
+        return Finding(what, Status.OK, f"all of the newest {total} records are events")
+    found_text = f"{total - bad} of the newest {total} records are events; skipped: " + ", ".join(
+        f"{count} {fault}" for fault, count in faults.most_common(MAX_FAULTS)
+    )
+    commonest = faults.most_common(1)[0][0]
+    advice = f"show one with: gateway record {last[commonest]}"
+    return Finding(what, Status.WARNING if bad < total else Status.FAILED, found_text, advice)
+
+
+def deletion_finding(
+    topic: str, compacted: bool | None, options: Mapping[str, Any]
+) -> Finding | None:
+    """Warn where compaction removes events of a user's that clients have not seen."""
+    if not compacted:
+        return None
+    return Finding(
+        f"compaction of {topic}",
+        Status.WARNING,
+        "compacted: of each user only the newest event is kept; older ones are lost without a gap",
+        config_command(topic, "cleanup.policy=delete", options),
+    )
+
+
+def compaction_finding(topic: str, compacted: bool | None, options: Mapping[str, Any]) -> Finding:
     """Judge whether the topic keeps the last record of each key, which retention would remove."""
     what = f"compaction of {topic}"
     if compacted:
@@ -94,11 +184,13 @@ def compaction_finding(topic: str, compacted: bool | None) -> Finding:
         what,
         Status.WARNING,
         "not compacted: what it holds is forgotten with its retention",
-        f"kafka-configs.sh --alter --topic {topic} --add-config cleanup.policy=compact",
+        config_command(topic, "cleanup.policy=compact", options),
     )
 
 
-def retention_finding(topic: str, retention_ms: int | None, max_age_seconds: float) -> Finding:
+def retention_finding(
+    topic: str, retention_ms: int | None, max_age_seconds: float, options: Mapping[str, Any]
+) -> Finding:
     """Judge whether the topic keeps its records as long as they may be replayed."""
     what = f"retention of {topic}"
     if retention_ms is None:
@@ -112,9 +204,8 @@ def retention_finding(topic: str, retention_ms: int | None, max_age_seconds: flo
     return Finding(
         what,
         Status.WARNING,
-        f"{seconds:g} s, but up to {max_age_seconds:g} s are promised",
-        f"raise retention.ms to {max_age_seconds * 1000:.0f}, or lower"
-        " GATEWAY_REPLAY_MAX_AGE_SECONDS",
+        f"{seconds:g} s, but GATEWAY_REPLAY_MAX_AGE_SECONDS promises {max_age_seconds:g} s",
+        config_command(topic, f"retention.ms={max_age_seconds * 1000:.0f}", options),
     )
 
 

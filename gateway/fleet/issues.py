@@ -232,9 +232,8 @@ def _of_records(status: Status, history: History) -> Iterator[Concern]:
             status,
             f"Records that could not be understood: {sum(status.unreadable.values()):,}, last in"
             f" {seen.topic}-{seen.partition} at {seen.offset} ({seen.reason}).",
-            "They are skipped. Look at one: gateway tail, or kafka-console-consumer"
-            f" --topic {seen.topic} --partition {seen.partition} --offset {seen.offset}"
-            " --max-messages 1.",
+            "They are skipped. Show the last one: gateway record"
+            f" {seen.topic} {seen.partition} {seen.offset}",
         )
     if history.lately(status.worker, "expired"):
         yield _concern(

@@ -21,9 +21,10 @@ from aiokafka.errors import (
 )
 
 from gateway.kafka.client.connection import ForeignProtocolError
+from gateway.kafka.tool_commands import tool_command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 _PREFIX = "GATEWAY_KAFKA_"
 
@@ -83,7 +84,9 @@ def diagnose(error: BaseException, options: dict[str, Any]) -> Diagnosis:
     """
     chain = list(_chain(error))
     for cause in chain:
-        diagnosis = _of_login(cause, options) or _of_tls(cause, options) or _of_topic(cause)
+        diagnosis = (
+            _of_login(cause, options) or _of_tls(cause, options) or _of_topic(cause, options)
+        )
         if diagnosis is not None:
             return diagnosis
     servers = _servers(options)
@@ -162,25 +165,25 @@ def _of_tls(error: BaseException, options: dict[str, Any]) -> Diagnosis | None:
     )
 
 
-def _of_topic(error: BaseException) -> Diagnosis | None:
+def _of_topic(error: BaseException, options: dict[str, Any]) -> Diagnosis | None:
     if not isinstance(error, TopicAuthorizationFailedError):
         return None
     # Metadata and fetches name the topic, look-ups of offsets name the partition.
     [place] = error.args or ["(not named)"]
-    return missing_right("Read", place.topic if isinstance(place, TopicPartition) else str(place))
+    topic = place.topic if isinstance(place, TopicPartition) else str(place)
+    return missing_right("Read", topic, options)
 
 
-def missing_right(right: str, topic: str) -> Diagnosis:
+def missing_right(right: str, topic: str, options: Mapping[str, Any]) -> Diagnosis:
     """Return what to do where an ACL does not give this client a right on a topic.
 
     The command gives Read, which implies Describe: both are needed. Or Write, where that is.
     """
     operation = "Write" if right == "Write" else "Read"
-    return Diagnosis(
-        f"no right {right} on topic {topic}",
-        f"give it with: kafka-acls.sh --add --allow-principal User:NAME --operation {operation}"
-        f" --topic {topic}",
-    )
+    user = options.get("sasl_plain_username") or "NAME"
+    words = f"--add --allow-principal User:{user} --operation {operation} --topic {topic}"
+    command = tool_command("kafka-acls", options, words)
+    return Diagnosis(f"no right {right} on topic {topic}", f"give it with: {command}")
 
 
 def _protocol(options: dict[str, Any]) -> str:

@@ -166,8 +166,7 @@ class FleetLink:
                 if name in refused:
                     self._say(str(refused[name]))
                 else:
-                    servers = ",".join(self._options["bootstrap_servers"])
-                    command = creation_command(self._spec, servers)
+                    command = creation_command(self._spec, self._options)
                     self._say(f"no topic {name}; create it with: {command}")
             except BrokerError as error:
                 _log.debug("fleet topic cannot be looked up; retried", error=str(error))
@@ -194,7 +193,7 @@ class FleetLink:
                     for worker in self._fleet.forget():
                         await self._send(producer, worker, None)
                 except TopicAuthorizationFailedError:
-                    self._say(str(missing_right("Write", self._spec.name)))
+                    self._say(str(missing_right("Write", self._spec.name, self._options)))
                 except (KafkaError, PublishError, TimeoutError) as error:
                     _log.debug("status not written; the next one is tried", error=str(error))
                 else:

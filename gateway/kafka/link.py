@@ -352,7 +352,7 @@ class KafkaLink:
         details = [str(diagnosis) for diagnosis in refused.values()]
         if missing:
             commands = " && ".join(
-                creation_command(spec, self._settings.kafka_bootstrap[0])
+                creation_command(spec, self._options)
                 for spec in topic_specs(self._settings)
                 if spec.name in missing
             )

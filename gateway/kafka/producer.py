@@ -71,6 +71,7 @@ class Producer:
         self._partitioner = partitioner_named(partitioner)
         self._timeout = timeout
         self._options = {"request_timeout_ms": int(timeout * 1000), **options}
+        self._tool_options = {**options, "bootstrap_servers": self._bootstrap.split(",")}
         self._started: IdempotentProducer | None = None
         self._topics: frozenset[str] = frozenset()
         self._preparing = asyncio.Lock()
@@ -144,7 +145,7 @@ class Producer:
                 " publisher and max.message.bytes of the topic"
             )
         if isinstance(error, TopicAuthorizationFailedError) and error.args:
-            return PublishError(f"{missing_right('Write', str(error.args[0]))}")
+            return PublishError(f"{missing_right('Write', str(error.args[0]), self._tool_options)}")
         if isinstance(error, InvalidTimestampError):
             return PublishError(
                 "Kafka refused the event's timestamp: set this machine's clock, or look at"
@@ -168,7 +169,7 @@ class Producer:
                 metadata = await producer.client.fetch_all_metadata()
                 self._topics = frozenset(metadata.topics())
         if topic.name not in self._topics:
-            command = creation_command(topic, self._bootstrap)
+            command = creation_command(topic, self._tool_options)
             raise PublishError(f"there is no topic {topic.name}; to create it: {command}")
         return producer
 

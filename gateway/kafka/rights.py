@@ -40,9 +40,14 @@ async def missing_rights(
     listed = [name for name in names if name in cluster.partitions]
     readable = await asyncio.gather(*[_is_readable(client, name) for name in listed])
     lacking = {name for name, is_readable in zip(listed, readable, strict=True) if not is_readable}
+    options = client.live_options()
     return {
-        **{name: missing_right("Describe", name) for name in names if name in cluster.denied},
-        **{name: missing_right("Read", name) for name in names if name in lacking},
+        **{
+            name: missing_right("Describe", name, options)
+            for name in names
+            if name in cluster.denied
+        },
+        **{name: missing_right("Read", name, options) for name in names if name in lacking},
     }
 
 

@@ -17,6 +17,7 @@ from gateway.core.log import Log
 from gateway.errors import BrokerError
 from gateway.kafka.client.cluster import ClusterClient
 from gateway.kafka.direct import explain
+from gateway.kafka.tool_commands import tool_command
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -81,13 +82,14 @@ def workers_topic(settings: Settings) -> TopicSpec:
     return TopicSpec(settings.workers_topic, compacted=True, segment_ms=STATUS_SEGMENT_MS)
 
 
-def creation_command(spec: TopicSpec, bootstrap: str) -> str:
-    """Return the line that creates the topic with Kafka's own tools, for messages."""
+def creation_command(spec: TopicSpec, options: Mapping[str, Any]) -> str:
+    """Return the line that creates the topic with Kafka's own tools, for messages.
+
+    `options` are those of `gateway.kafka.client.options.connection_options`.
+    """
     configs = "".join(f" --config {name}={value}" for name, value in spec.configs.items())
-    return (
-        f"kafka-topics.sh --bootstrap-server {bootstrap} --create --topic {spec.name}"
-        f" --partitions {spec.partitions}{configs}"
-    )
+    words = f"--create --topic {spec.name} --partitions {spec.partitions}{configs}"
+    return tool_command("kafka-topics", options, words)
 
 
 async def describe(

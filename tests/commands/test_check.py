@@ -14,19 +14,27 @@ from tests.tokens import SECRET
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from aiokafka import AIOKafkaProducer
+
     from tests.conftest import Broker, MakeTopics
 
 
 def statuses(table: str) -> dict[str, str]:
-    """Return the status of each row; columns are two blanks or more apart."""
-    rows = [row.split("  ") for row in table.splitlines()[1:]]
+    """Return the status of each row; columns are two blanks or more apart, remedies indented."""
+    rows = [row.split("  ") for row in table.splitlines() if not row.startswith(" ")]
     cells = [[cell.strip() for cell in row if cell.strip()] for row in rows]
     return {row[0]: row[1] for row in cells}
 
 
 async def test_where_everything_fits_nothing_fails(broker: Broker, topics: MakeTopics) -> None:
     made = await topics(revocations=1)
-    settings = {**settings_of(broker, made), "jwt_secret": SECRET, "max_streams": "10"}
+    settings = {
+        **settings_of(broker, made),
+        "jwt_secret": SECRET,
+        "max_streams": "10",
+        "listen": f"127.0.0.1:{free_port()}",
+        "ops_listen": f"127.0.0.1:{free_port()}",
+    }
     lines = [f'{{"user_id": "user-{n}", "event_type": "import.started"}}' for n in range(30)]
     assert (await gateway("publish", stdin="\n".join(lines).encode(), settings=settings)).code == 0
     finished = await gateway("check", settings=settings)
@@ -44,10 +52,17 @@ async def test_where_everything_fits_nothing_fails(broker: Broker, topics: MakeT
         f"retention of {made.user}": retention,
         f"retention of {made.broadcast}": retention,
         f"compaction of {made.revocations}": retention,
+        f"events of {made.user}": "ok",
+        f"events of {made.broadcast}": "ok",
         "partitioner": "ok",
         "clocks": "ok",
+        "GATEWAY_LISTEN": "ok",
+        "GATEWAY_OPS_LISTEN": "ok",
+        "worker": "ok",
         "open files": "ok",
     }
+    [worker] = [row for row in finished.out.splitlines() if row.startswith("worker")]
+    assert "an event delivered after" in worker
     [partitioner] = [row for row in finished.out.splitlines() if row.startswith("partitioner")]
     assert "murmur2 fits all of 30 recent keys" in partitioner
 
@@ -65,6 +80,9 @@ async def test_a_missing_topic_fails_with_the_command_that_creates_it(broker: Br
     [
         ({"jwt_secret": SECRET}, "Kafka", "GATEWAY_KAFKA_BOOTSTRAP"),
         ({}, "key", "GATEWAY_JWT_SECRET"),
+        ({"jwt_public_key_file": "/no/such"}, "key", "GATEWAY_JWT_PUBLIC_KEY_FILE"),
+        ({"tls_certfile": "/no/c", "tls_keyfile": "/no/k"}, "certificate", "GATEWAY_TLS_CERTFILE"),
+        ({"listen": "192.0.2.1:80"}, "GATEWAY_LISTEN", "set GATEWAY_LISTEN to an address"),
         ({"jwt_secret": "short"}, "settings", "it needs 32 or more"),
         ({"registry": "/no/such"}, "registry", "/no/such cannot be read"),
         (
@@ -113,3 +131,44 @@ async def test_a_url_without_keys_fails_with_its_setting() -> None:
     finished = await gateway("check", settings=settings)
     assert statuses(finished.out)["key"] == "failed"
     assert "GATEWAY_JWT_JWKS_URL: Cannot connect" in finished.out
+
+
+async def test_records_that_are_not_events_fail_with_what_they_lack(
+    broker: Broker, topics: MakeTopics, producer: AIOKafkaProducer
+) -> None:
+    made = await topics(revocations=1)
+    settings = {**settings_of(broker, made), "jwt_secret": SECRET, "listen": "127.0.0.1:0"}
+    for number in range(3):
+        await producer.send_and_wait(made.user, b'{"data": %d}' % number, key=b"alice")
+    sent = await producer.send_and_wait(made.broadcast, b"\0\0\0\0\x07avro")
+    finished = await gateway("check", settings=settings)
+    assert finished.code == 1
+    assert statuses(finished.out)[f"events of {made.user}"] == "failed"
+    assert "skipped: 3 wrong_shape (Object missing required field `event_type`)" in finished.out
+    assert statuses(finished.out)[f"events of {made.broadcast}"] == "failed"
+    assert "schema id 7" in finished.out
+
+    command = f"gateway record {made.broadcast} 0 {sent.offset}"
+    assert command in finished.out
+    shown = await gateway(*command.split()[1:], settings=settings)
+    assert shown.code == 0, shown
+    assert "value   \\x00\\x00\\x00\\x00\\x07avro" in shown.out
+    assert "skipped not_json: the value is not JSON but written with a schema registry" in shown.out
+
+
+async def test_missing_topics_are_in_order_with_create_topics(broker: Broker) -> None:
+    settings = {
+        "kafka_bootstrap": broker.bootstrap,
+        "topic": "no-such",
+        "create_topics": "true",
+        "jwt_secret": SECRET,
+    }
+    finished = await gateway("check", settings=settings)
+    assert statuses(finished.out)["topic no-such"] == "ok"
+
+
+async def test_no_line_of_a_remedy_is_wrapped_on_a_narrow_terminal(broker: Broker) -> None:
+    topic = "x" * 200
+    settings = {"kafka_bootstrap": broker.bootstrap, "topic": topic, "jwt_secret": SECRET}
+    finished = await gateway("check", settings=settings)
+    assert f"--create --topic {topic} --partitions 12\n" in finished.out

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from gateway.commands.findings import (
@@ -7,19 +9,26 @@ from gateway.commands.findings import (
     Status,
     clock_finding,
     compaction_finding,
+    deletion_finding,
+    events_finding,
     files_finding,
     partitioner_finding,
+    port_finding,
     retention_finding,
     topic_findings,
 )
 from gateway.config import Settings
+from gateway.core.event import Decoder
 from gateway.core.log import Record, make_record
 from gateway.core.partitioner import partitioner
+from gateway.core.registry import Registry
 from gateway.kafka.diagnosis import missing_right
 from gateway.kafka.metadata import Cluster
 from gateway.kafka.topics import topic_specs
+from gateway.setting_types import Address
 
 PARTITIONS = 6
+OPTIONS = {"bootstrap_servers": ["kafka:9092"]}
 
 
 def keyed(name: PartitionerName, count: int) -> dict[int, list[Record]]:
@@ -35,7 +44,7 @@ def keyed(name: PartitionerName, count: int) -> dict[int, list[Record]]:
 def test_topics_are_judged_by_what_they_are_for() -> None:
     settings = Settings()
     cluster = Cluster("c", {"user-events": 12, "broadcast-events": 3, "gateway-revocations": 2}, {})
-    findings = topic_findings(topic_specs(settings), cluster, {}, settings)
+    findings = topic_findings(topic_specs(settings), cluster, {}, settings, OPTIONS)
     assert [(finding.what, finding.status, finding.found) for finding in findings] == [
         ("topic user-events", "ok", "12 partitions"),
         ("topic broadcast-events", "warning", "3 partitions, only the first one is read"),
@@ -50,7 +59,7 @@ def test_a_topic_that_streams_need_must_not_be_missing(missing: str) -> None:
     settings = Settings()
     specs = topic_specs(settings)
     cluster = Cluster("c", {spec.name: 1 for spec in specs if spec.name != missing}, {})
-    findings = topic_findings(specs, cluster, {}, settings)
+    findings = topic_findings(specs, cluster, {}, settings, OPTIONS)
     failed = [finding for finding in findings if finding.status is Status.FAILED]
     assert [finding.what for finding in failed] == [f"topic {missing}"]
 
@@ -70,7 +79,8 @@ def test_a_right_that_is_missing_is_named(topic: str, status: str, right: str) -
     specs = topic_specs(settings)
     seen = [spec.name for spec in specs if right == "Read" or spec.name != topic]
     cluster = Cluster("c", dict.fromkeys(seen, 1), {})
-    findings = topic_findings(specs, cluster, {topic: missing_right(right, topic)}, settings)
+    refused = {topic: missing_right(right, topic, OPTIONS)}
+    findings = topic_findings(specs, cluster, refused, settings, OPTIONS)
     [finding] = [finding for finding in findings if finding.status is not Status.OK]
     assert (finding.what, finding.status) == (f"topic {topic}", status)
     assert right in finding.found
@@ -81,7 +91,7 @@ def test_a_right_that_is_missing_is_named(topic: str, status: str, right: str) -
     ("compacted", "status"), [(True, "ok"), (False, "warning"), (None, "warning")]
 )
 def test_revocations_must_be_compacted(compacted: bool | None, status: str) -> None:
-    finding = compaction_finding("gateway-revocations", compacted)
+    finding = compaction_finding("gateway-revocations", compacted, OPTIONS)
     assert finding.status == status
     assert ("cleanup.policy" in finding.advice) == (status != "ok")
 
@@ -91,7 +101,7 @@ def test_revocations_must_be_compacted(compacted: bool | None, status: str) -> N
     [(-1, "ok"), (3_600_000, "ok"), (3_599_000, "warning"), (None, "warning")],
 )
 def test_retention_must_cover_the_replay_limit(retention_ms: int | None, status: str) -> None:
-    finding = retention_finding("user-events", retention_ms, 3600.0)
+    finding = retention_finding("user-events", retention_ms, 3600.0, OPTIONS)
     assert finding.status == status
     assert bool(finding.advice) == (status != "ok")
 
@@ -142,3 +152,64 @@ def test_a_record_of_a_time_to_come_shows_a_wrong_clock(newest: int | None, stat
 )
 def test_every_stream_needs_a_file(limit: int, status: str) -> None:
     assert files_finding(limit, 20_000).status == status
+
+
+@pytest.mark.parametrize(("compacted", "warns"), [(True, True), (False, False), (None, False)])
+def test_event_topic_must_not_be_compacted(compacted: bool | None, warns: bool) -> None:
+    finding = deletion_finding("user-events", compacted, OPTIONS)
+    assert (finding is not None) == warns
+    if finding is not None:
+        assert finding.status is Status.WARNING
+        assert "cleanup.policy=delete" in finding.advice
+
+
+def test_missing_topic_is_in_order_where_workers_create_it() -> None:
+    settings = Settings(create_topics=True)
+    findings = topic_findings(topic_specs(settings), Cluster("c", {}, {}), {}, settings, OPTIONS)
+    assert {finding.status for finding in findings} == {Status.OK}
+    assert findings[0].found == "missing; a worker creates it (12 partitions)"
+
+
+ENVELOPE = b'{"event_type": "import.started", "data": {}}'
+
+
+@pytest.mark.parametrize(
+    ("values", "status", "found", "advice"),
+    [
+        ([], "ok", "there are no records", ""),
+        ([ENVELOPE] * 3, "ok", "all of the newest 3 records are events", ""),
+        (
+            [b'{"data": 1}', ENVELOPE, b"\0\0\0\0\x07avro", b'{"data": 2}'],
+            "warning",
+            "1 of the newest 4 records are events; skipped: 2 wrong_shape (Object missing required"
+            " field `event_type`), 1 not_json (the value is not JSON but written with a schema"
+            " registry: schema id 7)",
+            "show one with: gateway record user-events 2 3",
+        ),
+        (
+            [b'{"event_type": 7, "data": 1}'],
+            "failed",
+            "0 of the newest 1 records are events; skipped: 1 wrong_shape (Expected `str`, got"
+            " `int` - at `$.event_type`)",
+            "show one with: gateway record user-events 2 0",
+        ),
+    ],
+)
+def test_sampled_records_show_how_many_are_events(
+    values: list[bytes], status: str, found: str, advice: str
+) -> None:
+    records = {2: [make_record(n, 0, b"alice", value, ()) for n, value in enumerate(values)]}
+    finding = events_finding("user-events", records, Decoder(Registry.built_in()), keyed=True)
+    assert finding == ("events of user-events", status, found, advice)
+
+
+def test_port_is_free_in_use_or_not_of_this_machine() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = Address(f"127.0.0.1:{server.getsockname()[1]}")
+        taken = port_finding("GATEWAY_LISTEN", address)
+    assert (taken.status, taken.found) == (Status.WARNING, f"{address}: in use")
+    assert port_finding("GATEWAY_LISTEN", address).status is Status.OK
+    foreign = port_finding("GATEWAY_LISTEN", Address("192.0.2.1:8080"))
+    assert (foreign.status, "GATEWAY_LISTEN" in foreign.advice) == (Status.FAILED, True)
+    unknown = port_finding("GATEWAY_LISTEN", Address("no-such-host.invalid:8080"))
+    assert unknown.status is Status.FAILED

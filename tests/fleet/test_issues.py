@@ -86,7 +86,7 @@ def test_records_that_cannot_be_read_come_with_the_last_ones_position() -> None:
     assert concern.what == (
         "Records that could not be understood: 7, last in user-events-3 at 41 (not_json)."
     )
-    assert "--partition 3 --offset 41" in concern.action
+    assert "gateway record user-events 3 41" in concern.action
 
 
 def test_retention_that_removes_what_clients_come_back_for_is_one() -> None:

@@ -98,7 +98,7 @@ def test_a_clock_that_is_wrong_is_no_setting() -> None:
 
 @pytest.mark.parametrize("right", ["Describe", "Read"])
 def test_a_missing_right_names_the_topic_and_the_command(right: str) -> None:
-    diagnosis = missing_right(right, "user-events")
+    diagnosis = missing_right(right, "user-events", OPTIONS)
     assert diagnosis.found == f"no right {right} on topic user-events"
     assert "--operation Read --topic user-events" in diagnosis.advice, "it implies Describe"
 
@@ -106,7 +106,7 @@ def test_a_missing_right_names_the_topic_and_the_command(right: str) -> None:
 @pytest.mark.parametrize("place", ["user-events", TopicPartition("user-events", 3)])
 def test_a_question_that_is_refused_is_a_missing_right(place: object) -> None:
     error = TopicAuthorizationFailedError(place)
-    assert diagnose(error, OPTIONS) == missing_right("Read", "user-events")
+    assert diagnose(error, OPTIONS) == missing_right("Read", "user-events", OPTIONS)
 
 
 def test_what_no_setting_is_behind_is_told_as_it_is() -> None:

@@ -102,5 +102,5 @@ def test_a_topic_that_is_switched_off_is_not_wanted() -> None:
     ],
 )
 def test_the_command_that_creates_a_topic(spec: TopicSpec, ending: str) -> None:
-    command = creation_command(spec, "kafka:9092")
+    command = creation_command(spec, {"bootstrap_servers": ["kafka:9092"]})
     assert command == f"kafka-topics.sh --bootstrap-server kafka:9092 --create {ending}"

@@ -1,0 +1,90 @@
+"""`gateway record`: one record as it stands in Kafka, and what a worker makes of it."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gateway.commands.console import ConfigFile, harmless, prepare, to_stdout
+from gateway.core.event import Decoder, Unreadable
+from gateway.core.log import Log
+from gateway.errors import BrokerError
+from gateway.event_types import load_registry
+from gateway.kafka.client.options import connection_options
+from gateway.kafka.probe import probe
+from gateway.kafka.topics import describe
+
+if TYPE_CHECKING:
+    from gateway.config import Settings
+    from gateway.core.log import Record
+
+SHOWN_BYTES = 4096
+"""Bytes of a value that are printed; a large payload says little more than its beginning."""
+
+
+def record(
+    topic: Annotated[str, typer.Argument(metavar="TOPIC", help="As the log names it.")],
+    partition: Annotated[int, typer.Argument(metavar="PARTITION", min=0)],
+    offset: Annotated[int, typer.Argument(metavar="OFFSET", min=0)],
+    config: ConfigFile = None,
+) -> None:
+    """Show one record, and whether it is an event.
+
+    For a record that the log or the dashboard names, such as one that was skipped.
+    """
+    settings = prepare(config)
+    found = asyncio.run(_read(settings, Log(topic, partition), offset))
+    decoder = Decoder(load_registry(settings))
+    console = to_stdout()
+    for line in describe_record(found, decoder, keyed=topic != settings.broadcast_topic):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+async def _read(settings: Settings, log: Log, offset: int) -> Record:
+    options = connection_options(settings)
+    cluster = await describe(options, [log.topic])
+    partitions = cluster.partitions.get(log.topic, 0)
+    if log.partition >= partitions:
+        raise BrokerError(
+            f"there is no partition {log.partition} of topic {log.topic}",
+            f"it has {partitions}" if partitions else "create the topic, or name another one",
+        )
+    async with probe(options) as looking:
+        found = await looking.record(log, offset)
+        if found is None:
+            extent = await looking.extent(log, 0)
+            raise BrokerError(
+                f"no record at offset {offset}: it was compacted, belongs to a transaction or is"
+                " corrupt",
+                f"the log has the offsets {extent.start} to {extent.end - 1}",
+            )
+    return found
+
+
+def describe_record(record: Record, decoder: Decoder, *, keyed: bool) -> list[str]:
+    """Return the lines that show a record; nothing in them can steer a terminal."""
+    read = decoder.decode(record, keyed=keyed)
+    lines = [f"time    {_moment(record.timestamp)}", f"key     {_shown(record.key)}"]
+    lines += [f"header  {harmless(name)}: {_shown(value)}" for name, value in record.headers]
+    lines.append(f"value   {_shown(record.value)}")
+    if isinstance(read, Unreadable):
+        detail = f": {read.detail}" if read.detail else ""
+        return [*lines, f"skipped {read.reason}{detail}"]
+    return [*lines, f"event   {harmless(read.event_type)}, category {read.category or 'none'}"]
+
+
+def _moment(timestamp: int) -> str:
+    try:
+        return f"{datetime.fromtimestamp(timestamp / 1000).astimezone():%F %T %z}"
+    except (ValueError, OverflowError, OSError):  # a producer may write any number
+        return f"{timestamp} ms"
+
+
+def _shown(data: bytes | None) -> str:
+    if data is None:
+        return "none"
+    text = harmless(data[:SHOWN_BYTES].decode("utf-8", "backslashreplace"))
+    return text if len(data) <= SHOWN_BYTES else f"{text}… ({len(data)} bytes)"

@@ -1,0 +1,116 @@
+"""A worker started for `gateway check`: it becomes ready, and delivers one event or says why not.
+
+It uses the deployment's settings except for what others would notice or what a check cannot have:
+free ports on loopback, a key of its own (`check` has no private key to sign a token with), no
+status in the fleet's topic, no revocations. It writes nothing to Kafka.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic import SecretStr
+
+from gateway.app import Worker
+from gateway.client import Event, EventStream, Gap, Interrupted
+from gateway.commands.findings import Finding, Status
+from gateway.errors import GatewayError
+from gateway.http.public import EVENTS
+from gateway.setting_types import Address
+from gateway.tokens import mint
+
+if TYPE_CHECKING:
+    from gateway.config import Settings
+
+READY_SECONDS = 10.0
+"""A worker is ready within a second where Kafka answers."""
+
+DELIVERY_SECONDS = 10.0
+"""A replay of the newest record takes some milliseconds."""
+
+WHAT = "worker"
+
+
+class Sample(NamedTuple):
+    """A record that is an event: its user, and its timestamp (Unix ms)."""
+
+    user: str
+    timestamp: int
+
+
+async def rehearse(settings: Settings, sample: Sample | None) -> Finding:
+    """Start a worker, open a stream for the user of `sample`, and return what happened."""
+    private = _private(settings)
+    begun = time.monotonic()
+    try:
+        async with Worker(private) as worker:
+            try:
+                async with asyncio.timeout(READY_SECONDS):
+                    await worker.ready()
+            except TimeoutError:
+                reasons = "; ".join(worker.not_ready_details)
+                return _failed(f"not ready after {READY_SECONDS:g} s: {reasons}")
+            ready = f"ready after {_ms_since(begun)}"
+            if sample is None:
+                return Finding(WHAT, Status.OK, f"{ready}; there is no recent event to deliver")
+            begun = time.monotonic()
+            try:
+                async with asyncio.timeout(DELIVERY_SECONDS):
+                    problem = await _first_event(private, worker.url, sample)
+            except TimeoutError:
+                problem = f"no event arrived within {DELIVERY_SECONDS:g} s"
+            if problem:
+                return _failed(f"{ready}; {problem}")
+            return Finding(WHAT, Status.OK, f"{ready}; an event delivered after {_ms_since(begun)}")
+    except GatewayError as error:
+        return _failed(str(error))
+
+
+def _private(settings: Settings) -> Settings:
+    return settings.model_copy(
+        update={
+            "listen": Address("127.0.0.1:0"),
+            "ops_listen": Address("127.0.0.1:0"),
+            "ops_token": None,
+            "tls_certfile": None,
+            "tls_keyfile": None,
+            "jwt_secret": SecretStr(secrets.token_hex(32)),
+            "jwt_public_key_file": None,
+            "jwt_jwks_url": None,
+            "oidc_issuers": (),
+            "jwt_algorithms": ("HS256",),
+            "jwt_user_claim": "sub",
+            "sharding": "off",
+            "revocations_topic": "",
+            "workers_topic": "",
+            "create_topics": False,
+            "tracing": False,
+        }
+    )
+
+
+async def _first_event(settings: Settings, url: str, sample: Sample) -> str:
+    """Return "" once an event of the sample's user has arrived, or why none can."""
+    token = mint(settings, sample.user, None, ttl=60, now=time.time())
+    stream = EventStream(url + EVENTS, lambda: token, since=sample.timestamp)
+    async with stream:
+        async for item in stream:
+            match item:
+                case Event():
+                    return ""
+                case Gap():
+                    return f"a gap in place of the newest event: {item.reason}"
+                case Interrupted():
+                    return f"the stream ended: {item.reason}"
+    return "the stream ended"
+
+
+def _failed(found: str) -> Finding:
+    return Finding(WHAT, Status.FAILED, found)
+
+
+def _ms_since(begun: float) -> str:
+    return f"{(time.monotonic() - begun) * 1000:.0f} ms"

@@ -1,0 +1,29 @@
+"""Command lines of Kafka's own tools for messages, complete enough to be run as printed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ADMIN_PROPERTIES = "admin.properties"
+"""File with the login of an administrator, where the brokers need one; not this program's."""
+
+
+def tool_command(tool: str, options: Mapping[str, Any], words: str) -> str:
+    """Return the line that runs `tool` (without `.sh`) with `words` against the brokers.
+
+    `options` are those of `connection_options`. Brokers that need TLS or a login get a
+    `--command-config`, because the tools need the administrator's own.
+    """
+    servers = ",".join(options["bootstrap_servers"])
+    secured = options.get("security_protocol", "PLAINTEXT") != "PLAINTEXT"
+    login = f" --command-config {ADMIN_PROPERTIES}" if secured else ""
+    return f"{tool}.sh --bootstrap-server {servers}{login} {words}"
+
+
+def config_command(topic: str, config: str, options: Mapping[str, Any]) -> str:
+    """Return the line that sets `config` (`name=value`) on a topic."""
+    words = f"--alter --entity-type topics --entity-name {topic} --add-config {config}"
+    return tool_command("kafka-configs", options, words)
