@@ -7,6 +7,7 @@ wrong command line, 130 after Ctrl-C.
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated
 
@@ -35,6 +36,10 @@ from gateway.log import open_standard_streams
 def main() -> None:
     """Run the command line, and end the process with the exit code."""
     open_standard_streams()
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that is not UTF-8 gets replacement characters instead of an exception.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         build()()
     except GatewayError as error:

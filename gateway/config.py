@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from contextlib import suppress
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
@@ -22,6 +24,7 @@ from gateway.setting_types import (
     Address,
     Brokers,
     CookieName,
+    Extensions,
     FilePath,
     GuardText,
     Issuers,
@@ -35,11 +38,11 @@ from gateway.setting_types import (
     TopicName,
     TopicNameOrOff,
     Words,
+    shown,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 PREFIX = "GATEWAY_"
 
@@ -91,11 +94,44 @@ class Settings(BaseSettings):
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="how to talk to the brokers"
     )
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        "PLAIN", description="how to log in, with a SASL protocol"
-    )
+    kafka_sasl_mechanism: Literal[
+        "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "AWS_MSK_IAM", "GSSAPI"
+    ] = Field("PLAIN", description="how to log in, with a SASL protocol")
     kafka_sasl_username: OptionalText = Field(None, description="who to log in as")
     kafka_sasl_password: Secret = Field(None, description="the password for it")
+    kafka_sasl_password_file: FilePath = Field(None, description="file with that password")
+    kafka_sasl_oauthbearer_token_endpoint_url: SecureUrl | None = Field(
+        None, description="token endpoint of the identity provider"
+    )
+    kafka_sasl_oauthbearer_client_id: OptionalText = Field(
+        None, description="client at the token endpoint"
+    )
+    kafka_sasl_oauthbearer_client_secret: Secret = Field(None, description="secret of that client")
+    kafka_sasl_oauthbearer_client_secret_file: FilePath = Field(
+        None, description="file with that secret, read for each token"
+    )
+    kafka_sasl_oauthbearer_scope: OptionalText = Field(
+        None, description="scope of the token; several with blanks"
+    )
+    kafka_sasl_oauthbearer_extensions: Extensions = Field(
+        (), description="SASL extensions, as name=value"
+    )
+    kafka_sasl_oauthbearer_assertion_file: FilePath = Field(
+        None, description="file with an assertion (RFC 7523), read for each token"
+    )
+    kafka_sasl_oauthbearer_token_file: FilePath = Field(
+        None, description="file with a token that something else renews"
+    )
+    kafka_sasl_kerberos_service_name: Text = Field(
+        "kafka", min_length=1, description="service name of the brokers, with GSSAPI"
+    )
+    kafka_sasl_kerberos_domain_name: OptionalText = Field(
+        None, description="host name in the brokers' principal; none: that of the connection"
+    )
+    kafka_aws_region: OptionalText = Field(None, description="region of the cluster, with MSK IAM")
+    kafka_aws_role_arn: OptionalText = Field(
+        None, description="role to assume, with MSK IAM; none: that of the environment"
+    )
     kafka_ssl_cafile: FilePath = Field(None, description="certificates that sign the brokers'")
     kafka_ssl_certfile: FilePath = Field(None, description="this client's certificate")
     kafka_ssl_keyfile: FilePath = Field(None, description="the key of this client's certificate")
@@ -120,6 +156,7 @@ class Settings(BaseSettings):
     registry: FilePath = Field(None, description="TOML file of event types; none: built in")
 
     jwt_secret: SecretStr | None = Field(None, description="HMAC key, 32 bytes or more")
+    jwt_secret_file: FilePath = Field(None, description="file with that key")
     jwt_public_key_file: FilePath = Field(None, description="PEM file with the public key")
     jwt_jwks_url: SecureUrl | None = Field(None, description="where the public keys are published")
     jwt_algorithms: Words = Field((), description="accepted algorithms, nothing else is")
@@ -206,6 +243,7 @@ class Settings(BaseSettings):
     ops_token: Secret = Field(
         None, description="bearer token of the operations listener; required beyond loopback"
     )
+    ops_token_file: FilePath = Field(None, description="file with that token")
     log_format: Literal["text", "json"] | None = Field(
         None, description="none: text on a terminal, else json"
     )
@@ -218,6 +256,8 @@ class Settings(BaseSettings):
     log_key: SecretStr | None = Field(
         None, description="key of that hash, 32 bytes or more; none: drawn at each start"
     )
+
+    log_key_file: FilePath = Field(None, description="file with that key")
 
     tracing: bool = Field(False, description="send traces; needs the extra `tracing`")
 
@@ -278,11 +318,7 @@ class Settings(BaseSettings):
         ):
             if (getattr(self, one) is None) != (getattr(self, other) is None):
                 raise ValueError(f"set both {_name(one)} and {_name(other)}, or neither")
-        if self.kafka_security_protocol.startswith("SASL") and self.kafka_sasl_username is None:
-            raise ValueError(
-                f"{_name('kafka_security_protocol')}={self.kafka_security_protocol} needs"
-                f" {_name('kafka_sasl_username')} and {_name('kafka_sasl_password')}"
-            )
+        self._check_login()
         if not self.ops_listen.is_loopback and self.ops_token is None:
             raise ValueError(
                 f"{_name('ops_listen')} is not on loopback: set {_name('ops_token')},"
@@ -313,6 +349,59 @@ class Settings(BaseSettings):
             raise ValueError(f"the topics must be different ones, not {', '.join(topics)}")
         return self
 
+    def _check_login(self) -> None:
+        """Raise `ValueError` where the login at Kafka lacks a setting, or has one too many."""
+        mechanism, protocol = self.kafka_sasl_mechanism, self.kafka_security_protocol
+        if not protocol.startswith("SASL"):
+            if mechanism in {"OAUTHBEARER", "AWS_MSK_IAM", "GSSAPI"}:
+                raise ValueError(
+                    f"{_name('kafka_sasl_mechanism')}={mechanism} needs"
+                    f" {_name('kafka_security_protocol')}=SASL_SSL"
+                )
+            return
+        if mechanism in {"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}:
+            if self.kafka_sasl_username is None:
+                raise ValueError(
+                    f"{_name('kafka_security_protocol')}={protocol} needs"
+                    f" {_name('kafka_sasl_username')} and {_name('kafka_sasl_password')}"
+                )
+        elif mechanism == "AWS_MSK_IAM":
+            if self.kafka_aws_region is None:
+                raise ValueError(
+                    f"{_name('kafka_sasl_mechanism')}=AWS_MSK_IAM needs {_name('kafka_aws_region')}"
+                )
+        elif mechanism == "OAUTHBEARER":
+            self._check_token_source()
+
+    def _check_token_source(self) -> None:
+        prefix = "kafka_sasl_oauthbearer_"
+        endpoint, file = f"{prefix}token_endpoint_url", f"{prefix}token_file"
+        if (getattr(self, endpoint) is None) == (getattr(self, file) is None):
+            raise ValueError(
+                f"{_name('kafka_sasl_mechanism')}=OAUTHBEARER needs one of {_name(endpoint)} and"
+                f" {_name(file)}"
+            )
+        if getattr(self, file) is not None:
+            return
+        client = (self.kafka_sasl_oauthbearer_client_id, self.kafka_sasl_oauthbearer_client_secret)
+        assertion = self.kafka_sasl_oauthbearer_assertion_file
+        if (None in client and (assertion is None or any(client))) or (assertion and any(client)):
+            raise ValueError(
+                f"{_name(endpoint)} needs either {_name(f'{prefix}client_id')} and"
+                f" {_name(f'{prefix}client_secret')}, or {_name(f'{prefix}assertion_file')}"
+            )
+
+    def read_secret(self, name: str) -> str:
+        """Return the secret of the setting `name`: from its file as it is now, or as it was set.
+
+        A file that cannot be read any more leaves the last value in force.
+        """
+        secret, path = getattr(self, name), getattr(self, f"{name}_file")
+        with suppress(SettingsError):
+            if path is not None:
+                return _read_secret(name, path)
+        return "" if secret is None else str(secret.get_secret_value())
+
     def require_key(self) -> Self:
         """Return the settings if they can verify tokens.
 
@@ -342,7 +431,8 @@ def load_settings(config: Path | None = None, **overrides: object) -> Settings:
     read.
     """
     values = {**overrides, **_read_toml(config)}
-    wrong = [
+    wrong = _add_secrets_of_files(values)
+    wrong += [
         f"{name}: there is no such setting{hint}"
         for name in _unknown(os.environ)
         if (hint := _hint(name.removeprefix(PREFIX).lower()))
@@ -366,6 +456,47 @@ def foreign_variables() -> list[str]:
     own. A name that is close to that of a setting is not among them: `load_settings` refuses it.
     """
     return [name for name in _unknown(os.environ) if not _hint(name.removeprefix(PREFIX).lower())]
+
+
+SECRETS = (
+    "kafka_sasl_password",
+    "kafka_sasl_oauthbearer_client_secret",
+    "jwt_secret",
+    "ops_token",
+    "log_key",
+)
+"""Settings that may be read from a file: each has a twin with `_file` behind its name."""
+
+
+def _add_secrets_of_files(values: dict[str, Any]) -> list[str]:
+    """Add the secrets that stand in files to `values`, and return a line for each mistake."""
+    environment = {name.lower(): value for name, value in os.environ.items()}
+    wrong = []
+    for name in SECRETS:
+        path = environment.get(f"{PREFIX}{name}_file".lower(), values.get(f"{name}_file"))
+        if not isinstance(path, str | Path) or not str(path).strip():
+            continue
+        if f"{PREFIX}{name}".lower() in environment or values.get(name) is not None:
+            wrong.append(f"set one of {_name(name)} and {_name(name)}_FILE, not both")
+            continue
+        try:
+            values[name] = _read_secret(name, Path(str(path).strip()))
+        except SettingsError as error:
+            wrong.append(str(error))
+    return wrong
+
+
+def _read_secret(name: str, path: Path) -> str:
+    """Return what the file holds without a line break at the end. Raises `SettingsError`."""
+    try:
+        return path.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+    except OSError as error:
+        fault = error.strerror
+    except UnicodeDecodeError:
+        fault = "it is not UTF-8; write a secret in base64 or hex"
+    except ValueError:
+        fault = "the name holds a character that no file name can have"
+    raise SettingsError(f"{_name(name)}_FILE: {shown(str(path))[1:-1]} cannot be read: {fault}")
 
 
 def _read_toml(path: Path | None) -> dict[str, Any]:

@@ -35,6 +35,9 @@ _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _COOKIE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """A cookie name (RFC 6265, §4.1.1)."""
 
+_EXTENSION = re.compile(r"[A-Za-z]+=[\x21-\x7e \t\r\n]*")
+"""A key and value of SASL/OAUTHBEARER (RFC 7628, §3.1)."""
+
 _ORIGIN = re.compile(
     r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
 )
@@ -177,6 +180,16 @@ def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _extensions(value: tuple[str, ...]) -> tuple[str, ...]:
+    for extension in value:
+        if not _EXTENSION.fullmatch(extension) or extension.startswith("auth="):
+            raise ValueError(
+                f"{shown(extension)} is not a SASL extension; write each as name=value, with a name"
+                " of letters other than auth, for example logicalCluster=lkc-1"
+            )
+    return value
+
+
 def _printable(value: str) -> str:
     if not value.isprintable():
         raise ValueError(f"{shown(value)} holds a control character or a line break: remove it")
@@ -215,6 +228,7 @@ def _one_line(value: object) -> object:
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Brokers = Annotated[Words, AfterValidator(_brokers)]
 Origins = Annotated[Words, AfterValidator(_origins)]
+Extensions = Annotated[Words, AfterValidator(_extensions)]
 Networks = Annotated[Words, AfterValidator(_networks)]
 Stripped = Annotated[str, StringConstraints(strip_whitespace=True)]
 Text = Annotated[Stripped, AfterValidator(_printable)]

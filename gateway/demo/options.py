@@ -86,7 +86,10 @@ def check_ports(options: DemoOptions) -> None:
     for option, port in chosen:
         fault = f"is that of {claimed[port]} too" if port in claimed else _fault(port)
         if fault is not None:
-            faults.append(f"port {port} {fault}: choose another one with {option}")
+            faults.append(
+                f"port {port} {fault}: choose another one with {option}"
+                f" (make demo DEMO_ARGS='{option} PORT')"
+            )
         if port:
             claimed[port] = option
     if faults:

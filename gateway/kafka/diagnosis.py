@@ -21,6 +21,7 @@ from aiokafka.errors import (
 )
 
 from gateway.kafka.client.connection import ForeignProtocolError
+from gateway.kafka.client.login import TokenUnavailable
 from gateway.kafka.tool_commands import tool_command
 
 if TYPE_CHECKING:
@@ -129,6 +130,22 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def _of_login(error: BaseException, options: dict[str, Any]) -> Diagnosis | None:
     servers = _servers(options)
     mechanism = options.get("sasl_mechanism")
+    if isinstance(error, TokenUnavailable):
+        return Diagnosis(error.found, error.advice)
+    if mechanism == "OAUTHBEARER" and isinstance(
+        error, SaslAuthenticationFailed | IllegalSaslStateError | EOFError
+    ):
+        reason = f": {error}" if isinstance(error, SaslAuthenticationFailed) else ""
+        return Diagnosis(
+            f"{servers} refuses the token of this client ({mechanism}){reason}",
+            f"set {_PREFIX}SASL_OAUTHBEARER_SCOPE, _CLIENT_ID and _TOKEN_ENDPOINT_URL so that its"
+            " issuer, audience and signature are those that the brokers expect",
+        )
+    if mechanism == "GSSAPI" and isinstance(error, SaslAuthenticationFailed):
+        return Diagnosis(
+            f"{servers} refuses the Kerberos ticket of this client",
+            f"renew it with kinit, and set {_PREFIX}SASL_KERBEROS_SERVICE_NAME as the brokers do",
+        )
     if isinstance(error, SaslAuthenticationFailed):
         return Diagnosis(
             f"{servers} refuses the login of {options.get('sasl_plain_username')} ({mechanism})",

@@ -7,6 +7,7 @@ mistake can still be mended: a worker can only skip what it does not understand.
 from __future__ import annotations
 
 import math
+import re
 import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,6 +20,12 @@ from gateway.revocation.record import write_value
 
 if TYPE_CHECKING:
     from gateway.revocation.record import Change
+
+
+MAX_USER_BYTES = 512
+"""Bytes of a user id that a token may name (`gateway.http.auth.tokens`)."""
+
+_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 class Envelope(msgspec.Struct):
@@ -43,8 +50,14 @@ class Message(NamedTuple):
 def user_key(user_id: str) -> bytes:
     """Return the record key of a user. Raises `PublishError` for what is no user id."""
     if not isinstance(user_id, str) or not user_id:
-        raise PublishError(f"the user id must be a text that is not empty, not {user_id!r}")
-    return _utf8("user id", user_id)
+        raise PublishError(f"the user id must be a non-empty string, not {user_id!r}")
+    key = _utf8("user id", user_id)
+    if len(key) > MAX_USER_BYTES or not user_id.strip() or _UNFIT.search(user_id):
+        raise PublishError(
+            f"no token can name the user id {user_id[:64]!r}: it must have 1 to {MAX_USER_BYTES}"
+            " bytes of UTF-8, and no control characters"
+        )
+    return key
 
 
 def check_type(event_type: str) -> None:

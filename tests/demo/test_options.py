@@ -29,7 +29,10 @@ def test_a_taken_port_is_named_together_with_its_option(
     port, ops_port, kafka_port = (taken if each is None else each for each in ports)
     with pytest.raises(SettingsError) as error:
         check_ports(DemoOptions(port, ops_port, kafka_port))
-    assert str(error.value) == f"port {taken} is taken: choose another one with {option}"
+    assert str(error.value) == (
+        f"port {taken} is taken: choose another one with {option}"
+        f" (make demo DEMO_ARGS='{option} PORT')"
+    )
 
 
 def test_every_taken_port_is_named_at_once(taken: int) -> None:

@@ -78,7 +78,7 @@ NOTES = """
   `localhost`, and for no page of another site. The two listeners always have different ports.
 - **Log.** Users and sessions stand in it by a hash with `GATEWAY_LOG_KEY`, which all workers should
   share ([logs](logs.md)); with `GATEWAY_LOG_USERS=plain` as they are.
-- **Traces** need `pip install 'kafka-sse-gateway[tracing]'`; where they go say OpenTelemetry's own
+- **Traces** need `pip install '.[tracing]'`; where they go say OpenTelemetry's own
   variables, such as `OTEL_EXPORTER_OTLP_ENDPOINT` ([tracing](logs.md#tracing)).
 - **Limits on streams** are those of one worker ([design](design.md#who-gets-in)). At
   `GATEWAY_MAX_STREAMS` a newcomer gets 503, at the other two 429.
@@ -91,6 +91,14 @@ NOTES = """
   an empty value is an error.
 - **Line breaks** at the end of a text are removed. The HMAC keys `GATEWAY_JWT_SECRET` and
   `GATEWAY_LOG_KEY` are used byte for byte.
+- **Secrets from files.** Every secret has a twin with `_FILE` behind its name, which names a file
+  with the secret in UTF-8; one line break at its end is removed. Setting both is an error. The
+  client secret at the token endpoint is read again for each token, the others at the start.
+- **Login at Kafka.** `GATEWAY_KAFKA_SASL_MECHANISM` decides which other settings are needed:
+  user name and password for `PLAIN` and `SCRAM`; a token endpoint with client and secret or with an
+  assertion file, or a token file, for `OAUTHBEARER`; a region, and the extra `aws`, for
+  `AWS_MSK_IAM`; a ticket in the cache, and the extra `kerberos`, for `GSSAPI`. Tokens are
+  renewed when 80 % of their life is over. [Providers](kafka/index.md) lists the settings for each.
 - **Pairs.** A certificate and its key, a user name and its password: both or neither.
 - **TLS.** A changed certificate file is taken up within seconds, without a restart.
 - **Topics** have to have different names. `GATEWAY_CREATE_TOPICS` makes missing ones, the user

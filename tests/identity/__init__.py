@@ -1,0 +1,1 @@
+"""Identity servers for tests."""

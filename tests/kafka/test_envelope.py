@@ -63,7 +63,18 @@ def test_json_that_is_encoded_already_stays_as_it_is() -> None:
     assert encode_data(msgspec.Raw(b'{"price": 1.10}')) == msgspec.Raw(b'{"price": 1.10}')
 
 
-@given(user=st.text(st.characters(codec="utf-8"), min_size=1), data=JSON)
+@pytest.mark.parametrize("user", ["a" * 513, "é" * 257, " ", "a\nb", "\x00", "a\x85b"])
+def test_user_id_that_no_token_can_name_is_refused(user: str) -> None:
+    with pytest.raises(PublishError, match="no token can name the user id"):
+        user_key(user)
+
+
+USERS = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=128
+).filter(str.strip)
+
+
+@given(user=USERS, data=JSON)
 def test_a_worker_reads_what_was_encoded(user: str, data: Any) -> None:
     message = encode(user_key(user), "import.started", encode_data(data))
     record = make_record(0, 0, message.key, message.value, tuple(message.headers))

@@ -17,7 +17,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aiokafka.conn import SaslPlainAuthenticator, ScramAuthenticator
+from aiokafka.conn import SaslGSSAPIAuthenticator, SaslPlainAuthenticator, ScramAuthenticator
 from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
@@ -28,6 +28,7 @@ from aiokafka.errors import (
 )
 
 from gateway.kafka.client import wire
+from gateway.kafka.client.login import BearerAuthenticator
 from gateway.kafka.client.race import first_of
 
 if TYPE_CHECKING:
@@ -361,7 +362,7 @@ async def _login(connection: Connection, options: Mapping[str, Any]) -> float:
         _check_code(code, f"enabled mechanisms: {enabled}")
         if mechanism not in enabled:
             raise UnsupportedSaslMechanismError(f"enabled mechanisms: {enabled}")
-        authenticator = _authenticator(mechanism, options)
+        authenticator = _authenticator(mechanism, options, connection.peer)
         token, lifetime_ms = None, 0
         while (step := await authenticator.step(token)) is not None:
             payload = step[0]
@@ -381,7 +382,15 @@ async def _login(connection: Connection, options: Mapping[str, Any]) -> float:
     return lifetime_ms / 1000
 
 
-def _authenticator(mechanism: str, options: Mapping[str, Any]) -> Any:
+def _authenticator(mechanism: str, options: Mapping[str, Any], peer: str) -> Any:
+    if mechanism == "OAUTHBEARER":
+        return BearerAuthenticator(sasl_oauth_token_provider=options["sasl_oauth_token_provider"])
+    if mechanism == "GSSAPI":
+        host = options["sasl_kerberos_domain_name"] or peer.rpartition(":")[0]
+        return SaslGSSAPIAuthenticator(
+            loop=asyncio.get_running_loop(),
+            principal=f"{options['sasl_kerberos_service_name']}@{host}",
+        )
     settings = {
         "loop": asyncio.get_running_loop(),
         "sasl_plain_username": options["sasl_plain_username"],

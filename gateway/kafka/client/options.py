@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ssl
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import SettingsError
+from gateway.kafka.client.login import token_provider
 
 if TYPE_CHECKING:
     from gateway.config import Settings
@@ -16,15 +18,23 @@ def connection_options(settings: Settings, client_id: str = "gateway") -> dict[s
 
     Raises `SettingsError` where a certificate or key file cannot be used.
     """
-    password = settings.kafka_sasl_password
+    mechanism = settings.kafka_sasl_mechanism
+    if mechanism == "GSSAPI" and find_spec("gssapi") is None:
+        raise SettingsError(
+            "GATEWAY_KAFKA_SASL_MECHANISM=GSSAPI needs an extra: install"
+            " 'kafka-sse-gateway[kerberos]'"
+        )
     return {
         "bootstrap_servers": list(settings.kafka_bootstrap),
         "client_id": client_id,
         "security_protocol": settings.kafka_security_protocol,
         "ssl_context": _ssl_context(settings),
-        "sasl_mechanism": settings.kafka_sasl_mechanism,
+        "sasl_mechanism": "OAUTHBEARER" if mechanism == "AWS_MSK_IAM" else mechanism,
         "sasl_plain_username": settings.kafka_sasl_username,
-        "sasl_plain_password": None if password is None else password.get_secret_value(),
+        "sasl_plain_password": settings.read_secret("kafka_sasl_password") or None,
+        "sasl_kerberos_service_name": settings.kafka_sasl_kerberos_service_name,
+        "sasl_kerberos_domain_name": settings.kafka_sasl_kerberos_domain_name,
+        "sasl_oauth_token_provider": token_provider(settings),
     }
 
 

@@ -1,0 +1,322 @@
+"""Tokens for logins at Kafka by SASL/OAUTHBEARER, and the options of the other mechanisms.
+
+A token is kept for all connections with the same options, and renewed in a thread when `RENEW_AT`
+of its life is over; connections use the old one meanwhile. Sources:
+
+    token endpoint, client credentials   RFC 6749, §4.4, as Kafka's Java client sends them
+    token endpoint, assertion file       RFC 7523, §2.1 (KIP-1139)
+    token file                           a token that something else renews, such as the kubelet
+    AWS_MSK_IAM                          a presigned request, made by the extra `aws`
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import http.client
+import ssl
+import time
+import urllib.error
+import urllib.request
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote, urlencode
+
+import msgspec
+from aiokafka.abc import AbstractTokenProvider
+from aiokafka.conn import OAuthAuthenticator
+from aiokafka.errors import KafkaError, SaslAuthenticationFailed
+
+from gateway.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from gateway.config import Settings
+
+RENEW_AT = 0.8
+"""Part of a token's life after which it is renewed; Kafka's Java client takes 0.8."""
+
+RETRY_SECONDS = 5.0
+"""Least time between two attempts to get a token."""
+
+ANSWER_SECONDS = 10.0
+"""Timeout of a token endpoint."""
+
+MAX_ANSWER = 1 << 20
+"""Bytes read of the answer of a token endpoint."""
+
+UNKNOWN_LIFE = 60.0
+"""Life in seconds of a token that does not say when it expires."""
+
+_PREFIX = "GATEWAY_KAFKA_SASL_OAUTHBEARER_"
+
+
+class TokenUnavailable(KafkaError):  # type: ignore[misc]
+    """No token to log in with: `found` says why, and `advice` which setting to change."""
+
+    def __init__(self, found: str, advice: str) -> None:
+        super().__init__(f"{found}; {advice}")
+        self.found = found
+        self.advice = advice
+
+
+class Token(NamedTuple):
+    """A token, and how many seconds it is good for."""
+
+    value: str
+    life: float
+
+
+class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
+    """Gives every connection the current token. `fetch` blocks, and runs in a thread."""
+
+    def __init__(
+        self,
+        fetch: Callable[[], Token],
+        extensions: dict[str, str] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._fetch = fetch
+        self._extensions = extensions or {}
+        self._monotonic = monotonic
+        self._value = ""
+        self._renew_at = self._expires_at = float("-inf")
+        self._fetching: asyncio.Future[Token] | None = None
+        self._failure: TokenUnavailable | None = None
+        self._retry_at = float("-inf")
+
+    def extensions(self) -> dict[str, str]:
+        """Return the SASL extensions (KIP-342)."""
+        return self._extensions
+
+    async def token(self) -> str:
+        """Return a token that has not expired; at once, unless there is none.
+
+        Raises `TokenUnavailable`; a failure counts for `RETRY_SECONDS`.
+        """
+        now = self._monotonic()
+        if now < self._renew_at:
+            return self._value
+        if self._fetching is None and now >= self._retry_at:
+            self._begin()
+        if now < self._expires_at:
+            return self._value
+        if self._fetching is not None:
+            await asyncio.wait([self._fetching])
+        if self._monotonic() < self._expires_at:
+            return self._value
+        assert self._failure is not None
+        raise self._failure
+
+    def _begin(self) -> None:
+        self._fetching = asyncio.get_running_loop().run_in_executor(None, self._fetch)
+        self._fetching.add_done_callback(self._done)
+
+    def _done(self, fetching: asyncio.Future[Token]) -> None:
+        self._fetching = None
+        if fetching.cancelled():
+            return
+        now = self._monotonic()
+        error = fetching.exception()
+        if error is None:
+            token = fetching.result()
+            self._value = token.value
+            self._renew_at, self._expires_at = now + RENEW_AT * token.life, now + token.life
+            return
+        self._retry_at = now + RETRY_SECONDS
+        self._failure = (
+            error
+            if isinstance(error, TokenUnavailable)
+            else TokenUnavailable(f"no token: {type(error).__name__}", "report this defect")
+        )
+
+
+class BearerAuthenticator(OAuthAuthenticator):  # type: ignore[misc]
+    """The client's side of OAUTHBEARER (RFC 7628): a token, and the broker's refusal."""
+
+    async def step(self, payload: bytes | None) -> tuple[bytes, bool] | None:
+        """Return what to send next, None at the end. Raises `SaslAuthenticationFailed`."""
+        if payload:  # the broker's error, as JSON; success has no payload
+            raise SaslAuthenticationFailed(f"token refused{_oauth_status(payload)}")
+        step: tuple[bytes, bool] | None = await super().step(payload)
+        return step
+
+
+def token_provider(settings: Settings) -> TokenProvider | None:
+    """Return what gives tokens for the login that the settings name; None: it needs none.
+
+    Raises `SettingsError` where an extra is not installed.
+    """
+    if settings.kafka_sasl_mechanism == "AWS_MSK_IAM":
+        return TokenProvider(_aws_source(settings))
+    if settings.kafka_sasl_mechanism != "OAUTHBEARER":
+        return None
+    extensions = dict(
+        extension.split("=", 1) for extension in settings.kafka_sasl_oauthbearer_extensions
+    )
+    if settings.kafka_sasl_oauthbearer_token_file is not None:
+        path = settings.kafka_sasl_oauthbearer_token_file
+        return TokenProvider(lambda: _from_file(path), extensions)
+    return TokenProvider(lambda: _from_endpoint(settings), extensions)
+
+
+def _from_file(path: Path) -> Token:
+    value = _read(path, "TOKEN_FILE")
+    life = _life(value)
+    if life <= 0:
+        raise TokenUnavailable(
+            f"the token in {path} has expired", f"have {_PREFIX}TOKEN_FILE renewed"
+        )
+    # The file is read again when half of the rest is over: it may be renewed at any time.
+    return Token(value, min(life, UNKNOWN_LIFE))
+
+
+def _from_endpoint(settings: Settings) -> Token:
+    url = settings.kafka_sasl_oauthbearer_token_endpoint_url
+    assert url is not None, "the settings were validated"
+    form: dict[str, str] = {}
+    headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
+    if settings.kafka_sasl_oauthbearer_assertion_file is not None:
+        form["grant_type"] = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+        form["assertion"] = _read(settings.kafka_sasl_oauthbearer_assertion_file, "ASSERTION_FILE")
+    else:
+        form["grant_type"] = "client_credentials"
+        name = settings.kafka_sasl_oauthbearer_client_id or ""
+        secret = settings.read_secret("kafka_sasl_oauthbearer_client_secret")
+        # Both are form-encoded before they are joined (RFC 6749, §2.3.1).
+        login = f"{quote(name, safe='')}:{quote(secret, safe='')}"
+        headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
+    if settings.kafka_sasl_oauthbearer_scope:
+        form["scope"] = settings.kafka_sasl_oauthbearer_scope
+    answer = _post(url, urlencode(form).encode(), headers)
+    value, life = answer.get("access_token"), answer.get("expires_in")
+    if not isinstance(value, str) or not value or not value.isascii() or not value.isprintable():
+        raise TokenUnavailable(
+            f"the answer of {url} has no access_token",
+            f"set {_PREFIX}TOKEN_ENDPOINT_URL to the token endpoint of the identity provider",
+        )
+    seconds = float(life) if isinstance(life, int | float | str) and _is_number(life) else None
+    return Token(value, _life(value) if seconds is None else seconds)
+
+
+def _post(url: str, body: bytes, headers: dict[str, str]) -> dict[str, Any]:
+    """Return the JSON object that the endpoint answers with. Redirects are not followed."""
+    request = urllib.request.Request(url, body, headers, method="POST")  # noqa: S310 - https, or loopback
+    context = ssl.create_default_context()
+    opener = urllib.request.build_opener(_NoRedirect, urllib.request.HTTPSHandler(context=context))
+    endpoint = f"{_PREFIX}TOKEN_ENDPOINT_URL"
+    try:
+        with opener.open(request, timeout=ANSWER_SECONDS) as response:
+            data = response.read(MAX_ANSWER)
+    except urllib.error.HTTPError as error:
+        with error:
+            reason = _oauth_error(error.read(MAX_ANSWER))
+        found = f"the token endpoint {url} answers {error.code}{reason}"
+        if error.code in {400, 401, 403}:
+            names = f"{_PREFIX}CLIENT_ID, {_PREFIX}CLIENT_SECRET and {_PREFIX}SCOPE"
+            raise TokenUnavailable(found, f"set {names} to what it accepts") from None
+        raise TokenUnavailable(found, f"look at its log, or set {endpoint}") from None
+    except (OSError, http.client.HTTPException) as error:
+        cause = getattr(error, "reason", error)
+        raise TokenUnavailable(
+            f"the token endpoint {url} does not answer: {cause}", f"start it, or set {endpoint}"
+        ) from None
+    try:
+        return msgspec.json.decode(data, type=dict[str, Any])
+    except (ValueError, RecursionError):
+        raise TokenUnavailable(
+            f"the answer of {url} is not a JSON object",
+            f"set {endpoint} to the token endpoint of the identity provider",
+        ) from None
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Credentials go to the configured URL only."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Refuse: the redirect becomes an `HTTPError`."""
+
+
+def _oauth_status(data: bytes) -> str:
+    """Return the `status` of a broker's refusal (RFC 7628, §3.2.2) where it has one."""
+    return _word(data, "status")
+
+
+def _oauth_error(data: bytes) -> str:
+    """Return the `error` of an OAuth answer (RFC 6749, §5.2) where it is one."""
+    return _word(data, "error")
+
+
+def _word(data: bytes, name: str) -> str:
+    try:
+        code = msgspec.json.decode(data, type=dict[str, Any]).get(name)
+    except (ValueError, RecursionError):
+        return ""
+    return f" ({code[:64]})" if isinstance(code, str) and code.isprintable() else ""
+
+
+def _aws_source(settings: Settings) -> Callable[[], Token]:
+    try:
+        signer: Any = import_module("aws_msk_iam_sasl_signer.MSKAuthTokenProvider")
+        errors: Any = import_module("botocore.exceptions")
+    except ImportError:
+        raise SettingsError(
+            "GATEWAY_KAFKA_SASL_MECHANISM=AWS_MSK_IAM needs an extra: install"
+            " 'kafka-sse-gateway[aws]'"
+        ) from None
+    region, role = settings.kafka_aws_region, settings.kafka_aws_role_arn
+    assert region is not None, "the settings were validated"
+
+    def sign() -> Token:
+        try:
+            if role is None:
+                value, expires_ms = signer.generate_auth_token(region)
+            else:
+                value, expires_ms = signer.generate_auth_token_from_role_arn(
+                    region, role, "kafka-sse-gateway"
+                )
+        except (errors.BotoCoreError, errors.ClientError, ValueError) as error:
+            raise TokenUnavailable(
+                f"AWS gives no credentials: {error}",
+                "set the role of this process, or GATEWAY_KAFKA_AWS_ROLE_ARN and"
+                " GATEWAY_KAFKA_AWS_REGION",
+            ) from None
+        return Token(value, expires_ms / 1000 - time.time())
+
+    return sign
+
+
+def _read(path: Path, setting: str) -> str:
+    try:
+        text = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        fault = getattr(error, "strerror", None) or "it is not ASCII"
+        raise TokenUnavailable(
+            f"{path} cannot be read: {fault}", f"set {_PREFIX}{setting}"
+        ) from None
+    if not text or not text.isprintable():
+        raise TokenUnavailable(f"{path} holds no token", f"set {_PREFIX}{setting}")
+    return text
+
+
+def _life(token: str) -> float:
+    """Return how many seconds a JWT is good for, by its `exp`; `UNKNOWN_LIFE` for other tokens."""
+    try:
+        payload = token.split(".")[1]
+        claims = msgspec.json.decode(
+            base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), type=dict[str, Any]
+        )
+    except (IndexError, ValueError, binascii.Error, RecursionError):
+        return UNKNOWN_LIFE
+    expires = claims.get("exp")
+    return float(expires) - time.time() if isinstance(expires, int | float) else UNKNOWN_LIFE
+
+
+def _is_number(value: object) -> bool:
+    try:
+        return float(str(value)) > 0
+    except ValueError:
+        return False
