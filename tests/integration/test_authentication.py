@@ -72,7 +72,7 @@ async def test_a_refusal_does_not_say_which_check_failed(
 async def test_a_user_claim_that_is_no_text_is_refused(
     worker: Worker, http: aiohttp.ClientSession
 ) -> None:
-    token = mint("u", sub=7)
+    token = mint("u", sub=["u"])
     async with http.get(worker.events_url, headers=bearer(token)) as response:
         await expect_problem(response, 401)
 
