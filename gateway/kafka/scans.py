@@ -139,10 +139,9 @@ class Scans:
             scan.begin(await self._offsets.extent(feed.log, cutoff))
             if cold:
                 await self._warm(feed, scan, started.wall)
-            located = {}
-            for timestamp in scan.times:
-                offset = await self._offsets.at(feed.log, timestamp)
-                located[timestamp] = scan.extent.end if offset is None else offset
+            found = await self._offsets.located(feed.log, scan.times)
+            end = scan.extent.end
+            located = {time: end if offset is None else offset for time, offset in found.items()}
             self._hub.advance(scan.locate(located), clock.now())
             await self._read(scanner, feed, scan, revoked)
             self._queued.discard(feed)

@@ -46,6 +46,9 @@ class LongLogs:
         await self.answering.wait()
         return END
 
+    async def located(self, log: Log, timestamps: Iterable[int]) -> dict[int, int | None]:
+        return dict.fromkeys(timestamps)
+
     async def extent(self, log: Log, cutoff: int) -> Extent:
         return Extent(0, END, 0, 0)
 
