@@ -53,9 +53,9 @@ async def _read(settings: Settings, log: Log, offset: int) -> Record:
             f"it has {partitions}" if partitions else "create the topic, or name another one",
         )
     async with probe(options) as looking:
+        extent = await looking.extent(log, 0)  # the metadata that reading needs comes with it
         found = await looking.record(log, offset)
         if found is None:
-            extent = await looking.extent(log, 0)
             raise BrokerError(
                 f"no record at offset {offset}: it was compacted, belongs to a transaction or is"
                 " corrupt",
