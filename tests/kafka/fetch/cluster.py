@@ -125,7 +125,7 @@ class Cluster:
             return bytes(empty.encode(version=version))
         topics: dict[Any, list[Any]] = {}
         for (key, number), wanted in asked.items():
-            part = self._fetch(node, version, key, number, wanted)
+            part = self._fetch(node, version, key, number, wanted, request.rack_id)
             news = part.error_code or part.records or part.diverging_epoch is not None
             if (key, number) not in told or news or part.preferred_read_replica >= 0:
                 topics.setdefault(key, []).append(part)
@@ -172,7 +172,7 @@ class Cluster:
         session.asked |= lines
         return 0, request.session_id, session.asked, told
 
-    def _fetch(self, node: int, version: int, key: Any, number: int, wanted: Any) -> Any:
+    def _fetch(self, node: int, version: int, key: Any, number: int, wanted: Any, rack: str) -> Any:
         name = key
         if version >= TOPIC_IDS:
             names = {uuid.UUID(bytes=topic_id): name for name, topic_id in self.ids.items()}
@@ -192,7 +192,7 @@ class Cluster:
             epoch, stop = partition.end_of(wanted.last_fetched_epoch, end)
             if epoch < wanted.last_fetched_epoch or stop < wanted.fetch_offset:
                 return _part(number, 0, end, diverging=(epoch, stop))
-        if not follows and partition.preferred >= 0 and version >= 11:
+        if rack and not follows and partition.preferred >= 0 and partition.preferred != node:
             return _part(number, 0, end, preferred=partition.preferred)
         found = [
             entry.data

@@ -1,0 +1,427 @@
+"""The reader against simulated brokers, in simulated time.
+
+The model test changes leaders, trims, truncates, recreates topics, forgets sessions, breaks and
+stalls connections at random; each record is read once, in order, or its loss is reported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import selectors
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from aiokafka.errors import KafkaConnectionError
+
+from gateway import clock
+from gateway.core.log import Log, Moment
+from gateway.kafka.client.requests import Leader
+from gateway.kafka.fetch import reader
+from gateway.kafka.fetch.reader import CHECK_SECONDS, STALL_SECONDS, FetchReader
+from tests.kafka.fetch.cluster import Cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from gateway.core.event import UnreadableReason
+    from gateway.core.log import Record
+    from gateway.kafka.client.cluster import ClusterClient
+
+NODES = (1, 2, 3)
+TOPIC = "events"
+
+
+class SimulatedTime(selectors.DefaultSelector):
+    """A selector that does not wait: it advances the loop's clock instead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+
+    def select(self, timeout: float | None = None) -> Any:
+        self.now += timeout or 0.0
+        return super().select(0)
+
+
+class FakeConnection:
+    """A connection to a simulated broker, which holds a fetch that finds nothing."""
+
+    def __init__(self, world: World, node: int) -> None:
+        self.world, self.node, self.closed = world, node, False
+        self.versions = {1: (4, world.cluster.newest)}
+        self.waiting: asyncio.Future[bytes] | None = None
+
+    def close(self) -> None:
+        self.closed = True
+        if self.waiting is not None and not self.waiting.done():
+            self.waiting.set_exception(KafkaConnectionError("closed"))
+
+    def request(self, key: int, version: int, body: bytes, timeout: float) -> asyncio.Future[bytes]:
+        loop = asyncio.get_running_loop()
+        self.waiting = answered = loop.create_future()
+        if self.closed:
+            answered.set_exception(KafkaConnectionError("closed"))
+            return answered
+
+        def answer() -> None:
+            if not answered.done() and self.node not in self.world.frozen:
+                answered.set_result(self.world.cluster.answer(self.node, version, body))
+
+        def give_up() -> None:
+            if not answered.done():
+                self.closed = True
+                answered.set_exception(KafkaConnectionError("no answer"))
+
+        loop.call_later(self.world.latency(), answer)
+        loop.call_later(timeout, give_up)
+        return answered
+
+
+class World:
+    """Brokers, what the client knows of them, and the listener that records what is read."""
+
+    rack = "here"
+
+    def __init__(self, newest: int = 17, partitions: int = 2, seed: int = 0) -> None:
+        self.chance = random.Random(seed)
+        self.cluster = Cluster(newest)
+        self.cluster.create(TOPIC, [NODES[n % len(NODES)] for n in range(partitions)])
+        self.logs = [Log(TOPIC, number) for number in range(partitions)]
+        self.known: dict[Log, Leader | None] = {}
+        self.down: set[int] = set()
+        self.frozen: set[int] = set()
+        self.connections: list[FakeConnection] = []
+        self.listeners: list[Callable[[], None]] = []
+        self.read: dict[Log, list[tuple[int, bytes]]] = {log: [] for log in self.logs}
+        self.losses: list[Log] = []
+        self.unproven_logs: list[Log] = []
+        self.strange: list[Log] = []
+        self.stalls: list[Log] = []
+        self.tells = True
+        self.reader = FetchReader(cast("ClusterClient", self), self, self.unreadable)
+        self.learn()
+
+    def latency(self) -> float:
+        return self.chance.choice([0.001, 0.01, 0.1])
+
+    # What the reader asks of the client.
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        self.listeners.append(listener)
+
+    def leader(self, log: Log) -> Leader | None:
+        return self.known.get(log)
+
+    def request_refresh(self) -> None:
+        asyncio.get_running_loop().call_later(0.2, self.learn)
+
+    def learn(self) -> None:
+        for log, partition in self.cluster.partitions.items():
+            self.known[log] = Leader(partition.leader, partition.epoch)
+        if self.tells:
+            for listener in self.listeners:
+                listener()
+
+    async def connect(self, node: int) -> FakeConnection:
+        await asyncio.sleep(self.latency())
+        if node in self.down:
+            raise KafkaConnectionError(f"broker {node} is down")
+        connection = FakeConnection(self, node)
+        self.connections.append(connection)
+        return connection
+
+    # What the reader calls.
+
+    async def deliver(self, fresh: dict[Log, list[Record]]) -> None:
+        for log, records in fresh.items():
+            for record in records:
+                assert record.value is not None
+                self.read[log].append((record.offset, record.value))
+        await asyncio.sleep(0)
+
+    def lost(self, log: Log) -> None:
+        """Go on at the end of the log, as the live reader does."""
+        self.losses.append(log)
+        self.begin(log, self.cluster.partitions[log].end)
+
+    def unproven(self, log: Log) -> None:
+        self.unproven_logs.append(log)
+
+    def unknown_topic(self, log: Log) -> None:
+        self.strange.append(log)
+
+    def stalled(self, log: Log, reason: str) -> None:
+        self.stalls.append(log)
+
+    def unreadable(self, log: Log, offset: int, reason: UnreadableReason) -> None:
+        raise AssertionError((log, offset, reason))
+
+    # What the tests do.
+
+    def begin(self, log: Log, offset: int = 0) -> None:
+        self.reader.read(log, offset, self.cluster.ids[log.topic])
+
+    def values(self, log: Log) -> list[bytes]:
+        return [value for _, value in self.read[log]]
+
+    def elect(self, log: Log, node: int) -> None:
+        partition = self.cluster.partitions[log]
+        partition.leader, partition.epoch = node, partition.epoch + 1
+
+
+def simulate(
+    world: World, play: Coroutine[Any, Any, None], monkeypatch: pytest.MonkeyPatch
+) -> float:
+    """Run a play while the reader reads; return how long it took, in simulated seconds."""
+    selector = SimulatedTime()
+    loop = asyncio.SelectorEventLoop(selector)
+    monkeypatch.setattr(loop, "time", lambda: selector.now)
+    monkeypatch.setattr(clock, "now", lambda: Moment(selector.now, int(selector.now * 1000)))
+
+    async def run() -> None:
+        reading = asyncio.create_task(world.reader.run())
+        playing = asyncio.create_task(play)
+        await asyncio.wait([reading, playing], return_when=asyncio.FIRST_COMPLETED)
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        await playing
+
+    try:
+        loop.run_until_complete(run())
+    finally:
+        loop.close()
+    return selector.now
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+A, B = Log(TOPIC, 0), Log(TOPIC, 1)
+
+
+def test_records_are_read_in_order_from_all_brokers(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def play() -> None:
+        for log in world.logs:
+            world.begin(log)
+        for number in range(20):
+            for log in world.logs:
+                world.cluster.partitions[log].append(b"%d" % number)
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(1)
+
+    simulate(world, play(), monkeypatch)
+    for log in world.logs:
+        assert world.values(log) == [b"%d" % number for number in range(20)]
+
+
+def test_a_broker_that_is_frozen_delays_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def play() -> None:
+        for log in world.logs:
+            world.begin(log)
+        world.frozen.add(1)
+        await asyncio.sleep(1)
+        world.cluster.partitions[B].append(b"b")
+        await asyncio.sleep(0.5)
+        assert world.values(B) == [b"b"]
+
+    simulate(world, play(), monkeypatch)
+
+
+def test_a_partition_that_no_response_covers_is_reported_once_and_read_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def play() -> None:
+        world.begin(A)
+        await asyncio.sleep(1)
+        world.frozen.add(1)
+        await asyncio.sleep(3 * STALL_SECONDS)
+        assert world.stalls == [A]
+        assert A in world.reader.faults()
+        world.frozen.clear()
+        world.cluster.partitions[A].append(b"a")
+        await asyncio.sleep(10)
+        assert world.values(A) == [b"a"]
+        assert not world.reader.faults()
+
+    simulate(world, play(), monkeypatch)
+
+
+def test_no_lost_wakeup_costs_more_than_a_bounded_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing wakes anything: neither a new partition its broker, nor a change the reader."""
+    monkeypatch.setattr(asyncio.Event, "set", lambda _: None)
+    world.tells = False
+
+    async def play() -> None:
+        await asyncio.sleep(3)
+        world.begin(A)
+        world.cluster.partitions[A].append(b"a")
+        await asyncio.sleep(2 * CHECK_SECONDS)
+        assert world.values(A) == [b"a"]
+        world.elect(A, 2)
+        world.cluster.partitions[A].append(b"b")
+        await asyncio.sleep(0.3 + 3 * CHECK_SECONDS)
+        assert world.values(A) == [b"a", b"b"]
+
+    simulate(world, play(), monkeypatch)
+
+
+def test_a_recreated_topic_is_reported_and_none_of_its_records_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def play() -> None:
+        world.begin(A)
+        await asyncio.sleep(1)
+        world.cluster.create(TOPIC, [1, 2])
+        world.cluster.partitions[A].append(b"new")
+        world.learn()
+        await asyncio.sleep(5)
+        assert world.values(A) == []
+        assert A in world.strange
+        world.begin(A)
+        await asyncio.sleep(1)
+        assert world.values(A) == [b"new"]
+
+    simulate(world, play(), monkeypatch)
+
+
+def test_truncation_is_reported_before_a_record_of_the_new_leader(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def play() -> None:
+        world.begin(A)
+        partition = world.cluster.partitions[A]
+        partition.append(b"a")
+        partition.append(b"gone")
+        await asyncio.sleep(1)
+        world.elect(A, 2)
+        partition.truncate(1)
+        partition.append(b"other")
+        await asyncio.sleep(5)
+        assert world.values(A) == [b"a", b"gone"]
+        assert world.losses == [A]
+        assert world.unproven_logs == []
+
+    simulate(world, play(), monkeypatch)
+
+
+def test_a_new_leader_that_cannot_compare_epochs_is_to_be_proven(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(newest=11)
+
+    async def play() -> None:
+        world.begin(A)
+        world.cluster.partitions[A].append(b"a")
+        await asyncio.sleep(1)
+        world.elect(A, 2)
+        await asyncio.sleep(2)
+        assert world.unproven_logs == [A]
+
+    simulate(world, play(), monkeypatch)
+
+
+@pytest.mark.parametrize("fault", ["lags", "down", "frozen"])
+def test_a_follower_is_read_and_left_for_the_leader_when_it_fails(
+    world: World, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    async def play() -> None:
+        partition = world.cluster.partitions[A]
+        partition.preferred = 3
+        world.begin(A)
+        partition.append(b"a")
+        await asyncio.sleep(1)
+        assert world.connections[-1].node == 3
+        assert world.values(A) == [b"a"]
+        if fault == "lags":
+            partition.lag = 1  # the position is beyond the follower's end
+        elif fault == "down":
+            world.down.add(3)
+            world.connections[-1].close()
+        else:
+            world.frozen.add(3)
+        await asyncio.sleep(7)
+        partition.append(b"b")
+        await asyncio.sleep(7)
+        assert world.values(A) == [b"a", b"b"]
+        assert world.losses == []
+
+    simulate(world, play(), monkeypatch)
+
+
+@pytest.mark.parametrize("newest", [6, 11, 12, 17])
+@pytest.mark.parametrize("seed", range(10))
+def test_each_record_is_read_once_and_in_order_or_reported(
+    monkeypatch: pytest.MonkeyPatch, newest: int, seed: int
+) -> None:
+    world = World(newest, partitions=3, seed=seed)
+    chance = world.chance
+    written: dict[Log, list[bytes]] = {log: [] for log in world.logs}
+    trimmed: set[Log] = set()
+
+    def change() -> None:
+        log = chance.choice(world.logs)
+        partition = world.cluster.partitions[log]
+        match chance.randrange(8):
+            case 0:
+                world.elect(log, chance.choice(NODES))
+            case 1:
+                world.cluster.forget_sessions()
+            case 2:
+                world.down ^= {chance.choice(NODES)}
+            case 3:
+                world.frozen ^= {chance.choice(NODES)}
+            case 4 if world.connections:
+                chance.choice(world.connections).close()
+            case 5:
+                partition.preferred = chance.choice([-1, *NODES])
+                partition.lag = chance.randrange(3)
+            case 6 if chance.random() < 0.3:
+                trimmed.add(log)
+                partition.trim(partition.end)
+            case 7:
+                world.learn()
+
+    async def play() -> None:
+        for log in world.logs:
+            world.begin(log)
+        for number in range(60):
+            for log in world.logs:
+                if chance.random() < 0.6:
+                    values = [b"%d-%d" % (number, n) for n in range(chance.randrange(1, 4))]
+                    world.cluster.partitions[log].append(*values)
+                    written[log] += values
+            change()
+            await asyncio.sleep(chance.choice([0.001, 0.02, 0.3, 2.0]))
+        world.down.clear()
+        world.frozen.clear()
+        for partition in world.cluster.partitions.values():
+            partition.preferred, partition.lag = -1, 0
+        await asyncio.sleep(60)
+        for log in world.logs:
+            partition = world.cluster.partitions[log]
+            partition.append(b"last")
+            written[log].append(b"last")
+        await asyncio.sleep(10)
+
+    simulate(world, play(), monkeypatch)
+    for log in world.logs:
+        values = iter(written[log])
+        assert all(value in values for value in world.values(log)), "in order, each once"
+        assert world.values(log)[-1] == b"last"
+        if world.values(log) != written[log]:
+            assert log in trimmed, "only what was deleted is missing"
+            assert log in world.losses, "and that is reported"
+
+
+def test_constants_are_in_order() -> None:
+    """A request gives up before the watchdog does, and a wait before a request."""
+    assert CHECK_SECONDS < reader.REQUEST_SECONDS < STALL_SECONDS < reader.FOLLOWER_SECONDS
