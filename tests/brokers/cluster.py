@@ -33,10 +33,16 @@ PROPERTIES = {
     "controller.quorum.fetch.timeout.ms": 1500,  # a silent controller is voted out
     "controller.quorum.election.timeout.ms": 500,
     "controller.quorum.request.timeout.ms": 1000,
+    "replica.selector.class": "org.apache.kafka.common.replica.RackAwareReplicaSelector",
 }
 
 LEADER_SECONDS = 30.0
 ANSWER_SECONDS = 2.0
+
+
+def rack(node: int) -> str:
+    """Return the rack of a node; each has its own."""
+    return f"rack-{node}"
 
 
 class Copies(NamedTuple):
@@ -61,7 +67,7 @@ class Cluster:
                 port=ports[node],
                 voters=voters,
                 cluster_id=cluster_id,
-                properties=PROPERTIES,
+                properties={**PROPERTIES, "broker.rack": rack(node)},
                 heap_mb=HEAP_MB,
             )
             for node in NODES

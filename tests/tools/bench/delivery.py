@@ -92,13 +92,43 @@ class Delivery:
             return await self.pace.deliver(writer, clients, server.pid)
 
 
+@dataclass(frozen=True)
+class Delays:
+    """The same load under several values of `GATEWAY_LIVE_DELAY_MS`: the curve of its effect."""
+
+    pace: Pace
+    streams: int
+    delays: tuple[int, ...] = (0, 2, 5, 10, 20)
+
+    @property
+    def title(self) -> str:
+        return f"{self.pace.rate:,.0f} events/s to {self.streams:,} users, by GATEWAY_LIVE_DELAY_MS"
+
+    async def measure(self, ground: Ground) -> Sample:
+        """Measure a new worker with each value."""
+        sample: Sample = {}
+        for delay in self.delays:
+            async with (
+                gateway(ground, self.streams, GATEWAY_LIVE_DELAY_MS=str(delay)) as (server, writer),
+                audience(server.port, self.streams) as clients,
+            ):
+                found = await self.pace.deliver(writer, clients, server.pid)
+            sample[Quantity(f"{delay} ms: {CPU.name}", CPU.unit)] = found.cpu
+            for quantity, part in ((P50, 0.5), (P99, 0.99)):
+                value = found.tally.latency_ms(part)
+                sample[Quantity(f"{delay} ms: {quantity.name}", quantity.unit)] = value
+        return sample
+
+
 @asynccontextmanager
-async def gateway(ground: Ground, users: int) -> AsyncIterator[tuple[Server, Helper]]:
+async def gateway(
+    ground: Ground, users: int, **settings: str
+) -> AsyncIterator[tuple[Server, Helper]]:
     """Run a worker, and a helper that writes to so many users in turn, or for 0 to everybody."""
     topics = await ground.topics()
     topic = topics.user if users else topics.broadcast
     async with (
-        ground.worker(topics) as server,
+        ground.worker(topics, **settings) as server,
         helper("load", ground.bootstrap, topic, 0, users) as writer,
     ):
         yield server, writer

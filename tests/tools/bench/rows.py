@@ -12,7 +12,7 @@ from tests.tools.bench import broadcast, cold, delivery, endurance, flat, idle, 
 from tests.tools.bench.absence import Absence
 from tests.tools.bench.broadcast import Broadcast
 from tests.tools.bench.cold import Cold
-from tests.tools.bench.delivery import P50, P99, Delivery, Pace
+from tests.tools.bench.delivery import P50, P99, Delays, Delivery, Pace
 from tests.tools.bench.endurance import Endurance
 from tests.tools.bench.figures import AIOKAFKA, NCHAN, SOCKETS
 from tests.tools.bench.flat import Flat
@@ -48,6 +48,7 @@ ROWS: Mapping[str, Goal] = MappingProxyType(
             Delivery(Pace(2000), streams=2000, beside_nchan=True),
             {delivery.CPU.over(NCHAN): 0.9, P99: 40},
         ),
+        "delay": Goal(Delays(Pace(2000), streams=2000), {}),
         "trickle": Goal(Delivery(Pace(20, seconds=15), streams=2000), {P50: 5, P99: 15}),
         "idle": Goal(Idle(streams=9000), {idle.MEMORY: 11, idle.IDLE: 0.3, idle.OPENING: 130}),
         "resume": Goal(

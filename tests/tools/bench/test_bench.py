@@ -10,7 +10,7 @@ from gateway.demo.broker import EmbeddedBroker
 from tests.tools.bench.absence import Absence
 from tests.tools.bench.broadcast import Broadcast
 from tests.tools.bench.cold import Cold
-from tests.tools.bench.delivery import Delivery, Pace
+from tests.tools.bench.delivery import Delays, Delivery, Pace
 from tests.tools.bench.endurance import Endurance
 from tests.tools.bench.figures import NCHAN
 from tests.tools.bench.flat import Flat
@@ -30,6 +30,7 @@ SHORT = Pace(50, seconds=0.5, warm_up=0.1)
 
 TINY = [
     Delivery(SHORT, streams=30, beside_nchan=True),
+    Delays(SHORT, streams=10, delays=(0, 20)),
     Broadcast(SHORT, streams=10),
     Idle(streams=30, seconds=0.2, settle=0.1),
     Resume(Absence(clients=20, missed=3), beside_nchan=True),
