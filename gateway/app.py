@@ -39,28 +39,28 @@ from gateway.http.shards import Shards
 from gateway.http.transport.listen import REQUEST_LIMITS, listen
 from gateway.http.transport.malformed import server_log
 from gateway.http.transport.tls import Certificate
-from gateway.kafka.fleet import FleetLink
-from gateway.kafka.link import KafkaLink
+from gateway.kafka.fleet_topic import FleetTopic
+from gateway.kafka.session import KafkaSession
 from gateway.kafka.topics import topic_specs
-from gateway.ops.board import Board
+from gateway.metrics import Metrics
+from gateway.ops.dashboard import DashboardFeed
 from gateway.ops.explain import id_routes
-from gateway.ops.fleet import fleet_routes
+from gateway.ops.fleet_routes import fleet_routes
 from gateway.ops.lags import PartitionLags
 from gateway.ops.latest import Latest
 from gateway.ops.listener import ops_app
-from gateway.ops.lives import Lives
-from gateway.ops.metrics import Metrics
-from gateway.ops.notices import Notices
 from gateway.ops.observers import Observers
 from gateway.ops.pseudonyms import hashed, pseudonyms
-from gateway.ops.readiness import Doubt, Readiness
+from gateway.ops.reporter import StatusReporter, replays_waiting
 from gateway.ops.reporting import Reporting
+from gateway.ops.stream_log import StreamLog
 from gateway.ops.streams import Streams
 from gateway.ops.traced import TracedHub, TracedMetrics, traced
 from gateway.ops.tracing import start_tracing
-from gateway.ops.vitals import Vitals, replays_waiting
+from gateway.readiness import NotReadyReason, Readiness
 from gateway.revocation.table import Revocations
 from gateway.supervise import Part, Supervisor
+from gateway.throttled_log import ThrottledLog
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -69,9 +69,9 @@ if TYPE_CHECKING:
     from aiohttp.web_routedef import AbstractRouteDef
 
     from gateway.config import Settings
-    from gateway.core.log import Log, Moment, Record
+    from gateway.core.records import Moment, Record, TopicPartition
     from gateway.core.registry import Registry
-    from gateway.core.stream import Feed
+    from gateway.core.stream import PartitionFeed
     from gateway.fleet.status import Status
     from gateway.http.transport.acceptor import AcceptorSite
 
@@ -106,12 +106,12 @@ class Worker:
         revocations = Revocations()
         self._settings = settings
         self._readiness = Readiness()
-        self._notices = Notices(lambda: clock.now().monotonic)
+        self._notices = ThrottledLog(lambda: clock.now().monotonic)
         names, name = pseudonyms(settings), _name()
         # Without tracing the hub and the metrics are the plain ones.
         self._spans = spans = start_tracing(settings, name, names)
         make_metrics = Metrics if spans is None else partial(TracedMetrics, spans)
-        self._metrics = make_metrics(self._notices, Lives(names), settings.partitioner)
+        self._metrics = make_metrics(self._notices, StreamLog(names), settings.partitioner)
         self._supervisor = Supervisor(self._metrics)
         make_hub = Hub if spans is None else partial(TracedHub, spans, self._supervisor)
         observers = Observers(self._supervisor, [self._metrics])
@@ -134,7 +134,7 @@ class Worker:
             busy=self._more.set,
             contain=partial(self._supervisor.contain, Part.STREAM),
         )
-        self._link = KafkaLink(
+        self._link = KafkaSession(
             settings,
             self._hub,
             self._metrics,
@@ -144,7 +144,7 @@ class Worker:
             decoder,
             self._supervisor,
         )
-        self._vitals = Vitals(
+        self._vitals = StatusReporter(
             name,
             clock.now(),
             self._hub,
@@ -157,13 +157,15 @@ class Worker:
         )
         self._fleet = Fleet(self._vitals.worker)
         self._fleet_link = (
-            FleetLink(settings, self._fleet, self._metrics.unreadable)
+            FleetTopic(settings, self._fleet, self._metrics.unreadable)
             if settings.workers_topic
             else None
         )
         self._latest = Latest((hashed(settings) if settings.log_users == "plain" else names).name)
         self._hub.delivered = self._show_latest
-        self._board = Board(self._vitals.worker, self._fleet, self._fleet_problem, self._latest)
+        self._board = DashboardFeed(
+            self._vitals.worker, self._fleet, self._fleet_problem, self._latest
+        )
         self._reporting = Reporting(
             self._supervisor,
             self._fleet,
@@ -274,7 +276,7 @@ class Worker:
         traceback: TracebackType | None,
     ) -> None:
         """End every stream, and leave Kafka and the ports."""
-        self._readiness.doubt(Doubt.DRAINING, "the worker is being stopped")
+        self._readiness.doubt(NotReadyReason.DRAINING, "the worker is being stopped")
         for stream in list(self._hub.streams):
             say_goodbye(self._hub, stream, self._settings)
         for task in self._tasks:
@@ -319,7 +321,7 @@ class Worker:
         connection ends at once.
         """
         begun = time.time_ns()
-        self._readiness.doubt(Doubt.DRAINING, "the worker is being stopped")
+        self._readiness.doubt(NotReadyReason.DRAINING, "the worker is being stopped")
         for site in self._public.sites:
             await site.stop()
         streams = list(self._hub.streams)
@@ -383,7 +385,9 @@ class Worker:
         if self._fleet_link is not None:
             self._fleet_link.tell(status)
 
-    def _show_latest(self, batches: Mapping[Log, Sequence[Record]], moment: Moment) -> None:
+    def _show_latest(
+        self, batches: Mapping[TopicPartition, Sequence[Record]], moment: Moment
+    ) -> None:
         with self._supervisor.contain(Part.DASHBOARD):
             self._latest.dispatched(batches, moment)
 
@@ -397,7 +401,7 @@ class Worker:
         server = self._public.server
         return len(self._hub.streams) + (0 if server is None else len(server.connections))
 
-    def _wake(self, feed: Feed) -> None:
+    def _wake(self, feed: PartitionFeed) -> None:
         self._link.wake(feed)
 
     def _gauges(self) -> None:

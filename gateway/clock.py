@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from gateway.core.log import Moment
+from gateway.core.records import Moment
 
 
 def now() -> Moment:

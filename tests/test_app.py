@@ -195,15 +195,15 @@ async def test_without_the_published_keys_it_is_up_and_names_the_setting(
 @pytest.mark.parametrize(
     ("target", "part"),
     [
-        ("gateway.ops.vitals.Vitals.status", "status"),
+        ("gateway.ops.reporter.StatusReporter.status", "status"),
         ("gateway.fleet.history.History.take", "dashboard"),
-        ("gateway.ops.board.Board.tick", "dashboard"),
-        ("gateway.ops.notices.Notices.sweep", "notices"),
-        ("gateway.ops.metrics.Metrics.loop_late", "metrics"),
+        ("gateway.ops.dashboard.DashboardFeed.tick", "dashboard"),
+        ("gateway.throttled_log.ThrottledLog.sweep", "notices"),
+        ("gateway.metrics.Metrics.loop_late", "metrics"),
         ("gateway.core.hub.Hub.tick", "tick"),
-        ("gateway.kafka.link.KafkaLink.sweep", "sweep"),
-        ("gateway.kafka.link.KafkaLink.run", "kafka"),
-        ("gateway.kafka.fleet.FleetLink.run", "fleet"),
+        ("gateway.kafka.session.KafkaSession.sweep", "sweep"),
+        ("gateway.kafka.session.KafkaSession.run", "kafka"),
+        ("gateway.kafka.fleet_topic.FleetTopic.run", "fleet"),
     ],
 )
 async def test_unexpected_exception_is_counted_and_ends_no_worker(

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from gateway.api.parts import EXAMPLE_ID, Json, info, schemas
 from gateway.api.topics import topic_channels, topic_messages, topic_operations, topic_schemas
 from gateway.core import event_id
-from gateway.core.frame import CloseReason, GapReason
-from gateway.core.log import LogKind
+from gateway.core.gap import CloseReason, GapReason
+from gateway.core.records import LogKind
 from gateway.core.registry import RESERVED_PREFIX
 from gateway.fleet.status import Status
 from gateway.http.public import EVENTS

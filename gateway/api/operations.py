@@ -26,16 +26,16 @@ from gateway.api.parts import (
 )
 from gateway.core import event_id
 from gateway.fleet.history import Sample
-from gateway.fleet.issues import Concern
+from gateway.fleet.issues import Issue
 from gateway.fleet.status import Status
-from gateway.ops.board import MAX_WATCHERS
+from gateway.ops.dashboard import MAX_WATCHERS
 from gateway.ops.explain import ShownMark
 from gateway.ops.latest import LatestEvent
 from gateway.ops.listener import OPEN_PATHS, SIGN_IN_PATHS
 from gateway.ops.page import ASSETS
-from gateway.ops.readiness import Doubt
 from gateway.ops.session import COOKIE
 from gateway.ops.streams import ShownStream
+from gateway.readiness import NotReadyReason
 
 if TYPE_CHECKING:
     from gateway.config import Settings
@@ -44,7 +44,7 @@ _DESCRIPTION = """\
 Health, metrics, the fleet and its streams, of one worker. Never for the public: it listens on
 loopback, or asks for a token."""
 
-_STRUCTS = (ShownStream, ShownMark, Status, Sample, Concern, LatestEvent)
+_STRUCTS = (ShownStream, ShownMark, Status, Sample, Issue, LatestEvent)
 
 
 def operations_document(settings: Settings) -> Json:
@@ -142,7 +142,7 @@ def _healthy() -> dict[int, Json]:
 
 
 def _readiness() -> dict[int, Json]:
-    reason = _object(reason={"enum": list(Doubt)}, detail={"type": "string"})
+    reason = _object(reason={"enum": list(NotReadyReason)}, detail={"type": "string"})
     report = _object(ready={"type": "boolean"}, reasons=_list(reason))
     return {200: json_answer("Ready.", report), 503: json_answer("Not ready, and why.", report)}
 

@@ -29,8 +29,8 @@ from gateway.commands.findings import (
 from gateway.commands.rehearsal import Sample, rehearse
 from gateway.commands.token_check import TokenFile, judge, read_token
 from gateway.config import foreign_variables
-from gateway.core.event import Decoder, Event
-from gateway.core.log import Log
+from gateway.core.event import Decoder
+from gateway.core.records import Event, TopicPartition
 from gateway.core.registry import Registry
 from gateway.errors import BrokerError, KeySetError, SettingsError
 from gateway.event_types import load_registry
@@ -40,14 +40,14 @@ from gateway.kafka.client.options import connection_options
 from gateway.kafka.probe import probe
 from gateway.kafka.rights import missing_rights
 from gateway.kafka.topics import compactions, connected, retentions, topic_specs
-from gateway.ops.readiness import Readiness
+from gateway.readiness import Readiness
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from gateway.config import Settings
-    from gateway.core.log import Record
+    from gateway.core.records import Record
     from gateway.http.auth.jwks_client import JwksClient
 
 SAMPLE = 50
@@ -207,7 +207,7 @@ def _decoder(settings: Settings) -> Decoder:
 async def _sample(options: dict[str, Any], topic: str, partitions: int) -> dict[int, list[Record]]:
     async with probe(options) as looking:
         return {
-            partition: await looking.newest(Log(topic, partition), SAMPLE)
+            partition: await looking.newest(TopicPartition(topic, partition), SAMPLE)
             for partition in range(min(partitions, SAMPLED_PARTITIONS))
         }
 

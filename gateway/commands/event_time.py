@@ -6,8 +6,8 @@ its position, and the one log whose position has moved is the one that the event
 
 from __future__ import annotations
 
-from gateway.core.event_id import Mark, parse
-from gateway.core.log import Position
+from gateway.core.event_id import CursorEntry, parse
+from gateway.core.records import OffsetPosition
 from gateway.errors import EventIdError
 
 
@@ -20,12 +20,12 @@ def written_at(previous_id: str, event_id: str) -> float | None:
     moved = [
         mark.place.timestamp
         for mark in _marks(event_id)
-        if mark not in before and isinstance(mark.place, Position) and mark.place.seen
+        if mark not in before and isinstance(mark.place, OffsetPosition) and mark.place.seen
     ]
     return moved[0] / 1000 if len(moved) == 1 else None
 
 
-def _marks(event_id: str) -> list[Mark]:
+def _marks(event_id: str) -> list[CursorEntry]:
     try:
         return parse(event_id)
     except EventIdError:

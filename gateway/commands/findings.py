@@ -12,8 +12,8 @@ from collections import Counter
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from gateway.core.event import Unreadable
 from gateway.core.partitioner import partitioner
+from gateway.core.records import Unreadable
 from gateway.errors import SettingsError
 from gateway.fleet.capacity import OTHER_FILES
 from gateway.kafka.tool_commands import config_command
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from gateway.config import Settings
     from gateway.core.event import Decoder
-    from gateway.core.log import Record
+    from gateway.core.records import Record
     from gateway.kafka.diagnosis import Diagnosis
     from gateway.kafka.metadata import Cluster
     from gateway.kafka.topics import TopicSpec

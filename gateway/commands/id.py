@@ -13,8 +13,8 @@ from rich.table import Table
 
 from gateway.commands.console import ConfigFile, prepare, to_stderr, to_stdout
 from gateway.commands.resume import foretell, look_up, misfit
-from gateway.core.event_id import Mark, parse
-from gateway.core.log import Position
+from gateway.core.event_id import CursorEntry, parse
+from gateway.core.records import OffsetPosition
 from gateway.errors import BrokerError
 from gateway.kafka.client.options import connection_options
 from gateway.kafka.probe import probe
@@ -51,7 +51,9 @@ def read_id(
     to_stdout().print(_table(marks, verdicts))
 
 
-async def _verdicts(marks: list[Mark], settings: Settings, options: dict[str, Any]) -> list[str]:
+async def _verdicts(
+    marks: list[CursorEntry], settings: Settings, options: dict[str, Any]
+) -> list[str]:
     names = [settings.topic, settings.broadcast_topic]
     cluster = await describe(options, names, KAFKA_SECONDS)
     verdicts = {mark: misfit(mark, settings, cluster) for mark in marks}
@@ -65,14 +67,14 @@ async def _verdicts(marks: list[Mark], settings: Settings, options: dict[str, An
     return [verdict or "" for verdict in verdicts.values()]
 
 
-def _table(marks: list[Mark], verdicts: list[str]) -> Table:
+def _table(marks: list[CursorEntry], verdicts: list[str]) -> Table:
     headings = ("log", "partition", "next offset", "time", "of", "topic tag", "a resume")
     table = Table(*headings[: None if verdicts else -1], box=None, pad_edge=False)
     for mark, verdict in zip(marks, verdicts or repeat(None), strict=False):
         table.add_row(
             mark.kind,
             str(mark.partition),
-            str(mark.place.offset) if isinstance(mark.place, Position) else "by time",
+            str(mark.place.offset) if isinstance(mark.place, OffsetPosition) else "by time",
             f"{datetime.fromtimestamp(mark.place.timestamp / 1000).astimezone():%F %T}",
             _meaning(mark),
             mark.tag.hex(),
@@ -81,9 +83,9 @@ def _table(marks: list[Mark], verdicts: list[str]) -> Table:
     return table
 
 
-def _meaning(mark: Mark) -> str:
+def _meaning(mark: CursorEntry) -> str:
     """Return what the time of a mark is the time of."""
-    if not isinstance(mark.place, Position):
+    if not isinstance(mark.place, OffsetPosition):
         return "the first record to come"
     if mark.place.seen:
         return "the record before, which proves the log"

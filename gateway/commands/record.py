@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.commands.console import ConfigFile, harmless, prepare, to_stdout
-from gateway.core.event import Decoder, Unreadable
-from gateway.core.log import Log
+from gateway.core.event import Decoder
+from gateway.core.records import TopicPartition, Unreadable
 from gateway.errors import BrokerError
 from gateway.event_types import load_registry
 from gateway.kafka.client.options import connection_options
@@ -19,7 +19,7 @@ from gateway.kafka.topics import describe
 
 if TYPE_CHECKING:
     from gateway.config import Settings
-    from gateway.core.log import Record
+    from gateway.core.records import Record
 
 SHOWN_BYTES = 4096
 """Bytes of a value that are printed; a large payload says little more than its beginning."""
@@ -36,14 +36,14 @@ def record(
     For a record that the log or the dashboard names, such as one that was skipped.
     """
     settings = prepare(config)
-    found = asyncio.run(_read(settings, Log(topic, partition), offset))
+    found = asyncio.run(_read(settings, TopicPartition(topic, partition), offset))
     decoder = Decoder(load_registry(settings))
     console = to_stdout()
     for line in describe_record(found, decoder, keyed=topic != settings.broadcast_topic):
         console.print(line, markup=False, soft_wrap=True)
 
 
-async def _read(settings: Settings, log: Log, offset: int) -> Record:
+async def _read(settings: Settings, log: TopicPartition, offset: int) -> Record:
     options = connection_options(settings)
     cluster = await describe(options, [log.topic])
     partitions = cluster.partitions.get(log.topic, 0)

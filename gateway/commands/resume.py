@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.core.log import Log, LogKind, Position
+from gateway.core.records import LogKind, OffsetPosition, TopicPartition
 from gateway.core.replay_plan import SHORT
 
 if TYPE_CHECKING:
     from gateway.config import Settings
-    from gateway.core.event_id import Mark
+    from gateway.core.event_id import CursorEntry
     from gateway.core.limits import Extent
     from gateway.kafka.metadata import Cluster
     from gateway.kafka.probe import Probe
@@ -29,12 +29,12 @@ class Facts(NamedTuple):
     """Whether the record before the position has the mark's timestamp; None: it is not there."""
 
 
-def topic_of(mark: Mark, settings: Settings) -> str:
+def topic_of(mark: CursorEntry, settings: Settings) -> str:
     """Return the topic that the mark's log is of; empty where broadcasts are switched off."""
     return settings.topic if mark.kind is LogKind.USER else settings.broadcast_topic
 
 
-def misfit(mark: Mark, settings: Settings, cluster: Cluster) -> str | None:
+def misfit(mark: CursorEntry, settings: Settings, cluster: Cluster) -> str | None:
     """Return why the mark cannot be held against this cluster at all, or None."""
     topic = topic_of(mark, settings)
     if not topic:
@@ -48,27 +48,31 @@ def misfit(mark: Mark, settings: Settings, cluster: Cluster) -> str | None:
     return None
 
 
-async def look_up(mark: Mark, settings: Settings, probe: Probe, now_ms: int) -> Facts:
+async def look_up(mark: CursorEntry, settings: Settings, probe: Probe, now_ms: int) -> Facts:
     """Ask Kafka about the log of a mark that fits the cluster."""
-    log = Log(topic_of(mark, settings), mark.partition)
+    log = TopicPartition(topic_of(mark, settings), mark.partition)
     cutoff = now_ms - int(settings.replay_max_age_seconds * 1000)
     extent = await probe.extent(log, cutoff)
     by_time = await probe.at(log, mark.place.timestamp)
     same_record = None
-    if isinstance(mark.place, Position) and mark.place.seen and mark.place.offset > extent.start:
+    if (
+        isinstance(mark.place, OffsetPosition)
+        and mark.place.seen
+        and mark.place.offset > extent.start
+    ):
         record = await probe.record(log, mark.place.offset - 1)
         same_record = None if record is None else record.timestamp == mark.place.timestamp
     return Facts(extent, extent.end if by_time is None else by_time, same_record)
 
 
-def foretell(mark: Mark, facts: Facts, max_records: int) -> str:
+def foretell(mark: CursorEntry, facts: Facts, max_records: int) -> str:
     """Return what a resume would do in this log, in words.
 
     A number of records is an upper bound: offsets have holes, and other users' records are counted.
     """
     extent, place = facts.extent, mark.place
     gap, start = "", facts.by_time
-    if isinstance(place, Position):
+    if isinstance(place, OffsetPosition):
         start = place.offset
         if start > extent.end or facts.same_record is False:
             gap, start = "gap reset, then ", facts.by_time

@@ -13,7 +13,7 @@ from gateway.commands.console import harmless
 from gateway.errors import KeySetError, NotReady, SettingsError, Unauthorized
 from gateway.http.auth.signing_keys import SigningKeys
 from gateway.http.auth.tokens import Authenticator
-from gateway.ops.readiness import Readiness
+from gateway.readiness import Readiness
 from gateway.revocation.table import Revocations
 
 if TYPE_CHECKING:

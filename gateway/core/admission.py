@@ -53,7 +53,7 @@ class Capacity(NamedTuple):
     address: int | None = None
 
 
-class Places:
+class OpenStreams:
     """The open streams of a worker, as limits count them. The hub keeps it up to date."""
 
     def __init__(self) -> None:

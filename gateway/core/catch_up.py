@@ -14,9 +14,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.core import frame, runs
-from gateway.core.frame import Gap, GapReason
-from gateway.core.log import Position, Since
+from gateway.core.gap import Gap, GapReason
 from gateway.core.observer import Path
+from gateway.core.records import OffsetPosition, TimePosition
 from gateway.core.runs import Runs
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from gateway.core.delivery import Outbox
     from gateway.core.interpreter import Interpreter
     from gateway.core.limits import Limits
-    from gateway.core.log import Moment
     from gateway.core.observer import Observer
+    from gateway.core.records import Moment
     from gateway.core.runs import Run
-    from gateway.core.stream import Behind, Feed, Stream
+    from gateway.core.stream import CatchUpState, PartitionFeed, Stream
     from gateway.core.tail import Tail
 
 
@@ -62,7 +62,7 @@ class CatchUp:
         limits: Limits,
         observer: Observer,
         outbox: Outbox,
-        wake: Callable[[Feed], None],
+        wake: Callable[[PartitionFeed], None],
     ) -> None:
         self._interpreter = interpreter
         self._limits = limits
@@ -119,8 +119,8 @@ class CatchUp:
     def _join(
         self,
         stream: Stream,
-        feed: Feed,
-        behind: Behind,
+        feed: PartitionFeed,
+        behind: CatchUpState,
         held: Held,
         moment: Moment,
         budget: Budget,
@@ -132,7 +132,7 @@ class CatchUp:
             return True
         if behind.until is None:
             behind.until = tail.head.offset
-        if isinstance(place, Since) or place.offset < tail.base.offset:
+        if isinstance(place, TimePosition) or place.offset < tail.base.offset:
             behind.limited = False
             self._ask(stream, feed, behind)
             return True
@@ -157,17 +157,17 @@ class CatchUp:
             self._drain_backlog(stream, feed, behind, held, moment, budget)  # at most a gap
         return self._catch_up(stream, feed, behind, tail, held, moment, budget)
 
-    def _ask(self, stream: Stream, feed: Feed, behind: Behind) -> None:
+    def _ask(self, stream: Stream, feed: PartitionFeed, behind: CatchUpState) -> None:
         feed.wait(stream, behind)
         self._wake(feed)
 
     def _limit(
         self,
         stream: Stream,
-        feed: Feed,
-        behind: Behind,
+        feed: PartitionFeed,
+        behind: CatchUpState,
         tail: Tail,
-        place: Position,
+        place: OffsetPosition,
         until: int,
         moment: Moment,
     ) -> None:
@@ -196,21 +196,21 @@ class CatchUp:
     def _catch_up(
         self,
         stream: Stream,
-        feed: Feed,
-        behind: Behind,
+        feed: PartitionFeed,
+        behind: CatchUpState,
         tail: Tail,
         held: Held,
         moment: Moment,
         budget: Budget,
     ) -> bool:
         """Write what the tail has for the stream; live, unless its transport fills up before."""
-        assert isinstance(behind.place, Position)
+        assert isinstance(behind.place, OffsetPosition)
         if behind.place.offset >= tail.head.offset:
             feed.join(stream)
             return True
         around = stream.id_around(feed)
         while True:
-            assert isinstance(behind.place, Position)
+            assert isinstance(behind.place, OffsetPosition)
             offset = behind.place.offset
             run = self.runs.of_tail(stream, feed, tail, offset, around, behind.untold, budget)
             if run is None:
@@ -228,8 +228,8 @@ class CatchUp:
     def _drain_backlog(
         self,
         stream: Stream,
-        feed: Feed,
-        behind: Behind,
+        feed: PartitionFeed,
+        behind: CatchUpState,
         held: Held,
         moment: Moment,
         budget: Budget,
@@ -244,7 +244,7 @@ class CatchUp:
             if isinstance(item, Gap):
                 del backlog[0]
                 assert item.next is not None
-                behind.place = Position(item.next, item.since or 0, False)
+                behind.place = OffsetPosition(item.next, item.since or 0, False)
                 behind.untold = None
                 held.add(frame.gap(stream.id(), item))
                 self._observer.gap(item.reason)

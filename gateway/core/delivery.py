@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from gateway.core.budget import Budget
     from gateway.core.containment import Contain
     from gateway.core.interpreter import Interpreter
-    from gateway.core.log import Log, Moment, Record
     from gateway.core.observer import Observer
-    from gateway.core.stream import Feed, Stream
+    from gateway.core.records import Moment, Record, TopicPartition
+    from gateway.core.stream import PartitionFeed, Stream
 
 MOST_RECORDS = 500
 """Records that are dispatched in one step: some 3 ms where each has a stream."""
@@ -62,7 +62,7 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, feed: Feed, records: Sequence[Record]) -> int:
+    def add(self, feed: PartitionFeed, records: Sequence[Record]) -> int:
         """Take the records of a log, oldest first, for those who are live in it.
 
         In a log without keys those have to be live in every other log of theirs too. Returns how
@@ -71,7 +71,7 @@ class Outbox:
         if not feed.keyed:
             return self._add_to_all(feed, records) if feed.everyone else 0
         live = feed.live
-        around: dict[tuple[Feed, ...], tuple[bytes, bytes]] = {}
+        around: dict[tuple[PartitionFeed, ...], tuple[bytes, bytes]] = {}
         framed = 0
         for record in records:
             streams = live.get(record.key)
@@ -118,16 +118,16 @@ class Outbox:
 
     def _add(
         self,
-        feed: Feed,
+        feed: PartitionFeed,
         record: Record,
         streams: Sequence[Stream],
-        arounds: dict[tuple[Feed, ...], tuple[bytes, bytes]],
+        arounds: dict[tuple[PartitionFeed, ...], tuple[bytes, bytes]],
     ) -> None:
         event = self._interpreter.decode(feed, record)
         if event is None:
             return
         mark = feed.mark_after(record)
-        framed: dict[tuple[Feed, ...], bytes] = {}
+        framed: dict[tuple[PartitionFeed, ...], bytes] = {}
         number = 0
         for stream in streams:
             if stream.categories is not None and event.category not in stream.categories:
@@ -151,7 +151,7 @@ class Outbox:
         if number:
             self._deliveries.append((record.timestamp, number))
 
-    def _add_to_all(self, feed: Feed, records: Sequence[Record]) -> int:
+    def _add_to_all(self, feed: PartitionFeed, records: Sequence[Record]) -> int:
         """Add the records for all who are live in a log without keys: made once for each cursor."""
         decoded = [(record, self._interpreter.decode(feed, record)) for record in records]
         events = [
@@ -204,8 +204,9 @@ class Outbox:
 
 
 def pieces(
-    batches: Mapping[Log, Sequence[Record]], feeds: Mapping[Log, Feed]
-) -> Iterator[Mapping[Log, Sequence[Record]]]:
+    batches: Mapping[TopicPartition, Sequence[Record]],
+    feeds: Mapping[TopicPartition, PartitionFeed],
+) -> Iterator[Mapping[TopicPartition, Sequence[Record]]]:
     """Yield the batches, cut where they are too much for one step.
 
     In a log without keys a piece has what fills a transport: one that is full is not given the

@@ -14,16 +14,16 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from enum import StrEnum
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from gateway.core import frame
+from gateway.core.records import Event, Unreadable, UnreadableReason
 from gateway.core.registry import MAX_NAME_BYTES, RESERVED_PREFIX
 
 if TYPE_CHECKING:
-    from gateway.core.log import Record
+    from gateway.core.records import Record
     from gateway.core.registry import Registry
 
 MAX_RECORD_BYTES = 1_200_000
@@ -55,65 +55,6 @@ _ESCAPE = re.compile(
 
 _HALF_MARK = b"\xff"
 """Stands for `\\u` in front of half a surrogate pair; no UTF-8 text holds this byte."""
-
-
-class UnreadableReason(StrEnum):
-    """What is wrong with a record; the label of the metric that counts it."""
-
-    EMPTY = "empty"
-    """A tombstone, an empty value, or a CloudEvent without data: nothing to deliver."""
-    NO_KEY = "no_key"
-    """The record has no key, so it belongs to no user."""
-    KEY_NOT_UTF8 = "key_not_utf8"
-    """The key is no UTF-8, so it is no user id."""
-    NOT_JSON = "not_json"
-    """The value is not JSON."""
-    TOO_DEEP = "too_deep"
-    """The JSON is nested deeper than it is safe to follow."""
-    WRONG_SHAPE = "wrong_shape"
-    """The JSON lacks a field or has one of a wrong type; or a CloudEvent of another version or
-    format, or without a type."""
-    BAD_BASE64 = "bad_base64"
-    """`data_base64` is no base64."""
-    BAD_TYPE = "bad_type"
-    """The event type is empty, over-long, no UTF-8, or holds a control character."""
-    RESERVED_TYPE = "reserved_type"
-    """The event type begins with `stream.`, which is the gateway's own."""
-    BAD_CATEGORY = "bad_category"
-    """The `category` header is no UTF-8."""
-    USER_MISMATCH = "user_mismatch"
-    """The envelope names another user than the key."""
-    TOO_LARGE = "too_large"
-    """The record takes more memory than `MAX_RECORD_BYTES`."""
-    HEADER_NOT_UTF8 = "header_not_utf8"
-    """The name of a header is no UTF-8."""
-    INTERNAL_ERROR = "internal_error"
-    """Decoding raised an unexpected exception, which the log has."""
-    CORRUPT = "corrupt"
-    """The batch fails its checksum, cannot be decompressed, or is broken inside. It counts once,
-    since nothing in it can be trusted to say how many records it had."""
-
-
-class Event(msgspec.Struct, frozen=True, gc=False):
-    """An event ready to send: `body` is all of its frame but the id line.
-
-    `category` is None where neither a header nor the registry gives one; such an event goes to
-    streams without a filter only.
-    """
-
-    event_type: str
-    category: str | None
-    body: bytes
-
-
-class Unreadable(msgspec.Struct, frozen=True, gc=False):
-    """A record that is not an event; it is skipped, counted and logged.
-
-    `detail` names the missing or invalid field. It holds nothing that a producer wrote.
-    """
-
-    reason: UnreadableReason
-    detail: str = ""
 
 
 class _Envelope(msgspec.Struct, gc=False):

@@ -27,7 +27,7 @@ import struct
 from binascii import a2b_base64, b2a_base64
 from typing import NamedTuple
 
-from gateway.core.log import TIMESTAMP_LIMIT, LogKind, Place, Position, Since
+from gateway.core.records import TIMESTAMP_LIMIT, LogKind, OffsetPosition, Position, TimePosition
 from gateway.errors import EventIdError
 
 VERSION = b"1"
@@ -48,13 +48,13 @@ _FROM_URL = bytes.maketrans(b"-_", b"+/")
 _ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
-class Mark(NamedTuple):
+class CursorEntry(NamedTuple):
     """What an id says of one log."""
 
     kind: LogKind
     tag: bytes
     partition: int
-    place: Place
+    place: Position
 
 
 def incarnation_tag(cluster_id: str, topic: str, topic_id: bytes = b"") -> bytes:
@@ -68,9 +68,9 @@ def incarnation_tag(cluster_id: str, topic: str, topic_id: bytes = b"") -> bytes
     return hashlib.blake2b(named, digest_size=4).digest()
 
 
-def encode_mark(kind: LogKind, tag: bytes, partition: int, place: Place) -> bytes:
+def encode_mark(kind: LogKind, tag: bytes, partition: int, place: Position) -> bytes:
     """Return the part of an id that speaks of one log: 29 characters."""
-    if isinstance(place, Position):
+    if isinstance(place, OffsetPosition):
         offset, moment = place.offset, place.timestamp << 1 | place.seen
     else:
         offset, moment = _BY_TIME, place.timestamp << 1
@@ -94,13 +94,13 @@ def encode_position(
     return _KIND_TO_LETTER[kind] + b2a_base64(packed, newline=False).translate(_TO_URL)
 
 
-def encode(marks: list[Mark]) -> bytes:
+def encode(marks: list[CursorEntry]) -> bytes:
     """Return the id of a cursor, given as one mark for each log, in the order they are to stand."""
     assert 0 < len(marks) <= MAX_MARKS, f"an id holds 1 to {MAX_MARKS} logs, not {len(marks)}"
     return VERSION + b"".join([encode_mark(*mark) for mark in marks])
 
 
-def parse(text: str) -> list[Mark]:
+def parse(text: str) -> list[CursorEntry]:
     """Return what the id says, one mark for each log, in the order they stand.
 
     Raises `EventIdError` for everything that `encode` does not write.
@@ -116,7 +116,7 @@ def parse(text: str) -> list[Mark]:
     return marks
 
 
-def _parse_mark(text: str) -> Mark:
+def _parse_mark(text: str) -> CursorEntry:
     kind = _LETTER_TO_KIND.get(text[0])
     if kind is None:
         raise EventIdError("each log of an event id begins with u or b")
@@ -126,13 +126,13 @@ def _parse_mark(text: str) -> Mark:
     tag, high, low, offset, upper, lower = _LAYOUT.unpack(packed)
     moment = upper << 32 | lower
     timestamp, seen = moment >> 1, bool(moment & 1)
-    place: Place
+    place: Position
     if offset == _BY_TIME:
         if seen:
             raise EventIdError("a place given by time has no record before it")
-        place = Since(timestamp)
+        place = TimePosition(timestamp)
     elif offset >= 1 << 63:
         raise EventIdError("an offset has 63 bits")
     else:
-        place = Position(offset, timestamp, seen)
-    return Mark(kind, tag, high << 8 | low, place)
+        place = OffsetPosition(offset, timestamp, seen)
+    return CursorEntry(kind, tag, high << 8 | low, place)

@@ -12,60 +12,19 @@ own, whatever it holds.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.core.log import LogKind
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from gateway.core.gap import CloseReason, Gap
 
 LAST_CHUNK = b"0\r\n\r\n"
 """Ends a chunked response, so that the client knows that nothing was cut off."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class GapReason(StrEnum):
-    """Why a stretch of a log can no longer be seen."""
-
-    EXPIRED = "expired"
-    """Retention has removed it."""
-    RESET = "reset"
-    """The log is not the one that the id was made for."""
-    INVALID = "invalid"
-    """The id cannot be read, so nobody knows what was missed."""
-    LIMIT = "limit"
-    """It is more than the replay limits allow."""
-
-
-class CloseReason(StrEnum):
-    """Why the server ends a stream on purpose."""
-
-    DRAINING = "draining"
-    TOKEN_EXPIRED = "token_expired"  # noqa: S105 - a reason, no secret
-    REVOKED = "revoked"
-    REPLACED = "replaced"
-    SLOW = "slow"
-    MAX_AGE = "max_age"
-    CLOSED = "closed"
-
-
-class Gap(msgspec.Struct, frozen=True):
-    """A stretch that a cursor can no longer see; what is not known is None.
-
-    `first` is the first offset that cannot be seen, `next` the offset at which the stream goes on,
-    `since` the time (ms) from which on the client should fetch its state again.
-    """
-
-    reason: GapReason
-    log: LogKind | None = None
-    partition: int | None = None
-    first: int | None = None
-    next: int | None = None
-    since: int | None = None
 
 
 def event_body(event_type: str, payload: bytes) -> bytes:

@@ -26,14 +26,14 @@ from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.core import frame
-from gateway.core.admission import Places
+from gateway.core.admission import OpenStreams
 from gateway.core.budget import CLOSE, EVENT, SHARE, Budget
 from gateway.core.catch_up import CatchUp
 from gateway.core.delivery import Outbox, pieces
-from gateway.core.frame import CloseReason, Gap, GapReason
+from gateway.core.gap import CloseReason, Gap, GapReason
 from gateway.core.memory import Memory
 from gateway.core.scan import Scan
-from gateway.core.stream import Feed, Stream
+from gateway.core.stream import PartitionFeed, Stream
 from gateway.core.tail import Tail
 
 if TYPE_CHECKING:
@@ -42,10 +42,10 @@ if TYPE_CHECKING:
     from gateway.core.containment import Contain
     from gateway.core.interpreter import Interpreter
     from gateway.core.limits import Limits
-    from gateway.core.log import Log, Moment, Position, Record, Topic
     from gateway.core.observer import Observer
-    from gateway.core.opening import Opening
-    from gateway.core.stream import Behind, Sink
+    from gateway.core.records import Moment, OffsetPosition, Record, Topic, TopicPartition
+    from gateway.core.request import StreamRequest
+    from gateway.core.stream import CatchUpState, Sink
 
 SPARE_DEADLINES = 1000
 """Deadlines of closed streams that may wait for their time, besides one for each open stream: they
@@ -75,14 +75,14 @@ class Hub:
         heartbeat: float,
         slow: float,
         observer: Observer,
-        wake: Callable[[Feed], None],
+        wake: Callable[[PartitionFeed], None],
         busy: Callable[[], None],
         contain: Contain,
     ) -> None:
-        self.feeds: dict[Log, Feed] = {}
-        self.scans: dict[Feed, Scan] = {}
+        self.feeds: dict[TopicPartition, PartitionFeed] = {}
+        self.scans: dict[PartitionFeed, Scan] = {}
         """The scans that run, one at a time for each log."""
-        self.places = Places()
+        self.places = OpenStreams()
         self.streams = self.places.everyone
         self.memory = Memory(tail_bytes, self.feeds)
         self._interpreter = interpreter
@@ -109,26 +109,28 @@ class Hub:
         """Streams to be sent a heartbeat, unless they were written to since that time."""
         self._closing: dict[Stream, tuple[CloseReason, int | None]] = {}
         """Streams to be closed, with the reason and `retry`."""
-        self.delivered: Callable[[Mapping[Log, Sequence[Record]], Moment], None] | None = None
+        self.delivered: (
+            Callable[[Mapping[TopicPartition, Sequence[Record]], Moment], None] | None
+        ) = None
         """Called with each batch that was dispatched, for whoever looks on."""
 
     # Logs: what the reader calls.
 
-    def feed(self, log: Log, topic: Topic) -> Feed:
+    def feed(self, log: TopicPartition, topic: Topic) -> PartitionFeed:
         """Return the feed of a log, made on first need, as one of the topic as it is now."""
         feed = self.feeds.get(log)
         if feed is None:
-            feed = self.feeds[log] = Feed(log, topic)
+            feed = self.feeds[log] = PartitionFeed(log, topic)
         feed.topic = topic
         return feed
 
-    def forget(self, feed: Feed) -> None:
+    def forget(self, feed: PartitionFeed) -> None:
         """Forget the feed of a log that is gone, and that nobody follows or reads."""
         assert not feed.streams
         assert feed.tail is None
         del self.feeds[feed.log]
 
-    def activate(self, feed: Feed, end: Position, moment: Moment) -> None:
+    def activate(self, feed: PartitionFeed, end: OffsetPosition, moment: Moment) -> None:
         """Begin to follow a log from its end; records from there on come by `dispatch`."""
         assert feed.tail is None
         feed.tail = Tail(end, keyed=feed.keyed)
@@ -140,7 +142,7 @@ class Hub:
             self._wake(feed)
         self._work(moment)
 
-    def deactivate(self, feed: Feed) -> None:
+    def deactivate(self, feed: PartitionFeed) -> None:
         """Forget a log's tail; streams that are live in it fall behind at its head.
 
         What was known of the log may not be true of the one that is read next, so every cursor in
@@ -156,7 +158,7 @@ class Hub:
         feed.tail = None
         feed.index.clear()
 
-    def dispatch(self, batches: Mapping[Log, Sequence[Record]], moment: Moment) -> None:
+    def dispatch(self, batches: Mapping[TopicPartition, Sequence[Record]], moment: Moment) -> None:
         """Take fetched records, oldest first in each log, and write them to whom they concern.
 
         More than one step has room for is taken later, by `step`, and then no more should be
@@ -172,7 +174,7 @@ class Hub:
         """Whether something that was dispatched is still on its way to live streams."""
         return bool(self._arrived or self._outbox)
 
-    def begin_scan(self, feed: Feed) -> Scan:
+    def begin_scan(self, feed: PartitionFeed) -> Scan:
         """Return a scan for all streams that wait for one of this log, which has none yet."""
         if feed in self.scans:
             raise ValueError("a log has one scan at a time")
@@ -185,7 +187,7 @@ class Hub:
         self._queue(streams)
         self._work(moment)
 
-    def end_scan(self, feed: Feed, moment: Moment) -> None:
+    def end_scan(self, feed: PartitionFeed, moment: Moment) -> None:
         """Take the scan's streams over, complete or not."""
         self._queue(self.scans.pop(feed).finish())
         self.memory.keep()
@@ -197,8 +199,8 @@ class Hub:
 
     def open(
         self,
-        opening: Opening,
-        feeds: tuple[Feed, ...],
+        opening: StreamRequest,
+        feeds: tuple[PartitionFeed, ...],
         sink: Sink,
         deadlines: Sequence[tuple[float, CloseReason]],
         moment: Moment,
@@ -241,8 +243,8 @@ class Hub:
     def follow(
         self,
         stream: Stream,
-        feeds: tuple[Feed, ...],
-        begin: Mapping[Feed, Behind],
+        feeds: tuple[PartitionFeed, ...],
+        begin: Mapping[PartitionFeed, CatchUpState],
         moment: Moment,
     ) -> None:
         """Let the stream follow `feeds` from now on: where it is, or from where `begin` says.
@@ -375,7 +377,7 @@ class Hub:
         return bool(self.delivering or self._ready or self._silent or self._closing or due)
 
     def _beat(self, budget: Budget, moment: Moment) -> None:
-        beats: dict[tuple[Feed, ...], bytes] = {}
+        beats: dict[tuple[PartitionFeed, ...], bytes] = {}
         while self._silent and budget.left > 0:
             stream, written = self._silent.popitem()
             if stream.stuck_since is not None or stream.written != written:
@@ -409,7 +411,9 @@ class Hub:
                 with self._contain():
                     self.delivered(whole, moment)
 
-    def _append(self, feed: Feed, tail: Tail, records: Sequence[Record], budget: Budget) -> None:
+    def _append(
+        self, feed: PartitionFeed, tail: Tail, records: Sequence[Record], budget: Budget
+    ) -> None:
         """Add records to a log's tail, and their events to what is on its way."""
         if not feed.keyed:
             # The ids of those who are behind elsewhere are their own: each is brought up by itself.
@@ -466,11 +470,11 @@ class Hub:
     def _queue(self, streams: Iterable[Stream]) -> None:
         self._ready.update(dict.fromkeys(streams))
 
-    def _unpark(self, feed: Feed) -> None:
+    def _unpark(self, feed: PartitionFeed) -> None:
         parked, feed.parked = feed.parked, {}
         self._queue(parked)
 
-    def _abandon(self, feed: Feed, moment: Moment) -> None:
+    def _abandon(self, feed: PartitionFeed, moment: Moment) -> None:
         """End the streams that are live in a log of which a batch has failed.
 
         At the tail's head they would have missed it; their clients come back with their cursors.
@@ -497,7 +501,7 @@ class Hub:
             self._leave(stream, feed)
         self.places.leave(stream)
 
-    def _leave(self, stream: Stream, feed: Feed) -> None:
+    def _leave(self, stream: Stream, feed: PartitionFeed) -> None:
         """Forget the stream in one of its logs, wherever it is there."""
         feed.leave(stream)
         scan = self.scans.get(feed)
@@ -508,6 +512,6 @@ class Hub:
 class _Arrival(NamedTuple):
     """A piece of a batch, the tails that it is for, and the batch if this is its last piece."""
 
-    piece: Mapping[Log, Sequence[Record]]
-    tails: Mapping[Log, Tail | None]
-    whole: Mapping[Log, Sequence[Record]] | None
+    piece: Mapping[TopicPartition, Sequence[Record]]
+    tails: Mapping[TopicPartition, Tail | None]
+    whole: Mapping[TopicPartition, Sequence[Record]] | None

@@ -21,7 +21,7 @@ from zlib import crc32
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from gateway.core.log import Record
+    from gateway.core.records import Record
 
 ENTRY_BYTES = 12
 HASH_BYTES = 4

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.core.event import Event, Unreadable, UnreadableReason
+from gateway.core.records import Event, Unreadable, UnreadableReason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.core.containment import Contain
     from gateway.core.event import Decoder
-    from gateway.core.log import Record
     from gateway.core.observer import Observer
     from gateway.core.partitioner import KeyHash
-    from gateway.core.stream import Feed
+    from gateway.core.records import Record
+    from gateway.core.stream import PartitionFeed
 
 
 CHECKED_KEYS = 32
@@ -34,7 +34,7 @@ class Interpreter:
         self._contained = contain()
         """Entered for each record that is decoded, so it is made anew only when it has failed."""
 
-    def decode(self, feed: Feed, record: Record) -> Event | None:
+    def decode(self, feed: PartitionFeed, record: Record) -> Event | None:
         """Return the record's event, decoded once; None if it cannot be understood."""
         event = record.event
         if event.__class__ is Event:  # most are asked for again
@@ -49,14 +49,16 @@ class Interpreter:
                 self._observer.unknown_type(event.event_type)
         return event if isinstance(event, Event) else None
 
-    def _decode(self, feed: Feed, record: Record) -> Event | Unreadable:
+    def _decode(self, feed: PartitionFeed, record: Record) -> Event | Unreadable:
         with self._contained:
             return self._decoder.decode(record, keyed=feed.keyed)
         # An unforeseen exception costs this record, whoever decodes it.
         self._contained = self._contain()
         return Unreadable(UnreadableReason.INTERNAL_ERROR)
 
-    def check_keys(self, feed: Feed, records: Sequence[Record], fresh: Sequence[Record]) -> None:
+    def check_keys(
+        self, feed: PartitionFeed, records: Sequence[Record], fresh: Sequence[Record]
+    ) -> None:
         """Report the records whose key is no user id, and keys in the wrong partition.
 
         Of those only the `fresh` ones, new in the tail, and not all of them in one batch.

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.core.log import Log
-    from gateway.core.stream import Feed
+    from gateway.core.records import TopicPartition
+    from gateway.core.stream import PartitionFeed
 
 EVICT_SHARE = 64
 """Eviction frees a 64th of the budget at a time, since each one moves a tail's pointers."""
@@ -29,7 +29,7 @@ FORGET_SHARE = 16
 class Memory:
     """The budget of `most` bytes that the feeds share."""
 
-    def __init__(self, most: int, feeds: Mapping[Log, Feed]) -> None:
+    def __init__(self, most: int, feeds: Mapping[TopicPartition, PartitionFeed]) -> None:
         self._feeds = feeds
         self._for_indexes = most // INDEX_SHARE
         self._for_tails = most - self._for_indexes

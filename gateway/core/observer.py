@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.core.event import UnreadableReason
-    from gateway.core.frame import CloseReason, GapReason
-    from gateway.core.log import Log, Moment
+    from gateway.core.gap import CloseReason, GapReason
+    from gateway.core.records import Moment, TopicPartition, UnreadableReason
     from gateway.core.stream import Stream
 
 
@@ -47,7 +46,9 @@ class Observer(Protocol):
         """Take note of a stream that ends, and still has its places; None: its client went away."""
         ...
 
-    def unreadable(self, log: Log, offset: int, reason: UnreadableReason, detail: str = "") -> None:
+    def unreadable(
+        self, log: TopicPartition, offset: int, reason: UnreadableReason, detail: str = ""
+    ) -> None:
         """Count and log a record that was skipped; `detail` names the field at fault."""
         ...
 
@@ -55,6 +56,6 @@ class Observer(Protocol):
         """Count an event without a category."""
         ...
 
-    def misplaced(self, log: Log, offset: int, expected: int) -> None:
+    def misplaced(self, log: TopicPartition, offset: int, expected: int) -> None:
         """Count and log a key outside the partition that the partitioner puts it in."""
         ...

@@ -16,8 +16,8 @@ What an id leads to, for each log; this module is the table as code:
 What cannot be verified is accepted: the record before an offset may be a transaction marker, or
 aborted, compacted away, or never have been.
 
-The limits are for what was missed: records from `Behind.until` on came after the stream had asked,
-and do not count.
+The limits bound what was missed: records from `CatchUpState.until` on were written after the
+stream was opened, and do not count.
 
 Threats: an id can be forged to ask for any stretch of the log, so a scan is bounded by the limits
 before it begins, and what it finds is chosen by the authenticated user's key alone.
@@ -29,19 +29,18 @@ from bisect import bisect_left
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from gateway.core.frame import GapReason
+from gateway.core.gap import GapReason
 from gateway.core.limits import Extent
-from gateway.core.log import Position, Since
+from gateway.core.records import OffsetPosition, TimePosition
 from gateway.core.stream import Found, Part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.core.event import Event
     from gateway.core.interpreter import Interpreter
     from gateway.core.limits import Limits
-    from gateway.core.log import Record
-    from gateway.core.stream import Behind, Feed, Stream
+    from gateway.core.records import Event, Record
+    from gateway.core.stream import CatchUpState, PartitionFeed, Stream
     from gateway.core.tail import Tail
 
 SHORT = 1000
@@ -90,7 +89,7 @@ class Seeker:
 
     __slots__ = ("behind", "from_", "limit", "offset", "quest", "room", "stream", "taken", "until")
 
-    def __init__(self, stream: Stream, behind: Behind) -> None:
+    def __init__(self, stream: Stream, behind: CatchUpState) -> None:
         self.stream = stream
         self.behind = behind
         self.offset = 0
@@ -149,9 +148,9 @@ class Plan:
 
     def __init__(
         self,
-        feed: Feed,
+        feed: PartitionFeed,
         tail: Tail,
-        waiting: Mapping[Stream, Behind],
+        waiting: Mapping[Stream, CatchUpState],
         limits: Limits,
         interpreter: Interpreter,
     ) -> None:
@@ -172,14 +171,18 @@ class Plan:
     def times(self) -> set[int]:
         """Timestamps (ms) whose offsets `locate` needs; known after `begin`."""
         places = [seeker.behind.place for seeker in self.seekers.values()]
-        return {place.timestamp for place in places if isinstance(place, Since)}
+        return {place.timestamp for place in places if isinstance(place, TimePosition)}
 
     def begin(self, extent: Extent) -> None:
         """Hold the cursors against where the log ends."""
         self.extent = extent
         for seeker in self.seekers.values():
             behind, place = seeker.behind, seeker.behind.place
-            if isinstance(place, Position) and place.offset > extent.end and not behind.checked:
+            if (
+                isinstance(place, OffsetPosition)
+                and place.offset > extent.end
+                and not behind.checked
+            ):
                 behind.reset(self._feed, place)
 
     def locate(self, offsets: Mapping[int, int], end: int) -> tuple[list[int], list[Stream]]:
@@ -246,9 +249,9 @@ class Plan:
     def _find(self, seeker: Seeker, offsets: Mapping[int, int]) -> bool:
         """Find the stream's offset in this log; return whether the record before can prove it."""
         behind, place = seeker.behind, seeker.behind.place
-        if isinstance(place, Since):
+        if isinstance(place, TimePosition):
             seeker.offset = max(offsets[place.timestamp], self.extent.start)
-            behind.place = Position(seeker.offset, place.timestamp, False)
+            behind.place = OffsetPosition(seeker.offset, place.timestamp, False)
             behind.checked = True
             if behind.untold is not None:
                 self.tell(seeker, GapReason.RESET, None, seeker.offset)
@@ -305,13 +308,13 @@ class Plan:
     def _pass(self, seeker: Seeker) -> None:
         """Let the tail serve the stream, from where the limits let it begin."""
         behind, place = seeker.behind, seeker.behind.place
-        assert isinstance(place, Position)
+        assert isinstance(place, OffsetPosition)
         offset = seeker.offset
         if seeker.limit is not None:
             offset = seeker.from_
             self.tell(seeker, GapReason.LIMIT, seeker.limit, offset)
         if offset != place.offset:
-            behind.then = Position(offset, place.timestamp, False)
+            behind.then = OffsetPosition(offset, place.timestamp, False)
             behind.checked = True
         behind.ahead = offset > self._tail.head.offset
         behind.scanning = False

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.core import frame
 from gateway.core.budget import EVENT
-from gateway.core.log import Position
+from gateway.core.records import OffsetPosition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.core.budget import Budget
     from gateway.core.interpreter import Interpreter
-    from gateway.core.log import Record
-    from gateway.core.stream import Feed, Found, Stream
+    from gateway.core.records import Record
+    from gateway.core.stream import Found, PartitionFeed, Stream
     from gateway.core.tail import Tail
 
 RUN = 32
@@ -44,7 +44,7 @@ class Run(NamedTuple):
 
     data: bytes
     events: int
-    place: Position
+    place: OffsetPosition
     end: int
 
 
@@ -64,7 +64,7 @@ class Runs:
     def of_tail(
         self,
         stream: Stream,
-        feed: Feed,
+        feed: PartitionFeed,
         tail: Tail,
         offset: int,
         around: tuple[bytes, bytes],
@@ -92,7 +92,7 @@ class Runs:
     def of_found(
         self,
         stream: Stream,
-        feed: Feed,
+        feed: PartitionFeed,
         found: Found,
         begin: int,
         end: int,
@@ -120,7 +120,7 @@ class Runs:
     def _build(
         self,
         stream: Stream,
-        feed: Feed,
+        feed: PartitionFeed,
         records: Sequence[Record],
         begin: int,
         end: int,
@@ -144,4 +144,4 @@ class Runs:
             size += len(event.body)
         budget.left -= EVENT * (index - begin)
         data = frame.events(*around, parts)
-        return Run(data, len(parts), Position.after(last), index)
+        return Run(data, len(parts), OffsetPosition.after(last), index)

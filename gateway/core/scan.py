@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
-from gateway.core.frame import GapReason
-from gateway.core.log import Position
+from gateway.core.gap import GapReason
+from gateway.core.records import OffsetPosition
 from gateway.core.replay_plan import Plan
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from gateway.core.interpreter import Interpreter
     from gateway.core.limits import Extent, Limits
-    from gateway.core.log import Log, Record
+    from gateway.core.records import Record, TopicPartition
     from gateway.core.replay_plan import Seeker
-    from gateway.core.stream import Behind, Feed, Stream
+    from gateway.core.stream import CatchUpState, PartitionFeed, Stream
 
 BATCH = 500
 """Records to be read between two looks at the loop: some 4 ms of decoding."""
@@ -54,7 +54,7 @@ FetchedT = TypeVar("FetchedT", bound=Fetched)
 class Summary(NamedTuple):
     """What a scan was: its log, the numbers of the streams that it began for, what it read."""
 
-    log: Log
+    log: TopicPartition
     streams: tuple[int, ...]
     records: int
     events: int
@@ -71,8 +71,8 @@ class Scan:
 
     def __init__(
         self,
-        feed: Feed,
-        waiting: Mapping[Stream, Behind],
+        feed: PartitionFeed,
+        waiting: Mapping[Stream, CatchUpState],
         limits: Limits,
         interpreter: Interpreter,
     ) -> None:
@@ -256,7 +256,7 @@ class Scan:
                 seeker.behind.limited = seeker.from_ <= self.end
                 self._hand_over(seeker)
         if complete and self._warm_from is not None and self._tail.base.offset == self.end:
-            self._tail.warm(Position(self._warm_from, 0, False), list(self._warm))
+            self._tail.warm(OffsetPosition(self._warm_from, 0, False), list(self._warm))
             self._feed.index.clear()  # of what had left the tail, and is in it again
         return list(self.seekers)
 
@@ -272,7 +272,7 @@ class Scan:
             if place.timestamp == record.timestamp:
                 seeker.behind.checked = True
             else:
-                assert isinstance(place, Position)
+                assert isinstance(place, OffsetPosition)
                 seeker.behind.reset(self._feed, place)
                 self.leave(seeker.stream)
                 self._feed.wait(seeker.stream, seeker.behind)
@@ -289,11 +289,11 @@ class Scan:
             self._events += part.end - part.begin
         behind.checked = True
         if last is None:
-            behind.then = Position(self.position, behind.place.timestamp, False)
+            behind.then = OffsetPosition(self.position, behind.place.timestamp, False)
             return
-        behind.then = Position.after(last)
+        behind.then = OffsetPosition.after(last)
         if behind.then.offset < self.position:
-            behind.then = Position(self.position, behind.then.timestamp, False)
+            behind.then = OffsetPosition(self.position, behind.then.timestamp, False)
 
     def _keep(self, record: Record) -> None:
         self._warm.append(record)

@@ -1,8 +1,8 @@
 """A stream: one open SSE response of one user, and how far it is in each log that it follows.
 
-A stream is *live* in a log when it has everything up to the head of that log's tail: then its
-position there *is* the head, and nothing is kept for it. Otherwise it is *behind*, and a `Behind`
-says where it is:
+A stream is *live* in a partition when it has every event up to the head of the partition's tail:
+its position is the head, and the hub stores nothing for it. Otherwise the stream is *behind*, and a
+`CatchUpState` holds its position:
 
     state      | means                                                   | left by
     -----------+---------------------------------------------------------+---------------------------
@@ -16,7 +16,7 @@ says where it is:
 A stream can be live in one log and behind in another, so that a partition whose leader is away does
 not hold back the others. The state is derived, never stored.
 
-In each log it is in exactly one of these places, and only the methods of `Feed` move it:
+In each log it is in exactly one of these places, and only the methods of `PartitionFeed` move it:
 
     where                      | it gets there by        | and leaves by
     ---------------------------+-------------------------+------------------------------------------
@@ -35,14 +35,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gateway.core.event_id import VERSION, encode_mark, encode_position
-from gateway.core.frame import Gap
+from gateway.core.gap import Gap
 from gateway.core.index import Index
-from gateway.core.log import TIMESTAMP_LIMIT, LogKind, Since
+from gateway.core.records import TIMESTAMP_LIMIT, LogKind, TimePosition
 
 if TYPE_CHECKING:
-    from gateway.core.event import Event
-    from gateway.core.frame import GapReason
-    from gateway.core.log import Log, Place, Position, Record, Topic
+    from gateway.core.gap import GapReason
+    from gateway.core.records import Event, OffsetPosition, Position, Record, Topic, TopicPartition
     from gateway.core.tail import Tail
 
 
@@ -77,7 +76,7 @@ class State(StrEnum):
     CLOSED = "closed"
 
 
-class Feed:
+class PartitionFeed:
     """One log as the streams of this worker follow it: its tail, and who is live in it.
 
     `tail` is None while the log is not read: before its first stream, and while Kafka is away
@@ -99,7 +98,7 @@ class Feed:
         "waiting",
     )
 
-    def __init__(self, log: Log, topic: Topic) -> None:
+    def __init__(self, log: TopicPartition, topic: Topic) -> None:
         self.log = log
         self.topic = topic
         self.keyed = topic.kind is LogKind.USER
@@ -112,14 +111,14 @@ class Feed:
         """Live streams of a log with keys, by user key."""
         self.everyone: dict[Stream, None] = {}
         """Live streams of a log without."""
-        self.waiting: dict[Stream, Behind] = {}
+        self.waiting: dict[Stream, CatchUpState] = {}
         """Streams that wait for a scan, in the order they came."""
         self.parked: dict[Stream, None] = {}
         """Streams that wait for the tail: to be there, or to come up to where they are."""
         self._mark = b""
-        self._mark_of: Place | None = None
+        self._mark_of: Position | None = None
 
-    def mark(self, place: Place) -> bytes:
+    def mark(self, place: Position) -> bytes:
         """Return the part of an event id that says `place` of this log."""
         return encode_mark(self.topic.kind, self.topic.tag, self.log.partition, place)
 
@@ -152,13 +151,13 @@ class Feed:
         """Let the stream, which is live here, stay where it is: at the tail's head."""
         assert self.tail is not None
         self._remove(stream)
-        stream.behind[self] = Behind(self.tail.head, checked=True)
+        stream.behind[self] = CatchUpState(self.tail.head, checked=True)
 
     def park(self, stream: Stream) -> None:
         """Let the stream wait for the tail: to be there, or to come up to where it is."""
         self.parked[stream] = None
 
-    def wait(self, stream: Stream, behind: Behind) -> None:
+    def wait(self, stream: Stream, behind: CatchUpState) -> None:
         """Let the stream wait for a scan."""
         behind.scanning = True
         self.waiting[stream] = behind
@@ -201,7 +200,7 @@ class Part(NamedTuple):
     end: int
 
 
-class Behind:
+class CatchUpState:
     """Where a stream is in a log that it is not live in.
 
     `backlog` is what a scan has found for it and has not been written yet: parts of what was found,
@@ -223,7 +222,7 @@ class Behind:
 
     def __init__(
         self,
-        place: Place,
+        place: Position,
         *,
         checked: bool,
         untold: bytes | None = None,
@@ -246,14 +245,14 @@ class Behind:
         """Where the log ended when the stream first asked for what it had missed: events from here
         on are live, and do not count against the limits. None: it has not asked yet."""
         self.backlog: list[Part | Gap] = []
-        self.then: Place | None = None
+        self.then: Position | None = None
         self.scanning = False
         """Whether it waits for a scan or takes part in one."""
 
-    def reset(self, feed: Feed, place: Position) -> None:
+    def reset(self, feed: PartitionFeed, place: OffsetPosition) -> None:
         """Take the place as one of another log: go on from its time, and tell the gap first."""
         self.untold = feed.mark(place)
-        self.place = Since(min(place.timestamp, self.latest))
+        self.place = TimePosition(min(place.timestamp, self.latest))
         self.until = None
         self.checked = self.limited = False
 
@@ -281,7 +280,7 @@ class Stream:
     def __init__(
         self,
         key: bytes,
-        feeds: tuple[Feed, ...],
+        feeds: tuple[PartitionFeed, ...],
         sink: Sink,
         *,
         categories: frozenset[str] | None,
@@ -312,7 +311,7 @@ class Stream:
         self.sent = 0
         """Events handed to the sink."""
         self.closed = False
-        self.behind: dict[Feed, Behind] = {}
+        self.behind: dict[PartitionFeed, CatchUpState] = {}
 
     @property
     def state(self) -> State:
@@ -331,7 +330,7 @@ class Stream:
         """Whether the client asked for events like this one."""
         return self.categories is None or event.category in self.categories
 
-    def place(self, feed: Feed) -> Place:
+    def place(self, feed: PartitionFeed) -> Position:
         """Return how far the stream is in one of its logs."""
         behind = self.behind.get(feed)
         if behind is not None:
@@ -351,19 +350,19 @@ class Stream:
             lag = max(lag, end - (behind.place.timestamp or end))
         return lag
 
-    def id(self, feed: Feed | None = None, mark: bytes = b"") -> bytes:
+    def id(self, feed: PartitionFeed | None = None, mark: bytes = b"") -> bytes:
         """Return the stream's cursor as an event id, with `mark` standing for `feed` if given."""
         marks = [mark if each is feed else self._mark(each) for each in self.feeds]
         return VERSION + b"".join(marks)
 
-    def id_around(self, feed: Feed) -> tuple[bytes, bytes]:
+    def id_around(self, feed: PartitionFeed) -> tuple[bytes, bytes]:
         """Return what stands before and behind the mark of `feed` in the stream's id."""
         place = self.feeds.index(feed)
         before = [self._mark(each) for each in self.feeds[:place]]
         behind = [self._mark(each) for each in self.feeds[place + 1 :]]
         return b"".join([VERSION, *before]), b"".join(behind)
 
-    def _mark(self, feed: Feed) -> bytes:
+    def _mark(self, feed: PartitionFeed) -> bytes:
         behind = self.behind.get(feed)
         if behind is None:
             return feed.head_mark()

@@ -18,12 +18,12 @@ from bisect import bisect_left
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from gateway.core.log import Position
+from gateway.core.records import OffsetPosition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.core.log import Record
+    from gateway.core.records import Record
 
 _offset = attrgetter("offset")
 
@@ -37,7 +37,7 @@ class Tail:
 
     __slots__ = ("_by_key", "_records", "base", "head", "size")
 
-    def __init__(self, start: Position, *, keyed: bool) -> None:
+    def __init__(self, start: OffsetPosition, *, keyed: bool) -> None:
         self.base = start
         """The oldest position that can be brought up from here."""
         self.head = start
@@ -50,7 +50,7 @@ class Tail:
     def __len__(self) -> int:
         return len(self._records)
 
-    def warm(self, start: Position, records: Sequence[Record]) -> None:
+    def warm(self, start: OffsetPosition, records: Sequence[Record]) -> None:
         """Put older records, all that the log has from `start` up to `base`, in front."""
         if not start.offset <= self.base.offset or (
             records
@@ -77,7 +77,7 @@ class Tail:
             return records, []
         self._records.extend(records)
         self.size += sum([record.size for record in records])
-        self.head = Position.after(records[-1])
+        self.head = OffsetPosition.after(records[-1])
         return records, [] if self._by_key is None else self._index(records)
 
     def since(
@@ -95,7 +95,7 @@ class Tail:
         begin = bisect_left(records, offset, key=_offset)
         return records[begin : None if most is None else begin + most]
 
-    def fits(self, position: Position) -> bool | None:
+    def fits(self, position: OffsetPosition) -> bool | None:
         """Whether a position between `base` and `head` can be one of this log.
 
         False only with proof: the record before it is here, and has another timestamp. None at a
@@ -142,7 +142,7 @@ class Tail:
         evicted = self._records[:count]
         del self._records[:count]
         if evicted:
-            self.base = Position.after(evicted[-1])
+            self.base = OffsetPosition.after(evicted[-1])
         self.size -= freed
         return evicted
 

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.core.log import TIMESTAMP_LIMIT
+from gateway.core.records import TIMESTAMP_LIMIT
 from gateway.fleet.status import TimeOff
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.core.log import Log, Position
+    from gateway.core.records import OffsetPosition, TopicPartition
 
 AHEAD_MS = 5_000
 """Clocks that differ by less do no harm."""
@@ -45,12 +45,15 @@ class RecordTimes:
     """What the looks have found."""
 
     def __init__(self) -> None:
-        self._read: dict[Log, _Read] = {}
-        self._found: dict[Log, tuple[int, TimeOff]] = {}
+        self._read: dict[TopicPartition, _Read] = {}
+        self._found: dict[TopicPartition, tuple[int, TimeOff]] = {}
         self._looks = 0
 
     def look(
-        self, heads: Mapping[Log, Position], lags: Mapping[Log, int] | None, wall: int
+        self,
+        heads: Mapping[TopicPartition, OffsetPosition],
+        lags: Mapping[TopicPartition, int] | None,
+        wall: int,
     ) -> TimeOff | None:
         """Return the worst that was seen of late, at the time `wall` (Unix ms).
 

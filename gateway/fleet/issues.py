@@ -59,7 +59,7 @@ class Severity(StrEnum):
     """Nothing is wrong yet, or no longer."""
 
 
-class Concern(msgspec.Struct, frozen=True):
+class Issue(msgspec.Struct, frozen=True):
     """One thing that is wrong."""
 
     severity: Severity
@@ -70,7 +70,7 @@ class Concern(msgspec.Struct, frozen=True):
     action: str
 
 
-def concerns(members: Sequence[Member], history: History, wall: int, problem: str) -> list[Concern]:
+def concerns(members: Sequence[Member], history: History, wall: int, problem: str) -> list[Issue]:
     """Return what is wrong, the worst first.
 
     `wall` is the time, Unix ms; `problem` says why this worker does not see the fleet, or nothing.
@@ -82,10 +82,10 @@ def concerns(members: Sequence[Member], history: History, wall: int, problem: st
     return sorted(found, key=lambda concern: ranks.index(concern.severity))
 
 
-def _of_the_fleet(members: Sequence[Member], history: History, problem: str) -> Iterator[Concern]:
+def _of_the_fleet(members: Sequence[Member], history: History, problem: str) -> Iterator[Issue]:
     there = [m.status for m in members if m.status.state is not WorkerState.GONE]
     if there and all(status.state is not WorkerState.READY for status in there):
-        yield Concern(
+        yield Issue(
             Severity.CRITICAL,
             "nobody_ready",
             None,
@@ -93,7 +93,7 @@ def _of_the_fleet(members: Sequence[Member], history: History, problem: str) -> 
             "Load balancers send nobody here. The workers' own reasons are below.",
         )
     if problem:
-        yield Concern(
+        yield Issue(
             Severity.WARNING,
             "fleet_unseen",
             None,
@@ -101,7 +101,7 @@ def _of_the_fleet(members: Sequence[Member], history: History, problem: str) -> 
             "Streams are served all the same. Until it is mended this page shows one worker.",
         )
     if lag_grows(list(history.samples)):
-        yield Concern(
+        yield Issue(
             Severity.CRITICAL,
             "lag",
             None,
@@ -115,7 +115,7 @@ def _of_the_fleet(members: Sequence[Member], history: History, problem: str) -> 
         [(usual, _), *_] = versions.most_common(1)
         for status in there:
             if status.version != usual:
-                yield Concern(
+                yield Issue(
                     Severity.NOTICE,
                     "version",
                     status.worker,
@@ -124,12 +124,12 @@ def _of_the_fleet(members: Sequence[Member], history: History, problem: str) -> 
                 )
 
 
-def _of_topics(there: Sequence[Status]) -> Iterator[Concern]:
+def _of_topics(there: Sequence[Status]) -> Iterator[Issue]:
     """Tell once what every worker finds that reads the same."""
     for short in sorted(
         {short for status in there for short in status.short_retentions}, key=lambda it: it.topic
     ):
-        yield Concern(
+        yield Issue(
             Severity.WARNING,
             "short_retention",
             None,
@@ -154,7 +154,7 @@ def _of_topics(there: Sequence[Status]) -> Iterator[Concern]:
         )
 
 
-def _of_worker(member: Member, history: History, wall: int) -> Iterator[Concern]:
+def _of_worker(member: Member, history: History, wall: int) -> Iterator[Issue]:
     status = member.status
     if status.state is WorkerState.GONE:
         if member.silent:
@@ -211,7 +211,7 @@ def _of_worker(member: Member, history: History, wall: int) -> Iterator[Concern]
             )
 
 
-def _of_records(status: Status, history: History) -> Iterator[Concern]:
+def _of_records(status: Status, history: History) -> Iterator[Issue]:
     if status.mismatch_last is not None and history.lately(status.worker, "mismatches"):
         seen = status.mismatch_last
         yield _concern(
@@ -246,7 +246,7 @@ def _of_records(status: Status, history: History) -> Iterator[Concern]:
         )
 
 
-def _of_resources(status: Status) -> Iterator[Concern]:
+def _of_resources(status: Status) -> Iterator[Issue]:
     if status.cpu_share >= BUSY_SHARE or status.loop_delay_seconds >= LATE_SECONDS:
         yield _concern(
             Severity.WARNING,
@@ -276,8 +276,8 @@ def lag_grows(samples: Sequence[Sample]) -> bool:
     return now > LAG_RECORDS and now > 1.2 * before and newer[-1].lag > LAG_RECORDS
 
 
-def _concern(severity: Severity, kind: str, status: Status, what: str, action: str) -> Concern:
-    return Concern(severity, kind, status.worker, what, action)
+def _concern(severity: Severity, kind: str, status: Status, what: str, action: str) -> Issue:
+    return Issue(severity, kind, status.worker, what, action)
 
 
 def _lasting(seconds: float) -> str:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from msgspec import Meta
 
-from gateway.core.log import TIMESTAMP_LIMIT, LogKind
+from gateway.core.records import TIMESTAMP_LIMIT, LogKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

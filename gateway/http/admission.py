@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from gateway import clock
 from gateway.core.admission import Capacity, Refusal, Replays
-from gateway.core.frame import CloseReason
+from gateway.core.gap import CloseReason
 from gateway.core.stream import State
 from gateway.errors import HeadTooLarge, Overloaded, TooMany, UriTooLong
 from gateway.http.transport.connection import Connection
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from gateway.config import Settings
     from gateway.core.hub import Hub
-    from gateway.core.log import Moment
-    from gateway.core.opening import Opening
+    from gateway.core.records import Moment
+    from gateway.core.request import StreamRequest
     from gateway.core.stream import Stream
     from gateway.http.caller import Caller
 
@@ -111,7 +111,7 @@ class StreamAdmission:
         """Return where the request comes from, as limits count it; empty: not needed."""
         return caller.address if self._by_address else ""
 
-    async def find_room(self, opening: Opening) -> None:
+    async def find_room(self, opening: StreamRequest) -> None:
         """Find out early whether there may be room for the newcomer. Raises `Refused` if not.
 
         Where all places of the user are taken, its streams are asked for a sign of life, and have a
@@ -128,7 +128,7 @@ class StreamAdmission:
                 self._asking.discard(user)
         self.admit(opening, clock.now())
 
-    def admit(self, opening: Opening, moment: Moment) -> list[Stream]:
+    def admit(self, opening: StreamRequest, moment: Moment) -> list[Stream]:
         """Return the streams that have to be closed for the newcomer. Raises `Refused`."""
         if opening.cursor or opening.since is not None:
             wait = self._replays.wait(opening.user, moment.monotonic)
@@ -149,7 +149,7 @@ class StreamAdmission:
         if stream.state is State.REPLAYING:
             self._replays.spend(stream.key, moment.monotonic)
 
-    def _verdict(self, opening: Opening) -> Refusal | list[Stream]:
+    def _verdict(self, opening: StreamRequest) -> Refusal | list[Stream]:
         return self._hub.places.admit(opening.user, opening.address, self._capacity, _unanswered)
 
 

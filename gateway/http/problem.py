@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Middleware
 
     from gateway.http.caller import Callers
-    from gateway.ops.metrics import Metrics
+    from gateway.metrics import Metrics
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
     Wording = Callable[[web.Request, HttpError, str], web.Response]

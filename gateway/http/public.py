@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from aiohttp import HttpVersion11, web
 
 from gateway import clock
-from gateway.core.frame import CloseReason
+from gateway.core.gap import CloseReason
 from gateway.errors import HttpError
 from gateway.http.caller import REQUEST_ID, add_request_id
 from gateway.http.client_files import client_routes
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from gateway.config import Settings
     from gateway.core.hub import Hub
-    from gateway.core.log import Moment
-    from gateway.core.opening import Opening
-    from gateway.core.stream import Feed, Stream
+    from gateway.core.records import Moment
+    from gateway.core.request import StreamRequest
+    from gateway.core.stream import PartitionFeed, Stream
     from gateway.http.auth.tokens import Identity
     from gateway.http.caller import Caller, Callers
     from gateway.http.origins import Origins
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from gateway.http.request_reader import Asked, RequestReader
     from gateway.http.shards import Shards
     from gateway.http.transport.socket_transport import SocketTransport
-    from gateway.ops.metrics import Metrics
-    from gateway.ops.readiness import Readiness
+    from gateway.metrics import Metrics
+    from gateway.readiness import Readiness
 
 WELCOME = (
     "Server-Sent Events from Kafka: GET /api/v1/events with a bearer token opens your stream.\n"
@@ -59,10 +59,10 @@ EXPIRY_JITTER_SECONDS = 5.0
 class LogSource(Protocol):
     """Finds the logs of a stream: the connection to Kafka."""
 
-    async def follow(self, opening: Opening, patience: float) -> tuple[Feed, ...]:
+    async def follow(self, opening: StreamRequest, patience: float) -> tuple[PartitionFeed, ...]:
         """Return the logs that the stream follows; waits `patience` seconds for them at most."""
 
-    def at_hand(self, opening: Opening) -> tuple[Feed, ...] | None:
+    def at_hand(self, opening: StreamRequest) -> tuple[PartitionFeed, ...] | None:
         """Return the same if it needs no waiting, else None."""
 
 
@@ -148,7 +148,7 @@ class EventsEndpoint:
     def _open(
         self,
         asked: Asked,
-        feeds: tuple[Feed, ...],
+        feeds: tuple[PartitionFeed, ...],
         connection: Connection,
         replaced: list[Stream],
         moment: Moment,

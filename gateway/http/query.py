@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from gateway.core import event_id
-from gateway.core.opening import Opening
+from gateway.core.request import StreamRequest
 from gateway.errors import BadRequest, EventIdError
 
 if TYPE_CHECKING:
@@ -37,7 +37,9 @@ EXAMPLES = (
 )
 
 
-def read_opening(request: web.Request, identity: Identity, categories: Sequence[str]) -> Opening:
+def read_opening(
+    request: web.Request, identity: Identity, categories: Sequence[str]
+) -> StreamRequest:
     """Return the stream request.
 
     Raises `BadRequest` for a category that is not among `categories` and for a `since` that is no
@@ -46,13 +48,13 @@ def read_opening(request: web.Request, identity: Identity, categories: Sequence[
     """
     text = last_event_id(request)
     malformed = False
-    cursor: Sequence[event_id.Mark] = ()
+    cursor: Sequence[event_id.CursorEntry] = ()
     if text:
         try:
             cursor = event_id.parse(text)
         except EventIdError:
             malformed = True
-    return Opening(
+    return StreamRequest(
         user=identity.user.encode(),
         categories=_categories(request.query, categories),
         session=identity.session,

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from gateway.config import Settings
-    from gateway.core.opening import Opening
     from gateway.core.registry import Registry
+    from gateway.core.request import StreamRequest
     from gateway.http.admission import StreamAdmission
     from gateway.http.auth.tokens import Authenticator, Identity
     from gateway.http.caller import Caller, Callers
     from gateway.http.origins import Origins
-    from gateway.ops.readiness import Readiness
+    from gateway.readiness import Readiness
 
 NEVER_READY = "this worker has not reached Kafka yet; try again in a moment"
 
@@ -33,7 +33,7 @@ NEVER_READY = "this worker has not reached Kafka yet; try again in a moment"
 class Asked(NamedTuple):
     """A request for a stream that may be opened if there is room."""
 
-    opening: Opening
+    opening: StreamRequest
     identity: Identity
     caller: Caller
 
@@ -86,7 +86,7 @@ class RequestReader:
         opening = opening._replace(address=self.admission.address(caller))
         return Asked(opening, identity, caller)
 
-    def _limited(self, opening: Opening, scopes: frozenset[str]) -> Opening:
+    def _limited(self, opening: StreamRequest, scopes: frozenset[str]) -> StreamRequest:
         """Return the opening within a token's scopes; the query can only narrow them."""
         known = frozenset(self._registry.categories)
         wanted = opening.categories or scopes & known

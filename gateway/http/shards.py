@@ -15,7 +15,7 @@ from aiohttp import web
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from gateway.ops.metrics import Metrics
+    from gateway.metrics import Metrics
 
     Agreed = Callable[[bytes, str], Awaitable[str]]
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from gateway.core.event import UnreadableReason, type_fault
+from gateway.core.event import type_fault
+from gateway.core.records import UnreadableReason
 from gateway.errors import PublishError
 from gateway.revocation.record import write_value
 

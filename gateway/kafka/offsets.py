@@ -11,7 +11,7 @@ from gateway.kafka.client.cluster import END, START
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gateway.core.log import Log
+    from gateway.core.records import TopicPartition
     from gateway.kafka.client.cluster import ClusterClient
     from gateway.kafka.client.requests import ListedOffset
     from gateway.kafka.metadata import Cluster
@@ -36,18 +36,20 @@ class Offsets:
         """Return fresh metadata of these topics. Raises `KafkaError` where no broker answers."""
         return await self._cluster.describe(topics)
 
-    async def end(self, log: Log) -> int:
+    async def end(self, log: TopicPartition) -> int:
         """Return the offset after the last readable record: the last stable offset."""
         return await self._true_end(log, (await self._cluster.offset(log, END)).offset)
 
-    async def at(self, log: Log, timestamp: int) -> int | None:
+    async def at(self, log: TopicPartition, timestamp: int) -> int | None:
         """Return the offset of the first record at or after `timestamp` (ms); None: no record.
 
         Raises `ValueError` for a timestamp that Kafka cannot represent.
         """
         return (await self.located(log, [timestamp]))[timestamp]
 
-    async def located(self, log: Log, timestamps: Iterable[int]) -> dict[int, int | None]:
+    async def located(
+        self, log: TopicPartition, timestamps: Iterable[int]
+    ) -> dict[int, int | None]:
         """Return `at` for several timestamps, whose requests are pipelined."""
         wanted = list(dict.fromkeys(timestamps))
         for timestamp in wanted:
@@ -55,7 +57,7 @@ class Offsets:
         found = await asyncio.gather(*[self._cluster.offset(log, each) for each in wanted])
         return dict(zip(wanted, map(_existing, found), strict=True))
 
-    async def extent(self, log: Log, cutoff: int) -> Extent:
+    async def extent(self, log: TopicPartition, cutoff: int) -> Extent:
         """Return where the log starts and ends, and its first record at or after `cutoff` (ms)."""
         _check(cutoff)
         # The leader answers in this order, and the end must not be before the other two.
@@ -66,7 +68,7 @@ class Offsets:
         offset = _existing(young)
         return Extent(start.offset, last, last if offset is None else offset, cutoff)
 
-    async def _true_end(self, log: Log, end: int) -> int:
+    async def _true_end(self, log: TopicPartition, end: int) -> int:
         """Return the end of a log; see `Quirks.low_ends`."""
         if end <= 0 or not self._cluster.quirks.low_ends:
             return end

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gateway.core.limits import Extent
-    from gateway.core.log import Log, Record
+    from gateway.core.records import Record, TopicPartition
 
 
 class Probe:
@@ -27,28 +27,28 @@ class Probe:
         self._scanner = scanner
         self._offsets = offsets
 
-    async def extent(self, log: Log, cutoff: int) -> Extent:
+    async def extent(self, log: TopicPartition, cutoff: int) -> Extent:
         """Return where the log starts and ends, and its first record at or after `cutoff` (ms)."""
         return await self._offsets.extent(log, cutoff)
 
-    async def at(self, log: Log, timestamp: int) -> int | None:
+    async def at(self, log: TopicPartition, timestamp: int) -> int | None:
         """Return the offset of the first record at or after `timestamp` (ms); None: there is none.
 
         A time that Kafka cannot hold raises `ValueError`.
         """
         return await self._offsets.at(log, timestamp)
 
-    async def record(self, log: Log, offset: int) -> Record | None:
+    async def record(self, log: TopicPartition, offset: int) -> Record | None:
         """Return the record at the offset, or None where there is none (compacted, a marker)."""
         found = await self._read(log, offset, offset + 1)
         return next((record for record in found if record.offset == offset), None)
 
-    async def newest(self, log: Log, count: int) -> list[Record]:
+    async def newest(self, log: TopicPartition, count: int) -> list[Record]:
         """Return the records of the last `count` offsets, oldest first."""
         extent = await self._offsets.extent(log, 0)
         return await self._read(log, max(extent.start, extent.end - count), extent.end)
 
-    async def _read(self, log: Log, start: int, end: int) -> list[Record]:
+    async def _read(self, log: TopicPartition, start: int, end: int) -> list[Record]:
         """Return the records from one offset up to another, as far as they come in time."""
         if start >= end:
             return []

@@ -9,11 +9,11 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 from gateway.core.event_id import incarnation_tag
 
 if TYPE_CHECKING:
-    from gateway.core.log import Log, Topic
+    from gateway.core.records import Topic, TopicPartition
     from gateway.kafka.client.cluster import ClusterClient
 
 
-def log_name(log: Log) -> str:
+def log_name(log: TopicPartition) -> str:
     """Return the log as Kafka's own tools write it: `topic-partition`."""
     return f"{log.topic}-{log.partition}"
 

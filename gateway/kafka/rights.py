@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
-from gateway.core.log import Log
+from gateway.core.records import TopicPartition
 from gateway.kafka.diagnosis import missing_right
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ async def missing_rights(
 
 async def _is_readable(client: ClusterClient, topic: str) -> bool:
     try:
-        peek = await client.peek(Log(topic, 0), NOWHERE)
+        peek = await client.peek(TopicPartition(topic, 0), NOWHERE)
     except KafkaError:
         return True  # the leader is away, which other checks report
     return bool(peek.error != TopicAuthorizationFailedError.errno)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from gateway.core.log import Log
+from gateway.core.records import TopicPartition
 from gateway.errors import BrokerError
 from gateway.kafka.client.cluster import ClusterClient
 from gateway.kafka.direct import explain
@@ -167,7 +167,7 @@ def _led(
     Right after its creation a topic may be unknown to some brokers or without leaders.
     """
     return partitions.keys() >= wanted.keys() and all(
-        client.leader(Log(name, partition)) is not None
+        client.leader(TopicPartition(name, partition)) is not None
         for name in wanted
         for partition in range(partitions[name])
     )

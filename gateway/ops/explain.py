@@ -11,17 +11,17 @@ import msgspec
 from aiohttp import web
 
 from gateway.core.event_id import parse
-from gateway.core.log import LogKind, Position
+from gateway.core.records import LogKind, OffsetPosition
 from gateway.errors import BadRequest, EventIdError
+from gateway.ops.reporter import rfc3339
 from gateway.ops.streams import answer
-from gateway.ops.vitals import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from aiohttp.web_routedef import AbstractRouteDef
 
-    from gateway.core.event_id import Mark
+    from gateway.core.event_id import CursorEntry
     from gateway.core.hub import Hub
 
 
@@ -51,16 +51,16 @@ def id_routes(hub: Hub) -> Iterable[AbstractRouteDef]:
     return (web.get("/ops/id", explain),)
 
 
-def _show(mark: Mark, hub: Hub) -> ShownMark:
+def _show(mark: CursorEntry, hub: Hub) -> ShownMark:
     place = mark.place
-    offset = place.offset if isinstance(place, Position) else None
+    offset = place.offset if isinstance(place, OffsetPosition) else None
     time = rfc3339(place.timestamp)
     return ShownMark(
         mark.kind, mark.partition, offset, time, mark.tag.hex(), _verdict(mark, offset, hub)
     )
 
 
-def _verdict(mark: Mark, offset: int | None, hub: Hub) -> str:
+def _verdict(mark: CursorEntry, offset: int | None, hub: Hub) -> str:
     topics = {feed.topic for feed in hub.feeds.values() if feed.topic.kind is mark.kind}
     if not topics:
         return "this worker reads no such log now; gateway id asks Kafka"

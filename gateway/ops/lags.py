@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.core import GaugeMetricFamily
 
-from gateway.core.log import LogKind
+from gateway.core.records import LogKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from gateway.core.log import Log
+    from gateway.core.records import TopicPartition
 
 
 class PartitionLags:
@@ -21,7 +21,9 @@ class PartitionLags:
     partitions of the two topics. The label `kind` identifies the topic: a worker has one of each.
     """
 
-    def __init__(self, lags: Callable[[], Mapping[Log, int]], broadcast_topic: str) -> None:
+    def __init__(
+        self, lags: Callable[[], Mapping[TopicPartition, int]], broadcast_topic: str
+    ) -> None:
         self._lags = lags
         self._broadcast_topic = broadcast_topic
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.core.event import Event
+from gateway.core.records import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from gateway.core.log import Log, Moment, Record
+    from gateway.core.records import Moment, Record, TopicPartition
 
 NEWEST = 32
 """Records of each partition and batch that are read."""
@@ -55,7 +55,9 @@ class Latest:
         self._found: dict[str | None, deque[LatestEvent]] = {}
         self.watched = False
 
-    def dispatched(self, batches: Mapping[Log, Sequence[Record]], moment: Moment) -> None:
+    def dispatched(
+        self, batches: Mapping[TopicPartition, Sequence[Record]], moment: Moment
+    ) -> None:
         """Sample a delivered batch; called by the hub."""
         if not self.watched:
             return
@@ -73,7 +75,7 @@ class Latest:
         self._found = {}
         return events
 
-    def _add(self, log: Log, record: Record, event: Event, moment: Moment) -> None:
+    def _add(self, log: TopicPartition, record: Record, event: Event, moment: Moment) -> None:
         found = self._found.get(event.category)
         if found is None:
             if len(self._found) >= MAX_CATEGORIES:

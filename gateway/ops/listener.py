@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from gateway.config import Settings
     from gateway.http.problem import Handler
-    from gateway.ops.metrics import Metrics
-    from gateway.ops.readiness import Readiness
+    from gateway.metrics import Metrics
+    from gateway.readiness import Readiness
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 """Probes carry no token."""

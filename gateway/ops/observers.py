@@ -14,10 +14,9 @@ from gateway.supervise import Part
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.core.event import UnreadableReason
-    from gateway.core.frame import CloseReason, GapReason
-    from gateway.core.log import Log, Moment
+    from gateway.core.gap import CloseReason, GapReason
     from gateway.core.observer import Observer, Path
+    from gateway.core.records import Moment, TopicPartition, UnreadableReason
     from gateway.core.stream import Stream
     from gateway.supervise import Supervisor
 
@@ -53,7 +52,9 @@ class Observers:
             with self._supervisor.contain(Part.METRICS):
                 observer.closed(stream, reason, moment)
 
-    def unreadable(self, log: Log, offset: int, reason: UnreadableReason, detail: str = "") -> None:
+    def unreadable(
+        self, log: TopicPartition, offset: int, reason: UnreadableReason, detail: str = ""
+    ) -> None:
         """Pass on a record that was skipped."""
         for observer in self._observers:
             with self._supervisor.contain(Part.METRICS):
@@ -65,7 +66,7 @@ class Observers:
             with self._supervisor.contain(Part.METRICS):
                 observer.unknown_type(event_type)
 
-    def misplaced(self, log: Log, offset: int, expected: int) -> None:
+    def misplaced(self, log: TopicPartition, offset: int, expected: int) -> None:
         """Pass on a key outside its partition."""
         for observer in self._observers:
             with self._supervisor.contain(Part.METRICS):

@@ -11,7 +11,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from gateway.fleet.members import STATUS_SECONDS
-from gateway.ops.board import RATE_TICKS
+from gateway.ops.dashboard import RATE_TICKS
 from gateway.supervise import Part
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from gateway.fleet.members import Fleet
     from gateway.fleet.status import Status
-    from gateway.ops.board import Board
-    from gateway.ops.notices import Notices
+    from gateway.ops.dashboard import DashboardFeed
     from gateway.supervise import Supervisor
+    from gateway.throttled_log import ThrottledLog
 
 TICK_SECONDS = 0.1
 """Period of the loop: a change of state is reported within this time."""
@@ -42,8 +42,8 @@ class Reporting:
         self,
         supervisor: Supervisor,
         fleet: Fleet,
-        board: Board,
-        notices: Notices,
+        board: DashboardFeed,
+        notices: ThrottledLog,
         status: Callable[[bool], Status | None],
         publish: Callable[[Status], None],
     ) -> None:

@@ -47,8 +47,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.util.types import AttributeValue
 
-    from gateway.core.event import Event
-    from gateway.core.log import Log, Record
+    from gateway.core.records import Event, Record, TopicPartition
     from gateway.core.scan import Summary
     from gateway.core.stream import Stream
     from gateway.http.caller import Caller
@@ -155,7 +154,13 @@ class Spans:
         return context if context.is_valid and context.trace_flags.sampled else None
 
     def delivered(
-        self, log: Log, record: Record, event: Event, streams: int, link: SpanContext, begun: int
+        self,
+        log: TopicPartition,
+        record: Record,
+        event: Event,
+        streams: int,
+        link: SpanContext,
+        begun: int,
     ) -> None:
         """Tell of an event that was written to live streams."""
         now = time.time_ns()
@@ -261,7 +266,7 @@ def _request(method: str, caller: Caller, status: int) -> dict[str, AttributeVal
     }
 
 
-def _place(log: Log) -> dict[str, AttributeValue]:
+def _place(log: TopicPartition) -> dict[str, AttributeValue]:
     return {
         "messaging.system": "kafka",
         "messaging.destination.name": log.topic,

@@ -17,12 +17,12 @@ import structlog
 from aiohttp import web
 
 from gateway import clock
-from gateway.core.frame import CloseReason
-from gateway.core.log import LogKind, Position
+from gateway.core.gap import CloseReason
+from gateway.core.records import LogKind, OffsetPosition
 from gateway.core.stream import State
 from gateway.errors import BadRequest, NotFound
 from gateway.http.transport.connection import Connection
-from gateway.ops.vitals import rfc3339
+from gateway.ops.reporter import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from aiohttp.web_routedef import AbstractRouteDef
 
     from gateway.core.hub import Hub
-    from gateway.core.log import Log, Moment
-    from gateway.core.stream import Feed, Stream
+    from gateway.core.records import Moment, TopicPartition
+    from gateway.core.stream import PartitionFeed, Stream
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -83,7 +83,7 @@ class Streams:
         self,
         worker: str,
         hub: Hub,
-        lags: Callable[[], Mapping[Log, int]],
+        lags: Callable[[], Mapping[TopicPartition, int]],
         partition: Callable[[bytes], int | None],
     ) -> None:
         self._worker = worker
@@ -131,7 +131,9 @@ class Streams:
         """Return the name of a stream, unique in the fleet."""
         return f"{self._worker}-{stream.number}"
 
-    def show(self, stream: Stream, lags: Mapping[Log, int], moment: Moment) -> ShownStream:
+    def show(
+        self, stream: Stream, lags: Mapping[TopicPartition, int], moment: Moment
+    ) -> ShownStream:
         """Return the stream as it is now."""
         cursor = [_position(stream, feed, lags) for feed in stream.feeds]
         known = [position.lag for position in cursor if position.lag is not None]
@@ -173,9 +175,11 @@ def answer(facts: object) -> web.Response:
     )
 
 
-def _position(stream: Stream, feed: Feed, lags: Mapping[Log, int]) -> ShownPosition:
+def _position(
+    stream: Stream, feed: PartitionFeed, lags: Mapping[TopicPartition, int]
+) -> ShownPosition:
     place = stream.place(feed)
-    offset = place.offset if isinstance(place, Position) else None
+    offset = place.offset if isinstance(place, OffsetPosition) else None
     lag = None
     if offset is not None and feed.tail is not None and feed.log in lags:
         lag = max(0, feed.tail.head.offset - offset) + lags[feed.log]

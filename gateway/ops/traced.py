@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from gateway.core.event import Event
 from gateway.core.hub import Hub
+from gateway.core.records import Event
 from gateway.http.caller import CALLER
 from gateway.http.public import EVENTS
 from gateway.http.transport.connection import Connection, TakenOver
-from gateway.ops.metrics import Metrics
+from gateway.metrics import Metrics
 from gateway.supervise import Part
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Middleware
     from opentelemetry.trace import SpanContext
 
-    from gateway.core.frame import CloseReason
-    from gateway.core.log import Log, Moment, Record
-    from gateway.core.opening import Opening
+    from gateway.core.gap import CloseReason
+    from gateway.core.records import Moment, Record, TopicPartition
+    from gateway.core.request import StreamRequest
     from gateway.core.scan import Summary
-    from gateway.core.stream import Feed, Sink, Stream
+    from gateway.core.stream import PartitionFeed, Sink, Stream
     from gateway.http.problem import Handler
     from gateway.ops.spans import Spans
     from gateway.supervise import Supervisor
@@ -54,8 +54,8 @@ class TracedHub(Hub):
 
     def open(
         self,
-        opening: Opening,
-        feeds: tuple[Feed, ...],
+        opening: StreamRequest,
+        feeds: tuple[PartitionFeed, ...],
         sink: Sink,
         deadlines: Sequence[tuple[float, CloseReason]],
         moment: Moment,
@@ -68,12 +68,12 @@ class TracedHub(Hub):
                 self._spans.opened(stream, sink.caller, begun)
         return stream
 
-    def dispatch(self, batches: Mapping[Log, Sequence[Record]], moment: Moment) -> None:
+    def dispatch(self, batches: Mapping[TopicPartition, Sequence[Record]], moment: Moment) -> None:
         """Deliver records, and report records whose headers name a sampled span.
 
         The headers are read before the delivery: a decoded record has dropped them.
         """
-        found: list[tuple[Log, Record, SpanContext]] = []
+        found: list[tuple[TopicPartition, Record, SpanContext]] = []
         with self._supervisor.contain(Part.TRACING):
             found = self._traced(batches, moment)
         if not found:
@@ -84,7 +84,9 @@ class TracedHub(Hub):
         with self._supervisor.contain(Part.TRACING):
             self._delivered(found, begun)
 
-    def _delivered(self, found: list[tuple[Log, Record, SpanContext]], begun: int) -> None:
+    def _delivered(
+        self, found: list[tuple[TopicPartition, Record, SpanContext]], begun: int
+    ) -> None:
         for log, record, link in found:
             event, feed = record.event, self.feeds[log]
             live = feed.live.get(record.key, ()) if feed.keyed else feed.everyone
@@ -94,10 +96,10 @@ class TracedHub(Hub):
                     self._spans.delivered(log, record, event, streams, link, begun)
 
     def _traced(
-        self, batches: Mapping[Log, Sequence[Record]], moment: Moment
-    ) -> list[tuple[Log, Record, SpanContext]]:
+        self, batches: Mapping[TopicPartition, Sequence[Record]], moment: Moment
+    ) -> list[tuple[TopicPartition, Record, SpanContext]]:
         """Return the records for live streams, with the spans of their producers."""
-        found: list[tuple[Log, Record, SpanContext]] = []
+        found: list[tuple[TopicPartition, Record, SpanContext]] = []
         if moment.monotonic - self._second >= 1:
             self._second, self._room = moment.monotonic, MAX_DELIVERIES
         for log, records in batches.items():

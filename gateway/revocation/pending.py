@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from gateway.core.log import Moment
+    from gateway.core.records import Moment
     from gateway.revocation.record import Change, Revocation
 
 MAX_PENDING = 10_000

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
 
-from gateway.core.event import UnreadableReason
-from gateway.core.log import TIMESTAMP_LIMIT
+from gateway.core.records import TIMESTAMP_LIMIT, UnreadableReason
 
 if TYPE_CHECKING:
-    from gateway.core.event import Event
+    from gateway.core.records import Event
 
 REVOKED_TYPE = "security.session.revoked"
 """The event that revokes the session in its payload, of its own user."""

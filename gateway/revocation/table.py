@@ -19,7 +19,7 @@ from gateway.revocation.record import REVOKED_TYPE, Change, Revocation, session_
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from gateway.core.log import Moment, Record
+    from gateway.core.records import Moment, Record
     from gateway.core.stream import Stream
 
 LOOK_SECONDS = 60.0

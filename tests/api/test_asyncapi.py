@@ -11,10 +11,10 @@ from jsonschema import Draft202012Validator
 from jsonschema.validators import validator_for
 
 from gateway.core import frame
-from gateway.core.event import Decoder, Event
+from gateway.core.event import Decoder
 from gateway.core.event_id import FORM, parse
-from gateway.core.frame import CloseReason, Gap, GapReason
-from gateway.core.log import LogKind, make_record
+from gateway.core.gap import CloseReason, Gap, GapReason
+from gateway.core.records import Event, LogKind, make_record
 from gateway.core.registry import Registry
 from gateway.fleet.status import PartitionLoad, Status, WorkerState, write_status
 from gateway.http.public import EVENTS

@@ -12,13 +12,13 @@ from aiokafka.protocol.produce import ProduceRequest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.core.log import Log
+    from gateway.core.records import TopicPartition
     from tests.brokers.kafka import KafkaNode
 
 TIMEOUT_MS = 5000
 
 
-async def write_batch(bootstrap: str, log: Log, batch: bytes) -> None:
+async def write_batch(bootstrap: str, log: TopicPartition, batch: bytes) -> None:
     """Write a batch; `KafkaError` where the broker does not take it."""
     client = AIOKafkaClient(bootstrap_servers=bootstrap)
     await client.bootstrap()
@@ -35,7 +35,7 @@ async def write_batch(bootstrap: str, log: Log, batch: bytes) -> None:
 
 
 def change_on_disk(
-    node: KafkaNode, log: Log, offset: int, change: Callable[[bytes], bytes]
+    node: KafkaNode, log: TopicPartition, offset: int, change: Callable[[bytes], bytes]
 ) -> None:
     """Change the batch that begins at the offset; the node must have ended, and not been killed.
 

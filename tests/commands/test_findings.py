@@ -19,8 +19,8 @@ from gateway.commands.findings import (
 )
 from gateway.config import Settings
 from gateway.core.event import Decoder
-from gateway.core.log import Record, make_record
 from gateway.core.partitioner import partitioner
+from gateway.core.records import Record, make_record
 from gateway.core.registry import Registry
 from gateway.kafka.diagnosis import missing_right
 from gateway.kafka.metadata import Cluster

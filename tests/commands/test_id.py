@@ -3,8 +3,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from gateway.core.event_id import Mark, encode
-from gateway.core.log import LogKind, Position, Since
+from gateway.core.event_id import CursorEntry, encode
+from gateway.core.records import LogKind, OffsetPosition, TimePosition
 from gateway.kafka.topics import describe
 from gateway.publisher import EventPublisher
 from tests.child import free_port
@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 NOW_MS = time.time_ns() // 1_000_000
 
 
-def event_id(user: Position, tag: bytes = b"\0\0\0\0", broadcast_tag: bytes = b"\0\0\0\0") -> str:
-    broadcast = Mark(LogKind.BROADCAST, broadcast_tag, 0, Since(NOW_MS))
-    return encode([Mark(LogKind.USER, tag, 0, user), broadcast]).decode()
+def event_id(
+    user: OffsetPosition, tag: bytes = b"\0\0\0\0", broadcast_tag: bytes = b"\0\0\0\0"
+) -> str:
+    broadcast = CursorEntry(LogKind.BROADCAST, broadcast_tag, 0, TimePosition(NOW_MS))
+    return encode([CursorEntry(LogKind.USER, tag, 0, user), broadcast]).decode()
 
 
 async def test_an_id_is_read_without_kafka() -> None:
-    finished = await gateway("id", event_id(Position(42, NOW_MS, True)), "--no-kafka")
+    finished = await gateway("id", event_id(OffsetPosition(42, NOW_MS, True)), "--no-kafka")
     assert finished.code == 0
     assert finished.err == ""
     heading, user, broadcast = finished.out.splitlines()
@@ -34,7 +36,7 @@ async def test_an_id_is_read_without_kafka() -> None:
 
 async def test_a_broker_that_is_away_is_said_in_a_line() -> None:
     address = f"127.0.0.1:{free_port()}"
-    finished = await gateway("id", event_id(Position(42, 0, False)), "--bootstrap", address)
+    finished = await gateway("id", event_id(OffsetPosition(42, 0, False)), "--bootstrap", address)
     assert finished.code == 0
     assert finished.err == (
         f"what a resume would do is not known: no Kafka broker answers at {address};"
@@ -56,10 +58,10 @@ async def test_an_id_of_another_cluster_is_told_from_one_of_this(
     tags = [cluster.tag(name) for name in names]
 
     for position, verdict in [
-        (Position(2, 0, False), "replay of at most 3 records"),
-        (Position(2, 1, True), "gap reset, then replay of at most 5 records"),
-        (Position(5, NOW_MS, False), "nothing to replay: up to date"),
-        (Position(6, 0, False), "gap reset, then replay of at most 5 records"),
+        (OffsetPosition(2, 0, False), "replay of at most 3 records"),
+        (OffsetPosition(2, 1, True), "gap reset, then replay of at most 5 records"),
+        (OffsetPosition(5, NOW_MS, False), "nothing to replay: up to date"),
+        (OffsetPosition(6, 0, False), "gap reset, then replay of at most 5 records"),
     ]:
         finished = await gateway("id", event_id(position, *tags), settings=settings)
         assert finished.code == 0, finished.err
@@ -67,5 +69,5 @@ async def test_an_id_of_another_cluster_is_told_from_one_of_this(
         assert user.rstrip().endswith(verdict)
         assert broadcast.rstrip().endswith("nothing to replay: up to date")
 
-    foreign = await gateway("id", event_id(Position(2, 0, False)), settings=settings)
+    foreign = await gateway("id", event_id(OffsetPosition(2, 0, False)), settings=settings)
     assert foreign.out.count("made for another cluster or topic") == 2

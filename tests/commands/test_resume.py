@@ -4,41 +4,41 @@ import pytest
 
 from gateway.commands.resume import Facts, foretell, misfit
 from gateway.config import Settings
-from gateway.core.event_id import Mark, incarnation_tag
+from gateway.core.event_id import CursorEntry, incarnation_tag
 from gateway.core.limits import Extent
-from gateway.core.log import LogKind, Place, Position, Since
+from gateway.core.records import LogKind, OffsetPosition, Position, TimePosition
 from gateway.kafka.metadata import Cluster
 
 EXTENT = Extent(100, 10_000, 100, 1)
 RECORDS = 50_000
 
 
-def user_mark(place: Place, tag: bytes = b"\0\0\0\0", partition: int = 3) -> Mark:
-    return Mark(LogKind.USER, tag, partition, place)
+def user_mark(place: Position, tag: bytes = b"\0\0\0\0", partition: int = 3) -> CursorEntry:
+    return CursorEntry(LogKind.USER, tag, partition, place)
 
 
 @pytest.mark.parametrize(
     ("place", "facts", "verdict"),
     [
-        (Position(9000, 1, True), Facts(EXTENT, 0, True), "replay of at most 1000 records"),
-        (Position(9000, 1, True), Facts(EXTENT, 0, None), "replay of at most 1000 records"),
-        (Position(10_000, 1, True), Facts(EXTENT, 0, True), "nothing to replay: up to date"),
-        (Position(50, 1, True), Facts(EXTENT, 0, None),
+        (OffsetPosition(9000, 1, True), Facts(EXTENT, 0, True), "replay of at most 1000 records"),
+        (OffsetPosition(9000, 1, True), Facts(EXTENT, 0, None), "replay of at most 1000 records"),
+        (OffsetPosition(10_000, 1, True), Facts(EXTENT, 0, True), "nothing to replay: up to date"),
+        (OffsetPosition(50, 1, True), Facts(EXTENT, 0, None),
          "gap expired, then replay of at most 9900 records"),
-        (Position(10_001, 1, True), Facts(EXTENT, 9500, None),
+        (OffsetPosition(10_001, 1, True), Facts(EXTENT, 9500, None),
          "gap reset, then replay of at most 500 records"),
-        (Position(9000, 1, True), Facts(EXTENT, 10_000, False),
+        (OffsetPosition(9000, 1, True), Facts(EXTENT, 10_000, False),
          "gap reset, then nothing to replay: up to date"),
-        (Since(1), Facts(EXTENT, 9990, None), "replay of at most 10 records"),
-        (Position(5000, 1, True), Facts(Extent(0, 10_000, 9000, 2), 0, True),
+        (TimePosition(1), Facts(EXTENT, 9990, None), "replay of at most 10 records"),
+        (OffsetPosition(5000, 1, True), Facts(Extent(0, 10_000, 9000, 2), 0, True),
          "gap limit, then replay of at most 1000 records"),
-        (Position(8500, 1, True), Facts(Extent(0, 10_000, 9000, 2), 0, True),
+        (OffsetPosition(8500, 1, True), Facts(Extent(0, 10_000, 9000, 2), 0, True),
          "replay of at most 1500 records"),
-        (Position(50, 1, True), Facts(Extent(100, 100_000, 100, 1), 0, None),
+        (OffsetPosition(50, 1, True), Facts(Extent(100, 100_000, 100, 1), 0, None),
          "gap expired, then gap limit, then replay of at most 50000 records"),
     ],
 )  # fmt: skip
-def test_what_a_resume_would_do(place: Place, facts: Facts, verdict: str) -> None:
+def test_what_a_resume_would_do(place: Position, facts: Facts, verdict: str) -> None:
     assert foretell(user_mark(place), facts, RECORDS) == verdict
 
 
@@ -48,15 +48,15 @@ TAG = incarnation_tag("cluster", "user-events")
 @pytest.mark.parametrize(
     ("mark", "partitions", "text"),
     [
-        (user_mark(Since(1), TAG), {"user-events": 4}, None),
-        (user_mark(Since(1)), {"user-events": 4}, "made for another cluster or topic"),
-        (user_mark(Since(1), TAG), {}, "there is no topic user-events"),
-        (user_mark(Since(1), TAG), {"user-events": 3}, "user-events has 3 partitions"),
-        (Mark(LogKind.BROADCAST, TAG, 0, Since(1)), {}, "switched off"),
+        (user_mark(TimePosition(1), TAG), {"user-events": 4}, None),
+        (user_mark(TimePosition(1)), {"user-events": 4}, "made for another cluster or topic"),
+        (user_mark(TimePosition(1), TAG), {}, "there is no topic user-events"),
+        (user_mark(TimePosition(1), TAG), {"user-events": 3}, "user-events has 3 partitions"),
+        (CursorEntry(LogKind.BROADCAST, TAG, 0, TimePosition(1)), {}, "switched off"),
     ],
 )
 def test_a_mark_that_does_not_fit_the_cluster(
-    mark: Mark, partitions: dict[str, int], text: str | None
+    mark: CursorEntry, partitions: dict[str, int], text: str | None
 ) -> None:
     found = misfit(mark, Settings(broadcast_topic=""), Cluster("cluster", partitions, {}))
     assert (found is None) == (text is None)

@@ -8,8 +8,8 @@ import time
 from typing import TYPE_CHECKING
 
 from gateway.conformance.cases import CASES
-from gateway.core.event_id import Mark, encode
-from gateway.core.log import LogKind, Position
+from gateway.core.event_id import CursorEntry, encode
+from gateway.core.records import LogKind, OffsetPosition
 from gateway.demo.broker import EmbeddedBroker
 from tests.commands.command import gateway, settings_of
 from tests.conftest import Broker, make_topics, use_worker, worker_settings
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 PROGRAM = f"{sys.executable} -m gateway publish"
 
-OTHER_TOPIC = Mark(LogKind.USER, b"\0\0\0\0", 0, Position(5, time.time_ns() // 1_000_000, False))
+OTHER_TOPIC = CursorEntry(
+    LogKind.USER, b"\0\0\0\0", 0, OffsetPosition(5, time.time_ns() // 1_000_000, False)
+)
 """A place in a topic that is no more."""
 
 

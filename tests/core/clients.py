@@ -12,9 +12,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.core.event_id import parse
-from gateway.core.frame import GapReason
-from gateway.core.log import Log, LogKind, Since
-from gateway.core.opening import Opening
+from gateway.core.gap import GapReason
+from gateway.core.records import LogKind, TimePosition, TopicPartition
+from gateway.core.request import StreamRequest
 from gateway.errors import EventIdError
 from tests.core.world import BROADCAST_TOPIC, CATEGORIES, USER_TOPIC
 from tests.sse import EventStreamParser
@@ -22,8 +22,8 @@ from tests.sse import EventStreamParser
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.core.event_id import Mark
-    from gateway.core.log import Place
+    from gateway.core.event_id import CursorEntry
+    from gateway.core.records import Position
     from gateway.core.stream import Stream
     from tests.core.workers import Worker
     from tests.core.world import World, Written
@@ -36,7 +36,7 @@ class ToldGap(NamedTuple):
     """A gap as the client was told of it; `epoch` is when the worker wrote it."""
 
     reason: GapReason
-    log: Log | None
+    log: TopicPartition | None
     first: int | None
     next: int | None
     since: int
@@ -49,9 +49,9 @@ class ToldGap(NamedTuple):
 class Crossing(NamedTuple):
     """A place of the client in a log that was made anew since."""
 
-    log: Log
+    log: TopicPartition
     incarnation: int
-    place: Place
+    place: Position
     foreign: bool
     """Whether the id's tag alone tells that it is another log's."""
     by_id: bool
@@ -76,24 +76,24 @@ class Client:
         self.connection: Connection | None = None
         self.rogue = False
         """It came with an id that is not its own: only what it must not see is judged."""
-        self.expects: dict[Log, tuple[int, int]] = {}
+        self.expects: dict[TopicPartition, tuple[int, int]] = {}
         self.received: list[int] = []
         self.gaps: list[ToldGap] = []
         self.crossings: list[Crossing] = []
-        self.excused: dict[Log, tuple[int, int]] = {}
+        self.excused: dict[TopicPartition, tuple[int, int]] = {}
         """Up to where retention has removed what a place given by time cannot speak of."""
-        self._floor: dict[Log, tuple[int, int]] = {}
+        self._floor: dict[TopicPartition, tuple[int, int]] = {}
         """Before it, a stream that began without an id has nothing to send."""
-        self._garbage: dict[Log, tuple[int, int]] | None = None
+        self._garbage: dict[TopicPartition, tuple[int, int]] | None = None
         self._snapshots: list[tuple[str, int, int, int]] = []
-        self._known: set[Log] = set()
+        self._known: set[TopicPartition] = set()
 
     def connect(
         self, worker: Worker, *, kafka: bool = True, room: int | None = None, cut: int | None = None
     ) -> Connection:
         """Open a stream. `room` and `cut` are the connection's."""
         assert self.connection is None
-        marks: Sequence[Mark] = ()
+        marks: Sequence[CursorEntry] = ()
         malformed = False
         world = self.world
         if not self.last_id:
@@ -122,13 +122,13 @@ class Client:
             foreign = mark.tag != world.tag
             incarnation = world.logs[log].incarnation
             # Its first place there decides: what had to be told then may not be forgotten.
-            again = isinstance(mark.place, Since) and any(
+            again = isinstance(mark.place, TimePosition) and any(
                 (each.log, each.incarnation, each.by_id) == (log, incarnation, True)
                 for each in self.crossings
             )
             if (foreign or mark.place.timestamp < created) and not again:
                 self.crossings.append(Crossing(log, incarnation, mark.place, foreign, by_id=True))
-        opening = Opening(
+        opening = StreamRequest(
             self.user,
             categories=self.categories,
             cursor=marks,
@@ -189,7 +189,7 @@ class Client:
             return False
         return kind is LogKind.BROADCAST or written.key == self.user
 
-    def before_recreation(self, log: Log, worker: Worker, incarnation: int) -> None:
+    def before_recreation(self, log: TopicPartition, worker: Worker, incarnation: int) -> None:
         """Note where the client's stream is, before its log is made anew."""
         stream = None if self.connection is None else self.connection.stream
         if stream is None or self.connection is None or self.connection.worker is not worker:
@@ -204,7 +204,7 @@ class Client:
                         Crossing(log, incarnation, place, foreign=False, by_id=False)
                     )
 
-    def before_trimming(self, log: Log, start: int) -> None:
+    def before_trimming(self, log: TopicPartition, start: int) -> None:
         """Excuse what retention removes while the client is at a place given by time alone."""
         try:
             marks = parse(self.last_id)
@@ -212,7 +212,7 @@ class Client:
             marks = []
         here = [mark.place for mark in marks if self._log(mark.kind, mark.partition) == log]
         crossed = [each.place for each in self.crossings if each.log == log]
-        by_time = not here or any(isinstance(place, Since) for place in here + crossed)
+        by_time = not here or any(isinstance(place, TimePosition) for place in here + crossed)
         if log in self.world.logs_of(self.user) and by_time:
             self.excused[log] = self.world.logs[log].incarnation, start
 
@@ -252,7 +252,7 @@ class Client:
                 if self._garbage is not None:
                     self._garbage[log] = self.expects[log]
 
-    def _from_now(self, worker: Worker) -> dict[Log, tuple[int, int]]:
+    def _from_now(self, worker: Worker) -> dict[TopicPartition, tuple[int, int]]:
         """Return what the client may expect from now on: not what nobody follows for it.
 
         A worker that has not noticed yet that the topic has grown will.
@@ -261,10 +261,10 @@ class Client:
         logs = [self.world.logs[log] for log in {*followed, self.world.logs_of(self.user)[0]}]
         return {kafka.log: (kafka.incarnation, kafka.end) for kafka in logs}
 
-    def _log(self, kind: LogKind, partition: int) -> Log:
+    def _log(self, kind: LogKind, partition: int) -> TopicPartition:
         if kind is LogKind.BROADCAST:
-            return Log(BROADCAST_TOPIC, 0)
-        return Log(USER_TOPIC, partition)
+            return TopicPartition(BROADCAST_TOPIC, 0)
+        return TopicPartition(USER_TOPIC, partition)
 
 
 class Connection:

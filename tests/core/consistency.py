@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.core.log import Since
+from gateway.core.records import TimePosition
 from gateway.core.stream import State
 
 if TYPE_CHECKING:
-    from gateway.core.stream import Feed, Stream
+    from gateway.core.stream import PartitionFeed, Stream
     from tests.core.workers import Worker
 
 
@@ -33,7 +33,7 @@ def assert_consistent(worker: Worker) -> None:
         assert (stream.state is State.STUCK) == (stream.stuck_since is not None)
 
 
-def _live_is_not_behind(feed: Feed, following: set[Stream]) -> None:
+def _live_is_not_behind(feed: PartitionFeed, following: set[Stream]) -> None:
     live = [stream for streams in feed.live.values() for stream in streams] + [*feed.everyone]
     assert len(live) == len(set(live))
     assert set(live) == {stream for stream in following if feed not in stream.behind}
@@ -44,7 +44,7 @@ def _live_is_not_behind(feed: Feed, following: set[Stream]) -> None:
         assert all(stream.key == key for stream in streams)
 
 
-def _nobody_is_forgotten(worker: Worker, feed: Feed, following: set[Stream]) -> None:
+def _nobody_is_forgotten(worker: Worker, feed: PartitionFeed, following: set[Stream]) -> None:
     scan = worker.hub.scans.get(feed)
     seekers = {} if scan is None else scan.seekers
     ready = worker.hub._ready  # noqa: SLF001
@@ -66,5 +66,5 @@ def _nobody_is_forgotten(worker: Worker, feed: Feed, following: set[Stream]) -> 
         assert not behind.backlog
         assert stream in feed.parked, "nothing will bring the stream up"
         if feed.tail is not None:
-            assert not isinstance(behind.place, Since)
+            assert not isinstance(behind.place, TimePosition)
             assert behind.place.offset > feed.tail.head.offset

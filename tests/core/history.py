@@ -5,9 +5,9 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.core.event_id import Mark, encode
-from gateway.core.frame import CloseReason
-from gateway.core.log import Log, LogKind, Position
+from gateway.core.event_id import CursorEntry, encode
+from gateway.core.gap import CloseReason
+from gateway.core.records import LogKind, OffsetPosition, TopicPartition
 from gateway.core.stream import State
 from tests.core.clients import Client
 from tests.core.consistency import assert_consistent
@@ -135,7 +135,7 @@ class History:
             for feed, behind in stream.behind.items():
                 # At the end of a log whose last offsets are not records, or are not there.
                 place = behind.place
-                assert isinstance(place, Position)
+                assert isinstance(place, OffsetPosition)
                 assert place.offset <= self.world.logs[feed.log].end
 
     # Steps.
@@ -146,7 +146,7 @@ class History:
         since = random.choice([None, None, None, self.world.now - random.randint(0, 50)])
         return Client(self.world, random.choice(USERS), categories, since)
 
-    def _log(self) -> Log:
+    def _log(self) -> TopicPartition:
         return self.random.choice(list(self.world.logs))
 
     def _write(self) -> None:
@@ -154,7 +154,7 @@ class History:
         for _ in range(random.randint(1, 4)):
             self.world.now += random.choice([0, 0, 1, 3, 20])
             if self.world.setup.broadcast and random.random() < 0.2:
-                log, key = Log(BROADCAST_TOPIC, 0), None
+                log, key = TopicPartition(BROADCAST_TOPIC, 0), None
             else:
                 key = random.choice([*USERS, b"a", b"nobody"])
                 log, *others = self.world.logs_of(key)
@@ -333,13 +333,13 @@ class History:
         client = self.random.choice(self.clients)
         if client.connection is None and self.random.random() < 0.3:
             client.rogue = True
-            place = Position(
+            place = OffsetPosition(
                 self.random.choice([0, 5, 20, (1 << 63) - 1]),
                 self.random.choice([0, self.world.now, (1 << 47) - 1]),
                 self.random.random() < 0.5,
             )
             tag = self.random.choice([self.world.tag, b"evil"])
-            marks = [Mark(LogKind.USER, tag, self.random.randint(0, 2), place)]
+            marks = [CursorEntry(LogKind.USER, tag, self.random.randint(0, 2), place)]
             client.last_id = encode(marks).decode()
 
     def _steal(self) -> None:

@@ -10,13 +10,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from gateway.core import replay_plan
-from gateway.core.frame import GapReason
-from gateway.core.log import Position
+from gateway.core.gap import GapReason
+from gateway.core.records import OffsetPosition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.core.log import Log
+    from gateway.core.records import TopicPartition
     from tests.core.clients import Client, Crossing, ToldGap
     from tests.core.world import KafkaLog, Written
 
@@ -33,7 +33,7 @@ def judge(client: Client) -> None:
         _complete(client, log)
 
 
-def _in_order_and_once(client: Client, log: Log) -> None:
+def _in_order_and_once(client: Client, log: TopicPartition) -> None:
     """Behind a reset events may come again: it goes on from a time."""
     resets = [
         gap.received for gap in client.gaps if gap.log == log and gap.reason is GapReason.RESET
@@ -45,7 +45,7 @@ def _in_order_and_once(client: Client, log: Log) -> None:
             assert before < after, f"{log}: {after} came after {before}"
 
 
-def _goes_on_behind_gaps(client: Client, log: Log) -> None:
+def _goes_on_behind_gaps(client: Client, log: TopicPartition) -> None:
     """What a client was told that it cannot see does not come after all, nor is it told again.
 
     A reset begins anew: what was told before it may have been of the log before.
@@ -64,7 +64,7 @@ def _goes_on_behind_gaps(client: Client, log: Log) -> None:
             assert (before.next or 0) <= after.first, f"{after} was told after {before}"
 
 
-def _complete(client: Client, log: Log) -> None:
+def _complete(client: Client, log: TopicPartition) -> None:
     received = set(client.received)
     if log not in client.expects:  # its worker did not know of it any more
         return
@@ -126,7 +126,7 @@ def _covers(
         return True
     if crossing.foreign:
         return False
-    if not isinstance(place, Position):
+    if not isinstance(place, OffsetPosition):
         return later
     if place.offset > new.end or (place.seen and new.holds(place.offset - 1)):
         return False
@@ -145,12 +145,12 @@ def _joined(gaps: Iterable[ToldGap]) -> list[ToldGap]:
     return joined
 
 
-def _incarnation_at(client: Client, log: Log, epoch: int) -> int:
+def _incarnation_at(client: Client, log: TopicPartition, epoch: int) -> int:
     incarnations = [kafka.incarnation for kafka in client.world.incarnations(log)]
     return max(incarnation for incarnation in incarnations if incarnation <= epoch)
 
 
-def _is_true(client: Client, log: Log, gap: ToldGap) -> None:
+def _is_true(client: Client, log: TopicPartition, gap: ToldGap) -> None:
     told = _incarnation_at(client, log, gap.epoch)
     logs = [kafka for kafka in client.world.incarnations(log) if kafka.incarnation <= told]
     assert any(_is_true_of(client, kafka, gap) for kafka in logs), f"a gap that is none: {gap}"

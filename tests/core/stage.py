@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gateway.core.event_id import Mark, encode
-from gateway.core.log import Log, LogKind
+from gateway.core.event_id import CursorEntry, encode
+from gateway.core.records import LogKind, TopicPartition
 from gateway.core.registry import Registry
 from tests.core.clients import Client
 from tests.core.judge import judge
@@ -13,14 +13,14 @@ from tests.core.workers import Worker
 from tests.core.world import BROADCAST_TOPIC, DATA, USER_TOPIC, Setup, World
 
 if TYPE_CHECKING:
-    from gateway.core.log import Place
-    from gateway.core.stream import Feed, Stream
+    from gateway.core.records import Position
+    from gateway.core.stream import PartitionFeed, Stream
     from tests.core.clients import Connection
     from tests.core.world import KafkaLog
 
 USER = b"a"
-USER_LOG = Log(USER_TOPIC, 0)
-BROADCAST_LOG = Log(BROADCAST_TOPIC, 0)
+USER_LOG = TopicPartition(USER_TOPIC, 0)
+BROADCAST_LOG = TopicPartition(BROADCAST_TOPIC, 0)
 
 
 class Stage:
@@ -35,7 +35,7 @@ class Stage:
         return self.world.logs[USER_LOG]
 
     @property
-    def feed(self) -> Feed:
+    def feed(self) -> PartitionFeed:
         """The feed of the user's log."""
         return self.worker.hub.feeds[USER_LOG]
 
@@ -44,7 +44,7 @@ class Stage:
         count: int = 1,
         key: bytes | None = USER,
         *,
-        log: Log = USER_LOG,
+        log: TopicPartition = USER_LOG,
         hole: int = 0,
         event_type: str | None = DATA,
     ) -> list[int | None]:
@@ -87,6 +87,6 @@ def stream_of(connection: Connection) -> Stream:
     return connection.stream
 
 
-def user_id(place: Place, *, tag: bytes = b"tagA", partition: int = 0) -> str:
+def user_id(place: Position, *, tag: bytes = b"tagA", partition: int = 0) -> str:
     """Return an id that speaks of the user's log only."""
-    return encode([Mark(LogKind.USER, tag, partition, place)]).decode()
+    return encode([CursorEntry(LogKind.USER, tag, partition, place)]).decode()

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.admission import Capacity, Places, Refusal, Replays
-from gateway.core.frame import CloseReason
+from gateway.core.admission import Capacity, OpenStreams, Refusal, Replays
+from gateway.core.gap import CloseReason
 from gateway.core.stream import State, Stream
 from tests.core.stage import USER, Stage, stream_of
 
@@ -39,8 +39,8 @@ def stream(user: str = "a", address: str = "", stuck_since: float | None = None)
     return made
 
 
-def places(streams: Iterable[Stream]) -> Places:
-    made = Places()
+def places(streams: Iterable[Stream]) -> OpenStreams:
+    made = OpenStreams()
     for each in streams:
         made.enter(each)
     for each in sorted((s for s in made.everyone if s.stuck_since is not None), key=since):
@@ -54,7 +54,7 @@ def since(stream: Stream) -> float:
 
 
 def admit(
-    crowd: Places, user: bytes, address: str, capacity: Capacity, *gone: Stream
+    crowd: OpenStreams, user: bytes, address: str, capacity: Capacity, *gone: Stream
 ) -> Refusal | list[Stream]:
     return crowd.admit(user, address, capacity, lambda stream: stream in gone)
 
@@ -148,7 +148,7 @@ SOME = st.integers(1, 4)
 def test_no_limit_is_ever_passed_and_nothing_is_left_when_all_have_gone(
     steps: list[tuple[str, str | int, str | None]], capacity: Capacity
 ) -> None:
-    crowd, here = Places(), list[Stream]()
+    crowd, here = OpenStreams(), list[Stream]()
     for now, (step, which, host) in enumerate(steps):
         if step == "come":
             assert isinstance(which, str)
@@ -188,7 +188,7 @@ def test_no_limit_is_ever_passed_and_nothing_is_left_when_all_have_gone(
             assert max(counts.values(), default=0) <= capacity.address
     for each in here:
         crowd.leave(each)
-    assert vars(crowd) == vars(Places())
+    assert vars(crowd) == vars(OpenStreams())
 
 
 def test_the_hub_counts_streams_as_they_come_and_go_in_every_way() -> None:
@@ -208,7 +208,7 @@ def test_the_hub_counts_streams_as_they_come_and_go_in_every_way() -> None:
     hub.lost(streams[1], stage.world.moment)
     for each in streams[2:]:
         hub.close(each, CloseReason.CLOSED, stage.world.moment)
-    assert vars(hub.places) == vars(Places())
+    assert vars(hub.places) == vars(OpenStreams())
 
 
 def test_replays_are_free_up_to_the_most_and_then_one_in_a_while() -> None:

@@ -4,9 +4,9 @@ import pytest
 
 from gateway.core import runs
 from gateway.core.event_id import parse
-from gateway.core.frame import GapReason
-from gateway.core.log import Position, Since
+from gateway.core.gap import GapReason
 from gateway.core.observer import Path
+from gateway.core.records import OffsetPosition, TimePosition
 from gateway.core.stream import State
 from tests.core.consistency import assert_consistent
 from tests.core.stage import BROADCAST_LOG, USER_LOG, Stage, stream_of, user_id
@@ -55,7 +55,7 @@ def test_what_is_older_than_the_tail_comes_by_a_scan_and_ends_with_the_id_of_its
     assert client.received == [1, 2]
     assert stage.worker.observer.paths == {Path.REPLAY: 2}
     (place, _) = [mark.place for mark in parse(client.last_id)]
-    assert isinstance(place, Position)
+    assert isinstance(place, OffsetPosition)
     assert place.offset == 7, "not that of its last event"
 
 
@@ -121,7 +121,7 @@ def test_a_cursor_that_does_not_fit_the_tail_is_reset() -> None:
     stage.worker.settle()
     client = stage.client()
     client.rogue = True
-    client.last_id = user_id(Position(6, stage.world.now - 1, True))
+    client.last_id = user_id(OffsetPosition(6, stage.world.now - 1, True))
     stage.connect(client)
     assert stage.worker.observer.gaps == [GapReason.RESET]
     assert client.received == [8], "from the id's time on"
@@ -174,7 +174,7 @@ def test_a_cursor_ahead_of_the_tail_waits_for_it_and_is_held_against_it_then() -
     stage.kafka.end, end = 2, stage.kafka.end  # what this worker's consumer knows so far
     stage.worker.open_logs()
     stage.kafka.end = end
-    for each, last_id in ((client, client.last_id), (late, user_id(Position(4, 7, True)))):
+    for each, last_id in ((client, client.last_id), (late, user_id(OffsetPosition(4, 7, True)))):
         each.last_id = last_id
         each.rogue = each is late
         connection = each.connect(stage.worker)
@@ -226,7 +226,7 @@ def test_a_transport_that_fills_up_with_the_last_piece_falls_behind_at_the_head(
     stage.write(2)
     stage.worker.poll()
     place = stream_of(connection).place(stage.feed)
-    assert place == Position(2, stage.world.now, True)
+    assert place == OffsetPosition(2, stage.world.now, True)
     connection.drain()
     assert client.received == [1, 2]
 
@@ -252,7 +252,7 @@ def test_a_place_by_time_is_looked_up() -> None:
     stage.write(5)
     client = stage.client(since=stage.world.now - 15)
     connection = client.connect(stage.worker)
-    assert isinstance(stream_of(connection).place(stage.feed), Since)
+    assert isinstance(stream_of(connection).place(stage.feed), TimePosition)
     stage.worker.settle()
     assert client.received == [4, 5]
 

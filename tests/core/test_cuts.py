@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.core import replay_plan, runs
-from gateway.core.frame import GapReason
-from gateway.core.log import Position
+from gateway.core.gap import GapReason
+from gateway.core.records import OffsetPosition
 from tests.core.stage import Stage, user_id
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def beginning_of_the_log() -> Case:
     stage = Stage()
     stage.write(3)
     client = stage.client()
-    client.last_id = user_id(Position(0, 0, False))
+    client.last_id = user_id(OffsetPosition(0, 0, False))
     client.expects = {log: (0, stage.world.logs[log].end) for log in stage.world.logs}
     client.expects[stage.kafka.log] = (0, 0)
     return stage, client

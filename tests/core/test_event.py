@@ -8,15 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core import frame
-from gateway.core.event import (
-    MAX_RECORD_BYTES,
-    Decoder,
-    Event,
-    Unreadable,
-    UnreadableReason,
-    type_fault,
-)
-from gateway.core.log import Record, make_record
+from gateway.core.event import MAX_RECORD_BYTES, Decoder, type_fault
+from gateway.core.records import Event, Record, Unreadable, UnreadableReason, make_record
 from gateway.core.registry import Registry
 from tests.core.payloads import as_text, hostile
 from tests.sse import EventStreamParser

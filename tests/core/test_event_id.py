@@ -7,20 +7,20 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from gateway.core import event_id
-from gateway.core.event_id import MAX_LENGTH, MAX_MARKS, Mark
-from gateway.core.log import LogKind, Place, Position, Since
+from gateway.core.event_id import MAX_LENGTH, MAX_MARKS, CursorEntry
+from gateway.core.records import LogKind, OffsetPosition, Position, TimePosition
 from gateway.errors import EventIdError
 
 BASE64URL = string.ascii_letters + string.digits + "-_"
 
 timestamps = st.integers(0, (1 << 47) - 1)
 offsets = st.integers(0, (1 << 63) - 1)
-places: st.SearchStrategy[Place] = st.builds(Position, offsets, timestamps, st.booleans()) | (
-    st.builds(Since, timestamps)
-)
+places: st.SearchStrategy[Position] = st.builds(
+    OffsetPosition, offsets, timestamps, st.booleans()
+) | (st.builds(TimePosition, timestamps))
 marks = st.lists(
     st.builds(
-        Mark,
+        CursorEntry,
         st.sampled_from(LogKind),
         st.binary(min_size=4, max_size=4),
         st.integers(0, (1 << 24) - 1),
@@ -31,8 +31,8 @@ marks = st.lists(
     unique_by=lambda mark: (mark.kind, mark.partition),
 )
 
-USER = Mark(LogKind.USER, b"\1\2\3\4", 0x010203, Position(5, 1_700_000_000_000, True))
-BROADCAST = Mark(LogKind.BROADCAST, b"\xff" * 4, 0, Since(0))
+USER = CursorEntry(LogKind.USER, b"\1\2\3\4", 0x010203, OffsetPosition(5, 1_700_000_000_000, True))
+BROADCAST = CursorEntry(LogKind.BROADCAST, b"\xff" * 4, 0, TimePosition(0))
 ONE = event_id.encode([USER]).decode()
 TWO = event_id.encode([USER, BROADCAST]).decode()
 THREE = event_id.encode([USER, BROADCAST, USER._replace(partition=9)]).decode()
@@ -46,7 +46,7 @@ def raw(packed: bytes, kind: str = "u") -> str:
 
 
 @given(marks)
-def test_an_id_says_what_was_written_into_it(written: list[Mark]) -> None:
+def test_an_id_says_what_was_written_into_it(written: list[CursorEntry]) -> None:
     text = event_id.encode(written).decode()
     assert event_id.parse(text) == written
     assert len(text) == 1 + 29 * len(written) <= MAX_LENGTH
@@ -70,7 +70,9 @@ def test_other_texts_raise_their_one_error(text: str) -> None:
 
 
 @given(marks, st.data())
-def test_a_damaged_id_is_another_one_or_none(written: list[Mark], data: st.DataObject) -> None:
+def test_a_damaged_id_is_another_one_or_none(
+    written: list[CursorEntry], data: st.DataObject
+) -> None:
     text = event_id.encode(written).decode()
     at = data.draw(st.integers(0, len(text) - 1))
     damaged = text[:at] + data.draw(st.characters()) + text[at + 1 :]
@@ -83,7 +85,9 @@ def test_a_damaged_id_is_another_one_or_none(written: list[Mark], data: st.DataO
 
 
 @given(marks, st.integers(0, MAX_LENGTH))
-def test_a_truncated_id_is_never_taken_for_the_whole(written: list[Mark], length: int) -> None:
+def test_a_truncated_id_is_never_taken_for_the_whole(
+    written: list[CursorEntry], length: int
+) -> None:
     text = event_id.encode(written).decode()
     assume(length < len(text))
     try:
@@ -103,7 +107,7 @@ def test_the_layout_is_the_documented_one() -> None:
 
 
 @pytest.mark.parametrize("cursor", [[], [USER] * (MAX_MARKS + 1)])
-def test_a_cursor_of_no_log_or_too_many_has_no_id(cursor: list[Mark]) -> None:
+def test_a_cursor_of_no_log_or_too_many_has_no_id(cursor: list[CursorEntry]) -> None:
     with pytest.raises(AssertionError, match="1 to 3 logs"):
         event_id.encode(cursor)
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.core.event import Decoder, UnreadableReason
-from gateway.core.frame import CloseReason
-from gateway.core.opening import Opening
+from gateway.core.event import Decoder
+from gateway.core.gap import CloseReason
+from gateway.core.records import UnreadableReason
+from gateway.core.request import StreamRequest
 from gateway.core.stream import Found
 from tests.core.consistency import assert_consistent
 from tests.core.stage import BROADCAST_LOG, USER, USER_LOG, Stage, stream_of
@@ -19,8 +20,7 @@ from tests.core.stage import BROADCAST_LOG, USER, USER_LOG, Stage, stream_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.core.event import Event, Unreadable
-    from gateway.core.log import Record
+    from gateway.core.records import Event, Record, Unreadable
     from gateway.core.stream import Stream
 
 
@@ -68,7 +68,9 @@ def from_write(number: int) -> Callable[[], bool]:
 
 def open_stream(stage: Stage, sink: Brittle, user: bytes = USER) -> Stream:
     hub, moment = stage.worker.hub, stage.world.moment
-    return hub.open(Opening(user), stage.worker.routes.feeds(user, (), moment), sink, [], moment)
+    return hub.open(
+        StreamRequest(user), stage.worker.routes.feeds(user, (), moment), sink, [], moment
+    )
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.core import frame
-from gateway.core.frame import CloseReason, Gap, GapReason
-from gateway.core.log import LogKind
+from gateway.core.gap import CloseReason, Gap, GapReason
+from gateway.core.records import LogKind
 from tests.core.payloads import as_text, hostile
 from tests.sse import EventStreamParser, ReceivedEvent
 

@@ -4,13 +4,13 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from gateway.core import delivery
-from gateway.core.event import Decoder, Event, Unreadable
+from gateway.core.event import Decoder
 from gateway.core.event_id import parse
-from gateway.core.frame import CloseReason, GapReason
+from gateway.core.gap import CloseReason, GapReason
 from gateway.core.hub import SPARE_DEADLINES
-from gateway.core.log import Position, Record
 from gateway.core.observer import Path
-from gateway.core.opening import Opening
+from gateway.core.records import Event, OffsetPosition, Record, Unreadable
+from gateway.core.request import StreamRequest
 from gateway.core.stream import State, Stream
 from tests.core.consistency import assert_consistent
 from tests.core.stage import BROADCAST_LOG, USER, USER_LOG, Stage, stream_of
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from gateway.core.log import Log, Moment
+    from gateway.core.records import Moment, TopicPartition
     from tests.core.clients import Client, Connection
 
 
@@ -133,7 +133,7 @@ def test_a_filtered_event_is_not_sent_but_the_cursor_passes_it() -> None:
     stage.write()
     stage.worker.poll()
     assert client.received == [number]
-    assert parse(stream_of(connection_of(client)).id().decode())[0].place == Position(
+    assert parse(stream_of(connection_of(client)).id().decode())[0].place == OffsetPosition(
         3, stage.world.now, True
     )
 
@@ -288,7 +288,7 @@ def test_a_silent_stream_is_sent_its_current_id() -> None:
         stage.worker.hub.tick(stage.world.moment)
     assert connection.writes == writes + 1
     (place, _) = [mark.place for mark in parse(client.last_id)]
-    assert isinstance(place, Position)
+    assert isinstance(place, OffsetPosition)
     assert place.offset == 7, "a quiet user's cursor keeps up with others' records"
 
 
@@ -344,7 +344,7 @@ def test_a_stream_ends_at_the_first_of_its_deadlines() -> None:
     hub, now = stage.worker.hub, stage.world.now / 1000
     deadlines = [(now + 20, CloseReason.MAX_AGE), (now + 10, CloseReason.TOKEN_EXPIRED)]
     feeds = stage.worker.routes.feeds(USER, (), stage.world.moment)
-    stream = hub.open(Opening(USER), feeds, connection, deadlines, stage.world.moment)
+    stream = hub.open(StreamRequest(USER), feeds, connection, deadlines, stage.world.moment)
     stage.world.now += 9_999
     hub.tick(stage.world.moment)
     assert not stream.closed
@@ -363,7 +363,7 @@ def test_streams_that_have_closed_are_not_kept_until_their_deadline() -> None:
     sinks = []
     for _ in range(SPARE_DEADLINES + 10):
         sink = Ignore()
-        stream = hub.open(Opening(USER), feeds, sink, deadlines, stage.world.moment)
+        stream = hub.open(StreamRequest(USER), feeds, sink, deadlines, stage.world.moment)
         hub.lost(stream, stage.world.moment)
         sinks.append(weakref.ref(sink))
     assert sum(reference() is not None for reference in sinks) <= 10
@@ -402,7 +402,7 @@ def test_an_event_is_framed_once_for_all_streams_that_take_chunks() -> None:
     feeds = stage.worker.routes.feeds(USER, (), moment)
     sinks = [Keep(chunked=chunked) for chunked in (True, False, True)]
     for sink in sinks:
-        hub.open(Opening(USER), feeds, sink, [], moment)
+        hub.open(StreamRequest(USER), feeds, sink, [], moment)
         sink.written.clear()
     stage.broadcast(1)
     stage.write(1)
@@ -490,7 +490,7 @@ def test_with_chunks_the_events_and_their_ids_are_the_same_as_without() -> None:
     feeds = stage.worker.routes.feeds(USER, (), moment)
     sinks = [Keep(chunked=chunked) for chunked in (True, False)]
     for sink in sinks:
-        hub.open(Opening(USER), feeds, sink, [], moment)
+        hub.open(StreamRequest(USER), feeds, sink, [], moment)
         sink.written.clear()
     for _ in range(2):
         stage.write(3)
@@ -517,7 +517,7 @@ def test_who_looks_on_is_told_of_each_batch_once_it_is_delivered() -> None:
     stage.connect(stage.client())
     seen: list[tuple[Any, int]] = []
 
-    def look(batches: Mapping[Log, Sequence[Record]], moment: Moment) -> None:
+    def look(batches: Mapping[TopicPartition, Sequence[Record]], moment: Moment) -> None:
         seen.extend((record.event, record.offset) for record in batches.get(USER_LOG, ()))
 
     stage.worker.hub.delivered = look

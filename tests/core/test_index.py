@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.core import index as module
 from gateway.core.index import ENTRY_BYTES, Index
-from gateway.core.log import Record, make_record
+from gateway.core.records import Record, make_record
 
 if TYPE_CHECKING:
     from random import Random

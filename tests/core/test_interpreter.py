@@ -2,15 +2,23 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.core.event import Decoder, Event, UnreadableReason
+from gateway.core.event import Decoder
 from gateway.core.interpreter import CHECKED_KEYS, Interpreter
-from gateway.core.log import Log, LogKind, Record, Topic, make_record
+from gateway.core.records import (
+    Event,
+    LogKind,
+    Record,
+    Topic,
+    TopicPartition,
+    UnreadableReason,
+    make_record,
+)
 from gateway.core.registry import Registry
-from gateway.core.stream import Feed
+from gateway.core.stream import PartitionFeed
 from tests.core.workers import Faults, SilentObserver
 from tests.core.world import first_byte
 
-LOG = Log("user-events", 1)
+LOG = TopicPartition("user-events", 1)
 TYPE = (("event_type", b"import.progress"),)
 
 
@@ -25,8 +33,8 @@ def interpreter(observer: SilentObserver) -> Interpreter:
 
 
 @pytest.fixture
-def feed() -> Feed:
-    return Feed(LOG, Topic("user-events", LogKind.USER, b"tagA", 3))
+def feed() -> PartitionFeed:
+    return PartitionFeed(LOG, Topic("user-events", LogKind.USER, b"tagA", 3))
 
 
 def record(
@@ -36,7 +44,7 @@ def record(
 
 
 def test_a_record_is_decoded_once_and_lets_go_of_what_it_was_read_from(
-    interpreter: Interpreter, feed: Feed
+    interpreter: Interpreter, feed: PartitionFeed
 ) -> None:
     one = record(7)
     event = interpreter.decode(feed, one)
@@ -46,7 +54,7 @@ def test_a_record_is_decoded_once_and_lets_go_of_what_it_was_read_from(
 
 
 def test_an_unreadable_record_is_reported_once(
-    interpreter: Interpreter, feed: Feed, observer: SilentObserver
+    interpreter: Interpreter, feed: PartitionFeed, observer: SilentObserver
 ) -> None:
     bad = record(7, headers=())
     assert interpreter.decode(feed, bad) is None
@@ -55,7 +63,7 @@ def test_an_unreadable_record_is_reported_once(
 
 
 def test_a_type_without_a_category_is_an_event_and_reported(
-    interpreter: Interpreter, feed: Feed, observer: SilentObserver
+    interpreter: Interpreter, feed: PartitionFeed, observer: SilentObserver
 ) -> None:
     event = interpreter.decode(feed, record(7, headers=(("event_type", b"new.type"),)))
     assert event is not None
@@ -64,7 +72,7 @@ def test_a_type_without_a_category_is_an_event_and_reported(
 
 
 def test_a_broadcast_needs_no_key(interpreter: Interpreter) -> None:
-    feed = Feed(Log("all", 0), Topic("all", LogKind.BROADCAST, b"tagA", 1))
+    feed = PartitionFeed(TopicPartition("all", 0), Topic("all", LogKind.BROADCAST, b"tagA", 1))
     assert interpreter.decode(feed, record(7, key=None)) is not None
     assert interpreter.decode(feed, record(8, key=b"\xff")) is not None
 
@@ -79,7 +87,7 @@ def test_a_broadcast_needs_no_key(interpreter: Interpreter) -> None:
 )
 def test_a_key_that_is_no_user_id_is_reported(
     interpreter: Interpreter,
-    feed: Feed,
+    feed: PartitionFeed,
     observer: SilentObserver,
     key: bytes | None,
     reason: UnreadableReason,
@@ -96,10 +104,10 @@ def test_a_key_that_is_no_user_id_is_reported(
 )  # fmt: skip
 def test_a_key_in_a_partition_that_is_not_its_own_is_reported(
     interpreter: Interpreter,
-    feed: Feed,
+    feed: PartitionFeed,
     observer: SilentObserver,
     key: bytes,
-    misplaced: list[tuple[Log, int, int]],
+    misplaced: list[tuple[TopicPartition, int, int]],
 ) -> None:
     interpreter.check_keys(feed, [record(7, key)], [record(7, key)])
     assert observer.misplacements == misplaced
@@ -107,7 +115,7 @@ def test_a_key_in_a_partition_that_is_not_its_own_is_reported(
 
 
 def test_only_so_many_keys_of_a_batch_are_held_against_the_partitioner(
-    interpreter: Interpreter, feed: Feed, observer: SilentObserver
+    interpreter: Interpreter, feed: PartitionFeed, observer: SilentObserver
 ) -> None:
     records = [record(i, b"b%d" % i) for i in range(2 * CHECKED_KEYS)]
     interpreter.check_keys(feed, records, records)

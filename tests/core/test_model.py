@@ -17,7 +17,7 @@ import pytest
 
 from gateway.core import budget, delivery, hub, memory, replay_plan, runs
 from gateway.core import scan as scan_
-from gateway.core.frame import CloseReason, GapReason
+from gateway.core.gap import CloseReason, GapReason
 from gateway.core.observer import Path
 from gateway.core.registry import Registry
 from tests.core.history import History, Profile

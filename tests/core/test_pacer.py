@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from gateway.core.pacer import RATIO, Pacer
+from gateway.kafka.pacer import RATIO, Pacer
 
 
 def test_a_worker_with_time_to_spare_fetches_again_almost_at_once() -> None:

@@ -6,16 +6,16 @@ import pytest
 
 from gateway.core import memory, replay_plan
 from gateway.core import scan as scan_
-from gateway.core.event_id import Mark, encode_mark, parse
-from gateway.core.frame import Gap, GapReason
+from gateway.core.event_id import CursorEntry, encode_mark, parse
+from gateway.core.gap import Gap, GapReason
 from gateway.core.limits import Extent
-from gateway.core.log import LogKind, Moment, Position, Since, make_record
+from gateway.core.records import LogKind, Moment, OffsetPosition, TimePosition, make_record
 from tests.core.consistency import assert_consistent
 from tests.core.stage import USER, USER_LOG, Stage, stream_of, user_id
 from tests.core.world import OTHER
 
 if TYPE_CHECKING:
-    from gateway.core.log import Place, Record
+    from gateway.core.records import Position, Record
     from gateway.core.stream import Stream
     from tests.core.clients import Client
 
@@ -42,23 +42,23 @@ EXPIRED = [(GapReason.EXPIRED, 3, 10)]
 @pytest.mark.parametrize(
     ("place", "first", "gaps"),
     [
-        (Position(10, 1, True), 1, []),
-        (Position(11, 1_000_010, True), 2, []),
-        (Position(15, 1_000_050, True), 6, []),
-        (Position(15, 77, False), 6, []),
-        (Position(20, 1_000_100, True), 11, []),
-        (Position(3, 1, True), 1, EXPIRED),
-        (Position(21, 1_000_055, True), 6, [(GapReason.RESET, None, 15)]),
-        (Position(1 << 62, 0, False), 1, TEN),
-        (Position(15, 1_000_051, True), 6, [(GapReason.RESET, None, 15)]),
-        (Position(20, 1_000_101, True), 11, [(GapReason.RESET, None, 20)]),
-        (Position(11, (1 << 47) - 1, True), 11, [(GapReason.RESET, None, 20)]),
-        (Since(1_000_040), 4, []),
-        (Since(0), 1, []),
-        (Since((1 << 47) - 1), 11, []),
+        (OffsetPosition(10, 1, True), 1, []),
+        (OffsetPosition(11, 1_000_010, True), 2, []),
+        (OffsetPosition(15, 1_000_050, True), 6, []),
+        (OffsetPosition(15, 77, False), 6, []),
+        (OffsetPosition(20, 1_000_100, True), 11, []),
+        (OffsetPosition(3, 1, True), 1, EXPIRED),
+        (OffsetPosition(21, 1_000_055, True), 6, [(GapReason.RESET, None, 15)]),
+        (OffsetPosition(1 << 62, 0, False), 1, TEN),
+        (OffsetPosition(15, 1_000_051, True), 6, [(GapReason.RESET, None, 15)]),
+        (OffsetPosition(20, 1_000_101, True), 11, [(GapReason.RESET, None, 20)]),
+        (OffsetPosition(11, (1 << 47) - 1, True), 11, [(GapReason.RESET, None, 20)]),
+        (TimePosition(1_000_040), 4, []),
+        (TimePosition(0), 1, []),
+        (TimePosition((1 << 47) - 1), 11, []),
     ],
 )
-def test_what_an_id_leads_to(place: Place, first: int, gaps: list[Told], warm_ms: int) -> None:
+def test_what_an_id_leads_to(place: Position, first: int, gaps: list[Told], warm_ms: int) -> None:
     stage = log_of_ten(warm_ms=warm_ms)
     client = stage.client()
     client.rogue = True
@@ -81,7 +81,9 @@ def test_a_mark_of_another_log_is_reset_and_kept_until_that_is_told(
     stage = log_of_ten()
     client = stage.client()
     client.rogue = True
-    last_id = client.last_id = user_id(Position(3, 1_000_040, True), tag=tag, partition=partition)
+    last_id = client.last_id = user_id(
+        OffsetPosition(3, 1_000_040, True), tag=tag, partition=partition
+    )
     connection = client.connect(stage.worker)
     assert client.last_id == last_id, "a client that drops now has to come back with it"
     assert stream_of(connection).id() == last_id.encode()
@@ -93,22 +95,22 @@ def test_a_mark_of_another_log_is_reset_and_kept_until_that_is_told(
 @pytest.mark.parametrize(
     ("limits", "place", "received", "gaps"),
     [
-        ({"max_events": 3}, Position(12, 1_000_020, True), 3, [(GapReason.LIMIT, 12, 17)]),
-        ({"max_events": 8}, Position(12, 1_000_020, True), 8, []),
-        ({"max_events": 2}, Position(3, 1, True), 2, [*EXPIRED, (GapReason.LIMIT, 10, 18)]),
-        ({"max_events": 2}, Position(30, 1, True), 2, [*TEN, (GapReason.LIMIT, 10, 18)]),
-        ({"max_events": 3}, Since(1_000_030), 3, [(GapReason.LIMIT, 12, 17)]),
-        ({"max_records": 4}, Position(12, 1_000_020, True), 4, [(GapReason.LIMIT, 12, 16)]),
-        ({"max_records": 8}, Position(12, 1_000_020, True), 8, []),
-        ({"max_age_ms": 35}, Position(12, 1_000_020, True), 4, [(GapReason.LIMIT, 12, 16)]),
-        ({"max_age_ms": 35}, Since(1_000_030), 4, [(GapReason.LIMIT, 12, 16)]),
-        ({"max_age_ms": 6}, Position(12, 1_000_020, True), 1, [(GapReason.LIMIT, 12, 19)]),
+        ({"max_events": 3}, OffsetPosition(12, 1_000_020, True), 3, [(GapReason.LIMIT, 12, 17)]),
+        ({"max_events": 8}, OffsetPosition(12, 1_000_020, True), 8, []),
+        ({"max_events": 2}, OffsetPosition(3, 1, True), 2, [*EXPIRED, (GapReason.LIMIT, 10, 18)]),
+        ({"max_events": 2}, OffsetPosition(30, 1, True), 2, [*TEN, (GapReason.LIMIT, 10, 18)]),
+        ({"max_events": 3}, TimePosition(1_000_030), 3, [(GapReason.LIMIT, 12, 17)]),
+        ({"max_records": 4}, OffsetPosition(12, 1_000_020, True), 4, [(GapReason.LIMIT, 12, 16)]),
+        ({"max_records": 8}, OffsetPosition(12, 1_000_020, True), 8, []),
+        ({"max_age_ms": 35}, OffsetPosition(12, 1_000_020, True), 4, [(GapReason.LIMIT, 12, 16)]),
+        ({"max_age_ms": 35}, TimePosition(1_000_030), 4, [(GapReason.LIMIT, 12, 16)]),
+        ({"max_age_ms": 6}, OffsetPosition(12, 1_000_020, True), 1, [(GapReason.LIMIT, 12, 19)]),
     ],
 )
 @pytest.mark.parametrize("short", [0, 3, 1000])
 def test_the_newest_part_that_fits_the_limits_is_replayed(
     limits: dict[str, int],
-    place: Place,
+    place: Position,
     received: int,
     gaps: list[Told],
     short: int,
@@ -130,7 +132,7 @@ def test_no_gap_is_told_for_a_short_stretch_with_nothing_in_it() -> None:
     stage.write(1, b"c", hole=500)
     stage.world.now += 10_000
     client = stage.client()
-    client.last_id = user_id(Position(0, 1, False))
+    client.last_id = user_id(OffsetPosition(0, 1, False))
     client.expects = {USER_LOG: (0, 0)}
     stage.connect(client)
     assert client.gaps == []
@@ -141,7 +143,7 @@ def test_a_long_hole_behind_a_young_cursor_is_no_gap() -> None:
     stage = Stage(broadcast=False, warm_ms=0)
     stage.write(2)
     client = stage.client()
-    client.last_id = user_id(Position(2, stage.world.now, True))
+    client.last_id = user_id(OffsetPosition(2, stage.world.now, True))
     client.expects = {USER_LOG: (0, 2)}
     stage.write(hole=5000)
     stage.connect(client)
@@ -151,7 +153,9 @@ def test_a_long_hole_behind_a_young_cursor_is_no_gap() -> None:
 # One scan, step by step.
 
 
-def waiting(stage: Stage, *places: Place, categories: frozenset[str] | None = None) -> list[Stream]:
+def waiting(
+    stage: Stage, *places: Position, categories: frozenset[str] | None = None
+) -> list[Stream]:
     """Let clients wait for a scan, each at a place; the tail begins where the log ends."""
     streams = []
     for place in places:
@@ -175,7 +179,9 @@ def client_of(stage: Stage, stream: Stream) -> Client:
 
 def test_streams_that_wait_share_one_scan_from_the_earliest_of_them() -> None:
     stage = log_of_ten(warm_ms=0)
-    streams = waiting(stage, Position(17, 1_000_070, True), Position(12, 1_000_020, True))
+    streams = waiting(
+        stage, OffsetPosition(17, 1_000_070, True), OffsetPosition(12, 1_000_020, True)
+    )
     scan = stage.worker.hub.begin_scan(stage.feed)
     assert not stage.feed.waiting
     scan.begin(Extent(10, 20, 10, 0))
@@ -214,7 +220,7 @@ def test_a_scan_goes_from_one_record_of_its_streams_to_the_next(
     stage.write(1)
     stage.write(200, b"c")
     stage.worker.settle()
-    (stream,) = waiting(stage, Position(0, 0, False))
+    (stream,) = waiting(stage, OffsetPosition(0, 0, False))
     scan = stage.worker.hub.begin_scan(stage.feed)
     scan.begin(Extent(0, stage.kafka.end, 0, 0))
     scan.locate({})
@@ -239,7 +245,7 @@ def test_what_the_index_has_forgotten_is_read(monkeypatch: pytest.MonkeyPatch) -
     stage.write(200, b"b")
     stage.worker.settle()
     stage.feed.index.forget(90)
-    (stream,) = waiting(stage, Position(50, 0, False))
+    (stream,) = waiting(stage, OffsetPosition(50, 0, False))
     scan = stage.worker.hub.begin_scan(stage.feed)
     scan.begin(Extent(0, stage.kafka.end, 0, 0))
     scan.locate({})
@@ -263,7 +269,7 @@ def test_the_record_that_proves_a_place_is_read_whosever_it_is(
     stage.write(1000, b"b")
     stage.worker.settle()
     at = stage.kafka.records[500].timestamp
-    waiting(stage, Position(501, at, True), Position(0, 0, False))
+    waiting(stage, OffsetPosition(501, at, True), OffsetPosition(0, 0, False))
     scan = stage.worker.hub.begin_scan(stage.feed)
     scan.begin(Extent(0, stage.kafka.end, 0, 0))
     scan.locate({})
@@ -278,7 +284,7 @@ def test_the_record_that_proves_a_place_is_read_whosever_it_is(
 def test_a_scan_that_is_interrupted_costs_nobody_an_event(steps: str) -> None:
     """Kafka may fail at any time; who took part keeps his place, and asks again."""
     stage = log_of_ten(warm_ms=0)
-    (stream,) = waiting(stage, Position(12, 1_000_020, True))
+    (stream,) = waiting(stage, OffsetPosition(12, 1_000_020, True))
     scan = stage.worker.hub.begin_scan(stage.feed)
     if steps != "nothing":
         scan.begin(Extent(10, 20, 10, 0))
@@ -295,7 +301,7 @@ def test_a_scan_that_is_interrupted_costs_nobody_an_event(steps: str) -> None:
 
 def test_records_that_a_reader_brings_again_are_found_once() -> None:
     stage = log_of_ten(warm_ms=0)
-    (stream,) = waiting(stage, Position(12, 1_000_020, True))
+    (stream,) = waiting(stage, OffsetPosition(12, 1_000_020, True))
     scan = stage.worker.hub.begin_scan(stage.feed)
     scan.begin(Extent(10, 20, 10, 0))
     scan.locate({})
@@ -309,7 +315,7 @@ def test_records_that_a_reader_brings_again_are_found_once() -> None:
 
 def test_a_place_that_was_not_disproved_yet_is_held_against_the_log_by_the_next_scan() -> None:
     stage = log_of_ten(warm_ms=0)
-    (stream,) = waiting(stage, Position(15, 1_000_001, True))
+    (stream,) = waiting(stage, OffsetPosition(15, 1_000_001, True))
     scan = stage.worker.hub.begin_scan(stage.feed)
     scan.begin(Extent(10, 20, 10, 0))
     scan.locate({})
@@ -320,7 +326,7 @@ def test_a_place_that_was_not_disproved_yet_is_held_against_the_log_by_the_next_
 
 def test_what_is_found_is_handed_over_once_no_limit_can_take_it_back() -> None:
     stage = log_of_ten(warm_ms=0, max_events=5)
-    (stream,) = waiting(stage, Position(15, 1_000_050, True))
+    (stream,) = waiting(stage, OffsetPosition(15, 1_000_050, True))
     hub, moment = stage.worker.hub, stage.world.moment
     scan = hub.begin_scan(stage.feed)
     scan.begin(Extent(10, 20, 10, 0))
@@ -332,7 +338,7 @@ def test_what_is_found_is_handed_over_once_no_limit_can_take_it_back() -> None:
     hub.advance([stream], moment)
     assert client_of(stage, stream).received == [6, 7]
     place = parse(stream.id().decode())[0].place
-    assert place == Position(17, 1_000_070, True)
+    assert place == OffsetPosition(17, 1_000_070, True)
     scan.feed(records(stage, 17, 20), 20)
     hub.end_scan(stage.feed, moment)
     assert client_of(stage, stream).received == [6, 7, 8, 9, 10]
@@ -341,7 +347,7 @@ def test_what_is_found_is_handed_over_once_no_limit_can_take_it_back() -> None:
 
 def test_what_a_limit_may_still_take_back_is_kept() -> None:
     stage = log_of_ten(warm_ms=0, max_events=2)
-    (stream,) = waiting(stage, Position(12, 1_000_020, True))
+    (stream,) = waiting(stage, OffsetPosition(12, 1_000_020, True))
     scan = stage.worker.hub.begin_scan(stage.feed)
     scan.begin(Extent(10, 20, 10, 0))
     scan.locate({})
@@ -354,7 +360,7 @@ def test_what_a_limit_may_still_take_back_is_kept() -> None:
 
 def test_a_stream_that_has_gone_no_longer_counts() -> None:
     stage = log_of_ten(warm_ms=0)
-    places = [Position(12, 1_000_020, True), Position(15, 1_000_050, True)]
+    places = [OffsetPosition(12, 1_000_020, True), OffsetPosition(15, 1_000_050, True)]
     one, other = waiting(stage, *places)
     hub, moment = stage.worker.hub, stage.world.moment
     scan = hub.begin_scan(stage.feed)
@@ -372,7 +378,7 @@ def test_a_stream_that_has_gone_no_longer_counts() -> None:
 @pytest.mark.parametrize("when", ["located", "read"])
 def test_a_scan_whose_log_is_no_longer_read_brings_nothing(when: str) -> None:
     stage = log_of_ten(warm_ms=0)
-    (stream,) = waiting(stage, Position(12, 1_000_020, True))
+    (stream,) = waiting(stage, OffsetPosition(12, 1_000_020, True))
     hub = stage.worker.hub
     scan = hub.begin_scan(stage.feed)
     scan.begin(Extent(10, 20, 10, 0))
@@ -394,7 +400,7 @@ def test_a_scan_whose_log_is_no_longer_read_brings_nothing(when: str) -> None:
 
 def test_a_scan_reads_up_to_where_the_tail_begins_once_the_offsets_are_known() -> None:
     stage = log_of_ten(warm_ms=0, tail_bytes=1000)
-    (stream,) = waiting(stage, Position(15, 1_000_050, True))
+    (stream,) = waiting(stage, OffsetPosition(15, 1_000_050, True))
     scan = stage.worker.hub.begin_scan(stage.feed)
     scan.begin(Extent(10, 20, 10, 0))
     stage.write(6)
@@ -409,7 +415,7 @@ def test_a_scan_reads_up_to_where_the_tail_begins_once_the_offsets_are_known() -
 
 def test_a_tail_that_has_moved_on_meanwhile_leaves_a_lap_to_be_scanned() -> None:
     stage = log_of_ten(warm_ms=0, tail_bytes=1000)
-    (stream,) = waiting(stage, Position(15, 1_000_050, True))
+    (stream,) = waiting(stage, OffsetPosition(15, 1_000_050, True))
     scan = stage.worker.hub.begin_scan(stage.feed)
     scan.begin(Extent(10, 20, 10, 0))
     scan.locate({})
@@ -429,7 +435,7 @@ def test_a_tail_is_warmed_as_far_as_its_room_goes() -> None:
     assert tail is not None
     size = make_record(0, 0, USER, b"10", (("event_type", b"import.progress"),)).size
     assert len(tail) == 2000 // size
-    assert tail.base == Position(20 - len(tail), 0, False)
+    assert tail.base == OffsetPosition(20 - len(tail), 0, False)
 
 
 def test_a_tail_that_has_let_go_of_its_first_records_is_not_warmed() -> None:
@@ -454,21 +460,21 @@ def test_a_time_that_no_id_can_say_is_left_out_of_it(timestamp: int) -> None:
     stage.write(2)
     written = stage.kafka.records[1] = stage.kafka.records[1]._replace(timestamp=timestamp)
     stage.kafka.end = 5
-    (stream,) = waiting(stage, Position(0, 7, False))
+    (stream,) = waiting(stage, OffsetPosition(0, 7, False))
     scan = stage.worker.hub.begin_scan(stage.feed)
     scan.begin(Extent(0, 5, 0, 0))
     scan.locate({})
     scan.feed([stage.kafka.records[0].record(), written.record()], 4)
     stage.worker.hub.advance(scan.harvest(), stage.world.moment)
     assert client_of(stage, stream).received == [1, 2]
-    assert parse(client_of(stage, stream).last_id)[0].place == Position(4, 0, False)
+    assert parse(client_of(stage, stream).last_id)[0].place == OffsetPosition(4, 0, False)
 
 
 def test_a_filtered_stream_is_brought_up_too() -> None:
     stage = log_of_ten(warm_ms=0)
     stage.write(2, event_type=OTHER)
     stage.write(1, event_type=None)
-    (stream,) = waiting(stage, Position(12, 1_000_020, True), categories=frozenset({"ai"}))
+    (stream,) = waiting(stage, OffsetPosition(12, 1_000_020, True), categories=frozenset({"ai"}))
     stage.worker.wake(stage.feed)
     stage.worker.settle()
     assert client_of(stage, stream).received == [11, 12]
@@ -478,7 +484,7 @@ def test_a_filtered_stream_is_brought_up_too() -> None:
 def test_events_beyond_the_limits_are_left_out_to_the_last_one() -> None:
     """Old events in a short stretch: all of them are dropped, not only the first."""
     stage = log_of_ten(warm_ms=0, max_age_ms=35)
-    (stream,) = waiting(stage, Position(12, 1_000_020, True))
+    (stream,) = waiting(stage, OffsetPosition(12, 1_000_020, True))
     stage.worker.wake(stage.feed)
     stage.worker.settle()
     assert client_of(stage, stream).received == [7, 8, 9, 10]
@@ -486,7 +492,7 @@ def test_events_beyond_the_limits_are_left_out_to_the_last_one() -> None:
 
 def test_a_gap_waits_for_the_transport() -> None:
     stage = log_of_ten(warm_ms=0)
-    (stream,) = waiting(stage, Position(3, 1, True))
+    (stream,) = waiting(stage, OffsetPosition(3, 1, True))
     client = client_of(stage, stream)
     connection = client.connection
     assert connection is not None
@@ -504,14 +510,14 @@ def test_a_gap_waits_for_the_transport() -> None:
 
 def test_the_mark_of_an_untold_reset_is_the_clients_own() -> None:
     stage = log_of_ten(warm_ms=0)
-    place = Position(15, 1_000_001, True)
+    place = OffsetPosition(15, 1_000_001, True)
     (stream,) = waiting(stage, place)
     scan = stage.worker.hub.begin_scan(stage.feed)
     scan.begin(Extent(10, 20, 10, 0))
     scan.locate({})
     scan.feed(records(stage, 14, 15), 15)
     assert stream in stage.feed.waiting, "it needs a time looked up, so it waits for the next scan"
-    mark = encode_mark(*Mark(LogKind.USER, b"tagA", 0, place))
+    mark = encode_mark(*CursorEntry(LogKind.USER, b"tagA", 0, place))
     assert stream.behind[stage.feed].untold == mark
     assert scan.reading is False
     stage.worker.hub.end_scan(stage.feed, Moment(0.0, 0))

@@ -11,10 +11,10 @@ import pytest
 
 from gateway.core import frame, runs
 from gateway.core.budget import CLOSE, EVENT, SHARE, STEP, WRITE
-from gateway.core.event_id import Mark
-from gateway.core.frame import CloseReason
-from gateway.core.log import LogKind, Position
-from gateway.core.opening import Opening
+from gateway.core.event_id import CursorEntry
+from gateway.core.gap import CloseReason
+from gateway.core.records import LogKind, OffsetPosition
+from gateway.core.request import StreamRequest
 from tests.core.consistency import assert_consistent
 from tests.core.stage import BROADCAST_LOG, Stage
 
@@ -86,13 +86,13 @@ def stage() -> Stage:
     return stage
 
 
-def crowd(stage: Stage, work: Work, *marks: Mark, first: int = 0) -> list[CountingSink]:
+def crowd(stage: Stage, work: Work, *marks: CursorEntry, first: int = 0) -> list[CountingSink]:
     """Open thousands of streams, all with the same id, or without one."""
     hub, moment = stage.worker.hub, stage.world.moment
     sinks = []
     for number in range(first, first + CROWD):
         sink = CountingSink(work)
-        opening = Opening(b"a%d" % number, cursor=marks)
+        opening = StreamRequest(b"a%d" % number, cursor=marks)
         feeds = stage.worker.routes.feeds(opening.user, marks, moment)
         hub.open(opening, feeds, sink, [], moment)
         sinks.append(sink)
@@ -105,9 +105,10 @@ def steps(stage: Stage, work: Work) -> Iterator[tuple[int, int, int]]:
         yield work.take()
 
 
-def at_start() -> list[Mark]:
+def at_start() -> list[CursorEntry]:
     return [
-        Mark(kind, b"tagA", 0, Position(0, 0, False)) for kind in (LogKind.USER, LogKind.BROADCAST)
+        CursorEntry(kind, b"tagA", 0, OffsetPosition(0, 0, False))
+        for kind in (LogKind.USER, LogKind.BROADCAST)
     ]
 
 
@@ -168,7 +169,9 @@ def test_a_live_event_goes_out_at_once_while_a_crowd_is_brought_up(
     parked_crowd(stage, work)
     hub, moment = stage.worker.hub, stage.world.moment
     sink = CountingSink(work)
-    hub.open(Opening(b"live"), stage.worker.routes.feeds(b"live", (), moment), sink, [], moment)
+    hub.open(
+        StreamRequest(b"live"), stage.worker.routes.feeds(b"live", (), moment), sink, [], moment
+    )
     hub.advance(list(hub.feeds[BROADCAST_LOG].parked), moment)
     assert stage.worker.busy, "the crowd is not up yet"
     stage.write(1, b"live")
@@ -258,7 +261,9 @@ def test_a_large_batch_is_dispatched_in_bounded_steps_and_in_order(
     sinks = crowd(stage, work)[:1]
     sink = CountingSink(work)
     hub, moment = stage.worker.hub, stage.world.moment
-    hub.open(Opening(b"many"), stage.worker.routes.feeds(b"many", (), moment), sink, [], moment)
+    hub.open(
+        StreamRequest(b"many"), stage.worker.routes.feeds(b"many", (), moment), sink, [], moment
+    )
     list(steps(stage, work))
     work.take()
     numbers = stage.write(5000, b"many")
@@ -336,7 +341,7 @@ def test_deadlines_of_a_crowd_are_kept_in_bounded_steps(stage: Stage, work: Work
     at = moment.monotonic + 5
     for _ in range(CROWD):
         deadlines = [(at, CloseReason.MAX_AGE)]
-        hub.open(Opening(b"a"), feeds, CountingSink(work), deadlines, moment)
+        hub.open(StreamRequest(b"a"), feeds, CountingSink(work), deadlines, moment)
     list(steps(stage, work))
     work.take()
     stage.world.now += 5000

@@ -2,11 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.core.event import Event
 from gateway.core.event_id import parse
-from gateway.core.frame import CloseReason
-from gateway.core.log import Position, Since
-from gateway.core.stream import Behind, State, Stream
+from gateway.core.gap import CloseReason
+from gateway.core.records import Event, OffsetPosition, TimePosition
+from gateway.core.stream import CatchUpState, State, Stream
 from tests.core.stage import BROADCAST_LOG, USER, USER_LOG, Stage, stream_of
 
 
@@ -65,17 +64,17 @@ def test_an_id_holds_the_heads_of_live_logs_and_the_places_of_others() -> None:
     feed, everyone = stage.feed, stage.worker.hub.feeds[BROADCAST_LOG]
     now = stage.world.now
     places = [mark.place for mark in parse(stream.id().decode())]
-    assert places == [Position(3, now, False), Position(2, now, False)]
+    assert places == [OffsetPosition(3, now, False), OffsetPosition(2, now, False)]
 
     feed.leave(stream)
-    behind = stream.behind[feed] = Behind(Position(1, 7, True), checked=True)
+    behind = stream.behind[feed] = CatchUpState(OffsetPosition(1, 7, True), checked=True)
     places = [mark.place for mark in parse(stream.id().decode())]
-    assert places == [Position(1, 7, True), Position(2, now, False)]
+    assert places == [OffsetPosition(1, 7, True), OffsetPosition(2, now, False)]
     assert [stream.place(feed), stream.place(everyone)] == places
 
-    behind.untold = feed.mark(Position(77, 8, True))
-    assert parse(stream.id().decode())[0].place == Position(77, 8, True)
-    assert parse(stream.id(feed, feed.mark(Since(9))).decode())[0].place == Since(9)
+    behind.untold = feed.mark(OffsetPosition(77, 8, True))
+    assert parse(stream.id().decode())[0].place == OffsetPosition(77, 8, True)
+    assert parse(stream.id(feed, feed.mark(TimePosition(9))).decode())[0].place == TimePosition(9)
 
 
 def test_the_mark_of_the_head_is_encoded_once_until_the_head_moves() -> None:
@@ -123,5 +122,5 @@ def test_a_stream_lags_by_what_was_written_since_its_place_in_the_log_where_that
     stage.worker.settle()
     place = stream.place(stage.feed)
     assert stream.lag(begin + 9000) == stage.world.now - place.timestamp == 30
-    stream.behind[stage.feed].place = Position(1, 0, False)
+    stream.behind[stage.feed].place = OffsetPosition(1, 0, False)
     assert stream.lag(begin + 9000) == 0, "where it is has no time"

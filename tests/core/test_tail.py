@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.core.log import Position, Record, make_record
+from gateway.core.records import OffsetPosition, Record, make_record
 from gateway.core.tail import Tail
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-START = Position(10, 1000, False)
+START = OffsetPosition(10, 1000, False)
 KEYS = (b"a", b"b", b"c", None)
 
 
@@ -20,7 +20,7 @@ def record(offset: int, key: bytes | None = b"a", timestamp: int | None = None) 
     return make_record(offset, offset * 10 if timestamp is None else timestamp, key, b"value")
 
 
-def tail_of(*records: Record, start: Position = START, keyed: bool = True) -> Tail:
+def tail_of(*records: Record, start: OffsetPosition = START, keyed: bool = True) -> Tail:
     tail = Tail(start, keyed=keyed)
     if records:
         tail.append(records)
@@ -38,7 +38,7 @@ def size_of(records: Sequence[Record]) -> int:
 class NaiveTail:
     """A tail as one would write it first: a list, and a search of all of it for every answer."""
 
-    def __init__(self, start: Position) -> None:
+    def __init__(self, start: OffsetPosition) -> None:
         self.base = self.head = start
         self.records: list[Record] = []
 
@@ -55,7 +55,9 @@ class NaiveTail:
         for key in KEYS:
             for offset in range(tail.base.offset, tail.head.offset + 2):
                 assert list(tail.since(offset, key)) == self.since(offset, key, keyed=keyed)
-        for position in (Position(each.offset + 1, each.timestamp, True) for each in self.records):
+        for position in (
+            OffsetPosition(each.offset + 1, each.timestamp, True) for each in self.records
+        ):
             assert tail.fits(position)
             assert not tail.fits(position._replace(timestamp=position.timestamp + 1))
             assert tail.fits(position._replace(timestamp=0, seen=False))
@@ -84,7 +86,7 @@ def test_a_random_run_agrees_with_a_naive_list_after_every_step(seed: int, *, ke
                 keys = list(dict.fromkeys(each.key for each in new if each.key not in known))
                 assert [each.key for each in fresh] == (keys if keyed else [])
                 naive.records += new
-                naive.head = Position.after(new[-1])
+                naive.head = OffsetPosition.after(new[-1])
             case "evict":
                 wanted = random.randint(0, max(tail.size, 1) * 3 // 2)
                 freed = size_of(tail.evict(wanted))
@@ -92,10 +94,10 @@ def test_a_random_run_agrees_with_a_naive_list_after_every_step(seed: int, *, ke
                 while naive.records and gone < wanted:
                     oldest = naive.records.pop(0)
                     gone += oldest.size
-                    naive.base = Position.after(oldest)
+                    naive.base = OffsetPosition.after(oldest)
                 assert freed == gone
             case "warm" if tail.base.offset > 3:
-                start = Position(random.randint(0, tail.base.offset - 1), 0, False)
+                start = OffsetPosition(random.randint(0, tail.base.offset - 1), 0, False)
                 older = [each for each in batch(start.offset, 4) if each.offset < tail.base.offset]
                 tail.warm(start, older)
                 naive.records[:0] = older
@@ -125,30 +127,30 @@ def test_a_key_is_fresh_again_after_its_records_were_evicted() -> None:
 def test_evicting_less_than_a_record_frees_a_whole_one() -> None:
     tail = tail_of(record(10), record(11))
     assert size_of(tail.evict(1)) == record(10).size
-    assert (tail.base, len(tail)) == (Position(11, 100, True), 1)
+    assert (tail.base, len(tail)) == (OffsetPosition(11, 100, True), 1)
 
 
 def test_evicting_more_than_there_is_leaves_an_empty_tail_at_its_head() -> None:
     tail = tail_of(record(10), record(15))
     assert size_of(tail.evict(1 << 30)) == 2 * record(10).size
-    assert (tail.base, tail.head, tail.size) == (Position(16, 150, True),) * 2 + (0,)
+    assert (tail.base, tail.head, tail.size) == (OffsetPosition(16, 150, True),) * 2 + (0,)
 
 
 @pytest.mark.parametrize(
     ("position", "fits"),
     [
-        (Position(11, 100, True), True),
-        (Position(11, 101, True), False),
-        (Position(11, 101, False), True),
-        (Position(13, 777, True), True),  # nobody knows what was at 12
-        (Position(15, 140, True), True),
-        (Position(15, 141, True), False),
-        (Position(10, 1000, True), None),  # nor at 9, but the log may
-        (Position(10, 1000, False), True),
+        (OffsetPosition(11, 100, True), True),
+        (OffsetPosition(11, 101, True), False),
+        (OffsetPosition(11, 101, False), True),
+        (OffsetPosition(13, 777, True), True),  # nobody knows what was at 12
+        (OffsetPosition(15, 140, True), True),
+        (OffsetPosition(15, 141, True), False),
+        (OffsetPosition(10, 1000, True), None),  # nor at 9, but the log may
+        (OffsetPosition(10, 1000, False), True),
     ],
 )
 def test_a_position_is_held_against_the_record_before_it(
-    position: Position, fits: bool | None
+    position: OffsetPosition, fits: bool | None
 ) -> None:
     tail = tail_of(record(10), record(11), record(14))
     assert tail.fits(position) is fits
@@ -160,12 +162,12 @@ def test_the_base_proves_a_position_once_the_record_before_it_was_here(
 ) -> None:
     tail = tail_of(record(10), record(11))
     tail.evict(1)
-    assert tail.fits(Position(11, timestamp, True)) is fits
+    assert tail.fits(OffsetPosition(11, timestamp, True)) is fits
 
 
 def test_a_hole_behind_the_base_proves_nothing() -> None:
     tail = tail_of(record(14))
-    assert tail.fits(Position(12, 777, True)) is True
+    assert tail.fits(OffsetPosition(12, 777, True)) is True
 
 
 @pytest.mark.parametrize(
@@ -181,8 +183,8 @@ def test_the_first_record_at_or_after_a_time_is_found_as_kafka_finds_it(
 
 def test_warm_records_stand_in_front() -> None:
     tail = tail_of(record(12, b"a"))
-    tail.warm(Position(4, 0, False), [record(5, b"a"), record(9, b"b")])
-    assert tail.base == Position(4, 0, False)
+    tail.warm(OffsetPosition(4, 0, False), [record(5, b"a"), record(9, b"b")])
+    assert tail.base == OffsetPosition(4, 0, False)
     assert offsets(tail.since(4, b"a")) == [5, 12]
     assert offsets(tail.since(4, b"b")) == [9]
     assert tail.size == 3 * record(5).size
@@ -190,7 +192,7 @@ def test_warm_records_stand_in_front() -> None:
 
 def test_an_empty_stretch_can_be_warm() -> None:
     tail = tail_of(record(12), keyed=False)
-    tail.warm(Position(4, 0, False), [])
+    tail.warm(OffsetPosition(4, 0, False), [])
     assert (tail.base.offset, offsets(tail.since(4))) == (4, [12])
 
 
@@ -198,9 +200,9 @@ def test_an_empty_stretch_can_be_warm() -> None:
     "misuse",
     [
         lambda tail: tail.since(9, b"a"),
-        lambda tail: tail.warm(Position(11, 0, False), []),
-        lambda tail: tail.warm(Position(5, 0, False), [record(4)]),
-        lambda tail: tail.warm(Position(5, 0, False), [record(10)]),
+        lambda tail: tail.warm(OffsetPosition(11, 0, False), []),
+        lambda tail: tail.warm(OffsetPosition(5, 0, False), [record(4)]),
+        lambda tail: tail.warm(OffsetPosition(5, 0, False), [record(10)]),
     ],
     ids=["too old", "warm start", "warm before", "warm behind"],
 )
@@ -228,7 +230,7 @@ def test_the_size_of_a_tail_is_its_memory(keys: int, value_bytes: int, headers: 
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
-        tail = Tail(Position(0, 0, False), keyed=True)
+        tail = Tail(OffsetPosition(0, 0, False), keyed=True)
         for start in range(0, count, 50):
             # Everything made anew, as a record of aiokafka is; nothing interned or shared.
             tail.append(

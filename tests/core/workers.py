@@ -1,7 +1,7 @@
 """Workers without I/O: a real hub, and an edge that goes one small step at a time.
 
-The edge does what `gateway.kafka.live` and `gateway.kafka.scans` do. Wherever those await, a test
-chooses what happens meanwhile.
+The edge stands in for `gateway.kafka.live_reader` and `gateway.kafka.replay_reader`. Wherever those
+await, the test chooses the next step.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from gateway.core.event import Decoder
 from gateway.core.hub import Hub
 from gateway.core.interpreter import Interpreter
 from gateway.core.limits import Extent, Limits
-from gateway.core.log import LogKind, Position, Topic
-from gateway.core.routes import Routes
+from gateway.core.partition_map import PartitionMap
+from gateway.core.records import LogKind, OffsetPosition, Topic
 from tests.core.world import BROADCAST_TOPIC, USER_TOPIC, first_byte
 
 if TYPE_CHECKING:
@@ -22,12 +22,11 @@ if TYPE_CHECKING:
     from random import Random
     from types import TracebackType
 
-    from gateway.core.event import UnreadableReason
-    from gateway.core.frame import CloseReason, GapReason
-    from gateway.core.log import Log, Moment
+    from gateway.core.gap import CloseReason, GapReason
     from gateway.core.observer import Path
-    from gateway.core.opening import Opening
-    from gateway.core.stream import Feed, Sink, Stream
+    from gateway.core.records import Moment, TopicPartition, UnreadableReason
+    from gateway.core.request import StreamRequest
+    from gateway.core.stream import PartitionFeed, Sink, Stream
     from tests.core.world import World
 
 
@@ -43,9 +42,9 @@ class SilentObserver:
         self.opened_streams = 0
         self.closes: list[CloseReason | None] = []
         self.paths: dict[Path, int] = {}
-        self.unreadables: list[tuple[Log, int, UnreadableReason]] = []
+        self.unreadables: list[tuple[TopicPartition, int, UnreadableReason]] = []
         self.unknown_types: list[str] = []
-        self.misplacements: list[tuple[Log, int, int]] = []
+        self.misplacements: list[tuple[TopicPartition, int, int]] = []
 
     def sent(self, path: Path, deliveries: Sequence[tuple[int, int]], moment: Moment) -> None:
         assert deliveries
@@ -60,13 +59,15 @@ class SilentObserver:
     def closed(self, stream: Stream, reason: CloseReason | None, moment: Moment) -> None:
         self.closes.append(reason)
 
-    def unreadable(self, log: Log, offset: int, reason: UnreadableReason, detail: str = "") -> None:
+    def unreadable(
+        self, log: TopicPartition, offset: int, reason: UnreadableReason, detail: str = ""
+    ) -> None:
         self.unreadables.append((log, offset, reason))
 
     def unknown_type(self, event_type: str) -> None:
         self.unknown_types.append(event_type)
 
-    def misplaced(self, log: Log, offset: int, expected: int) -> None:
+    def misplaced(self, log: TopicPartition, offset: int, expected: int) -> None:
         self.misplacements.append((log, offset, expected))
 
 
@@ -131,19 +132,19 @@ class Worker:
         if setup.broadcast:
             topics[1] = Topic(BROADCAST_TOPIC, LogKind.BROADCAST, world.tag, 1)
         assert topics[0] is not None
-        self.routes = Routes(self.hub, topics[0], topics[1], first_byte, setup.settle)
+        self.routes = PartitionMap(self.hub, topics[0], topics[1], first_byte, setup.settle)
         self.verified = world.now
-        self.asked: dict[Feed, None] = {}
+        self.asked: dict[PartitionFeed, None] = {}
         """Logs to be read, as soon as Kafka answers."""
-        self.woken: dict[Feed, None] = {}
-        self.cold: set[Feed] = set()
-        self.positions: dict[Feed, int] = {}
+        self.woken: dict[PartitionFeed, None] = {}
+        self.cold: set[PartitionFeed] = set()
+        self.positions: dict[PartitionFeed, int] = {}
         """Where the live consumer is."""
-        self.scans: dict[Feed, Generator[None]] = {}
+        self.scans: dict[PartitionFeed, Generator[None]] = {}
 
     # Live.
 
-    def open(self, opening: Opening, sink: Sink, *, kafka: bool = True) -> Stream:
+    def open(self, opening: StreamRequest, sink: Sink, *, kafka: bool = True) -> Stream:
         """Open a stream; without `kafka` its logs, if nobody reads them yet, are read later."""
         feeds, strange = self.routes.find(opening.user, opening.cursor, self.world.moment)
         if strange:
@@ -186,7 +187,7 @@ class Worker:
                 continue
             end = self.world.logs[feed.log].end
             self.positions[feed] = end
-            self.hub.activate(feed, Position(end, self.world.now, False), self.world.moment)
+            self.hub.activate(feed, OffsetPosition(end, self.world.now, False), self.world.moment)
             if self.world.setup.warm_ms:
                 self.cold.add(feed)
                 self.wake(feed)
@@ -198,13 +199,13 @@ class Worker:
             self.asked[feed] = None
         self.activate()
 
-    def restart(self, feed: Feed) -> None:
+    def restart(self, feed: PartitionFeed) -> None:
         """Begin again at the end, for the log does not go on where it was read."""
         if feed.tail is not None:
             self.stop_reading(feed)
             self.asked[feed] = None
 
-    def stop_reading(self, feed: Feed) -> None:
+    def stop_reading(self, feed: PartitionFeed) -> None:
         del self.positions[feed]
         self.hub.deactivate(feed)
 
@@ -250,17 +251,17 @@ class Worker:
 
     # Scans.
 
-    def wake(self, feed: Feed) -> None:
+    def wake(self, feed: PartitionFeed) -> None:
         if feed.tail is not None and feed not in self.hub.scans:
             self.woken[feed] = None
 
-    def begin_scan(self, feed: Feed, random: Random | None = None) -> None:
+    def begin_scan(self, feed: PartitionFeed, random: Random | None = None) -> None:
         """Begin the scan that the hub has asked for; `step` goes on with it."""
         del self.woken[feed]
         if feed.tail is not None:
             self.scans[feed] = self._scan(feed, random)
 
-    def step(self, feed: Feed, *, interrupt: bool = False) -> None:
+    def step(self, feed: PartitionFeed, *, interrupt: bool = False) -> None:
         """Go on with a scan up to the next thing that it waits for, or let that fail."""
         scan = self.scans[feed]
         try:
@@ -275,7 +276,7 @@ class Worker:
             if feed.waiting or feed in self.cold:
                 self.wake(feed)
 
-    def _scan(self, feed: Feed, random: Random | None) -> Generator[None]:
+    def _scan(self, feed: PartitionFeed, random: Random | None) -> Generator[None]:
         world = self.world
         scan = self.hub.begin_scan(feed)
         try:

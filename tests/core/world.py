@@ -9,10 +9,10 @@ from bisect import bisect_left
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.core.log import Log, LogKind, Moment, make_record
+from gateway.core.records import LogKind, Moment, TopicPartition, make_record
 
 if TYPE_CHECKING:
-    from gateway.core.log import Record
+    from gateway.core.records import Record
     from gateway.core.registry import Registry
 
 USER_TOPIC = "user-events"
@@ -55,7 +55,7 @@ class Written(NamedTuple):
 class KafkaLog:
     """One log: what is retained of it, and for the judge all that was ever written."""
 
-    def __init__(self, log: Log, kind: LogKind, incarnation: int, created: int) -> None:
+    def __init__(self, log: TopicPartition, kind: LogKind, incarnation: int, created: int) -> None:
         self.log = log
         self.kind = kind
         self.incarnation = incarnation
@@ -134,13 +134,13 @@ class World:
         """Whether a topic was made anew, and some worker may have read on in it unaware."""
         self.epoch = 0
         """How many logs were recreated so far."""
-        self.logs: dict[Log, KafkaLog] = {}
+        self.logs: dict[TopicPartition, KafkaLog] = {}
         self.former: list[KafkaLog] = []
         """Logs that were deleted."""
         for partition in range(setup.partitions):
-            self._create(Log(USER_TOPIC, partition), LogKind.USER)
+            self._create(TopicPartition(USER_TOPIC, partition), LogKind.USER)
         if setup.broadcast:
-            self._create(Log(BROADCAST_TOPIC, 0), LogKind.BROADCAST)
+            self._create(TopicPartition(BROADCAST_TOPIC, 0), LogKind.BROADCAST)
         self.events: dict[int, tuple[KafkaLog, Written]] = {}
         """Every event that was ever written, by its number."""
 
@@ -148,11 +148,16 @@ class World:
     def moment(self) -> Moment:
         return Moment(self.now / 1000, self.now)
 
-    def _create(self, log: Log, kind: LogKind) -> None:
+    def _create(self, log: TopicPartition, kind: LogKind) -> None:
         self.logs[log] = KafkaLog(log, kind, self.epoch, self.now)
 
     def write(
-        self, log: Log, key: bytes | None, *, hole: int = 0, event_type: str | None = DATA
+        self,
+        log: TopicPartition,
+        key: bytes | None,
+        *,
+        hole: int = 0,
+        event_type: str | None = DATA,
     ) -> Written:
         """Write a record `hole` offsets behind the end; one without a type holds no event."""
         kafka = self.logs[log]
@@ -163,25 +168,25 @@ class World:
             self.events[number] = (kafka, written)
         return written
 
-    def logs_of(self, user: bytes) -> list[Log]:
+    def logs_of(self, user: bytes) -> list[TopicPartition]:
         """Return the logs that a user's events were ever to go to, the present one first."""
         partitions = [by_first_byte(user, count) for count in reversed(self.partitions)]
-        logs = [Log(USER_TOPIC, partition) for partition in dict.fromkeys(partitions)]
-        return [*logs, Log(BROADCAST_TOPIC, 0)] if self.setup.broadcast else logs
+        logs = [TopicPartition(USER_TOPIC, partition) for partition in dict.fromkeys(partitions)]
+        return [*logs, TopicPartition(BROADCAST_TOPIC, 0)] if self.setup.broadcast else logs
 
     def grow(self, partitions: int) -> None:
         """Add partitions to the user topic."""
         self.now += 5
         for partition in range(self.partitions[-1], partitions):
-            self._create(Log(USER_TOPIC, partition), LogKind.USER)
+            self._create(TopicPartition(USER_TOPIC, partition), LogKind.USER)
         self.partitions.append(partitions)
         self.grown = self.now
 
-    def incarnations(self, log: Log) -> list[KafkaLog]:
+    def incarnations(self, log: TopicPartition) -> list[KafkaLog]:
         """Return a log and its predecessors, oldest first."""
         return [*(former for former in self.former if former.log == log), self.logs[log]]
 
-    def recreate(self, log: Log) -> None:
+    def recreate(self, log: TopicPartition) -> None:
         """Delete a log and make it anew, some time later."""
         self.now += 5
         old = self.logs[log]

@@ -15,13 +15,13 @@ import pytest
 
 from gateway.cli import build
 from gateway.config import SECRETS, Settings
-from gateway.core.event import Decoder, Event, UnreadableReason
+from gateway.core.event import Decoder
 from gateway.core.event_id import parse
-from gateway.core.frame import CloseReason, GapReason
-from gateway.core.log import make_record
+from gateway.core.gap import CloseReason, GapReason
+from gateway.core.records import Event, UnreadableReason, make_record
 from gateway.core.registry import Registry
 from gateway.core.stream import State
-from gateway.ops.readiness import Doubt
+from gateway.readiness import NotReadyReason
 from tests.docs.markdown import ROOT, Block, blocks, first_column
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def test_a_record_reaches_clients_as_the_document_says(record: Block, frame: Blo
         (PRODUCERS, "reason", {*UnreadableReason}),
         (CLIENTS, "reason", {*GapReason, *CloseReason}),
         (DESIGN, "state", {*State}),
-        (DESIGN, "doubt", {*Doubt}),
+        (DESIGN, "doubt", {*NotReadyReason}),
     ],
 )
 def test_a_table_has_a_row_for_each_word_of_the_code(

@@ -2,18 +2,18 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.core.log import TIMESTAMP_LIMIT, Log, Position
+from gateway.core.records import TIMESTAMP_LIMIT, OffsetPosition, TopicPartition
 from gateway.fleet.clock_skew import AHEAD_MS, BEHIND_MS, HELD_LOOKS, RecordTimes
 from gateway.fleet.status import TimeOff
 
 NOW = 1_700_000_000_000
 LATER = NOW + 3000
-LOG = Log("user-events", 3)
-OTHER = Log("user-events", 4)
+LOG = TopicPartition("user-events", 3)
+OTHER = TopicPartition("user-events", 4)
 
 
-def head(offset: int, timestamp: int) -> dict[Log, Position]:
-    return {LOG: Position(offset, timestamp, True)}
+def head(offset: int, timestamp: int) -> dict[TopicPartition, OffsetPosition]:
+    return {LOG: OffsetPosition(offset, timestamp, True)}
 
 
 def found(timestamp: int, *, lag: int = 0) -> TimeOff | None:
@@ -68,14 +68,17 @@ def test_a_log_that_is_read_for_the_first_time_may_hold_a_record_from_the_future
 
 def test_the_worst_is_told_for_some_looks_and_while_its_log_is_read() -> None:
     times = RecordTimes()
-    times.look({LOG: Position(1, NOW, True), OTHER: Position(1, NOW, True)}, {}, NOW)
-    both = {LOG: Position(2, NOW + 60_000, True), OTHER: Position(9, NOW - 90_000, True)}
+    times.look({LOG: OffsetPosition(1, NOW, True), OTHER: OffsetPosition(1, NOW, True)}, {}, NOW)
+    both = {
+        LOG: OffsetPosition(2, NOW + 60_000, True),
+        OTHER: OffsetPosition(9, NOW - 90_000, True),
+    }
     worst = TimeOff("user-events", 4, 8, -90)
     assert times.look(both, {}, NOW) == worst
-    well = {LOG: Position(3, NOW, True), OTHER: Position(10, NOW, True)}
+    well = {LOG: OffsetPosition(3, NOW, True), OTHER: OffsetPosition(10, NOW, True)}
     for _ in range(HELD_LOOKS):
         assert times.look(well, {}, NOW) == worst
     assert times.look(well, {}, NOW) is None
 
-    times.look({LOG: Position(4, NOW + 60_000, True)}, {}, NOW)
+    times.look({LOG: OffsetPosition(4, NOW + 60_000, True)}, {}, NOW)
     assert times.look({}, {}, NOW) is None, "nobody reads it now"

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from gateway.fleet.history import History
-from gateway.fleet.issues import LAG_SAMPLES, Concern, Severity, concerns, lag_grows
+from gateway.fleet.issues import LAG_SAMPLES, Issue, Severity, concerns, lag_grows
 from gateway.fleet.members import Member
 from gateway.fleet.status import Status
 
@@ -22,7 +22,7 @@ def status(worker: str = "a", **facts: Any) -> Status:
 
 def found(
     *members: Status | Member, before: Status | None = None, problem: str = ""
-) -> list[Concern]:
+) -> list[Issue]:
     """Return the concerns of a fleet that was as `before`, and is well if nothing is said."""
     history = History()
     everybody = [m if isinstance(m, Member) else Member(m, 0.0) for m in members]
@@ -31,7 +31,7 @@ def found(
     return concerns(everybody, history, NOW, problem)
 
 
-def only(*members: Status | Member, **given: Any) -> Concern:
+def only(*members: Status | Member, **given: Any) -> Issue:
     [concern] = found(*members, **given)
     return concern
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.log import LogKind
+from gateway.core.records import LogKind
 from gateway.fleet.status import (
     MAX_PARTITIONS,
     PartitionLoad,

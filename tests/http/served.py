@@ -13,11 +13,11 @@ from aiohttp import web
 from gateway import clock
 from gateway.config import load_settings
 from gateway.core.event import Decoder
-from gateway.core.frame import CloseReason
+from gateway.core.gap import CloseReason
 from gateway.core.hub import Hub
 from gateway.core.interpreter import Interpreter
 from gateway.core.limits import Limits
-from gateway.core.log import Log, LogKind, Position, Topic, make_record
+from gateway.core.records import LogKind, OffsetPosition, Topic, TopicPartition, make_record
 from gateway.core.registry import Registry
 from gateway.http.admission import StreamAdmission
 from gateway.http.auth.keys import OneKey
@@ -31,14 +31,14 @@ from gateway.http.shards import Shards
 from gateway.http.transport.acceptor import AcceptorSite
 from gateway.http.transport.listen import HEAD_SECONDS, REQUEST_LIMITS
 from gateway.http.transport.malformed import server_log
-from gateway.kafka.revoking_events import RevokingEvents
-from gateway.ops.lives import Lives
-from gateway.ops.metrics import Metrics
-from gateway.ops.notices import Notices
+from gateway.kafka.revocation_events import RevocationEvents
+from gateway.metrics import Metrics
 from gateway.ops.pseudonyms import pseudonyms
-from gateway.ops.readiness import Doubt, Readiness
+from gateway.ops.stream_log import StreamLog
+from gateway.readiness import NotReadyReason, Readiness
 from gateway.revocation.table import Revocations
 from gateway.supervise import Part, Supervisor
+from gateway.throttled_log import ThrottledLog
 from tests.eventually import eventually
 from tests.http.raw_client import SMALL_BUFFER, RawClient
 from tests.records import TYPE, envelope
@@ -48,12 +48,12 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Sequence
 
-    from gateway.core.log import Moment
-    from gateway.core.opening import Opening
-    from gateway.core.stream import Feed, Sink, Stream
+    from gateway.core.records import Moment
+    from gateway.core.request import StreamRequest
+    from gateway.core.stream import PartitionFeed, Sink, Stream
 
 USER = "alice"
-LOG = Log("user-events", 0)
+LOG = TopicPartition("user-events", 0)
 SHARD = "0"
 TOPIC = Topic("user-events", LogKind.USER, b"tagA", 1)
 
@@ -75,13 +75,13 @@ class AttentiveHub(Hub):
             busy=lambda: None,
             contain=contain,
         )
-        self.openings: list[Opening] = []
+        self.openings: list[StreamRequest] = []
         self.deadlines: list[tuple[Moment, dict[CloseReason, float]]] = []
 
     def open(
         self,
-        opening: Opening,
-        feeds: tuple[Feed, ...],
+        opening: StreamRequest,
+        feeds: tuple[PartitionFeed, ...],
         sink: Sink,
         deadlines: Sequence[tuple[float, CloseReason]],
         moment: Moment,
@@ -102,22 +102,22 @@ class Served:
         **settings: object,
     ) -> None:
         self.settings = load_settings(None, **{"jwt_secret": SECRET, **settings})
-        self.notices = Notices(lambda: clock.now().monotonic)
-        lives = Lives(pseudonyms(self.settings))
+        self.notices = ThrottledLog(lambda: clock.now().monotonic)
+        lives = StreamLog(pseudonyms(self.settings))
         self.metrics = Metrics(self.notices, lives, "murmur2")
         self.hub = AttentiveHub(self.metrics)
         self.feed = self.hub.feed(LOG, TOPIC)
-        self.hub.activate(self.feed, Position(0, 0, False), clock.now())
+        self.hub.activate(self.feed, OffsetPosition(0, 0, False), clock.now())
         if readiness is None:
             readiness = Readiness()
-            readiness.settle(Doubt.STARTING)
+            readiness.settle(NotReadyReason.STARTING)
         self.readiness = readiness
         self.let_through = asyncio.Event()
         self.let_through.set()
         self.asking = 0
         self.port = 0
         self.revocations = Revocations()
-        self.revoking = RevokingEvents(
+        self.revoking = RevocationEvents(
             self.settings, {}, self.hub, self.revocations, Decoder(Registry.built_in())
         )
         self.origins = Origins(self.settings.cors_origins)
@@ -158,10 +158,10 @@ class Served:
         self._head_seconds = head_seconds
         self._offset = 0
 
-    def at_hand(self, opening: Opening) -> tuple[Feed, ...] | None:
+    def at_hand(self, opening: StreamRequest) -> tuple[PartitionFeed, ...] | None:
         return (self.feed,) if self.let_through.is_set() else None
 
-    async def follow(self, opening: Opening, patience: float) -> tuple[Feed, ...]:
+    async def follow(self, opening: StreamRequest, patience: float) -> tuple[PartitionFeed, ...]:
         self.asking += 1
         await self.let_through.wait()
         self.asking -= 1

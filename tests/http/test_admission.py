@@ -10,8 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway import clock
 from gateway.core import event_id
 from gateway.core.admission import Refusal
-from gateway.core.event_id import Mark
-from gateway.core.log import LogKind, Position
+from gateway.core.event_id import CursorEntry
+from gateway.core.records import LogKind, OffsetPosition
 from gateway.core.stream import State
 from gateway.http import admission
 from gateway.http.admission import RETRY_AFTER
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from tests.http.served import Served
 
 EVENTS = "/api/v1/events"
-OLD_ID = event_id.encode([Mark(LogKind.USER, TOPIC.tag, 0, Position(1, 0, False))]).decode()
+OLD_ID = event_id.encode(
+    [CursorEntry(LogKind.USER, TOPIC.tag, 0, OffsetPosition(1, 0, False))]
+).decode()
 
 
 def rejects(served: Served) -> dict[str, float]:
@@ -222,8 +224,8 @@ async def test_a_resume_from_memory_is_no_replay() -> None:
     async with crowd(max_streams_per_user=1) as (served, clients):
         served.publish(*[b"1"] * 5)
         moment = clock.now()
-        place = Position(3, moment.wall, False)
-        recent = event_id.encode([Mark(LogKind.USER, TOPIC.tag, 0, place)]).decode()
+        place = OffsetPosition(3, moment.wall, False)
+        recent = event_id.encode([CursorEntry(LogKind.USER, TOPIC.tag, 0, place)]).decode()
         for _ in range(4 * admission.REPLAYS_FOR_EACH):
             (await clients.enter(headers={"Last-Event-ID": recent})).leave()
             await served.until_open(0)

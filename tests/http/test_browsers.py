@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from gateway import clock
-from gateway.core.frame import CloseReason
+from gateway.core.gap import CloseReason
 from tests.http.served import serving
 from tests.records import TYPE
 from tests.tokens import mint

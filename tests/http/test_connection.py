@@ -9,7 +9,7 @@ import pytest
 
 from gateway import clock
 from gateway.core import frame
-from gateway.core.frame import CloseReason
+from gateway.core.gap import CloseReason
 from gateway.core.stream import State
 from gateway.http.transport import connection
 from tests.eventually import eventually

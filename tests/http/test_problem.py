@@ -14,7 +14,7 @@ from gateway.errors import (
     Unauthorized,
 )
 from gateway.http.problem import problem
-from gateway.ops.readiness import Readiness
+from gateway.readiness import Readiness
 from tests.http.raw_client import connected
 from tests.http.served import Served, serving
 from tests.tokens import bearer, mint

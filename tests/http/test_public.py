@@ -7,12 +7,12 @@ from aiohttp import web
 
 from gateway import clock
 from gateway.core import event_id
-from gateway.core.event_id import Mark
-from gateway.core.frame import CloseReason
-from gateway.core.log import LogKind, Position
-from gateway.core.opening import Opening
+from gateway.core.event_id import CursorEntry
+from gateway.core.gap import CloseReason
+from gateway.core.records import LogKind, OffsetPosition
+from gateway.core.request import StreamRequest
 from gateway.http.public import WELCOME, public_app
-from gateway.ops.readiness import Doubt, Readiness
+from gateway.readiness import NotReadyReason, Readiness
 from gateway.revocation.record import Change, Revocation, session_key
 from tests.eventually import eventually
 from tests.http.raw_client import connected
@@ -66,7 +66,7 @@ async def test_routes_can_be_added(served: Served, aiohttp_client: AiohttpClient
 
 
 async def test_what_a_request_says_reaches_the_hub(served: Served, client: RawClient) -> None:
-    mark = Mark(LogKind.USER, TOPIC.tag, 0, Position(0, 0, False))
+    mark = CursorEntry(LogKind.USER, TOPIC.tag, 0, OffsetPosition(0, 0, False))
     await served.open(
         client,
         f"{EVENTS}?categories=ai&since=1",
@@ -74,7 +74,7 @@ async def test_what_a_request_says_reaches_the_hub(served: Served, client: RawCl
     )
     (opening,) = served.hub.openings
     assert opening.issued_at is not None
-    assert opening == Opening(
+    assert opening == StreamRequest(
         b"alice", frozenset({"ai"}), None, [mark], 1000, issued_at=opening.issued_at
     )
     assert served.stream.issued_at == opening.issued_at
@@ -214,7 +214,7 @@ async def test_a_stream_on_a_worker_that_drains_keeps_its_id_and_is_told_to_come
         return served.asking == 1
 
     await eventually("the handler waits", asked)
-    served.readiness.doubt(Doubt.DRAINING, "it is being stopped")
+    served.readiness.doubt(NotReadyReason.DRAINING, "it is being stopped")
     served.let_through.set()
     answer = await client.rest()
     assert answer.startswith(b"HTTP/1.1 200 ")
@@ -226,7 +226,7 @@ async def test_a_stream_on_a_worker_that_drains_keeps_its_id_and_is_told_to_come
 async def test_a_worker_that_was_ready_once_opens_streams_while_kafka_is_away(
     served: Served, client: RawClient
 ) -> None:
-    served.readiness.doubt(Doubt.KAFKA, "it does not answer")
+    served.readiness.doubt(NotReadyReason.KAFKA, "it does not answer")
     await served.open(client)
 
 

@@ -11,9 +11,9 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from gateway.core import event_id
-from gateway.core.event_id import Mark
-from gateway.core.log import LogKind, Position
-from gateway.core.opening import Opening
+from gateway.core.event_id import CursorEntry
+from gateway.core.records import LogKind, OffsetPosition
+from gateway.core.request import StreamRequest
 from gateway.errors import BadRequest
 from gateway.http.auth.tokens import Identity
 from gateway.http.query import LATEST_SINCE, SECONDS_BELOW, last_event_id, read_opening
@@ -27,7 +27,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NOON = 1_769_860_800_000
 """2026-01-31T12:00:00Z in Unix ms."""
 
-MARK = Mark(LogKind.USER, b"tagA", 3, Position(40, 999, True))
+MARK = CursorEntry(LogKind.USER, b"tagA", 3, OffsetPosition(40, 999, True))
 ID = event_id.encode([MARK]).decode()
 OTHER = event_id.encode([MARK._replace(partition=4)]).decode()
 THIRD = event_id.encode([MARK._replace(partition=5)]).decode()
@@ -38,12 +38,12 @@ def request(query: str = "", *ids: str) -> web.Request:
     return make_mocked_request("GET", f"/api/v1/events?{query}", headers)
 
 
-def opening(query: str = "", *ids: str) -> Opening:
+def opening(query: str = "", *ids: str) -> StreamRequest:
     return read_opening(request(query, *ids), IDENTITY, CATEGORIES)
 
 
 def test_a_plain_request_asks_for_everything_from_now_on() -> None:
-    assert opening() == Opening("zoë".encode(), session="session-1", issued_at=1e9)
+    assert opening() == StreamRequest("zoë".encode(), session="session-1", issued_at=1e9)
 
 
 @pytest.mark.parametrize(

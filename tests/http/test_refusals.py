@@ -8,17 +8,19 @@ from typing import Any
 import pytest
 
 from gateway.core import event_id
-from gateway.core.event_id import Mark
-from gateway.core.log import LogKind, Position
+from gateway.core.event_id import CursorEntry
+from gateway.core.records import LogKind, OffsetPosition
 from gateway.errors import TokenFault
-from gateway.ops.readiness import Readiness
+from gateway.readiness import Readiness
 from tests.http.raw_client import connected
 from tests.http.served import TOPIC, serving
 from tests.http.test_admission import rejects
 from tests.tokens import mint
 
 EVENTS = "/api/v1/events"
-ID = event_id.encode([Mark(LogKind.USER, TOPIC.tag, 0, Position(1, 0, False))]).decode()
+ID = event_id.encode(
+    [CursorEntry(LogKind.USER, TOPIC.tag, 0, OffsetPosition(1, 0, False))]
+).decode()
 BROWSER = {"Accept": "text/event-stream"}
 SCOPED: dict[str, Any] = {"jwt_scope_claim": "scope"}
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.http.public import EVENTS
 from gateway.http.shards import location
-from gateway.ops.readiness import Readiness
+from gateway.readiness import Readiness
 from tests.http.raw_client import connected
 from tests.http.served import SHARD, Served, serving
 from tests.http.test_origins import ALLOWED, APP, cors, headers_of

@@ -8,7 +8,7 @@ import pytest
 
 from gateway import clock
 from gateway.core import frame
-from gateway.core.frame import CloseReason
+from gateway.core.gap import CloseReason
 from gateway.core.stream import State
 from gateway.errors import SettingsError
 from gateway.http.transport.tls import Certificate

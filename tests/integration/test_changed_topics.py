@@ -14,8 +14,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewPartitions, NewTopic
 
 from gateway.core.event_id import parse
-from gateway.core.log import LogKind
 from gateway.core.partitioner import partitioner
+from gateway.core.records import LogKind
 from tests.brokers.kafka import KafkaNode
 from tests.brokers.metadata import admin_client, create_topics
 from tests.child import free_port

@@ -6,7 +6,7 @@ import asyncio
 import re
 from typing import TYPE_CHECKING
 
-from gateway.core.log import Log
+from gateway.core.records import TopicPartition
 from tests.brokers.batches import Row, batch
 from tests.brokers.raw import write_batch
 from tests.integration.conftest import new_user
@@ -71,7 +71,7 @@ async def test_a_thousand_clients_that_come_back_at_once_share_scans(
     users = [new_user() for _ in range(CROWD)]
     stranger = new_user()
     noise = [Row(stranger.encode(), envelope(stranger))] * NOISE
-    log = Log(served.user, 0)
+    log = TopicPartition(served.user, 0)
     for number in range(EACH):
         events = [row(user, number) for user in users]
         await write_batch(broker.bootstrap, log, batch(events, timestamp=now()))

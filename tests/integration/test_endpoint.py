@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.core.event_id import parse
-from gateway.core.log import LogKind
+from gateway.core.records import LogKind
 from tests.integration.conftest import new_user
 from tests.integration.problems import expect_problem
 from tests.records import RecordWriter, numbered

@@ -10,8 +10,8 @@ import pytest
 from aiokafka.admin import RecordsToDelete
 from aiokafka.structs import TopicPartition
 
-from gateway.core.event_id import Mark, encode, parse
-from gateway.core.log import LogKind, Position
+from gateway.core.event_id import CursorEntry, encode, parse
+from gateway.core.records import LogKind, OffsetPosition
 from tests.brokers.metadata import admin_client
 from tests.integration.conftest import new_user
 from tests.records import RecordWriter
@@ -38,7 +38,7 @@ def with_user_mark(event_id: str, **changes: Any) -> str:
     return encode(marks).decode()
 
 
-def user_mark(event_id: str) -> Mark:
+def user_mark(event_id: str) -> CursorEntry:
     """Return what the id says of the user's log."""
     (mark,) = (mark for mark in parse(event_id) if mark.kind is LogKind.USER)
     return mark
@@ -136,7 +136,7 @@ async def test_older_events_than_the_limit_leave_a_gap_and_the_newest(
     await write.numbered(user, [1], timestamp_ms=now - 60_000)
     start = now - 3_600_000
     begin = with_user_mark(
-        await first_id(await open_stream(worker, user)), place=Position(0, start, False)
+        await first_id(await open_stream(worker, user)), place=OffsetPosition(0, start, False)
     )
 
     for params, headers in (([("since", str(start))], {}), ([], {"Last-Event-ID": begin})):
@@ -180,7 +180,7 @@ async def test_an_id_beyond_the_end_of_the_log_leads_to_a_gap(
     await client.wait_for(lambda client: client.last_event_id)
     await write.numbered(user, [0])
     await client.wait_for(1)
-    beyond = Position(10**9, int(time.time() * 1000), True)
+    beyond = OffsetPosition(10**9, int(time.time() * 1000), True)
     forged = with_user_mark(client.last_event_id, place=beyond)
 
     again = await open_stream(worker, user, headers={"Last-Event-ID": forged})
@@ -209,7 +209,7 @@ async def test_an_id_whose_last_record_has_another_time_leads_to_a_gap(
     await client.wait_for(3)
     seen = await witness(worker, write)
     place = user_mark(client.last_event_id).place
-    assert isinstance(place, Position)
+    assert isinstance(place, OffsetPosition)
     forged = with_user_mark(
         client.last_event_id, place=place._replace(timestamp=place.timestamp - 7)
     )
@@ -245,15 +245,15 @@ async def test_a_topic_made_anew_is_told_as_a_gap(
 
 
 FORGERIES: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "the beginning": ({"place": Position(0, 0, False)}, []),
-    "the greatest offset": ({"place": Position((1 << 63) - 1, 0, False)}, ["reset"]),
+    "the beginning": ({"place": OffsetPosition(0, 0, False)}, []),
+    "the greatest offset": ({"place": OffsetPosition((1 << 63) - 1, 0, False)}, ["reset"]),
     "the greatest offset, seen": (
-        {"place": Position((1 << 63) - 1, (1 << 47) - 1, True)},
+        {"place": OffsetPosition((1 << 63) - 1, (1 << 47) - 1, True)},
         ["reset"],
     ),
     "another tag": ({"tag": b"\0\0\0\0"}, ["reset"]),
     "another tag and the greatest time": (
-        {"tag": b"\xff\xff\xff\xff", "place": Position(5, (1 << 47) - 1, True)},
+        {"tag": b"\xff\xff\xff\xff", "place": OffsetPosition(5, (1 << 47) - 1, True)},
         ["reset"],
     ),
     "a partition that there is not": ({"partition": (1 << 24) - 1}, ["reset"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.core.event_id import parse
-from gateway.core.log import LogKind, Position
+from gateway.core.records import LogKind, OffsetPosition
 from tests.records import RecordWriter
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def user_offset(event_id: str) -> int:
     """Return the next offset in the user's log that the id says; 0 where it says a time."""
     (place,) = (mark.place for mark in parse(event_id) if mark.kind is LogKind.USER)
-    return place.offset if isinstance(place, Position) else 0
+    return place.offset if isinstance(place, OffsetPosition) else 0
 
 
 async def test_a_silent_stream_beats_with_its_id(

@@ -10,10 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway import __version__
 from gateway.core.admission import Refusal
-from gateway.core.event import UnreadableReason
-from gateway.core.frame import CloseReason, GapReason
-from gateway.core.log import LogKind
+from gateway.core.gap import CloseReason, GapReason
 from gateway.core.observer import Path
+from gateway.core.records import LogKind, UnreadableReason
 from gateway.errors import HttpError
 from tests.conftest import PARTITIONS
 from tests.eventually import eventually

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 
-from gateway.core.log import Log
+from gateway.core.records import TopicPartition
 from tests.brokers.batches import batch, compressed, with_bad_header
 from tests.brokers.metadata import create_topics
 from tests.brokers.raw import write_batch
@@ -35,7 +35,7 @@ async def test_only_the_record_with_a_bad_header_is_passed_by(
     worker = await start_worker(served)
     live = await follow(open_stream, worker, users)
     begin = [client.last_event_id for client in live]
-    log = Log(served.user, POISONED)
+    log = TopicPartition(served.user, POISONED)
     plain = with_bad_header(
         batch([row(user, 0), row(user, 1, ("the-name", b"")), row(user, 2)], timestamp=now()),
         "the-name",
@@ -44,7 +44,9 @@ async def test_only_the_record_with_a_bad_header_is_passed_by(
     await write_batch(broker.bootstrap, log, plain)
     await write_batch(broker.bootstrap, log, compressed(plain, "zstd"))
     await write_batch(
-        broker.bootstrap, Log(served.user, 1), batch([row(neighbour, 9)], timestamp=now())
+        broker.bootstrap,
+        TopicPartition(served.user, 1),
+        batch([row(neighbour, 9)], timestamp=now()),
     )
 
     await expect(live[:1], 0, 2, 0, 2)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.core.log import Log
+from gateway.core.records import TopicPartition
 from gateway.kafka.probe import probe
 from tests.brokers.batches import CODECS, batch, with_bit_flipped, with_garbage
 from tests.brokers.kafka import KafkaNode
@@ -54,7 +54,7 @@ async def test_a_batch_that_the_disk_has_spoilt_is_passed_by(
 
     worker.signal(signal.SIGSTOP)  # so that it reads nothing before it is spoilt
     for partition, (user, fault) in enumerate(zip(users, [*FAULTS, "sound"], strict=True)):
-        log = Log(served.user, partition)
+        log = TopicPartition(served.user, partition)
         codec = fault if fault in CODECS else None
         middle = batch([row(user, 1), row(user, 2)], codec=codec, timestamp=now())
         await write_batch(node.bootstrap, log, batch([row(user, 0)], timestamp=now()))
@@ -64,7 +64,7 @@ async def test_a_batch_that_the_disk_has_spoilt_is_passed_by(
     node.end()
     for partition, fault in enumerate(FAULTS):
         spoil = with_garbage if fault in CODECS else with_bit_flipped
-        change_on_disk(node, Log(served.user, partition), 1, spoil)
+        change_on_disk(node, TopicPartition(served.user, partition), 1, spoil)
     await node.start()
     worker.signal(signal.SIGCONT)
 
@@ -87,7 +87,9 @@ async def test_a_batch_that_the_disk_has_spoilt_is_passed_by(
     for user in users:
         partition = users.index(user)
         await write_batch(
-            node.bootstrap, Log(served.user, partition), batch([row(user, 4)], timestamp=now())
+            node.bootstrap,
+            TopicPartition(served.user, partition),
+            batch([row(user, 4)], timestamp=now()),
         )
     for clients in (live, resumed):
         await expect(clients[:last], 0, 3, 4)
@@ -96,6 +98,6 @@ async def test_a_batch_that_the_disk_has_spoilt_is_passed_by(
 
     async with probe({"bootstrap_servers": [node.bootstrap]}) as look:
         for partition in range(last):
-            newest = await look.newest(Log(served.user, partition), 10)
+            newest = await look.newest(TopicPartition(served.user, partition), 10)
             assert [record.offset for record in newest] == [0, 3, 4]
-            assert await look.record(Log(served.user, partition), 2) is None
+            assert await look.record(TopicPartition(served.user, partition), 2) is None

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka.admin import RecordsToDelete
-from aiokafka.structs import TopicPartition
+from aiokafka.structs import TopicPartition as KafkaTopicPartition
 
-from gateway.core.log import Log
+from gateway.core.records import TopicPartition
 from tests.brokers.batches import Row, batch
 from tests.brokers.metadata import admin_client
 from tests.brokers.raw import write_batch
@@ -116,9 +116,11 @@ async def write_long_log(broker: Broker, served: Topics, user: str, count: int) 
             noise if offset % STRIDE else row(user, offset // STRIDE)
             for offset in range(begin, begin + BATCH)
         ]
-        await write_batch(broker.bootstrap, Log(served.user, 0), batch(rows, timestamp=now()))
+        await write_batch(
+            broker.bootstrap, TopicPartition(served.user, 0), batch(rows, timestamp=now())
+        )
 
 
 async def delete_before(broker: Broker, served: Topics, offset: int) -> None:
     async with admin_client(broker.bootstrap) as admin:
-        await admin.delete_records({TopicPartition(served.user, 0): RecordsToDelete(offset)})
+        await admin.delete_records({KafkaTopicPartition(served.user, 0): RecordsToDelete(offset)})

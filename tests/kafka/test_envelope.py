@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.event import Decoder, Event
-from gateway.core.log import make_record
+from gateway.core.event import Decoder
+from gateway.core.records import Event, make_record
 from gateway.core.registry import Registry
 from gateway.errors import PublishError
 from gateway.kafka.envelope import check_type, encode, encode_data, user_key

@@ -7,7 +7,7 @@ import pytest
 from aiokafka.errors import UnknownTopicOrPartitionError
 
 from gateway.core.event_id import incarnation_tag
-from gateway.core.log import Log, LogKind, Topic
+from gateway.core.records import LogKind, Topic, TopicPartition
 from gateway.kafka.records import log_name, topic_id
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def test_a_log_is_named_as_kafkas_own_tools_name_it() -> None:
-    assert log_name(Log("user-events", 3)) == "user-events-3"
+    assert log_name(TopicPartition("user-events", 3)) == "user-events-3"
 
 
 class Known:

@@ -6,8 +6,15 @@ import pytest
 from aiohttp import web
 
 from gateway import clock
-from gateway.core.event_id import Mark, encode
-from gateway.core.log import Log, LogKind, Position, Since, Topic, make_record
+from gateway.core.event_id import CursorEntry, encode
+from gateway.core.records import (
+    LogKind,
+    OffsetPosition,
+    TimePosition,
+    Topic,
+    TopicPartition,
+    make_record,
+)
 from gateway.http.caller import Callers
 from gateway.http.problem import problems
 from gateway.ops.explain import id_routes
@@ -24,8 +31,8 @@ def hub() -> Any:
     """A hub that has read the offsets 100 to 109 of partition 2, and nothing of partition 1."""
     hub = Served().hub
     topic = Topic("user-events", LogKind.USER, TAG, 4)
-    log = Log("user-events", 2)
-    hub.activate(hub.feed(log, topic), Position(100, 0, False), clock.now())
+    log = TopicPartition("user-events", 2)
+    hub.activate(hub.feed(log, topic), OffsetPosition(100, 0, False), clock.now())
     hub.dispatch({log: [make_record(n, 1000, b"a", b"{}") for n in range(100, 110)]}, clock.now())
     return hub
 
@@ -33,17 +40,32 @@ def hub() -> Any:
 @pytest.mark.parametrize(
     ("mark", "verdict"),
     [
-        (Mark(LogKind.USER, TAG, 2, Position(108, 1000, True)), "from memory, 2 offsets behind"),
-        (Mark(LogKind.USER, TAG, 2, Position(50, 1000, True)), "older than what is in memory"),
-        (Mark(LogKind.USER, TAG, 2, Position(111, 1000, True)), "beyond the newest record"),
-        (Mark(LogKind.USER, TAG, 1, Position(108, 1000, True)), "does not read the partition"),
-        (Mark(LogKind.USER, b"tagB", 2, Position(108, 1000, True)), "gap reset"),
-        (Mark(LogKind.USER, TAG, 2, Since(1000)), "by its time"),
-        (Mark(LogKind.BROADCAST, TAG, 2, Position(1, 0, False)), "reads no such log now"),
+        (
+            CursorEntry(LogKind.USER, TAG, 2, OffsetPosition(108, 1000, True)),
+            "from memory, 2 offsets behind",
+        ),
+        (
+            CursorEntry(LogKind.USER, TAG, 2, OffsetPosition(50, 1000, True)),
+            "older than what is in memory",
+        ),
+        (
+            CursorEntry(LogKind.USER, TAG, 2, OffsetPosition(111, 1000, True)),
+            "beyond the newest record",
+        ),
+        (
+            CursorEntry(LogKind.USER, TAG, 1, OffsetPosition(108, 1000, True)),
+            "does not read the partition",
+        ),
+        (CursorEntry(LogKind.USER, b"tagB", 2, OffsetPosition(108, 1000, True)), "gap reset"),
+        (CursorEntry(LogKind.USER, TAG, 2, TimePosition(1000)), "by its time"),
+        (
+            CursorEntry(LogKind.BROADCAST, TAG, 2, OffsetPosition(1, 0, False)),
+            "reads no such log now",
+        ),
     ],
 )
 async def test_an_id_is_explained(
-    aiohttp_client: AiohttpClient, hub: Any, mark: Mark, verdict: str
+    aiohttp_client: AiohttpClient, hub: Any, mark: CursorEntry, verdict: str
 ) -> None:
     app = web.Application(middlewares=[problems(Callers(()), metrics=None)])
     app.add_routes(id_routes(hub))

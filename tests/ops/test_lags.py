@@ -2,12 +2,12 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
-from gateway.core.log import Log
+from gateway.core.records import TopicPartition
 from gateway.ops.lags import PartitionLags
 
 
 def test_each_log_that_is_read_has_its_lag_and_no_other_has_one() -> None:
-    lags = {Log("events", 3): 40, Log("news", 0): 0}
+    lags = {TopicPartition("events", 3): 40, TopicPartition("news", 0): 0}
     registry = CollectorRegistry(auto_describe=False)
     registry.register(PartitionLags(lambda: lags, "news"))
 
@@ -17,5 +17,5 @@ def test_each_log_that_is_read_has_its_lag_and_no_other_has_one() -> None:
 
     assert value("user", "3") == 40
     assert value("broadcast", "0") == 0
-    del lags[Log("events", 3)]
+    del lags[TopicPartition("events", 3)]
     assert value("user", "3") is None

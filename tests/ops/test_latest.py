@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from gateway.core.event import Event
-from gateway.core.log import Log, Moment, Record, make_record
+from gateway.core.records import Event, Moment, Record, TopicPartition, make_record
 from gateway.ops.latest import EACH_CATEGORY, MAX_CATEGORIES, NEWEST, Latest
 
-LOG = Log("user-events", 3)
+LOG = TopicPartition("user-events", 3)
 NOW = Moment(50.0, 1_700_000_000_000)
 
 

@@ -8,13 +8,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway import __version__
 from gateway.config import load_settings
 from gateway.fleet.members import Fleet
-from gateway.ops.fleet import fleet_routes
+from gateway.metrics import Metrics
+from gateway.ops.fleet_routes import fleet_routes
 from gateway.ops.listener import ops_app
-from gateway.ops.lives import Lives
-from gateway.ops.metrics import Metrics
-from gateway.ops.notices import Notices
 from gateway.ops.pseudonyms import Pseudonyms
-from gateway.ops.readiness import Doubt, Readiness
+from gateway.ops.stream_log import StreamLog
+from gateway.readiness import NotReadyReason, Readiness
+from gateway.throttled_log import ThrottledLog
 from tests.http.raw_client import connected
 from tests.tokens import SECRET
 
@@ -45,7 +45,7 @@ def drains() -> list[str]:
 def connect(aiohttp_client: AiohttpClient, readiness: Readiness, drains: list[str]) -> Connect:
     async def serve(token: str | None = None) -> Client:
         settings = load_settings(None, jwt_secret=SECRET, ops_token=token)
-        metrics = Metrics(Notices(lambda: 0.0), Lives(Pseudonyms(None)), "murmur2")
+        metrics = Metrics(ThrottledLog(lambda: 0.0), StreamLog(Pseudonyms(None)), "murmur2")
         routes = fleet_routes(Fleet("web-1"), lambda: "")
         app = ops_app(settings, readiness, metrics, lambda: drains.append("asked"), routes)
         return await aiohttp_client(app)
@@ -64,11 +64,11 @@ async def test_readiness_comes_with_its_reasons(connect: Connect, readiness: Rea
     async with client.get("/readyz") as response:
         assert response.status == 503
         assert (await response.json())["reasons"][0]["reason"] == "starting"
-    readiness.settle(Doubt.STARTING)
+    readiness.settle(NotReadyReason.STARTING)
     async with client.get("/readyz") as response:
         assert response.status == 200
         assert await response.json() == {"ready": True, "reasons": []}
-    readiness.doubt(Doubt.DRAINING, "it is being stopped")
+    readiness.doubt(NotReadyReason.DRAINING, "it is being stopped")
     async with client.get("/readyz") as response:
         assert response.status == 503
 

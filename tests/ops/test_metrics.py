@@ -13,22 +13,21 @@ from structlog.testing import capture_logs
 
 from gateway import __version__
 from gateway.core.admission import Refusal
-from gateway.core.event import UnreadableReason
-from gateway.core.frame import CloseReason, GapReason
-from gateway.core.log import Log, Moment
+from gateway.core.gap import CloseReason, GapReason
 from gateway.core.observer import Path
+from gateway.core.records import Moment, TopicPartition, UnreadableReason
 from gateway.core.scan import Summary
 from gateway.errors import TokenFault
-from gateway.ops.lives import Lives
-from gateway.ops.metrics import DELIVERY_BUCKETS, Metrics
-from gateway.ops.notices import Notices
+from gateway.metrics import DELIVERY_BUCKETS, Metrics
 from gateway.ops.pseudonyms import Pseudonyms
+from gateway.ops.stream_log import StreamLog
 from gateway.supervise import Part, Supervisor
+from gateway.throttled_log import ThrottledLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LOG = Log("user-events", 3)
+LOG = TopicPartition("user-events", 3)
 NOW = Moment(1.0, 1_700_000_000_000)
 SCAN = Summary(LOG, (), 500, 3)
 
@@ -64,7 +63,7 @@ DESIGN = {
 
 
 def make_metrics(partitioner: str = "murmur2") -> Metrics:
-    return Metrics(Notices(lambda: 0.0), Lives(Pseudonyms(None)), partitioner)
+    return Metrics(ThrottledLog(lambda: 0.0), StreamLog(Pseudonyms(None)), partitioner)
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
@@ -185,7 +184,7 @@ def test_nothing_that_a_producer_writes_becomes_a_label() -> None:
     for number in range(100):
         metrics.unknown_type(f"mischief.{number}")
         metrics.misplaced(LOG, number, number)
-        metrics.unreadable(Log("user-events", number), number, UnreadableReason.NOT_JSON)
+        metrics.unreadable(TopicPartition("user-events", number), number, UnreadableReason.NOT_JSON)
     text = metrics.text().decode()
     assert "mischief" not in text
     labels = {"path", "reason", "le", "part", "version", "python"}

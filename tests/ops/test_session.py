@@ -7,15 +7,15 @@ from aiohttp import web
 
 from gateway import clock
 from gateway.config import load_settings
-from gateway.core.log import Moment
+from gateway.core.records import Moment
+from gateway.metrics import Metrics
 from gateway.ops.listener import ops_app
-from gateway.ops.lives import Lives
-from gateway.ops.metrics import Metrics
-from gateway.ops.notices import Notices
 from gateway.ops.page import ASSETS
 from gateway.ops.pseudonyms import Pseudonyms
-from gateway.ops.readiness import Readiness
 from gateway.ops.session import SESSION_SECONDS
+from gateway.ops.stream_log import StreamLog
+from gateway.readiness import Readiness
+from gateway.throttled_log import ThrottledLog
 from tests.tokens import SECRET
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def connect(aiohttp_client: AiohttpClient) -> Connect:
 
     async def serve(token: str | None = None) -> Client:
         settings = load_settings(None, jwt_secret=SECRET, ops_token=token)
-        metrics = Metrics(Notices(lambda: 0.0), Lives(Pseudonyms(None)), "murmur2")
+        metrics = Metrics(ThrottledLog(lambda: 0.0), StreamLog(Pseudonyms(None)), "murmur2")
         routes = [web.get("/ops/fleet", fleet)]
         return await aiohttp_client(ops_app(settings, Readiness(), metrics, print, routes))
 

@@ -17,20 +17,28 @@ from gateway.config import load_settings
 from gateway.core.event import Decoder
 from gateway.core.interpreter import Interpreter
 from gateway.core.limits import Limits
-from gateway.core.log import Log, LogKind, Moment, Position, Record, Topic, make_record
-from gateway.core.opening import Opening
+from gateway.core.records import (
+    LogKind,
+    Moment,
+    OffsetPosition,
+    Record,
+    Topic,
+    TopicPartition,
+    make_record,
+)
 from gateway.core.registry import Registry
+from gateway.core.request import StreamRequest
 from gateway.core.scan import Summary
 from gateway.errors import SettingsError
 from gateway.http.caller import Caller
 from gateway.http.transport.connection import Connection
-from gateway.ops.lives import Lives
-from gateway.ops.notices import Notices
 from gateway.ops.pseudonyms import Pseudonyms
 from gateway.ops.spans import Spans, Told
+from gateway.ops.stream_log import StreamLog
 from gateway.ops.traced import MAX_DELIVERIES, TracedHub, TracedMetrics
 from gateway.ops.tracing import start_tracing
 from gateway.supervise import Part, Supervisor
+from gateway.throttled_log import ThrottledLog
 from tests.records import TYPE, envelope
 
 if TYPE_CHECKING:
@@ -40,7 +48,7 @@ if TYPE_CHECKING:
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 PARENT = f"00-{TRACE}-{SPAN}-01"
-USER_LOG, NEWS_LOG = Log("user-events", 0), Log("news", 0)
+USER_LOG, NEWS_LOG = TopicPartition("user-events", 0), TopicPartition("news", 0)
 NAMES = Pseudonyms(b"k" * 32)
 
 
@@ -52,8 +60,8 @@ class Stage:
         provider = TracerProvider(shutdown_on_exit=False)
         provider.add_span_processor(SimpleSpanProcessor(self.exporter))
         self.spans = Spans(provider, NAMES)
-        notices = Notices(lambda: 0.0)
-        self.metrics = TracedMetrics(self.spans, notices, Lives(Pseudonyms(None)), "murmur2")
+        notices = ThrottledLog(lambda: 0.0)
+        self.metrics = TracedMetrics(self.spans, notices, StreamLog(Pseudonyms(None)), "murmur2")
         supervisor = Supervisor(self.metrics)
         contain = partial(supervisor.contain, Part.STREAM)
         self.hub = TracedHub(
@@ -77,13 +85,13 @@ class Stage:
             self.hub.feed(log, Topic(log.topic, kind, b"tagA", 1)) for log, kind in kinds.items()
         )
         for feed in self.feeds:
-            self.hub.activate(feed, Position(0, 0, False), clock.now())
+            self.hub.activate(feed, OffsetPosition(0, 0, False), clock.now())
         self.offset = 0
 
     def open(self, traceparent: str = "", **asked: Any) -> Stream:
         caller = Caller("192.0.2.1", "r-1", None, traceparent, 1_000)
         sink = Connection(self.hub, b"", caller, chunked=True, patience=30)
-        return self.hub.open(Opening(b"alice", **asked), self.feeds, sink, (), clock.now())
+        return self.hub.open(StreamRequest(b"alice", **asked), self.feeds, sink, (), clock.now())
 
     def dispatch(
         self, *headers: tuple[str, bytes], user: bytes = b"alice", moment: Moment | None = None
@@ -145,7 +153,7 @@ def test_what_memory_has_for_a_client_is_a_replay_below_its_request(stage: Stage
     stage.exporter.clear()
     # From the log's beginning, which its tail still has.
     feed = stage.feeds[0]
-    cursor = [mark_of(stage, Position(0, 0, False))]
+    cursor = [mark_of(stage, OffsetPosition(0, 0, False))]
     stage.open(PARENT, cursor=cursor)
     (replay,), (request,) = stage.named("replay"), stage.named("GET /api/v1/events")
     assert feed.tail is not None
@@ -153,10 +161,10 @@ def test_what_memory_has_for_a_client_is_a_replay_below_its_request(stage: Stage
     assert attributes(replay) == {"gateway.replay.from": "memory", "gateway.replay.events": 3}
 
 
-def mark_of(stage: Stage, place: Position) -> Any:
-    from gateway.core.event_id import Mark
+def mark_of(stage: Stage, place: OffsetPosition) -> Any:
+    from gateway.core.event_id import CursorEntry
 
-    return Mark(LogKind.USER, b"tagA", 0, place)
+    return CursorEntry(LogKind.USER, b"tagA", 0, place)
 
 
 def test_a_scan_is_a_replay_of_all_who_waited_for_it_and_are_still_there(stage: Stage) -> None:

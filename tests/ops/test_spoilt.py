@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from gateway.commands.fleet import fleet_table
-from gateway.core.event import UnreadableReason
-from gateway.core.log import LogKind, Moment
+from gateway.core.records import LogKind, Moment, UnreadableReason
 from gateway.fleet.history import History
 from gateway.fleet.issues import concerns
 from gateway.fleet.members import Fleet
@@ -29,8 +28,8 @@ from gateway.fleet.status import (
     read_status,
     write_status,
 )
-from gateway.ops.board import Board
-from gateway.ops.fleet import workers
+from gateway.ops.dashboard import DashboardFeed
+from gateway.ops.fleet_routes import workers
 from gateway.ops.latest import Latest
 from gateway.revocation.compaction import Digest, Written
 from gateway.revocation.pending import PendingRevocations
@@ -116,7 +115,7 @@ def test_no_status_that_was_read_makes_the_fleet_its_board_or_its_table_fail(
     records: list[tuple[str, bytes, bool]],
 ) -> None:
     fleet, history = Fleet("own"), History()
-    board = Board("own", fleet, lambda: "", Latest(lambda _: ""))
+    board = DashboardFeed("own", fleet, lambda: "", Latest(lambda _: ""))
     for turn, (key, value, whole) in enumerate(records):
         now = 3.0 * turn
         own = msgspec.structs.replace(FULL, worker="own", number=turn)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from gateway.core.log import Moment
+from gateway.core.records import Moment
 from gateway.revocation.pending import PendingRevocations
 from gateway.revocation.record import Change, Revocation, session_key
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.event import Decoder, Event, UnreadableReason
-from gateway.core.log import TIMESTAMP_LIMIT, make_record
+from gateway.core.event import Decoder
+from gateway.core.records import TIMESTAMP_LIMIT, Event, UnreadableReason, make_record
 from gateway.core.registry import Registry
 from gateway.revocation.record import (
     MIN_TIME,

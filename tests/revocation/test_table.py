@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.log import Moment, Record, make_record
+from gateway.core.records import Moment, Record, make_record
 from gateway.revocation.record import Change, Revocation, session_key, user_key
 from gateway.revocation.table import LOOK_SECONDS, Revocations, mentioning
 

@@ -23,7 +23,7 @@ from gateway.core.admission import Refusal
 from gateway.errors import KeySetError, NotReady, Overloaded
 from gateway.http.auth.jwks import read_key_set
 from gateway.issuers import is_safe_url
-from gateway.ops.readiness import Doubt
+from gateway.readiness import NotReadyReason
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -70,10 +70,10 @@ PACE = Pace()
 class Doubts(Protocol):
     """The part of a worker's readiness that keys change."""
 
-    def doubt(self, doubt: Doubt, detail: str) -> bool:
+    def doubt(self, doubt: NotReadyReason, detail: str) -> bool:
         """Raise a doubt; return whether it is news."""
 
-    def settle(self, *doubts: Doubt) -> bool:
+    def settle(self, *doubts: NotReadyReason) -> bool:
         """Withdraw doubts; return whether the worker became ready by it."""
 
 
@@ -106,7 +106,7 @@ class JwksClient:
         self._wanted = asyncio.Event()
         self._not_before = 0.0
         self._waiting = 0
-        readiness.doubt(Doubt.KEYS, f"the keys of {setting} have not been fetched yet")
+        readiness.doubt(NotReadyReason.KEYS, f"the keys of {setting} have not been fetched yet")
 
     @property
     def fresh(self) -> bool:
@@ -175,8 +175,8 @@ class JwksClient:
             keys = await self.load()
         except KeySetError as error:
             detail = f"{self.setting}: {error}"
-            if former is None and self._readiness.doubt(Doubt.KEYS, detail):
-                _log.warning("not ready", reason=str(Doubt.KEYS), detail=detail)
+            if former is None and self._readiness.doubt(NotReadyReason.KEYS, detail):
+                _log.warning("not ready", reason=str(NotReadyReason.KEYS), detail=detail)
             elif not failed_before:
                 _log.warning("signing keys cannot be fetched; loaded keys stay", detail=detail)
             return
@@ -185,7 +185,7 @@ class JwksClient:
             _log.info("signing keys updated", kids=kids, source=self.setting)
         elif failed_before:
             _log.info("signing keys can be fetched again", source=self.setting)
-        if self._readiness.settle(Doubt.KEYS):
+        if self._readiness.settle(NotReadyReason.KEYS):
             _log.info("ready")
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from gateway.config import Settings
     from gateway.http.auth.keys import Keys
-    from gateway.ops.readiness import Doubt, Readiness
+    from gateway.readiness import NotReadyReason, Readiness
 
 
 class SigningKeys:
@@ -64,9 +64,9 @@ class _AnyIssuer:
         self._readiness = readiness
         self._settled = False
 
-    def doubt(self, doubt: Doubt, detail: str) -> bool:
+    def doubt(self, doubt: NotReadyReason, detail: str) -> bool:
         return not self._settled and self._readiness.doubt(doubt, detail)
 
-    def settle(self, *doubts: Doubt) -> bool:
+    def settle(self, *doubts: NotReadyReason) -> bool:
         self._settled = True
         return self._readiness.settle(*doubts)

@@ -17,7 +17,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from gateway.errors import BadRequest, InternalError
 
 if TYPE_CHECKING:
-    from gateway.ops.metrics import Metrics
+    from gateway.metrics import Metrics
 
 
 TRACEBACK_SECONDS = 1.0

@@ -64,7 +64,7 @@ from gateway.kafka.metadata import Cluster
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 
-    from gateway.core.log import Log
+    from gateway.core.records import TopicPartition
 
 T = TypeVar("T")
 
@@ -188,7 +188,7 @@ class ClusterClient:
         """Call `listener` whenever a broker's address, a leader or a topic has changed."""
         self._listeners.append(listener)
 
-    def leader(self, log: Log) -> Leader | None:
+    def leader(self, log: TopicPartition) -> Leader | None:
         """Return the leader of a partition by the cached metadata; None: it has none."""
         topic = self._topic(log.topic)
         return topic.leaders.get(log.partition) if topic else None
@@ -237,7 +237,7 @@ class ClusterClient:
         backoff.clear()
         return connection
 
-    def offset(self, log: Log, timestamp: int) -> asyncio.Future[ListedOffset]:
+    def offset(self, log: TopicPartition, timestamp: int) -> asyncio.Future[ListedOffset]:
         """Return the future of the offset at a timestamp: ms, `START` or `END`.
 
         Where no record is at or after the timestamp, `ListedOffset.timestamp` is -1. Calls of one
@@ -250,7 +250,7 @@ class ClusterClient:
         self._lookups.append(lookup)
         return lookup.answer
 
-    async def epoch_end(self, log: Log, epoch: int) -> tuple[int, int] | None:
+    async def epoch_end(self, log: TopicPartition, epoch: int) -> tuple[int, int] | None:
         """Return the largest epoch up to `epoch` that the leader knows, and its end offset.
 
         None: the broker has no OffsetForLeaderEpoch v2 (KIP-320), or no such epoch.
@@ -268,7 +268,7 @@ class ClusterClient:
             raise _error(code, log)
         return (found, end) if found >= 0 else None
 
-    async def peek(self, log: Log, offset: int) -> Peek:
+    async def peek(self, log: TopicPartition, offset: int) -> Peek:
         """Return the answer to a fetch at an offset, without records; it checks the right Read."""
         leader = self._leader_or_raise(log)
         connection = await self._questions(leader.node_id).connection()
@@ -401,7 +401,7 @@ class ClusterClient:
             self._asking[node_id] = _Questions(partial(self.connect, node_id))
         return self._asking[node_id]
 
-    def _leader_or_raise(self, log: Log) -> Leader:
+    def _leader_or_raise(self, log: TopicPartition) -> Leader:
         leader = self.leader(log)
         if leader is None:
             self.request_refresh()
@@ -461,7 +461,7 @@ class ClusterClient:
 
     def _rounds(
         self, lookups: list[_Lookup], version: int
-    ) -> Iterator[tuple[dict[Log, _Lookup], bytes]]:
+    ) -> Iterator[tuple[dict[TopicPartition, _Lookup], bytes]]:
         """Yield requests with each log once: brokers reject duplicate partitions."""
         waiting = lookups
         while waiting:
@@ -499,7 +499,7 @@ class _Lookup:
 
     __slots__ = ("answer", "log", "timestamp")
 
-    def __init__(self, log: Log, timestamp: int) -> None:
+    def __init__(self, log: TopicPartition, timestamp: int) -> None:
         self.log = log
         self.timestamp = timestamp
         self.answer: asyncio.Future[ListedOffset] = asyncio.get_running_loop().create_future()
@@ -562,7 +562,7 @@ def _is_open(opening: asyncio.Task[Connection]) -> bool:
     return not opening.result().closed
 
 
-def _error(code: int, log: Log) -> KafkaError:
+def _error(code: int, log: TopicPartition) -> KafkaError:
     kind = NotLeaderForPartitionError if code in _MOVED else for_code(code)
     return kind(f"{log.topic}/{log.partition}")
 

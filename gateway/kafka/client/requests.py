@@ -10,7 +10,7 @@ import struct
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.core.log import Log
+from gateway.core.records import TopicPartition
 from gateway.kafka.client import wire
 from gateway.kafka.client.wire import Reader, array_head, is_flexible, string
 
@@ -148,7 +148,7 @@ def _read_topic(reader: Reader, version: int) -> tuple[str, TopicMetadata]:
     return name, TopicMetadata(error, topic_id, leaders)
 
 
-def list_offsets_request(wanted: Mapping[Log, tuple[int, int]], version: int) -> bytes:
+def list_offsets_request(wanted: Mapping[TopicPartition, tuple[int, int]], version: int) -> bytes:
     """Return the request for the offset at a timestamp in each log.
 
     `wanted` maps each log to the known leader epoch and the timestamp: ms, -1 for the last stable
@@ -169,7 +169,7 @@ def list_offsets_request(wanted: Mapping[Log, tuple[int, int]], version: int) ->
     return b"".join([*parts, tags])
 
 
-def read_list_offsets(body: bytes, version: int) -> dict[Log, ListedOffset | int]:
+def read_list_offsets(body: bytes, version: int) -> dict[TopicPartition, ListedOffset | int]:
     """Return the offset of each log, or an error code.
 
     Without a record at or after the timestamp, brokers return offset -1 and timestamp -1; the
@@ -178,18 +178,18 @@ def read_list_offsets(body: bytes, version: int) -> dict[Log, ListedOffset | int
     reader = Reader(body, is_flexible(wire.LIST_OFFSETS, version))
     layout = struct.Struct(">ihqqi" if version >= 4 else ">ihqq")
     reader.int32()  # throttle_time_ms
-    found: dict[Log, ListedOffset | int] = {}
+    found: dict[TopicPartition, ListedOffset | int] = {}
     for _ in range(reader.count()):
         topic = reader.string() or ""
         for _ in range(reader.count()):
             partition, error, timestamp, offset, *_ = reader.fields(layout)
             reader.tags()
-            found[Log(topic, partition)] = error or ListedOffset(offset, timestamp)
+            found[TopicPartition(topic, partition)] = error or ListedOffset(offset, timestamp)
         reader.tags()
     return found
 
 
-def epoch_end_request(log: Log, current: int, epoch: int, version: int) -> bytes:
+def epoch_end_request(log: TopicPartition, current: int, epoch: int, version: int) -> bytes:
     """Return the request for the offset where the records of `epoch` end: OffsetForLeaderEpoch.
 
     KIP-320. `current` is the known leader epoch.
@@ -220,7 +220,7 @@ def read_epoch_end(body: bytes, version: int) -> tuple[int, int, int]:
     return error, epoch, end
 
 
-def peek_request(log: Log, offset: int) -> bytes:
+def peek_request(log: TopicPartition, offset: int) -> bytes:
     """Return the Fetch request for a single batch."""
     layout = struct.Struct(">iiiibi")  # replica, max wait, min bytes, max bytes, isolation, topics
     return b"".join(
@@ -275,5 +275,5 @@ def read_configs(body: bytes) -> dict[str, dict[str, str]]:
     return found
 
 
-def _by_topic(logs: Mapping[Log, object]) -> dict[str, list[Log]]:
+def _by_topic(logs: Mapping[TopicPartition, object]) -> dict[str, list[TopicPartition]]:
     return {topic: list(found) for topic, found in groupby(sorted(logs), lambda log: log.topic)}

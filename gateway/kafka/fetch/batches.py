@@ -33,15 +33,14 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.util import calc_crc32c
 
-from gateway.core.event import UnreadableReason
-from gateway.core.log import RECORD_OVERHEAD, Record, make_record
+from gateway.core.records import RECORD_OVERHEAD, Record, UnreadableReason, make_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from gateway.core.log import Log
+    from gateway.core.records import TopicPartition
 
-    Unreadable = Callable[[Log, int, UnreadableReason], None]
+    Unreadable = Callable[[TopicPartition, int, UnreadableReason], None]
     """Called for each record or whole batch that is skipped: its log, first offset, reason."""
 
 _OVERHEAD = struct.Struct(">qi")

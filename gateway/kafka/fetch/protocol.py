@@ -21,7 +21,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.core.log import Log
+from gateway.core.records import TopicPartition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -84,7 +84,7 @@ class Limits(NamedTuple):
 class Answer(NamedTuple):
     """What a response says of one partition."""
 
-    log: Log
+    log: TopicPartition
     error: int
     high_watermark: int = NONE
     stable: int = NONE
@@ -112,8 +112,8 @@ def encode(
     version: int,
     limits: Limits,
     session: tuple[int, int],
-    asked: Iterable[tuple[Log, FetchPosition]],
-    forgotten: Iterable[tuple[Log, bytes]] = (),
+    asked: Iterable[tuple[TopicPartition, FetchPosition]],
+    forgotten: Iterable[tuple[TopicPartition, bytes]] = (),
     rack: str = "",
 ) -> bytes:
     """Return the body of a request.
@@ -213,13 +213,13 @@ def _decode(version: int, body: bytes, names: Mapping[bytes, str]) -> Response:
         for _ in range(source.size()):
             number, answer = _partition(source, version)
             if topic is not None:
-                answers.append(answer._replace(log=Log(topic, number)))
+                answers.append(answer._replace(log=TopicPartition(topic, number)))
         source.tags()
     source.tags()
     return Response(throttle_ms, error, session_id, answers)
 
 
-_UNNAMED = Log("", NONE)
+_UNNAMED = TopicPartition("", NONE)
 
 
 def _partition(source: _Source, version: int) -> tuple[int, Answer]:

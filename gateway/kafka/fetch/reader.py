@@ -36,7 +36,6 @@ import structlog
 from aiokafka.errors import KafkaError, for_code
 
 from gateway import clock
-from gateway.core.pacer import Pacer
 from gateway.kafka.fetch.batches import unpack
 from gateway.kafka.fetch.protocol import (
     API_KEY,
@@ -46,12 +45,13 @@ from gateway.kafka.fetch.protocol import (
     MalformedResponseError,
 )
 from gateway.kafka.fetch.session import RESTARTING, FetchSession
+from gateway.kafka.pacer import Pacer
 from gateway.kafka.records import log_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.core.log import Log, Record
+    from gateway.core.records import Record, TopicPartition
     from gateway.kafka.client.cluster import ClusterClient
     from gateway.kafka.client.connection import Connection
     from gateway.kafka.client.requests import Leader
@@ -97,23 +97,23 @@ _log = structlog.stdlib.get_logger(__name__)
 class Listener(Protocol):
     """The owner of the positions. Its methods may call `read` and `stop`."""
 
-    async def deliver(self, fresh: dict[Log, list[Record]]) -> None:
+    async def deliver(self, fresh: dict[TopicPartition, list[Record]]) -> None:
         """Process the next records of some partitions; no more of this broker come meanwhile."""
         ...
 
-    def lost(self, log: Log) -> None:
+    def lost(self, log: TopicPartition) -> None:
         """Read elsewhere: the log does not have the position, or has replaced what was read."""
         ...
 
-    def unproven(self, log: Log) -> None:
+    def unproven(self, log: TopicPartition) -> None:
         """Verify by other means that a new leader has what was read; reading goes on if not."""
         ...
 
-    def unknown_topic(self, log: Log) -> None:
+    def unknown_topic(self, log: TopicPartition) -> None:
         """Look at the topic: it may have been deleted or recreated."""
         ...
 
-    def stalled(self, log: Log, reason: str) -> None:
+    def stalled(self, log: TopicPartition, reason: str) -> None:
         """Count that a partition is not read; told once until it is read again."""
         ...
 
@@ -121,7 +121,7 @@ class Listener(Protocol):
 class _Partition:
     """A partition that is read. `position` is replaced whenever what is in flight becomes void."""
 
-    def __init__(self, log: Log, position: FetchPosition) -> None:
+    def __init__(self, log: TopicPartition, position: FetchPosition) -> None:
         self.log = log
         self.position = position
         self.leader: Leader | None = None
@@ -144,8 +144,8 @@ class _Broker:
 
     def __init__(self, node_id: int) -> None:
         self.node_id = node_id
-        self.wanted: dict[Log, FetchPosition] = {}
-        self.unproven: set[Log] = set()
+        self.wanted: dict[TopicPartition, FetchPosition] = {}
+        self.unproven: set[TopicPartition] = set()
         self.connection: Connection | None = None
         self.session: FetchSession | None = None
         self.news = asyncio.Event()
@@ -159,7 +159,7 @@ class _Broker:
             self.connection.close()
         self.connection = self.session = None
 
-    def covers(self, log: Log) -> bool:
+    def covers(self, log: TopicPartition) -> bool:
         """Whether the last response speaks of a partition, by its silence too."""
         return self.session is not None and self.session.asked(log) is not None
 
@@ -185,7 +185,7 @@ class FetchReader:
         self._unreadable = unreadable
         self._delay = delay
         self._limits = limits
-        self._partitions: dict[Log, _Partition] = {}
+        self._partitions: dict[TopicPartition, _Partition] = {}
         self._brokers: dict[int, _Broker] = {}
         self._group: asyncio.TaskGroup | None = None
         self._leaders_only_until = float("-inf")
@@ -194,7 +194,7 @@ class FetchReader:
 
     # What the owner calls.
 
-    def read(self, log: Log, offset: int, topic_id: bytes = b"") -> None:
+    def read(self, log: TopicPartition, offset: int, topic_id: bytes = b"") -> None:
         """Read a partition from an offset; one that is read already goes on from there.
 
         Under `topic_id` only: a recreated topic is reported and not read.
@@ -207,32 +207,32 @@ class FetchReader:
         self._partitions[log] = partition
         self._place(partition)
 
-    def seek(self, log: Log, offset: int) -> None:
+    def seek(self, log: TopicPartition, offset: int) -> None:
         """Read a partition that is read already from another offset on."""
         self.read(log, offset, self._partitions[log].position.topic_id)
 
-    def stop(self, log: Log) -> None:
+    def stop(self, log: TopicPartition) -> None:
         """Stop reading a partition, if it is read; nothing of it is delivered any more."""
         partition = self._partitions.pop(log, None)
         if partition is not None:
             self._detach(partition)
 
-    def position(self, log: Log) -> int | None:
+    def position(self, log: TopicPartition) -> int | None:
         """Return the offset that is fetched next; None where the partition is not read."""
         partition = self._partitions.get(log)
         return None if partition is None else partition.position.offset
 
-    def end(self, log: Log) -> int | None:
+    def end(self, log: TopicPartition) -> int | None:
         """Return the last stable offset as the last response told it; None: none has yet."""
         partition = self._partitions.get(log)
         return None if partition is None or partition.end == NONE else partition.end
 
-    def lag(self, log: Log) -> int:
+    def lag(self, log: TopicPartition) -> int:
         """Return how many offsets are left to be read, at most."""
         partition = self._partitions.get(log)
         return 0 if partition is None else max(0, partition.end - partition.position.offset)
 
-    def faults(self) -> Mapping[Log, str]:
+    def faults(self) -> Mapping[TopicPartition, str]:
         """Return why partitions are not read at present; those that are read are left out."""
         return {log: each.fault for log, each in self._partitions.items() if each.fault}
 
@@ -444,7 +444,7 @@ class FetchReader:
     async def _take(self, broker: _Broker, session: FetchSession, response: Response) -> int:
         """Process a response; return how many records it had."""
         total = count = 0
-        fresh: dict[Log, list[Record]] = {}
+        fresh: dict[TopicPartition, list[Record]] = {}
         for answer in response.answers:
             log = answer.log
             partition = self._partitions.get(log)

@@ -24,8 +24,7 @@ from gateway.kafka.fetch.reader import MOVED, OUT_OF_RANGE, REQUEST_SECONDS, UNK
 from gateway.kafka.fetch.session import FetchSession
 
 if TYPE_CHECKING:
-    from gateway.core.event import UnreadableReason
-    from gateway.core.log import Log, Record
+    from gateway.core.records import Record, TopicPartition, UnreadableReason
     from gateway.kafka.client.cluster import ClusterClient
     from gateway.kafka.client.connection import Connection
     from gateway.kafka.fetch.batches import Unreadable
@@ -37,7 +36,7 @@ LIMITS = Limits(wait_ms=100, max_bytes=1 << 20)
 EVERYTHING = 1 << 30
 
 
-def ignore(log: Log, offset: int, reason: UnreadableReason) -> None:
+def ignore(log: TopicPartition, offset: int, reason: UnreadableReason) -> None:
     """Discard what is reported as unreadable: for commands that only look."""
 
 
@@ -48,7 +47,7 @@ class LogScanner:
         self._cluster = cluster
         self._unreadable = unreadable
         self._connections: dict[int, Connection] = {}
-        self._log: Log | None = None
+        self._log: TopicPartition | None = None
         self._position = FetchPosition(0)
         self._records: list[Record] = []
         """Fetched and not returned yet."""
@@ -61,7 +60,7 @@ class LogScanner:
             connection.close()
         self._connections.clear()
 
-    def seek(self, log: Log, offset: int, topic_id: bytes = b"") -> None:
+    def seek(self, log: TopicPartition, offset: int, topic_id: bytes = b"") -> None:
         """Read a log from an offset on, under its topic id where it has one."""
         self._log = log
         self._position = FetchPosition(offset, topic_id=topic_id)
@@ -81,7 +80,7 @@ class LogScanner:
         following = self._records[0].offset if self._records else self._following
         return records, following
 
-    async def _fetch(self, log: Log) -> None:
+    async def _fetch(self, log: TopicPartition) -> None:
         leader = self._cluster.leader(log)
         if leader is None:
             self._cluster.request_refresh()
@@ -103,7 +102,7 @@ class LogScanner:
         for answer in response.answers:
             self._take(log, answer)
 
-    def _take(self, log: Log, answer: Answer) -> None:
+    def _take(self, log: TopicPartition, answer: Answer) -> None:
         if answer.error:
             self._cluster.request_refresh()
             raise _error(answer.error, log)
@@ -126,7 +125,7 @@ class LogScanner:
         return connection
 
 
-def _error(code: int, log: Log) -> Exception:
+def _error(code: int, log: TopicPartition) -> Exception:
     kind = for_code(code)
     if code in MOVED:
         kind = NotLeaderForPartitionError

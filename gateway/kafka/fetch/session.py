@@ -47,7 +47,7 @@ from gateway.kafka.fetch.protocol import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.core.log import Log
+    from gateway.core.records import TopicPartition
 
 NO_SESSION = (0, NONE)
 FULL = (0, 0)
@@ -78,7 +78,7 @@ class FetchSession:
         self._keep = keep
         self._version = self._newest
         self._state = FULL if keep else NO_SESSION
-        self._known: dict[Log, FetchPosition] = {}
+        self._known: dict[TopicPartition, FetchPosition] = {}
         """What the broker was told of each partition, in the last requests of the session."""
         self._names: dict[bytes, str] = {}
 
@@ -92,7 +92,9 @@ class FetchSession:
         """Whether the broker compares `last_epoch` with its log, and reports a divergence."""
         return self._newest >= FLEXIBLE
 
-    def request(self, wanted: Mapping[Log, FetchPosition], limits: Limits, rack: str = "") -> bytes:
+    def request(
+        self, wanted: Mapping[TopicPartition, FetchPosition], limits: Limits, rack: str = ""
+    ) -> bytes:
         """Return the body of the next request: every wanted partition is fetched by it.
 
         `rack` is the client's: the leader may name a follower that is nearer (KIP-392).
@@ -144,7 +146,7 @@ class FetchSession:
             self._state = session, epoch % _EPOCH_MOST + 1
         return response
 
-    def asked(self, log: Log) -> FetchPosition | None:
+    def asked(self, log: TopicPartition) -> FetchPosition | None:
         """Return the position that the last response's records of a partition begin at."""
         return self._known.get(log)
 

@@ -10,7 +10,7 @@ import pytest
 from aiokafka.admin import NewTopic
 from aiokafka.errors import KafkaConnectionError, LeaderNotAvailableError
 
-from gateway.core.log import Log
+from gateway.core.records import TopicPartition
 from gateway.kafka.client import wire
 from gateway.kafka.client.cluster import END, START, UNCHANGED_SECONDS, ClusterClient
 from gateway.kafka.client.requests import Leader, ListedOffset
@@ -55,9 +55,9 @@ async def test_describe_returns_existing_topics_and_creates_none(
         assert len(described.ids[topic]) == 16
         assert cluster.topic_id(topic) == described.ids[topic]
         assert cluster.topic_id("missing") is None
-        leaders = {cluster.leader(Log(topic, partition)) for partition in range(3)}
+        leaders = {cluster.leader(TopicPartition(topic, partition)) for partition in range(3)}
         assert None not in leaders
-        assert cluster.leader(Log(topic, 3)) is None
+        assert cluster.leader(TopicPartition(topic, 3)) is None
 
 
 async def test_offsets_by_time_and_at_both_ends(
@@ -67,7 +67,7 @@ async def test_offsets_by_time_and_at_both_ends(
         await producer.send_and_wait(
             topic, b"value", partition=1, timestamp_ms=1_700_000_000_000 + 1000 * number
         )
-    log, empty = Log(topic, 1), Log(topic, 0)
+    log, empty = TopicPartition(topic, 1), TopicPartition(topic, 0)
     async with client(broker.bootstrap) as cluster:
         questions = [
             cluster.offset(log, START),
@@ -85,14 +85,14 @@ async def test_offsets_by_time_and_at_both_ends(
             assert first == ListedOffset(0, 1_700_000_000_000)
         assert never.timestamp == empty_never.timestamp == -1
         with pytest.raises(LeaderNotAvailableError):
-            await cluster.offset(Log("missing", 0), END)
+            await cluster.offset(TopicPartition("missing", 0), END)
 
 
 async def test_epoch_end_is_returned_if_the_broker_supports_it(
     broker: Broker, topic: str, producer: AIOKafkaProducer
 ) -> None:
     await producer.send_and_wait(topic, b"value", partition=2)
-    log = Log(topic, 2)
+    log = TopicPartition(topic, 2)
     async with client(broker.bootstrap) as cluster:
         await cluster.describe([topic])
         leader = cluster.leader(log)
@@ -104,7 +104,7 @@ async def test_epoch_end_is_returned_if_the_broker_supports_it(
 async def test_connect_returns_separate_connections(broker: Broker, topic: str) -> None:
     async with client(broker.bootstrap) as cluster:
         await cluster.describe([topic])
-        leader = cluster.leader(Log(topic, 0))
+        leader = cluster.leader(TopicPartition(topic, 0))
         assert leader is not None
         one, other = [await cluster.connect(leader.node_id) for _ in range(2)]
         one.close()
@@ -118,7 +118,7 @@ async def test_leaderless_partition_causes_no_metadata_storm() -> None:
         async with client(server.address) as cluster:
             begun = asyncio.get_running_loop().time()
             while asyncio.get_running_loop().time() < begun + 3 * UNCHANGED_SECONDS:
-                assert cluster.leader(Log("unled", 0)) is None
+                assert cluster.leader(TopicPartition("unled", 0)) is None
                 cluster.request_refresh()
                 await asyncio.sleep(0.005)
             # 0.2 s, 0.4 s, 0.8 s, and then one a second.
@@ -132,17 +132,17 @@ async def test_listener_is_called_for_a_new_leader(monkeypatch: pytest.MonkeyPat
         async with client(server.address) as cluster:
             changed = asyncio.Event()
             cluster.on_change(changed.set)
-            assert cluster.leader(Log("topic", 0)) is None
+            assert cluster.leader(TopicPartition("topic", 0)) is None
             leaders["topic"] = 1
             async with asyncio.timeout(5):
-                while cluster.leader(Log("topic", 0)) is None:
+                while cluster.leader(TopicPartition("topic", 0)) is None:
                     await changed.wait()
                     changed.clear()
-            assert cluster.leader(Log("topic", 0)) == Leader(1, 7)
+            assert cluster.leader(TopicPartition("topic", 0)) == Leader(1, 7)
 
 
 async def test_lookups_are_batched_and_pipelined() -> None:
-    logs = {Log(f"topic-{number}", 0): number for number in range(5)}
+    logs = {TopicPartition(f"topic-{number}", 0): number for number in range(5)}
     offsets: list[Request] = []
     async with ScriptedServer() as server:
 
@@ -207,7 +207,7 @@ async def test_frozen_broker_delays_only_its_own_requests(
 ) -> None:
     name = f"frozen-{uuid.uuid4().hex[:8]}"
     await metadata.create_topics(cluster.bootstrap, [NewTopic(name, 6, 3)])
-    logs = [Log(name, partition) for partition in range(6)]
+    logs = [TopicPartition(name, partition) for partition in range(6)]
     async with client(*cluster.bootstrap.split(",")) as known:
         await known.describe([name])
         leaders = {log: leader.node_id for log in logs if (leader := known.leader(log))}

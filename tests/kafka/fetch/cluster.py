@@ -11,7 +11,7 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.core.log import Log
+from gateway.core.records import TopicPartition
 from tests.brokers.batches import Row, batch
 
 with warnings.catch_warnings():  # kafka-python reads its schemas in a deprecated way
@@ -96,7 +96,7 @@ class Cluster:
         self.newest = newest
         self.keeps_sessions = sessions
         self.ids: dict[str, bytes] = {}
-        self.partitions: dict[Log, Partition] = {}
+        self.partitions: dict[TopicPartition, Partition] = {}
         self.sessions: dict[int, dict[int, Session]] = {}
         self.requests: list[Any] = []
         self._next_session = 1000
@@ -105,7 +105,7 @@ class Cluster:
         """Create a topic, or create it again under another id."""
         self.ids[name] = uuid.uuid4().bytes if self.newest >= TOPIC_IDS else b""
         for number, leader in enumerate(leaders):
-            self.partitions[Log(name, number)] = Partition(leader)
+            self.partitions[TopicPartition(name, number)] = Partition(leader)
 
     def topic_id(self, name: str) -> bytes | None:
         return self.ids.get(name) or None
@@ -177,7 +177,7 @@ class Cluster:
         if version >= TOPIC_IDS:
             names = {uuid.UUID(bytes=topic_id): name for name, topic_id in self.ids.items()}
             name = names.get(uuid.UUID(bytes=key) if isinstance(key, bytes) else key)
-        partition = self.partitions.get(Log(name, number)) if name else None
+        partition = self.partitions.get(TopicPartition(name, number)) if name else None
         if partition is None:
             return _part(number, 100 if version >= TOPIC_IDS else 3)
         follows = node != partition.leader

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 
-from gateway.core.log import Record, make_record
+from gateway.core.records import Record, make_record
 from gateway.kafka.fetch import batches
 from gateway.kafka.fetch.batches import unpack
 from tests.brokers.batches import (

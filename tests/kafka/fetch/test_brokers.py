@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 
-from gateway.core.log import Log
+from gateway.core.records import TopicPartition
 from gateway.kafka.client.cluster import ClusterClient
 from gateway.kafka.fetch.reader import FetchReader
 from tests.brokers.cluster import Cluster, rack
@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from gateway.core.event import UnreadableReason
-    from gateway.core.log import Record
+    from gateway.core.records import Record, UnreadableReason
 
-A, B = Log("events", 0), Log("events", 1)
+A, B = TopicPartition("events", 0), TopicPartition("events", 1)
 
 
 class Follower:
@@ -33,31 +32,31 @@ class Follower:
 
     def __init__(self, client: ClusterClient) -> None:
         self.client = client
-        self.values: dict[Log, list[bytes | None]] = {A: [], B: []}
-        self.losses: list[Log] = []
+        self.values: dict[TopicPartition, list[bytes | None]] = {A: [], B: []}
+        self.losses: list[TopicPartition] = []
         self.reader = FetchReader(client, self, self.unreadable)
 
     def begin(self) -> None:
         for log in (A, B):
             self.reader.read(log, 0, self.client.topic_id(log.topic) or b"")
 
-    async def deliver(self, fresh: dict[Log, list[Record]]) -> None:
+    async def deliver(self, fresh: dict[TopicPartition, list[Record]]) -> None:
         for log, records in fresh.items():
             self.values[log] += [record.value for record in records]
 
-    def lost(self, log: Log) -> None:
+    def lost(self, log: TopicPartition) -> None:
         self.losses.append(log)
 
-    def unproven(self, log: Log) -> None:
+    def unproven(self, log: TopicPartition) -> None:
         pass
 
-    def unknown_topic(self, log: Log) -> None:
+    def unknown_topic(self, log: TopicPartition) -> None:
         pass
 
-    def stalled(self, log: Log, reason: str) -> None:
+    def stalled(self, log: TopicPartition, reason: str) -> None:
         pass
 
-    def unreadable(self, log: Log, offset: int, reason: UnreadableReason) -> None:
+    def unreadable(self, log: TopicPartition, offset: int, reason: UnreadableReason) -> None:
         raise AssertionError((log, offset, reason))
 
     async def has(self, expected: list[bytes]) -> None:

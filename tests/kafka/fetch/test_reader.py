@@ -15,7 +15,7 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 
 from gateway import clock
-from gateway.core.log import Log, Moment
+from gateway.core.records import Moment, TopicPartition
 from gateway.kafka.client.requests import Leader
 from gateway.kafka.fetch import reader
 from gateway.kafka.fetch.reader import CHECK_SECONDS, STALL_SECONDS, FetchReader
@@ -24,8 +24,7 @@ from tests.kafka.fetch.cluster import Cluster
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from gateway.core.event import UnreadableReason
-    from gateway.core.log import Record
+    from gateway.core.records import Record, UnreadableReason
     from gateway.kafka.client.cluster import ClusterClient
 
 NODES = (1, 2, 3)
@@ -87,17 +86,17 @@ class World:
         self.chance = random.Random(seed)
         self.cluster = Cluster(newest)
         self.cluster.create(TOPIC, [NODES[n % len(NODES)] for n in range(partitions)])
-        self.logs = [Log(TOPIC, number) for number in range(partitions)]
-        self.known: dict[Log, Leader | None] = {}
+        self.logs = [TopicPartition(TOPIC, number) for number in range(partitions)]
+        self.known: dict[TopicPartition, Leader | None] = {}
         self.down: set[int] = set()
         self.frozen: set[int] = set()
         self.connections: list[FakeConnection] = []
         self.listeners: list[Callable[[], None]] = []
-        self.read: dict[Log, list[tuple[int, bytes]]] = {log: [] for log in self.logs}
-        self.losses: list[Log] = []
-        self.unproven_logs: list[Log] = []
-        self.strange: list[Log] = []
-        self.stalls: list[Log] = []
+        self.read: dict[TopicPartition, list[tuple[int, bytes]]] = {log: [] for log in self.logs}
+        self.losses: list[TopicPartition] = []
+        self.unproven_logs: list[TopicPartition] = []
+        self.strange: list[TopicPartition] = []
+        self.stalls: list[TopicPartition] = []
         self.tells = True
         self.reader = FetchReader(cast("ClusterClient", self), self, self.unreadable)
         self.learn()
@@ -110,7 +109,7 @@ class World:
     def on_change(self, listener: Callable[[], None]) -> None:
         self.listeners.append(listener)
 
-    def leader(self, log: Log) -> Leader | None:
+    def leader(self, log: TopicPartition) -> Leader | None:
         return self.known.get(log)
 
     def request_refresh(self) -> None:
@@ -133,39 +132,39 @@ class World:
 
     # What the reader calls.
 
-    async def deliver(self, fresh: dict[Log, list[Record]]) -> None:
+    async def deliver(self, fresh: dict[TopicPartition, list[Record]]) -> None:
         for log, records in fresh.items():
             for record in records:
                 assert record.value is not None
                 self.read[log].append((record.offset, record.value))
         await asyncio.sleep(0)
 
-    def lost(self, log: Log) -> None:
+    def lost(self, log: TopicPartition) -> None:
         """Go on at the end of the log, as the live reader does."""
         self.losses.append(log)
         self.begin(log, self.cluster.partitions[log].end)
 
-    def unproven(self, log: Log) -> None:
+    def unproven(self, log: TopicPartition) -> None:
         self.unproven_logs.append(log)
 
-    def unknown_topic(self, log: Log) -> None:
+    def unknown_topic(self, log: TopicPartition) -> None:
         self.strange.append(log)
 
-    def stalled(self, log: Log, reason: str) -> None:
+    def stalled(self, log: TopicPartition, reason: str) -> None:
         self.stalls.append(log)
 
-    def unreadable(self, log: Log, offset: int, reason: UnreadableReason) -> None:
+    def unreadable(self, log: TopicPartition, offset: int, reason: UnreadableReason) -> None:
         raise AssertionError((log, offset, reason))
 
     # What the tests do.
 
-    def begin(self, log: Log, offset: int = 0) -> None:
+    def begin(self, log: TopicPartition, offset: int = 0) -> None:
         self.reader.read(log, offset, self.cluster.ids[log.topic])
 
-    def values(self, log: Log) -> list[bytes]:
+    def values(self, log: TopicPartition) -> list[bytes]:
         return [value for _, value in self.read[log]]
 
-    def elect(self, log: Log, node: int) -> None:
+    def elect(self, log: TopicPartition, node: int) -> None:
         partition = self.cluster.partitions[log]
         partition.leader, partition.epoch = node, partition.epoch + 1
 
@@ -199,7 +198,7 @@ def world() -> World:
     return World()
 
 
-A, B = Log(TOPIC, 0), Log(TOPIC, 1)
+A, B = TopicPartition(TOPIC, 0), TopicPartition(TOPIC, 1)
 
 
 def test_records_are_read_in_order_from_all_brokers(
@@ -364,8 +363,8 @@ def test_each_record_is_read_once_and_in_order_or_reported(
 ) -> None:
     world = World(newest, partitions=3, seed=seed)
     chance = world.chance
-    written: dict[Log, list[bytes]] = {log: [] for log in world.logs}
-    trimmed: set[Log] = set()
+    written: dict[TopicPartition, list[bytes]] = {log: [] for log in world.logs}
+    trimmed: set[TopicPartition] = set()
 
     def change() -> None:
         log = chance.choice(world.logs)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.log import Log
+from gateway.core.records import TopicPartition
 from gateway.kafka.fetch import protocol, session
 from gateway.kafka.fetch.protocol import (
     NEWEST,
@@ -25,7 +25,7 @@ from gateway.kafka.fetch.protocol import (
 from gateway.kafka.fetch.session import FetchSession
 from tests.kafka.fetch.cluster import Cluster
 
-A, B, OTHER = Log("events", 0), Log("events", 1), Log("ünlike", 0)
+A, B, OTHER = TopicPartition("events", 0), TopicPartition("events", 1), TopicPartition("ünlike", 0)
 LIMITS = Limits(100)
 EVERY_VERSION = range(OLDEST, NEWEST + 1)
 WITH_SESSIONS = range(7, NEWEST + 1)
@@ -39,9 +39,9 @@ class Client:
         self.cluster.create("events", [1, 1])
         self.cluster.create("ünlike", [1])
         self.session = FetchSession((OLDEST, newest), keep=keep)
-        self.wanted: dict[Log, FetchPosition] = {}
+        self.wanted: dict[TopicPartition, FetchPosition] = {}
 
-    def want(self, log: Log, offset: int, last_epoch: int = -1) -> None:
+    def want(self, log: TopicPartition, offset: int, last_epoch: int = -1) -> None:
         epoch = self.cluster.partitions[log].epoch
         topic_id = self.cluster.ids[log.topic]
         self.wanted[log] = FetchPosition(offset, epoch, last_epoch, topic_id)

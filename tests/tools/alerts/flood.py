@@ -23,7 +23,7 @@ from tests.records import envelope
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.core.log import Log
+    from gateway.core.records import TopicPartition
 
 ROWS = 4000
 """Records of a batch, of which the last is an event of the user who is there."""
@@ -43,7 +43,7 @@ def flood_batch(other: str, user: str) -> bytes:
 
 
 @asynccontextmanager
-async def writer(bootstrap: str, log: Log, content: bytes) -> AsyncIterator[Flood]:
+async def writer(bootstrap: str, log: TopicPartition, content: bytes) -> AsyncIterator[Flood]:
     """Lend what writes the batch again and again."""
     client = AIOKafkaClient(bootstrap_servers=bootstrap)
     await client.bootstrap()
@@ -57,7 +57,7 @@ async def writer(bootstrap: str, log: Log, content: bytes) -> AsyncIterator[Floo
 class Flood:
     """Writes one batch over and over, each time with the time that it is."""
 
-    def __init__(self, client: AIOKafkaClient, log: Log, content: bytes) -> None:
+    def __init__(self, client: AIOKafkaClient, log: TopicPartition, content: bytes) -> None:
         self._client = client
         self._log = log
         self._content = content

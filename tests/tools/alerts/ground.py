@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 
-from gateway.core.log import Log
+from gateway.core.records import TopicPartition
 from tests.brokers.batches import Row, batch
 from tests.brokers.metadata import create_topics
 from tests.brokers.raw import write_batch
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 TOPICS = Topics("user-events", "broadcast-events")
 PARTITIONS = 2
-LOG = Log(TOPICS.user, 0)
+LOG = TopicPartition(TOPICS.user, 0)
 """Where all users of the faults are, so that an id of one fits the others."""
 
 MAX_STREAMS = 100

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gateway.core.admission import Refusal
-from gateway.core.event import UnreadableReason
-from gateway.core.frame import CloseReason, GapReason
+from gateway.core.gap import CloseReason, GapReason
+from gateway.core.records import UnreadableReason
 from gateway.errors import HttpError
 from tests.docs.markdown import ROOT, first_column, rows
 from tests.tools.alerts.rules import shipped

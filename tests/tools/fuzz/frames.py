@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from gateway.core import frame
 from gateway.core.event import type_fault
-from gateway.core.frame import CloseReason, Gap, GapReason
-from gateway.core.log import TIMESTAMP_LIMIT, LogKind
+from gateway.core.gap import CloseReason, Gap, GapReason
+from gateway.core.records import TIMESTAMP_LIMIT, LogKind
 from tests.core.payloads import as_text
 from tests.sse import EventStreamParser, ReceivedEvent
 from tests.tools.fuzz.target import Target, joined, parts

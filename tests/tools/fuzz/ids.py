@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.core.event_id import MAX_LENGTH, MAX_MARKS, Mark, encode, parse
-from gateway.core.log import TIMESTAMP_LIMIT, Log, LogKind, Position, Since
+from gateway.core.event_id import MAX_LENGTH, MAX_MARKS, CursorEntry, encode, parse
+from gateway.core.records import (
+    TIMESTAMP_LIMIT,
+    LogKind,
+    OffsetPosition,
+    TimePosition,
+    TopicPartition,
+)
 from gateway.errors import EventIdError
 from tests.core.stage import Stage
 from tests.core.world import USER_TOPIC, by_first_byte
 from tests.tools.fuzz.target import Target, as_header, joined, parts
 
 if TYPE_CHECKING:
-    from gateway.core.log import Place
+    from gateway.core.records import Position
 
 USERS = (b"a", b"b", b"c")
 """With two partitions, the first and the last share one."""
@@ -20,15 +26,15 @@ USERS = (b"a", b"b", b"c")
 _NOW = Stage().world.now
 
 
-def _marks() -> list[list[Mark]]:
-    places: list[Place] = [
-        Position(3, _NOW, True),
-        Position(0, 0, False),
-        Since(_NOW),
-        Position(1 << 62, 5, True),
+def _marks() -> list[list[CursorEntry]]:
+    places: list[Position] = [
+        OffsetPosition(3, _NOW, True),
+        OffsetPosition(0, 0, False),
+        TimePosition(_NOW),
+        OffsetPosition(1 << 62, 5, True),
     ]
     single = [
-        [Mark(kind, tag, partition, place)]
+        [CursorEntry(kind, tag, partition, place)]
         for kind in LogKind
         for tag in (b"tagA", b"else")
         for partition in (0, 1, 7)
@@ -53,7 +59,7 @@ def _parse(data: bytes) -> None:
     for mark in marks:
         assert 0 <= mark.place.timestamp < TIMESTAMP_LIMIT
         assert 0 <= mark.partition < 1 << 24
-        assert isinstance(mark.place, Since) or 0 <= mark.place.offset < 1 << 63
+        assert isinstance(mark.place, TimePosition) or 0 <= mark.place.offset < 1 << 63
 
 
 def _resume(data: bytes) -> None:
@@ -83,8 +89,8 @@ def _resume(data: bytes) -> None:
         parse(client.last_id)
 
 
-def _log_of(user: bytes) -> Log:
-    return Log(USER_TOPIC, by_first_byte(user, 2))
+def _log_of(user: bytes) -> TopicPartition:
+    return TopicPartition(USER_TOPIC, by_first_byte(user, 2))
 
 
 EVENT_ID = Target(

@@ -6,12 +6,12 @@ import json
 from contextlib import suppress
 
 from gateway.core import frame
-from gateway.core.event import Decoder, Event, type_fault
+from gateway.core.event import Decoder, type_fault
 from gateway.core.interpreter import Interpreter
-from gateway.core.log import TIMESTAMP_LIMIT, Log, LogKind, Topic, make_record
 from gateway.core.partitioner import key_hash
+from gateway.core.records import TIMESTAMP_LIMIT, Event, LogKind, Topic, TopicPartition, make_record
 from gateway.core.registry import Registry
-from gateway.core.stream import Feed
+from gateway.core.stream import PartitionFeed
 from gateway.errors import PublishError
 from gateway.kafka import envelope
 from gateway.revocation.record import Change, Revocation, read_change, revoked_session, write_value
@@ -72,7 +72,7 @@ def _interpret(key: bytes, value: bytes, headers: tuple[tuple[str, bytes], ...])
     """Each record is told about at most once, and takes no more memory than it was counted with."""
     observer = SilentObserver()
     interpreter = Interpreter(_DECODER, key_hash("murmur2"), observer, Faults().contain)
-    feed = Feed(Log("user-events", 2), _TOPIC)
+    feed = PartitionFeed(TopicPartition("user-events", 2), _TOPIC)
     record = make_record(7, NOW, key or None, value or None, headers)
     first = interpreter.decode(feed, record)
     assert interpreter.decode(feed, record) is first

@@ -13,8 +13,8 @@ from gateway.fleet.members import Fleet
 from gateway.fleet.status import Status, WorkerState
 from gateway.http.caller import Callers
 from gateway.http.problem import problems
-from gateway.ops import board as module
-from gateway.ops.board import MAX_WATCHERS, Board, Shown, Watcher
+from gateway.ops import dashboard as module
+from gateway.ops.dashboard import MAX_WATCHERS, DashboardFeed, Shown, Watcher
 from gateway.ops.latest import Latest
 from tests.eventually import eventually
 from tests.sse import EventStreamParser
@@ -32,7 +32,7 @@ class Stage:
     def __init__(self) -> None:
         self.fleet = Fleet("a")
         self.latest = Latest(lambda _: "somebody")
-        self.board = Board("a", self.fleet, lambda: "", self.latest)
+        self.board = DashboardFeed("a", self.fleet, lambda: "", self.latest)
         self.number = 0
 
     def go_on(self, **facts: Any) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from weakref import finalize
 
 from gateway import __version__
-from gateway.core.log import TIMESTAMP_LIMIT
+from gateway.core.records import TIMESTAMP_LIMIT
 from gateway.fleet.clock_skew import RecordTimes
 from gateway.fleet.status import (
     MAX_DETAIL,
@@ -27,17 +27,17 @@ from gateway.fleet.status import (
     busiest,
     quantile,
 )
-from gateway.ops.metrics import DELIVERY_BUCKETS
-from gateway.ops.readiness import Doubt
+from gateway.metrics import DELIVERY_BUCKETS
+from gateway.readiness import NotReadyReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from gateway.core.hub import Hub
-    from gateway.core.log import Log, Moment
+    from gateway.core.records import Moment, TopicPartition
     from gateway.fleet.status import ShortRetention
-    from gateway.ops.metrics import Metrics
-    from gateway.ops.readiness import Readiness
+    from gateway.metrics import Metrics
+    from gateway.readiness import Readiness
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -50,10 +50,10 @@ class _Before(NamedTuple):
     records: int
     cpu: float
     counts: tuple[int, ...]
-    heads: dict[Log, int]
+    heads: dict[TopicPartition, int]
 
 
-class Vitals:
+class StatusReporter:
     """Creates the statuses of one worker.
 
     `lags` returns an upper bound of the records not read yet, by partition; `short_retentions` the
@@ -68,10 +68,10 @@ class Vitals:
         hub: Hub,
         metrics: Metrics,
         readiness: Readiness,
-        lags: Callable[[], Mapping[Log, int]],
+        lags: Callable[[], Mapping[TopicPartition, int]],
         connections: Callable[[], int],
         short_retentions: Callable[[], tuple[ShortRetention, ...]] = tuple,
-        unread: Callable[[], Mapping[Log, str]] = dict,
+        unread: Callable[[], Mapping[TopicPartition, str]] = dict,
     ) -> None:
         self.worker = worker
         self._since = rfc3339(started.wall)
@@ -106,7 +106,7 @@ class Vitals:
         positions = {feed.log: feed.tail.head for feed in feeds if feed.tail is not None}
         heads = {log: position.offset for log, position in positions.items()}
         unread = self._unread()
-        answers = Doubt.KAFKA not in self._readiness.doubts
+        answers = NotReadyReason.KAFKA not in self._readiness.doubts
         now = _Before(
             moment, sum(totals.events.values()), totals.records, cpu, delivery.counts, heads
         )

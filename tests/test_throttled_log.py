@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from gateway.ops.notices import PERIOD_SECONDS, Notices
+from gateway.throttled_log import PERIOD_SECONDS, ThrottledLog
 
 
 class Clock:
@@ -19,13 +19,13 @@ class Clock:
 
 def test_one_of_a_kind_is_logged_with_its_facts() -> None:
     with capture_logs() as lines:
-        Notices(Clock()).warn("kind", "something happened", offset=7)
+        ThrottledLog(Clock()).warn("kind", "something happened", offset=7)
     assert lines == [{"event": "something happened", "log_level": "warning", "offset": 7}]
 
 
 def test_more_of_a_kind_within_a_second_are_counted_and_told_of_with_the_next() -> None:
     clock = Clock()
-    notices = Notices(clock)
+    notices = ThrottledLog(clock)
     with capture_logs() as lines:
         for number in range(5):
             notices.warn("kind", "it happened", number=number)
@@ -38,7 +38,7 @@ def test_more_of_a_kind_within_a_second_are_counted_and_told_of_with_the_next() 
 
 
 def test_kinds_do_not_silence_each_other() -> None:
-    notices = Notices(Clock())
+    notices = ThrottledLog(Clock())
     with capture_logs() as lines:
         for kind in ("one", ("another", 1), ("another", 2), "one"):
             notices.warn(kind, "it happened")
@@ -50,7 +50,7 @@ def test_nothing_is_logged_more_than_once_a_second_and_nothing_is_forgotten(
     times: list[float],
 ) -> None:
     clock = Clock()
-    notices = Notices(clock)
+    notices = ThrottledLog(clock)
     with capture_logs() as lines:
         for clock.now in times:
             notices.warn("kind", "it happened", at=clock.now)
@@ -62,7 +62,7 @@ def test_nothing_is_logged_more_than_once_a_second_and_nothing_is_forgotten(
 
 def test_what_was_counted_is_told_when_its_second_is_over_also_if_nothing_comes() -> None:
     clock = Clock()
-    notices = Notices(clock)
+    notices = ThrottledLog(clock)
     with capture_logs() as lines:
         for number in range(4):
             notices.info("kind", "it happened", number=number)

@@ -4,10 +4,10 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from gateway import clock
-from gateway.core.log import Log, LogKind, Topic
-from gateway.core.opening import Opening
+from gateway.core.records import LogKind, Topic, TopicPartition
+from gateway.core.request import StreamRequest
 from gateway.kafka.client.cluster import ClusterClient
-from gateway.kafka.live import LiveReader
+from gateway.kafka.live_reader import LiveReader
 from tests.http.served import Served
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ class SilentOffsets:
     """Offsets of a Kafka that is asked and does not answer."""
 
     def __init__(self) -> None:
-        self.asked: list[Log] = []
+        self.asked: list[TopicPartition] = []
 
-    async def end(self, log: Log) -> int:
+    async def end(self, log: TopicPartition) -> int:
         self.asked.append(log)
         await asyncio.Event().wait()
         raise AssertionError
@@ -57,8 +57,10 @@ async def test_a_log_that_has_a_stream_and_is_not_read_is_read_again() -> None:
         metrics=served.metrics,
         revoking=served.revoking,
     )
-    feed = hub.feed(Log("user-events", 1), Topic("user-events", LogKind.USER, b"tagA", 2))
-    hub.open(Opening(b"alice"), (feed,), Nobody(), [], clock.now())
+    feed = hub.feed(
+        TopicPartition("user-events", 1), Topic("user-events", LogKind.USER, b"tagA", 2)
+    )
+    hub.open(StreamRequest(b"alice"), (feed,), Nobody(), [], clock.now())
     live.sweep()
     await asyncio.sleep(0)
     assert offsets.asked == [feed.log]

@@ -14,8 +14,8 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from gateway import clock
-from gateway.core.event import Event
-from gateway.core.frame import CloseReason
+from gateway.core.gap import CloseReason
+from gateway.core.records import Event
 from gateway.errors import PublishError
 from gateway.kafka.envelope import encode_change
 from gateway.kafka.producer import Producer
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gateway.config import Settings
     from gateway.core.event import Decoder
     from gateway.core.hub import Hub
-    from gateway.core.log import Log, Moment, Record
+    from gateway.core.records import Moment, Record, TopicPartition
     from gateway.revocation.record import Change
     from gateway.revocation.table import Revocations
 
@@ -51,7 +51,7 @@ Revoked = list[tuple[bytes, str, int]]
 """User, session and record timestamp (ms) of each event found."""
 
 
-class RevokingEvents:
+class RevocationEvents:
     """Applies such events; does nothing where the settings switch revocations off."""
 
     def __init__(
@@ -73,7 +73,7 @@ class RevokingEvents:
         self._pending = PendingRevocations()
         self._news = asyncio.Event()
 
-    def find(self, batches: Mapping[Log, Sequence[Record]]) -> Revoked:
+    def find(self, batches: Mapping[TopicPartition, Sequence[Record]]) -> Revoked:
         """Return what events among these records revoke; call it before they are dispatched.
 
         A broadcast event revokes nothing: a session belongs to a user.

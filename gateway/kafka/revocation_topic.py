@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from gateway import clock
-from gateway.core.event import UnreadableReason
-from gateway.core.frame import CloseReason
-from gateway.core.log import Log
-from gateway.kafka.compacted import BATCH
+from gateway.core.gap import CloseReason
+from gateway.core.records import TopicPartition, UnreadableReason
+from gateway.kafka.compacted_topic import BATCH
 from gateway.revocation.compaction import Digest, Written
 from gateway.revocation.record import read_change
 
@@ -69,7 +68,7 @@ class RevocationFollower:
         for record in records:
             change = read_change(record.key, record.value, record.timestamp, self._life)
             if isinstance(change, UnreadableReason):
-                self._unreadable(Log(self._topic, partition), record.offset, change)
+                self._unreadable(TopicPartition(self._topic, partition), record.offset, change)
             else:
                 written = Written(change, partition, record.timestamp)
                 self._digest.add(written, self._revocations, now)

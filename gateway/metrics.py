@@ -23,9 +23,9 @@ from prometheus_client.exposition import choose_encoder
 
 from gateway import __version__
 from gateway.core.admission import Refusal
-from gateway.core.event import UnreadableReason
-from gateway.core.frame import CloseReason, GapReason
+from gateway.core.gap import CloseReason, GapReason
 from gateway.core.observer import Path
+from gateway.core.records import UnreadableReason
 from gateway.errors import HttpError, TokenFault
 from gateway.fleet.status import Sighting
 from gateway.supervise import Part
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from gateway.core.log import Log, Moment
+    from gateway.core.records import Moment, TopicPartition
     from gateway.core.scan import Summary
     from gateway.core.stream import Stream
-    from gateway.ops.lives import Lives
-    from gateway.ops.notices import Notices
+    from gateway.ops.stream_log import StreamLog
+    from gateway.throttled_log import ThrottledLog
 
 DELIVERY_BUCKETS = (
     *(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
@@ -112,7 +112,7 @@ class Totals(NamedTuple):
 class Metrics:
     """The core's `Observer`: counts and logs."""
 
-    def __init__(self, notices: Notices, lives: Lives, partitioner: str) -> None:
+    def __init__(self, notices: ThrottledLog, lives: StreamLog, partitioner: str) -> None:
         self._notices = notices
         self._lives = lives
         self._partitioner = partitioner
@@ -300,7 +300,9 @@ class Metrics:
         if reason is not None:
             self._closes.labels(reason).inc()
 
-    def unreadable(self, log: Log, offset: int, reason: UnreadableReason, detail: str = "") -> None:
+    def unreadable(
+        self, log: TopicPartition, offset: int, reason: UnreadableReason, detail: str = ""
+    ) -> None:
         """Count a record that was skipped, and log its position and the field at fault."""
         self._unreadable.labels(reason).inc()
         self.unreadable_last = Sighting(log.topic, log.partition, offset, str(reason))
@@ -319,7 +321,7 @@ class Metrics:
         self._unknown_types.inc()
         self._notices.warn("unknown type", "event type is not in the registry", type=event_type)
 
-    def misplaced(self, log: Log, offset: int, expected: int) -> None:
+    def misplaced(self, log: TopicPartition, offset: int, expected: int) -> None:
         """Count a key outside its partition, and log which setting to change."""
         self._misplaced.inc()
         other = "crc32" if self._partitioner == "murmur2" else "murmur2"

@@ -8,12 +8,9 @@ never subtracted, except where an upper bound of a number of records is all that
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import msgspec
-
-if TYPE_CHECKING:
-    from gateway.core.event import Event, Unreadable  # noqa: TC004 - msgspec reads it only to decode
 
 RECORD_OVERHEAD = 300
 """Bytes of a record in memory besides its key, value and headers: the struct, the object headers of
@@ -36,7 +33,7 @@ class LogKind(StrEnum):
     BROADCAST = "broadcast"
 
 
-class Log(NamedTuple):
+class TopicPartition(NamedTuple):
     """One partition of a topic; equal to Kafka's own pair of the two."""
 
     topic: str
@@ -64,6 +61,65 @@ class Topic(NamedTuple):
     partitions: int
     former: tuple[int, ...] = ()
     """How many partitions it had before, as far as this worker has seen it grow."""
+
+
+class UnreadableReason(StrEnum):
+    """What is wrong with a record; the label of the metric that counts it."""
+
+    EMPTY = "empty"
+    """A tombstone, an empty value, or a CloudEvent without data: nothing to deliver."""
+    NO_KEY = "no_key"
+    """The record has no key, so it belongs to no user."""
+    KEY_NOT_UTF8 = "key_not_utf8"
+    """The key is no UTF-8, so it is no user id."""
+    NOT_JSON = "not_json"
+    """The value is not JSON."""
+    TOO_DEEP = "too_deep"
+    """The JSON is nested deeper than it is safe to follow."""
+    WRONG_SHAPE = "wrong_shape"
+    """The JSON lacks a field or has one of a wrong type; or a CloudEvent of another version or
+    format, or without a type."""
+    BAD_BASE64 = "bad_base64"
+    """`data_base64` is no base64."""
+    BAD_TYPE = "bad_type"
+    """The event type is empty, over-long, no UTF-8, or holds a control character."""
+    RESERVED_TYPE = "reserved_type"
+    """The event type begins with `stream.`, which is the gateway's own."""
+    BAD_CATEGORY = "bad_category"
+    """The `category` header is no UTF-8."""
+    USER_MISMATCH = "user_mismatch"
+    """The envelope names another user than the key."""
+    TOO_LARGE = "too_large"
+    """The record takes more memory than `MAX_RECORD_BYTES`."""
+    HEADER_NOT_UTF8 = "header_not_utf8"
+    """The name of a header is no UTF-8."""
+    INTERNAL_ERROR = "internal_error"
+    """Decoding raised an unexpected exception, which the log has."""
+    CORRUPT = "corrupt"
+    """The batch fails its checksum, cannot be decompressed, or is broken inside. It counts once,
+    since nothing in it can be trusted to say how many records it had."""
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """An event ready to send: `body` is all of its frame but the id line.
+
+    `category` is None where neither a header nor the registry gives one; such an event goes to
+    streams without a filter only.
+    """
+
+    event_type: str
+    category: str | None
+    body: bytes
+
+
+class Unreadable(msgspec.Struct, frozen=True, gc=False):
+    """A record that is not an event; it is skipped, counted and logged.
+
+    `detail` names the missing or invalid field. It holds nothing that a producer wrote.
+    """
+
+    reason: UnreadableReason
+    detail: str = ""
 
 
 class Record(msgspec.Struct, gc=False):
@@ -98,7 +154,7 @@ def make_record(
     return Record(offset, timestamp, key, value, headers, size)
 
 
-class Position(NamedTuple):
+class OffsetPosition(NamedTuple):
     """How far a log has been seen: everything before `offset`.
 
     `timestamp` (ms) is that of the record at `offset - 1` where `seen` is true: it can be compared
@@ -111,14 +167,14 @@ class Position(NamedTuple):
     seen: bool
 
     @classmethod
-    def after(cls, record: Record) -> Position:
+    def after(cls, record: Record) -> OffsetPosition:
         """Return the position of one who has seen `record`, and everything before it."""
         if 0 <= record.timestamp < TIMESTAMP_LIMIT:
             return cls(record.offset + 1, record.timestamp, True)
         return cls(record.offset + 1, 0, False)
 
 
-class Since(NamedTuple):
+class TimePosition(NamedTuple):
     """A place in a log given by time: its first record of `timestamp` (ms) or later.
 
     What a client asks for with `since=`, and where a stream begins that was opened while Kafka was
@@ -128,5 +184,5 @@ class Since(NamedTuple):
     timestamp: int
 
 
-Place = Position | Since
+Position = OffsetPosition | TimePosition
 """Where a stream is in a log that it has not caught up with yet."""

@@ -4,18 +4,25 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.core.event_id import Mark, parse
-from gateway.core.frame import GapReason
-from gateway.core.log import Log, LogKind, Moment, Position, Since, Topic
-from gateway.core.opening import Opening
-from gateway.core.routes import Routes
+from gateway.core.event_id import CursorEntry, parse
+from gateway.core.gap import GapReason
+from gateway.core.partition_map import PartitionMap
+from gateway.core.records import (
+    LogKind,
+    Moment,
+    OffsetPosition,
+    TimePosition,
+    Topic,
+    TopicPartition,
+)
+from gateway.core.request import StreamRequest
 from gateway.core.stream import State
 from tests.core.clients import Connection
 from tests.core.stage import BROADCAST_LOG, Stage, stream_of
 from tests.core.world import BROADCAST_TOPIC, USER_TOPIC, first_byte
 
 if TYPE_CHECKING:
-    from gateway.core.stream import Feed
+    from gateway.core.stream import PartitionFeed
 
 TOPIC = Topic(USER_TOPIC, LogKind.USER, b"tagA", 3)
 NOW = Moment(1.0, 1_000_000)
@@ -23,14 +30,14 @@ BROADCAST = Topic(BROADCAST_TOPIC, LogKind.BROADCAST, b"tagA", 1)
 
 
 def test_a_user_follows_the_partition_of_its_key_and_the_broadcasts() -> None:
-    routes = Routes(Stage().worker.hub, TOPIC, BROADCAST, first_byte, 300)
+    routes = PartitionMap(Stage().worker.hub, TOPIC, BROADCAST, first_byte, 300)
     for user in (b"a", b"b", b"c"):
         logs = [feed.log for feed in routes.feeds(user, (), NOW)]
-        assert logs == [Log(USER_TOPIC, user[0] % 3), BROADCAST_LOG]
+        assert logs == [TopicPartition(USER_TOPIC, user[0] % 3), BROADCAST_LOG]
 
 
 def test_a_users_partition_is_that_of_its_key_whatever_is_followed_besides() -> None:
-    routes = Routes(Stage().worker.hub, TOPIC, BROADCAST, first_byte, 300)
+    routes = PartitionMap(Stage().worker.hub, TOPIC, BROADCAST, first_byte, 300)
     assert [routes.partition(user) for user in (b"a", b"b", b"c")] == [1, 2, 0]
     routes.grow(5, 0, NOW)
     assert [routes.partition(user) for user in (b"a", b"b", b"c")] == [2, 3, 4]
@@ -39,12 +46,12 @@ def test_a_users_partition_is_that_of_its_key_whatever_is_followed_besides() -> 
 def test_without_a_broadcast_topic_there_is_one_log() -> None:
     stage = Stage(partitions=3, broadcast=False)
     assert [feed.log for feed in stage.worker.routes.feeds(b"a", (), NOW)] == [
-        Log(USER_TOPIC, b"a"[0] % 3)
+        TopicPartition(USER_TOPIC, b"a"[0] % 3)
     ]
 
 
 def test_all_users_of_a_partition_share_one_tuple_of_feeds() -> None:
-    routes = Routes(Stage().worker.hub, TOPIC, BROADCAST, first_byte, 300)
+    routes = PartitionMap(Stage().worker.hub, TOPIC, BROADCAST, first_byte, 300)
     assert routes.feeds(b"a1", (), NOW) is routes.feeds(b"a2", (), NOW)
     assert routes.feeds(b"a", (), NOW)[1] is routes.feeds(b"b", (), NOW)[1], (
         "and one feed of the broadcasts"
@@ -53,19 +60,19 @@ def test_all_users_of_a_partition_share_one_tuple_of_feeds() -> None:
 
 def test_routes_made_again_lead_to_the_same_feeds() -> None:
     hub = Stage().worker.hub
-    first = Routes(hub, TOPIC, BROADCAST, first_byte, 300)
-    assert Routes(hub, TOPIC, BROADCAST, first_byte, 300).feeds(b"a", (), NOW) == first.feeds(
+    first = PartitionMap(hub, TOPIC, BROADCAST, first_byte, 300)
+    assert PartitionMap(hub, TOPIC, BROADCAST, first_byte, 300).feeds(b"a", (), NOW) == first.feeds(
         b"a", (), NOW
     )
 
 
 def mark(
     partition: int, *, tag: bytes = b"tagA", offset: int = 3, timestamp: int = 900_000
-) -> Mark:
-    return Mark(LogKind.USER, tag, partition, Position(offset, timestamp, True))
+) -> CursorEntry:
+    return CursorEntry(LogKind.USER, tag, partition, OffsetPosition(offset, timestamp, True))
 
 
-def logs(feeds: tuple[Feed, ...]) -> list[int]:
+def logs(feeds: tuple[PartitionFeed, ...]) -> list[int]:
     """Return the partitions of the user topic among the feeds, in order."""
     return [feed.log.partition for feed in feeds if feed.keyed]
 
@@ -79,8 +86,8 @@ def test_a_user_is_hashed_once_for_an_opening_whatever_its_id_says(partitions: i
         return 2_000_000_011
 
     topic = Topic(USER_TOPIC, LogKind.USER, b"tagA", partitions)
-    routes = Routes(Stage().worker.hub, topic, BROADCAST, count, 300)
-    forged = [mark(0), mark(1), Mark(LogKind.BROADCAST, b"tagA", 0, Since(5))]
+    routes = PartitionMap(Stage().worker.hub, topic, BROADCAST, count, 300)
+    forged = [mark(0), mark(1), CursorEntry(LogKind.BROADCAST, b"tagA", 0, TimePosition(5))]
     routes.find(b"u" * 512, forged, NOW)
     assert len(hashed) == 1
 
@@ -88,7 +95,7 @@ def test_a_user_is_hashed_once_for_an_opening_whatever_its_id_says(partitions: i
 def test_every_partition_that_a_user_ever_had_is_followed() -> None:
     hashed = 2_000_000_011
     topic = Topic(USER_TOPIC, LogKind.USER, b"tagA", 50)
-    routes = Routes(Stage().worker.hub, topic, BROADCAST, lambda _: hashed, 300)
+    routes = PartitionMap(Stage().worker.hub, topic, BROADCAST, lambda _: hashed, 300)
     had = {hashed % count for count in range(1, 50)}
     for partition in range(60):
         feeds, strange = routes.find(b"u", [mark(partition)], NOW)
@@ -110,17 +117,17 @@ class TestATopicThatGrows:
     ) -> None:
         client = stage.client(user=b"b")
         connection = stage.connect(client)
-        stage.write(3, b"b", log=Log(USER_TOPIC, 0))
+        stage.write(3, b"b", log=TopicPartition(USER_TOPIC, 0))
         stage.worker.settle()
         if stalled:
             connection.stall(0)
-            stage.write(1, b"b", log=Log(USER_TOPIC, 0))
+            stage.write(1, b"b", log=TopicPartition(USER_TOPIC, 0))
             stage.worker.settle()
         client.before_growth()
         stage.world.grow(3)
         client.after_growth()
-        numbers = stage.write(2, b"b", log=Log(USER_TOPIC, 2))
-        numbers += stage.write(2, b"b", log=Log(USER_TOPIC, 0))
+        numbers = stage.write(2, b"b", log=TopicPartition(USER_TOPIC, 2))
+        numbers += stage.write(2, b"b", log=TopicPartition(USER_TOPIC, 0))
         stage.worker.settle()
         connection.drain()
         stage.worker.settle()
@@ -147,7 +154,7 @@ class TestATopicThatGrows:
         stage.worker.sweep()
         assert logs(stream_of(connection).feeds) == [2, 0]
         connection.stall(0)
-        stage.write(1, b"b", log=Log(USER_TOPIC, 0))
+        stage.write(1, b"b", log=TopicPartition(USER_TOPIC, 0))
         stage.worker.settle()
         stage.world.now += 1
         stage.worker.sweep()
@@ -178,12 +185,12 @@ class TestATopicThatGrows:
             ([mark(1)], [2]),
             ([mark(0, tag=b"tagB")], [2]),
             ([mark(7)], [2]),
-            ([Mark(LogKind.BROADCAST, b"tagA", 0, Position(3, 5, True))], [2]),
+            ([CursorEntry(LogKind.BROADCAST, b"tagA", 0, OffsetPosition(3, 5, True))], [2]),
         ],
         ids=str,
     )
     def test_which_partitions_an_id_leads_to(
-        self, stage: Stage, cursor: list[Mark], partitions: list[int]
+        self, stage: Stage, cursor: list[CursorEntry], partitions: list[int]
     ) -> None:
         routes = Stage(partitions=3).worker.routes
         assert logs(routes.feeds(b"b", cursor, NOW)) == partitions
@@ -196,28 +203,32 @@ class TestATopicThatGrows:
             (mark(1), True),
             (mark(7), True),
             (mark(2, tag=b"tagB"), True),
-            (Mark(LogKind.BROADCAST, b"tagA", 0, Since(5)), False),
-            (Mark(LogKind.BROADCAST, b"tagB", 0, Since(5)), True),
+            (CursorEntry(LogKind.BROADCAST, b"tagA", 0, TimePosition(5)), False),
+            (CursorEntry(LogKind.BROADCAST, b"tagB", 0, TimePosition(5)), True),
         ],
         ids=str,
     )
-    def test_what_asks_for_a_look_at_the_topics(self, cursor: Mark, *, strange: bool) -> None:
+    def test_what_asks_for_a_look_at_the_topics(
+        self, cursor: CursorEntry, *, strange: bool
+    ) -> None:
         assert Stage(partitions=3).worker.routes.find(b"b", [cursor], NOW)[1] == strange
 
     def test_without_a_broadcast_topic_no_mark_of_it_asks_for_a_look(self) -> None:
         routes = Stage(partitions=3, broadcast=False).worker.routes
-        assert not routes.find(b"b", [Mark(LogKind.BROADCAST, b"tagB", 0, Since(5))], NOW)[1]
+        assert not routes.find(
+            b"b", [CursorEntry(LogKind.BROADCAST, b"tagB", 0, TimePosition(5))], NOW
+        )[1]
 
     def test_a_client_that_was_away_gets_what_came_to_both(self, stage: Stage) -> None:
         client = stage.client(user=b"b")
         connection = stage.connect(client)
         connection.drop(1 << 30)
         client.before_growth()
-        stage.write(1, b"b", log=Log(USER_TOPIC, 0))
+        stage.write(1, b"b", log=TopicPartition(USER_TOPIC, 0))
         stage.world.grow(3)
         client.after_growth()
-        stage.write(2, b"b", log=Log(USER_TOPIC, 2))
-        stage.write(1, b"b", log=Log(USER_TOPIC, 0))
+        stage.write(2, b"b", log=TopicPartition(USER_TOPIC, 2))
+        stage.write(1, b"b", log=TopicPartition(USER_TOPIC, 0))
         stage.replace_worker()
         stage.reconnect(client)
         assert sorted(client.received) == [1, 2, 3, 4]
@@ -236,8 +247,13 @@ class TestATopicThatGrows:
         hub, routes = stage.worker.hub, stage.worker.routes
         connection = Connection(stage.client(user=b"c"), stage.worker)
         cursor = [mark(0), mark(1)]
-        feeds = (*(hub.feeds[Log(USER_TOPIC, n)] for n in (0, 1)), hub.feeds[BROADCAST_LOG])
-        stream = hub.open(Opening(b"c", cursor=cursor), feeds, connection, [], stage.world.moment)
+        feeds = (
+            *(hub.feeds[TopicPartition(USER_TOPIC, n)] for n in (0, 1)),
+            hub.feeds[BROADCAST_LOG],
+        )
+        stream = hub.open(
+            StreamRequest(b"c", cursor=cursor), feeds, connection, [], stage.world.moment
+        )
         routes.grow(14, stage.world.now, stage.world.moment)
         assert logs(stream.feeds) == [1, 0], "and nothing begins anew"
         assert stream.place(feeds[1]) == cursor[1].place
@@ -246,10 +262,10 @@ class TestATopicThatGrows:
         stage.connect(stage.client(user=b"b"))
         stage.world.grow(3)
         stage.worker.settle()
-        stage.write(1, b"d", log=Log(USER_TOPIC, 0))
-        stage.write(1, b"c", log=Log(USER_TOPIC, 2))
+        stage.write(1, b"d", log=TopicPartition(USER_TOPIC, 0))
+        stage.write(1, b"c", log=TopicPartition(USER_TOPIC, 2))
         stage.worker.settle()
-        assert stage.worker.observer.misplacements == [(Log(USER_TOPIC, 2), 0, 0)]
+        assert stage.worker.observer.misplacements == [(TopicPartition(USER_TOPIC, 2), 0, 0)]
 
 
 class TestATopicMadeAnew:
@@ -311,7 +327,7 @@ class TestATopicMadeAnew:
         renewed = routes.topic._replace(tag=b"tagB", partitions=2)
         routes.renew(renewed, stage.world.now, moment)
         assert logs(stream_of(connection).feeds) == [0]
-        assert Log(USER_TOPIC, 2) not in stage.worker.hub.feeds
+        assert TopicPartition(USER_TOPIC, 2) not in stage.worker.hub.feeds
         assert parse(stream_of(connection).id().decode())[0].partition == 2, "until it is told"
 
     def test_new_broadcasts_leave_a_partition_that_settles_as_it_is(self) -> None:

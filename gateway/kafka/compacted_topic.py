@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 from aiokafka.errors import KafkaError
 
-from gateway.core.log import Log
+from gateway.core.records import TopicPartition
 from gateway.kafka.client.cluster import END, START
 from gateway.kafka.fetch.reader import FetchReader
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.core.log import Record
+    from gateway.core.records import Record
     from gateway.kafka.client.cluster import ClusterClient
     from gateway.kafka.fetch.batches import Unreadable
     from gateway.kafka.fetch.protocol import Limits
@@ -78,10 +78,10 @@ class CompactedTopic:
         self._tag = cluster.tag(topic)
         self._partitions = cluster.partitions[topic]
         self._follower = follower
-        self._logs: list[Log] = []
+        self._logs: list[TopicPartition] = []
         self._restart = False
         self._news = asyncio.Event()
-        self._pending: defaultdict[Log, list[Record]] = defaultdict(list)
+        self._pending: defaultdict[TopicPartition, list[Record]] = defaultdict(list)
         self._reader = FetchReader(client, self, unreadable, limits=limits)
         self._reader.patient = True
 
@@ -114,7 +114,7 @@ class CompactedTopic:
 
     async def _read(self) -> None:
         """Read the topic from its start, and on, until it has to be read again."""
-        logs = [Log(self.topic, number) for number in range(self._partitions)]
+        logs = [TopicPartition(self.topic, number) for number in range(self._partitions)]
         async with asyncio.timeout(LOOKUP_SECONDS):
             found = await asyncio.gather(
                 *[self._client.offset(log, place) for log in logs for place in (START, END)]
@@ -160,7 +160,7 @@ class CompactedTopic:
             if faults:
                 self._follower.failed("; ".join(sorted(faults)))
 
-    def _is_behind(self, log: Log) -> bool:
+    def _is_behind(self, log: TopicPartition) -> bool:
         end, position = self._reader.end(log), self._reader.position(log)
         return end is None or position is None or position < end
 
@@ -170,26 +170,26 @@ class CompactedTopic:
 
     # What the fetch reader calls.
 
-    async def deliver(self, fresh: dict[Log, list[Record]]) -> None:
+    async def deliver(self, fresh: dict[TopicPartition, list[Record]]) -> None:
         """Keep records for the follower."""
         for log, records in fresh.items():
             self._pending[log] += records
         self._news.set()
 
-    def lost(self, log: Log) -> None:
+    def lost(self, log: TopicPartition) -> None:
         """Read the topic again: a log does not have the position."""
         del log
         self._read_again()
 
-    def unproven(self, log: Log) -> None:
+    def unproven(self, log: TopicPartition) -> None:
         """Read the topic again: a new leader may lack records."""
         del log
         self._read_again()
 
-    def unknown_topic(self, log: Log) -> None:
+    def unknown_topic(self, log: TopicPartition) -> None:
         """Wait for `compare`, which is called every few seconds."""
 
-    def stalled(self, log: Log, reason: str) -> None:
+    def stalled(self, log: TopicPartition, reason: str) -> None:
         """Report that the topic is not read."""
         del log
         self._follower.failed(reason)

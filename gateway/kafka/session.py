@@ -15,24 +15,24 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from gateway import clock
-from gateway.core.log import LogKind, Topic
-from gateway.core.routes import Routes
+from gateway.core.partition_map import PartitionMap
+from gateway.core.records import LogKind, Topic
 from gateway.errors import BrokerError
 from gateway.kafka.client.cluster import ClusterClient
 from gateway.kafka.client.options import connection_options
-from gateway.kafka.compacted import CompactedTopic
+from gateway.kafka.compacted_topic import CompactedTopic
 from gateway.kafka.direct import explain
-from gateway.kafka.live import LiveReader
+from gateway.kafka.live_reader import LiveReader
 from gateway.kafka.offsets import Offsets
 from gateway.kafka.records import log_name
+from gateway.kafka.replay_reader import ReplayReader
 from gateway.kafka.retention import RetentionWatch
-from gateway.kafka.revocations import RevocationFollower
-from gateway.kafka.revoking_events import RevokingEvents
+from gateway.kafka.revocation_events import RevocationEvents
+from gateway.kafka.revocation_topic import RevocationFollower
 from gateway.kafka.rights import missing_rights
-from gateway.kafka.scans import Scans
+from gateway.kafka.topic_watch import TopicWatch
 from gateway.kafka.topics import answering, create_missing, creation_command, topic_specs
-from gateway.kafka.watch import TopicWatch
-from gateway.ops.readiness import Doubt
+from gateway.readiness import NotReadyReason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,15 +40,15 @@ if TYPE_CHECKING:
     from gateway.config import Settings
     from gateway.core.event import Decoder
     from gateway.core.hub import Hub
-    from gateway.core.log import Log
-    from gateway.core.opening import Opening
     from gateway.core.partitioner import KeyHash
-    from gateway.core.stream import Feed
+    from gateway.core.records import TopicPartition
+    from gateway.core.request import StreamRequest
+    from gateway.core.stream import PartitionFeed
     from gateway.fleet.status import ShortRetention
     from gateway.kafka.diagnosis import Diagnosis
     from gateway.kafka.metadata import Cluster
-    from gateway.ops.metrics import Metrics
-    from gateway.ops.readiness import Readiness
+    from gateway.metrics import Metrics
+    from gateway.readiness import Readiness
     from gateway.revocation.table import Revocations
     from gateway.supervise import Supervisor
 
@@ -61,7 +61,7 @@ PROBE_SECONDS = 2.0
 _log = structlog.stdlib.get_logger(__name__)
 
 
-class KafkaLink:
+class KafkaSession:
     """Everything that a worker has to do with Kafka, behind one `run`."""
 
     def __init__(
@@ -83,21 +83,21 @@ class KafkaLink:
         self._supervisor = supervisor
         self._options = connection_options(settings)
         self._revocations = revocations
-        self._revoking = RevokingEvents(settings, self._options, hub, revocations, decoder)
+        self._revoking = RevocationEvents(settings, self._options, hub, revocations, decoder)
         if settings.revocations_topic:
             detail = f"the topic {settings.revocations_topic} has not been read whole yet"
-            readiness.doubt(Doubt.REVOCATIONS, detail)
+            readiness.doubt(NotReadyReason.REVOCATIONS, detail)
         self._revocation_life = int(settings.revocation_seconds * 1000)
         self.cluster = ClusterClient(self._options, settings.kafka_client_rack or "")
         """The worker's client for metadata and offsets; started by `run`."""
         self._retention = RetentionWatch(settings, self.cluster)
-        self._routes: Routes | None = None
+        self._routes: PartitionMap | None = None
         self._live: LiveReader | None = None
-        self._scans: Scans | None = None
+        self._scans: ReplayReader | None = None
         self._watch: TopicWatch | None = None
-        self._unread: dict[Log, tuple[float, str]] = {}
+        self._unread: dict[TopicPartition, tuple[float, str]] = {}
         """Logs that are not read, since when, and why."""
-        self._reported: set[Log] = set()
+        self._reported: set[TopicPartition] = set()
         self.connected = False
 
     async def run(self) -> None:
@@ -114,7 +114,7 @@ class KafkaLink:
         if self._settings.broadcast_topic:
             broadcast = _topic(cluster, self._settings.broadcast_topic, LogKind.BROADCAST)
         settle = self._settings.settle_seconds
-        routes = Routes(self._hub, topic, broadcast, self._key_hash, settle)
+        routes = PartitionMap(self._hub, topic, broadcast, self._key_hash, settle)
         while True:
             offsets, live, scans = self._clients()
             revocations = self._revocations_topic(cluster)
@@ -132,15 +132,15 @@ class KafkaLink:
                         group.create_task(revocations.run())
                         group.create_task(self._revoking.run())
             except* KafkaError as errors:  # alone, or in the group of one of the tasks
-                self._doubt(Doubt.KAFKA, str(await explain(_first(errors), self._options)))
+                self._doubt(NotReadyReason.KAFKA, str(await explain(_first(errors), self._options)))
             finally:
                 await live.stop()
             await asyncio.sleep(RETRY_SECONDS)
 
-    def _clients(self) -> tuple[Offsets, LiveReader, Scans]:
+    def _clients(self) -> tuple[Offsets, LiveReader, ReplayReader]:
         settings = self._settings
         offsets = Offsets(self.cluster)
-        scans = Scans(
+        scans = ReplayReader(
             self.cluster,
             self._hub,
             offsets,
@@ -174,7 +174,7 @@ class KafkaLink:
             self._hub,
             self._revocations,
             unreadable,
-            whole=lambda: self._settle(Doubt.REVOCATIONS),
+            whole=lambda: self._settle(NotReadyReason.REVOCATIONS),
             seen=self._revoking.seen,
         )
         return CompactedTopic(self.cluster, cluster, topic, follower, unreadable)
@@ -195,7 +195,7 @@ class KafkaLink:
         await self._look()
         return self.shard(user)
 
-    async def follow(self, opening: Opening, patience: float) -> tuple[Feed, ...]:
+    async def follow(self, opening: StreamRequest, patience: float) -> tuple[PartitionFeed, ...]:
         """Return the feeds of a new stream, read from now on if they were not.
 
         Waits at most `patience` seconds for that, and not at all while Kafka is away. An id that
@@ -213,13 +213,13 @@ class KafkaLink:
             await asyncio.wait(tasks, timeout=patience)
         return feeds
 
-    def at_hand(self, opening: Opening) -> tuple[Feed, ...] | None:
+    def at_hand(self, opening: StreamRequest) -> tuple[PartitionFeed, ...] | None:
         """Return what `follow` would, where it would not wait; None where it might."""
         assert self._routes is not None
         feeds, strange = self._routes.find(opening.user, opening.cursor, clock.now())
         return None if strange or any(feed.tail is None for feed in feeds) else feeds
 
-    def wake(self, feed: Feed) -> None:
+    def wake(self, feed: PartitionFeed) -> None:
         """Scan a log soon; the hub's call."""
         if self._scans is not None:
             self._scans.wake(feed)
@@ -232,19 +232,19 @@ class KafkaLink:
             self._note_unread(self._faults())
             self._revocations.drop(clock.now(), self._revocation_life)
 
-    def lags(self) -> Mapping[Log, int]:
+    def lags(self) -> Mapping[TopicPartition, int]:
         """Return how many records, at most, the brokers have and the tails have not.
 
         Of each log that is read.
         """
         return {} if self._live is None else self._live.lags()
 
-    def unread(self) -> dict[Log, str]:
+    def unread(self) -> dict[TopicPartition, str]:
         """Return the logs with streams that are not read, though a broker may answer, and why."""
         limit = clock.now().monotonic - UNREAD_SECONDS
         return {log: reason for log, (since, reason) in self._unread.items() if since <= limit}
 
-    def _faults(self) -> dict[Log, str]:
+    def _faults(self) -> dict[TopicPartition, str]:
         """Return why logs with streams are not read at this moment."""
         faults = {} if self._live is None else self._live.faults()
         for feed in self._hub.feeds.values():
@@ -256,7 +256,7 @@ class KafkaLink:
                 faults[feed.log] = "its leader does not answer"
         return faults
 
-    def _note_unread(self, faults: Mapping[Log, str]) -> None:
+    def _note_unread(self, faults: Mapping[TopicPartition, str]) -> None:
         now = clock.now().monotonic
         before = self._unread
         self._unread = {
@@ -292,18 +292,20 @@ class KafkaLink:
                     cluster = await self.cluster.describe(needed)
                     refused = await missing_rights(self.cluster, cluster, needed)
             except BrokerError as error:
-                self._doubt(Doubt.KAFKA, str(error))
+                self._doubt(NotReadyReason.KAFKA, str(error))
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
-            self._readiness.settle(Doubt.KAFKA)
+            self._readiness.settle(NotReadyReason.KAFKA)
             missing = [name for name in needed if name not in cluster.partitions]
             if not missing and not refused:
                 detail = "the worker has found its topics and begins to read"
-                self._readiness.doubt(Doubt.STARTING, detail)
+                self._readiness.doubt(NotReadyReason.STARTING, detail)
                 self._report_topics(missing, refused)
                 return cluster
             self._report_topics(missing, refused)
-            self._readiness.settle(Doubt.STARTING)  # Kafka is reached: the topics are the reason
+            self._readiness.settle(
+                NotReadyReason.STARTING
+            )  # Kafka is reached: the topics are the reason
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _probe(self, watch: TopicWatch) -> None:
@@ -317,7 +319,7 @@ class KafkaLink:
                 if not self.connected:  # so there is time to find out why
                     detail = str(await explain(error, self._options))
                 self.connected = False
-                self._doubt(Doubt.KAFKA, detail)
+                self._doubt(NotReadyReason.KAFKA, detail)
             else:
                 self.connected = True
                 self._report_topics(found.missing, refused)
@@ -334,10 +336,10 @@ class KafkaLink:
         if unread and not explained and len(unread) >= followed:
             log, reason = next(iter(unread.items()))
             detail = f"a broker answers, but no partition is read: {log_name(log)}: {reason}"
-            self._doubt(Doubt.KAFKA, detail)
-            self._settle(Doubt.STARTING)
+            self._doubt(NotReadyReason.KAFKA, detail)
+            self._settle(NotReadyReason.STARTING)
         else:
-            self._settle(Doubt.KAFKA, Doubt.STARTING)
+            self._settle(NotReadyReason.KAFKA, NotReadyReason.STARTING)
 
     async def _look(self) -> None:
         """Look at the topics now, as far as Kafka answers soon."""
@@ -358,15 +360,15 @@ class KafkaLink:
             )
             details.append(f"no topic {' and '.join(missing)}; create with: {commands}")
         if details:
-            self._doubt(Doubt.TOPICS, "; ".join(details))
+            self._doubt(NotReadyReason.TOPICS, "; ".join(details))
         else:
-            self._settle(Doubt.TOPICS)
+            self._settle(NotReadyReason.TOPICS)
 
-    def _settle(self, *doubts: Doubt) -> None:
+    def _settle(self, *doubts: NotReadyReason) -> None:
         if self._readiness.settle(*doubts):
             _log.info("ready")
 
-    def _doubt(self, doubt: Doubt, detail: str) -> None:
+    def _doubt(self, doubt: NotReadyReason, detail: str) -> None:
         if self._readiness.doubt(doubt, detail):
             _log.warning("not ready", reason=str(doubt), detail=detail)
 

@@ -6,25 +6,31 @@ import sys
 
 import pytest
 
-from gateway.core.event import UnreadableReason
-from gateway.core.frame import CloseReason, GapReason
-from gateway.core.log import Log, LogKind, Moment, Position, Topic
+from gateway.core.gap import CloseReason, GapReason
 from gateway.core.observer import Path
+from gateway.core.records import (
+    LogKind,
+    Moment,
+    OffsetPosition,
+    Topic,
+    TopicPartition,
+    UnreadableReason,
+)
 from gateway.fleet.status import WorkerState
-from gateway.ops.readiness import Doubt
-from gateway.ops.vitals import ResidentMemory, Vitals, replays_waiting, rfc3339
+from gateway.ops.reporter import ResidentMemory, StatusReporter, replays_waiting, rfc3339
+from gateway.readiness import NotReadyReason
 from tests.http.served import Served
 
 TOPIC = Topic("user-events", LogKind.USER, b"tagA", 4)
-LOG = Log("user-events", 2)
+LOG = TopicPartition("user-events", 2)
 
 
 def at(seconds: float) -> Moment:
     return Moment(seconds, 1_700_000_000_000 + int(seconds * 1000))
 
 
-def make_vitals(served: Served, lags: dict[Log, int] | None = None) -> Vitals:
-    return Vitals(
+def make_vitals(served: Served, lags: dict[TopicPartition, int] | None = None) -> StatusReporter:
+    return StatusReporter(
         "web-1", at(0), served.hub, served.metrics, served.readiness, lambda: lags or {}, lambda: 9
     )
 
@@ -33,11 +39,11 @@ def test_counts_are_since_the_start_and_rates_since_the_status_before() -> None:
     served = Served()
     vitals = make_vitals(served, {LOG: 40})
     feed = served.hub.feed(LOG, TOPIC)
-    served.hub.activate(feed, Position(100, 0, False), at(1))
+    served.hub.activate(feed, OffsetPosition(100, 0, False), at(1))
     vitals.status(at(10), "http://ops")
 
     assert feed.tail is not None
-    feed.tail.head = Position(150, 0, False)
+    feed.tail.head = OffsetPosition(150, 0, False)
     served.metrics.read(60)
     served.metrics.sent(Path.LIVE, [(at(15).wall - 30, 20)], at(15))
     served.metrics.gap(GapReason.LIMIT)
@@ -72,10 +78,10 @@ def test_a_log_that_was_made_anew_has_no_rate_below_nothing() -> None:
     served = Served()
     vitals = make_vitals(served)
     feed = served.hub.feed(LOG, TOPIC)
-    served.hub.activate(feed, Position(100, 0, False), at(1))
+    served.hub.activate(feed, OffsetPosition(100, 0, False), at(1))
     vitals.status(at(10), "")
     assert feed.tail is not None
-    feed.tail.head = Position(5, 0, False)
+    feed.tail.head = OffsetPosition(5, 0, False)
     loads = vitals.status(at(20), "").partitions
     load = next(load for load in loads if load.partition == 2)
     assert load.records_per_second == 0
@@ -85,15 +91,15 @@ def test_times_of_records_are_held_against_the_clock_and_while_kafka_answers_onl
     served = Served()
     vitals = make_vitals(served)
     feed = served.hub.feed(LOG, TOPIC)
-    served.hub.activate(feed, Position(100, 0, False), at(1))
+    served.hub.activate(feed, OffsetPosition(100, 0, False), at(1))
     assert feed.tail is not None
     for offset, away, expected in ((101, True, None), (102, False, None), (103, False, -300)):
         if away:
-            served.readiness.doubt(Doubt.KAFKA, "it does not answer")
-        feed.tail.head = Position(offset, at(-300).wall, True)
+            served.readiness.doubt(NotReadyReason.KAFKA, "it does not answer")
+        feed.tail.head = OffsetPosition(offset, at(-300).wall, True)
         seen = vitals.status(at(0), "").time_off
         assert (seen and seen.seconds) == expected
-        served.readiness.settle(Doubt.KAFKA)
+        served.readiness.settle(NotReadyReason.KAFKA)
 
 
 def test_the_state_follows_readiness_and_a_change_is_noticed() -> None:
@@ -105,12 +111,12 @@ def test_the_state_follows_readiness_and_a_change_is_noticed() -> None:
     assert vitals.has_changed()
     assert vitals.status(at(1), "").state is WorkerState.READY
     assert not vitals.has_changed()
-    readiness.doubt(Doubt.KAFKA, "x" * 10_000)
+    readiness.doubt(NotReadyReason.KAFKA, "x" * 10_000)
     assert vitals.has_changed()
     status = vitals.status(at(2), "")
     assert status.state is WorkerState.NOT_READY
     assert [(doubt.reason, len(doubt.detail)) for doubt in status.doubts] == [("kafka", 500)]
-    readiness.doubt(Doubt.DRAINING, "it is being stopped")
+    readiness.doubt(NotReadyReason.DRAINING, "it is being stopped")
     assert vitals.status(at(3), "").state is WorkerState.DRAINING
     assert vitals.status(at(4), "", gone=True).state is WorkerState.GONE
 

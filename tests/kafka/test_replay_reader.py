@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, cast
 
 from gateway import clock
-from gateway.core.event_id import Mark
+from gateway.core.event_id import CursorEntry
 from gateway.core.limits import Extent
-from gateway.core.log import Log, LogKind, Position, Record, Topic, make_record
-from gateway.core.opening import Opening
+from gateway.core.records import LogKind, OffsetPosition, Record, Topic, TopicPartition, make_record
+from gateway.core.request import StreamRequest
 from gateway.core.scan import BATCH
-from gateway.kafka.scans import Scans
+from gateway.kafka.replay_reader import ReplayReader
 from tests.eventually import eventually
 from tests.http.served import Served
 from tests.records import envelope
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pytest
 
     from gateway.core.hub import Hub
-    from gateway.core.stream import Feed, Stream
+    from gateway.core.stream import PartitionFeed, Stream
     from gateway.kafka.client.cluster import ClusterClient
     from gateway.kafka.offsets import Offsets
 
@@ -38,21 +38,23 @@ class LongLogs:
 
     def __init__(self, order: list[str]) -> None:
         self.answering = asyncio.Event()
-        self.read: list[Log] = []
+        self.read: list[TopicPartition] = []
         self._order = order
         self._position = 0
 
-    async def end(self, log: Log) -> int:
+    async def end(self, log: TopicPartition) -> int:
         await self.answering.wait()
         return END
 
-    async def located(self, log: Log, timestamps: Iterable[int]) -> dict[int, int | None]:
+    async def located(
+        self, log: TopicPartition, timestamps: Iterable[int]
+    ) -> dict[int, int | None]:
         return dict.fromkeys(timestamps)
 
-    async def extent(self, log: Log, cutoff: int) -> Extent:
+    async def extent(self, log: TopicPartition, cutoff: int) -> Extent:
         return Extent(0, END, 0, 0)
 
-    def seek(self, log: Log, offset: int, topic_id: bytes) -> None:
+    def seek(self, log: TopicPartition, offset: int, topic_id: bytes) -> None:
         self.read.append(log)
         self._position = offset
 
@@ -70,10 +72,10 @@ class LongLogs:
         pass
 
 
-def scans_of(logs: LongLogs, served: Served, monkeypatch: pytest.MonkeyPatch) -> Scans:
-    monkeypatch.setattr("gateway.kafka.scans.LogScanner", lambda *_: logs)
-    monkeypatch.setattr("gateway.kafka.scans.topic_id", lambda *_: b"")
-    return Scans(
+def scans_of(logs: LongLogs, served: Served, monkeypatch: pytest.MonkeyPatch) -> ReplayReader:
+    monkeypatch.setattr("gateway.kafka.replay_reader.LogScanner", lambda *_: logs)
+    monkeypatch.setattr("gateway.kafka.replay_reader.topic_id", lambda *_: b"")
+    return ReplayReader(
         cast("ClusterClient", None),
         served.hub,
         cast("Offsets", logs),
@@ -106,7 +108,7 @@ class Note:
 
 
 @asynccontextmanager
-async def scanning(scans: Scans) -> AsyncIterator[None]:
+async def scanning(scans: ReplayReader) -> AsyncIterator[None]:
     task = asyncio.create_task(scans.run())
     try:
         yield
@@ -116,17 +118,19 @@ async def scanning(scans: Scans) -> AsyncIterator[None]:
             await task
 
 
-def read_from_its_end(hub: Hub, partition: int) -> Feed:
+def read_from_its_end(hub: Hub, partition: int) -> PartitionFeed:
     """Return the feed of a log that is read, with nothing of it in memory."""
-    feed = hub.feed(Log(TOPIC.name, partition), TOPIC)
-    hub.activate(feed, Position(END, 0, False), clock.now())
+    feed = hub.feed(TopicPartition(TOPIC.name, partition), TOPIC)
+    hub.activate(feed, OffsetPosition(END, 0, False), clock.now())
     return feed
 
 
-def come_back(hub: Hub, feed: Feed, sink: Note, offset: int) -> Stream:
+def come_back(hub: Hub, feed: PartitionFeed, sink: Note, offset: int) -> Stream:
     """Open a stream that has to have everything from the offset on."""
-    mark = Mark(LogKind.USER, TOPIC.tag, feed.log.partition, Position(offset, 0, False))
-    return hub.open(Opening(USER, cursor=[mark]), (feed,), sink, [], clock.now())
+    mark = CursorEntry(
+        LogKind.USER, TOPIC.tag, feed.log.partition, OffsetPosition(offset, 0, False)
+    )
+    return hub.open(StreamRequest(USER, cursor=[mark]), (feed,), sink, [], clock.now())
 
 
 async def until_live(streams: Iterable[Stream]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway import clock, log
-from gateway.core.frame import CloseReason
+from gateway.core.gap import CloseReason
 from gateway.core.stream import State
 from tests.eventually import eventually
 from tests.http.raw_client import connected

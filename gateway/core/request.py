@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.core.event_id import Mark, encode_mark
-from gateway.core.log import Position, Since
-from gateway.core.stream import Behind
+from gateway.core.event_id import CursorEntry, encode_mark
+from gateway.core.records import OffsetPosition, TimePosition
+from gateway.core.stream import CatchUpState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.core.log import Moment
-    from gateway.core.stream import Feed
+    from gateway.core.records import Moment
+    from gateway.core.stream import PartitionFeed
 
 
 SKEW_MS = 60_000
@@ -20,19 +20,19 @@ SKEW_MS = 60_000
 To look that much further back costs reading, and shows nothing twice: none of it was seen yet."""
 
 
-def unseen(timestamp: int) -> Behind:
+def unseen(timestamp: int) -> CatchUpState:
     """Return the place of a stream in a partition where its user's events go since `timestamp`."""
-    return Behind(Since(max(timestamp - SKEW_MS, 0)), checked=False)
+    return CatchUpState(TimePosition(max(timestamp - SKEW_MS, 0)), checked=False)
 
 
-class Opening(NamedTuple):
+class StreamRequest(NamedTuple):
     """A request for a stream, after the edge has checked who asks and how it is written."""
 
     user: bytes
     """The user id in UTF-8: the record key."""
     categories: frozenset[str] | None = None
     session: str | None = None
-    cursor: Sequence[Mark] = ()
+    cursor: Sequence[CursorEntry] = ()
     """What its id says; empty without one."""
     since: int | None = None
     """Unix ms to start from, where there is no id."""
@@ -43,7 +43,9 @@ class Opening(NamedTuple):
     address: str = ""
     """Where the client comes from, as limits count it; empty: it does not matter."""
 
-    def place(self, feed: Feed, feeds: Sequence[Feed], moment: Moment) -> Behind:
+    def place(
+        self, feed: PartitionFeed, feeds: Sequence[PartitionFeed], moment: Moment
+    ) -> CatchUpState:
         """Return where the stream, which is to follow all `feeds`, begins in one of them.
 
         With an id, where it says. A mark for another incarnation is a `reset`, and so is one for a
@@ -58,15 +60,15 @@ class Opening(NamedTuple):
         if marks:
             mark = here[0] if here else marks[0]
             known = bool(here) and mark.tag == topic.tag
-            if known and isinstance(mark.place, Position):
-                return Behind(mark.place, checked=False, latest=moment.wall)
+            if known and isinstance(mark.place, OffsetPosition):
+                return CatchUpState(mark.place, checked=False, latest=moment.wall)
             followed = {other.log.partition for other in feeds if other.topic is topic}
             if not here and any(m.tag == topic.tag and m.partition in followed for m in marks):
                 return unseen(mark.place.timestamp)
-            since = Since(min(mark.place.timestamp, moment.wall))
-            return Behind(since, checked=False, untold=None if known else encode_mark(*mark))
+            since = TimePosition(min(mark.place.timestamp, moment.wall))
+            return CatchUpState(since, checked=False, untold=None if known else encode_mark(*mark))
         if self.since is not None and not self.cursor and self.since < moment.wall:
-            return Behind(Since(self.since), checked=False)
+            return CatchUpState(TimePosition(self.since), checked=False)
         if feed.tail is not None:
-            return Behind(feed.tail.head, checked=True)
-        return Behind(Since(moment.wall), checked=True)
+            return CatchUpState(feed.tail.head, checked=True)
+        return CatchUpState(TimePosition(moment.wall), checked=True)

@@ -13,7 +13,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from gateway import clock
-from gateway.core.log import Position
+from gateway.core.records import OffsetPosition
 from gateway.kafka.fetch.reader import FetchReader
 from gateway.kafka.records import log_name, topic_id
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gateway.core.hub import Hub
-    from gateway.core.log import Log, Record
-    from gateway.core.stream import Feed
+    from gateway.core.records import Record, TopicPartition
+    from gateway.core.stream import PartitionFeed
     from gateway.kafka.client.cluster import ClusterClient
     from gateway.kafka.offsets import Offsets
-    from gateway.kafka.revoking_events import RevokingEvents
-    from gateway.ops.metrics import Metrics
+    from gateway.kafka.revocation_events import RevocationEvents
+    from gateway.metrics import Metrics
 
 GRACE_SECONDS = 30.0
 """How long a log without streams is still read: a client that reconnects finds its tail."""
@@ -53,10 +53,10 @@ class LiveReader:
         hub: Hub,
         offsets: Offsets,
         delay: float,
-        activated: Callable[[Feed], None],
+        activated: Callable[[PartitionFeed], None],
         look: Callable[[], Awaitable[object]],
         metrics: Metrics,
-        revoking: RevokingEvents,
+        revoking: RevocationEvents,
     ) -> None:
         self._cluster = cluster
         self._hub = hub
@@ -65,10 +65,10 @@ class LiveReader:
         self._look = look
         self._metrics = metrics
         self._revoking = revoking
-        self._activations: dict[Feed, asyncio.Task[None]] = {}
+        self._activations: dict[PartitionFeed, asyncio.Task[None]] = {}
         self._looks: set[asyncio.Task[None]] = set()
-        self._idle_since: dict[Feed, float] = {}
-        self._unproven: set[Feed] = set()
+        self._idle_since: dict[PartitionFeed, float] = {}
+        self._unproven: set[PartitionFeed] = set()
         """Logs with a new leader that is to send the tail's last record before any other."""
         self._reader = FetchReader(cluster, self, metrics.unreadable, delay=delay)
 
@@ -87,7 +87,7 @@ class LiveReader:
         """Move records into the hub for as long as the task lives."""
         await self._reader.run()
 
-    def activate(self, feed: Feed) -> asyncio.Task[None]:
+    def activate(self, feed: PartitionFeed) -> asyncio.Task[None]:
         """Begin to read a log, if it is not read; the task ends when it is read."""
         task = self._activations.get(feed)
         if task is None:
@@ -96,7 +96,7 @@ class LiveReader:
             task.add_done_callback(lambda _: self._activations.pop(feed, None))
         return task
 
-    def lags(self) -> dict[Log, int]:
+    def lags(self) -> dict[TopicPartition, int]:
         """Return how many offsets each log is ahead of what was read, at most."""
         return {
             feed.log: self._reader.lag(feed.log)
@@ -104,7 +104,7 @@ class LiveReader:
             if feed.tail is not None
         }
 
-    def faults(self) -> dict[Log, str]:
+    def faults(self) -> dict[TopicPartition, str]:
         """Return why logs with streams are not read at present."""
         return dict(self._reader.faults())
 
@@ -124,7 +124,7 @@ class LiveReader:
                 self.stop_reading(feed)
         self._reader.patient = all(feed.tail is not None for feed in self._hub.feeds.values())
 
-    def stop_reading(self, feed: Feed) -> None:
+    def stop_reading(self, feed: PartitionFeed) -> None:
         """Stop reading a log, if it is read, and discard its tail."""
         if feed.tail is None:
             return
@@ -135,7 +135,7 @@ class LiveReader:
 
     # What the fetch reader calls.
 
-    async def deliver(self, fresh: dict[Log, list[Record]]) -> None:
+    async def deliver(self, fresh: dict[TopicPartition, list[Record]]) -> None:
         """Dispatch the next records of some logs, and return when all of it is on its way."""
         moment = clock.now()
         self._metrics.read(sum([len(records) for records in fresh.values()]))
@@ -148,17 +148,17 @@ class LiveReader:
             self._hub.step(clock.now())
         self._revoking.revoke(revoked, moment)
 
-    def lost(self, log: Log) -> None:
+    def lost(self, log: TopicPartition) -> None:
         """Start again at the end of a log, unless its topic turns out to be another one."""
         self._begin_look(self._hub.feeds[log])
 
-    def unknown_topic(self, log: Log) -> None:
+    def unknown_topic(self, log: TopicPartition) -> None:
         """Look at the topics."""
         del log
         if not self._looks:
             self._begin_look(None)
 
-    def unproven(self, log: Log) -> None:
+    def unproven(self, log: TopicPartition) -> None:
         """Have a log's new leader send the last record of the tail first.
 
         An unclean election may have made a leader that lacks records, and whose next ones take
@@ -173,14 +173,14 @@ class LiveReader:
         else:
             self._restart(feed)
 
-    def stalled(self, log: Log, reason: str) -> None:
+    def stalled(self, log: TopicPartition, reason: str) -> None:
         """Log and count that a log is not read."""
         _log.warning("partition stalled", log=log_name(log), reason=reason)
         self._metrics.stalled()
 
     # Inside.
 
-    async def _activate(self, feed: Feed) -> None:
+    async def _activate(self, feed: PartitionFeed) -> None:
         while feed.tail is None and self._hub.feeds.get(feed.log) is feed:
             topic = feed.topic
             try:
@@ -195,21 +195,21 @@ class LiveReader:
                 continue
             moment = clock.now()
             self._reader.read(feed.log, end, pinned)
-            self._hub.activate(feed, Position(end, moment.wall, False), moment)
+            self._hub.activate(feed, OffsetPosition(end, moment.wall, False), moment)
             self._activated(feed)
 
-    def _begin_look(self, feed: Feed | None) -> None:
+    def _begin_look(self, feed: PartitionFeed | None) -> None:
         task = asyncio.create_task(self._look_at(feed))
         self._looks.add(task)
         task.add_done_callback(self._looks.discard)
 
-    async def _look_at(self, feed: Feed | None) -> None:
+    async def _look_at(self, feed: PartitionFeed | None) -> None:
         tail = None if feed is None else feed.tail
         await self._look()
         if feed is not None and tail is not None and feed.tail is tail:
             self._restart(feed)
 
-    def _restart(self, feed: Feed) -> None:
+    def _restart(self, feed: PartitionFeed) -> None:
         """Start again at the end of a log that does not have the position it was read at.
 
         Each of its streams is brought up from there by a scan, or told of a gap.
@@ -218,13 +218,13 @@ class LiveReader:
         self.stop_reading(feed)
         self.activate(feed)
 
-    def _prove(self, fresh: dict[Log, list[Record]]) -> None:
+    def _prove(self, fresh: dict[TopicPartition, list[Record]]) -> None:
         """Remove the last record again from what new leaders sent; restart a log without it."""
         for feed in [feed for feed in self._unproven if feed.log in fresh]:
             self._unproven.discard(feed)
             assert feed.tail is not None
             first, *rest = fresh.pop(feed.log)
-            if feed.tail.head != Position.after(first):
+            if feed.tail.head != OffsetPosition.after(first):
                 self._restart(feed)
             elif rest:
                 fresh[feed.log] = rest

@@ -18,21 +18,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.core.log import Log, LogKind, Since
-from gateway.core.opening import unseen
-from gateway.core.stream import Behind
+from gateway.core.records import LogKind, TimePosition, TopicPartition
+from gateway.core.request import unseen
+from gateway.core.stream import CatchUpState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.core.event_id import Mark
+    from gateway.core.event_id import CursorEntry
     from gateway.core.hub import Hub
-    from gateway.core.log import Moment, Topic
     from gateway.core.partitioner import KeyHash
-    from gateway.core.stream import Feed, Stream
+    from gateway.core.records import Moment, Topic
+    from gateway.core.stream import PartitionFeed, Stream
 
 
-class Routes:
+class PartitionMap:
     """The user's partition, computed as the producers compute it, and the broadcast log if any.
 
     `settle` is the settling time in seconds. The feeds of a stream stand in this order: its user's
@@ -54,7 +54,7 @@ class Routes:
         self._settle = settle
         self._grown = float("-inf")
         """When the topic was last seen to have grown."""
-        self._pairs: dict[tuple[int, int], tuple[Feed, ...]] = {}
+        self._pairs: dict[tuple[int, int], tuple[PartitionFeed, ...]] = {}
         """Feeds of those who follow two partitions: the new one and the old one."""
         self._build()
 
@@ -63,8 +63,8 @@ class Routes:
         return self._key_hash(user) % self.topic.partitions
 
     def find(
-        self, user: bytes, cursor: Sequence[Mark], moment: Moment
-    ) -> tuple[tuple[Feed, ...], bool]:
+        self, user: bytes, cursor: Sequence[CursorEntry], moment: Moment
+    ) -> tuple[tuple[PartitionFeed, ...], bool]:
         """Return the feeds of a new stream, and whether its id does not fit the known topics.
 
         `cursor` is what the id says, empty without one. An id that does not fit may be from a
@@ -96,7 +96,9 @@ class Routes:
             return self._singles[partition], strange
         return self._pair(partition, former), strange
 
-    def feeds(self, user: bytes, cursor: Sequence[Mark], moment: Moment) -> tuple[Feed, ...]:
+    def feeds(
+        self, user: bytes, cursor: Sequence[CursorEntry], moment: Moment
+    ) -> tuple[PartitionFeed, ...]:
         """Return the feeds of a new stream, whatever its id says of the topics."""
         return self.find(user, cursor, moment)[0]
 
@@ -128,13 +130,13 @@ class Routes:
         is older. Nobody may be reading the old one any more.
         """
         kind = topic.kind
-        lost: dict[Stream, Behind] = {}
+        lost: dict[Stream, CatchUpState] = {}
         for stream in self._hub.streams:
             old = next(feed for feed in stream.feeds if feed.topic.kind is kind)
             behind = stream.behind[old]
-            since = Since(min(behind.place.timestamp, verified))
+            since = TimePosition(min(behind.place.timestamp, verified))
             untold = behind.untold or old.mark(behind.place)
-            lost[stream] = Behind(since, checked=False, untold=untold)
+            lost[stream] = CatchUpState(since, checked=False, untold=untold)
         former = [feed for feed in self._hub.feeds.values() if feed.topic.kind is kind]
         if kind is LogKind.USER:
             self.topic = topic
@@ -171,7 +173,7 @@ class Routes:
     def _is_settling(self, moment: Moment) -> bool:
         return moment.monotonic - self._grown < self._settle
 
-    def _pair(self, new: int, old: int) -> tuple[Feed, ...]:
+    def _pair(self, new: int, old: int) -> tuple[PartitionFeed, ...]:
         feeds = self._pairs.get((new, old))
         if feeds is None:
             first, *shared = self._singles[new]
@@ -181,8 +183,12 @@ class Routes:
     def _build(self) -> None:
         """Make the feeds of all logs, those that are new and those that stay."""
         topic, broadcast = self.topic, self.broadcast
-        shared = () if broadcast is None else (self._hub.feed(Log(broadcast.name, 0), broadcast),)
+        shared = (
+            ()
+            if broadcast is None
+            else (self._hub.feed(TopicPartition(broadcast.name, 0), broadcast),)
+        )
         self._singles = [
-            (self._hub.feed(Log(topic.name, partition), topic), *shared)
+            (self._hub.feed(TopicPartition(topic.name, partition), topic), *shared)
             for partition in range(topic.partitions)
         ]

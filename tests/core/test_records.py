@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.core.log import (
+from gateway.core.records import (
     HEADER_OVERHEAD,
     RECORD_OVERHEAD,
     TIMESTAMP_LIMIT,
-    Log,
-    Position,
+    OffsetPosition,
     Record,
+    TopicPartition,
     make_record,
 )
 
@@ -38,19 +38,19 @@ def test_a_record_counts_what_it_holds_and_its_overhead(
 @pytest.mark.parametrize(
     ("timestamp", "position"),
     [
-        (1_700_000_000_000, Position(8, 1_700_000_000_000, True)),
-        (0, Position(8, 0, True)),
-        (TIMESTAMP_LIMIT - 1, Position(8, TIMESTAMP_LIMIT - 1, True)),
-        (TIMESTAMP_LIMIT, Position(8, 0, False)),
-        (-1, Position(8, 0, False)),
+        (1_700_000_000_000, OffsetPosition(8, 1_700_000_000_000, True)),
+        (0, OffsetPosition(8, 0, True)),
+        (TIMESTAMP_LIMIT - 1, OffsetPosition(8, TIMESTAMP_LIMIT - 1, True)),
+        (TIMESTAMP_LIMIT, OffsetPosition(8, 0, False)),
+        (-1, OffsetPosition(8, 0, False)),
     ],
 )
 def test_the_position_after_a_record_knows_its_timestamp_where_it_makes_sense(
-    timestamp: int, position: Position
+    timestamp: int, position: OffsetPosition
 ) -> None:
-    assert Position.after(Record(7, timestamp, b"alice", b"{}")) == position
+    assert OffsetPosition.after(Record(7, timestamp, b"alice", b"{}")) == position
 
 
 def test_a_log_equals_the_plain_pair_of_topic_and_partition() -> None:
-    assert Log("user-events", 3) == ("user-events", 3)
-    assert hash(Log("user-events", 3)) == hash(("user-events", 3))
+    assert TopicPartition("user-events", 3) == ("user-events", 3)
+    assert hash(TopicPartition("user-events", 3)) == hash(("user-events", 3))

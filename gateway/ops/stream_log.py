@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from gateway.http.transport.connection import Connection
-from gateway.ops.vitals import rfc3339
+from gateway.ops.reporter import rfc3339
 
 if TYPE_CHECKING:
-    from gateway.core.frame import CloseReason
-    from gateway.core.log import Moment
+    from gateway.core.gap import CloseReason
+    from gateway.core.records import Moment
     from gateway.core.stream import Stream
     from gateway.ops.pseudonyms import Pseudonyms
 
@@ -24,7 +24,7 @@ CLIENT = "client"
 """The reason where the client has closed the connection."""
 
 
-class Lives:
+class StreamLog:
     """Logs streams that open and end, with the origin of their connection."""
 
     def __init__(self, pseudonyms: Pseudonyms) -> None:

@@ -22,11 +22,11 @@ from aiohttp_sse import EventSourceResponse
 
 from gateway import clock
 from gateway.core import frame
-from gateway.core.frame import CloseReason
+from gateway.core.gap import CloseReason
 from gateway.errors import Overloaded
 from gateway.fleet.history import History
 from gateway.fleet.issues import concerns
-from gateway.ops.fleet import workers
+from gateway.ops.fleet_routes import workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -85,7 +85,7 @@ class Watcher:
         return shown
 
 
-class Board:
+class DashboardFeed:
     """Keeps the history, and shows it and the fleet to dashboards.
 
     `worker` is the name of this worker; `problem` returns why other workers are not visible.

@@ -14,13 +14,12 @@ import structlog
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from gateway import clock
-from gateway.core.event import UnreadableReason
-from gateway.core.log import Log
+from gateway.core.records import TopicPartition, UnreadableReason
 from gateway.errors import BrokerError, PublishError
 from gateway.fleet.status import read_status, write_status
 from gateway.kafka.client.cluster import ClusterClient
 from gateway.kafka.client.options import connection_options
-from gateway.kafka.compacted import CompactedTopic
+from gateway.kafka.compacted_topic import CompactedTopic
 from gateway.kafka.diagnosis import missing_right
 from gateway.kafka.envelope import Message
 from gateway.kafka.fetch.protocol import Limits
@@ -52,7 +51,7 @@ LEAVE_SECONDS = 2.0
 _log = structlog.stdlib.get_logger(__name__)
 
 
-class FleetLink:
+class FleetTopic:
     """Writes this worker's status to the topic, and passes those of others to `fleet`."""
 
     def __init__(self, settings: Settings, fleet: Fleet, unreadable: Unreadable) -> None:
@@ -63,7 +62,7 @@ class FleetLink:
         self._unreadable = unreadable
         self._status: Status | None = None
         self._news = asyncio.Event()
-        self._found: dict[bytes, tuple[Log, int, bytes]] = {}
+        self._found: dict[bytes, tuple[TopicPartition, int, bytes]] = {}
         """Of each key the status that was read last, and where it stands."""
         self._removed: set[bytes] = set()
         """Keys whose records were removed after that."""
@@ -118,7 +117,7 @@ class FleetLink:
 
     def add(self, partition: int, records: Sequence[Any]) -> None:
         """Add records, of which the last of each key counts."""
-        log = Log(self._spec.name, partition)
+        log = TopicPartition(self._spec.name, partition)
         for record in records:
             key = record.key or b""
             if record.value is not None:

@@ -25,7 +25,7 @@ class _Silent(NamedTuple):
     before: int
 
 
-class Notices:
+class ThrottledLog:
     """Logs a line, or holds it back where one of its kind was logged within the last second.
 
     When the second is over, `sweep` logs the last line that was held back, with the number of the

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Doubt(StrEnum):
+class NotReadyReason(StrEnum):
     """A reason why the worker is not ready."""
 
     STARTING = "starting"
@@ -25,7 +25,7 @@ class Readiness:
     """The current reasons, each with a detail that names the remedy."""
 
     def __init__(self) -> None:
-        self._doubts = {Doubt.STARTING: "the worker has not reached Kafka yet"}
+        self._doubts = {NotReadyReason.STARTING: "the worker has not reached Kafka yet"}
         self._first = asyncio.Event()
 
     def __bool__(self) -> bool:
@@ -43,20 +43,20 @@ class Readiness:
     @property
     def draining(self) -> bool:
         """Whether the worker is on its way out."""
-        return Doubt.DRAINING in self._doubts
+        return NotReadyReason.DRAINING in self._doubts
 
     @property
-    def doubts(self) -> Mapping[Doubt, str]:
+    def doubts(self) -> Mapping[NotReadyReason, str]:
         """Why it is not ready, with the details."""
         return self._doubts
 
-    def doubt(self, doubt: Doubt, detail: str) -> bool:
+    def doubt(self, doubt: NotReadyReason, detail: str) -> bool:
         """Raise a doubt; return whether it is news."""
         news = self._doubts.get(doubt) != detail
         self._doubts[doubt] = detail
         return news
 
-    def settle(self, *doubts: Doubt) -> bool:
+    def settle(self, *doubts: NotReadyReason) -> bool:
         """Withdraw doubts; return whether the worker became ready by it."""
         before = bool(self)
         for doubt in doubts:

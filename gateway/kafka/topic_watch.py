@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from gateway import clock
-from gateway.core.log import LogKind
+from gateway.core.records import LogKind
 from gateway.kafka.metadata import Cluster
 
 if TYPE_CHECKING:
     from gateway.core.hub import Hub
-    from gateway.core.log import Topic
-    from gateway.core.routes import Routes
-    from gateway.kafka.compacted import CompactedTopic
-    from gateway.kafka.live import LiveReader
+    from gateway.core.partition_map import PartitionMap
+    from gateway.core.records import Topic
+    from gateway.kafka.compacted_topic import CompactedTopic
+    from gateway.kafka.live_reader import LiveReader
     from gateway.kafka.offsets import Offsets
 
 PAUSE_SECONDS = 0.1
@@ -43,7 +43,7 @@ class TopicWatch:
     def __init__(
         self,
         hub: Hub,
-        routes: Routes,
+        routes: PartitionMap,
         live: LiveReader,
         offsets: Offsets,
         revocations: CompactedTopic | None,

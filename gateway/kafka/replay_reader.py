@@ -13,18 +13,18 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from gateway import clock
-from gateway.core.log import RECORD_OVERHEAD
+from gateway.core.records import RECORD_OVERHEAD
 from gateway.kafka.fetch.scanner import LogScanner
 from gateway.kafka.records import log_name, topic_id
 
 if TYPE_CHECKING:
     from gateway.core.hub import Hub
     from gateway.core.scan import Scan
-    from gateway.core.stream import Feed
+    from gateway.core.stream import PartitionFeed
     from gateway.kafka.client.cluster import ClusterClient
     from gateway.kafka.offsets import Offsets
-    from gateway.kafka.revoking_events import Revoked, RevokingEvents
-    from gateway.ops.metrics import Metrics
+    from gateway.kafka.revocation_events import RevocationEvents, Revoked
+    from gateway.metrics import Metrics
 
 STALL_SECONDS = 10.0
 """A scan that gets nothing for so long gives its place up, and is tried again."""
@@ -34,7 +34,7 @@ RETRY_SECONDS = 1.0
 _log = structlog.stdlib.get_logger(__name__)
 
 
-class Scans:
+class ReplayReader:
     """Runs the scans that the hub wakes it for, at most `most` at the same time."""
 
     def __init__(
@@ -48,7 +48,7 @@ class Scans:
         max_age_ms: int,
         warm_ms: int,
         warm_bytes: int,
-        revoking: RevokingEvents,
+        revoking: RevocationEvents,
     ) -> None:
         self._cluster = cluster
         self._hub = hub
@@ -59,18 +59,18 @@ class Scans:
         self._warm_ms = warm_ms
         self._warm_bytes = warm_bytes
         self._revoking = revoking
-        self._queue: asyncio.Queue[Feed] = asyncio.Queue()
-        self._queued: set[Feed] = set()
-        self._cold: set[Feed] = set()
+        self._queue: asyncio.Queue[PartitionFeed] = asyncio.Queue()
+        self._queued: set[PartitionFeed] = set()
+        self._cold: set[PartitionFeed] = set()
         self._admissions: set[asyncio.Task[None]] = set()
 
-    def wake(self, feed: Feed) -> None:
+    def wake(self, feed: PartitionFeed) -> None:
         """Scan the log soon, for the streams that wait by then. Cheap to call again."""
         if feed not in self._queued and feed.tail is not None and feed not in self._hub.scans:
             self._queued.add(feed)
             self._ask_in(feed)
 
-    def warm(self, feed: Feed) -> None:
+    def warm(self, feed: PartitionFeed) -> None:
         """Scan the log soon, for its tail: it has just begun to be read."""
         if self._warm_ms:
             self._cold.add(feed)
@@ -86,12 +86,12 @@ class Scans:
             for task in self._admissions:
                 task.cancel()
 
-    def _ask_in(self, feed: Feed, delay: float = 0) -> None:
+    def _ask_in(self, feed: PartitionFeed, delay: float = 0) -> None:
         task = asyncio.create_task(self._admit(feed, delay))
         self._admissions.add(task)
         task.add_done_callback(self._admissions.discard)
 
-    async def _admit(self, feed: Feed, delay: float) -> None:
+    async def _admit(self, feed: PartitionFeed, delay: float) -> None:
         """Put the log in the queue once it answers.
 
         A log whose leader is away would take a place from the others for as long as it is.
@@ -125,7 +125,7 @@ class Scans:
         finally:
             scanner.close()
 
-    async def _scan(self, scanner: LogScanner, feed: Feed) -> None:
+    async def _scan(self, scanner: LogScanner, feed: PartitionFeed) -> None:
         if feed.tail is None or not (feed.waiting or feed in self._cold):
             self._queued.discard(feed)
             return
@@ -156,7 +156,7 @@ class Scans:
             if scan.records:
                 self._metrics.replayed(moment.monotonic - started.monotonic, scan.summary)
 
-    async def _warm(self, feed: Feed, scan: Scan, wall: int) -> None:
+    async def _warm(self, feed: PartitionFeed, scan: Scan, wall: int) -> None:
         offset = await self._offsets.at(feed.log, max(0, wall - self._warm_ms))
         # The newest record at least, if there is one: it proves or disproves an id at the head.
         start = scan.end - 1 if offset is None else min(offset, scan.end - 1)
@@ -165,7 +165,9 @@ class Scans:
         room = self._warm_bytes // max(1, tails)
         scan.warm(max(start, scan.end - room // RECORD_OVERHEAD), room)
 
-    async def _read(self, scanner: LogScanner, feed: Feed, scan: Scan, revoked: Revoked) -> None:
+    async def _read(
+        self, scanner: LogScanner, feed: PartitionFeed, scan: Scan, revoked: Revoked
+    ) -> None:
         if not scan.reading:
             return
         pinned = topic_id(self._cluster, feed.topic)
