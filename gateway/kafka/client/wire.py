@@ -11,6 +11,7 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import builtins
     from collections.abc import Mapping
 
 FETCH = 1
@@ -27,6 +28,9 @@ FLEXIBLE_SINCE = {FETCH: 12, LIST_OFFSETS: 6, METADATA: 9, EPOCH_END: 4, SASL_AU
 
 NO_TAGS = b"\x00"
 """An empty set of tagged fields."""
+
+UVARINT_BITS = 28
+"""Bits before the last byte of a 32-bit number."""
 
 _INT16, _INT32, _INT64 = (struct.Struct(f">{code}") for code in "hiq")
 
@@ -122,6 +126,8 @@ class Reader:
             if byte < 0x80:
                 return value
             shift += 7
+            if shift > UVARINT_BITS:
+                raise IndexError("a number of more than five bytes")
 
     def string(self) -> str | None:
         """Return a string; None for null."""
@@ -143,13 +149,11 @@ class Reader:
         count = self.count()
         self.at += 4 * count
 
-    def tags(self) -> None:
-        """Skip the tagged fields at the end of a structure of a flexible response."""
+    def tags(self) -> dict[int, builtins.bytes]:
+        """Return the tagged fields at the end of a structure; none where it is not flexible."""
         if not self.flexible:
-            return
-        for _ in range(self.uvarint()):
-            self.uvarint()
-            self.raw(self.uvarint())
+            return {}
+        return {self.uvarint(): self.raw(self.uvarint()) for _ in range(self.uvarint())}
 
     def _next(self, layout: struct.Struct) -> Any:
         (value,) = layout.unpack_from(self.data, self.at)

@@ -22,11 +22,12 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.core.records import TopicPartition
+from gateway.kafka.client.wire import FETCH, MALFORMED, NO_TAGS, Reader, array_head, string
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-API_KEY = 1
+API_KEY = FETCH
 OLDEST, NEWEST = 4, 17
 """The versions that are implemented."""
 SESSIONS, EPOCHS, RACKS, FLEXIBLE, TOPIC_IDS, NO_REPLICA_ID = 7, 9, 11, 12, 13, 15
@@ -45,15 +46,12 @@ _ASK_12 = struct.Struct(">iiqiqiB")
 _ANSWER_4 = struct.Struct(">ihqq")
 _ANSWER_5 = struct.Struct(">ihqqq")
 _ABORTED = struct.Struct(">qq")
-_SHORT, _INT = struct.Struct(">h"), struct.Struct(">i")
+_INT = struct.Struct(">i")
 _OPENING = struct.Struct(">ihi")  # throttle time, error, session id
 _EPOCH_END = struct.Struct(">iq")
 
 _DIVERGING_EPOCH = 0
 """Tagged field of a partition in a response."""
-
-_TAGS_MOST = 1000
-"""Upper bound of tagged fields in one place: a larger number is a malformed response."""
 
 
 class MalformedResponseError(ValueError):
@@ -144,49 +142,23 @@ def encode(
         for (topic, number), topic_id in forgotten:
             gone.setdefault((topic, topic_id), []).append(_INT.pack(number))
         parts.append(_topics(version, gone))
+    if version >= RACKS:
+        parts.append(string(rack, version >= FLEXIBLE))
     if version >= FLEXIBLE:
-        parts += [_compact(rack.encode()), b"\0"]
-    elif version >= RACKS:
-        parts.append(_string(rack))
+        parts.append(NO_TAGS)
     return b"".join(parts)
 
 
 def _topics(version: int, topics: Mapping[tuple[str, bytes], list[bytes]]) -> bytes:
-    parts = [_size(version, len(topics))]
+    flexible = version >= FLEXIBLE
+    parts = [array_head(len(topics), flexible)]
     for (topic, topic_id), lines in topics.items():
-        if version >= TOPIC_IDS:
-            parts.append(topic_id)
-        elif version >= FLEXIBLE:
-            parts.append(_compact(topic.encode()))
-        else:
-            parts.append(_string(topic))
-        parts.append(_size(version, len(lines)))
+        parts.append(topic_id if version >= TOPIC_IDS else string(topic, flexible))
+        parts.append(array_head(len(lines), flexible))
         parts += lines
-        if version >= FLEXIBLE:
-            parts.append(b"\0")
+        if flexible:
+            parts.append(NO_TAGS)
     return b"".join(parts)
-
-
-def _size(version: int, number: int) -> bytes:
-    return _uvarint(number + 1) if version >= FLEXIBLE else _INT.pack(number)
-
-
-def _string(text: str) -> bytes:
-    data = text.encode()
-    return _SHORT.pack(len(data)) + data
-
-
-def _compact(data: bytes) -> bytes:
-    return _uvarint(len(data) + 1) + data
-
-
-def _uvarint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
 
 
 def decode(version: int, body: bytes, names: Mapping[bytes, str]) -> Response:
@@ -196,21 +168,21 @@ def decode(version: int, body: bytes, names: Mapping[bytes, str]) -> Response:
     """
     try:
         return _decode(version, body, names)
-    except (struct.error, IndexError, UnicodeDecodeError, OverflowError) as error:
+    except MALFORMED as error:
         raise MalformedResponseError(f"malformed fetch response: {error}") from None
 
 
 def _decode(version: int, body: bytes, names: Mapping[bytes, str]) -> Response:
-    source = _Source(body, version >= FLEXIBLE)
+    source = Reader(body, version >= FLEXIBLE)
     error = session_id = 0
     if version >= SESSIONS:
         throttle_ms, error, session_id = source.fields(_OPENING)
     else:
         (throttle_ms,) = source.fields(_INT)
     answers: list[Answer] = []
-    for _ in range(source.size()):
-        topic = names.get(source.take(16)) if version >= TOPIC_IDS else source.string()
-        for _ in range(source.size()):
+    for _ in range(source.count()):
+        topic = names.get(source.raw(16)) if version >= TOPIC_IDS else source.string()
+        for _ in range(source.count()):
             number, answer = _partition(source, version)
             if topic is not None:
                 answers.append(answer._replace(log=TopicPartition(topic, number)))
@@ -222,87 +194,29 @@ def _decode(version: int, body: bytes, names: Mapping[bytes, str]) -> Response:
 _UNNAMED = TopicPartition("", NONE)
 
 
-def _partition(source: _Source, version: int) -> tuple[int, Answer]:
+def _partition(source: Reader, version: int) -> tuple[int, Answer]:
     start = preferred = NONE
     if version >= 5:
         number, error, high_watermark, stable, start = source.fields(_ANSWER_5)
     else:
         number, error, high_watermark, stable = source.fields(_ANSWER_4)
-    aborted = tuple([source.transaction() for _ in range(source.size())])
+    aborted = tuple([_transaction(source) for _ in range(source.count())])
     if version >= RACKS:
         (preferred,) = source.fields(_INT)
-    records = source.data()
+    records = source.bytes()
     diverging = None
-    for tag, content in source.tags():
-        if tag == _DIVERGING_EPOCH:
-            epoch, end = _EPOCH_END.unpack_from(content)
-            if epoch != NONE or end != NONE:
-                diverging = epoch, end
+    content = source.tags().get(_DIVERGING_EPOCH)
+    if content is not None:
+        epoch, end = _EPOCH_END.unpack_from(content)
+        if epoch != NONE or end != NONE:
+            diverging = epoch, end
     answer = Answer(
         _UNNAMED, error, high_watermark, stable, start, aborted, preferred, diverging, records
     )
     return number, answer
 
 
-class _Source:
-    """A response that is read from its start to its end."""
-
-    def __init__(self, body: bytes, flexible: bool) -> None:
-        self._body = body
-        self._at = 0
-        self._flexible = flexible
-
-    def fields(self, layout: struct.Struct) -> tuple[int, ...]:
-        values = layout.unpack_from(self._body, self._at)
-        self._at += layout.size
-        return values
-
-    def take(self, size: int) -> bytes:
-        end = self._at + size
-        if size < 0 or end > len(self._body):
-            raise IndexError("a length beyond the end")
-        data = self._body[self._at : end]
-        self._at = end
-        return data
-
-    def uvarint(self) -> int:
-        number = shift = 0
-        while True:
-            byte = self._body[self._at]
-            self._at += 1
-            number |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return number
-            shift += 7
-            if shift > 28:
-                raise IndexError("a number of more than five bytes")
-
-    def size(self) -> int:
-        """Return the length of an array; that of none is 0."""
-        size = self.uvarint() - 1 if self._flexible else self.fields(_INT)[0]
-        if size > len(self._body) - self._at:
-            raise IndexError("an array beyond the end")
-        return max(0, size)
-
-    def string(self) -> str:
-        size = self.uvarint() - 1 if self._flexible else self.fields(_SHORT)[0]
-        return self.take(size).decode()
-
-    def data(self) -> bytes:
-        """Return records: bytes with their length before them."""
-        size = self.uvarint() - 1 if self._flexible else self.fields(_INT)[0]
-        return self.take(max(0, size))
-
-    def transaction(self) -> tuple[int, int]:
-        producer, first = self.fields(_ABORTED)
-        self.tags()
-        return producer, first
-
-    def tags(self) -> list[tuple[int, bytes]]:
-        """Return tagged fields; none in versions without them."""
-        if not self._flexible:
-            return []
-        number = self.uvarint()
-        if number > _TAGS_MOST:
-            raise IndexError("too many tagged fields")
-        return [(self.uvarint(), self.take(self.uvarint())) for _ in range(number)]
+def _transaction(source: Reader) -> tuple[int, int]:
+    producer, first = source.fields(_ABORTED)
+    source.tags()
+    return producer, first
