@@ -1,4 +1,4 @@
-"""`gateway conformance`: is any server's stream one that can be resumed? A table of cases."""
+"""`gateway conformance`: judge whether the streams of a server can be resumed."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ async def _judge(
                 noise=None if noise is None else Commands(noise, None, None),
                 only=only,
                 run=secrets.token_hex(4),
-                done=lambda finding: status.update(f"done: {finding.case.name}"),
+                done=lambda finding: status.update(f"done: {finding.case.id}"),
             )
 
 
@@ -193,8 +193,8 @@ def _header(text: str) -> tuple[str, str]:
 
 def _facts(finding: Finding) -> dict[str, object]:
     return {
-        "case": finding.case.name,
-        "says": finding.case.says,
+        "case": finding.case.id,
+        "says": finding.case.requirement,
         "source": finding.case.source,
         "verdict": finding.verdict,
         "seen": finding.seen,
@@ -206,14 +206,14 @@ def findings_table(findings: Iterable[Finding]) -> Table:
     """Return a row for each case, and how many there are of each verdict."""
     findings = list(findings)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("case", "verdict", "seen", "what it says", "source"):
+    for heading in ("case", "verdict", "seen", "requirement", "source"):
         table.add_column(heading)
     for case, verdict, seen, _ in findings:
         table.add_row(
-            case.name,
+            case.id,
             f"[{_COLOURS[verdict]}]{verdict}[/]",
             escape(harmless(seen)),
-            escape(case.says),
+            escape(case.requirement),
             case.source,
         )
     counts = [

@@ -1,5 +1,6 @@
-"""Does a server speak resumable Server-Sent Events? Cases for any of them, run from outside.
+"""Black-box conformance suite for servers of resumable Server-Sent Events.
 
-It knows no settings of the gateway and shares no code with what it serves: a judge of one's own
-parser, that used that parser, would find nothing.
+`cases.json` lists the cases for clients and servers in any language; this package executes them.
+It reads no settings of the gateway and shares no code with the server side: a suite that used the
+gateway's own parser could not find its faults.
 """

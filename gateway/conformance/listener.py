@@ -1,6 +1,6 @@
-"""A client that a case plays with: it drops, comes back, and does not read unless it is told to.
+"""A client under control of a case: it reads only while the case waits for something.
 
-It reads only while the case waits for something, so what it has not read is left to the server.
+Unread data stays with the server.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from gateway.conformance.wire import Connection, Headers
 
 BUSY = {429, 503}
-"""Answers that ask to come again (RFC 6585 §4, RFC 9110 §15.6.4), with `Retry-After`."""
+"""Statuses that may carry `Retry-After` (RFC 6585 §4, RFC 9110 §15.6.4)."""
 
 MAX_WAITS = 3
 MAX_WAIT_SECONDS = 10.0
 
 
 class Listener:
-    """One client; what it was sent is kept over its connections.
+    """One client; received events are kept across its connections.
 
-    `last_event_id` is what a browser would come back with: a connection that has said nothing of
-    an id leaves the one that the client came with.
+    `last_event_id` is the id that a browser would send: it is kept if the present connection sent
+    no id.
     """
 
     def __init__(self, options: Options, receive_buffer: int | None = None) -> None:
@@ -59,15 +59,15 @@ class Listener:
         by_query: str | None = None,
         query: str = "",
     ) -> Self:
-        """Connect, with an id or as new, and fail the case where that opens no stream."""
+        """Connect, with or without an id; fail the case if no stream opens."""
         connection = await self.ask(last_event_id, by_query=by_query, query=query)
         if connection.status != 200:
             self.drop()
-            fail(f"the answer is {connection.status}, no stream")
+            fail(f"the response is {connection.status}, not a stream")
         kind = (connection.header("content-type") or "").partition(";")[0].strip().lower()
         if kind != "text/event-stream":
             self.drop()
-            fail(f"the answer is {kind or 'of no type'}, no stream")
+            fail(f"the response has {kind or 'no content type'}, not text/event-stream")
         return self
 
     async def ask(
@@ -79,7 +79,7 @@ class Listener:
         method: str = "GET",
         token: str | None = "",
     ) -> Connection:
-        """Connect, whatever the answer is; a server that is busy is asked again."""
+        """Connect and accept any response; retry while the server is busy."""
         self.drop()
         options = self._options
         parts = [query] if query else []
@@ -117,11 +117,11 @@ class Listener:
         except Broken as error:
             fail(str(error))
         except TimeoutError:
-            fail(f"no answer within {self._options.limits.event_seconds:g} s")
+            fail(f"no response within {self._options.limits.event_seconds:g} s")
 
     @property
     def greeted_with_id(self) -> bool:
-        """Whether the present connection had an id before its first event."""
+        """Whether the present connection sent an id before its first event."""
         for block in self.blocks[self._begin :]:
             if block.data is not None:
                 return False
@@ -130,39 +130,39 @@ class Listener:
         return False
 
     async def resume(self, *, query: str = "") -> Self:
-        """Drop the connection, and come back with the last id."""
+        """Drop the connection and reconnect with the last id."""
         return await self.open(self.last_event_id or None, query=query)
 
     def drop(self) -> None:
-        """Cut the connection."""
+        """Abort the connection."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
         self.ended = True
 
     async def wait_for(
-        self, condition: Callable[[], object], what: str, seconds: float | None = None
+        self, condition: Callable[[], object], subject: str, seconds: float | None = None
     ) -> None:
-        """Read until the condition is true; fail the case where it is not in time."""
+        """Read until the condition is true; fail the case after `seconds`."""
         seconds = self._options.limits.event_seconds if seconds is None else seconds
         try:
             async with asyncio.timeout(seconds):
                 while not condition():
                     if self.ended:
-                        fail(f"the stream ended before {what}")
+                        fail(f"the stream ended before {subject}")
                     await self.read()
         except TimeoutError:
-            fail(f"within {seconds:g} s there was not {what}")
+            fail(f"{subject} did not arrive within {seconds:g} s")
 
     async def listen(self, seconds: float) -> None:
-        """Read what comes in so many seconds, or until the stream ends."""
+        """Read for `seconds`, or until the stream ends."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not self.ended:
                     await self.read()
 
     async def read(self) -> None:
-        """Read what has come, or wait for the next bytes."""
+        """Read the available bytes, or wait for the next ones."""
         try:
             data = await self.connection.read()
         except Broken:

@@ -1,7 +1,7 @@
-"""An event stream as the HTML standard reads it (§9.2.5, §9.2.6), with what is odd about it.
+"""Parser of event streams by the HTML standard (§9.2.5, §9.2.6) that records oddities.
 
-A browser passes by what it does not understand, so a server never hears of its mistakes. This
-parser makes of the bytes what a browser would, and notes them.
+A browser silently ignores invalid lines, so a server never learns of its mistakes. This parser
+interprets the bytes as a browser does and records the ignored ones.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ BOM = b"\xef\xbb\xbf"
 
 
 class Block(NamedTuple):
-    """What a blank line has ended.
+    """The fields up to a blank line.
 
-    `data` is None where it fires no event. `last_event_id` is what the client holds after it by the
-    letter of the standard, where a connection begins with none; `id` is None where the block had
-    no such field.
+    `data` is None if the block dispatches no event. `id` is None if the block has no such field.
+    `last_event_id` is the client's last event id after the block, as the standard defines it for a
+    connection that starts without one.
     """
 
     type: str
@@ -26,11 +26,11 @@ class Block(NamedTuple):
 
 
 class Parser:
-    """Takes the bytes of one connection as they come.
+    """Incremental parser for the bytes of one connection.
 
-    `comments` counts the comments, `ids` has every id, also of a block that is not complete yet,
-    `retry` each reconnection time (ms) and how many events came before it, `oddities` what a
-    browser would not have shown, each once.
+    `comments` is the number of comments. `ids` has every id, also of an incomplete block. `retry`
+    has each reconnection time (ms) with the number of events before it. `oddities` has each kind
+    of input that a browser ignores, once.
     """
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class Parser:
         return blocks
 
     def _next_line(self, begin: int) -> tuple[bytes, int] | None:
-        """Return the line that begins there, and where the next one does; None: not complete."""
+        """Return the line at `begin` and the start of the next one; None if it is incomplete."""
         ends = [at for at in (self._rest.find(b"\n", begin), self._rest.find(b"\r", begin)) if ~at]
         if not ends:
             return None
@@ -80,7 +80,7 @@ class Parser:
         elif self._rest[end + 1 : end + 2] == b"\n":
             after, name = end + 2, "CR LF"
         elif end + 1 == len(self._rest):
-            return None  # it may be half of a CR LF
+            return None  # LF may follow in the next chunk
         else:
             after, name = end + 1, "CR"
         self.line_ends.add(name)
@@ -102,7 +102,7 @@ class Parser:
             self._type = value
         elif name == "id":
             if "\0" in value:
-                self._odd("an id with NULL")
+                self._odd("an id that contains NULL")
             else:
                 self._id = value
                 self.ids.append(value)
@@ -110,7 +110,7 @@ class Parser:
             if value.isascii() and value.isdigit():
                 self.retry.append((int(value), self.events))
             else:
-                self._odd(f"retry: {value[:20]!r}, no digits")
+                self._odd(f"retry: {value[:20]!r} is not a number")
         else:
             self._odd(f"an unknown field {name[:20]!r}")
 
@@ -126,5 +126,5 @@ class Parser:
         self._clear()
         return block
 
-    def _odd(self, what: str) -> None:
-        self.oddities[what] = None
+    def _odd(self, kind: str) -> None:
+        self.oddities[kind] = None

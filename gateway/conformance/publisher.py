@@ -1,8 +1,8 @@
-"""How the suite makes events appear: by shell commands that it is given.
+"""Publishing of events by shell commands.
 
-Nothing is put into a command's text, so nothing has to be quoted: an event is in the command's
-environment, as `EVENT_TYPE`, `EVENT_DATA` and `EVENT_USER`, and its data is on standard input too.
-What a shell takes from a variable it does not read as a command again.
+An event is passed in the environment (`EVENT_TYPE`, `EVENT_DATA`, `EVENT_USER`), and its data also
+on standard input. The command text never contains event data: no quoting is needed, and data
+cannot become a command.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 COMMAND_SECONDS = 20.0
-"""How long a command may take; a Python program on a busy machine takes one or two to begin."""
+"""Time limit of a command; a Python program needs up to 2 s to start on a busy machine."""
 
 MAX_VARIABLE_BYTES = 100_000
-"""Of data in the environment: Linux takes 128 KiB in one variable. Standard input has it all."""
+"""Limit of data in the environment: Linux allows 128 KiB per variable. Stdin has no limit."""
 
 
 class Publish(Protocol):
-    """Makes an event appear. Raises `ConformanceError` where it cannot."""
+    """Publishes events. Raises `ConformanceError` if that fails."""
 
     async def __call__(self, event_type: str, data: str) -> None:
         """Publish one event."""
 
 
 class Commands:
-    """Publishes by `each`, which runs for every event, and by `lines`, which runs for all of them.
+    """Publishes by two commands: `each` runs once for every event, `lines` runs permanently.
 
-    `lines` reads a line of JSON for each event: `event_type`, `data`, and `user_id` where there is
-    a user. Data in which lines break, or that is no JSON, goes to `each` alone. An async context
-    manager: it ends what it started.
+    `lines` reads one line of JSON for each event: `event_type`, `data`, and `user_id` if a user is
+    given. Data that contains line breaks or is not JSON goes to `each`. An async context manager
+    that ends the process it started.
     """
 
     def __init__(self, each: str | None, lines: str | None, user: str | None) -> None:
@@ -61,7 +61,7 @@ class Commands:
             await _end(self._process, COMMAND_SECONDS)
 
     async def __call__(self, event_type: str, data: str) -> None:
-        """Publish one event; without a confirmation where it is a line."""
+        """Publish one event; a line is not confirmed."""
         if self._lines is not None and _is_line(data):
             await self._write_line(self._lines, event_type, data)
         elif self._each is not None:
@@ -70,11 +70,11 @@ class Commands:
                 variables["EVENT_DATA"] = data
             await run_command(self._each, data, variables)
         else:
-            raise ConformanceError("this event does not fit into a line; it needs --publish")
+            raise ConformanceError("this event does not fit into a line: give --publish too")
 
     async def _write_line(self, command: str, event_type: str, data: str) -> None:
         user = {} if self._user is None else {"user_id": self._user}
-        # `data` as it stands, so that its spaces and its characters reach the client.
+        # `data` is inserted unchanged: spaces and characters must reach the client as they are.
         head = json.dumps({**user, "event_type": event_type})[:-1]
         if self._process is None:
             self._process = await asyncio.create_subprocess_shell(
@@ -91,7 +91,7 @@ class Commands:
             stdin.write(f'{head}, "data": {data}}}\n'.encode())
             await stdin.drain()
         except ConnectionError:
-            raise ConformanceError("the command of --publish-lines has ended") from None
+            raise ConformanceError("the command of --publish-lines ended") from None
 
 
 def _is_line(data: str) -> bool:
@@ -107,7 +107,7 @@ def _is_line(data: str) -> bool:
 async def run_command(
     command: str, stdin: str = "", variables: dict[str, str] | None = None
 ) -> None:
-    """Run a shell command to its end. Raises `ConformanceError` where it fails, or takes long."""
+    """Run a shell command. Raises `ConformanceError` if it fails or exceeds its time limit."""
     process = await asyncio.create_subprocess_shell(
         command,
         stdin=asyncio.subprocess.PIPE,
@@ -118,18 +118,18 @@ async def run_command(
     )
     try:
         async with asyncio.timeout(COMMAND_SECONDS):
-            _, said = await process.communicate(stdin.encode())
+            _, output = await process.communicate(stdin.encode())
     except TimeoutError:
         raise ConformanceError(f"not done within {COMMAND_SECONDS:g} s: {command}") from None
     finally:
         await _end(process, 0)
     if process.returncode:
-        line = (said.decode(errors="replace").strip().splitlines() or ["it says nothing"])[-1]
+        line = (output.decode(errors="replace").strip().splitlines() or ["no output"])[-1]
         raise ConformanceError(f"exit code {process.returncode} of {command}: {line}")
 
 
 async def _end(process: asyncio.subprocess.Process, patience: float) -> None:
-    """Wait for a process, and kill it and what it started where it takes too long."""
+    """Wait for a process; kill its process group after `patience` seconds."""
     if process.returncode is not None:
         return
     with suppress(TimeoutError):

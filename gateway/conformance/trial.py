@@ -1,4 +1,4 @@
-"""What a case has at hand: clients of its own, events that it knows, and the quiet streams."""
+"""Tools of a case: its own clients, tagged events, and the shared quiet streams."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SMALL_BUFFER = 16_384
-"""What the kernel takes ahead for a client that does not read."""
+"""Receive buffer of a client that does not read."""
 
 HIDDEN = 3
-"""Events of the other type that the quiet stream's filter keeps away."""
+"""Events that the filter of the quiet stream excludes."""
 
 
 class Quiet(NamedTuple):
-    """What streams without an event were sent.
+    """Observations on streams without events.
 
-    `seconds` until the first `sign` of life, None where there was none, and `id` what came with it.
-    With a filter: the ids before and after events that it kept away, and the tag of those.
+    `seconds` until the first heartbeat, None without one; `sign` describes it, `id` is its id.
+    With a filter: the ids before and after the excluded events, and the tag of these events.
     """
 
     seconds: float | None
@@ -44,7 +44,7 @@ class Quiet(NamedTuple):
 
 
 class Ground:
-    """What all cases share: the server, the publisher, and what was seen of the quiet streams."""
+    """State shared by all cases: server, publisher, and the quiet streams."""
 
     def __init__(
         self,
@@ -60,13 +60,13 @@ class Ground:
         self._quiet: asyncio.Task[Quiet] | None = None
 
     async def quiet(self) -> Quiet:
-        """Return what the quiet streams were sent, which is looked at once. Raises `Judged`."""
+        """Return the observations on quiet streams, made once. Raises `Judged`."""
         if self._quiet is None:
-            self._quiet = asyncio.create_task(_look_at_quiet_streams(self))
+            self._quiet = asyncio.create_task(_observe_quiet_streams(self))
         return await asyncio.shield(self._quiet)
 
     async def end(self) -> None:
-        """End what still runs."""
+        """Cancel the observation if it still runs."""
         if self._quiet is not None:
             self._quiet.cancel()
             with suppress(asyncio.CancelledError, Judged):
@@ -74,10 +74,10 @@ class Ground:
 
 
 class Trial:
-    """One run of one case; its clients end with it.
+    """One run of one case; its clients are closed with it.
 
-    Its events are `{"conformance": TAG, "n": NUMBER}`, so that a stream which other cases' events
-    pass through as well is read for its own.
+    Its events are `{"conformance": TAG, "n": NUMBER}`: the tag separates them from events of other
+    cases on the same stream.
     """
 
     def __init__(self, ground: Ground, name: str) -> None:
@@ -102,58 +102,55 @@ class Trial:
             listener.drop()
 
     def listener(self, receive_buffer: int | None = None) -> Listener:
-        """Return a new client, which is not connected."""
+        """Return a new client that is not connected."""
         listener = Listener(self.options, receive_buffer)
         self._listeners.append(listener)
         return listener
 
     async def live(self, *, query: str = "", receive_buffer: int | None = None) -> Listener:
-        """Return a client whose stream is open, and has had a moment for what it begins with."""
+        """Return a client with an open stream that has read the start of the stream."""
         listener = self.listener(receive_buffer)
         await listener.open(query=query)
         await listener.listen(min(0.2, self.limits.quiet_seconds))
         return listener
 
     async def anchored(self, *, query: str = "") -> Listener:
-        """Return a client that has an id, be it that of an event; fail where none comes."""
+        """Return a client with an id, if necessary that of an event; fail without one."""
         listener = await self.live(query=query)
         if not listener.last_event_id:
             anchor = json.dumps({"conformance": f"{self.tag}-anchor"})
             await self.publish(anchor)
             await listener.wait_for(
                 lambda: any(event.data == anchor for event in listener.events),
-                "the event that is to bring an id",
+                "the event that carries an id",
             )
         if not listener.last_event_id:
-            fail("there is no id to come back with")
+            fail("the server sends no id to resume from")
         return listener
 
     async def write(self, number: int, *, event_type: str | None = None, padding: int = 0) -> str:
-        """Publish the event of that number, and return its data."""
+        """Publish the event with this number and return its data."""
         data = self.document(number, padding)
         self.written.append(number)
         await self.publish(data, event_type)
         return data
 
     def document(self, number: int, padding: int = 0) -> str:
-        """Return the data of the event of that number."""
+        """Return the data of the event with this number."""
         document: dict[str, object] = {"conformance": self.tag, "n": number}
         if padding:
             document["padding"] = "x" * padding
         return json.dumps(document)
 
     async def publish(self, data: str, event_type: str | None = None) -> None:
-        """Publish any data; the case fails where that cannot be done."""
+        """Publish data; fail the case if that is impossible."""
         try:
             await self.ground.publish(event_type or self.options.event_type, data)
         except ConformanceError as error:
-            fail(f"could not be published: {error}")
+            fail(f"cannot be published: {error}")
 
     async def burst(self, count: int | None = None, *, padding: int = 0, pause: float = 0) -> int:
-        """Publish events from 0 on, one after the other, and return how many.
-
-        No more than the limits say, in number and time.
-        """
+        """Publish events from 0 on, within the limits for number and time; return their number."""
         count = self.limits.burst_events if count is None else count
         loop = asyncio.get_running_loop()
         end = loop.time() + self.limits.burst_seconds
@@ -165,7 +162,7 @@ class Trial:
         return count
 
     def mine(self, listener: Listener) -> list[Block]:
-        """Return this case's events among those of a client."""
+        """Return the events of this case that a client received."""
         numbers = self._read(listener)
         return [
             event
@@ -174,7 +171,7 @@ class Trial:
         ]
 
     def numbers(self, listener: Listener) -> list[int]:
-        """Return the numbers of this case's events, as they came."""
+        """Return the numbers of this case's events in order of arrival."""
         return [number for number in self._read(listener) if number is not None]
 
     def _read(self, listener: Listener) -> list[int | None]:
@@ -184,13 +181,13 @@ class Trial:
         return numbers
 
     def gaps(self, listener: Listener) -> list[Block]:
-        """Return the events by which the server has told of a gap."""
+        """Return the gap events that a client received."""
         return [event for event in listener.events if event.type == self.options.gap_type]
 
     async def wait_for(
         self, listener: Listener, numbers: int, *, seconds: float | None = None
     ) -> None:
-        """Read until the client has so many of this case's events, repeated ones counted once."""
+        """Read until the client has `numbers` different events of this case."""
         await listener.wait_for(
             lambda: len(set(self.numbers(listener))) >= numbers,
             f"event {numbers} of this case",
@@ -198,17 +195,17 @@ class Trial:
         )
 
     async def expect_live(self, listener: Listener) -> None:
-        """Read until the latest event is there, and fail where it never comes or comes twice."""
+        """Read until the latest event arrives; fail if it is missing or repeated."""
         number = self.written[-1]
         await listener.wait_for(lambda: number in self.numbers(listener), "the next event")
         await listener.listen(min(0.2, self.limits.quiet_seconds))
         if self.numbers(listener).count(number) > 1:
-            fail("the next event came twice")
+            fail("the next event arrived twice")
 
     async def expect(self, listener: Listener, numbers: range) -> None:
-        """Read until the last of the numbers, listen on, and fail unless it was each once.
+        """Read until all numbers arrived, and then a moment longer; fail unless each came once.
 
-        Fails too where the server says that something is missing: nothing is here.
+        A gap event fails the case too, because nothing is missing.
         """
         wanted = set(numbers)
         with suppress(TimeoutError):
@@ -220,11 +217,11 @@ class Trial:
         if wrong:
             fail(wrong)
         if gaps := self.gaps(listener):
-            fail(f"nothing is missing, but a gap is told: {gaps[0].data}")
+            fail(f"a gap is reported although nothing is missing: {gaps[0].data}")
 
 
 async def together(*waits: Coroutine[Any, Any, T]) -> list[T]:
-    """Return the results of all, run side by side; the first that ends the case ends the others."""
+    """Return the results of concurrent waits; the first failure cancels the others."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(wait) for wait in waits]
@@ -234,7 +231,7 @@ async def together(*waits: Coroutine[Any, Any, T]) -> list[T]:
 
 
 def _number(data: str | None, tag: str) -> int | None:
-    """Return the number of the event, if it is one of that tag."""
+    """Return the number of an event with this tag, else None."""
     if data is None or tag not in data:
         return None
     try:
@@ -247,7 +244,7 @@ def _number(data: str | None, tag: str) -> int | None:
     return number if isinstance(number, int) else None
 
 
-async def _look_at_quiet_streams(ground: Ground) -> Quiet:
+async def _observe_quiet_streams(ground: Ground) -> Quiet:
     limits, query = ground.options.limits, ground.options.filter_query
     async with Trial(ground, "hidden") as trial:
         filtered = None
@@ -261,13 +258,13 @@ async def _look_at_quiet_streams(ground: Ground) -> Quiet:
             await trial.wait_for(witness, HIDDEN)
         plain = await trial.live()
         parser = plain.parser
-        before_it = parser.comments, len(parser.ids), len(plain.blocks)
-        comments, ids, blocks = before_it
+        start = parser.comments, len(parser.ids), len(plain.blocks)
+        comments, ids, blocks = start
 
-        async def beat(of: Listener, what: str, condition: Callable[[], object]) -> float | None:
+        async def beat(of: Listener, subject: str, condition: Callable[[], object]) -> float | None:
             begin = asyncio.get_running_loop().time()
             with suppress(Judged):
-                await of.wait_for(condition, what, limits.heartbeat_seconds)
+                await of.wait_for(condition, subject, limits.heartbeat_seconds)
                 return asyncio.get_running_loop().time() - begin
             return None
 
@@ -275,25 +272,25 @@ async def _look_at_quiet_streams(ground: Ground) -> Quiet:
             beat(
                 plain,
                 "a heartbeat",
-                lambda: (parser.comments, len(parser.ids), len(plain.blocks)) > before_it,
+                lambda: (parser.comments, len(parser.ids), len(plain.blocks)) > start,
             )
         ]
         if filtered is not None:
             waits.append(
-                beat(filtered, "another id", lambda: filtered.last_event_id not in {"", before})
+                beat(filtered, "a new id", lambda: filtered.last_event_id not in {"", before})
             )
         seconds, *_ = await together(*waits)
         await plain.listen(min(0.2, limits.quiet_seconds))
         return Quiet(
             seconds,
             ", ".join(
-                what
-                for what, came in (
+                sign
+                for sign, seen in (
                     ("a comment", parser.comments > comments),
                     ("an id", len(parser.ids) > ids),
                     ("a block", len(plain.blocks) > blocks),
                 )
-                if came
+                if seen
             ),
             plain.last_event_id if len(parser.ids) > ids else "",
             before,

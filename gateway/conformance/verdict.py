@@ -1,4 +1,4 @@
-"""Verdicts of a case, and what ends it early."""
+"""Verdicts of a case, and the exception that ends it early."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SHOWN = 6
-"""A text lists this many numbers, and counts the others."""
+"""Numbers that a text lists before it gives the total."""
 
 
 class Verdict(StrEnum):
     """The result of a case."""
 
-    PASS = "pass"  # noqa: S105 - a verdict, no secret
+    PASS = "pass"  # noqa: S105 - a verdict, not a secret
     FAIL = "fail"
     NOT_APPLICABLE = "not applicable"
 
@@ -40,18 +40,18 @@ def not_applicable(seen: str) -> NoReturn:
 
 
 def faults(expected: Sequence[int], seen: Sequence[int]) -> str:
-    """Return the faults of a sequence; empty if each number was seen once and in order."""
+    """Return the faults of a sequence; empty if each number occurs once and in order."""
     wanted = set(expected)
     found = set(seen)
     first = [number for at, number in enumerate(seen) if number not in seen[:at]]
     parts = [
         ("lost", sorted(wanted - found)),
         ("repeated", sorted({number for number in seen if seen.count(number) > 1})),
-        ("not asked for", sorted(found - wanted)),
+        ("not expected", sorted(found - wanted)),
     ]
     if first != sorted(first):
         parts.append(("out of order", first))
-    return "; ".join(f"{what} {listed(numbers)}" for what, numbers in parts if numbers)
+    return "; ".join(f"{fault} {listed(numbers)}" for fault, numbers in parts if numbers)
 
 
 def listed(numbers: Sequence[int]) -> str:

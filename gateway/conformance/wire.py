@@ -1,7 +1,7 @@
-"""HTTP/1.1 by hand (RFC 9112): what a case sends is what goes out, and it decides when to read.
+"""A minimal HTTP/1.1 client (RFC 9112): it sends headers unchanged and reads only on demand.
 
-A library for HTTP would refuse to send what some cases are about, follow redirects with tokens,
-read ahead without a bound, and say less of how a response has ended.
+An HTTP library would reject the invalid headers that some cases need, send tokens along redirects,
+read ahead without a bound, and hide how a response ended.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ NO_BODY = {204, 304}
 
 
 class Broken(Exception):
-    """The connection did not open, broke, or what came is no HTTP; the text says which."""
+    """The connection failed or the response is not HTTP; the text gives the cause."""
 
 
 class Connection:
-    """A request that has been answered; its body is read as it is asked for.
+    """A request and its response, whose body is read on demand.
 
-    `complete` says, once `read` has returned nothing, whether the body ended as HTTP ends one.
+    After `read` returned no bytes, `complete` is whether the body ended as HTTP requires.
     """
 
     def __init__(
@@ -43,15 +43,15 @@ class Connection:
         self._method = method
         self._left: int | None = None
         self._chunked = False
-        self._behind_chunk = False
+        self._after_chunk = False
         self._ended = False
 
     def header(self, name: str) -> str | None:
-        """Return the first header of that name, given in lower case."""
+        """Return the first header with this name, given in lower case."""
         return next((value for known, value in self.headers if known == name), None)
 
     async def read(self) -> bytes:
-        """Return the next bytes of the body, none at its end. Raises `Broken`."""
+        """Return the next bytes of the body; empty at its end. Raises `Broken`."""
         if self._ended:
             return b""
         try:
@@ -72,15 +72,15 @@ class Connection:
             self._left -= len(data)
             if self._chunked and not self._left:
                 self._left = None
-                self._behind_chunk = True
+                self._after_chunk = True
         return data
 
     async def _next_chunk(self) -> bool:
-        """Read a chunk's size; False: it is the last one."""
+        """Read the size of the next chunk; return False for the last one."""
         try:
-            if self._behind_chunk:
+            if self._after_chunk:
                 await self._reader.readuntil(b"\n")
-                self._behind_chunk = False
+                self._after_chunk = False
             line = await self._reader.readuntil(b"\n")
             self._left = int(line.partition(b";")[0], 16)
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as error:
@@ -89,11 +89,11 @@ class Connection:
         return bool(self._left)
 
     def close(self) -> None:
-        """Cut the connection; what was not read is lost with it."""
+        """Abort the connection and discard unread data."""
         self._writer.transport.abort()
 
     async def request(self, target: str, host: str, headers: Headers) -> None:
-        """Send the request and read the answer's head."""
+        """Send the request and read the head of the response."""
         lines = [
             f"{self._method} {target} HTTP/1.1".encode(),
             b"Host: " + host.encode(),
@@ -103,18 +103,18 @@ class Connection:
         try:
             head = await self._reader.readuntil(b"\r\n\r\n")
         except asyncio.IncompleteReadError as error:
-            raise Broken("the connection ended without an answer") from error
+            raise Broken("the connection ended without a response") from error
         except asyncio.LimitOverrunError as error:
-            raise Broken("the answer's head has no end") from error
+            raise Broken(f"the head of the response exceeds {MAX_HEAD_BYTES} bytes") from error
         except OSError as error:
             raise Broken(f"the connection broke: {error}") from error
-        self._take_head(head)
+        self._parse_head(head)
 
-    def _take_head(self, head: bytes) -> None:
+    def _parse_head(self, head: bytes) -> None:
         first, *lines = head.decode("latin-1").split("\r\n")[:-2]
         words = first.split(" ", 2)
         if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdigit():
-            raise Broken(f"no answer of HTTP/1.1: {first[:60]!r}")
+            raise Broken(f"not an HTTP/1.1 response: {first[:60]!r}")
         self.status = int(words[1])
         for line in lines:
             name, _, value = line.partition(":")
@@ -134,20 +134,21 @@ async def send(
     receive_buffer: int | None = None,
     verify: bool = True,
 ) -> Connection:
-    """Send a request, and return when the head of the answer is there.
+    """Send a request and return once the head of the response was read.
 
-    Redirects are followed on the same host, as a load balancer by shards asks for. Raises `Broken`.
+    Redirects are followed on the same host: a balancer may redirect to a user's shard. Raises
+    `Broken`.
     """
     for _ in range(MAX_REDIRECTS + 1):
         connection = await _ask(url, headers, method, receive_buffer, verify)
         target = connection.header("location")
         if not 300 <= connection.status < 400 or target is None:
             return connection
-        elsewhere = urljoin(url, target)
-        if urlsplit(elsewhere).hostname != urlsplit(url).hostname:
+        redirected = urljoin(url, target)
+        if urlsplit(redirected).hostname != urlsplit(url).hostname:
             return connection
         connection.close()
-        url = elsewhere
+        url = redirected
     raise Broken(f"more than {MAX_REDIRECTS} redirects")
 
 
@@ -172,7 +173,7 @@ async def _ask(
                 server_hostname=None if context is None else host,
             )
     except TimeoutError:
-        raise Broken(f"{host}:{port} does not answer") from None
+        raise Broken(f"no connection to {host}:{port} within {CONNECT_SECONDS:g} s") from None
     except OSError as error:
         raise Broken(f"cannot connect to {host}:{port}: {error.strerror or error}") from error
     connection = Connection(reader, writer, method)
@@ -186,9 +187,9 @@ async def _ask(
 
 
 async def _connect(host: str, port: int, receive_buffer: int | None) -> socket.socket:
-    """Return a connected socket; what its kernel takes ahead is bounded before it connects."""
+    """Return a connected socket; the receive buffer is set before it connects."""
     loop = asyncio.get_running_loop()
-    refused: OSError = OSError(f"{host} is no name of a host")
+    failure: OSError = OSError(f"{host} has no address")
     for family, kind, protocol, _, address in await loop.getaddrinfo(
         host, port, type=socket.SOCK_STREAM
     ):
@@ -200,11 +201,11 @@ async def _connect(host: str, port: int, receive_buffer: int | None) -> socket.s
         try:
             await loop.sock_connect(sock, address)
         except OSError as error:
-            refused = error
+            failure = error
             sock.close()
         except BaseException:
             sock.close()
             raise
         else:
             return sock
-    raise refused
+    raise failure

@@ -33,7 +33,7 @@ async def test_a_table_says_what_was_seen_and_the_exit_code_whether_it_will_do(
         ["event-id", verdict],
         ["isolation", "not"],
     ]
-    assert "it needs --publish-noise" in finished.out
+    assert "needs --publish-noise" in finished.out
     assert finished.out.splitlines()[-1].startswith("3 cases")
     assert finished.code == code
 
@@ -48,7 +48,7 @@ async def test_json_has_what_a_case_says_and_where_it_comes_from() -> None:
     assert case.pop("seconds") >= 0
     assert case == {
         "case": "media-type",
-        "says": "A stream is 200 and text/event-stream, in UTF-8 where it says so.",
+        "says": "A stream is `200` with `text/event-stream`; a charset, if given, is UTF-8.",
         "source": "HTML §9.2.3",
         "verdict": "pass",
         "seen": "Content-Type: text/event-stream",
@@ -76,4 +76,4 @@ async def test_a_command_that_publishes_nothing_stops_the_run() -> None:
             *("conformance", server.url, "--token", TOKEN, "--publish", "exit 3"),
         )
     assert (finished.code, finished.out) == (1, "")
-    assert finished.err == "error: exit code 3 of exit 3: it says nothing\n"
+    assert finished.err == "error: exit code 3 of exit 3: no output\n"

@@ -1,7 +1,7 @@
-"""A small server of resumable streams in this process, and the ways in which it can be broken.
+"""A small in-process server of resumable streams, with selectable faults.
 
-It keeps every event in a list, and a stream is a place in it, so it is right by construction until
-it is told to do wrong.
+It keeps every event in a list, and a stream is a position in the list: without a fault it conforms
+by construction.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 TOKEN = "good"
 HEARTBEAT_SECONDS = 0.2
 BUFFERED = 16
-"""Events that a server which buffers waits for."""
+"""Events that the buffering server collects before it sends them."""
 
 
 class Fault(Enum):
-    LOSES_THE_SEAM = auto()
+    LOSES_EVENTS_AT_THE_SEAM = auto()
     REPEATS = auto()
     IGNORES_THE_ID = auto()
     BUFFERS = auto()
@@ -33,12 +33,12 @@ class Fault(Enum):
     IS_SILENT = auto()
     INJECTS = auto()
     CLEARS_THE_ID = auto()
-    LEAVES_WITHOUT_A_WORD = auto()
-    LETS_EVERYBODY_IN = auto()
+    SENDS_NO_CLOSE_EVENT = auto()
+    ACCEPTS_ANY_TOKEN = auto()
 
 
 class StreamServer:
-    """Listens on a port of its own while the `async with` block does."""
+    """Listens on a free port while the `async with` block runs."""
 
     def __init__(self, fault: Fault | None = None) -> None:
         self.log: list[tuple[str, str]] = []
@@ -91,33 +91,33 @@ class StreamServer:
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         allowed = request.headers.get("Authorization") == f"Bearer {TOKEN}"
-        if not allowed and self._fault is not Fault.LETS_EVERYBODY_IN:
+        if not allowed and self._fault is not Fault.ACCEPTS_ANY_TOKEN:
             return web.Response(status=401, headers={"WWW-Authenticate": "Bearer"})
-        came_with = request.headers.get("Last-Event-ID") or request.query.get("Last-Event-ID", "")
-        place = self._place(came_with)
-        if came_with and place is None and self._fault is Fault.FAILS_ON_MALFORMED_IDS:
+        sent_id = request.headers.get("Last-Event-ID") or request.query.get("Last-Event-ID", "")
+        position = self._position(sent_id)
+        if sent_id and position is None and self._fault is Fault.FAILS_ON_MALFORMED_IDS:
             return web.Response(status=500)
         response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
         )
-        with suppress(ConnectionError):  # the client has gone
+        with suppress(ConnectionError):  # the client disconnected
             await response.prepare(request)
-            await self._serve(response, request, came_with, place)
+            await self._serve(response, request, sent_id, position)
         return response
 
     async def _serve(
-        self, response: web.StreamResponse, request: web.Request, came_with: str, place: int | None
+        self, response: web.StreamResponse, request: web.Request, sent_id: str, position: int | None
     ) -> None:
         if self._fault is Fault.CLEARS_THE_ID:
             await response.write(b": hi\n\n")
         begin = "retry: 1000\n"
-        if came_with and place is None:
+        if sent_id and position is None:
             begin += "event: stream.gap\ndata: invalid\n"
-        at = len(self.log) if place is None or self._fault is Fault.IGNORES_THE_ID else place
+        at = len(self.log) if position is None or self._fault is Fault.IGNORES_THE_ID else position
         await response.write(f"{begin}{self._id(at)}\n".encode())
-        if came_with and place is not None:
+        if sent_id and position is not None:
             at -= self._fault is Fault.REPEATS
-            if self._fault is Fault.LOSES_THE_SEAM:
+            if self._fault is Fault.LOSES_EVENTS_AT_THE_SEAM:
                 at = await self._write(response, request, at)
                 await asyncio.sleep(0.02)
                 at = len(self.log)
@@ -125,11 +125,11 @@ class StreamServer:
 
     @property
     def _ready(self) -> int:
-        """How many events may be sent."""
+        """Number of events that may be sent."""
         held = len(self.log) % BUFFERED if self._fault is Fault.BUFFERS else 0
         return len(self.log) - held
 
-    def _place(self, text: str) -> int | None:
+    def _position(self, text: str) -> int | None:
         if not (text.startswith("e") and text[1:].isascii() and text[1:].isdigit()):
             return None
         return min(int(text[1:]), len(self.log))
@@ -151,11 +151,11 @@ class StreamServer:
                     continue
             if self._fault is not Fault.IS_SILENT:
                 await response.write(f": heartbeat\n{self._id(at)}\n".encode())
-        if self._fault is not Fault.LEAVES_WITHOUT_A_WORD:
+        if self._fault is not Fault.SENDS_NO_CLOSE_EVENT:
             await response.write(b"event: stream.close\ndata: draining\n\n")
 
     async def _write(self, response: web.StreamResponse, request: web.Request, at: int) -> int:
-        """Write what there is from a place on, and return the place behind it."""
+        """Write the events from a position on; return the position after them."""
         only = request.query.get("only")
         while at < self._ready:
             event_type, data = self.log[at]

@@ -1,4 +1,4 @@
-"""The command against a worker as operators run it, with `gateway publish` as its publisher."""
+"""The command against a worker process, with `gateway publish` as publisher."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from gateway.conformance.cases import CASES
+from gateway.conformance.case import load_cases
 from gateway.core.event_id import CursorEntry, encode
 from gateway.core.records import LogKind, OffsetPosition
 from gateway.demo.broker import EmbeddedBroker
@@ -26,10 +26,10 @@ PROGRAM = f"{sys.executable} -m gateway publish"
 OTHER_TOPIC = CursorEntry(
     LogKind.USER, b"\0\0\0\0", 0, OffsetPosition(5, time.time_ns() // 1_000_000, False)
 )
-"""A place in a topic that is no more."""
+"""A position in a topic that was deleted."""
 
 
-async def test_every_case_holds_on_a_worker(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+async def test_a_worker_passes_every_case(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     async with EmbeddedBroker() as embedded:
         broker = Broker("embedded", embedded.bootstrap)
         topics = await make_topics(broker)
@@ -57,8 +57,10 @@ async def test_every_case_holds_on_a_worker(tmp_path: Path, request: pytest.Fixt
         finally:
             worker.end()
     found = json.loads(finished.out)["cases"]
-    assert [case["case"] for case in found] == [case.name for case in CASES]
+    assert [case["case"] for case in found] == [case.id for case in load_cases()]
     assert [case for case in found if case["verdict"] != "pass"] == [
-        {**case, "seen": "it cannot be published"} for case in found if case["case"] == "empty-data"
+        {**case, "seen": "the event cannot be published"}
+        for case in found
+        if case["case"] == "empty-data"
     ]
     assert finished.code == 0

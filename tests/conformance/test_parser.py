@@ -27,7 +27,7 @@ def events(stream: bytes) -> list[tuple[str, str | None, str]]:
         (b"data: cut off\n", []),
     ],
 )
-def test_a_stream_is_read_as_the_standard_says(
+def test_streams_are_parsed_as_the_standard_requires(
     stream: bytes, expected: list[tuple[str, str, str]]
 ) -> None:
     assert events(stream) == expected
@@ -36,20 +36,20 @@ def test_a_stream_is_read_as_the_standard_says(
 @pytest.mark.parametrize(
     ("stream", "oddity"),
     [
-        (b"id: a\0b\n\n", "an id with NULL"),
-        (b"retry: soon\n\n", "retry: 'soon', no digits"),
+        (b"id: a\0b\n\n", "an id that contains NULL"),
+        (b"retry: soon\n\n", "retry: 'soon' is not a number"),
         (b"date: a\n\n", "an unknown field 'date'"),
         (b"data: \xff\n\n", "bytes that are not UTF-8"),
         (b"event: t\n\n", "an event without data, which a browser drops"),
     ],
 )
-def test_what_a_browser_would_pass_by_is_noted(stream: bytes, oddity: str) -> None:
+def test_input_that_a_browser_ignores_is_recorded_once(stream: bytes, oddity: str) -> None:
     parser = Parser()
     parser.feed(stream + stream)
     assert list(parser.oddities) == [oddity]
 
 
-def test_what_is_no_event_is_counted() -> None:
+def test_comments_ids_and_retries_are_recorded() -> None:
     parser = Parser()
     blocks = parser.feed(b": hi\n:\nretry: 10\nid: 1\n\ndata: a\n\nretry: 20\n")
     assert blocks == [Block("message", None, "1", "1"), Block("message", "a", None, "1")]
@@ -63,10 +63,8 @@ PIECES = st.sampled_from(
 
 
 @given(st.lists(PIECES), st.integers(1, 5))
-def test_two_parsers_that_share_nothing_agree_however_the_bytes_are_cut(
-    pieces: list[bytes], size: int
-) -> None:
-    stream = b"".join(pieces) + b"."  # so that a CR at the end is not half of something
+def test_two_independent_parsers_agree_for_any_chunk_size(pieces: list[bytes], size: int) -> None:
+    stream = b"".join(pieces) + b"."  # a CR at the end could be half of a CR LF
     ours, other = Parser(), EventStreamParser()
     expected = [tuple(event) for event in other.feed(stream)]
     seen = [

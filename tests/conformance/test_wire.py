@@ -1,4 +1,4 @@
-"""The suite's own HTTP, against bytes written by hand."""
+"""The HTTP client of the suite against handwritten responses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HEAD = b"HTTP/1.1 200 OK\r\n"
 
 @asynccontextmanager
 async def answering(*answers: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
-    """Serve each connection the next answer, then end it; the heads of the requests are kept."""
+    """Send each connection the next answer and close it; yield the URL and the request heads."""
     heads: list[bytes] = []
     left = list(answers)
 
@@ -48,7 +48,9 @@ async def answering(*answers: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
         (b"HTTP/1.1 204 No Content\r\n\r\n", b"", True),
     ],
 )
-async def test_a_body_ends_as_its_framing_says(answer: bytes, body: bytes, complete: bool) -> None:
+async def test_a_body_is_complete_only_if_its_framing_is(
+    answer: bytes, body: bytes, complete: bool
+) -> None:
     async with answering(answer) as (url, _):
         connection = await send(url, [])
         read = b""
@@ -58,7 +60,7 @@ async def test_a_body_ends_as_its_framing_says(answer: bytes, body: bytes, compl
     assert (read, connection.complete) == (body, complete)
 
 
-async def test_a_chunked_body_without_its_end_is_broken() -> None:
+async def test_a_chunked_body_without_a_last_chunk_raises_broken() -> None:
     async with answering(HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n") as (url, _):
         connection = await send(url, [])
         assert await connection.read() == b"a"
@@ -67,7 +69,7 @@ async def test_a_chunked_body_without_its_end_is_broken() -> None:
         connection.close()
 
 
-async def test_what_a_library_would_refuse_to_send_goes_out_as_it_is() -> None:
+async def test_invalid_headers_are_sent_unchanged() -> None:
     async with answering(HEAD + b"\r\n") as (url, heads):
         (await send(url, [("Last-Event-ID", b"a\0\xff")], method="PATCH")).close()
     assert heads[0].startswith(b"PATCH /s?a=b HTTP/1.1\r\nHost: 127.0.0.1:")
@@ -89,7 +91,7 @@ async def test_a_redirect_is_followed_on_the_same_host_only() -> None:
     assert (connection.status, len(heads)) == (307, 1)
 
 
-async def test_redirects_have_an_end() -> None:
+async def test_redirects_are_limited() -> None:
     there = b"HTTP/1.1 307 Temporary Redirect\r\nLocation: /s\r\n\r\n"
     async with answering(*[there] * 4) as (url, _):
         with pytest.raises(Broken, match="more than 3 redirects"):
@@ -97,9 +99,10 @@ async def test_redirects_have_an_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "text"), [(b"", "without an answer"), (b"220 mail\r\n\r\n", "no answer of HTTP")]
+    ("answer", "text"),
+    [(b"", "without a response"), (b"220 mail\r\n\r\n", "not an HTTP/1.1 response")],
 )
-async def test_what_is_no_http_is_said(answer: bytes, text: str) -> None:
+async def test_a_response_that_is_not_http_raises_broken(answer: bytes, text: str) -> None:
     async with answering(answer) as (url, _):
         with pytest.raises(Broken, match=text):
             await send(url, [])

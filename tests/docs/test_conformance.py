@@ -1,4 +1,4 @@
-"""The page on conformance has every case, as the command says it, and its sources are there."""
+"""The conformance page lists every case with its requirement and an existing source."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.conformance.cases import CASES
+from gateway.conformance.case import load_cases
+from gateway.conformance.cases import CHECKS, check_of
 from tests.docs.markdown import ROOT, anchors
 
 if TYPE_CHECKING:
@@ -15,16 +16,26 @@ if TYPE_CHECKING:
 PAGE = ROOT / "docs/conformance.md"
 
 
-def name_of(case: Case) -> str:
-    return case.name
+CASES = load_cases()
 
 
-def test_names_are_each_given_once() -> None:
-    assert len({case.name for case in CASES}) == len(CASES)
+def id_of(case: Case) -> str:
+    return case.id
 
 
-@pytest.mark.parametrize("case", CASES, ids=name_of)
-def test_the_page_says_of_a_case_what_the_command_says(case: Case) -> None:
+def test_ids_are_unique() -> None:
+    assert len({case.id for case in CASES}) == len(CASES)
+
+
+def test_each_case_is_judged_by_its_data_or_by_one_function() -> None:
+    by_data = {case.id for case in CASES if case.exchange or case.reconnect or case.event}
+    assert not by_data & set(CHECKS)
+    assert by_data | set(CHECKS) == {case.id for case in CASES}
+    assert all(check_of(case) for case in CASES)
+
+
+@pytest.mark.parametrize("case", CASES, ids=id_of)
+def test_the_page_has_the_requirement_and_source_of_each_case(case: Case) -> None:
     source = case.source
     if ".md" in source:
         file, _, anchor = source.partition("#")
@@ -32,4 +43,4 @@ def test_the_page_says_of_a_case_what_the_command_says(case: Case) -> None:
         assert anchor in anchors(path), source
         link = f"../{source}" if file == "README.md" else source
         source = f"[{file.removesuffix('.md')}]({link})"
-    assert f"| `{case.name}` | {case.says} | {source} |" in PAGE.read_text()
+    assert f"| `{case.id}` | {case.requirement} | {source} |" in PAGE.read_text()

@@ -1,10 +1,9 @@
-"""How a stream begins."""
+"""The beginning of a stream."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.conformance.case import Case
 from gateway.conformance.verdict import fail, not_applicable
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ async def no_cache(trial: Trial) -> str:
     text = listener.connection.header("cache-control") or ""
     words = {word.strip().lower() for word in text.split(",")}
     if not words & {"no-cache", "no-store"}:
-        fail(f"Cache-Control: {text}" if text else "there is no Cache-Control")
+        fail(f"Cache-Control: {text}" if text else "Cache-Control is missing")
     return f"Cache-Control: {text}"
 
 
@@ -39,34 +38,34 @@ async def retry_first(trial: Trial) -> str:
     if wrong:
         fail(wrong[0])
     if not listener.parser.retry:
-        not_applicable("there is no retry:, so each client takes its own time")
+        not_applicable("the server sends no retry:")
     milliseconds, events = listener.parser.retry[0]
     if events:
-        fail(f"retry: {milliseconds} comes behind {events} events")
+        fail(f"retry: {milliseconds} follows {events} events")
     return f"retry: {milliseconds}"
 
 
 async def first_id(trial: Trial) -> str:
     listener = await trial.listener().open()
-    # Other cases' events come too, and an id that came with one of them is too late.
+    # An id that arrives with an event, also of another case, is too late.
     await listener.wait_for(
         lambda: listener.last_event_id or listener.events, "an id before the first event"
     )
     if not listener.greeted_with_id:
-        fail("the first id comes with the first event")
+        fail("the first id arrives with the first event")
     return listener.last_event_id[:40]
 
 
 async def keeps_id(trial: Trial) -> str:
     listener = await trial.anchored()
-    came_with = listener.last_event_id
+    sent = listener.last_event_id
     await listener.resume()
     begin = len(listener.blocks)
     await listener.listen(trial.limits.quiet_seconds)
     for block in listener.blocks[begin:]:
         if not block.last_event_id:
-            fail(f"a blank line before any id clears {came_with[:40]}, which the client came with")
-    return "no blank line comes before an id"
+            fail(f"a blank line before any id clears the id that the client sent, {sent[:40]}")
+    return "no blank line precedes the first id"
 
 
 async def live(trial: Trial) -> str:
@@ -75,30 +74,15 @@ async def live(trial: Trial) -> str:
     await trial.wait_for(listener, 1)
     event = trial.mine(listener)[0]
     if event.data != data:
-        fail("the data of the event is not what was published")
-    return "it comes without another one behind it"
+        fail("the data differs from the published data")
+    return "delivered without a second event"
 
 
-CASES = (
-    Case(
-        "media-type",
-        "A stream is 200 and text/event-stream, in UTF-8 where it says so.",
-        "HTML §9.2.3",
-        media_type,
-    ),
-    Case("no-cache", "Nothing between may keep it.", "clients.md#the-request", no_cache),
-    Case("retry-first", "`retry:` comes before the first event.", "HTML §9.2.6", retry_first),
-    Case(
-        "first-id",
-        "There is an id before the first event, so a client that drops early loses nothing.",
-        "clients.md#the-stream",
-        first_id,
-    ),
-    Case(
-        "keeps-id",
-        "A stream that was resumed does not begin with a blank line that clears the id.",
-        "HTML §9.2.6",
-        keeps_id,
-    ),
-    Case("live", "An event comes at once, and nothing holds it back.", "HTML §9.2.1", live),
-)
+CHECKS = {
+    "media-type": media_type,
+    "no-cache": no_cache,
+    "retry-first": retry_first,
+    "first-id": first_id,
+    "keeps-id": keeps_id,
+    "live": live,
+}
