@@ -58,6 +58,8 @@ SHOWN = {
 
 ELSEWHERE = {
     ("docs/producers.md", "record"),
+    ("docs/record-formats.md", "record"),
+    ("docs/record-formats.md", "sse"),
     ("docs/producers.md", "sse"),
     ("docs/clients.md", "sse"),
     ("docs/tutorial.md", "sse"),

@@ -29,12 +29,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PRODUCERS = ROOT / "docs/producers.md"
+RECORD_FORMATS = ROOT / "docs/record-formats.md"
 CLIENTS = ROOT / "docs/clients.md"
 TUTORIAL = ROOT / "docs/tutorial.md"
 DESIGN = ROOT / "docs/design.md"
 
-RECORDS = blocks("record", documents=[PRODUCERS])
-FRAMES = blocks("sse", documents=[PRODUCERS])
+RECORDS = blocks("record", documents=[PRODUCERS, RECORD_FORMATS])
+FRAMES = blocks("sse", documents=[PRODUCERS, RECORD_FORMATS])
 
 
 def where(block: object) -> str:
@@ -62,7 +63,7 @@ def decode(text: str) -> Event:
 
 
 def test_every_record_stands_before_what_a_client_gets() -> None:
-    assert [block.language for block in blocks("record", "sse", documents=[PRODUCERS])] == [
+    assert [block.language for block in blocks("record", "sse", documents=[PRODUCERS, RECORD_FORMATS])] == [
         "record",
         "sse",
     ] * len(RECORDS)
@@ -78,10 +79,10 @@ def test_a_record_reaches_clients_as_the_document_says(record: Block, frame: Blo
 @pytest.mark.parametrize(
     ("document", "heading", "words"),
     [
-        (PRODUCERS, "reason", {*UnreadableReason}),
+        (RECORD_FORMATS, "reason", {*UnreadableReason}),
         (CLIENTS, "reason", {*GapReason, *CloseReason}),
         (DESIGN, "state", {*State}),
-        (DESIGN, "doubt", {*NotReadyReason}),
+        (DESIGN, "not ready", {*NotReadyReason}),
     ],
 )
 def test_a_table_has_a_row_for_each_word_of_the_code(
