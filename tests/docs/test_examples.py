@@ -63,7 +63,9 @@ def decode(text: str) -> Event:
 
 
 def test_every_record_stands_before_what_a_client_gets() -> None:
-    assert [block.language for block in blocks("record", "sse", documents=[PRODUCERS, RECORD_FORMATS])] == [
+    assert [
+        block.language for block in blocks("record", "sse", documents=[PRODUCERS, RECORD_FORMATS])
+    ] == [
         "record",
         "sse",
     ] * len(RECORDS)
