@@ -18,9 +18,9 @@ def written_at(previous_id: str, event_id: str) -> float | None:
     """
     before = _marks(previous_id)
     moved = [
-        mark.place.timestamp
+        mark.position.timestamp
         for mark in _marks(event_id)
-        if mark not in before and isinstance(mark.place, OffsetPosition) and mark.place.seen
+        if mark not in before and isinstance(mark.position, OffsetPosition) and mark.position.seen
     ]
     return moved[0] / 1000 if len(moved) == 1 else None
 

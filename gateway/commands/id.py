@@ -74,8 +74,8 @@ def _table(marks: list[CursorEntry], verdicts: list[str]) -> Table:
         table.add_row(
             mark.kind,
             str(mark.partition),
-            str(mark.place.offset) if isinstance(mark.place, OffsetPosition) else "by time",
-            f"{datetime.fromtimestamp(mark.place.timestamp / 1000).astimezone():%F %T}",
+            str(mark.position.offset) if isinstance(mark.position, OffsetPosition) else "by time",
+            f"{datetime.fromtimestamp(mark.position.timestamp / 1000).astimezone():%F %T}",
             _meaning(mark),
             mark.tag.hex(),
             *filter(None, [verdict]),
@@ -85,8 +85,8 @@ def _table(marks: list[CursorEntry], verdicts: list[str]) -> Table:
 
 def _meaning(mark: CursorEntry) -> str:
     """Return what the time of a mark is the time of."""
-    if not isinstance(mark.place, OffsetPosition):
+    if not isinstance(mark.position, OffsetPosition):
         return "the first record to come"
-    if mark.place.seen:
+    if mark.position.seen:
         return "the record before, which proves the log"
     return "the position; the record before is not known"

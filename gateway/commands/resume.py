@@ -53,15 +53,15 @@ async def look_up(mark: CursorEntry, settings: Settings, probe: Probe, now_ms: i
     log = TopicPartition(topic_of(mark, settings), mark.partition)
     cutoff = now_ms - int(settings.replay_max_age_seconds * 1000)
     extent = await probe.extent(log, cutoff)
-    by_time = await probe.at(log, mark.place.timestamp)
+    by_time = await probe.at(log, mark.position.timestamp)
     same_record = None
     if (
-        isinstance(mark.place, OffsetPosition)
-        and mark.place.seen
-        and mark.place.offset > extent.start
+        isinstance(mark.position, OffsetPosition)
+        and mark.position.seen
+        and mark.position.offset > extent.start
     ):
-        record = await probe.record(log, mark.place.offset - 1)
-        same_record = None if record is None else record.timestamp == mark.place.timestamp
+        record = await probe.record(log, mark.position.offset - 1)
+        same_record = None if record is None else record.timestamp == mark.position.timestamp
     return Facts(extent, extent.end if by_time is None else by_time, same_record)
 
 
@@ -70,7 +70,7 @@ def foretell(mark: CursorEntry, facts: Facts, max_records: int) -> str:
 
     A number of records is an upper bound: offsets have holes, and other users' records are counted.
     """
-    extent, place = facts.extent, mark.place
+    extent, place = facts.extent, mark.position
     gap, start = "", facts.by_time
     if isinstance(place, OffsetPosition):
         start = place.offset

@@ -57,27 +57,27 @@ class OpenStreams:
     """The open streams of a worker, as limits count them. The hub keeps it up to date."""
 
     def __init__(self) -> None:
-        self.everyone: dict[Stream, None] = {}
+        self.streams: dict[Stream, None] = {}
         self.stuck: dict[Stream, None] = {}
         """Those that are stuck, the one that is so for longest first."""
         self._users: dict[bytes, dict[Stream, None]] = {}
         self._addresses: dict[str, dict[Stream, None]] = {}
 
-    def enter(self, stream: Stream) -> None:
+    def add(self, stream: Stream) -> None:
         """Count a stream that has been opened."""
-        assert stream not in self.everyone
-        self.everyone[stream] = None
+        assert stream not in self.streams
+        self.streams[stream] = None
         self._users.setdefault(stream.key, {})[stream] = None
         if stream.address:
             self._addresses.setdefault(stream.address, {})[stream] = None
 
-    def leave(self, stream: Stream) -> None:
+    def remove(self, stream: Stream) -> None:
         """Count a stream no more."""
-        del self.everyone[stream]
+        del self.streams[stream]
         self.stuck.pop(stream, None)
-        _forget(self._users, stream.key, stream)
+        _discard(self._users, stream.key, stream)
         if stream.address:
-            _forget(self._addresses, stream.address, stream)
+            _discard(self._addresses, stream.address, stream)
 
     def user(self, user: bytes) -> Group:
         """Return the user's streams."""
@@ -95,13 +95,13 @@ class OpenStreams:
         `address` is empty where it does not count. `unanswered` tells whether a stream's client
         does not answer; it is asked of the few streams of one user only. Changes nothing.
         """
-        giving: list[Stream] = []
+        evicted: list[Stream] = []
         for group, most, refusal in (
             (self.user(user), capacity.user, Refusal.USER),
             (self._addresses.get(address, {}), capacity.address, Refusal.ADDRESS),
-            (self.everyone, capacity.worker, Refusal.WORKER),
+            (self.streams, capacity.worker, Refusal.WORKER),
         ):
-            left = len(group) - sum(stream in group for stream in giving)
+            left = len(group) - sum(stream in group for stream in evicted)
             if most is None or left < most:
                 continue
             stream = self._longest_stuck(group)
@@ -109,8 +109,8 @@ class OpenStreams:
                 stream = next(filter(unanswered, group), None)
             if stream is None:
                 return refusal
-            giving.append(stream)
-        return giving
+            evicted.append(stream)
+        return evicted
 
     def _longest_stuck(self, group: Group) -> Stream | None:
         # By the smaller of the two: at a limit this is asked for every newcomer of a storm.
@@ -120,7 +120,7 @@ class OpenStreams:
         return next((stream for stream in self.stuck if stream in group), None)
 
 
-class Replays:
+class ReplayQuota:
     """How many replays each user may still ask for: `most` at once, then one in `seconds`.
 
     A resume that memory serves is none. Keeps one number for each user who has had one lately: when
@@ -133,12 +133,12 @@ class Replays:
         self._free_at: dict[bytes, float] = {}
         self._sweep_at = 2 * most
 
-    def wait(self, user: bytes, now: float) -> float:
+    def wait_seconds(self, user: bytes, now: float) -> float:
         """Return for how many seconds the user has to wait for the next one; 0: not at all."""
         debt = self._free_at.get(user, now) - now
         return max(0.0, debt - (self._most - 1) * self._seconds)
 
-    def spend(self, user: bytes, now: float) -> None:
+    def count(self, user: bytes, now: float) -> None:
         """Count a replay of the user's."""
         self._free_at[user] = max(self._free_at.get(user, now), now) + self._seconds
         if len(self._free_at) > self._sweep_at:
@@ -146,7 +146,7 @@ class Replays:
             self._sweep_at = 2 * max(self._most, len(self._free_at))
 
 
-def _forget(groups: dict[_Key, dict[Stream, None]], key: _Key, stream: Stream) -> None:
+def _discard(groups: dict[_Key, dict[Stream, None]], key: _Key, stream: Stream) -> None:
     group = groups[key]
     del group[stream]
     if not group:

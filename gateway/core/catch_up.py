@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gateway.core.tail import Tail
 
 
-class Held:
+class WriteBuffer:
     """What is to be written to one stream in one go.
 
     To hand bytes to the kernel costs more than to make them, so most streams are brought up in one
@@ -80,10 +80,10 @@ class CatchUp:
         It is written `greeting` before anything else. Returns False where only the budget was in
         the way: there is more to be done at once.
         """
-        held = Held()
-        held.add(greeting)
-        done = self._advance(stream, held, moment, budget)
-        self._flush(stream, held, moment, budget)
+        buffer = WriteBuffer()
+        buffer.add(greeting)
+        done = self._advance(stream, buffer, moment, budget)
+        self._flush(stream, buffer, moment, budget)
         return done
 
     def report(self, moment: Moment) -> None:
@@ -92,20 +92,20 @@ class CatchUp:
         for path, events in sent.items():
             self._observer.sent(path, [(moment.wall, events)], moment)
 
-    def _advance(self, stream: Stream, held: Held, moment: Moment, budget: Budget) -> bool:
+    def _advance(self, stream: Stream, buffer: WriteBuffer, moment: Moment, budget: Budget) -> bool:
         replayed = False
         done = True
-        for feed, behind in list(stream.behind.items()):
-            done = self._drain_backlog(stream, feed, behind, held, moment, budget)
+        for feed, state in list(stream.catching_up.items()):
+            done = self._drain_backlog(stream, feed, state, buffer, moment, budget)
             if stream.stuck_since is not None:
                 return True
             if not done:
                 break
-            if behind.then is not None:
-                behind.place, behind.then = behind.then, None
+            if state.next_position is not None:
+                state.position, state.next_position = state.next_position, None
                 replayed = True
-            if not behind.scanning:
-                done = self._join(stream, feed, behind, held, moment, budget)
+            if not state.scanning:
+                done = self._join(stream, feed, state, buffer, moment, budget)
             if stream.stuck_since is not None:
                 return True
             if not done:
@@ -113,72 +113,72 @@ class CatchUp:
         if replayed:
             # A scan may have passed hours of others' events: a client that drops now must not
             # come back for them.
-            held.add(frame.id_block(stream.id()))
+            buffer.add(frame.id_block(stream.id()))
         return done
 
     def _join(
         self,
         stream: Stream,
         feed: PartitionFeed,
-        behind: CatchUpState,
-        held: Held,
+        state: CatchUpState,
+        buffer: WriteBuffer,
         moment: Moment,
         budget: Budget,
     ) -> bool:
         """Make the stream live, if the tail reaches back to where it is; ask for a scan if not."""
-        tail, place = feed.tail, behind.place
+        tail, position = feed.tail, state.position
         if tail is None:
             feed.park(stream)
             return True
-        if behind.until is None:
-            behind.until = tail.head.offset
-        if isinstance(place, TimePosition) or place.offset < tail.base.offset:
-            behind.limited = False
-            self._ask(stream, feed, behind)
+        if state.until is None:
+            state.until = tail.head.offset
+        if isinstance(position, TimePosition) or position.offset < tail.base.offset:
+            state.limited = False
+            self._request_scan(stream, feed, state)
             return True
-        if place.offset > tail.head.offset:
-            if behind.ahead:
+        if position.offset > tail.head.offset:
+            if state.ahead:
                 feed.park(stream)
             else:
-                self._ask(stream, feed, behind)
+                self._request_scan(stream, feed, state)
             return True
-        if not behind.checked:
-            fits = tail.fits(place)
+        if not state.checked:
+            fits = tail.fits(position)
             if fits is False:
-                behind.reset(feed, place)
+                state.reset(feed, position)
             if not fits:
-                self._ask(stream, feed, behind)
+                self._request_scan(stream, feed, state)
                 return True
-            behind.checked = True
-        if not behind.limited:
-            behind.limited = True
-            until = min(behind.until, tail.head.offset)  # which may be of another log
-            self._limit(stream, feed, behind, tail, place, until, moment)
-            self._drain_backlog(stream, feed, behind, held, moment, budget)  # at most a gap
-        return self._catch_up(stream, feed, behind, tail, held, moment, budget)
+            state.checked = True
+        if not state.limited:
+            state.limited = True
+            until = min(state.until, tail.head.offset)  # which may be of another log
+            self._limit(stream, feed, state, tail, position, until, moment)
+            self._drain_backlog(stream, feed, state, buffer, moment, budget)  # at most a gap
+        return self._catch_up(stream, feed, state, tail, buffer, moment, budget)
 
-    def _ask(self, stream: Stream, feed: PartitionFeed, behind: CatchUpState) -> None:
-        feed.wait(stream, behind)
+    def _request_scan(self, stream: Stream, feed: PartitionFeed, state: CatchUpState) -> None:
+        feed.wait(stream, state)
         self._wake(feed)
 
     def _limit(
         self,
         stream: Stream,
         feed: PartitionFeed,
-        behind: CatchUpState,
+        state: CatchUpState,
         tail: Tail,
-        place: OffsetPosition,
+        position: OffsetPosition,
         until: int,
         moment: Moment,
     ) -> None:
         """Apply the limits of a replay to a cursor that memory can serve, up to offset `until`."""
         limits = self._limits
-        oldest = tail.first_at_or_after(place.offset, moment.wall - limits.max_age_ms)
+        oldest = tail.first_at_or_after(position.offset, moment.wall - limits.max_age_ms)
         oldest = max(min(oldest, until), until - limits.max_records)
-        records = tail.since(place.offset, stream.key)
+        records = tail.since(position.offset, stream.key)
         if len(records) <= limits.max_events and (not records or records[0].offset >= oldest):
             return
-        kept, room = place.offset, limits.max_events
+        kept, room = position.offset, limits.max_events
         for record in reversed(records):
             if record.offset >= until:
                 continue
@@ -186,9 +186,9 @@ class CatchUp:
             if event is None or not stream.wants(event):
                 continue
             if record.offset < oldest or room == 0:
-                since = place.timestamp or None
+                since = position.timestamp or None
                 kept = max(kept, oldest)
-                behind.backlog.append(feed.gap(GapReason.LIMIT, place.offset, kept, since))
+                state.backlog.append(feed.gap(GapReason.LIMIT, position.offset, kept, since))
                 return
             kept = record.offset
             room -= 1
@@ -197,29 +197,29 @@ class CatchUp:
         self,
         stream: Stream,
         feed: PartitionFeed,
-        behind: CatchUpState,
+        state: CatchUpState,
         tail: Tail,
-        held: Held,
+        buffer: WriteBuffer,
         moment: Moment,
         budget: Budget,
     ) -> bool:
         """Write what the tail has for the stream; live, unless its transport fills up before."""
-        assert isinstance(behind.place, OffsetPosition)
-        if behind.place.offset >= tail.head.offset:
+        assert isinstance(state.position, OffsetPosition)
+        if state.position.offset >= tail.head.offset:
             feed.join(stream)
             return True
         around = stream.id_around(feed)
         while True:
-            assert isinstance(behind.place, OffsetPosition)
-            offset = behind.place.offset
-            run = self.runs.of_tail(stream, feed, tail, offset, around, behind.untold, budget)
+            assert isinstance(state.position, OffsetPosition)
+            offset = state.position.offset
+            run = self.runs.of_tail(stream, feed, tail, offset, around, state.reset_entry, budget)
             if run is None:
                 break
-            behind.place = run.place
-            self._hold(stream, Path.TAIL, run, held, moment, budget)
+            state.position = run.position
+            self._hold(stream, Path.TAIL, run, buffer, moment, budget)
             if stream.stuck_since is not None:
                 return True
-            if budget.left <= held.size // runs.PIECE:
+            if budget.left <= buffer.size // runs.PIECE:
                 return False
         # Live first: a transport that fills up with the last piece falls behind from the head.
         feed.join(stream)
@@ -229,13 +229,13 @@ class CatchUp:
         self,
         stream: Stream,
         feed: PartitionFeed,
-        behind: CatchUpState,
-        held: Held,
+        state: CatchUpState,
+        buffer: WriteBuffer,
         moment: Moment,
         budget: Budget,
     ) -> bool:
         """Write what a scan has found, as far as the transport takes it and the budget allows."""
-        backlog = behind.backlog
+        backlog = state.backlog
         if not backlog:
             return True
         around = stream.id_around(feed)
@@ -244,21 +244,21 @@ class CatchUp:
             if isinstance(item, Gap):
                 del backlog[0]
                 assert item.next is not None
-                behind.place = OffsetPosition(item.next, item.since or 0, False)
-                behind.untold = None
-                held.add(frame.gap(stream.id(), item))
+                state.position = OffsetPosition(item.next, item.since or 0, False)
+                state.reset_entry = None
+                buffer.add(frame.gap(stream.id(), item))
                 self._observer.gap(item.reason)
                 continue
-            run = self.runs.of_found(stream, feed, *item, around, behind.untold, budget)
+            run = self.runs.of_found(stream, feed, *item, around, state.reset_entry, budget)
             if run.end < item.end:
                 backlog[0] = item._replace(begin=run.end)
             else:
                 del backlog[0]
-            behind.place = run.place
-            self._hold(stream, Path.REPLAY, run, held, moment, budget)
+            state.position = run.position
+            self._hold(stream, Path.REPLAY, run, buffer, moment, budget)
             if stream.stuck_since is not None:
                 return True
-            if budget.left <= held.size // runs.PIECE:
+            if budget.left <= buffer.size // runs.PIECE:
                 return not backlog
         return True
 
@@ -267,19 +267,19 @@ class CatchUp:
         stream: Stream,
         path: Path,
         run: Run,
-        held: Held,
+        buffer: WriteBuffer,
         moment: Moment,
         budget: Budget,
     ) -> None:
         stream.sent += run.events
         self._sent[path] = self._sent.get(path, 0) + run.events
-        held.add(run.data)
-        if held.size >= runs.PIECE:
-            self._flush(stream, held, moment, budget)
+        buffer.add(run.data)
+        if buffer.size >= runs.PIECE:
+            self._flush(stream, buffer, moment, budget)
 
-    def _flush(self, stream: Stream, held: Held, moment: Moment, budget: Budget) -> None:
-        if held.frames:
-            frames, size = held.frames, held.size
-            held.frames, held.size = [], 0
+    def _flush(self, stream: Stream, buffer: WriteBuffer, moment: Moment, budget: Budget) -> None:
+        if buffer.frames:
+            frames, size = buffer.frames, buffer.size
+            buffer.frames, buffer.size = [], 0
             budget.written(size)
             self._outbox.write(stream, b"".join(frames), moment)

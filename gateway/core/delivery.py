@@ -69,8 +69,8 @@ class Outbox:
         many events were framed.
         """
         if not feed.keyed:
-            return self._add_to_all(feed, records) if feed.everyone else 0
-        live = feed.live
+            return self._add_to_all(feed, records) if feed.live_unkeyed else 0
+        live = feed.live_by_key
         around: dict[tuple[PartitionFeed, ...], tuple[bytes, bytes]] = {}
         framed = 0
         for record in records:
@@ -126,15 +126,15 @@ class Outbox:
         event = self._interpreter.decode(feed, record)
         if event is None:
             return
-        mark = feed.mark_after(record)
+        entry = feed.entry_after(record)
         framed: dict[tuple[PartitionFeed, ...], bytes] = {}
         number = 0
         for stream in streams:
             if stream.categories is not None and event.category not in stream.categories:
                 continue
             feeds = stream.feeds
-            if stream.behind or not stream.sink.chunked:
-                event_id = stream.id(feed, mark)
+            if stream.catching_up or not stream.sink.chunked:
+                event_id = stream.id(feed, entry)
                 data = frame.event(event_id, event.body, chunked=stream.sink.chunked)
             elif (shared := framed.get(feeds)) is not None:
                 data = shared
@@ -143,7 +143,7 @@ class Outbox:
                 around = arounds.get(feeds)
                 if around is None:
                     around = arounds[feeds] = stream.id_around(feed)
-                data = frame.event(around[0] + mark + around[1], event.body, chunked=True)
+                data = frame.event(around[0] + entry + around[1], event.body, chunked=True)
                 framed[feeds] = data
             stream.sent += 1
             self._put(stream, data)
@@ -155,7 +155,7 @@ class Outbox:
         """Add the records for all who are live in a log without keys: made once for each cursor."""
         decoded = [(record, self._interpreter.decode(feed, record)) for record in records]
         events = [
-            (record.timestamp, event, feed.mark_after(record))
+            (record.timestamp, event, feed.entry_after(record))
             for record, event in decoded
             if event is not None
         ]
@@ -163,7 +163,7 @@ class Outbox:
             return 0
         waiting = self._waiting
         shares: dict[object, _Share] = {}
-        for stream in feed.everyone:
+        for stream in feed.live_unkeyed:
             chunked, categories = stream.sink.chunked, stream.categories
             plain = chunked and categories is None
             key = stream.feeds if plain else (stream.feeds, categories, chunked)
@@ -172,8 +172,8 @@ class Outbox:
                 before, after = stream.id_around(feed)
                 share = shares[key] = _Share(
                     [
-                        frame.event(before + mark + after, event.body, chunked=chunked)
-                        for _, event, mark in events
+                        frame.event(before + entry + after, event.body, chunked=chunked)
+                        for _, event, entry in events
                         if categories is None or event.category in categories
                     ],
                     categories,

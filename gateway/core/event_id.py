@@ -32,13 +32,13 @@ from gateway.errors import EventIdError
 
 VERSION = b"1"
 MAX_LENGTH = 96
-MAX_MARKS = 3
+MAX_ENTRIES = 3
 """The user's log, a second one while the topic gains partitions, and the broadcast log."""
 
 FORM = "^1([ub][A-Za-z0-9_-]{28}){1,3}$"
 """What every id looks like, and few other texts do."""
 
-_MARK_LENGTH = 29
+_ENTRY_LENGTH = 29
 _LAYOUT = struct.Struct(">4sHBQHI")  # partition as 2 + 1 bytes, timestamp as 2 + 4 bytes
 _BY_TIME = (1 << 64) - 1
 _KIND_TO_LETTER = {LogKind.USER: b"u", LogKind.BROADCAST: b"b"}
@@ -54,7 +54,7 @@ class CursorEntry(NamedTuple):
     kind: LogKind
     tag: bytes
     partition: int
-    place: Position
+    position: Position
 
 
 def incarnation_tag(cluster_id: str, topic: str, topic_id: bytes = b"") -> bytes:
@@ -68,19 +68,19 @@ def incarnation_tag(cluster_id: str, topic: str, topic_id: bytes = b"") -> bytes
     return hashlib.blake2b(named, digest_size=4).digest()
 
 
-def encode_mark(kind: LogKind, tag: bytes, partition: int, place: Position) -> bytes:
+def encode_entry(kind: LogKind, tag: bytes, partition: int, position: Position) -> bytes:
     """Return the part of an id that speaks of one log: 29 characters."""
-    if isinstance(place, OffsetPosition):
-        offset, moment = place.offset, place.timestamp << 1 | place.seen
+    if isinstance(position, OffsetPosition):
+        offset, moment = position.offset, position.timestamp << 1 | position.seen
     else:
-        offset, moment = _BY_TIME, place.timestamp << 1
+        offset, moment = _BY_TIME, position.timestamp << 1
     packed = _LAYOUT.pack(
         tag, partition >> 8, partition & 0xFF, offset, moment >> 32, moment & 0xFFFFFFFF
     )
     return _KIND_TO_LETTER[kind] + b2a_base64(packed, newline=False).translate(_TO_URL)
 
 
-def encode_position(
+def encode_entry_after(
     kind: LogKind, tag: bytes, partition: int, offset: int, timestamp: int
 ) -> bytes:
     """Return the mark of the position after a record; `timestamp` (ms) has 47 bits, or is absent.
@@ -94,10 +94,10 @@ def encode_position(
     return _KIND_TO_LETTER[kind] + b2a_base64(packed, newline=False).translate(_TO_URL)
 
 
-def encode(marks: list[CursorEntry]) -> bytes:
+def encode(entries: list[CursorEntry]) -> bytes:
     """Return the id of a cursor, given as one mark for each log, in the order they are to stand."""
-    assert 0 < len(marks) <= MAX_MARKS, f"an id holds 1 to {MAX_MARKS} logs, not {len(marks)}"
-    return VERSION + b"".join([encode_mark(*mark) for mark in marks])
+    assert 0 < len(entries) <= MAX_ENTRIES, f"1 to {MAX_ENTRIES} entries, not {len(entries)}"
+    return VERSION + b"".join([encode_entry(*entry) for entry in entries])
 
 
 def parse(text: str) -> list[CursorEntry]:
@@ -105,18 +105,18 @@ def parse(text: str) -> list[CursorEntry]:
 
     Raises `EventIdError` for everything that `encode` does not write.
     """
-    count, rest = divmod(len(text) - 1, _MARK_LENGTH)
-    if len(text) > MAX_LENGTH or rest or not 0 < count <= MAX_MARKS:
+    count, rest = divmod(len(text) - 1, _ENTRY_LENGTH)
+    if len(text) > MAX_LENGTH or rest or not 0 < count <= MAX_ENTRIES:
         raise EventIdError("an event id has 30, 59 or 88 characters")
     if text[0] != "1":
         raise EventIdError("an event id begins with its version, 1")
-    marks = [_parse_mark(text[1 + i * _MARK_LENGTH :][:_MARK_LENGTH]) for i in range(count)]
-    if len({(mark.kind, mark.partition) for mark in marks}) != count:
+    entries = [_parse_entry(text[1 + i * _ENTRY_LENGTH :][:_ENTRY_LENGTH]) for i in range(count)]
+    if len({(entry.kind, entry.partition) for entry in entries}) != count:
         raise EventIdError("an event id names each log once")
-    return marks
+    return entries
 
 
-def _parse_mark(text: str) -> CursorEntry:
+def _parse_entry(text: str) -> CursorEntry:
     kind = _LETTER_TO_KIND.get(text[0])
     if kind is None:
         raise EventIdError("each log of an event id begins with u or b")
@@ -126,13 +126,13 @@ def _parse_mark(text: str) -> CursorEntry:
     tag, high, low, offset, upper, lower = _LAYOUT.unpack(packed)
     moment = upper << 32 | lower
     timestamp, seen = moment >> 1, bool(moment & 1)
-    place: Position
+    position: Position
     if offset == _BY_TIME:
         if seen:
             raise EventIdError("a place given by time has no record before it")
-        place = TimePosition(timestamp)
+        position = TimePosition(timestamp)
     elif offset >= 1 << 63:
         raise EventIdError("an offset has 63 bits")
     else:
-        place = OffsetPosition(offset, timestamp, seen)
-    return CursorEntry(kind, tag, high << 8 | low, place)
+        position = OffsetPosition(offset, timestamp, seen)
+    return CursorEntry(kind, tag, high << 8 | low, position)

@@ -59,7 +59,7 @@ def events(before: bytes, after: bytes, parts: Sequence[tuple[bytes, bytes]]) ->
     `parts` are the mark of that log and the body of each event; `before` and `after` stand around
     the mark in every id.
     """
-    return b"".join([b"id: %b%b%b\n%b" % (before, mark, after, body) for mark, body in parts])
+    return b"".join([b"id: %b%b%b\n%b" % (before, entry, after, body) for entry, body in parts])
 
 
 def id_line(event_id: bytes) -> bytes:

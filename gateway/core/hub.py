@@ -51,10 +51,10 @@ SPARE_DEADLINES = 1000
 """Deadlines of closed streams that may wait for their time, besides one for each open stream: they
 keep the streams in memory, which clients that come and go could fill."""
 
-LOOK_SECONDS = 1.0
+SILENCE_CHECK_SECONDS = 1.0
 """How often all streams are looked at for silence at most: 9,000 take half a millisecond."""
 
-ASK_SECONDS = 1.0
+PROBE_SECONDS = 1.0
 """A stream that was written to so lately need not be asked whether its client is there."""
 
 
@@ -82,8 +82,8 @@ class Hub:
         self.feeds: dict[TopicPartition, PartitionFeed] = {}
         self.scans: dict[PartitionFeed, Scan] = {}
         """The scans that run, one at a time for each log."""
-        self.places = OpenStreams()
-        self.streams = self.places.everyone
+        self.open_streams = OpenStreams()
+        self.streams = self.open_streams.streams
         self.memory = Memory(tail_bytes, self.feeds)
         self._interpreter = interpreter
         self._limits = limits
@@ -96,7 +96,7 @@ class Hub:
         self._contain = contain
         self._deadlines: list[tuple[float, int, Stream, CloseReason]] = []
         self._number = count()
-        self._next_look = float("-inf")
+        self._next_check = float("-inf")
         self._outbox = Outbox(interpreter, observer, contain)
         self._catch_up = CatchUp(interpreter, limits, observer, self._outbox, wake)
         self._arrived: deque[_Arrival] = deque()
@@ -124,7 +124,7 @@ class Hub:
         feed.topic = topic
         return feed
 
-    def forget(self, feed: PartitionFeed) -> None:
+    def discard(self, feed: PartitionFeed) -> None:
         """Forget the feed of a log that is gone, and that nobody follows or reads."""
         assert not feed.streams
         assert feed.tail is None
@@ -135,8 +135,8 @@ class Hub:
         assert feed.tail is None
         feed.tail = Tail(end, keyed=feed.keyed)
         for stream in feed.parked:
-            if stream.behind[feed].until is None:
-                stream.behind[feed].until = end.offset
+            if stream.catching_up[feed].until is None:
+                stream.catching_up[feed].until = end.offset
         self._unpark(feed)
         if feed.waiting:
             self._wake(feed)
@@ -149,12 +149,15 @@ class Hub:
         it will be held against that one.
         """
         assert feed.tail is not None
-        for stream in [*feed.everyone, *(s for streams in feed.live.values() for s in streams)]:
+        for stream in [
+            *feed.live_unkeyed,
+            *(s for streams in feed.live_by_key.values() for s in streams),
+        ]:
             feed.fall_behind(stream)
             feed.park(stream)
         for stream in self.streams:
-            if feed in stream.behind:
-                stream.behind[feed].checked = stream.behind[feed].ahead = False
+            if feed in stream.catching_up:
+                stream.catching_up[feed].checked = stream.catching_up[feed].ahead = False
         feed.tail = None
         feed.index.clear()
 
@@ -190,7 +193,7 @@ class Hub:
     def end_scan(self, feed: PartitionFeed, moment: Moment) -> None:
         """Take the scan's streams over, complete or not."""
         self._queue(self.scans.pop(feed).finish())
-        self.memory.keep()
+        self.memory.enforce()
         if feed.waiting:
             self._wake(feed)
         self._work(moment)
@@ -199,7 +202,7 @@ class Hub:
 
     def open(
         self,
-        opening: StreamRequest,
+        request: StreamRequest,
         feeds: tuple[PartitionFeed, ...],
         sink: Sink,
         deadlines: Sequence[tuple[float, CloseReason]],
@@ -210,20 +213,20 @@ class Hub:
         `deadlines` are monotonic times at which it is closed, with the reason.
         """
         stream = Stream(
-            opening.user,
+            request.user,
             feeds,
             sink,
-            categories=opening.categories,
-            session=opening.session,
-            issued_at=opening.issued_at,
+            categories=request.categories,
+            session=request.session,
+            issued_at=request.issued_at,
             opened=moment.monotonic,
-            address=opening.address,
+            address=request.address,
             number=next(self._number),
         )
         for feed in feeds:
             feed.streams += 1
-            stream.behind[feed] = opening.place(feed, feeds, moment)
-        self.places.enter(stream)
+            stream.catching_up[feed] = request.start(feed, feeds, moment)
+        self.open_streams.add(stream)
         if deadlines:
             deadline, reason = min(deadlines)
             heappush(self._deadlines, (deadline, stream.number, stream, reason))
@@ -233,7 +236,7 @@ class Hub:
         self._observer.opened(stream)
         sink.bind(stream)
         greeting = frame.id_block(stream.id())
-        if opening.malformed:
+        if request.malformed:
             # The first id comes with the gap, or a client that drops between would never be told.
             greeting = frame.gap(stream.id(), Gap(GapReason.INVALID))
             self._observer.gap(GapReason.INVALID)
@@ -253,10 +256,10 @@ class Hub:
         """
         for feed in stream.feeds:
             if feed in begin or feed not in feeds:
-                self._leave(stream, feed)
+                self._remove_from(stream, feed)
         for feed in begin:
             feed.streams += 1
-            stream.behind[feed] = begin[feed]
+            stream.catching_up[feed] = begin[feed]
         stream.feeds = feeds
         self.advance([stream], moment)
 
@@ -265,9 +268,9 @@ class Hub:
         if stream.closed or stream.stuck_since is not None:
             return
         stream.stuck_since = moment.monotonic
-        self.places.stuck[stream] = None
+        self.open_streams.stuck[stream] = None
         for feed in stream.feeds:
-            if feed not in stream.behind:
+            if feed not in stream.catching_up:
                 feed.fall_behind(stream)
         self._outbox.send(stream, moment)  # its cursor is behind that
 
@@ -276,7 +279,7 @@ class Hub:
         if stream.closed or stream.stuck_since is None:
             return
         stream.stuck_since = None
-        del self.places.stuck[stream]
+        del self.open_streams.stuck[stream]
         self._advance_at_once(stream, moment)
 
     def close(
@@ -314,27 +317,27 @@ class Hub:
         most, and not before somebody can have been silent for long enough.
         """
         now = moment.monotonic
-        for stream in self.places.stuck:  # the one that is stuck for longest first
+        for stream in self.open_streams.stuck:  # the one that is stuck for longest first
             if stream.stuck_since is None or now - stream.stuck_since < self._slow:
                 break
             self._closing.setdefault(stream, (CloseReason.SLOW, None))
-        if now >= self._next_look:
+        if now >= self._next_check:
             self._catch_up.runs.drop()
-            self._next_look = now + LOOK_SECONDS
+            self._next_check = now + SILENCE_CHECK_SECONDS
             oldest = min([stream.written for stream in self.streams], default=now)
             silent_since = now - self._heartbeat
             if oldest <= silent_since:
                 silent = {s: s.written for s in self.streams if s.written <= silent_since}
                 self._silent.update(silent)
             else:  # nobody can be silent for long enough before that one is
-                self._next_look = max(self._next_look, oldest + self._heartbeat)
+                self._next_check = max(self._next_check, oldest + self._heartbeat)
         self._work(moment)
 
-    def ask(self, user: bytes, moment: Moment) -> None:
+    def probe(self, user: bytes, moment: Moment) -> None:
         """Beat in the user's streams, so that it shows whose client is still there."""
         now = moment.monotonic
-        streams = self.places.user(user)
-        self._silent.update({s: s.written for s in streams if now - s.written >= ASK_SECONDS})
+        streams = self.open_streams.user(user)
+        self._silent.update({s: s.written for s in streams if now - s.written >= PROBE_SECONDS})
         self._work(moment)
 
     # What is done in steps.
@@ -351,7 +354,7 @@ class Hub:
         budget.guarantee(SHARE)
         self._close_due(budget, moment)
         budget.guarantee(SHARE)
-        self._bring_up(budget, moment)
+        self._advance_ready(budget, moment)
         self._catch_up.report(moment)
         self._spare = Budget()
         return self._has_work(moment)
@@ -382,10 +385,10 @@ class Hub:
             stream, written = self._silent.popitem()
             if stream.stuck_since is not None or stream.written != written:
                 continue
-            beat = None if stream.behind else beats.get(stream.feeds)
+            beat = None if stream.catching_up else beats.get(stream.feeds)
             if beat is None:
                 beat = frame.heartbeat(stream.id())
-                if not stream.behind:
+                if not stream.catching_up:
                     beats[stream.feeds] = beat
             budget.written(len(beat))
             with self._contain() as contained:
@@ -405,7 +408,7 @@ class Hub:
                     self._append(feed, feed.tail, records, budget)
                 if contained.failed:
                     self._abandon(feed, moment)
-            self.memory.keep()
+            self.memory.enforce()
             self._flush(budget, moment)
             if whole is not None and self.delivered is not None:
                 with self._contain():
@@ -417,7 +420,7 @@ class Hub:
         """Add records to a log's tail, and their events to what is on its way."""
         if not feed.keyed:
             # The ids of those who are behind elsewhere are their own: each is brought up by itself.
-            for stream in [stream for stream in feed.everyone if stream.behind]:
+            for stream in [stream for stream in feed.live_unkeyed if stream.catching_up]:
                 feed.fall_behind(stream)
                 self._ready[stream] = None
         records, fresh = tail.append(records)
@@ -446,7 +449,7 @@ class Hub:
                 return
             budget.left -= CLOSE
 
-    def _bring_up(self, budget: Budget, moment: Moment) -> None:
+    def _advance_ready(self, budget: Budget, moment: Moment) -> None:
         while self._ready and budget.left > 0:
             stream = next(iter(self._ready))
             del self._ready[stream]
@@ -479,7 +482,10 @@ class Hub:
 
         At the tail's head they would have missed it; their clients come back with their cursors.
         """
-        for stream in [*feed.everyone, *(s for streams in feed.live.values() for s in streams)]:
+        for stream in [
+            *feed.live_unkeyed,
+            *(s for streams in feed.live_by_key.values() for s in streams),
+        ]:
             self._end(stream, None, moment)
 
     # The end of a stream.
@@ -498,15 +504,15 @@ class Hub:
         for queue in (self._ready, self._silent, self._closing):
             queue.pop(stream, None)
         for feed in stream.feeds:
-            self._leave(stream, feed)
-        self.places.leave(stream)
+            self._remove_from(stream, feed)
+        self.open_streams.remove(stream)
 
-    def _leave(self, stream: Stream, feed: PartitionFeed) -> None:
+    def _remove_from(self, stream: Stream, feed: PartitionFeed) -> None:
         """Forget the stream in one of its logs, wherever it is there."""
-        feed.leave(stream)
+        feed.remove(stream)
         scan = self.scans.get(feed)
         if scan is not None and stream in scan.seekers:
-            scan.leave(stream)
+            scan.remove(stream)
 
 
 class _Arrival(NamedTuple):

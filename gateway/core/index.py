@@ -61,33 +61,33 @@ class Index:
             hashes = [crc32(record.key or b"") for record in records]
             self._hashes += pack(f"={len(hashes)}I", *hashes)
 
-    def forget(self, count: int) -> None:
+    def discard(self, count: int) -> None:
         """Forget the oldest records. Costs a move of all that stay, so forget many at once."""
         del self._offsets[:count]
         del self._hashes[: count * HASH_BYTES]
 
     def clear(self) -> None:
         """Forget all."""
-        self.forget(len(self))
+        self.discard(len(self))
 
     def find(self, keys: Collection[bytes | None], begin: int, end: int) -> list[int]:
         """Return the offsets from `begin` up to `end` that may have a record of these keys."""
         first, last = bisect_left(self._offsets, begin), bisect_left(self._offsets, end)
         wanted = {crc32(key or b"") for key in keys}
         if len(wanted) <= FEW:
-            places = sorted({place for each in wanted for place in self._search(each, first, last)})
+            slots = sorted({slot for each in wanted for slot in self._search(each, first, last)})
         else:
             with memoryview(self._hashes)[first * HASH_BYTES : last * HASH_BYTES] as view:
                 hashes = enumerate(view.cast("I"), first)
-                places = [place for place, number in hashes if number in wanted]
-        return [self._offsets[place] for place in places]
+                slots = [slot for slot, number in hashes if number in wanted]
+        return [self._offsets[slot] for slot in slots]
 
     def _search(self, wanted: int, first: int, last: int) -> Iterator[int]:
-        """Yield the places of a hash; bytes that straddle two hashes are none."""
+        """Yield the slots of a hash; bytes that straddle two hashes are none."""
         needle, end = pack("=I", wanted), last * HASH_BYTES
         at = self._hashes.find(needle, first * HASH_BYTES, end)
         while at >= 0:
-            place, rest = divmod(at, HASH_BYTES)
+            slot, rest = divmod(at, HASH_BYTES)
             if not rest:
-                yield place
+                yield slot
             at = self._hashes.find(needle, at + 1, end)

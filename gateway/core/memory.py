@@ -44,7 +44,7 @@ class Memory:
         """Bytes in all indexes."""
         return sum([feed.index.size for feed in self._feeds.values()])
 
-    def keep(self) -> None:
+    def enforce(self) -> None:
         """Let go of the oldest where there is more than the budget allows."""
         held = self.tails
         if held <= self._for_tails:
@@ -60,4 +60,4 @@ class Memory:
                 feed.index.append(evicted)
         while self.indexes > self._for_indexes:
             index = max((feed.index for feed in self._feeds.values()), key=len)
-            index.forget(len(index) // FORGET_SHARE + 1)
+            index.discard(len(index) // FORGET_SHARE + 1)

@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.core.records import LogKind, TimePosition, TopicPartition
-from gateway.core.request import unseen
+from gateway.core.request import unseen_since
 from gateway.core.stream import CatchUpState
 
 if TYPE_CHECKING:
@@ -76,25 +76,27 @@ class PartitionMap:
         topic, hashed = self.topic, self._key_hash(user)
         partition = hashed % topic.partitions
         former = None
-        strange = by_user_log = False
-        for mark in cursor:
-            if mark.kind is LogKind.BROADCAST:
-                strange |= self.broadcast is not None and mark.tag != self.broadcast.tag
+        mismatch = by_user_log = False
+        for entry in cursor:
+            if entry.kind is LogKind.BROADCAST:
+                mismatch |= self.broadcast is not None and entry.tag != self.broadcast.tag
                 continue
             by_user_log = True
-            if mark.tag != topic.tag:
-                strange = True
-            elif mark.partition == partition:
+            if entry.tag != topic.tag:
+                mismatch = True
+            elif entry.partition == partition:
                 continue
-            elif mark.partition in map(hashed.__mod__, range(mark.partition + 1, topic.partitions)):
-                former = mark.partition if former is None else former
+            elif entry.partition in map(
+                hashed.__mod__, range(entry.partition + 1, topic.partitions)
+            ):
+                former = entry.partition if former is None else former
             else:
-                strange = True
+                mismatch = True
         if not by_user_log and self._is_settling(moment):
             former = hashed % topic.former[-1]
         if former is None or former == partition:
-            return self._singles[partition], strange
-        return self._pair(partition, former), strange
+            return self._singles[partition], mismatch
+        return self._pair(partition, former), mismatch
 
     def feeds(
         self, user: bytes, cursor: Sequence[CursorEntry], moment: Moment
@@ -120,10 +122,10 @@ class PartitionMap:
                 feeds = self._pair(new, old.log.partition)
                 begin = {}
                 if feeds[0] not in stream.feeds:
-                    begin[feeds[0]] = unseen(min(stream.place(old).timestamp, verified))
+                    begin[feeds[0]] = unseen_since(min(stream.position(old).timestamp, verified))
                 self._hub.follow(stream, feeds, begin, moment)
 
-    def renew(self, topic: Topic, verified: int, moment: Moment) -> None:
+    def recreate(self, topic: Topic, verified: int, moment: Moment) -> None:
         """Take note that one of the two topics is another incarnation, under the same name.
 
         `verified` (Unix ms) is when it was last known to be the old one: no record of the new one
@@ -133,10 +135,10 @@ class PartitionMap:
         lost: dict[Stream, CatchUpState] = {}
         for stream in self._hub.streams:
             old = next(feed for feed in stream.feeds if feed.topic.kind is kind)
-            behind = stream.behind[old]
-            since = TimePosition(min(behind.place.timestamp, verified))
-            untold = behind.untold or old.mark(behind.place)
-            lost[stream] = CatchUpState(since, checked=False, untold=untold)
+            state = stream.catching_up[old]
+            since = TimePosition(min(state.position.timestamp, verified))
+            reset_entry = state.reset_entry or old.entry(state.position)
+            lost[stream] = CatchUpState(since, checked=False, reset_entry=reset_entry)
         former = [feed for feed in self._hub.feeds.values() if feed.topic.kind is kind]
         if kind is LogKind.USER:
             self.topic = topic
@@ -145,15 +147,15 @@ class PartitionMap:
         else:
             self.broadcast = topic
         self._build()
-        for stream, behind in lost.items():
+        for stream, state in lost.items():
             feeds = stream.feeds
             if kind is LogKind.USER:
                 feeds = self._singles[self.partition(stream.key)]
-            begin = {feed: behind for feed in feeds if feed.topic is topic}
+            begin = {feed: state for feed in feeds if feed.topic is topic}
             self._hub.follow(stream, feeds, begin, moment)
         for feed in former:
             if feed.topic is not topic:
-                self._hub.forget(feed)
+                self._hub.discard(feed)
 
     def settle(self, moment: Moment) -> None:
         """Let streams go from a former partition that has settled; to be called once a second."""
@@ -164,7 +166,10 @@ class PartitionMap:
         for stream in following:
             since = max(stream.opened, self._grown)
             # Not while there is something to come: a leader may be away, or a scan on its way.
-            if moment.monotonic - since >= self._settle and stream.feeds[1] not in stream.behind:
+            if (
+                moment.monotonic - since >= self._settle
+                and stream.feeds[1] not in stream.catching_up
+            ):
                 feeds = self._singles[stream.feeds[0].log.partition]
                 self._hub.follow(stream, feeds, {}, moment)
         if not following and not self._is_settling(moment):

@@ -52,7 +52,7 @@ before the first young record is left out only for a cursor that is old itself."
 _offset = attrgetter("offset")
 
 
-class Quest:
+class Search:
     """What several streams look for together: events of one key, through one filter.
 
     Thousands of streams that missed the same broadcasts share one list of what was found. Of what
@@ -87,11 +87,21 @@ class Quest:
 class Seeker:
     """One stream in a scan. What was found for it is a part of what its `quest` has found."""
 
-    __slots__ = ("behind", "from_", "limit", "offset", "quest", "room", "stream", "taken", "until")
+    __slots__ = (
+        "collected",
+        "from_",
+        "limit",
+        "offset",
+        "room",
+        "search",
+        "state",
+        "stream",
+        "until",
+    )
 
-    def __init__(self, stream: Stream, behind: CatchUpState) -> None:
+    def __init__(self, stream: Stream, state: CatchUpState) -> None:
         self.stream = stream
-        self.behind = behind
+        self.state = state
         self.offset = 0
         """The stream's cursor; records from here on are its own."""
         self.from_ = 0
@@ -102,9 +112,9 @@ class Seeker:
         """Events from this offset on came after the stream had asked, and count for nothing."""
         self.room = 0
         """How many events the limits allow before `until`, besides those that the tail has."""
-        self.taken = 0
+        self.collected = 0
         """Up to which offset it was handed what was found."""
-        self.quest: Quest | None = None
+        self.search: Search | None = None
 
     def is_ready(self, position: int, end: int) -> bool:
         """Whether something was found that no limit can take back any more.
@@ -112,32 +122,32 @@ class Seeker:
         The scan has come to `position` and ends at `end`: there cannot be more events to come than
         offsets in between.
         """
-        assert self.quest is not None
-        records = self.quest.found.records
-        begin = bisect_left(records, max(self.from_, self.taken), key=_offset)
+        assert self.search is not None
+        records = self.search.found.records
+        begin = bisect_left(records, max(self.from_, self.collected), key=_offset)
         counted = bisect_left(records, self.until, lo=begin, key=_offset) - begin
         to_come = max(0, min(end, self.until) - position)
         return begin < len(records) and counted + to_come <= self.room
 
-    def take(self, position: int) -> tuple[Part | None, int | None]:
+    def collect(self, position: int) -> tuple[Part | None, int | None]:
         """Return what was found for it since the last time, up to the offset `position`.
 
         And the offset of the first event of all that are for it, if there is any. Notes in `limit`
         where the limits left something out.
         """
-        assert self.quest is not None
-        found, trimmed = self.quest.found, self.quest.trimmed
+        assert self.search is not None
+        found, trimmed = self.search.found, self.search.trimmed
         records, end = found.records, len(found.records)
-        first = bisect_left(records, self.taken, key=_offset)
+        first = bisect_left(records, self.collected, key=_offset)
         begin = bisect_left(records, self.from_, lo=first, key=_offset)
         begin = max(begin, bisect_left(records, self.until, key=_offset) - self.room)
-        if self.limit is None and (begin > first or trimmed >= self.taken):
+        if self.limit is None and (begin > first or trimmed >= self.collected):
             self.limit = self.offset
         if begin > first:
             self.from_ = max(self.from_, records[begin - 1].offset + 1)
-        elif trimmed >= self.taken:
+        elif trimmed >= self.collected:
             self.from_ = max(self.from_, trimmed + 1)
-        self.taken = position
+        self.collected = position
         if begin == end:
             return None, None
         return Part(found, begin, end), records[begin].offset
@@ -154,8 +164,8 @@ class Plan:
         limits: Limits,
         interpreter: Interpreter,
     ) -> None:
-        self.seekers = {stream: Seeker(stream, behind) for stream, behind in waiting.items()}
-        self.by_key: dict[bytes | None, dict[frozenset[str] | None, Quest]] = {}
+        self.seekers = {stream: Seeker(stream, state) for stream, state in waiting.items()}
+        self.by_key: dict[bytes | None, dict[frozenset[str] | None, Search]] = {}
         """What is looked for, by key and filter."""
         self.unproven: dict[int, list[Seeker]] = {}
         """Streams whose cursors a record can prove or disprove, by its offset."""
@@ -170,20 +180,20 @@ class Plan:
     @property
     def times(self) -> set[int]:
         """Timestamps (ms) whose offsets `locate` needs; known after `begin`."""
-        places = [seeker.behind.place for seeker in self.seekers.values()]
-        return {place.timestamp for place in places if isinstance(place, TimePosition)}
+        positions = [seeker.state.position for seeker in self.seekers.values()]
+        return {position.timestamp for position in positions if isinstance(position, TimePosition)}
 
     def begin(self, extent: Extent) -> None:
         """Hold the cursors against where the log ends."""
         self.extent = extent
         for seeker in self.seekers.values():
-            behind, place = seeker.behind, seeker.behind.place
+            state, position = seeker.state, seeker.state.position
             if (
-                isinstance(place, OffsetPosition)
-                and place.offset > extent.end
-                and not behind.checked
+                isinstance(position, OffsetPosition)
+                and position.offset > extent.end
+                and not state.checked
             ):
-                behind.reset(self._feed, place)
+                state.reset(self._feed, position)
 
     def locate(self, offsets: Mapping[int, int], end: int) -> tuple[list[int], list[Stream]]:
         """Find out where to read from, up to the offset `end`, where the tail begins.
@@ -194,8 +204,8 @@ class Plan:
         starts: list[int] = []
         passed: list[Stream] = []
         for seeker in self.seekers.values():
-            behind, last = seeker.behind, self.extent.end
-            seeker.until = last if behind.until is None else min(last, behind.until)
+            state, last = seeker.state, self.extent.end
+            seeker.until = last if state.until is None else min(last, state.until)
         first_until = min([seeker.until for seeker in self.seekers.values()], default=0)
         for seeker in list(self.seekers.values()):
             provable = self._find(seeker, offsets)
@@ -204,7 +214,7 @@ class Plan:
                 start -= 1
                 self.unproven.setdefault(start, []).append(seeker)
             elif start <= end:
-                seeker.behind.checked = True
+                seeker.state.checked = True
             if start >= end:
                 self._pass(seeker)
                 passed.append(seeker.stream)
@@ -214,20 +224,20 @@ class Plan:
         self._in_tail.clear()
         return starts, passed
 
-    def tell(self, seeker: Seeker, reason: GapReason, first: int | None, next_: int) -> None:
+    def add_gap(self, seeker: Seeker, reason: GapReason, first: int | None, next_: int) -> None:
         """Put a gap into the stream's backlog."""
-        since = seeker.behind.place.timestamp or None
-        seeker.behind.backlog.append(self._feed.gap(reason, first, next_, since))
+        since = seeker.state.position.timestamp or None
+        seeker.state.backlog.append(self._feed.gap(reason, first, next_, since))
 
-    def leave(self, stream: Stream) -> Seeker:
+    def remove(self, stream: Stream) -> Seeker:
         """Forget a stream that takes part."""
         seeker = self.seekers.pop(stream)
-        if seeker.quest is not None:
-            seeker.quest.seekers -= 1
-            if not seeker.quest.seekers:
-                quests = self.by_key[self._key(stream)]
-                del quests[stream.categories]
-                if not quests:
+        if seeker.search is not None:
+            seeker.search.seekers -= 1
+            if not seeker.search.seekers:
+                searches = self.by_key[self._key(stream)]
+                del searches[stream.categories]
+                if not searches:
                     del self.by_key[self._key(stream)]
         return seeker
 
@@ -236,32 +246,32 @@ class Plan:
 
     def _seek(self, seeker: Seeker) -> None:
         stream = seeker.stream
-        quests = self.by_key.setdefault(self._key(stream), {})
-        quest = quests.get(stream.categories)
-        if quest is None:
-            quest = quests[stream.categories] = Quest(stream.categories, seeker.until)
-        quest.until = min(quest.until, seeker.until)
-        quest.seekers += 1
-        quest.most = max(quest.most, seeker.room)
-        seeker.quest = quest
-        seeker.taken = seeker.offset
+        searches = self.by_key.setdefault(self._key(stream), {})
+        search = searches.get(stream.categories)
+        if search is None:
+            search = searches[stream.categories] = Search(stream.categories, seeker.until)
+        search.until = min(search.until, seeker.until)
+        search.seekers += 1
+        search.most = max(search.most, seeker.room)
+        seeker.search = search
+        seeker.collected = seeker.offset
 
     def _find(self, seeker: Seeker, offsets: Mapping[int, int]) -> bool:
         """Find the stream's offset in this log; return whether the record before can prove it."""
-        behind, place = seeker.behind, seeker.behind.place
-        if isinstance(place, TimePosition):
-            seeker.offset = max(offsets[place.timestamp], self.extent.start)
-            behind.place = OffsetPosition(seeker.offset, place.timestamp, False)
-            behind.checked = True
-            if behind.untold is not None:
-                self.tell(seeker, GapReason.RESET, None, seeker.offset)
+        state, position = seeker.state, seeker.state.position
+        if isinstance(position, TimePosition):
+            seeker.offset = max(offsets[position.timestamp], self.extent.start)
+            state.position = OffsetPosition(seeker.offset, position.timestamp, False)
+            state.checked = True
+            if state.reset_entry is not None:
+                self.add_gap(seeker, GapReason.RESET, None, seeker.offset)
             return False
-        seeker.offset = place.offset
-        if place.offset < self.extent.start:
+        seeker.offset = position.offset
+        if position.offset < self.extent.start:
             seeker.offset = self.extent.start
-            self.tell(seeker, GapReason.EXPIRED, place.offset, seeker.offset)
+            self.add_gap(seeker, GapReason.EXPIRED, position.offset, seeker.offset)
             return False
-        return place.seen and not behind.checked
+        return position.seen and not state.checked
 
     def _bound(self, seeker: Seeker, end: int, first_until: int) -> int:
         """Apply the limits; return the offset from which the log has to be read for the stream."""
@@ -269,7 +279,7 @@ class Plan:
         start = seeker.offset
         first = until - limits.max_records
         seeker.from_ = max(start, min(extent.cutoff, until), first)
-        if seeker.behind.place.timestamp < extent.oldest:
+        if seeker.state.position.timestamp < extent.oldest:
             first = seeker.from_
         if first - start > SHORT:
             start = first
@@ -307,15 +317,15 @@ class Plan:
 
     def _pass(self, seeker: Seeker) -> None:
         """Let the tail serve the stream, from where the limits let it begin."""
-        behind, place = seeker.behind, seeker.behind.place
-        assert isinstance(place, OffsetPosition)
+        state, position = seeker.state, seeker.state.position
+        assert isinstance(position, OffsetPosition)
         offset = seeker.offset
         if seeker.limit is not None:
             offset = seeker.from_
-            self.tell(seeker, GapReason.LIMIT, seeker.limit, offset)
-        if offset != place.offset:
-            behind.then = OffsetPosition(offset, place.timestamp, False)
-            behind.checked = True
-        behind.ahead = offset > self._tail.head.offset
-        behind.scanning = False
+            self.add_gap(seeker, GapReason.LIMIT, seeker.limit, offset)
+        if offset != position.offset:
+            state.next_position = OffsetPosition(offset, position.timestamp, False)
+            state.checked = True
+        state.ahead = offset > self._tail.head.offset
+        state.scanning = False
         del self.seekers[seeker.stream]

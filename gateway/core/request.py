@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.core.event_id import CursorEntry, encode_mark
+from gateway.core.event_id import CursorEntry, encode_entry
 from gateway.core.records import OffsetPosition, TimePosition
 from gateway.core.stream import CatchUpState
 
@@ -20,7 +20,7 @@ SKEW_MS = 60_000
 To look that much further back costs reading, and shows nothing twice: none of it was seen yet."""
 
 
-def unseen(timestamp: int) -> CatchUpState:
+def unseen_since(timestamp: int) -> CatchUpState:
     """Return the place of a stream in a partition where its user's events go since `timestamp`."""
     return CatchUpState(TimePosition(max(timestamp - SKEW_MS, 0)), checked=False)
 
@@ -43,7 +43,7 @@ class StreamRequest(NamedTuple):
     address: str = ""
     """Where the client comes from, as limits count it; empty: it does not matter."""
 
-    def place(
+    def start(
         self, feed: PartitionFeed, feeds: Sequence[PartitionFeed], moment: Moment
     ) -> CatchUpState:
         """Return where the stream, which is to follow all `feeds`, begins in one of them.
@@ -55,18 +55,20 @@ class StreamRequest(NamedTuple):
         head of the tail, or while nobody reads the log from its first record after this moment.
         """
         topic = feed.topic
-        marks = [mark for mark in self.cursor if mark.kind is topic.kind]
-        here = [mark for mark in marks if mark.partition == feed.log.partition]
-        if marks:
-            mark = here[0] if here else marks[0]
-            known = bool(here) and mark.tag == topic.tag
-            if known and isinstance(mark.place, OffsetPosition):
-                return CatchUpState(mark.place, checked=False, latest=moment.wall)
+        entries = [entry for entry in self.cursor if entry.kind is topic.kind]
+        here = [entry for entry in entries if entry.partition == feed.log.partition]
+        if entries:
+            entry = here[0] if here else entries[0]
+            known = bool(here) and entry.tag == topic.tag
+            if known and isinstance(entry.position, OffsetPosition):
+                return CatchUpState(entry.position, checked=False, latest=moment.wall)
             followed = {other.log.partition for other in feeds if other.topic is topic}
-            if not here and any(m.tag == topic.tag and m.partition in followed for m in marks):
-                return unseen(mark.place.timestamp)
-            since = TimePosition(min(mark.place.timestamp, moment.wall))
-            return CatchUpState(since, checked=False, untold=None if known else encode_mark(*mark))
+            if not here and any(m.tag == topic.tag and m.partition in followed for m in entries):
+                return unseen_since(entry.position.timestamp)
+            since = TimePosition(min(entry.position.timestamp, moment.wall))
+            return CatchUpState(
+                since, checked=False, reset_entry=None if known else encode_entry(*entry)
+            )
         if self.since is not None and not self.cursor and self.since < moment.wall:
             return CatchUpState(TimePosition(self.since), checked=False)
         if feed.tail is not None:

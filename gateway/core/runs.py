@@ -44,7 +44,7 @@ class Run(NamedTuple):
 
     data: bytes
     events: int
-    place: OffsetPosition
+    position: OffsetPosition
     end: int
 
 
@@ -68,7 +68,7 @@ class Runs:
         tail: Tail,
         offset: int,
         around: tuple[bytes, bytes],
-        mark: bytes | None,
+        entry: bytes | None,
         budget: Budget,
     ) -> Run | None:
         """Return the run that begins at `offset`; None at the end of what the tail has.
@@ -78,13 +78,13 @@ class Runs:
         """
         if offset >= tail.head.offset:
             return None
-        key = (tail, offset, around, mark, stream.categories)
+        key = (tail, offset, around, entry, stream.categories)
         run = None if feed.keyed else self._shared.get(key)
         if run is None:
             records = tail.since(offset, stream.key, RUN)
             if not records:  # others' only, or none behind a hole
                 return None
-            run = self._build(stream, feed, records, 0, len(records), around, mark, budget)
+            run = self._build(stream, feed, records, 0, len(records), around, entry, budget)
             if not feed.keyed:
                 self._keep(key, run)
         return run
@@ -97,16 +97,16 @@ class Runs:
         begin: int,
         end: int,
         around: tuple[bytes, bytes],
-        mark: bytes | None,
+        entry: bytes | None,
         budget: Budget,
     ) -> Run:
         """Return the run that begins with the record of index `begin`, which is before `end`."""
         if feed.keyed:
-            return self._build(stream, feed, found.records, begin, end, around, mark, budget)
-        key = (found, begin, end, around, mark)
+            return self._build(stream, feed, found.records, begin, end, around, entry, budget)
+        key = (found, begin, end, around, entry)
         run = self._shared.get(key)
         if run is None:
-            run = self._build(stream, feed, found.records, begin, end, around, mark, budget)
+            run = self._build(stream, feed, found.records, begin, end, around, entry, budget)
             self._keep(key, run)
         return run
 
@@ -125,7 +125,7 @@ class Runs:
         begin: int,
         end: int,
         around: tuple[bytes, bytes],
-        mark: bytes | None,
+        entry: bytes | None,
         budget: Budget,
     ) -> Run:
         decode, categories = self._interpreter.decode, stream.categories
@@ -140,7 +140,7 @@ class Runs:
             event = decode(feed, last)
             if event is None or (categories is not None and event.category not in categories):
                 continue
-            parts.append((mark or feed.mark_after(last), event.body))
+            parts.append((entry or feed.entry_after(last), event.body))
             size += len(event.body)
         budget.left -= EVENT * (index - begin)
         data = frame.events(*around, parts)

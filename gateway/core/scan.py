@@ -97,7 +97,7 @@ class Scan:
         """How many records are to be read from `position` on; known after `skip`."""
         self._wanted: deque[int] = deque()
         """Offsets that may concern somebody, up to `_looked`, by the index."""
-        self._looked = -1
+        self._searched = -1
         self._warm: deque[Record] = deque()
         self._warm_from: int | None = None
         self._warm_room = 0
@@ -159,19 +159,19 @@ class Scan:
         """
         index = self._feed.index
         self.run = BATCH
-        if self.position >= self._looked:
+        if self.position >= self._searched:
             if self._warm_from is not None or not len(index) or self.position < index.start:
                 return True
-            self._looked = min(self.position + PIECE, self.end)
+            self._searched = min(self.position + PIECE, self.end)
             found = {
-                *index.find(self._plan.by_key, self.position, self._looked),
-                *(each for each in self._plan.unproven if self.position <= each < self._looked),
+                *index.find(self._plan.by_key, self.position, self._searched),
+                *(each for each in self._plan.unproven if self.position <= each < self._searched),
             }
             self._wanted = deque(sorted(found))
         while self._wanted and self._wanted[0] < self.position:
             self._wanted.popleft()
         if not self._wanted:
-            self.position = self._looked
+            self.position = self._searched
             return False
         if self._wanted[0] - self.position > NEAR:
             self.position = self._wanted[0]
@@ -222,12 +222,12 @@ class Scan:
             self._last = record
             if record.offset in unproven:
                 self._prove(record)
-            quests = by_key.get(record.key if keyed else None)
-            if quests is not None:
+            searches = by_key.get(record.key if keyed else None)
+            if searches is not None:
                 event = self._interpreter.decode(self._feed, record)
                 if event is not None:
-                    for quest in quests.values():
-                        quest.add(record, event)
+                    for search in searches.values():
+                        search.add(record, event)
             if self._warm_from is not None and record.offset >= self._warm_from:
                 self._keep(record)
         self.position = max(self.position, min(position, self.end))
@@ -251,49 +251,51 @@ class Scan:
         """
         complete = self.position >= self.end and self._valid
         for seeker in self.seekers.values():
-            seeker.behind.scanning = False
+            seeker.state.scanning = False
             if complete:
-                seeker.behind.limited = seeker.from_ <= self.end
+                seeker.state.limited = seeker.from_ <= self.end
                 self._hand_over(seeker)
         if complete and self._warm_from is not None and self._tail.base.offset == self.end:
             self._tail.warm(OffsetPosition(self._warm_from, 0, False), list(self._warm))
             self._feed.index.clear()  # of what had left the tail, and is in it again
         return list(self.seekers)
 
-    def leave(self, stream: Stream) -> None:
+    def remove(self, stream: Stream) -> None:
         """Forget a stream that takes part."""
-        self._plan.leave(stream)
+        self._plan.remove(stream)
 
     def _prove(self, record: Record) -> None:
         for seeker in self._plan.unproven.pop(record.offset):
-            place = seeker.behind.place
+            position = seeker.state.position
             if seeker.stream not in self.seekers:
                 continue
-            if place.timestamp == record.timestamp:
-                seeker.behind.checked = True
+            if position.timestamp == record.timestamp:
+                seeker.state.checked = True
             else:
-                assert isinstance(place, OffsetPosition)
-                seeker.behind.reset(self._feed, place)
-                self.leave(seeker.stream)
-                self._feed.wait(seeker.stream, seeker.behind)
+                assert isinstance(position, OffsetPosition)
+                seeker.state.reset(self._feed, position)
+                self.remove(seeker.stream)
+                self._feed.wait(seeker.stream, seeker.state)
 
     def _hand_over(self, seeker: Seeker) -> None:
-        behind, last = seeker.behind, self._last
-        part, first = seeker.take(self.position)
+        state, last = seeker.state, self._last
+        part, first = seeker.collect(self.position)
         if seeker.limit is not None:
             next_ = min(seeker.from_, self.end) if first is None else first
-            self._plan.tell(seeker, GapReason.LIMIT, seeker.limit, next_)
+            self._plan.add_gap(seeker, GapReason.LIMIT, seeker.limit, next_)
             seeker.limit = None
         if part is not None:
-            behind.backlog.append(part)
+            state.backlog.append(part)
             self._events += part.end - part.begin
-        behind.checked = True
+        state.checked = True
         if last is None:
-            behind.then = OffsetPosition(self.position, behind.place.timestamp, False)
+            state.next_position = OffsetPosition(self.position, state.position.timestamp, False)
             return
-        behind.then = OffsetPosition.after(last)
-        if behind.then.offset < self.position:
-            behind.then = OffsetPosition(self.position, behind.then.timestamp, False)
+        state.next_position = OffsetPosition.after(last)
+        if state.next_position.offset < self.position:
+            state.next_position = OffsetPosition(
+                self.position, state.next_position.timestamp, False
+            )
 
     def _keep(self, record: Record) -> None:
         self._warm.append(record)

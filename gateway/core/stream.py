@@ -34,7 +34,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from gateway.core.event_id import VERSION, encode_mark, encode_position
+from gateway.core.event_id import VERSION, encode_entry, encode_entry_after
 from gateway.core.gap import Gap
 from gateway.core.index import Index
 from gateway.core.records import TIMESTAMP_LIMIT, LogKind, TimePosition
@@ -84,12 +84,12 @@ class PartitionFeed:
     """
 
     __slots__ = (
-        "_mark",
-        "_mark_of",
-        "everyone",
+        "_entry",
+        "_entry_position",
         "index",
         "keyed",
-        "live",
+        "live_by_key",
+        "live_unkeyed",
         "log",
         "parked",
         "streams",
@@ -107,33 +107,35 @@ class PartitionFeed:
         """Of what has left the tail, in a log with keys; empty while there is no tail."""
         self.streams = 0
         """Open streams that follow the log, live or not."""
-        self.live: dict[bytes | None, list[Stream]] = {}
+        self.live_by_key: dict[bytes | None, list[Stream]] = {}
         """Live streams of a log with keys, by user key."""
-        self.everyone: dict[Stream, None] = {}
+        self.live_unkeyed: dict[Stream, None] = {}
         """Live streams of a log without."""
         self.waiting: dict[Stream, CatchUpState] = {}
         """Streams that wait for a scan, in the order they came."""
         self.parked: dict[Stream, None] = {}
         """Streams that wait for the tail: to be there, or to come up to where they are."""
-        self._mark = b""
-        self._mark_of: Position | None = None
+        self._entry = b""
+        self._entry_position: Position | None = None
 
-    def mark(self, place: Position) -> bytes:
+    def entry(self, position: Position) -> bytes:
         """Return the part of an event id that says `place` of this log."""
-        return encode_mark(self.topic.kind, self.topic.tag, self.log.partition, place)
+        return encode_entry(self.topic.kind, self.topic.tag, self.log.partition, position)
 
-    def mark_after(self, record: Record) -> bytes:
+    def entry_after(self, record: Record) -> bytes:
         """Return the mark of the position after a record of this log."""
         topic = self.topic
-        return encode_position(topic.kind, topic.tag, self.log[1], record.offset, record.timestamp)
+        return encode_entry_after(
+            topic.kind, topic.tag, self.log[1], record.offset, record.timestamp
+        )
 
-    def head_mark(self) -> bytes:
+    def head_entry(self) -> bytes:
         """Return the mark of the head; encoded once for all streams that are live here."""
         assert self.tail is not None
-        if self._mark_of is not self.tail.head:
-            self._mark_of = self.tail.head
-            self._mark = self.mark(self._mark_of)
-        return self._mark
+        if self._entry_position is not self.tail.head:
+            self._entry_position = self.tail.head
+            self._entry = self.entry(self._entry_position)
+        return self._entry
 
     def gap(self, reason: GapReason, first: int | None, next_: int, since: int | None) -> Gap:
         """Return a gap of this log, from the offset `first` up to `next_`."""
@@ -141,43 +143,43 @@ class PartitionFeed:
 
     def join(self, stream: Stream) -> None:
         """Make the stream, which has everything up to the tail's head, live here."""
-        stream.behind.pop(self, None)
+        stream.catching_up.pop(self, None)
         if self.keyed:
-            self.live.setdefault(stream.key, []).append(stream)
+            self.live_by_key.setdefault(stream.key, []).append(stream)
         else:
-            self.everyone[stream] = None
+            self.live_unkeyed[stream] = None
 
     def fall_behind(self, stream: Stream) -> None:
         """Let the stream, which is live here, stay where it is: at the tail's head."""
         assert self.tail is not None
-        self._remove(stream)
-        stream.behind[self] = CatchUpState(self.tail.head, checked=True)
+        self._remove_live(stream)
+        stream.catching_up[self] = CatchUpState(self.tail.head, checked=True)
 
     def park(self, stream: Stream) -> None:
         """Let the stream wait for the tail: to be there, or to come up to where it is."""
         self.parked[stream] = None
 
-    def wait(self, stream: Stream, behind: CatchUpState) -> None:
+    def wait(self, stream: Stream, state: CatchUpState) -> None:
         """Let the stream wait for a scan."""
-        behind.scanning = True
-        self.waiting[stream] = behind
+        state.scanning = True
+        self.waiting[stream] = state
 
-    def leave(self, stream: Stream) -> None:
+    def remove(self, stream: Stream) -> None:
         """Forget the stream, wherever it is here; the hub takes it out of a scan."""
         self.streams -= 1
-        if stream.behind.pop(self, None) is None:
-            self._remove(stream)
+        if stream.catching_up.pop(self, None) is None:
+            self._remove_live(stream)
         self.parked.pop(stream, None)
         self.waiting.pop(stream, None)
 
-    def _remove(self, stream: Stream) -> None:
+    def _remove_live(self, stream: Stream) -> None:
         if self.keyed:
-            streams = self.live[stream.key]
+            streams = self.live_by_key[stream.key]
             streams.remove(stream)
             if not streams:
-                del self.live[stream.key]
+                del self.live_by_key[stream.key]
         else:
-            del self.everyone[stream]
+            del self.live_unkeyed[stream]
 
 
 class Found:
@@ -213,22 +215,22 @@ class CatchUpState:
         "checked",
         "latest",
         "limited",
-        "place",
+        "next_position",
+        "position",
+        "reset_entry",
         "scanning",
-        "then",
         "until",
-        "untold",
     )
 
     def __init__(
         self,
-        place: Position,
+        position: Position,
         *,
         checked: bool,
-        untold: bytes | None = None,
+        reset_entry: bytes | None = None,
         latest: int = TIMESTAMP_LIMIT,
     ) -> None:
-        self.place = place
+        self.position = position
         self.latest = latest
         """When the stream was opened (Unix ms): an id that speaks of a later time means now."""
         self.checked = checked
@@ -238,21 +240,21 @@ class CatchUpState:
         self.limited = checked
         """False while the limits have not been applied. They bound a replay, and a resume from
         memory just as well; a stream that lags behind the tail's head has no need of them."""
-        self.untold = untold
+        self.reset_entry = reset_entry
         """The client's own mark, if it leads to a gap `reset`: it stays in the stream's ids until
         the gap is told, so that a client that drops before is told when it comes back."""
         self.until: int | None = None
         """Where the log ended when the stream first asked for what it had missed: events from here
         on are live, and do not count against the limits. None: it has not asked yet."""
         self.backlog: list[Part | Gap] = []
-        self.then: Position | None = None
+        self.next_position: Position | None = None
         self.scanning = False
         """Whether it waits for a scan or takes part in one."""
 
-    def reset(self, feed: PartitionFeed, place: OffsetPosition) -> None:
+    def reset(self, feed: PartitionFeed, position: OffsetPosition) -> None:
         """Take the place as one of another log: go on from its time, and tell the gap first."""
-        self.untold = feed.mark(place)
-        self.place = TimePosition(min(place.timestamp, self.latest))
+        self.reset_entry = feed.entry(position)
+        self.position = TimePosition(min(position.timestamp, self.latest))
         self.until = None
         self.checked = self.limited = False
 
@@ -262,7 +264,7 @@ class Stream:
 
     __slots__ = (
         "address",
-        "behind",
+        "catching_up",
         "categories",
         "closed",
         "feeds",
@@ -311,7 +313,7 @@ class Stream:
         self.sent = 0
         """Events handed to the sink."""
         self.closed = False
-        self.behind: dict[PartitionFeed, CatchUpState] = {}
+        self.catching_up: dict[PartitionFeed, CatchUpState] = {}
 
     @property
     def state(self) -> State:
@@ -320,9 +322,9 @@ class Stream:
             return State.CLOSED
         if self.stuck_since is not None:
             return State.STUCK
-        if not self.behind:
+        if not self.catching_up:
             return State.LIVE
-        if any(behind.scanning for behind in self.behind.values()):
+        if any(state.scanning for state in self.catching_up.values()):
             return State.REPLAYING
         return State.LAGGING
 
@@ -330,11 +332,11 @@ class Stream:
         """Whether the client asked for events like this one."""
         return self.categories is None or event.category in self.categories
 
-    def place(self, feed: PartitionFeed) -> Position:
+    def position(self, feed: PartitionFeed) -> Position:
         """Return how far the stream is in one of its logs."""
-        behind = self.behind.get(feed)
-        if behind is not None:
-            return behind.place
+        state = self.catching_up.get(feed)
+        if state is not None:
+            return state.position
         assert feed.tail is not None
         return feed.tail.head
 
@@ -345,25 +347,25 @@ class Stream:
         the log to `now` (Unix ms). 0 where it is live, and where the records tell no time.
         """
         lag = 0
-        for feed, behind in self.behind.items():
+        for feed, state in self.catching_up.items():
             end = now if feed.tail is None else feed.tail.head.timestamp
-            lag = max(lag, end - (behind.place.timestamp or end))
+            lag = max(lag, end - (state.position.timestamp or end))
         return lag
 
-    def id(self, feed: PartitionFeed | None = None, mark: bytes = b"") -> bytes:
+    def id(self, feed: PartitionFeed | None = None, entry: bytes = b"") -> bytes:
         """Return the stream's cursor as an event id, with `mark` standing for `feed` if given."""
-        marks = [mark if each is feed else self._mark(each) for each in self.feeds]
-        return VERSION + b"".join(marks)
+        entries = [entry if each is feed else self._entry(each) for each in self.feeds]
+        return VERSION + b"".join(entries)
 
     def id_around(self, feed: PartitionFeed) -> tuple[bytes, bytes]:
         """Return what stands before and behind the mark of `feed` in the stream's id."""
-        place = self.feeds.index(feed)
-        before = [self._mark(each) for each in self.feeds[:place]]
-        behind = [self._mark(each) for each in self.feeds[place + 1 :]]
-        return b"".join([VERSION, *before]), b"".join(behind)
+        index = self.feeds.index(feed)
+        before = [self._entry(each) for each in self.feeds[:index]]
+        after = [self._entry(each) for each in self.feeds[index + 1 :]]
+        return b"".join([VERSION, *before]), b"".join(after)
 
-    def _mark(self, feed: PartitionFeed) -> bytes:
-        behind = self.behind.get(feed)
-        if behind is None:
-            return feed.head_mark()
-        return behind.untold or feed.mark(behind.place)
+    def _entry(self, feed: PartitionFeed) -> bytes:
+        state = self.catching_up.get(feed)
+        if state is None:
+            return feed.head_entry()
+        return state.reset_entry or feed.entry(state.position)

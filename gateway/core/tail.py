@@ -105,7 +105,7 @@ class Tail:
             return True
         if position.offset == self.base.offset:
             return self.base.timestamp == position.timestamp if self.base.seen else None
-        index = self._place(position.offset) - 1
+        index = self._index_of(position.offset) - 1
         if index < 0:
             return True
         before = self._records[index]
@@ -116,7 +116,7 @@ class Tail:
 
         `head` where there is none. As Kafka's ListOffsets by time does, but without leaving memory.
         """
-        for index in range(self._place(offset), len(self._records)):
+        for index in range(self._index_of(offset), len(self._records)):
             if self._records[index].timestamp >= timestamp:
                 return self._records[index].offset
         return self.head.offset
@@ -146,7 +146,7 @@ class Tail:
         self.size -= freed
         return evicted
 
-    def _place(self, offset: int) -> int:
+    def _index_of(self, offset: int) -> int:
         return bisect_left(self._records, offset, key=_offset)
 
     def _index(self, records: Sequence[Record]) -> list[Record]:

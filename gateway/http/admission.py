@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from gateway import clock
-from gateway.core.admission import Capacity, Refusal, Replays
+from gateway.core.admission import Capacity, Refusal, ReplayQuota
 from gateway.core.gap import CloseReason
 from gateway.core.stream import State
 from gateway.errors import HeadTooLarge, Overloaded, TooMany, UriTooLong
@@ -78,7 +78,9 @@ class StreamAdmission:
         self._by_address = settings.max_streams_per_address is not None or bool(
             settings.trusted_proxies
         )
-        self._replays = Replays(REPLAYS_FOR_EACH * settings.max_streams_per_user, REPLAY_SECONDS)
+        self._replays = ReplayQuota(
+            REPLAYS_FOR_EACH * settings.max_streams_per_user, REPLAY_SECONDS
+        )
         self._openings = 0
         self._asking: set[bytes] = set()
         """Users whose streams have been asked for a sign of life."""
@@ -92,8 +94,8 @@ class StreamAdmission:
             raise UriTooLong(f"path and query have more than {MAX_URL} characters")
         if sum(len(name) + len(value) for name, value in request.raw_headers) > MAX_HEAD_BYTES:
             raise HeadTooLarge(f"the headers have more than {MAX_HEAD_BYTES} bytes")
-        places = self._hub.places
-        if len(places.everyone) >= self._capacity.worker and not places.stuck:
+        places = self._hub.open_streams
+        if len(places.streams) >= self._capacity.worker and not places.stuck:
             raise refused(Refusal.WORKER)
 
     @contextmanager
@@ -122,7 +124,7 @@ class StreamAdmission:
         if self._verdict(opening) is Refusal.USER and user not in self._asking:
             self._asking.add(user)
             try:
-                self._hub.ask(user, clock.now())
+                self._hub.probe(user, clock.now())
                 await asyncio.sleep(ANSWER_SECONDS)
             finally:
                 self._asking.discard(user)
@@ -131,7 +133,7 @@ class StreamAdmission:
     def admit(self, opening: StreamRequest, moment: Moment) -> list[Stream]:
         """Return the streams that have to be closed for the newcomer. Raises `Refused`."""
         if opening.cursor or opening.since is not None:
-            wait = self._replays.wait(opening.user, moment.monotonic)
+            wait = self._replays.wait_seconds(opening.user, moment.monotonic)
             if wait > 0:
                 raise refused(Refusal.REPLAYS, wait)
         verdict = self._verdict(opening)
@@ -147,10 +149,12 @@ class StreamAdmission:
     def opened(self, stream: Stream, moment: Moment) -> None:
         """Count the replay of an admitted stream."""
         if stream.state is State.REPLAYING:
-            self._replays.spend(stream.key, moment.monotonic)
+            self._replays.count(stream.key, moment.monotonic)
 
     def _verdict(self, opening: StreamRequest) -> Refusal | list[Stream]:
-        return self._hub.places.admit(opening.user, opening.address, self._capacity, _unanswered)
+        return self._hub.open_streams.admit(
+            opening.user, opening.address, self._capacity, _unanswered
+        )
 
 
 def _unanswered(stream: Stream) -> bool:

@@ -123,5 +123,5 @@ class TopicWatch:
         _log.warning("topic was made anew: its streams are told so", topic=topic.name)
         for feed in [feed for feed in self._hub.feeds.values() if feed.topic.kind is topic.kind]:
             self._live.stop_reading(feed)
-        self._routes.renew(topic, self._verified[topic.kind], clock.now())
+        self._routes.recreate(topic, self._verified[topic.kind], clock.now())
         self._live.take()

@@ -52,7 +52,7 @@ def id_routes(hub: Hub) -> Iterable[AbstractRouteDef]:
 
 
 def _show(mark: CursorEntry, hub: Hub) -> ShownMark:
-    place = mark.place
+    place = mark.position
     offset = place.offset if isinstance(place, OffsetPosition) else None
     time = rfc3339(place.timestamp)
     return ShownMark(

@@ -128,7 +128,7 @@ class StatusReporter:
             since=self._since,
             ops_url=ops_url,
             streams=len(hub.streams),
-            streams_stuck=len(hub.places.stuck),
+            streams_stuck=len(hub.open_streams.stuck),
             connections=self._connections(),
             events=totals.events,
             events_per_second=round((now.events - before.events) / seconds, 1),

@@ -125,7 +125,7 @@ class Streams:
         return answer({"ended": len(streams)})
 
     def _of(self, request: web.Request) -> Iterable[Stream]:
-        return self._hub.places.user(_user(request))
+        return self._hub.open_streams.user(_user(request))
 
     def name(self, stream: Stream) -> str:
         """Return the name of a stream, unique in the fleet."""
@@ -178,7 +178,7 @@ def answer(facts: object) -> web.Response:
 def _position(
     stream: Stream, feed: PartitionFeed, lags: Mapping[TopicPartition, int]
 ) -> ShownPosition:
-    place = stream.place(feed)
+    place = stream.position(feed)
     offset = place.offset if isinstance(place, OffsetPosition) else None
     lag = None
     if offset is not None and feed.tail is not None and feed.log in lags:

@@ -89,7 +89,7 @@ class TracedHub(Hub):
     ) -> None:
         for log, record, link in found:
             event, feed = record.event, self.feeds[log]
-            live = feed.live.get(record.key, ()) if feed.keyed else feed.everyone
+            live = feed.live_by_key.get(record.key, ()) if feed.keyed else feed.live_unkeyed
             if isinstance(event, Event):
                 streams = sum([stream.wants(event) for stream in live])
                 if streams:
@@ -107,7 +107,7 @@ class TracedHub(Hub):
             for record in records:
                 if not self._room:
                     return found
-                if not record.headers or (feed.keyed and record.key not in feed.live):
+                if not record.headers or (feed.keyed and record.key not in feed.live_by_key):
                     continue
                 link = self._link(record)
                 if link is not None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 EPOCH = "1970-01-01T00:00:00Z"
 
 
-class ToldGap(NamedTuple):
+class SeenGap(NamedTuple):
     """A gap as the client was told of it; `epoch` is when the worker wrote it."""
 
     reason: GapReason
@@ -51,7 +51,7 @@ class Crossing(NamedTuple):
 
     log: TopicPartition
     incarnation: int
-    place: Position
+    position: Position
     foreign: bool
     """Whether the id's tag alone tells that it is another log's."""
     by_id: bool
@@ -78,7 +78,7 @@ class Client:
         """It came with an id that is not its own: only what it must not see is judged."""
         self.expects: dict[TopicPartition, tuple[int, int]] = {}
         self.received: list[int] = []
-        self.gaps: list[ToldGap] = []
+        self.gaps: list[SeenGap] = []
         self.crossings: list[Crossing] = []
         self.excused: dict[TopicPartition, tuple[int, int]] = {}
         """Up to where retention has removed what a place given by time cannot speak of."""
@@ -93,7 +93,7 @@ class Client:
     ) -> Connection:
         """Open a stream. `room` and `cut` are the connection's."""
         assert self.connection is None
-        marks: Sequence[CursorEntry] = ()
+        entries: Sequence[CursorEntry] = ()
         malformed = False
         world = self.world
         if not self.last_id:
@@ -105,46 +105,48 @@ class Client:
                     self.expects[log] = incarnation, world.logs[log].at(self.since)
             self.crossings.clear()
             self.excused.clear()
-            self._forget()
+            self._start_over()
         else:
             try:
-                marks = parse(self.last_id)
+                entries = parse(self.last_id)
             except EventIdError:
                 malformed = True
                 self._garbage = self._from_now(worker)
                 self.crossings.clear()
                 self.excused.clear()
-        for mark in marks:
-            log = self._log(mark.kind, mark.partition)
+        for entry in entries:
+            log = self._log(entry.kind, entry.partition)
             if log not in world.logs:
                 continue
             created = world.logs[log].created
-            foreign = mark.tag != world.tag
+            foreign = entry.tag != world.tag
             incarnation = world.logs[log].incarnation
             # Its first place there decides: what had to be told then may not be forgotten.
-            again = isinstance(mark.place, TimePosition) and any(
+            again = isinstance(entry.position, TimePosition) and any(
                 (each.log, each.incarnation, each.by_id) == (log, incarnation, True)
                 for each in self.crossings
             )
-            if (foreign or mark.place.timestamp < created) and not again:
-                self.crossings.append(Crossing(log, incarnation, mark.place, foreign, by_id=True))
-        opening = StreamRequest(
+            if (foreign or entry.position.timestamp < created) and not again:
+                self.crossings.append(
+                    Crossing(log, incarnation, entry.position, foreign, by_id=True)
+                )
+        request = StreamRequest(
             self.user,
             categories=self.categories,
-            cursor=marks,
+            cursor=entries,
             since=None if malformed else self.since,
             malformed=malformed,
         )
         connection = self.connection = Connection(self, worker, room=room, cut=cut)
-        if not marks:
-            begin = world.now if opening.since is None else opening.since
+        if not entries:
+            begin = world.now if request.since is None else request.since
             for feed in worker.routes.feeds(self.user, (), world.moment):
                 kafka_log = world.logs[feed.log]
                 offset = kafka_log.at(begin)
-                if feed.tail is not None and opening.since is None:
+                if feed.tail is not None and request.since is None:
                     offset = feed.tail.head.offset
                 self._floor[feed.log] = kafka_log.incarnation, offset
-        worker.open(opening, connection, kafka=kafka)
+        worker.open(request, connection, kafka=kafka)
         return connection
 
     def disconnected(self) -> None:
@@ -166,7 +168,7 @@ class Client:
         """Read bytes of the stream."""
         for event in parser.feed(data):
             if event.type == "stream.gap":
-                self._told(json.loads(event.data), epoch)
+                self._on_gap(json.loads(event.data), epoch)
             elif event.type != "stream.close":
                 number = int(event.data)
                 kafka, written = self.world.events[number]
@@ -174,9 +176,13 @@ class Client:
                 assert self.wants(written), "an event that the client's filter leaves out"
                 assert kafka.log in self.world.logs_of(self.user), "an event of another log"
                 assert kafka.kind is LogKind.BROADCAST or written.key == self.user, "not its own"
-                place = kafka.incarnation, written.offset
-                floor = place if self.world.renewed else self._floor.get(kafka.log, place)
-                assert self.rogue or place >= floor, "from before it came"
+                position = kafka.incarnation, written.offset
+                floor = (
+                    position
+                    if self.world.topics_recreated
+                    else self._floor.get(kafka.log, position)
+                )
+                assert self.rogue or position >= floor, "from before it came"
                 self.received.append(number)
         self.last_id = parser.last_event_id
 
@@ -196,31 +202,36 @@ class Client:
             return
         for feed in stream.feeds:
             if feed.log == log:
-                places = [stream.place(feed)]
-                if feed in stream.behind and stream.behind[feed].then is not None:
-                    places.append(stream.behind[feed].then or places[0])
-                for place in places:
+                positions = [stream.position(feed)]
+                if (
+                    feed in stream.catching_up
+                    and stream.catching_up[feed].next_position is not None
+                ):
+                    positions.append(stream.catching_up[feed].next_position or positions[0])
+                for position in positions:
                     self.crossings.append(
-                        Crossing(log, incarnation, place, foreign=False, by_id=False)
+                        Crossing(log, incarnation, position, foreign=False, by_id=False)
                     )
 
     def before_trimming(self, log: TopicPartition, start: int) -> None:
         """Excuse what retention removes while the client is at a place given by time alone."""
         try:
-            marks = parse(self.last_id)
+            entries = parse(self.last_id)
         except EventIdError:
-            marks = []
-        here = [mark.place for mark in marks if self._log(mark.kind, mark.partition) == log]
-        crossed = [each.place for each in self.crossings if each.log == log]
-        by_time = not here or any(isinstance(place, TimePosition) for place in here + crossed)
+            entries = []
+        here = [
+            entry.position for entry in entries if self._log(entry.kind, entry.partition) == log
+        ]
+        crossed = [each.position for each in self.crossings if each.log == log]
+        by_time = not here or any(isinstance(position, TimePosition) for position in here + crossed)
         if log in self.world.logs_of(self.user) and by_time:
             self.excused[log] = self.world.logs[log].incarnation, start
 
-    def _told(self, facts: dict[str, object], epoch: int) -> None:
+    def _on_gap(self, facts: dict[str, object], epoch: int) -> None:
         reason = GapReason(str(facts["reason"]))
         if reason is GapReason.INVALID:
             assert self.rogue or self._garbage is not None, "the id was good"
-            self._forget()
+            self._start_over()
             self.expects = self._garbage or {}
             self._garbage = None
             return
@@ -232,9 +243,9 @@ class Client:
         log = self._log(LogKind(str(facts["log"])), partition)
         time = datetime.fromisoformat(str(facts.get("since", EPOCH)))
         since = round(time.timestamp() * 1000)
-        self.gaps.append(ToldGap(reason, log, first, next_, since, epoch, len(self.received)))
+        self.gaps.append(SeenGap(reason, log, first, next_, since, epoch, len(self.received)))
 
-    def _forget(self) -> None:
+    def _start_over(self) -> None:
         self.received.clear()
         self.gaps.clear()
         self._snapshots.clear()

@@ -34,12 +34,14 @@ def assert_consistent(worker: Worker) -> None:
 
 
 def _live_is_not_behind(feed: PartitionFeed, following: set[Stream]) -> None:
-    live = [stream for streams in feed.live.values() for stream in streams] + [*feed.everyone]
+    live = [stream for streams in feed.live_by_key.values() for stream in streams] + [
+        *feed.live_unkeyed
+    ]
     assert len(live) == len(set(live))
-    assert set(live) == {stream for stream in following if feed not in stream.behind}
+    assert set(live) == {stream for stream in following if feed not in stream.catching_up}
     assert not live or feed.tail is not None
-    assert not (feed.everyone if feed.keyed else feed.live)
-    for key, streams in feed.live.items():
+    assert not (feed.live_unkeyed if feed.keyed else feed.live_by_key)
+    for key, streams in feed.live_by_key.items():
         assert streams, "an empty list of live streams is left"
         assert all(stream.key == key for stream in streams)
 
@@ -52,19 +54,19 @@ def _nobody_is_forgotten(worker: Worker, feed: PartitionFeed, following: set[Str
     assert not seekers.keys() & feed.waiting.keys()
     for others in (feed.parked, feed.waiting, seekers):
         assert others.keys() <= following, "a stream that has gone is kept"
-    for stream, behind in feed.waiting.items():
-        assert stream.behind[feed] is behind
+    for stream, state in feed.waiting.items():
+        assert stream.catching_up[feed] is state
     for stream, seeker in seekers.items():
-        assert stream.behind[feed] is seeker.behind
+        assert stream.catching_up[feed] is seeker.state
     for stream in following:
-        if feed not in stream.behind:
+        if feed not in stream.catching_up:
             continue
-        behind = stream.behind[feed]
-        assert behind.scanning == (stream in feed.waiting or stream in seekers)
-        if stream.stuck_since is not None or behind.scanning or stream in ready:
+        state = stream.catching_up[feed]
+        assert state.scanning == (stream in feed.waiting or stream in seekers)
+        if stream.stuck_since is not None or state.scanning or stream in ready:
             continue
-        assert not behind.backlog
+        assert not state.backlog
         assert stream in feed.parked, "nothing will bring the stream up"
         if feed.tail is not None:
-            assert not isinstance(behind.place, TimePosition)
-            assert behind.place.offset > feed.tail.head.offset
+            assert not isinstance(state.position, TimePosition)
+            assert state.position.offset > feed.tail.head.offset

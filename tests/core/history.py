@@ -88,9 +88,9 @@ class History:
         if profile.recreation:
             steps += [(2, self._recreate)]
         if profile.growth:
-            steps += [(2, self._grow), (2, self._look)]
+            steps += [(2, self._grow), (2, self._refresh_topics)]
         if profile.renewal:
-            steps += [(1, self._renew), (2, self._look)]
+            steps += [(1, self._recreate_topics), (2, self._refresh_topics)]
         if profile.hostility:
             steps += [(1, self._garbage), (1, self._fail_over), (1, self._forge), (1, self._steal)]
         self._steps = [step for _, step in steps]
@@ -132,11 +132,11 @@ class History:
             assert connection.stream is not None
             stream = connection.stream
             assert stream.state in (State.LIVE, State.LAGGING)
-            for feed, behind in stream.behind.items():
+            for feed, state in stream.catching_up.items():
                 # At the end of a log whose last offsets are not records, or are not there.
-                place = behind.place
-                assert isinstance(place, OffsetPosition)
-                assert place.offset <= self.world.logs[feed.log].end
+                position = state.position
+                assert isinstance(position, OffsetPosition)
+                assert position.offset <= self.world.logs[feed.log].end
 
     # Steps.
 
@@ -179,7 +179,7 @@ class History:
 
     def _scan(self) -> None:
         worker = self.random.choice(self.workers)
-        if worker.asked and self.random.random() < 0.5:
+        if worker.requested and self.random.random() < 0.5:
             worker.activate()
         for _ in range(self.random.randint(1, 4)):
             if worker.scans and (not worker.woken or self.random.random() < 0.7):
@@ -313,16 +313,16 @@ class History:
             for client in self.clients:
                 client.after_growth()
 
-    def _look(self) -> None:
-        self.random.choice(self.workers).look()
+    def _refresh_topics(self) -> None:
+        self.random.choice(self.workers).refresh_topics()
 
-    def _renew(self) -> None:
+    def _recreate_topics(self) -> None:
         if self.random.random() < 0.5:
             for number, log in enumerate(self.world.logs, 1):
                 for client in self.clients:
                     for worker in self.workers:
                         client.before_recreation(log, worker, self.world.epoch + number)
-            self.world.renew(self.random.randbytes(4))
+            self.world.recreate_topics(self.random.randbytes(4))
 
     def _garbage(self) -> None:
         client = self.random.choice(self.clients)
@@ -333,14 +333,14 @@ class History:
         client = self.random.choice(self.clients)
         if client.connection is None and self.random.random() < 0.3:
             client.rogue = True
-            place = OffsetPosition(
+            position = OffsetPosition(
                 self.random.choice([0, 5, 20, (1 << 63) - 1]),
                 self.random.choice([0, self.world.now, (1 << 47) - 1]),
                 self.random.random() < 0.5,
             )
             tag = self.random.choice([self.world.tag, b"evil"])
-            marks = [CursorEntry(LogKind.USER, tag, self.random.randint(0, 2), place)]
-            client.last_id = encode(marks).decode()
+            entries = [CursorEntry(LogKind.USER, tag, self.random.randint(0, 2), position)]
+            client.last_id = encode(entries).decode()
 
     def _steal(self) -> None:
         client, other = self.random.choice(self.clients), self.random.choice(self.clients)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.core.records import TopicPartition
-    from tests.core.clients import Client, Crossing, ToldGap
+    from tests.core.clients import Client, Crossing, SeenGap
     from tests.core.world import KafkaLog, Written
 
 
@@ -40,8 +40,10 @@ def _in_order_and_once(client: Client, log: TopicPartition) -> None:
     ]
     for begin, end in pairwise([0, *resets, len(client.received)]):
         seen = [client.world.events[number] for number in client.received[begin:end]]
-        places = [(each.incarnation, written.offset) for each, written in seen if each.log == log]
-        for before, after in pairwise(places):
+        positions = [
+            (each.incarnation, written.offset) for each, written in seen if each.log == log
+        ]
+        for before, after in pairwise(positions):
             assert before < after, f"{log}: {after} came after {before}"
 
 
@@ -106,7 +108,7 @@ def _excused(client: Client, kafka: KafkaLog, written: Written) -> bool:
 
 
 def _covers(
-    client: Client, crossing: Crossing, kafka: KafkaLog, offset: int, gaps: list[ToldGap]
+    client: Client, crossing: Crossing, kafka: KafkaLog, offset: int, gaps: list[SeenGap]
 ) -> bool:
     """Whether the client's place was accepted in a new log, for it could not be disproved."""
     (new,) = (
@@ -114,7 +116,7 @@ def _covers(
         for each in client.world.incarnations(kafka.log)
         if each.incarnation == crossing.incarnation
     )
-    place = crossing.place
+    position = crossing.position
     later = new.incarnation > kafka.incarnation
     limited = [
         gap
@@ -126,16 +128,16 @@ def _covers(
         return True
     if crossing.foreign:
         return False
-    if not isinstance(place, OffsetPosition):
+    if not isinstance(position, OffsetPosition):
         return later
-    if place.offset > new.end or (place.seen and new.holds(place.offset - 1)):
+    if position.offset > new.end or (position.seen and new.holds(position.offset - 1)):
         return False
-    return later or offset < place.offset
+    return later or offset < position.offset
 
 
-def _joined(gaps: Iterable[ToldGap]) -> list[ToldGap]:
+def _joined(gaps: Iterable[SeenGap]) -> list[SeenGap]:
     """Return the gaps, with those made one that are told in two: of the log, and of the tail."""
-    joined: list[ToldGap] = []
+    joined: list[SeenGap] = []
     for gap in gaps:
         last = joined[-1] if joined else None
         if last and last.reason is gap.reason is GapReason.LIMIT and last.next == gap.first:
@@ -150,13 +152,13 @@ def _incarnation_at(client: Client, log: TopicPartition, epoch: int) -> int:
     return max(incarnation for incarnation in incarnations if incarnation <= epoch)
 
 
-def _is_true(client: Client, log: TopicPartition, gap: ToldGap) -> None:
+def _is_true(client: Client, log: TopicPartition, gap: SeenGap) -> None:
     told = _incarnation_at(client, log, gap.epoch)
     logs = [kafka for kafka in client.world.incarnations(log) if kafka.incarnation <= told]
     assert any(_is_true_of(client, kafka, gap) for kafka in logs), f"a gap that is none: {gap}"
 
 
-def _is_true_of(client: Client, kafka: KafkaLog, gap: ToldGap) -> bool:
+def _is_true_of(client: Client, kafka: KafkaLog, gap: SeenGap) -> bool:
     assert gap.next is not None
     if gap.reason is GapReason.RESET:
         crossed = any(
@@ -164,7 +166,7 @@ def _is_true_of(client: Client, kafka: KafkaLog, gap: ToldGap) -> bool:
             for each in client.crossings
         )
         skipped = [w for w in kafka.records if w.offset < gap.next]
-        if client.world.renewed:  # what it skips came before, from a worker unaware
+        if client.world.topics_recreated:  # what it skips came before, from a worker unaware
             return True
         return crossed and not any(client.concerns(kafka.kind, w) for w in skipped)
     assert gap.first is not None

@@ -87,6 +87,6 @@ def stream_of(connection: Connection) -> Stream:
     return connection.stream
 
 
-def user_id(place: Position, *, tag: bytes = b"tagA", partition: int = 0) -> str:
+def user_id(position: Position, *, tag: bytes = b"tagA", partition: int = 0) -> str:
     """Return an id that speaks of the user's log only."""
-    return encode([CursorEntry(LogKind.USER, tag, partition, place)]).decode()
+    return encode([CursorEntry(LogKind.USER, tag, partition, position)]).decode()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.admission import Capacity, OpenStreams, Refusal, Replays
+from gateway.core.admission import Capacity, OpenStreams, Refusal, ReplayQuota
 from gateway.core.gap import CloseReason
 from gateway.core.stream import State, Stream
 from tests.core.stage import USER, Stage, stream_of
@@ -39,11 +39,11 @@ def stream(user: str = "a", address: str = "", stuck_since: float | None = None)
     return made
 
 
-def places(streams: Iterable[Stream]) -> OpenStreams:
+def open_streams(streams: Iterable[Stream]) -> OpenStreams:
     made = OpenStreams()
     for each in streams:
-        made.enter(each)
-    for each in sorted((s for s in made.everyone if s.stuck_since is not None), key=since):
+        made.add(each)
+    for each in sorted((s for s in made.streams if s.stuck_since is not None), key=since):
         made.stuck[each] = None
     return made
 
@@ -73,18 +73,18 @@ def admit(
 def test_a_newcomer_is_refused_where_a_limit_is_reached(
     capacity: Capacity, refusal: Refusal | None
 ) -> None:
-    three = places(stream("a", "192.0.2.1") for _ in range(3))
+    three = open_streams(stream("a", "192.0.2.1") for _ in range(3))
     assert admit(three, b"a", "192.0.2.1", capacity) == (refusal or [])
 
 
 @pytest.mark.parametrize("capacity", [Capacity(9, 3), Capacity(9, 9, 3)])
 def test_one_users_and_one_addresss_limit_is_nobody_elses(capacity: Capacity) -> None:
-    three = places(stream("a", "192.0.2.1") for _ in range(3))
+    three = open_streams(stream("a", "192.0.2.1") for _ in range(3))
     assert admit(three, b"b", "192.0.2.2", capacity) == []
 
 
 def test_an_address_that_does_not_count_has_no_limit() -> None:
-    three = places(stream("abc"[n]) for n in range(3))
+    three = open_streams(stream("abc"[n]) for n in range(3))
     assert admit(three, b"d", "", Capacity(9, 9, 1)) == []
 
 
@@ -93,24 +93,24 @@ def test_an_address_that_does_not_count_has_no_limit() -> None:
 )
 def test_the_stream_that_has_been_stuck_for_longest_gives_its_place_up(capacity: Capacity) -> None:
     well, recent, old = (stream("a", "x", at) for at in (None, 8.0, 5.0))
-    assert admit(places([well, recent, old]), b"a", "x", capacity) == [old]
+    assert admit(open_streams([well, recent, old]), b"a", "x", capacity) == [old]
 
 
 def test_the_longest_stuck_is_found_among_few_and_among_many() -> None:
     mine = [stream("a", "", at) for at in (None, 8.0, 5.0)]
     others = [stream("b", "", float(at)) for at in range(20)]
-    assert admit(places([*mine, *others]), b"a", "", Capacity(99, 3)) == [mine[2]]
-    assert admit(places([*mine, *others[:2]]), b"b", "", Capacity(5, 9)) == [others[0]]
+    assert admit(open_streams([*mine, *others]), b"a", "", Capacity(99, 3)) == [mine[2]]
+    assert admit(open_streams([*mine, *others[:2]]), b"b", "", Capacity(5, 9)) == [others[0]]
 
 
 def test_another_users_stuck_stream_gives_no_place_to_a_user_at_the_limit() -> None:
     crowd = [stream("a"), stream("b", "", 1.0), stream("b", "", 2.0)]
-    assert admit(places(crowd), b"a", "", Capacity(9, 1)) == Refusal.USER
+    assert admit(open_streams(crowd), b"a", "", Capacity(9, 1)) == Refusal.USER
 
 
 def test_two_limits_may_cost_two_stuck_streams_and_one_where_one_will_do() -> None:
     mine, neighbour = stream("a", "x", 1.0), stream("b", "y", 2.0)
-    crowd = places([mine, neighbour])
+    crowd = open_streams([mine, neighbour])
     assert admit(crowd, b"a", "y", Capacity(9, 1, 1)) == [mine, neighbour]
     assert admit(crowd, b"a", "x", Capacity(9, 1, 1)) == [mine]
     assert admit(crowd, b"a", "y", Capacity(2, 1, 1)) == [mine, neighbour]
@@ -118,18 +118,18 @@ def test_two_limits_may_cost_two_stuck_streams_and_one_where_one_will_do() -> No
 
 def test_nobody_gives_a_place_up_for_a_newcomer_who_is_refused() -> None:
     stuck, well = stream("a", "x", 1.0), stream("b", "y")
-    crowd = places([stuck, well])
+    crowd = open_streams([stuck, well])
     assert admit(crowd, b"a", "y", Capacity(9, 1, 1)) == Refusal.ADDRESS
-    assert list(crowd.everyone) == [stuck, well]
+    assert list(crowd.streams) == [stuck, well]
 
 
 def test_a_client_that_does_not_answer_gives_its_place_up_to_its_own_user_only() -> None:
     well, gone, stuck = stream("a", "x"), stream("a", "x"), stream("a", "x", 1.0)
-    crowd = places([well, gone])
+    crowd = open_streams([well, gone])
     assert admit(crowd, b"a", "x", Capacity(9, 2), gone) == [gone]
     assert admit(crowd, b"a", "x", Capacity(9, 9, 2), gone) == Refusal.ADDRESS
     assert admit(crowd, b"b", "y", Capacity(2, 9), gone) == Refusal.WORKER
-    assert admit(places([well, gone, stuck]), b"a", "x", Capacity(9, 3), gone) == [stuck]
+    assert admit(open_streams([well, gone, stuck]), b"a", "x", Capacity(9, 3), gone) == [stuck]
 
 
 USERS = st.sampled_from("ab")
@@ -165,15 +165,15 @@ def test_no_limit_is_ever_passed_and_nothing_is_left_when_all_have_gone(
                 continue
             for given_up in verdict:
                 assert given_up.stuck_since is not None
-                crowd.leave(given_up)
+                crowd.remove(given_up)
                 here.remove(given_up)
             here.append(stream(which, host))
-            crowd.enter(here[-1])
+            crowd.add(here[-1])
         elif here:
             assert isinstance(which, int)
             chosen = here[which % len(here)]
             if step == "go":
-                crowd.leave(chosen)
+                crowd.remove(chosen)
                 here.remove(chosen)
             elif step == "stick" and chosen.stuck_since is None:
                 chosen.stuck_since = float(now)
@@ -187,7 +187,7 @@ def test_no_limit_is_ever_passed_and_nothing_is_left_when_all_have_gone(
             counts = Counter(s.address for s in here if s.address)
             assert max(counts.values(), default=0) <= capacity.address
     for each in here:
-        crowd.leave(each)
+        crowd.remove(each)
     assert vars(crowd) == vars(OpenStreams())
 
 
@@ -195,45 +195,45 @@ def test_the_hub_counts_streams_as_they_come_and_go_in_every_way() -> None:
     stage = Stage()
     hub = stage.worker.hub
     streams = [stream_of(stage.connect(stage.client())) for _ in range(4)]
-    assert list(hub.places.user(USER)) == streams
+    assert list(hub.open_streams.user(USER)) == streams
     hub.stuck(streams[0], stage.world.moment)
     hub.stuck(streams[1], stage.world.moment)
     hub.drained(streams[1], stage.world.moment)
-    assert list(hub.places.stuck) == [streams[0]]
-    assert admit(hub.places, USER, "", Capacity(4, 4)) == [streams[0]]
+    assert list(hub.open_streams.stuck) == [streams[0]]
+    assert admit(hub.open_streams, USER, "", Capacity(4, 4)) == [streams[0]]
 
     hub.close(streams[0], CloseReason.REPLACED, stage.world.moment)
     assert streams[0].state is State.CLOSED
-    assert admit(hub.places, USER, "", Capacity(4, 4)) == []
+    assert admit(hub.open_streams, USER, "", Capacity(4, 4)) == []
     hub.lost(streams[1], stage.world.moment)
     for each in streams[2:]:
         hub.close(each, CloseReason.CLOSED, stage.world.moment)
-    assert vars(hub.places) == vars(OpenStreams())
+    assert vars(hub.open_streams) == vars(OpenStreams())
 
 
 def test_replays_are_free_up_to_the_most_and_then_one_in_a_while() -> None:
-    replays = Replays(3, 10.0)
+    replays = ReplayQuota(3, 10.0)
     for _ in range(3):
-        assert replays.wait(b"a", 100.0) == 0
-        replays.spend(b"a", 100.0)
-    assert replays.wait(b"a", 100.0) == 10
-    assert replays.wait(b"a", 104.0) == 6
-    assert replays.wait(b"b", 104.0) == 0
-    assert replays.wait(b"a", 110.0) == 0
-    replays.spend(b"a", 110.0)
-    assert replays.wait(b"a", 110.0) == 10
-    assert replays.wait(b"a", 140.0) == 0
+        assert replays.wait_seconds(b"a", 100.0) == 0
+        replays.count(b"a", 100.0)
+    assert replays.wait_seconds(b"a", 100.0) == 10
+    assert replays.wait_seconds(b"a", 104.0) == 6
+    assert replays.wait_seconds(b"b", 104.0) == 0
+    assert replays.wait_seconds(b"a", 110.0) == 0
+    replays.count(b"a", 110.0)
+    assert replays.wait_seconds(b"a", 110.0) == 10
+    assert replays.wait_seconds(b"a", 140.0) == 0
 
 
 @given(st.lists(st.tuples(st.sampled_from([b"a", b"b"]), st.integers(0, 40)), max_size=80))
 def test_nobody_has_more_replays_than_the_most_and_one_for_each_interval(
     tries: list[tuple[bytes, int]],
 ) -> None:
-    replays, now, done = Replays(3, 10.0), 0.0, []
+    replays, now, done = ReplayQuota(3, 10.0), 0.0, []
     for user, pause in tries:
         now += pause
-        if replays.wait(user, now) == 0:
-            replays.spend(user, now)
+        if replays.wait_seconds(user, now) == 0:
+            replays.count(user, now)
             done.append((user, now))
     for user, begin in done:
         for who, end in done:
@@ -243,7 +243,7 @@ def test_nobody_has_more_replays_than_the_most_and_one_for_each_interval(
 
 
 def test_users_whose_replays_are_worked_off_are_forgotten() -> None:
-    replays = Replays(3, 10.0)
+    replays = ReplayQuota(3, 10.0)
     for number in range(1000):
-        replays.spend(b"%d" % number, number * 10.0)
+        replays.count(b"%d" % number, number * 10.0)
     assert len(vars(replays)["_free_at"]) < 10

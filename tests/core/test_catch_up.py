@@ -54,9 +54,9 @@ def test_what_is_older_than_the_tail_comes_by_a_scan_and_ends_with_the_id_of_its
     stage.worker.settle()
     assert client.received == [1, 2]
     assert stage.worker.observer.paths == {Path.REPLAY: 2}
-    (place, _) = [mark.place for mark in parse(client.last_id)]
-    assert isinstance(place, OffsetPosition)
-    assert place.offset == 7, "not that of its last event"
+    (position, _) = [entry.position for entry in parse(client.last_id)]
+    assert isinstance(position, OffsetPosition)
+    assert position.offset == 7, "not that of its last event"
 
 
 @pytest.mark.parametrize(
@@ -225,8 +225,8 @@ def test_a_transport_that_fills_up_with_the_last_piece_falls_behind_at_the_head(
     connection.stall(0)
     stage.write(2)
     stage.worker.poll()
-    place = stream_of(connection).place(stage.feed)
-    assert place == OffsetPosition(2, stage.world.now, True)
+    position = stream_of(connection).position(stage.feed)
+    assert position == OffsetPosition(2, stage.world.now, True)
     connection.drain()
     assert client.received == [1, 2]
 
@@ -252,7 +252,7 @@ def test_a_place_by_time_is_looked_up() -> None:
     stage.write(5)
     client = stage.client(since=stage.world.now - 15)
     connection = client.connect(stage.worker)
-    assert isinstance(stream_of(connection).place(stage.feed), TimePosition)
+    assert isinstance(stream_of(connection).position(stage.feed), TimePosition)
     stage.worker.settle()
     assert client.received == [4, 5]
 

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from gateway.core import event_id
-from gateway.core.event_id import MAX_LENGTH, MAX_MARKS, CursorEntry
+from gateway.core.event_id import MAX_ENTRIES, MAX_LENGTH, CursorEntry
 from gateway.core.records import LogKind, OffsetPosition, Position, TimePosition
 from gateway.errors import EventIdError
 
@@ -15,20 +15,20 @@ BASE64URL = string.ascii_letters + string.digits + "-_"
 
 timestamps = st.integers(0, (1 << 47) - 1)
 offsets = st.integers(0, (1 << 63) - 1)
-places: st.SearchStrategy[Position] = st.builds(
+positions: st.SearchStrategy[Position] = st.builds(
     OffsetPosition, offsets, timestamps, st.booleans()
 ) | (st.builds(TimePosition, timestamps))
-marks = st.lists(
+entries = st.lists(
     st.builds(
         CursorEntry,
         st.sampled_from(LogKind),
         st.binary(min_size=4, max_size=4),
         st.integers(0, (1 << 24) - 1),
-        places,
+        positions,
     ),
     min_size=1,
-    max_size=MAX_MARKS,
-    unique_by=lambda mark: (mark.kind, mark.partition),
+    max_size=MAX_ENTRIES,
+    unique_by=lambda entry: (entry.kind, entry.partition),
 )
 
 USER = CursorEntry(LogKind.USER, b"\1\2\3\4", 0x010203, OffsetPosition(5, 1_700_000_000_000, True))
@@ -45,7 +45,7 @@ def raw(packed: bytes, kind: str = "u") -> str:
     return f"1{kind}" + "".join(alphabet[number >> 6 * i & 63] for i in reversed(range(28)))
 
 
-@given(marks)
+@given(entries)
 def test_an_id_says_what_was_written_into_it(written: list[CursorEntry]) -> None:
     text = event_id.encode(written).decode()
     assert event_id.parse(text) == written
@@ -69,7 +69,7 @@ def test_other_texts_raise_their_one_error(text: str) -> None:
         event_id.parse(text)
 
 
-@given(marks, st.data())
+@given(entries, st.data())
 def test_a_damaged_id_is_another_one_or_none(
     written: list[CursorEntry], data: st.DataObject
 ) -> None:
@@ -84,7 +84,7 @@ def test_a_damaged_id_is_another_one_or_none(
     assert parsed != written
 
 
-@given(marks, st.integers(0, MAX_LENGTH))
+@given(entries, st.integers(0, MAX_LENGTH))
 def test_a_truncated_id_is_never_taken_for_the_whole(
     written: list[CursorEntry], length: int
 ) -> None:
@@ -106,9 +106,9 @@ def test_the_layout_is_the_documented_one() -> None:
     assert ONE + raw(by_time, "b")[1:] == TWO
 
 
-@pytest.mark.parametrize("cursor", [[], [USER] * (MAX_MARKS + 1)])
+@pytest.mark.parametrize("cursor", [[], [USER] * (MAX_ENTRIES + 1)])
 def test_a_cursor_of_no_log_or_too_many_has_no_id(cursor: list[CursorEntry]) -> None:
-    with pytest.raises(AssertionError, match="1 to 3 logs"):
+    with pytest.raises(AssertionError, match="1 to 3 entries"):
         event_id.encode(cursor)
 
 

@@ -133,7 +133,7 @@ def test_a_filtered_event_is_not_sent_but_the_cursor_passes_it() -> None:
     stage.write()
     stage.worker.poll()
     assert client.received == [number]
-    assert parse(stream_of(connection_of(client)).id().decode())[0].place == OffsetPosition(
+    assert parse(stream_of(connection_of(client)).id().decode())[0].position == OffsetPosition(
         3, stage.world.now, True
     )
 
@@ -277,7 +277,7 @@ def test_a_silent_stream_is_sent_its_current_id() -> None:
     connection = stage.connect(client)
     stage.write(7, b"c")
     stage.worker.poll()
-    assert parse(client.last_id)[0].place.timestamp < stage.world.now
+    assert parse(client.last_id)[0].position.timestamp < stage.world.now
     writes = connection.writes
     for _ in range(2):
         stage.world.now += 1000
@@ -287,9 +287,9 @@ def test_a_silent_stream_is_sent_its_current_id() -> None:
         stage.world.now += 1000
         stage.worker.hub.tick(stage.world.moment)
     assert connection.writes == writes + 1
-    (place, _) = [mark.place for mark in parse(client.last_id)]
-    assert isinstance(place, OffsetPosition)
-    assert place.offset == 7, "a quiet user's cursor keeps up with others' records"
+    (position, _) = [entry.position for entry in parse(client.last_id)]
+    assert isinstance(position, OffsetPosition)
+    assert position.offset == 7, "a quiet user's cursor keeps up with others' records"
 
 
 def test_live_streams_of_a_partition_share_a_heartbeat_and_others_have_their_own() -> None:
@@ -326,10 +326,10 @@ def test_the_streams_of_a_user_beat_when_they_are_asked_whether_anybody_is_there
     stage.write()
     stage.worker.settle()
     beats = [writes_of(client) for client in (mine, other, stalled)]
-    stage.worker.hub.ask(USER, stage.world.moment)
+    stage.worker.hub.probe(USER, stage.world.moment)
     assert [writes_of(client) for client in (mine, other, stalled)] == beats
     stage.world.now += 1000
-    stage.worker.hub.ask(USER, stage.world.moment)
+    stage.worker.hub.probe(USER, stage.world.moment)
     assert writes_of(mine) == beats[0] + 1
     assert [writes_of(client) for client in (other, stalled)] == beats[1:]
 
@@ -480,7 +480,7 @@ def test_broadcasts_reach_everybody() -> None:
     stage.broadcast(2)
     stage.worker.poll()
     assert [client.received for client in clients] == [[1, 2]] * 3
-    assert len(stage.worker.hub.feeds[BROADCAST_LOG].everyone) == 3
+    assert len(stage.worker.hub.feeds[BROADCAST_LOG].live_unkeyed) == 3
 
 
 def test_with_chunks_the_events_and_their_ids_are_the_same_as_without() -> None:
@@ -517,10 +517,10 @@ def test_who_looks_on_is_told_of_each_batch_once_it_is_delivered() -> None:
     stage.connect(stage.client())
     seen: list[tuple[Any, int]] = []
 
-    def look(batches: Mapping[TopicPartition, Sequence[Record]], moment: Moment) -> None:
+    def record_batches(batches: Mapping[TopicPartition, Sequence[Record]], moment: Moment) -> None:
         seen.extend((record.event, record.offset) for record in batches.get(USER_LOG, ()))
 
-    stage.worker.hub.delivered = look
+    stage.worker.hub.delivered = record_batches
     stage.write(2)
     stage.worker.settle()
     assert len(seen) == 2

@@ -48,7 +48,7 @@ def test_it_finds_exactly_the_offsets_of_the_keys(
     cut = gaps.randint(0, len(entries))
     index.append(records(*entries[:cut]))
     index.append(records(*entries[cut:]))
-    index.forget(forgotten)
+    index.discard(forgotten)
     left = entries[forgotten:]
     assert len(index) == len(left)
     assert index.size == ENTRY_BYTES * len(left)

@@ -66,7 +66,7 @@ def test_routes_made_again_lead_to_the_same_feeds() -> None:
     )
 
 
-def mark(
+def entry(
     partition: int, *, tag: bytes = b"tagA", offset: int = 3, timestamp: int = 900_000
 ) -> CursorEntry:
     return CursorEntry(LogKind.USER, tag, partition, OffsetPosition(offset, timestamp, True))
@@ -87,7 +87,7 @@ def test_a_user_is_hashed_once_for_an_opening_whatever_its_id_says(partitions: i
 
     topic = Topic(USER_TOPIC, LogKind.USER, b"tagA", partitions)
     routes = PartitionMap(Stage().worker.hub, topic, BROADCAST, count, 300)
-    forged = [mark(0), mark(1), CursorEntry(LogKind.BROADCAST, b"tagA", 0, TimePosition(5))]
+    forged = [entry(0), entry(1), CursorEntry(LogKind.BROADCAST, b"tagA", 0, TimePosition(5))]
     routes.find(b"u" * 512, forged, NOW)
     assert len(hashed) == 1
 
@@ -98,9 +98,9 @@ def test_every_partition_that_a_user_ever_had_is_followed() -> None:
     routes = PartitionMap(Stage().worker.hub, topic, BROADCAST, lambda _: hashed, 300)
     had = {hashed % count for count in range(1, 50)}
     for partition in range(60):
-        feeds, strange = routes.find(b"u", [mark(partition)], NOW)
+        feeds, mismatch = routes.find(b"u", [entry(partition)], NOW)
         now = hashed % 50
-        assert strange == (partition not in had | {now})
+        assert mismatch == (partition not in had | {now})
         assert logs(feeds) == ([now, partition] if partition in had - {now} else [now])
 
 
@@ -169,7 +169,7 @@ class TestATopicThatGrows:
 
     def test_new_streams_follow_both_while_it_settles(self, stage: Stage) -> None:
         stage.world.grow(3)
-        stage.worker.look()
+        stage.worker.refresh_topics()
         assert logs(stage.worker.routes.feeds(b"b", (), stage.world.moment)) == [2, 0]
         assert logs(stage.worker.routes.feeds(b"a", (), stage.world.moment)) == [1]
         stage.world.now += 10_000
@@ -178,13 +178,13 @@ class TestATopicThatGrows:
     @pytest.mark.parametrize(
         ("cursor", "partitions"),
         [
-            ([mark(0)], [2, 0]),
-            ([mark(2), mark(0)], [2, 0]),
-            ([mark(0), mark(2)], [2, 0]),
-            ([mark(2)], [2]),
-            ([mark(1)], [2]),
-            ([mark(0, tag=b"tagB")], [2]),
-            ([mark(7)], [2]),
+            ([entry(0)], [2, 0]),
+            ([entry(2), entry(0)], [2, 0]),
+            ([entry(0), entry(2)], [2, 0]),
+            ([entry(2)], [2]),
+            ([entry(1)], [2]),
+            ([entry(0, tag=b"tagB")], [2]),
+            ([entry(7)], [2]),
             ([CursorEntry(LogKind.BROADCAST, b"tagA", 0, OffsetPosition(3, 5, True))], [2]),
         ],
         ids=str,
@@ -196,22 +196,22 @@ class TestATopicThatGrows:
         assert logs(routes.feeds(b"b", cursor, NOW)) == partitions
 
     @pytest.mark.parametrize(
-        ("cursor", "strange"),
+        ("cursor", "mismatch"),
         [
-            (mark(2), False),
-            (mark(0), False),
-            (mark(1), True),
-            (mark(7), True),
-            (mark(2, tag=b"tagB"), True),
+            (entry(2), False),
+            (entry(0), False),
+            (entry(1), True),
+            (entry(7), True),
+            (entry(2, tag=b"tagB"), True),
             (CursorEntry(LogKind.BROADCAST, b"tagA", 0, TimePosition(5)), False),
             (CursorEntry(LogKind.BROADCAST, b"tagB", 0, TimePosition(5)), True),
         ],
         ids=str,
     )
     def test_what_asks_for_a_look_at_the_topics(
-        self, cursor: CursorEntry, *, strange: bool
+        self, cursor: CursorEntry, *, mismatch: bool
     ) -> None:
-        assert Stage(partitions=3).worker.routes.find(b"b", [cursor], NOW)[1] == strange
+        assert Stage(partitions=3).worker.routes.find(b"b", [cursor], NOW)[1] == mismatch
 
     def test_without_a_broadcast_topic_no_mark_of_it_asks_for_a_look(self) -> None:
         routes = Stage(partitions=3, broadcast=False).worker.routes
@@ -246,7 +246,7 @@ class TestATopicThatGrows:
         stage = Stage(partitions=3)
         hub, routes = stage.worker.hub, stage.worker.routes
         connection = Connection(stage.client(user=b"c"), stage.worker)
-        cursor = [mark(0), mark(1)]
+        cursor = [entry(0), entry(1)]
         feeds = (
             *(hub.feeds[TopicPartition(USER_TOPIC, n)] for n in (0, 1)),
             hub.feeds[BROADCAST_LOG],
@@ -256,7 +256,7 @@ class TestATopicThatGrows:
         )
         routes.grow(14, stage.world.now, stage.world.moment)
         assert logs(stream.feeds) == [1, 0], "and nothing begins anew"
-        assert stream.place(feeds[1]) == cursor[1].place
+        assert stream.position(feeds[1]) == cursor[1].position
 
     def test_a_key_in_the_partition_of_before_is_no_mismatch(self, stage: Stage) -> None:
         stage.connect(stage.client(user=b"b"))
@@ -276,7 +276,7 @@ class TestATopicMadeAnew:
         stage.write(3)
         stage.broadcast(2)
         stage.worker.settle()
-        stage.world.renew(b"tagB")
+        stage.world.recreate_topics(b"tagB")
         stage.write(5)
         stage.worker.settle()
         assert [gap.reason for gap in client.gaps] == [GapReason.RESET] * 2
@@ -293,7 +293,7 @@ class TestATopicMadeAnew:
         stage.connect(client)
         stage.write(2)
         stage.worker.settle()
-        stage.world.renew(b"tagB")
+        stage.world.recreate_topics(b"tagB")
         stage.write(4)
         stage.worker.poll()
         assert client.received == [1, 2, 5, 6], "as if it were the old one"
@@ -308,10 +308,10 @@ class TestATopicMadeAnew:
         stage.write(2)
         stage.worker.settle()
         connection.stall(0)
-        stage.world.renew(b"tagB")
-        stage.worker.look()
-        stage.world.renew(b"tagC")
-        stage.worker.look()
+        stage.world.recreate_topics(b"tagB")
+        stage.worker.refresh_topics()
+        stage.world.recreate_topics(b"tagC")
+        stage.worker.refresh_topics()
         assert parse(stream_of(connection).id().decode())[0].tag == b"tagA"
         stage.reconnect(client)
         assert [gap.reason for gap in client.gaps] == [GapReason.RESET]
@@ -325,7 +325,7 @@ class TestATopicMadeAnew:
             if feed.keyed:
                 stage.worker.stop_reading(feed)
         renewed = routes.topic._replace(tag=b"tagB", partitions=2)
-        routes.renew(renewed, stage.world.now, moment)
+        routes.recreate(renewed, stage.world.now, moment)
         assert logs(stream_of(connection).feeds) == [0]
         assert TopicPartition(USER_TOPIC, 2) not in stage.worker.hub.feeds
         assert parse(stream_of(connection).id().decode())[0].partition == 2, "until it is told"
@@ -338,7 +338,7 @@ class TestATopicMadeAnew:
         stage.worker.stop_reading(stage.worker.hub.feeds[BROADCAST_LOG])
         broadcast = stage.worker.routes.broadcast
         assert broadcast is not None
-        stage.worker.routes.renew(
+        stage.worker.routes.recreate(
             broadcast._replace(tag=b"tagB"), stage.world.now, stage.world.moment
         )
         assert logs(stream_of(connection).feeds) == [2, 0]

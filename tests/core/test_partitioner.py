@@ -52,7 +52,7 @@ def test_crc32_is_the_checksum_modulo_the_partitions(key: bytes, checksum: int) 
 
 @given(st.binary(max_size=70), partition_counts, st.sampled_from(["murmur2", "crc32"]))
 def test_every_key_has_a_partition(key: bytes, partitions: int, name: str) -> None:
-    place = partitioner("crc32" if name == "crc32" else "murmur2")
-    assert 0 <= place(key, partitions) < partitions
+    partition_of = partitioner("crc32" if name == "crc32" else "murmur2")
+    assert 0 <= partition_of(key, partitions) < partitions
     hashed = key_hash("crc32" if name == "crc32" else "murmur2")(key)
-    assert hashed % partitions == place(key, partitions)
+    assert hashed % partitions == partition_of(key, partitions)

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.core import memory, replay_plan
 from gateway.core import scan as scan_
-from gateway.core.event_id import CursorEntry, encode_mark, parse
+from gateway.core.event_id import CursorEntry, encode_entry, parse
 from gateway.core.gap import Gap, GapReason
 from gateway.core.limits import Extent
 from gateway.core.records import LogKind, Moment, OffsetPosition, TimePosition, make_record
@@ -40,7 +40,7 @@ EXPIRED = [(GapReason.EXPIRED, 3, 10)]
 
 @pytest.mark.parametrize("warm_ms", [0, 50, 60_000])
 @pytest.mark.parametrize(
-    ("place", "first", "gaps"),
+    ("position", "first", "gaps"),
     [
         (OffsetPosition(10, 1, True), 1, []),
         (OffsetPosition(11, 1_000_010, True), 2, []),
@@ -58,11 +58,13 @@ EXPIRED = [(GapReason.EXPIRED, 3, 10)]
         (TimePosition((1 << 47) - 1), 11, []),
     ],
 )
-def test_what_an_id_leads_to(place: Position, first: int, gaps: list[Told], warm_ms: int) -> None:
+def test_what_an_id_leads_to(
+    position: Position, first: int, gaps: list[Told], warm_ms: int
+) -> None:
     stage = log_of_ten(warm_ms=warm_ms)
     client = stage.client()
     client.rogue = True
-    client.last_id = user_id(place)
+    client.last_id = user_id(position)
     stage.connect(client)
     stage.write()
     stage.worker.settle()
@@ -93,7 +95,7 @@ def test_a_mark_of_another_log_is_reset_and_kept_until_that_is_told(
 
 
 @pytest.mark.parametrize(
-    ("limits", "place", "received", "gaps"),
+    ("limits", "position", "received", "gaps"),
     [
         ({"max_events": 3}, OffsetPosition(12, 1_000_020, True), 3, [(GapReason.LIMIT, 12, 17)]),
         ({"max_events": 8}, OffsetPosition(12, 1_000_020, True), 8, []),
@@ -110,7 +112,7 @@ def test_a_mark_of_another_log_is_reset_and_kept_until_that_is_told(
 @pytest.mark.parametrize("short", [0, 3, 1000])
 def test_the_newest_part_that_fits_the_limits_is_replayed(
     limits: dict[str, int],
-    place: Position,
+    position: Position,
     received: int,
     gaps: list[Told],
     short: int,
@@ -120,7 +122,7 @@ def test_the_newest_part_that_fits_the_limits_is_replayed(
     stage = log_of_ten(warm_ms=0, **limits)
     client = stage.client()
     client.rogue = True
-    client.last_id = user_id(place)
+    client.last_id = user_id(position)
     stage.connect(client)
     assert client.received == list(range(11 - received, 11))
     assert told(client) == gaps
@@ -154,14 +156,14 @@ def test_a_long_hole_behind_a_young_cursor_is_no_gap() -> None:
 
 
 def waiting(
-    stage: Stage, *places: Position, categories: frozenset[str] | None = None
+    stage: Stage, *positions: Position, categories: frozenset[str] | None = None
 ) -> list[Stream]:
     """Let clients wait for a scan, each at a place; the tail begins where the log ends."""
     streams = []
-    for place in places:
+    for position in positions:
         client = stage.client(categories=categories)
         client.rogue = True
-        client.last_id = user_id(place)
+        client.last_id = user_id(position)
         streams.append(stream_of(client.connect(stage.worker)))
     stage.worker.woken.clear()
     return streams
@@ -244,7 +246,7 @@ def test_what_the_index_has_forgotten_is_read(monkeypatch: pytest.MonkeyPatch) -
     stage.write(1)
     stage.write(200, b"b")
     stage.worker.settle()
-    stage.feed.index.forget(90)
+    stage.feed.index.discard(90)
     (stream,) = waiting(stage, OffsetPosition(50, 0, False))
     scan = stage.worker.hub.begin_scan(stage.feed)
     scan.begin(Extent(0, stage.kafka.end, 0, 0))
@@ -337,8 +339,8 @@ def test_what_is_found_is_handed_over_once_no_limit_can_take_it_back() -> None:
     assert scan.harvest() == [stream]
     hub.advance([stream], moment)
     assert client_of(stage, stream).received == [6, 7]
-    place = parse(stream.id().decode())[0].place
-    assert place == OffsetPosition(17, 1_000_070, True)
+    position = parse(stream.id().decode())[0].position
+    assert position == OffsetPosition(17, 1_000_070, True)
     scan.feed(records(stage, 17, 20), 20)
     hub.end_scan(stage.feed, moment)
     assert client_of(stage, stream).received == [6, 7, 8, 9, 10]
@@ -360,8 +362,8 @@ def test_what_a_limit_may_still_take_back_is_kept() -> None:
 
 def test_a_stream_that_has_gone_no_longer_counts() -> None:
     stage = log_of_ten(warm_ms=0)
-    places = [OffsetPosition(12, 1_000_020, True), OffsetPosition(15, 1_000_050, True)]
-    one, other = waiting(stage, *places)
+    positions = [OffsetPosition(12, 1_000_020, True), OffsetPosition(15, 1_000_050, True)]
+    one, other = waiting(stage, *positions)
     hub, moment = stage.worker.hub, stage.world.moment
     scan = hub.begin_scan(stage.feed)
     scan.begin(Extent(10, 20, 10, 0))
@@ -467,7 +469,7 @@ def test_a_time_that_no_id_can_say_is_left_out_of_it(timestamp: int) -> None:
     scan.feed([stage.kafka.records[0].record(), written.record()], 4)
     stage.worker.hub.advance(scan.harvest(), stage.world.moment)
     assert client_of(stage, stream).received == [1, 2]
-    assert parse(client_of(stage, stream).last_id)[0].place == OffsetPosition(4, 0, False)
+    assert parse(client_of(stage, stream).last_id)[0].position == OffsetPosition(4, 0, False)
 
 
 def test_a_filtered_stream_is_brought_up_too() -> None:
@@ -478,7 +480,7 @@ def test_a_filtered_stream_is_brought_up_too() -> None:
     stage.worker.wake(stage.feed)
     stage.worker.settle()
     assert client_of(stage, stream).received == [11, 12]
-    assert stream.behind == {}
+    assert stream.catching_up == {}
 
 
 def test_events_beyond_the_limits_are_left_out_to_the_last_one() -> None:
@@ -502,7 +504,7 @@ def test_a_gap_waits_for_the_transport() -> None:
     stage.worker.wake(stage.feed)
     stage.worker.settle()
     assert client.gaps == []
-    assert isinstance(stream.behind[stage.feed].backlog[0], Gap)
+    assert isinstance(stream.catching_up[stage.feed].backlog[0], Gap)
     connection.drain()
     assert told(client) == EXPIRED
     assert client.received == list(range(1, 11))
@@ -510,15 +512,15 @@ def test_a_gap_waits_for_the_transport() -> None:
 
 def test_the_mark_of_an_untold_reset_is_the_clients_own() -> None:
     stage = log_of_ten(warm_ms=0)
-    place = OffsetPosition(15, 1_000_001, True)
-    (stream,) = waiting(stage, place)
+    position = OffsetPosition(15, 1_000_001, True)
+    (stream,) = waiting(stage, position)
     scan = stage.worker.hub.begin_scan(stage.feed)
     scan.begin(Extent(10, 20, 10, 0))
     scan.locate({})
     scan.feed(records(stage, 14, 15), 15)
     assert stream in stage.feed.waiting, "it needs a time looked up, so it waits for the next scan"
-    mark = encode_mark(*CursorEntry(LogKind.USER, b"tagA", 0, place))
-    assert stream.behind[stage.feed].untold == mark
+    entry = encode_entry(*CursorEntry(LogKind.USER, b"tagA", 0, position))
+    assert stream.catching_up[stage.feed].reset_entry == entry
     assert scan.reading is False
     stage.worker.hub.end_scan(stage.feed, Moment(0.0, 0))
     assert stage.feed in stage.worker.woken

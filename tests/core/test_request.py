@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.core.event_id import CursorEntry, encode_mark
+from gateway.core.event_id import CursorEntry, encode_entry
 from gateway.core.records import (
     LogKind,
     Moment,
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 NOW = Moment(1.0, 1_000_000)
 HEAD = OffsetPosition(90, 5, True)
-PLACE = OffsetPosition(40, 999_000, True)
+POSITION = OffsetPosition(40, 999_000, True)
 
 
-def mark(
+def entry(
     *,
     kind: LogKind = LogKind.USER,
     tag: bytes = b"tagA",
     partition: int = 1,
-    place: Position = PLACE,
+    position: Position = POSITION,
 ) -> CursorEntry:
-    return CursorEntry(kind, tag, partition, place)
+    return CursorEntry(kind, tag, partition, position)
 
 
 def feed_of(*, read: bool = True) -> PartitionFeed:
@@ -44,42 +44,44 @@ def feed_of(*, read: bool = True) -> PartitionFeed:
     return feed
 
 
-def place_in(opening: StreamRequest, feed: PartitionFeed) -> CatchUpState:
-    return opening.place(feed, (feed,), NOW)
+def start_of(request: StreamRequest, feed: PartitionFeed) -> CatchUpState:
+    return request.start(feed, (feed,), NOW)
 
 
 @pytest.mark.parametrize(
-    ("opening", "place", "checked"),
+    ("stream_request", "position", "checked"),
     [
         (StreamRequest(b"a"), HEAD, True),
         (StreamRequest(b"a", malformed=True), HEAD, True),
         (StreamRequest(b"a", since=999_999), TimePosition(999_999), False),
         (StreamRequest(b"a", since=1_000_000), HEAD, True),
         (StreamRequest(b"a", since=2_000_000), HEAD, True),
-        (StreamRequest(b"a", cursor=[mark()]), PLACE, False),
-        (StreamRequest(b"a", cursor=[mark()], since=999_999), PLACE, False),
-        (StreamRequest(b"a", cursor=[mark(place=TimePosition(7))]), TimePosition(7), False),
-        (StreamRequest(b"a", cursor=[mark(partition=2), mark()]), PLACE, False),
-        (StreamRequest(b"a", cursor=[mark(kind=LogKind.BROADCAST)]), HEAD, True),
-        (StreamRequest(b"a", cursor=[mark(kind=LogKind.BROADCAST)], since=999_999), HEAD, True),
+        (StreamRequest(b"a", cursor=[entry()]), POSITION, False),
+        (StreamRequest(b"a", cursor=[entry()], since=999_999), POSITION, False),
+        (StreamRequest(b"a", cursor=[entry(position=TimePosition(7))]), TimePosition(7), False),
+        (StreamRequest(b"a", cursor=[entry(partition=2), entry()]), POSITION, False),
+        (StreamRequest(b"a", cursor=[entry(kind=LogKind.BROADCAST)]), HEAD, True),
+        (StreamRequest(b"a", cursor=[entry(kind=LogKind.BROADCAST)], since=999_999), HEAD, True),
     ],
 )
-def test_where_a_stream_begins(opening: StreamRequest, place: Position, *, checked: bool) -> None:
-    behind = place_in(opening, feed_of())
-    assert (behind.place, behind.checked, behind.untold) == (place, checked, None)
+def test_where_a_stream_begins(
+    stream_request: StreamRequest, position: Position, *, checked: bool
+) -> None:
+    state = start_of(stream_request, feed_of())
+    assert (state.position, state.checked, state.reset_entry) == (position, checked, None)
 
 
-@pytest.mark.parametrize("wrong", [mark(tag=b"tagB"), mark(partition=2)])
+@pytest.mark.parametrize("wrong", [entry(tag=b"tagB"), entry(partition=2)])
 def test_a_mark_of_another_incarnation_or_partition_is_kept_until_its_reset_is_told(
     wrong: CursorEntry,
 ) -> None:
-    behind = place_in(StreamRequest(b"a", cursor=[wrong]), feed_of())
-    assert behind.place == TimePosition(PLACE.timestamp)
-    assert behind.untold == encode_mark(*wrong)
-    assert not behind.checked
+    state = start_of(StreamRequest(b"a", cursor=[wrong]), feed_of())
+    assert state.position == TimePosition(POSITION.timestamp)
+    assert state.reset_entry == encode_entry(*wrong)
+    assert not state.checked
 
 
 @pytest.mark.parametrize("since", [None, 2_000_000])
 def test_while_nobody_reads_the_log_a_stream_begins_at_its_moment(since: int | None) -> None:
-    behind = place_in(StreamRequest(b"a", since=since), feed_of(read=False))
-    assert (behind.place, behind.checked) == (TimePosition(NOW.wall), True)
+    state = start_of(StreamRequest(b"a", since=since), feed_of(read=False))
+    assert (state.position, state.checked) == (TimePosition(NOW.wall), True)

@@ -86,15 +86,15 @@ def stage() -> Stage:
     return stage
 
 
-def crowd(stage: Stage, work: Work, *marks: CursorEntry, first: int = 0) -> list[CountingSink]:
+def crowd(stage: Stage, work: Work, *entries: CursorEntry, first: int = 0) -> list[CountingSink]:
     """Open thousands of streams, all with the same id, or without one."""
     hub, moment = stage.worker.hub, stage.world.moment
     sinks = []
     for number in range(first, first + CROWD):
         sink = CountingSink(work)
-        opening = StreamRequest(b"a%d" % number, cursor=marks)
-        feeds = stage.worker.routes.feeds(opening.user, marks, moment)
-        hub.open(opening, feeds, sink, [], moment)
+        request = StreamRequest(b"a%d" % number, cursor=entries)
+        feeds = stage.worker.routes.feeds(request.user, entries, moment)
+        hub.open(request, feeds, sink, [], moment)
         sinks.append(sink)
     return sinks
 
@@ -196,7 +196,7 @@ def test_a_crowd_is_brought_up_by_a_scan_in_bounded_steps(stage: Stage, work: Wo
     assert sum(framed for _, framed, _ in done) <= 2 * MISSED
     assert max(writes for writes, _, _ in done[1:]) <= MOST_WRITES
     assert len(done) > 3
-    assert len(feed.everyone) == CROWD
+    assert len(feed.live_unkeyed) == CROWD
     assert_consistent(stage.worker)
 
 
@@ -241,7 +241,7 @@ def test_what_is_written_while_a_broadcast_is_on_its_way_comes_behind_it(
     streams = list(hub.streams)
     waiting = [each for each, sink in zip(streams, sinks, strict=True) if not events_of(sink)]
     stage.world.now += 2000
-    hub.ask(waiting[0].key, stage.world.moment)
+    hub.probe(waiting[0].key, stage.world.moment)
     hub.close(waiting[1], CloseReason.CLOSED, stage.world.moment)
     hub.stuck(waiting[2], stage.world.moment)
     hub.lost(waiting[3], stage.world.moment)
@@ -273,8 +273,8 @@ def test_a_large_batch_is_dispatched_in_bounded_steps_and_in_order(
     assert_bounded(done)
     assert events_of(sink) == 5300
     text = b"".join(sink.data)
-    places = [text.index(b"data: %d\n" % number) for number in numbers if number is not None]
-    assert places == sorted(places)
+    positions = [text.index(b"data: %d\n" % number) for number in numbers if number is not None]
+    assert positions == sorted(positions)
     assert events_of(sinks[0]) == 300
     assert_consistent(stage.worker)
 

@@ -63,29 +63,31 @@ def test_an_id_holds_the_heads_of_live_logs_and_the_places_of_others() -> None:
     stream = stream_of(stage.connect(stage.client()))
     feed, everyone = stage.feed, stage.worker.hub.feeds[BROADCAST_LOG]
     now = stage.world.now
-    places = [mark.place for mark in parse(stream.id().decode())]
-    assert places == [OffsetPosition(3, now, False), OffsetPosition(2, now, False)]
+    positions = [entry.position for entry in parse(stream.id().decode())]
+    assert positions == [OffsetPosition(3, now, False), OffsetPosition(2, now, False)]
 
-    feed.leave(stream)
-    behind = stream.behind[feed] = CatchUpState(OffsetPosition(1, 7, True), checked=True)
-    places = [mark.place for mark in parse(stream.id().decode())]
-    assert places == [OffsetPosition(1, 7, True), OffsetPosition(2, now, False)]
-    assert [stream.place(feed), stream.place(everyone)] == places
+    feed.remove(stream)
+    state = stream.catching_up[feed] = CatchUpState(OffsetPosition(1, 7, True), checked=True)
+    positions = [entry.position for entry in parse(stream.id().decode())]
+    assert positions == [OffsetPosition(1, 7, True), OffsetPosition(2, now, False)]
+    assert [stream.position(feed), stream.position(everyone)] == positions
 
-    behind.untold = feed.mark(OffsetPosition(77, 8, True))
-    assert parse(stream.id().decode())[0].place == OffsetPosition(77, 8, True)
-    assert parse(stream.id(feed, feed.mark(TimePosition(9))).decode())[0].place == TimePosition(9)
+    state.reset_entry = feed.entry(OffsetPosition(77, 8, True))
+    assert parse(stream.id().decode())[0].position == OffsetPosition(77, 8, True)
+    assert parse(stream.id(feed, feed.entry(TimePosition(9))).decode())[0].position == TimePosition(
+        9
+    )
 
 
 def test_the_mark_of_the_head_is_encoded_once_until_the_head_moves() -> None:
     stage = Stage()
     stage.connect(stage.client())
     feed = stage.worker.hub.feeds[USER_LOG]
-    mark = feed.head_mark()
-    assert feed.head_mark() is mark
+    entry = feed.head_entry()
+    assert feed.head_entry() is entry
     stage.write()
     stage.worker.settle()
-    assert feed.head_mark() != mark
+    assert feed.head_entry() != entry
 
 
 def test_a_key_without_live_streams_is_forgotten() -> None:
@@ -93,14 +95,14 @@ def test_a_key_without_live_streams_is_forgotten() -> None:
     one, other = stage.client(), stage.client()
     stage.connect(one)
     stage.connect(other)
-    assert len(stage.feed.live[USER]) == 2
+    assert len(stage.feed.live_by_key[USER]) == 2
     for client in (one, other):
         assert client.connection is not None
         connection = client.connection
         connection.drop(0)
         connection.lost()
-    assert stage.feed.live == {}
-    assert stage.worker.hub.feeds[BROADCAST_LOG].everyone == {}
+    assert stage.feed.live_by_key == {}
+    assert stage.worker.hub.feeds[BROADCAST_LOG].live_unkeyed == {}
 
 
 def test_a_stream_lags_by_what_was_written_since_its_place_in_the_log_where_that_is_most() -> None:
@@ -120,7 +122,7 @@ def test_a_stream_lags_by_what_was_written_since_its_place_in_the_log_where_that
     stage.worker.settle()
     stage.write(3)
     stage.worker.settle()
-    place = stream.place(stage.feed)
-    assert stream.lag(begin + 9000) == stage.world.now - place.timestamp == 30
-    stream.behind[stage.feed].place = OffsetPosition(1, 0, False)
+    position = stream.position(stage.feed)
+    assert stream.lag(begin + 9000) == stage.world.now - position.timestamp == 30
+    stream.catching_up[stage.feed].position = OffsetPosition(1, 0, False)
     assert stream.lag(begin + 9000) == 0, "where it is has no time"

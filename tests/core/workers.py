@@ -134,7 +134,7 @@ class Worker:
         assert topics[0] is not None
         self.routes = PartitionMap(self.hub, topics[0], topics[1], first_byte, setup.settle)
         self.verified = world.now
-        self.asked: dict[PartitionFeed, None] = {}
+        self.requested: dict[PartitionFeed, None] = {}
         """Logs to be read, as soon as Kafka answers."""
         self.woken: dict[PartitionFeed, None] = {}
         self.cold: set[PartitionFeed] = set()
@@ -144,20 +144,20 @@ class Worker:
 
     # Live.
 
-    def open(self, opening: StreamRequest, sink: Sink, *, kafka: bool = True) -> Stream:
+    def open(self, request: StreamRequest, sink: Sink, *, kafka: bool = True) -> Stream:
         """Open a stream; without `kafka` its logs, if nobody reads them yet, are read later."""
-        feeds, strange = self.routes.find(opening.user, opening.cursor, self.world.moment)
-        if strange:
-            self.look()
-            feeds = self.routes.feeds(opening.user, opening.cursor, self.world.moment)
+        feeds, mismatch = self.routes.find(request.user, request.cursor, self.world.moment)
+        if mismatch:
+            self.refresh_topics()
+            feeds = self.routes.feeds(request.user, request.cursor, self.world.moment)
         for feed in feeds:
             if feed.tail is None:
-                self.asked[feed] = None
+                self.requested[feed] = None
         if kafka:
             self.activate()
-        return self.hub.open(opening, feeds, sink, [], self.world.moment)
+        return self.hub.open(request, feeds, sink, [], self.world.moment)
 
-    def look(self) -> None:
+    def refresh_topics(self) -> None:
         """Go by what the topics are now."""
         world, moment = self.world, self.world.moment
         for topic in (self.routes.topic, self.routes.broadcast):
@@ -169,20 +169,20 @@ class Worker:
                     if feed.topic.kind is topic.kind:
                         self.stop_reading(feed)
                 renewed = topic._replace(tag=world.tag, partitions=partitions, former=())
-                self.routes.renew(renewed, self.verified, moment)
+                self.routes.recreate(renewed, self.verified, moment)
             elif partitions != topic.partitions:
                 self.routes.grow(partitions, self.verified, moment)
         self.verified = world.now
-        self._ask()
+        self._request_reads()
 
-    def _ask(self) -> None:
+    def _request_reads(self) -> None:
         for feed in self.hub.feeds.values():
             if feed.streams and feed.tail is None:
-                self.asked[feed] = None
+                self.requested[feed] = None
 
     def activate(self) -> None:
         """Begin to read the logs that are asked for."""
-        for feed in self.asked:
+        for feed in self.requested:
             if self.hub.feeds.get(feed.log) is not feed:
                 continue
             end = self.world.logs[feed.log].end
@@ -191,19 +191,19 @@ class Worker:
             if self.world.setup.warm_ms:
                 self.cold.add(feed)
                 self.wake(feed)
-        self.asked.clear()
+        self.requested.clear()
 
     def open_logs(self) -> None:
         """Begin to read all logs, as if they had streams."""
         for feed in self.hub.feeds.values():
-            self.asked[feed] = None
+            self.requested[feed] = None
         self.activate()
 
     def restart(self, feed: PartitionFeed) -> None:
         """Begin again at the end, for the log does not go on where it was read."""
         if feed.tail is not None:
             self.stop_reading(feed)
-            self.asked[feed] = None
+            self.requested[feed] = None
 
     def stop_reading(self, feed: PartitionFeed) -> None:
         del self.positions[feed]
@@ -221,7 +221,7 @@ class Worker:
         batches = {}
         for feed, position in list(self.positions.items()):
             if not self.world.logs[feed.log].holds_position(position):
-                self.look()
+                self.refresh_topics()
                 break
         for feed, position in list(self.positions.items()):
             kafka = self.world.logs[feed.log]
@@ -316,7 +316,7 @@ class Worker:
     def settle(self) -> None:
         """Let everything happen that can: read all, and scan all that is asked for."""
         for _ in range(1000):
-            self.look()
+            self.refresh_topics()
             self.activate()
             moved = self.poll()
             while self.work():
@@ -326,6 +326,6 @@ class Worker:
             for feed in list(self.scans):
                 while feed in self.scans:
                     self.step(feed)
-            if not (moved or self.busy or self.asked or self.woken):
+            if not (moved or self.busy or self.requested or self.woken):
                 return
         raise AssertionError("the worker does not come to rest")

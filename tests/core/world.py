@@ -130,7 +130,7 @@ class World:
         """How many partitions the user topic has had, the present number last."""
         self.grown = 0
         """When it gained some."""
-        self.renewed = False
+        self.topics_recreated = False
         """Whether a topic was made anew, and some worker may have read on in it unaware."""
         self.epoch = 0
         """How many logs were recreated so far."""
@@ -195,9 +195,9 @@ class World:
         self._create(log, old.kind)
         self.now += 5
 
-    def renew(self, tag: bytes) -> None:
+    def recreate_topics(self, tag: bytes) -> None:
         """Delete all topics and make them anew, as their tags tell."""
         self.tag = tag
-        self.renewed = True
+        self.topics_recreated = True
         for log in list(self.logs):
             self.recreate(log)

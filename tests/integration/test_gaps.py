@@ -136,7 +136,7 @@ async def test_older_events_than_the_limit_leave_a_gap_and_the_newest(
     await write.numbered(user, [1], timestamp_ms=now - 60_000)
     start = now - 3_600_000
     begin = with_user_mark(
-        await first_id(await open_stream(worker, user)), place=OffsetPosition(0, start, False)
+        await first_id(await open_stream(worker, user)), position=OffsetPosition(0, start, False)
     )
 
     for params, headers in (([("since", str(start))], {}), ([], {"Last-Event-ID": begin})):
@@ -181,7 +181,7 @@ async def test_an_id_beyond_the_end_of_the_log_leads_to_a_gap(
     await write.numbered(user, [0])
     await client.wait_for(1)
     beyond = OffsetPosition(10**9, int(time.time() * 1000), True)
-    forged = with_user_mark(client.last_event_id, place=beyond)
+    forged = with_user_mark(client.last_event_id, position=beyond)
 
     again = await open_stream(worker, user, headers={"Last-Event-ID": forged})
 
@@ -208,10 +208,10 @@ async def test_an_id_whose_last_record_has_another_time_leads_to_a_gap(
     await write.numbered(user, range(3))
     await client.wait_for(3)
     seen = await witness(worker, write)
-    place = user_mark(client.last_event_id).place
+    place = user_mark(client.last_event_id).position
     assert isinstance(place, OffsetPosition)
     forged = with_user_mark(
-        client.last_event_id, place=place._replace(timestamp=place.timestamp - 7)
+        client.last_event_id, position=place._replace(timestamp=place.timestamp - 7)
     )
     await write.noise(300, partition=0)
     await seen.has_seen_everything()

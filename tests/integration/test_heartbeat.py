@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def user_offset(event_id: str) -> int:
     """Return the next offset in the user's log that the id says; 0 where it says a time."""
-    (place,) = (mark.place for mark in parse(event_id) if mark.kind is LogKind.USER)
+    (place,) = (mark.position for mark in parse(event_id) if mark.kind is LogKind.USER)
     return place.offset if isinstance(place, OffsetPosition) else 0
 
 

@@ -135,7 +135,7 @@ def come_back(hub: Hub, feed: PartitionFeed, sink: Note, offset: int) -> Stream:
 
 async def until_live(streams: Iterable[Stream]) -> None:
     async def live() -> bool:
-        return not any(stream.behind for stream in streams)
+        return not any(stream.catching_up for stream in streams)
 
     await eventually("the streams are live", live)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.core.event_id import MAX_LENGTH, MAX_MARKS, CursorEntry, encode, parse
+from gateway.core.event_id import MAX_ENTRIES, MAX_LENGTH, CursorEntry, encode, parse
 from gateway.core.records import (
     TIMESTAMP_LIMIT,
     LogKind,
@@ -54,12 +54,12 @@ def _parse(data: bytes) -> None:
         assert len(str(error)) < 100, "a client's text goes into no message"
         return
     assert encode(marks).decode() == text, "one text for one cursor"
-    assert 0 < len(marks) <= MAX_MARKS
+    assert 0 < len(marks) <= MAX_ENTRIES
     assert len(text) <= MAX_LENGTH
     for mark in marks:
-        assert 0 <= mark.place.timestamp < TIMESTAMP_LIMIT
+        assert 0 <= mark.position.timestamp < TIMESTAMP_LIMIT
         assert 0 <= mark.partition < 1 << 24
-        assert isinstance(mark.place, TimePosition) or 0 <= mark.place.offset < 1 << 63
+        assert isinstance(mark.position, TimePosition) or 0 <= mark.position.offset < 1 << 63
 
 
 def _resume(data: bytes) -> None:
@@ -84,7 +84,7 @@ def _resume(data: bytes) -> None:
     stage.worker.settle()
     own = 3 + 1 + 3
     assert len(client.received) == len(set(client.received)) <= own, "each event once"
-    assert len(client.gaps) <= 2 * MAX_MARKS
+    assert len(client.gaps) <= 2 * MAX_ENTRIES
     if client.last_id:
         parse(client.last_id)
 
