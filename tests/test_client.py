@@ -96,10 +96,10 @@ async def test_a_server_that_says_goodbye_has_drawn_the_wait_itself() -> None:
 @pytest.mark.parametrize(
     ("status", "error", "text"),
     [
-        (400, RequestRefused, "400 No: go away; mend the request"),
+        (400, RequestRefused, "400 No: go away; correct the request"),
         (401, TokenRefused, "401 No: go away; get a new token"),
-        (404, RequestRefused, "404 No: go away; mend the URL"),
-        (418, RequestRefused, "418 No: go away; ask whoever runs"),
+        (404, RequestRefused, "404 No: go away; correct the URL"),
+        (418, RequestRefused, "418 No: go away; ask the operator of"),
     ],
 )
 async def test_an_answer_that_is_final_says_what_to_do(
@@ -118,10 +118,10 @@ async def test_what_sends_no_stream_is_no_gateway() -> None:
         return web.Response(text="hello")
 
     async with serving(serve) as url, EventStream(url, "token") as stream:
-        with pytest.raises(NotAStream, match="is text/plain, no stream"):
+        with pytest.raises(NotAStream, match="returns text/plain, not an event stream"):
             await items(stream, 1)
     async with EventStream("http://", "token") as stream:
-        with pytest.raises(NotAStream, match="is no URL"):
+        with pytest.raises(NotAStream, match="is not the URL"):
             await items(stream, 1)
 
 
@@ -210,7 +210,7 @@ async def test_a_connection_that_falls_silent_is_dropped_and_opened_again() -> N
         opened, interrupted, again = await items(stream, 3)
         assert (opened, again) == (Opened(resumed=False), Opened(resumed=True))
         assert isinstance(interrupted, Interrupted)
-        assert interrupted.reason == "the server has gone silent"
+        assert interrupted.reason == "the server sends no data"
     assert ids == [None, "1"]
 
 

@@ -1,4 +1,4 @@
-"""Reading a user's stream from Python: typed events, resumed exactly, also after a restart.
+"""A Python client for a user's stream: typed events, exact resume, also after a restart.
 
     from gateway.client import Event, EventStream, Gap
 
@@ -10,7 +10,7 @@
                 case Gap():
                     await fetch_the_state_again()
 
-It needs aiohttp and msgspec, and nothing of a worker's. `docs/clients.md` tells the rest.
+The package needs aiohttp and msgspec, and no part of a worker. See `docs/clients.md`.
 """
 
 from gateway.client.id_file import Delivery, IdFile

@@ -1,4 +1,4 @@
-"""The bytes of an event stream, as messages: what an `EventSource` does with its lines."""
+"""Decodes the bytes of an event stream into messages, as an `EventSource` does."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from gateway.errors import NotAStream
 DEFAULT_RETRY_SECONDS = 3.0
 
 MAX_EVENT_CHARACTERS = 1 << 25
-"""Of an event that is not complete. A gateway delivers up to about a megabyte."""
+"""Limit of an incomplete event. A gateway delivers events of up to about a megabyte."""
 
 
 class EventStreamDecoder:
-    """Reads the lines of a stream (HTML standard, §9.2.6); state outlives a connection's end."""
+    """Parses the lines of a stream (HTML standard, §9.2.6); ids survive reconnects."""
 
     def __init__(self, last_event_id: str = "") -> None:
         self.last_event_id = last_event_id
@@ -22,7 +22,7 @@ class EventStreamDecoder:
         self.connected()
 
     def connected(self) -> None:
-        """Forget what the last connection left unfinished."""
+        """Discard the incomplete event of the previous connection."""
         self._text = codecs.getincrementaldecoder("utf-8-sig")("replace")
         self._rest: list[str] = []
         self._rest_size = 0
@@ -35,10 +35,12 @@ class EventStreamDecoder:
     def feed(self, data: bytes) -> list[Message]:
         """Return the messages that these bytes complete.
 
-        Raises `NotAStream` where one grows without an end, and takes nothing of these bytes.
+        Raises `NotAStream` where an event exceeds the limit; these bytes are then ignored.
         """
         if self._size + self._rest_size > MAX_EVENT_CHARACTERS:
-            raise NotAStream("an event without an end: the server is not a gateway")
+            raise NotAStream(
+                "an event exceeds the size limit without an end: the server is not a gateway"
+            )
         text = self._held + self._text.decode(data)
         # A CR at the end may be half of a CR LF.
         self._held = "\r" if text.endswith("\r") else ""
@@ -48,7 +50,7 @@ class EventStreamDecoder:
         if lines:
             lines[0] = "".join([*self._rest, lines[0]])
             self._rest, self._rest_size = [], 0
-        # A long line is joined once, at its end, and not again for each piece of it.
+        # A long line is joined once, at its end, instead of once per piece.
         self._rest.append(rest)
         self._rest_size += len(rest)
         messages = []

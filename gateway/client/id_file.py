@@ -1,9 +1,9 @@
-"""Where a stream has come to, kept in a file, so that a program goes on there after a restart.
+"""A file with the last event id of a stream, so that a program resumes after a restart.
 
-A file and the effect of an event cannot change together, so a program that is killed between the
-two either sees its last event again or never: whoever makes the file has to say which. Where the
-effect is a transaction of a database, keep `Message.id` in the same transaction instead; then each
-event counts exactly once.
+A file and the effect of an event cannot change atomically. A program that is killed between the two
+either receives its last event again or never, and the caller chooses which. Where the effect is a
+database transaction, store `Message.id` in the same transaction instead: then each event counts
+exactly once.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from gateway.errors import IdFileError
 
 
 class Delivery(StrEnum):
-    """What a program that was killed while it handled an event gets when it comes back."""
+    """The first event after a restart, for a program killed while it handled an event."""
 
     AT_LEAST_ONCE = "at least once"
-    """That event again: the id is kept when the next one is asked for."""
+    """The same event: its id is stored when the next event is requested."""
 
     AT_MOST_ONCE = "at most once"
-    """The one after it: the id is kept before the event is handed out."""
+    """The next event: the id is stored before the event is returned."""
 
 
 class IdFile:
-    """An id in a file of its own, which is replaced as a whole.
+    """A last event id in a dedicated file that is replaced atomically.
 
-    It outlives the program, however that ends. It is not forced to the disk, which would cost
-    milliseconds for each event: after a power cut the id may be an older one.
+    The id survives any end of the program. The file is not synced to disk, which would cost
+    milliseconds per event: after a power failure the id may be older.
     """
 
     def __init__(self, path: str | os.PathLike[str], delivery: Delivery) -> None:
@@ -38,10 +38,10 @@ class IdFile:
         self._kept = ""
 
     def load(self) -> str:
-        """Return the id, or none where there is no file yet.
+        """Return the id; "" where the file does not exist yet.
 
-        Raises `IdFileError` where the file cannot be read, or is empty: to begin anew in silence
-        would be a loss.
+        Raises `IdFileError` where the file is unreadable or empty: a silent start from now would
+        lose events.
         """
         try:
             self._kept = self._path.read_text(encoding="utf-8").strip()
@@ -50,16 +50,18 @@ class IdFile:
         except (OSError, UnicodeDecodeError) as error:
             raise IdFileError(f"{self._path} cannot be read: {error}") from error
         if not self._kept.isprintable() or not self._kept:
-            raise IdFileError(f"{self._path} holds no id; remove it to begin from now on")
+            raise IdFileError(
+                f"{self._path} contains no event id; remove the file to start from now"
+            )
         return self._kept
 
     def handed_out(self, event_id: str) -> None:
-        """Take the id behind what the program is about to get."""
+        """Store the id of the event that is about to be returned, for at-most-once delivery."""
         if self._delivery is Delivery.AT_MOST_ONCE:
             self._keep(event_id)
 
     def handled(self, event_id: str) -> None:
-        """Take the id behind all that the program is done with."""
+        """Store the id of the last event that the program has handled."""
         self._keep(event_id)
 
     def _keep(self, event_id: str) -> None:

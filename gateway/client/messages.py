@@ -1,13 +1,13 @@
-"""What an iteration over a stream gives: what the server said, and what became of the connection.
+"""The items of an iteration: messages of the server, and changes of the connection.
 
     Message
     ├── Event     an event of the user, or a broadcast
-    ├── Gap       something can no longer be seen: fetch the state again, then go on
-    └── Close     why the server ends this connection; the next one goes on where it was
-    Opened        a connection is there
-    Interrupted   it has ended, or did not come about; there will be another
+    ├── Gap       events are no longer available: fetch the state again, then continue
+    └── Close     why the server ends this connection; the next one resumes where it left off
+    Opened        a connection was opened
+    Interrupted   a connection has ended or failed; the client reconnects
 
-A plain `Message` is the gateway's own (`stream.…`), of a kind that this client does not know.
+A plain `Message` is a control message of the gateway (`stream.…`) unknown to this client.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     import builtins
 
 RESERVED_PREFIX = "stream."
-TOKEN_EXPIRED = "token_expired"  # noqa: S105 a reason, no secret
+TOKEN_EXPIRED = "token_expired"  # noqa: S105 - a reason, not a secret
 
 T = TypeVar("T")
 
 
 class Message(msgspec.Struct, frozen=True):
-    """What the server said in one block of the stream.
+    """One block of the stream.
 
-    `id` stands behind it: a stream that begins with it brings all that came later. `previous_id`
-    was the last one before it.
+    A stream that resumes from `id` delivers every later message. `previous_id` is the last event id
+    before this message.
     """
 
     type: str
@@ -38,26 +38,26 @@ class Message(msgspec.Struct, frozen=True):
     previous_id: str
 
     def json(self) -> Any:
-        """Return the payload as JSON has it. Raises `msgspec.DecodeError` where it is none."""
+        """Return the payload parsed as JSON. Raises `msgspec.DecodeError` for invalid JSON."""
         return msgspec.json.decode(self.data)
 
     def decode(self, wanted: builtins.type[T]) -> T:
-        """Return the payload as a dataclass, a `msgspec.Struct` or whatever msgspec can make.
+        """Return the payload as a dataclass, `msgspec.Struct` or other type of msgspec.
 
         Raises `msgspec.ValidationError` where the payload does not fit, and
-        `msgspec.DecodeError` where it is no JSON.
+        `msgspec.DecodeError` where it is not valid JSON.
         """
         return msgspec.json.decode(self.data, type=wanted)
 
 
 class Event(Message, frozen=True):
-    """An event of the user, or one for everybody."""
+    """An event of the user, or a broadcast."""
 
 
 class _Reasoned(Message, frozen=True):
     @property
     def reason(self) -> str:
-        """The server's word for it; the whole payload where there is no such word."""
+        """The reason in the payload, or the whole payload of an unknown format."""
         try:
             return str(msgspec.json.decode(self.data, type=dict[str, Any])["reason"])
         except (msgspec.DecodeError, KeyError):
@@ -65,27 +65,27 @@ class _Reasoned(Message, frozen=True):
 
 
 class Gap(_Reasoned, frozen=True):
-    """A stretch that can no longer be seen; the state has to be fetched again.
+    """Events are no longer available; the caller must fetch the state again.
 
     `reason` is `expired`, `limit`, `reset` or `invalid`.
     """
 
 
 class Close(_Reasoned, frozen=True):
-    """The server is about to end this connection; nothing is lost by it.
+    """The server is about to end this connection; no event is lost.
 
     `reason` is `draining`, `token_expired`, `revoked`, `replaced`, `slow`, `max_age` or `closed`.
     """
 
 
 class Opened(NamedTuple):
-    """The stream is open; `resumed` where it goes on from an id."""
+    """The stream is open; `resumed` where it was opened with an event id."""
 
     resumed: bool
 
 
 class Interrupted(NamedTuple):
-    """The connection has ended, or did not come about; the next try is `retry_in` seconds later."""
+    """The connection has ended or failed; the next attempt follows after `retry_in` seconds."""
 
     reason: str
     retry_in: float
@@ -94,11 +94,11 @@ class Interrupted(NamedTuple):
 _OWN: dict[str, type[Message]] = {"stream.gap": Gap, "stream.close": Close}
 
 Item = Message | Opened | Interrupted
-"""What an iteration gives."""
+"""An item of the iteration."""
 
 
 def message(event_type: str, data: str, event_id: str, previous_id: str) -> Message:
-    """Return the block as what it is."""
+    """Return the message of a block, in the class of its type."""
     kind = _OWN.get(event_type)
     if kind is None:
         kind = Message if event_type.startswith(RESERVED_PREFIX) else Event

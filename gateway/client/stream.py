@@ -1,9 +1,9 @@
-"""A stream that goes on: one connection after the other, each where the last one ended.
+"""A stream over any number of connections, each resuming where the previous one ended.
 
-Whatever happens to a connection, the next event is the one after the last. That takes no queue: an
-event counts as the caller's when it is handed out, and the id behind it is what the next connection
-sends. Bytes are read only when everything that came before has been handed out, so a caller that is
-slow lets the socket fill up, and the gateway wait.
+After any failure of a connection the next event is the one after the last. No queue is needed: an
+event is delivered when the iteration returns it, and the next connection sends its id. Bytes are
+read only after all earlier messages were returned, so a slow caller fills the socket, and the
+gateway waits.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import aiohttp
 from gateway.client.decoder import EventStreamDecoder
 from gateway.client.id_file import IdFile
 from gateway.client.messages import TOKEN_EXPIRED, Close, Interrupted, Item, Message, Opened
-from gateway.client.refusal import is_transient, refusal, said
+from gateway.client.refusal import describe, is_transient, refusal
 from gateway.client.token import Tokens, TokenSource
 from gateway.client.wait import retry_after_seconds, wait_seconds
 from gateway.errors import IdFileError, NotAStream
@@ -30,30 +30,30 @@ if TYPE_CHECKING:
     from typing import Self
 
 SILENCE_SECONDS = 90.0
-"""Three heartbeats of a gateway with default settings: then the connection is taken for dead."""
+"""Silence after which a connection counts as dead: three heartbeats at default settings."""
 
 CONNECT_SECONDS = 10.0
 
 REFUSAL_BYTES = 1 << 16
-"""At most so much of the body of a refusal is read."""
+"""Maximum bytes read from the body of a refusal."""
 
 READ_BYTES = 1 << 16
-"""Twice as much is buffered before the socket is left alone, and one read of it may come on top."""
+"""Read size. aiohttp pauses reading at twice this much, and one more read may follow."""
 
 
 class EventStream:
-    """A user's stream as an async iterator that ends only by the caller, or with an error.
+    """A user's stream as an async iterator that only the caller or an error ends.
 
-    `url` is the endpoint, `https://…/api/v1/events`. `token` is asked at first, after a 401 and
-    when the server says `token_expired`. `categories` choose events, `since` begins in the past
-    where there is no id. `resume` is where to go on: an id that the caller has kept, or an
-    `IdFile`. A connection that is silent for `silence_seconds`, three heartbeats, is taken for
-    dead. `http` is a session of the caller's own, for proxies, certificates or tracing.
+    `url` is the endpoint, `https://…/api/v1/events`. `token` is requested at the start, after a
+    401 and after a close with `token_expired`. `categories` select events; `since` is a start in
+    the past for a stream without an event id. `resume` is the event id to resume from, or an
+    `IdFile`. A connection without data for `silence_seconds`, three heartbeats, counts as dead.
+    `http` is a session of the caller, for proxies, certificates or tracing.
 
-    Use it in `async with`. Iterating raises `StreamRefused` where a second try cannot help, and
-    whatever `token` raises; after that, as after a cancellation, iteration may go on: nothing is
-    lost. The present item counts as handled when the next one is asked for, or when the block is
-    left without an exception.
+    Use the stream in `async with`. Iteration raises `StreamRefused` where a retry cannot succeed,
+    and every error of `token`. After an error or a cancellation iteration may continue: no event is
+    lost. The current item counts as handled when the next one is requested, or when the block ends
+    without an exception.
     """
 
     def __init__(
@@ -89,9 +89,9 @@ class EventStream:
 
     @property
     def last_event_id(self) -> str:
-        """Behind all that was handed out: a stream that begins there misses and repeats nothing.
+        """The id after all returned items: a stream resumed from it misses and repeats nothing.
 
-        It moves also without events, by heartbeats.
+        Heartbeats advance the id without events.
         """
         return self._ready[0].previous_id if self._ready else self._decoder.last_event_id
 
@@ -130,7 +130,7 @@ class EventStream:
             try:
                 self._file.handed_out(self.last_event_id)
             except IdFileError:
-                self._ready.appendleft(item)  # for the caller who iterates again
+                self._ready.appendleft(item)  # returned again by the next iteration
                 raise
         return item
 
@@ -163,12 +163,12 @@ class EventStream:
         except aiohttp.ClientConnectorError as error:
             return self._interrupted(f"cannot connect to {error.host}:{error.port}")
         except aiohttp.InvalidURL as error:
-            raise NotAStream(f"{self._url} is no URL of a gateway") from error
+            raise NotAStream(f"{self._url} is not the URL of a gateway") from error
         except aiohttp.ClientError:
             return self._interrupted("the connection broke")
         if response.content_type != "text/event-stream":
             response.close()
-            raise NotAStream(f"{self._url} is {response.content_type}, no stream")
+            raise NotAStream(f"{self._url} returns {response.content_type}, not an event stream")
         self._response = response
         self._tokens.accepted()
         self._failures = 0
@@ -176,7 +176,7 @@ class EventStream:
         return Opened(bool(self._decoder.last_event_id))
 
     async def _refused(self, response: aiohttp.ClientResponse) -> Interrupted:
-        text = said(
+        text = describe(
             response.status, response.reason or "", await response.content.read(REFUSAL_BYTES)
         )
         if response.status == 401 and await self._tokens.refused():
@@ -190,7 +190,7 @@ class EventStream:
         try:
             data = await response.content.readany()
         except TimeoutError:
-            return self._interrupted("the server has gone silent")
+            return self._interrupted("the server sends no data")
         except aiohttp.ClientError:
             return self._interrupted("the connection broke")
         if not data:

@@ -1,4 +1,4 @@
-"""The bearer token of a stream, asked for again when it is no longer good."""
+"""The bearer token of a stream, renewed when it expires or is rejected."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 
 TokenSource = str | Callable[[], str | Awaitable[str]]
-"""A token, or where one is to be had: a function or a coroutine function without arguments."""
+"""A token, or a function or coroutine function without arguments that returns one."""
 
 
 class Tokens:
-    """Keeps a token as long as it is good, and asks for another one when it is not."""
+    """Holds the current token and requests a new one when needed."""
 
     def __init__(self, source: TokenSource) -> None:
         self._source = source
@@ -18,24 +18,25 @@ class Tokens:
         self._renewed = False
 
     async def get(self) -> str:
-        """Return the present token. What the source raises is raised."""
+        """Return the current token. Errors of the source propagate."""
         if not self._token:
             token = self._source if isinstance(self._source, str) else self._source()
             self._token = await token if isawaitable(token) else token
         return self._token
 
     def accepted(self) -> None:
-        """Note that a stream has opened with it."""
+        """Record that a stream was opened with the token."""
         self._renewed = False
 
     def expired(self) -> None:
-        """Ask for another one at the next connection."""
+        """Request a new token for the next connection."""
         self._token = ""
 
     async def refused(self) -> bool:
-        """Return whether another try is worth while after a 401.
+        """Return whether a retry is useful after a 401.
 
-        It is with another token, once: two different ones refused in a row are no accident.
+        A retry is useful once, with a different token: two rejected tokens in a row are a permanent
+        fault.
         """
         refused, self._token = self._token, ""
         self._renewed = not self._renewed and await self.get() != refused

@@ -1,26 +1,26 @@
-"""How long to wait before the next try: pure, the random number is an argument."""
+"""Computes the wait before a reconnect; pure, the random number is an argument."""
 
 from __future__ import annotations
 
 MIN_SPREAD_SECONDS = 0.2
-"""Where the server asks for no wait at all, tries that fail are still spread and slowed down."""
+"""Least spread of failed attempts, also where the server requests no wait."""
 
 MAX_SPREAD_SECONDS = 30.0
 
 MAX_ASKED_SECONDS = 3600.0
-"""Of what a server may ask for; so a wrong number does not end a client."""
+"""Longest wait that a server can request: a wrong number must not stop a client."""
 
 MAX_DOUBLINGS = 16
-"""`MAX_SPREAD_SECONDS` is reached long before."""
+"""Bound of the exponent; `MAX_SPREAD_SECONDS` is reached long before."""
 
 
 def wait_seconds(retry: float, retry_after: float, failures: int, draw: float) -> float:
-    """Return the wait after that many failures in a row; `draw` is random, from 0 to 1.
+    """Return the wait after `failures` failures in a row, in seconds; `draw` is from 0 to 1.
 
-    The server's `retry:`, and `Retry-After` where that is more, is the least. A random part of a
-    span that doubles with each failure comes on top (full jitter), so that clients which lost their
-    server together do not come back together. 0 failures: the server has said goodbye, and has
-    itself drawn what it asks for.
+    The longer of the server's `retry:` and `Retry-After` is the minimum. A random part of a span
+    that doubles with each failure is added (full jitter), so that clients that lost their server
+    at the same time reconnect at different times. 0 failures: the server has announced the close,
+    and its `retry:` is already random.
     """
     asked = min(max(retry, retry_after), MAX_ASKED_SECONDS)
     if not failures:
@@ -30,5 +30,5 @@ def wait_seconds(retry: float, retry_after: float, failures: int, draw: float) -
 
 
 def retry_after_seconds(text: str) -> float:
-    """Return the wait that `Retry-After` asks for; a date counts as none (RFC 9110, §10.2.3)."""
+    """Return the seconds of `Retry-After`; 0 for a date (RFC 9110, §10.2.3)."""
     return float(text) if text.isascii() and text.isdigit() else 0.0

@@ -1,16 +1,16 @@
-"""How many workers a load needs, and what the loss of one costs the others.
+"""The number of workers for a load, and the cost of losing one of them.
 
     CPU of a worker, in µs a second =
         fetch cycles * `cycle_us` + records read * `record_us` + events * `event_us`
         + streams * (`idle_us` + `write_us` / heartbeat + `resume_us` / stream age)
         + broadcasts * streams * `write_us`
 
-Without sharding a worker has 1/N of the streams and events, and reads all records: a user of each
-partition is likely to be there. With it, it has its partitions of everything. The balancer's hash
-gives them out, which is uneven, so what counts is the worker with most of them.
+Without sharding a worker has 1/N of the streams and events, and reads all records: it is likely to
+serve a user of each partition. With sharding a worker serves and reads its own partitions only. The
+balancer's hash assigns partitions unevenly, so the plan is made for the worker that gets the most.
 
-A plan is the least number of workers that carry the load, and still do when one of them is lost.
-The costs were measured (docs/performance.md); docs/capacity.md shows how the figures come about.
+A plan is the smallest number of workers that carry the load, also after the loss of one worker.
+The costs were measured (docs/performance.md); docs/capacity.md derives the figures.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from typing import NamedTuple
 from gateway.fleet.storm import Storm, needed_spread, simulate
 
 MAX_WORKERS = 10_000
-"""Whoever needs more has another problem."""
+"""Upper bound of the search."""
 
 SHARDS_FOR_EACH = 20
-"""Partitions for each worker where their number is free to choose: fewer are too uneven."""
+"""Partitions per worker where the plan chooses their number: with fewer, load is too uneven."""
 
 OTHER_FILES = 256
-"""Files of a worker besides its streams: connections to brokers, the listeners, Python's own."""
+"""Files of a worker besides its streams: broker connections, listeners, files of Python."""
 
 
 class Costs(NamedTuple):
-    """What was measured, with one worker on one core."""
+    """Costs that were measured with one worker on one core."""
 
     cycle_us: float = 1990.0
-    """CPU of a fetch cycle, whatever it brings; of aiokafka, asyncio and the kernel."""
+    """CPU of a fetch cycle, even an empty one, in aiokafka, asyncio and the kernel."""
     record_us: float = 3.75
     """CPU to read a record."""
     event_us: float = 12.6
     """CPU to deliver a record to a stream."""
     write_us: float = 10.3
-    """CPU of one more stream for the same bytes: a broadcast, or a heartbeat."""
+    """CPU to write the same bytes to one more stream: a broadcast or a heartbeat."""
     resume_us: float = 579.0
-    """CPU to open a stream with a token and bring it up from memory."""
+    """CPU to open a stream with a token and serve its catch-up from memory."""
     idle_us: float = 0.67
-    """CPU of a stream without events, each second."""
+    """CPU of a stream without events, per second."""
     stream_bytes: int = 2_840
     """Memory of a stream in the process."""
     kernel_bytes: int = 3_300
@@ -54,66 +54,66 @@ class Costs(NamedTuple):
 
 
 class Load(NamedTuple):
-    """What is to be served. Rates are a second, of all workers together."""
+    """The load to serve. Rates are per second, summed over all workers."""
 
     streams: int
     events: float
     """Deliveries to one stream each."""
     records: float
-    """Written to the user topic, whether anybody has a stream for them or not."""
+    """Records written to the user topic, with or without an open stream for them."""
     broadcasts: float = 0.0
     partitions: int | None = None
-    """Of the user topic; None: as many as sharding wants."""
+    """Partitions of the user topic; None: as many as sharding needs."""
 
 
 class Bounds(NamedTuple):
-    """How far a worker may go."""
+    """The limits of one worker."""
 
     busy: float = 0.6
-    """Of its core, on a usual day."""
+    """Share of its core under usual load."""
     strained: float = 0.85
-    """Of its core, when another one is lost."""
+    """Share of its core after the loss of another worker."""
     streams: int = 20_000
     """`GATEWAY_MAX_STREAMS`."""
     tail_bytes: int = 134_217_728
     """`GATEWAY_TAIL_BYTES`."""
     cycles: float = 50.0
-    """Fetch cycles a second at most: one in each `GATEWAY_LIVE_DELAY_MS`."""
+    """Maximum fetch cycles per second: one per `GATEWAY_LIVE_DELAY_MS`."""
     heartbeat: float = 30.0
     age: float = 3600.0
     retry: float = 3.0
-    """Seconds that clients wait before they come back."""
+    """Seconds that clients wait before they reconnect."""
 
 
 class Plan(NamedTuple):
-    """What it takes; figures are those of the worker that has most to do."""
+    """The resources for a load; figures are those of the busiest worker."""
 
     sharding: bool
     workers: int
     partitions: int | None
     streams: int
     records: float
-    """Read by it, a second."""
+    """Records that the worker reads per second."""
     cpu: float
-    """Of one core."""
+    """Share of one core."""
     cpu_after_loss: float
     memory_bytes: int
-    """Of its process, with full tails."""
+    """Memory of the process with full tails."""
     kernel_bytes: int
     files: int
     lost: int
-    """Streams that end with a worker that dies."""
+    """Streams that end when a worker crashes."""
     newcomers: int
-    """Of these, those that come to one other worker."""
+    """The lost streams that reconnect to one other worker."""
     at_once: Storm
-    """What that is where all come back at the same time."""
+    """The storm where all clients reconnect at the same time."""
     spread: float
-    """Seconds over which they have to come, so that nobody waits for more than a second."""
+    """Seconds over which reconnects must be spread so that no client waits longer than 1 s."""
     spread_out: Storm
 
 
 def cpu(load: Load, bounds: Bounds, costs: Costs) -> float:
-    """Return what a worker needs that has this load to itself: the part of a core."""
+    """Return the CPU of one worker that serves this load, as a share of one core."""
     cycles = min(bounds.cycles, load.records + load.broadcasts)
     stream = costs.idle_us + costs.write_us / bounds.heartbeat + costs.resume_us / bounds.age
     micros = (
@@ -126,17 +126,17 @@ def cpu(load: Load, bounds: Bounds, costs: Costs) -> float:
 
 
 def most(shards: float, workers: int) -> int:
-    """Return how many shards the worker has that a hash gives most.
+    """Return the number of shards of the worker to which a hash assigns the most.
 
-    The largest of `workers` numbers with that mean, for as many balls in bins: the mean and
-    √(2 · mean · ln workers), which is a little more than what is to be expected.
+    The maximum load of `shards` balls in `workers` bins: the mean plus √(2 · mean · ln workers),
+    which is slightly above the expected value.
     """
     mean = shards / workers
     return min(ceil(shards), ceil(mean + sqrt(2 * mean * log(workers))))
 
 
 def part(load: Load, workers: int, *, sharding: bool) -> Load:
-    """Return the load of the worker that has most of it."""
+    """Return the load of the busiest worker."""
     if not sharding:
         return load._replace(streams=ceil(load.streams / workers), events=load.events / workers)
     partitions = _partitions(load, workers)
@@ -149,9 +149,9 @@ def part(load: Load, workers: int, *, sharding: bool) -> Load:
 
 
 def plan(load: Load, bounds: Bounds, costs: Costs, *, sharding: bool) -> Plan | None:
-    """Return what the load takes; None where no number of workers can carry it."""
+    """Return the plan for the load; None where no number of workers can carry it."""
     for workers in range(2, MAX_WORKERS + 1):
-        # The topic does not change when one is lost.
+        # The loss of a worker does not change the number of partitions.
         fixed = load._replace(partitions=_partitions(load, workers)) if sharding else load
         usual = part(fixed, workers, sharding=sharding)
         after = part(fixed, workers - 1, sharding=sharding)

@@ -1,15 +1,15 @@
-"""Timestamps that cannot be the times at which their records were written: a clock is wrong.
+"""Detection of record timestamps that are not the time of writing: a clock is wrong.
 
-Looked at is the last record of each log that is read, once for each status of the worker, so it
-costs nothing while events are delivered. What a record's timestamp tells:
+The last record of each partition that is read is checked once per status of the worker, and costs
+nothing while events are delivered. A record's timestamp is
 
-    it is                                       | because
+    timestamp                                   | because
     --------------------------------------------+---------------------------------------------------
-    ahead, if it is after the present           | no record is from the future
-    behind, if it is long before the last look  | the log had been read to its end by then, so the
-                                                | record was written since
+    ahead, if it is after the present           | no record is written in the future
+    behind, if it is long before the last check | the partition had been read to its end by then, so
+                                                | the record was written after that check
 
-A record that is behind may also have been kept back before it was sent: nobody can tell from here.
+A producer may also have delayed a record that is behind: the worker cannot distinguish the two.
 """
 
 from __future__ import annotations
@@ -25,42 +25,42 @@ if TYPE_CHECKING:
     from gateway.core.records import OffsetPosition, TopicPartition
 
 AHEAD_MS = 5_000
-"""Clocks that differ by less do no harm."""
+"""Smaller differences do no harm."""
 
 BEHIND_MS = 60_000
-"""Producers gather and repeat: what is kept back for less is nobody's mistake."""
+"""Producers batch and retry: a shorter delay of a record is normal."""
 
-HELD_LOOKS = 2
-"""For so long something is told after it was seen: between two records of a producer whose clock is
-wrong there may be one of another."""
+HELD_CHECKS = 2
+"""Checks for which a finding stays visible: records of other producers may come between two records
+of the producer whose clock is wrong."""
 
 
 class _Read(NamedTuple):
     offset: int
     wall: int
-    """When the log was seen to be read to its end; 0 if it was not."""
+    """When the partition was found read to its end; 0 where records were left."""
 
 
 class RecordTimes:
-    """What the looks have found."""
+    """The findings of the latest checks."""
 
     def __init__(self) -> None:
         self._read: dict[TopicPartition, _Read] = {}
         self._found: dict[TopicPartition, tuple[int, TimeOff]] = {}
-        self._looks = 0
+        self._checks = 0
 
-    def look(
+    def check(
         self,
         heads: Mapping[TopicPartition, OffsetPosition],
         lags: Mapping[TopicPartition, int] | None,
         wall: int,
     ) -> TimeOff | None:
-        """Return the worst that was seen of late, at the time `wall` (Unix ms).
+        """Return the worst recent finding at the time `wall` (Unix ms); None: no finding.
 
-        `heads` are the positions after the last record read. Of `lags` nothing is known, None,
-        while Kafka does not answer.
+        `heads` are the positions after the last record read. `lags` is None while Kafka does not
+        answer.
         """
-        self._looks += 1
+        self._checks += 1
         read = {}
         for log, head in heads.items():
             ended = lags is not None and lags.get(log, 0) == 0
@@ -72,10 +72,10 @@ class RecordTimes:
                 head.timestamp > wall + AHEAD_MS or head.timestamp < before.wall - BEHIND_MS
             ):
                 off = round((head.timestamp - wall) / 1000)
-                self._found[log] = self._looks, TimeOff(*log, head.offset - 1, off)
+                self._found[log] = self._checks, TimeOff(*log, head.offset - 1, off)
         self._read = read
-        for log, (look, _) in list(self._found.items()):
-            if look + HELD_LOOKS < self._looks or log not in heads:
+        for log, (check, _) in list(self._found.items()):
+            if check + HELD_CHECKS < self._checks or log not in heads:
                 del self._found[log]
         found = [off for _, off in self._found.values()]
         return max(found, key=lambda off: abs(off.seconds), default=None)

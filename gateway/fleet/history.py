@@ -1,12 +1,12 @@
-"""The last minutes of a fleet: a sample every few seconds, as far back as this worker has heard.
+"""The recent history of a fleet: one sample every few seconds while this worker runs.
 
-A sample is made of all statuses at one time. Gauges and rates are sums over the workers that are
-there. Counts are told since each worker's start, so a sample holds what they have grown by since
-the sample before; and of delivery times the percentiles of what was delivered in between, from the
-buckets of all workers. A worker that is heard of for the first time has grown by nothing.
+A sample combines all statuses at one time. Gauges and rates are sums over the running workers.
+Statuses count from each worker's start, so a sample holds the increase of each count since the
+previous sample, and the percentiles of delivery times in that interval, from the histogram buckets
+of all workers. The first status of a worker adds no increase.
 
-Nothing here reads a clock, and the memory is bounded: 300 samples of some 300 bytes, and a few
-numbers for each worker that is shown.
+This module reads no clock, and its memory is bounded: 300 samples of about 300 bytes, and a few
+numbers per worker that is shown.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MAX_SAMPLES = round(HISTORY_SECONDS / STATUS_SECONDS)
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """A fleet at one time; `at` is Unix ms, by this worker's clock."""
+    """The state of a fleet at one time; `at` is Unix ms by this worker's clock."""
 
     at: int
     workers: int
@@ -43,19 +43,19 @@ class Sample(msgspec.Struct, frozen=True):
     tail_bytes: int
     resident_bytes: int
     cpu_share: float
-    """Of one core, all workers together: 2.0 are two cores."""
+    """In cores, summed over all workers: 2.0 means two cores."""
     gaps: int
     closes: int
     rejects: int
     unreadable: int
     p50: float | None
-    """Seconds; None where nothing was delivered since the sample before."""
+    """Seconds; None where no event was delivered since the previous sample."""
     p90: float | None
     p99: float | None
 
 
 class _Counts(msgspec.Struct, frozen=True, gc=False):
-    """What a worker had counted when it was looked at last."""
+    """The counts of a worker at the previous sample."""
 
     gaps: int
     closes: int
@@ -68,15 +68,15 @@ class _Counts(msgspec.Struct, frozen=True, gc=False):
 
 
 class History:
-    """The samples, and when each worker's troubles were last seen to grow."""
+    """The samples, and the last increase of each worker's fault counts."""
 
     def __init__(self) -> None:
         self.samples: deque[Sample] = deque(maxlen=MAX_SAMPLES)
         self._counts: dict[str, _Counts] = {}
         self._grown: dict[str, dict[str, int]] = {}
 
-    def take(self, members: Iterable[Member], wall: int) -> Sample:
-        """Add a sample of the time `wall` (Unix ms) and return it."""
+    def add_sample(self, members: Iterable[Member], wall: int) -> Sample:
+        """Add a sample for the time `wall` (Unix ms) and return it."""
         members = list(members)
         there = [m.status for m in members if m.status.state is not WorkerState.GONE]
         grown = dict.fromkeys(("gaps", "closes", "rejects", "unreadable"), 0)
@@ -91,7 +91,7 @@ class History:
             for name in ("unreadable", "mismatches", "expired"):
                 if getattr(now, name) > getattr(before, name):
                     self._grown.setdefault(status.worker, {})[name] = wall
-            # Of another version, whose buckets may be others: then only one kind can be summed.
+            # Another version may use other buckets, and only equal buckets can be summed.
             bounds = bounds or now.bounds
             if now.bounds == before.bounds == bounds:
                 delivered = delivered or [0] * len(now.delivered)
@@ -124,12 +124,12 @@ class History:
         self.samples.append(sample)
         return sample
 
-    def lately(self, worker: str, trouble: str) -> bool:
-        """Whether a worker's count of `unreadable`, `mismatches` or `expired` gaps has grown.
+    def has_grown(self, worker: str, count: str) -> bool:
+        """Return whether a count of a worker has grown within the samples that are kept.
 
-        Within the samples that are held, that is.
+        `count` is `unreadable`, `mismatches` or `expired` (gaps).
         """
-        seen = self._grown.get(worker, {}).get(trouble)
+        seen = self._grown.get(worker, {}).get(count)
         return seen is not None and seen >= self.samples[0].at
 
     def _forget(self, shown: set[str]) -> None:

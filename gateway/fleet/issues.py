@@ -1,7 +1,7 @@
-"""What a person on call should know of a fleet, in words, and what to do about it.
+"""The issues of a fleet as text for operators: the fault and the remedy.
 
-From statuses to sentences, and nothing else: no clock, no question to anybody. What is counted
-since a worker's start is a concern only for as long as the history has seen it grow.
+Issues are derived from statuses alone: no clock, no I/O. A count since a worker's start is an issue
+only while the history contains an increase of it.
 """
 
 from __future__ import annotations
@@ -22,64 +22,66 @@ if TYPE_CHECKING:
     from gateway.fleet.status import Status
 
 SKEW_MS = 5_000
-"""Clocks that differ by less do no harm; a status is up to a second on its way."""
+"""Smaller differences do no harm; a status takes up to a second to arrive."""
 
 LAG_RECORDS = 1_000
-"""Fewer are read in one fetch."""
+"""One fetch reads fewer records."""
 
 LAG_SAMPLES = 10
-"""Lag grows if it is higher, on average of so many samples, than in as many before: 30 s each."""
+"""Lag grows if its average over this many samples, 30 s, exceeds that of the 30 s before."""
 
 LATE_SECONDS = 0.5
-"""The event loop of a worker that has enough CPU is never so late."""
+"""The event loop of a worker with enough CPU is never this late."""
 
 BUSY_SHARE = 0.9
-"""Of the one core that a worker can use."""
+"""Share of the one core that a worker can use."""
 
 STUCK_SHARE = 0.1
 STUCK_STREAMS = 10
-"""A few clients that do not read are always there."""
+"""Any fleet has a few clients that do not read."""
 
-_DOUBTS = {
-    "kafka": "Streams stay open and beat; they go on where they were once Kafka answers.",
-    "topics": "Make the topic, or grant the right: the worker looks again by itself.",
-    "revocations": "No stream opens here until it is read: look at the topic and the rights on it.",
-    "keys": "Look whether GATEWAY_JWT_JWKS_URL answers, seen from this worker's host.",
+_REMEDIES = {
+    "kafka": "Streams stay open with heartbeats and resume once Kafka answers.",
+    "topics": "Create the topic, or grant the right: the worker checks again without a restart.",
+    "revocations": "No stream opens here until the topic is read: check it and the rights on it.",
+    "keys": "Check that GATEWAY_JWT_JWKS_URL answers on this worker's host.",
 }
-"""What to do about a doubt, where its own detail does not say it."""
+"""Remedies by not-ready reason, where the detail of the reason has none."""
 
 
 class Severity(StrEnum):
-    """How soon somebody should look."""
+    """How soon an operator should act."""
 
     CRITICAL = "critical"
-    """Users do not get events, or soon will not."""
+    """Users get no events, or soon will not."""
     WARNING = "warning"
     NOTICE = "notice"
-    """Nothing is wrong yet, or no longer."""
+    """No fault yet, or a fault that is over."""
 
 
 class Issue(msgspec.Struct, frozen=True):
-    """One thing that is wrong."""
+    """One fault, with its remedy."""
 
     severity: Severity
     kind: str
     worker: str | None
-    """None where it is the whole fleet's."""
+    """None: the issue concerns the whole fleet."""
     what: str
     action: str
 
 
-def concerns(members: Sequence[Member], history: History, wall: int, problem: str) -> list[Issue]:
-    """Return what is wrong, the worst first.
+def find_issues(
+    members: Sequence[Member], history: History, wall: int, problem: str
+) -> list[Issue]:
+    """Return all issues, the most severe first.
 
-    `wall` is the time, Unix ms; `problem` says why this worker does not see the fleet, or nothing.
+    `wall` is the time in Unix ms; `problem` is the reason why fleet status is unavailable, or "".
     """
     found = [*_of_the_fleet(members, history, problem)]
     for member in members:
         found += _of_worker(member, history, wall)
     ranks = list(Severity)
-    return sorted(found, key=lambda concern: ranks.index(concern.severity))
+    return sorted(found, key=lambda issue: ranks.index(issue.severity))
 
 
 def _of_the_fleet(members: Sequence[Member], history: History, problem: str) -> Iterator[Issue]:
@@ -90,15 +92,15 @@ def _of_the_fleet(members: Sequence[Member], history: History, problem: str) -> 
             "nobody_ready",
             None,
             "No worker is ready.",
-            "Load balancers send nobody here. The workers' own reasons are below.",
+            "Load balancers send no clients here. The workers' own reasons are below.",
         )
     if problem:
         yield Issue(
             Severity.WARNING,
             "fleet_unseen",
             None,
-            f"Other workers are not to be seen: {problem}.",
-            "Streams are served all the same. Until it is mended this page shows one worker.",
+            f"Other workers are not visible: {problem}.",
+            "Streams are not affected. Until this is fixed the page shows one worker.",
         )
     if lag_grows(list(history.samples)):
         yield Issue(
@@ -106,7 +108,7 @@ def _of_the_fleet(members: Sequence[Member], history: History, problem: str) -> 
             "lag",
             None,
             f"Lag grows: {history.samples[-1].lag:,} records are not read yet.",
-            "Events come late. If workers are at a full core add some; else look at Kafka and the"
+            "Events are late. If workers use a full core, add workers; else check Kafka and the"
             " network in between.",
         )
     yield from _of_topics(there)
@@ -125,7 +127,7 @@ def _of_the_fleet(members: Sequence[Member], history: History, problem: str) -> 
 
 
 def _of_topics(there: Sequence[Status]) -> Iterator[Issue]:
-    """Tell once what every worker finds that reads the same."""
+    """Yield issues of topics once, although each worker reports them."""
     for short in sorted(
         {short for status in there for short in status.short_retentions}, key=lambda it: it.topic
     ):
@@ -133,8 +135,8 @@ def _of_topics(there: Sequence[Status]) -> Iterator[Issue]:
             Severity.WARNING,
             "short_retention",
             None,
-            f"{short.topic} keeps records for {_lasting(short.kept_seconds)}, and clients may come"
-            f" back after {_lasting(short.promised_seconds)}: they miss events (gap expired).",
+            f"{short.topic} keeps records for {_lasting(short.kept_seconds)}, and clients may"
+            f" resume after {_lasting(short.promised_seconds)}: they miss events (gap expired).",
             f"Set retention.ms of the topic to {short.promised_seconds * 1000:.0f} or more, or"
             " lower GATEWAY_REPLAY_MAX_AGE_SECONDS.",
         )
@@ -149,8 +151,8 @@ def _of_topics(there: Sequence[Status]) -> Iterator[Issue]:
             f" {'ahead of' if ahead else 'behind'} its clock, last in"
             f" {off.topic}-{off.partition} at {off.offset}.",
             f"{'Set' if ahead else 'If the producer does not keep them back, set'} the clock (NTP)"
-            " of its host: replay by age, retention and delivery times go by these times. With"
-            " message.timestamp.type=LogAppendTime at the topic the broker's clock counts.",
+            " of its host: replay by age, retention and delivery times use these times. With"
+            " message.timestamp.type=LogAppendTime at the topic the broker's clock is used.",
         )
 
 
@@ -162,9 +164,9 @@ def _of_worker(member: Member, history: History, wall: int) -> Iterator[Issue]:
                 Severity.WARNING,
                 "gone",
                 status,
-                f"Was last heard of {_lasting(member.age)} ago, and did not say that it ends.",
-                f"Its {status.streams:,} streams come back elsewhere, with their ids. Look at its"
-                " host and log: killed, out of memory, or cut off from Kafka.",
+                f"Sent its last status {_lasting(member.age)} ago, and did not announce its end.",
+                f"Its {status.streams:,} streams resume on other workers. Check its host and log:"
+                " killed, out of memory, or disconnected from Kafka.",
             )
         return
     for doubt in status.doubts:
@@ -174,7 +176,7 @@ def _of_worker(member: Member, history: History, wall: int) -> Iterator[Issue]:
                 "draining",
                 status,
                 f"Is being stopped; {status.streams:,} streams are left.",
-                "Nothing to do: they end evenly, and come back elsewhere.",
+                "No action needed: the streams end evenly and resume on other workers.",
             )
         elif doubt.reason != "starting":
             yield _concern(
@@ -182,7 +184,7 @@ def _of_worker(member: Member, history: History, wall: int) -> Iterator[Issue]:
                 f"doubt_{doubt.reason}",
                 status,
                 f"Not ready ({doubt.reason}): {doubt.detail}",
-                _DOUBTS.get(doubt.reason, "The detail says what to do."),
+                _REMEDIES.get(doubt.reason, "The detail names the remedy."),
             )
     if status.unread_first is not None:
         first = status.unread_first
@@ -212,7 +214,7 @@ def _of_worker(member: Member, history: History, wall: int) -> Iterator[Issue]:
 
 
 def _of_records(status: Status, history: History) -> Iterator[Issue]:
-    if status.mismatch_last is not None and history.lately(status.worker, "mismatches"):
+    if status.mismatch_last is not None and history.has_grown(status.worker, "mismatches"):
         seen = status.mismatch_last
         yield _concern(
             Severity.CRITICAL,
@@ -224,23 +226,23 @@ def _of_records(status: Status, history: History) -> Iterator[Issue]:
             f" GATEWAY_PARTITIONER={seen.reason} if all producers use it, else change the"
             " producer.",
         )
-    if status.unreadable_last is not None and history.lately(status.worker, "unreadable"):
+    if status.unreadable_last is not None and history.has_grown(status.worker, "unreadable"):
         seen = status.unreadable_last
         yield _concern(
             Severity.WARNING,
             "unreadable",
             status,
-            f"Records that could not be understood: {sum(status.unreadable.values()):,}, last in"
+            f"Unreadable records: {sum(status.unreadable.values()):,}, last in"
             f" {seen.topic}-{seen.partition} at {seen.offset} ({seen.reason}).",
-            "They are skipped. Show the last one: gateway record"
+            "Unreadable records are skipped. Show the last one: gateway record"
             f" {seen.topic} {seen.partition} {seen.offset}",
         )
-    if history.lately(status.worker, "expired"):
+    if history.has_grown(status.worker, "expired"):
         yield _concern(
             Severity.WARNING,
             "retention",
             status,
-            "Clients came back for records that retention has removed (gap expired).",
+            "Clients resumed from records that retention has removed (gap expired).",
             "Keep the topic for longer than GATEWAY_REPLAY_MAX_AGE_SECONDS (retention.ms,"
             " retention.bytes): gateway check compares the two.",
         )
@@ -254,21 +256,21 @@ def _of_resources(status: Status) -> Iterator[Issue]:
             status,
             f"Is at {status.cpu_share:.0%} of its core; its loop was late by up to"
             f" {status.loop_delay_seconds * 1000:.0f} ms.",
-            "Everything waits for the loop. Add a worker, or give it a core of its own.",
+            "All streams wait for the loop. Add a worker, or give this one a dedicated core.",
         )
     if status.streams_stuck > max(STUCK_STREAMS, STUCK_SHARE * status.streams):
         yield _concern(
             Severity.WARNING,
             "stuck",
             status,
-            f"{status.streams_stuck:,} of {status.streams:,} streams do not take what is sent.",
-            "Their clients or the network to them are slow; they are closed (slow) and lose"
-            " nothing. So many at once point to a proxy or a link that they share.",
+            f"{status.streams_stuck:,} of {status.streams:,} streams do not read their data.",
+            "Their clients or the network to them are slow; the streams are closed (slow) and"
+            " resume without loss. So many at once indicate a shared proxy or link.",
         )
 
 
 def lag_grows(samples: Sequence[Sample]) -> bool:
-    """Whether the fleet falls behind, rather than being behind for a moment."""
+    """Return whether lag rises steadily, rather than for a moment."""
     newer, older = samples[-LAG_SAMPLES:], samples[-2 * LAG_SAMPLES : -LAG_SAMPLES]
     if len(older) < LAG_SAMPLES:
         return False

@@ -1,18 +1,18 @@
-"""The fleet: every worker, as far as this one has heard.
+"""The members of the fleet, from the statuses that this worker has read.
 
-    a worker                                    | is shown as
+    a worker                                    | is shown
     --------------------------------------------+---------------------------------------------------
-    is heard of                                 | what it says
-    has said that it ends                       | gone
-    was not heard of for `GONE_SECONDS`         | gone, with what it said last
-    stands in the topic from before our start   | nothing, until it is heard of, or gone
-    was gone for `FORGET_SECONDS`               | nothing; its record is removed
+    sends statuses                              | with its latest status
+    has sent its final status                   | as gone
+    sent no status for `GONE_SECONDS`           | as gone, with its last status
+    has only a status from before our start     | not, until it sends a status or counts as gone
+    was gone for `FORGET_SECONDS`               | not; its record is removed
 
-Clocks of other hosts do not count. What counts is when a status arrives here, and not even that by
-our own clock alone: the present is when anybody was last heard of. While Kafka is away nobody is,
-so the present stands still, and nobody is gone for that. A worker hears itself, too.
+Clocks of other hosts are not used. Ages are measured from the arrival of a status here, up to the
+arrival of the latest status of any worker. While Kafka is unavailable no status arrives, that time
+stands still, and no worker counts as gone. A worker also reads its own statuses.
 
-Whoever notices first removes a record; if several do, the others' removals change nothing.
+The first worker that notices removes a record; further removals by other workers change nothing.
 """
 
 from __future__ import annotations
@@ -24,28 +24,27 @@ from msgspec.structs import replace
 from gateway.fleet.status import Status, WorkerState
 
 STATUS_SECONDS = 3.0
-"""How often a worker tells its status."""
+"""Period of a worker's statuses."""
 
 GONE_SECONDS = 3.5 * STATUS_SECONDS
-"""Three statuses were missed, and half another is grace."""
+"""Three missed statuses and half a period of grace."""
 
 FORGET_SECONDS = 300.0
-"""So long the person on call can see that there was one more."""
-
+"""How long a worker that is gone stays visible to operators."""
 
 MAX_MEMBERS = 1_000
-"""Workers that are kept; statuses of further ones are ignored until others are forgotten."""
+"""Maximum workers kept; statuses of further workers are ignored until others are forgotten."""
 
 
 class Member(NamedTuple):
     """A worker of the fleet."""
 
     status: Status
-    """What it said last, with the state `gone` where it is."""
+    """Its last status, with the state `gone` where the worker is gone."""
     age: float
-    """Seconds since that was heard."""
+    """Seconds since the status arrived."""
     silent: bool = False
-    """Whether it is gone without having said so."""
+    """Whether it is gone without a final status."""
 
 
 class _Entry:
@@ -55,30 +54,30 @@ class _Entry:
         self.status = status
         self.found = now
         self.heard = heard
-        """Whether it has been heard of, rather than found in the topic."""
+        """Whether it was sent after our start, rather than found in the topic."""
         self.removed = False
-        """Whether its record is: then it has ended in order."""
+        """Whether its record was removed: the worker stopped in order."""
 
 
 class Fleet:
-    """All workers; `own` is the name of this one, whose status is known without Kafka."""
+    """All workers; `own` names this worker, whose status needs no Kafka."""
 
     def __init__(self, own: str) -> None:
         self._own = own
         self._status: Status | None = None
         self._entries: dict[str, _Entry] = {}
         self._present = float("-inf")
-        """When anybody was last heard of."""
+        """When the latest status arrived: monotonic seconds."""
 
-    def tell(self, status: Status) -> None:
-        """Take this worker's own status."""
+    def set_own(self, status: Status) -> None:
+        """Set this worker's own status."""
         self._status = status
 
-    def hear(self, status: Status, now: float, *, whole: bool) -> None:
-        """Take a status out of the topic.
+    def apply(self, status: Status, now: float, *, whole: bool) -> None:
+        """Apply a status from the topic.
 
-        `whole` is False for what stood there when it was begun to be read, which may be old: only
-        one that is younger than what was heard before is a sign of life.
+        `whole` is False for a status from before the topic was read to its end. Such a status may
+        be old, and shows that its worker is alive only if an earlier status of it was read before.
         """
         entry = self._entries.get(status.worker)
         if entry is not None and status.number <= entry.status.number:
@@ -91,7 +90,7 @@ class Fleet:
         self._entries[status.worker] = _Entry(status, now, heard=alive)
 
     def removed(self, worker: str) -> None:
-        """Take the removal of a worker's record; one that has ended in order stays for a while."""
+        """Apply the removal of a worker's record; a worker that stopped in order stays visible."""
         entry = self._entries.get(worker)
         if entry is None:
             return
@@ -101,7 +100,7 @@ class Fleet:
             del self._entries[worker]
 
     def forget(self) -> list[str]:
-        """Forget who was gone for long enough; return those whose records are to be removed."""
+        """Forget workers gone for `FORGET_SECONDS`; return those with records to remove."""
         over = [
             worker
             for worker, entry in self._entries.items()
@@ -110,7 +109,7 @@ class Fleet:
         return [worker for worker in over if not self._entries.pop(worker).removed]
 
     def members(self, now: float) -> list[Member]:
-        """Return everybody who is to be shown, by name."""
+        """Return all visible workers, ordered by name."""
         members = []
         for worker, entry in self._entries.items():
             status, silent = entry.status, self._present - entry.found >= GONE_SECONDS

@@ -1,7 +1,7 @@
 """A worker's status: the JSON document that each worker writes to the fleet every few seconds.
 
 Writer and reader may be of different versions: unknown fields are ignored, missing ones have a
-default, and an unknown state reads as `not_ready`. A status is read whole or not at all:
+default, and an unknown state reads as `not_ready`. A status is accepted as a whole or rejected:
 `read_status` checks each number, length and relation that other code relies on, since every worker
 reads a bad record of the compacted topic, and reads it again after each restart.
 
@@ -192,7 +192,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Partitions with streams that are not read, though a broker may answer."""
     unread_first: UnreadPartition | None = None
     partitions: Annotated[tuple[PartitionLoad, ...], Meta(max_length=4 * MAX_PARTITIONS)] = ()
-    """At most `MAX_PARTITIONS`: those that lag first, then the busiest."""
+    """At most `MAX_PARTITIONS`: partitions with lag first, then the busiest."""
 
 
 _decoder = msgspec.json.Decoder(Status)

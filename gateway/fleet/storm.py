@@ -1,10 +1,11 @@
-"""A reconnect storm at one worker: step by step, what a crash of another one brings it.
+"""Simulation of a reconnect storm at one worker after the crash of another one.
 
-The streams of a worker that dies end all at once. Their clients wait for what `retry:` says, and
-come to the others. A worker opens them one by one with what its usual load leaves of its core, and
-the kernel holds the queue; whom it has no room for, TCP sends again after 1 s, then 2, then 4.
+All streams of the crashed worker end at once. Their clients wait for the time in `retry:`, then
+connect to the other workers. A worker opens streams one by one with the share of its core that its
+usual load leaves free. The kernel queues connections; TCP repeats an attempt that finds the queue
+full after 1 s, then 2, then 4.
 
-Nothing is drawn: arrivals are spread evenly, so the same storm has the same outcome.
+The simulation is deterministic: arrivals are spread evenly.
 """
 
 from __future__ import annotations
@@ -15,42 +16,42 @@ from typing import NamedTuple
 STEP_SECONDS = 0.02
 
 BACKLOG = 4096
-"""Connections that the kernel holds (`gateway.http.transport.listen`)."""
+"""Connections that the kernel queues (`gateway.http.transport.listen`)."""
 
 PATIENCE_SECONDS = 1.0
-"""How long a client may wait for the first bytes in a storm that nobody would call one."""
+"""Maximum wait for the first bytes in an acceptable storm."""
 
 MAX_SPREAD_SECONDS = 3600.0
 
 
 class Storm(NamedTuple):
-    """How it went."""
+    """The outcome of a storm."""
 
     per_second: int
-    """The most that came within a second."""
+    """The highest number of arrivals within a second."""
     longest_wait: float
     """Seconds from a client's first attempt to its stream."""
     refused: int
     """Attempts that found the kernel's queue full."""
     over_after: float
-    """Seconds from the crash until everybody is served."""
+    """Seconds from the crash until all clients are served."""
     peak_cpu: float
-    """Of one core, within a second."""
+    """Share of one core in the busiest second."""
 
 
 def simulate(
     newcomers: int, busy: float, open_seconds: float, retry: float, spread: float
 ) -> Storm:
-    """Return how a worker fares that spends `busy` of its core on its own streams.
+    """Return the outcome at a worker that spends `busy` of its core on its own streams.
 
-    `newcomers` come from `retry` seconds after the crash on, over `spread` seconds. Each one costs
+    `newcomers` arrive from `retry` seconds after the crash on, over `spread` seconds. Each costs
     `open_seconds` of CPU.
     """
-    assert 0 <= busy < 1, "a worker without time never serves them"
+    assert 0 <= busy < 1, "a worker without free CPU never serves them"
     queue: deque[tuple[int, int]] = deque()
-    """When they first came, and how many."""
+    """Step of the first attempt, and number of clients."""
     again: dict[int, list[tuple[int, int, int]]] = {}
-    """Those who found no room, by the step in which they try again: first step, how many, tries."""
+    """Clients that found the queue full, by step of the next attempt: first step, number, tries."""
     second = round(1 / STEP_SECONDS)
     first = round(retry / STEP_SECONDS)
     steps = max(1, round(spread / STEP_SECONDS))
@@ -101,11 +102,11 @@ def simulate(
 
 
 def needed_spread(newcomers: int, busy: float, open_seconds: float, retry: float) -> float:
-    """Return over how many whole seconds they have to come so that all are served soon.
+    """Return the whole seconds of spread at which the storm is acceptable.
 
-    Soon is within `PATIENCE_SECONDS`, and nobody finds the kernel's queue full.
+    All clients are served within `PATIENCE_SECONDS`, and no attempt finds the kernel's queue full.
     """
-    # In less time a worker cannot even open them all.
+    # In less time a worker cannot open all streams.
     spread = max(0.0, newcomers * open_seconds / (1 - busy) - PATIENCE_SECONDS - 1) // 1
     while spread < MAX_SPREAD_SECONDS:
         storm = simulate(newcomers, busy, open_seconds, retry, spread)
@@ -116,5 +117,5 @@ def needed_spread(newcomers: int, busy: float, open_seconds: float, retry: float
 
 
 def _by(newcomers: int, passed: int, steps: int) -> int:
-    """Return how many have come after so many steps."""
+    """Return the number of arrivals after `passed` of `steps` steps."""
     return newcomers * min(passed, steps) // steps

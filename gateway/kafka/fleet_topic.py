@@ -136,7 +136,7 @@ class FleetTopic:
             if status is None:
                 self._unreadable(log, offset, UnreadableReason.WRONG_SHAPE)
             else:
-                self._fleet.hear(status, now, whole=self._whole)
+                self._fleet.apply(status, now, whole=self._whole)
         for key in self._removed:
             self._fleet.removed(key.decode(errors="replace"))
         self.begin()

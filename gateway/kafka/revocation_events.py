@@ -98,7 +98,7 @@ class RevocationEvents:
         for user, session, timestamp in found:
             # A timestamp that is missing or in the future is a mistake of the producer.
             since = timestamp if 0 < timestamp < moment.wall else moment.wall
-            change = self._revocations.take_event(user, session, since, self._life, moment.wall)
+            change = self._revocations.revoke_session(user, session, since, self._life, moment.wall)
             if change is not None:
                 users.add(user)
                 self._pending.add(change, moment.monotonic + uniform(0, SPREAD_SECONDS))  # noqa: S311

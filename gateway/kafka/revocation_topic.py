@@ -79,7 +79,7 @@ class RevocationFollower:
         for first in range(0, len(every), BATCH):
             some = every[first : first + BATCH]
             for written in some:
-                self._revocations.take(written.change, written.timestamp)
+                self._revocations.apply(written.change, written.timestamp)
                 self._seen(written.change)
             users = {written.user for written in some if written.user is not None}
             moment = clock.now()

@@ -230,7 +230,7 @@ class KafkaSession:
             self._routes.settle(clock.now())
             self._live.sweep()
             self._note_unread(self._faults())
-            self._revocations.drop(clock.now(), self._revocation_life)
+            self._revocations.discard_expired(clock.now(), self._revocation_life)
 
     def lags(self) -> Mapping[TopicPartition, int]:
         """Return how many records, at most, the brokers have and the tails have not.

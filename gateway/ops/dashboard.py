@@ -25,7 +25,7 @@ from gateway.core import frame
 from gateway.core.gap import CloseReason
 from gateway.errors import Overloaded
 from gateway.fleet.history import History
-from gateway.fleet.issues import concerns
+from gateway.fleet.issues import find_issues
 from gateway.ops.fleet_routes import workers
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class DashboardFeed:
     def sample(self) -> None:
         """Take a sample of the fleet and show it: once for each status of this worker."""
         moment = clock.now()
-        sample = self._history.take(self._fleet.members(moment.monotonic), moment.wall)
+        sample = self._history.add_sample(self._fleet.members(moment.monotonic), moment.wall)
         self._number += 1
         if self._watchers:
             self._show(self._document(sample))
@@ -162,7 +162,7 @@ class DashboardFeed:
             "worker": self._worker,
             "workers": workers(self._fleet, moment.monotonic),
             "problem": problem,
-            "concerns": concerns(members, self._history, moment.wall, problem),
+            "concerns": find_issues(members, self._history, moment.wall, problem),
             "sample": sample,
         }
         return Shown("fleet", _json(document), f"{self._worker}-{self._number}")

@@ -146,7 +146,7 @@ class StatusReporter:
             unknown_types=totals.unknown_types,
             partitioner_mismatches=totals.misplaced,
             mismatch_last=self._metrics.mismatch_last,
-            time_off=self._times.look(positions, lags if answers else None, moment.wall),
+            time_off=self._times.check(positions, lags if answers else None, moment.wall),
             short_retentions=self._short_retentions(),
             resident_bytes=self._memory.bytes(),
             cpu_seconds=round(cpu, 3),

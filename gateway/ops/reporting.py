@@ -66,7 +66,7 @@ class Reporting:
         with contain(Part.STATUS):
             status = self._status(tick % STATUS_TICKS == 0)
             if status is not None:
-                self._fleet.tell(status)
+                self._fleet.set_own(status)
                 self._publish(status)
                 with contain(Part.DASHBOARD):
                     self._board.sample()

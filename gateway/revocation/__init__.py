@@ -1,1 +1,1 @@
-"""Revocations of sessions and users: records, and what is still to be written; pure."""
+"""Revocations of sessions and users: table, records and pending writes; pure."""

@@ -1,13 +1,13 @@
-"""What a stretch of the revocations' topic comes down to, so that it can be taken in one step.
+"""Compaction of a range of the revocation topic, so that it is applied in one step.
 
-Who went by its records one by one would revoke for a moment what was lifted since, and end streams
-for it. So only what each key stands for in the end is kept:
+Applying record by record would revoke sessions that a later record lifts, and end their streams.
+The digest keeps only the final changes of each key:
 
 - the last revocation for each user: another user's session may have the same name;
-- that it was lifted, where it was, before those that came later.
+- a removal of the key, ahead of the revocations that follow it.
 
-Records of a key come in order, but for the time after the topic has gained partitions: then a key
-may be in another one than it was, and the younger record counts.
+Records of a key arrive in order, except after the topic has gained partitions: then records of a
+key are in two partitions, and the record with the later timestamp counts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Written(NamedTuple):
-    """A change as it stands in the topic."""
+    """A change and its position in the topic."""
 
     change: Change
     partition: int
@@ -30,20 +30,21 @@ class Written(NamedTuple):
 
     @property
     def user(self) -> bytes | None:
-        """Whom it revokes something of; None where it lifts."""
+        """The user of the revocation; None for a removal."""
         return None if self.change.revocation is None else self.change.revocation.user
 
 
 class Digest:
-    """Changes, by key, as far as they still mean something."""
+    """The changes that still have an effect, by key."""
 
     def __init__(self) -> None:
         self._found: dict[bytes, tuple[Written, ...]] = {}
 
     def add(self, written: Written, known: Container[bytes], now: int) -> None:
-        """Add the next record. One that is over by `now` (Unix ms) is left out.
+        """Add the next record; `now` is Unix ms.
 
-        But not if its key is among those `known` from before: then it puts an end to something.
+        An expired revocation is discarded unless its key is `known`: then it replaces a revocation
+        that was applied before.
         """
         key, revocation = written.change
         found = self._found.get(key, ())
@@ -61,7 +62,7 @@ class Digest:
             self._found.pop(key, None)
 
     def drain(self) -> list[Written]:
-        """Return all changes, those of a key in order, and be empty again."""
+        """Remove and return all changes; those of a key are in order."""
         every = [written for several in self._found.values() for written in several]
         self._found = {}
         return every

@@ -1,9 +1,9 @@
-"""Revocations that a worker has still to write to their topic.
+"""Revocations that a worker has not yet written to their topic.
 
 Every worker that reads an event `security.session.revoked` revokes the session at once, and the
-topic needs one record of it. So each worker waits for a short time of its own choice, and writes
-only what no other has written meanwhile. The number is bounded, and expired revocations are
-discarded: without the right to write, revocations would pile up for good.
+topic needs one record of it. Each worker waits for a short random time, then writes only the
+revocations that no other worker has written meanwhile. The number is bounded, and expired
+revocations are discarded: without the right to write, revocations would accumulate without limit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gateway.revocation.record import Change, Revocation
 
 MAX_PENDING = 10_000
-"""Some 3 MB. With more the oldest is discarded: it has been tried for the longest time."""
+"""About 3 MB. The oldest is discarded first: its write was retried for the longest time."""
 
 
 class _Entry(NamedTuple):
@@ -26,7 +26,7 @@ class _Entry(NamedTuple):
 
 
 class PendingRevocations:
-    """Revocations to be written, by key and user, in the order in which they are due."""
+    """Revocations to write, by key and user, ordered by due time."""
 
     def __init__(self, most: int = MAX_PENDING) -> None:
         self._most = most
@@ -49,7 +49,7 @@ class PendingRevocations:
         self._entries[name] = _Entry(change, change.revocation, due)
 
     def seen(self, change: Change) -> None:
-        """Remove what a record of the topic says already; a removal of a key ends all of its."""
+        """Remove the revocation that a record has written; a removal removes all of its key."""
         if change.revocation is None:
             for name in [name for name in self._entries if name[0] == change.key]:
                 del self._entries[name]
@@ -60,7 +60,7 @@ class PendingRevocations:
             del self._entries[name]
 
     def postpone(self, change: Change) -> None:
-        """Move a revocation that could not be written behind the others, if it is still there."""
+        """Move a revocation whose write failed behind the others, if it is still pending."""
         if change.revocation is not None:
             name = (change.key, change.revocation.user)
             entry = self._entries.pop(name, None)
@@ -68,9 +68,9 @@ class PendingRevocations:
                 self._entries[name] = entry
 
     def next(self, moment: Moment) -> tuple[Change, float] | None:
-        """Return the next revocation and the seconds until it is due; None: there is none.
+        """Return the next revocation and the seconds until it is due; None: none is pending.
 
-        It stays until it is `seen`. Expired ones are discarded.
+        It stays pending until it is `seen`. Expired revocations are discarded.
         """
         while self._entries:
             name, entry = next(iter(self._entries.items()))

@@ -1,13 +1,13 @@
 """A revocation, and its record in the compacted topic that all workers read.
 
-    key                  counts for                                          value
+    key                  revokes                                             value
     -------------------  --------------------------------------------------  ----------------------
-    session:<session>    that session of the user whom the value names       JSON, or null: lifted
-    user:<user>          the user's tokens that were issued before it was    JSON, or null: lifted
-                         written, and those that do not say when they were
+    session:<session>    that session of the user in the value               JSON, or null: lifted
+    user:<user>          the user's tokens issued before `revoked_at`, and   JSON, or null: lifted
+                         tokens without an issue time
 
-The JSON is `{"user_id", "revoked_at", "expires_at"}`, the times in Unix ms. Whoever forgets a field
-means to revoke all the same, so what can stand in for it does.
+The JSON is `{"user_id", "revoked_at", "expires_at"}`, the times in Unix ms. A missing field gets a
+default where one exists, because a record with a forgotten field is still meant to revoke.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from gateway.core.records import Event
 
 REVOKED_TYPE = "security.session.revoked"
-"""The event that revokes the session in its payload, of its own user."""
+"""The event that revokes a session of its user, named in the payload."""
 
 _SESSION = b"session:"
 _USER = b"user:"
 
 MIN_TIME = 100_000_000_000
-"""Unix ms of 1973. What is less is a time in seconds: it would have expired before it came."""
+"""Unix ms of 1973. A smaller number is a time in seconds, which would expire at once."""
 
 _Time = Annotated[int, msgspec.Meta(ge=MIN_TIME, lt=TIMESTAMP_LIMIT)]
 
 
 class Revocation(NamedTuple):
-    """What is revoked until `expires_at` (Unix ms): a session of `user`, or what the user had."""
+    """A session of `user`, or all tokens of `user`, revoked until `expires_at` (Unix ms)."""
 
     user: bytes
     """The user id in UTF-8, as it is in record keys."""
@@ -43,7 +43,7 @@ class Revocation(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A record of the topic: `revocation` is None where it lifts what its key names."""
+    """A record of the topic; `revocation` is None where the record lifts those of its key."""
 
     key: bytes
     revocation: Revocation | None
@@ -76,7 +76,7 @@ def user_key(user: bytes) -> bytes:
 def read_change(
     key: bytes | None, value: bytes | None, timestamp: int, life: int
 ) -> Change | UnreadableReason:
-    """Return what a record of the topic says, or why it says nothing; raises nothing.
+    """Return the change of a record of the topic, or why it is unreadable; never raises.
 
     `timestamp` (ms) is the record's, and stands in for `revoked_at`; without `expires_at` the
     revocation lasts for `life` ms from then.
@@ -117,15 +117,15 @@ def write_value(revocation: Revocation) -> bytes:
 
 
 def revoked_session(event: Event) -> str | None:
-    """Return the session that an event revokes, if it is one that does and names one."""
+    """Return the session that an event revokes; None for any other event."""
     if event.event_type != REVOKED_TYPE:
         return None
-    # Read as a client reads it: all lines but the first are `data:`, and JSON takes the breaks.
+    # As clients read it: all lines after the first are `data:`, and JSON allows line breaks.
     lines = event.body.split(b"\ndata: ")[1:]
     try:
         session = str(_payload.decode(b"\n".join(lines)).session_id)
         session.encode()
-    except (ValueError, RecursionError):  # no JSON or no session in it; half a character
+    except (ValueError, RecursionError):  # invalid JSON, no session, or a lone surrogate
         return None
     return session or None
 

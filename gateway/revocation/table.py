@@ -1,13 +1,13 @@
-"""Which sessions and users are revoked, as far as this worker has heard.
+"""The table of revoked sessions and users.
 
-Two things are told about, and neither is ever waited for: the changes in the compacted topic, which
-is the authority, and events `security.session.revoked` that a worker meets among all others. Those
-are found by a search through bytes, since nobody may be there for whom they would be decoded.
+The table has two sources and waits for neither: changes in the compacted topic, which is
+authoritative, and events `security.session.revoked` among all other events. A byte search finds
+those events, because events without an open stream are never decoded.
 
-- What was read stays until it is lifted or has expired, whatever becomes of Kafka.
-- A session's revocation counts for its user only. Should two users have a session of the same
-  name, each has a revocation of its own.
-- An event that is read again, by a scan, does not revoke again what was lifted since.
+- A revocation stays in force until it is lifted or expires, also while Kafka is unavailable.
+- A session's revocation is valid for its user only. Two users with sessions of the same name have
+  separate revocations.
+- A scan that reads an event again does not repeat a revocation that was lifted later.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from gateway.core.records import Moment, Record
     from gateway.core.stream import Stream
 
-LOOK_SECONDS = 60.0
-"""How often all are looked at for what is over, which only memory hangs on: 100,000 take 12 ms."""
+SWEEP_SECONDS = 60.0
+"""Least period between two sweeps, which only save memory: 100,000 entries take 12 ms."""
 
 _TYPE = REVOKED_TYPE.encode()
 
 
 class Revocations:
-    """All revocations that count, by the keys of their records."""
+    """All revocations in force, by record key."""
 
     def __init__(self) -> None:
         self._entries: dict[bytes, tuple[Revocation, ...]] = {}
-        """One for each user, so for the key of a user there is one."""
+        """One per user; the key of a user has one."""
         self._lifted: dict[bytes, int] = {}
         """When each key was lifted: Unix ms."""
-        self._next_look = float("-inf")
+        self._next_sweep = float("-inf")
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -44,8 +44,8 @@ class Revocations:
     def __contains__(self, key: object) -> bool:
         return key in self._entries
 
-    def take(self, change: Change, timestamp: int) -> None:
-        """Go by a record of the topic, written at `timestamp` (ms): the newest of its key."""
+    def apply(self, change: Change, timestamp: int) -> None:
+        """Apply a record of the topic, the newest of its key, written at `timestamp` (Unix ms)."""
         key, revocation = change
         if revocation is None:
             self._entries.pop(key, None)
@@ -54,13 +54,13 @@ class Revocations:
             self._lifted.pop(key, None)
             self._add(key, revocation)
 
-    def take_event(
+    def revoke_session(
         self, user: bytes, session: str, since: int, life: int, now: int
     ) -> Change | None:
-        """Revoke a session because an event of `since` says so; times and `life` in ms.
+        """Revoke a session because of an event written at `since`; times and `life` in ms.
 
-        Returns the change for the topic; None where nothing changes: it is revoked already, was
-        lifted after the event, or would be over by `now`.
+        Returns the change for the topic; None where nothing changes: the session is revoked
+        already, was lifted after the event, or its revocation would have expired by `now`.
         """
         key = session_key(session)
         revocation = Revocation(user, since, since + life)
@@ -76,8 +76,8 @@ class Revocations:
     def cover(self, user: bytes, session: str | None, issued_at: float | None, now: int) -> bool:
         """Return whether a token is revoked at `now` (Unix ms).
 
-        `issued_at` is in Unix seconds, as tokens have it, most of them in whole ones: a token of
-        the second in which its user was revoked counts as one issued before.
+        `issued_at` is the token's claim in Unix seconds, in most tokens without a fraction: a token
+        of the second in which its user was revoked counts as issued before.
         """
         for entry in self._entries.get(user_key(user), ()):
             before = issued_at is None or issued_at * 1000 < entry.revoked_at
@@ -88,22 +88,22 @@ class Revocations:
     def covered(
         self, streams: Iterable[Stream], users: Collection[bytes], now: int
     ) -> list[Stream]:
-        """Return those streams of `users` whose tokens are revoked; 20,000 take a millisecond."""
+        """Return the streams of `users` with revoked tokens; 20,000 streams take 1 ms."""
         return [
             stream
             for stream in streams
             if stream.key in users and self.cover(stream.key, stream.session, stream.issued_at, now)
         ]
 
-    def drop(self, moment: Moment, life: int) -> None:
-        """Forget what is over; to be called now and then.
+    def discard_expired(self, moment: Moment, life: int) -> None:
+        """Remove expired entries, at most once in `SWEEP_SECONDS`.
 
-        No event that is older than `life` ms revokes anything, so none needs to know what was
-        lifted before then.
+        Removals that are older than `life` ms are forgotten too: events older than that revoke
+        nothing.
         """
-        if moment.monotonic < self._next_look:
+        if moment.monotonic < self._next_sweep:
             return
-        self._next_look = moment.monotonic + LOOK_SECONDS
+        self._next_sweep = moment.monotonic + SWEEP_SECONDS
         over = [
             key
             for key, entries in self._entries.items()
@@ -130,10 +130,11 @@ class Revocations:
 
 
 def mentioning(records: Sequence[Record]) -> list[Record]:
-    """Return the records that may be an event which revokes a session: its type stands in them.
+    """Return the records that contain the type of revocation events.
 
-    All that a worker reads passes here, and almost nothing stays. One search through a whole batch
-    costs 0.1 µs for a record of 200 bytes; one for each of them would take three times as long.
+    Every record that a worker reads is searched, and almost none contains the type. One search
+    through a whole batch costs 0.1 µs per record of 200 bytes; one search per record costs three
+    times as much.
     """
     values = [record.value for record in records if record.value is not None]
     named = [value for record in records if record.headers for _, value in record.headers]

@@ -162,7 +162,7 @@ async def test_a_network_that_falls_silent_is_noticed(
             interrupted = await anext(stream)
         relay.thaw()
         assert isinstance(interrupted, Interrupted)
-        assert interrupted.reason == "the server has gone silent"
+        assert interrupted.reason == "the server sends no data"
         assert numbers(await until(stream, 4)) == list(range(5))
 
 

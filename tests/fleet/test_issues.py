@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from gateway.fleet.history import History
-from gateway.fleet.issues import LAG_SAMPLES, Issue, Severity, concerns, lag_grows
+from gateway.fleet.issues import LAG_SAMPLES, Issue, Severity, find_issues, lag_grows
 from gateway.fleet.members import Member
 from gateway.fleet.status import Status
 
@@ -26,9 +26,9 @@ def found(
     """Return the concerns of a fleet that was as `before`, and is well if nothing is said."""
     history = History()
     everybody = [m if isinstance(m, Member) else Member(m, 0.0) for m in members]
-    history.take([Member(before or everybody[0].status, 0.0)], NOW - 3000)
-    history.take(everybody, NOW)
-    return concerns(everybody, history, NOW, problem)
+    history.add_sample([Member(before or everybody[0].status, 0.0)], NOW - 3000)
+    history.add_sample(everybody, NOW)
+    return find_issues(everybody, history, NOW, problem)
 
 
 def only(*members: Status | Member, **given: Any) -> Issue:
@@ -47,9 +47,9 @@ def test_a_worker_that_is_not_ready_says_why_and_the_worst_comes_first() -> None
     assert worst.kind == "nobody_ready"
     assert worst.severity is second.severity is Severity.CRITICAL
     assert second.what == "Not ready (kafka): Kafka does not answer at broker:9092"
-    assert "go on where they were" in second.action
+    assert "resume once Kafka answers" in second.action
     strange = {"reason": "moonlight", "detail": "too bright"}
-    assert only(status("b"), status(doubts=[strange])).action == "The detail says what to do."
+    assert only(status("b"), status(doubts=[strange])).action == "The detail names the remedy."
 
 
 def test_a_worker_that_starts_or_drains_is_no_alarm() -> None:
@@ -83,9 +83,7 @@ def test_a_partitioner_that_does_not_fit_names_the_setting_that_does() -> None:
 def test_records_that_cannot_be_read_come_with_the_last_ones_position() -> None:
     last = {**SEEN, "reason": "not_json"}
     concern = only(status(unreadable={"not_json": 7}, unreadable_last=last), before=status())
-    assert concern.what == (
-        "Records that could not be understood: 7, last in user-events-3 at 41 (not_json)."
-    )
+    assert concern.what == ("Unreadable records: 7, last in user-events-3 at 41 (not_json).")
     assert "gateway record user-events 3 41" in concern.action
 
 
@@ -103,7 +101,7 @@ def test_retention_that_is_shorter_than_the_promise_is_told_once_for_each_topic(
     concern, second = found(status("a", short_retentions=both), status("b", short_retentions=both))
     assert (concern.kind, concern.worker) == ("short_retention", None)
     assert concern.what == (
-        "broadcast-events keeps records for 60 s, and clients may come back after 24 hours:"
+        "broadcast-events keeps records for 60 s, and clients may resume after 24 hours:"
         " they miss events (gap expired)."
     )
     assert "retention.ms of the topic to 86400000" in concern.action
@@ -177,7 +175,7 @@ def test_lag_that_grows_is_one_and_lag_that_is_there_for_a_moment_is_none() -> N
     def after(*lags: int) -> bool:
         history = History()
         for number, lag in enumerate(lags):
-            history.take([Member(status(lag=lag), 0.0)], number * 3000)
+            history.add_sample([Member(status(lag=lag), 0.0)], number * 3000)
         return lag_grows(list(history.samples))
 
     half = LAG_SAMPLES
@@ -189,7 +187,7 @@ def test_lag_that_grows_is_one_and_lag_that_is_there_for_a_moment_is_none() -> N
 
     history = History()
     for number in range(2 * half):
-        history.take([Member(status(lag=1000 * number), 0.0)], NOW + number * 3000)
+        history.add_sample([Member(status(lag=1000 * number), 0.0)], NOW + number * 3000)
     members = [Member(status(), 0.0)]
-    [concern] = concerns(members, history, NOW, "")
+    [concern] = find_issues(members, history, NOW, "")
     assert concern.what == "Lag grows: 19,000 records are not read yet."

@@ -26,9 +26,9 @@ class Topic:
         end = self.now + seconds
         while self.now < end:
             self.number += 1
-            self.fleet.tell(status(OWN, self.number))
+            self.fleet.set_own(status(OWN, self.number))
             for worker in (OWN, *self.others):
-                self.fleet.hear(status(worker, self.number), self.now, whole=True)
+                self.fleet.apply(status(worker, self.number), self.now, whole=True)
             self.now += STATUS_SECONDS
 
     def shown(self) -> dict[str, str]:
@@ -38,7 +38,7 @@ class Topic:
 def test_a_worker_knows_itself_without_kafka() -> None:
     fleet = Fleet(OWN)
     assert fleet.members(0.0) == []
-    fleet.tell(status(OWN))
+    fleet.set_own(status(OWN))
     [own] = fleet.members(1000.0)
     assert own == (status(OWN), 0.0, False)
 
@@ -82,7 +82,7 @@ def test_one_that_comes_back_is_shown_again() -> None:
 def test_one_that_has_ended_in_order_is_gone_at_once_and_its_record_needs_no_removal() -> None:
     topic = Topic()
     topic.go_on(3.0)
-    topic.fleet.hear(status("a", 5, WorkerState.GONE), topic.now, whole=True)
+    topic.fleet.apply(status("a", 5, WorkerState.GONE), topic.now, whole=True)
     topic.fleet.removed("a")
     assert topic.shown()["a"] == "gone"
     topic.go_on(GONE_SECONDS + STATUS_SECONDS)
@@ -103,10 +103,10 @@ def test_what_another_worker_has_removed_is_forgotten() -> None:
 def test_who_stands_in_the_topic_from_before_is_shown_when_heard_or_when_it_is_gone() -> None:
     topic = Topic()
     for worker in ("alive", "dead"):
-        topic.fleet.hear(status(worker, 100), topic.now, whole=False)
-    topic.fleet.tell(status(OWN))
+        topic.fleet.apply(status(worker, 100), topic.now, whole=False)
+    topic.fleet.set_own(status(OWN))
     assert set(topic.shown()) == {OWN}
-    topic.fleet.hear(status("alive", 101), topic.now, whole=True)
+    topic.fleet.apply(status("alive", 101), topic.now, whole=True)
     assert set(topic.shown()) == {"alive", OWN}
     topic.go_on(GONE_SECONDS + STATUS_SECONDS)
     assert topic.shown()["dead"] == "gone"
@@ -117,16 +117,16 @@ def test_a_topic_that_is_read_again_makes_nobody_alive_but_who_has_said_more() -
     topic.go_on(3.0)
     topic.others.clear()
     topic.go_on(GONE_SECONDS + STATUS_SECONDS)
-    topic.fleet.hear(status("a", 1), topic.now, whole=False)
-    topic.fleet.hear(status("b", 2), topic.now, whole=False)
+    topic.fleet.apply(status("a", 1), topic.now, whole=False)
+    topic.fleet.apply(status("b", 2), topic.now, whole=False)
     assert topic.shown() == {"a": "gone", "b": "ready", OWN: "ready"}
 
 
 def test_number_of_workers_is_bounded_and_known_ones_stay_current() -> None:
     fleet = Fleet(OWN)
     for number in range(MAX_MEMBERS + 5):
-        fleet.hear(status(f"w{number}"), 0.0, whole=True)
-    fleet.hear(status("w0", 2, WorkerState.DRAINING), 1.0, whole=True)
+        fleet.apply(status(f"w{number}"), 0.0, whole=True)
+    fleet.apply(status("w0", 2, WorkerState.DRAINING), 1.0, whole=True)
     members = fleet.members(1.0)
     assert len(members) == MAX_MEMBERS
     assert members[0].status.state is WorkerState.DRAINING
@@ -159,10 +159,10 @@ def test_no_history_shows_anybody_twice_or_forgets_this_worker(
     history: list[tuple[str, int, WorkerState, float, bool, bool]],
 ) -> None:
     fleet, now = Fleet("a"), 0.0
-    fleet.tell(status("a"))
+    fleet.set_own(status("a"))
     for worker, number, state, later, whole, removed in history:
         now += later
-        fleet.hear(status(worker, number, state), now, whole=whole)
+        fleet.apply(status(worker, number, state), now, whole=whole)
         if removed:
             fleet.removed(worker)
         over = fleet.forget()

@@ -153,7 +153,7 @@ async def test_a_token_that_expires_during_the_look_up_gets_a_stream_that_says_s
 async def test_a_revoked_token_is_refused_with_the_words_for_any_other(
     served: Served, aiohttp_client: AiohttpClient
 ) -> None:
-    served.revocations.take(revoked("s1"), 0)
+    served.revocations.apply(revoked("s1"), 0)
     client = await aiohttp_client(served.app)
     answers = []
     for token in (mint("alice", sid="s1"), mint("alice", secret="x" * 32)):
@@ -178,7 +178,7 @@ async def test_a_token_that_is_revoked_during_the_look_up_opens_no_stream(
         return served.asking == 1
 
     await eventually("the handler waits", asked)
-    served.revocations.take(revoked("s1"), 0)
+    served.revocations.apply(revoked("s1"), 0)
     served.let_through.set()
     assert (await client.head()).startswith(b"HTTP/1.1 401 ")
     assert not served.hub.openings

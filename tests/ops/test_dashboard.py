@@ -39,7 +39,7 @@ class Stage:
         """Let the worker tell its next status."""
         self.number += 1
         known = {"number": self.number, "state": WorkerState.READY, "at": clock.now().wall}
-        self.fleet.tell(Status(worker="a", **{**known, **facts}))
+        self.fleet.set_own(Status(worker="a", **{**known, **facts}))
         self.board.sample()
 
     def app(self) -> web.Application:

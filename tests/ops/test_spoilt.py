@@ -14,7 +14,7 @@ from rich.console import Console
 from gateway.commands.fleet import fleet_table
 from gateway.core.records import LogKind, Moment, UnreadableReason
 from gateway.fleet.history import History
-from gateway.fleet.issues import concerns
+from gateway.fleet.issues import find_issues
 from gateway.fleet.members import Fleet
 from gateway.fleet.status import (
     DeliveryTimes,
@@ -119,15 +119,15 @@ def test_no_status_that_was_read_makes_the_fleet_its_board_or_its_table_fail(
     for turn, (key, value, whole) in enumerate(records):
         now = 3.0 * turn
         own = msgspec.structs.replace(FULL, worker="own", number=turn)
-        fleet.tell(own)
-        fleet.hear(own, now, whole=True)
+        fleet.set_own(own)
+        fleet.apply(own, now, whole=True)
         status = read_status(key.encode(), value)
         if status is not None:
             assert read_status(key.encode(), write_status(status)) == status
-            fleet.hear(status, now, whole=whole)
-        sample = history.take(fleet.members(now), WALL + 3000 * turn)
+            fleet.apply(status, now, whole=whole)
+        sample = history.add_sample(fleet.members(now), WALL + 3000 * turn)
         board.sample()
-        found = concerns(fleet.members(now), history, WALL, "a problem")
+        found = find_issues(fleet.members(now), history, WALL, "a problem")
         shown = workers(fleet, now)
         for answer in (sample, found, shown):
             json.loads(msgspec.json.encode(answer), parse_constant=_no_constant)
@@ -175,9 +175,9 @@ def test_no_revocation_that_was_read_makes_the_table_or_its_writer_fail(
         digest.add(Written(change, 0, timestamp), table, WALL)
         pending.add(change, 0.0)
     for written in digest.drain():
-        table.take(written.change, written.timestamp)
+        table.apply(written.change, written.timestamp)
         pending.seen(written.change)
     for issued_at in (None, 0.0, 1e30, WALL / 1000):
         table.cover(b"alice", "s", issued_at, WALL)
-    table.drop(Moment(1e9, WALL), LIFE)
+    table.discard_expired(Moment(1e9, WALL), LIFE)
     pending.next(Moment(1e9, WALL))

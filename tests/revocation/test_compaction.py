@@ -74,13 +74,13 @@ def test_a_table_says_the_same_after_the_digest_as_after_every_change(
 ) -> None:
     one_by_one, at_once, made = Revocations(), Revocations(), Digest()
     for change in before:
-        one_by_one.take(change, NOW)
-        at_once.take(change, NOW)
+        one_by_one.apply(change, NOW)
+        at_once.apply(change, NOW)
     for change in changes:
         made.add(Written(change, 0, NOW), at_once, NOW)
-        one_by_one.take(change, NOW)
+        one_by_one.apply(change, NOW)
     for written in made.drain():
-        at_once.take(written.change, written.timestamp)
+        at_once.apply(written.change, written.timestamp)
     for user in USERS:
         for session in SESSIONS:
             said = [table.cover(user, session, None, NOW) for table in (one_by_one, at_once)]

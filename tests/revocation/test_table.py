@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.core.records import Moment, Record, make_record
 from gateway.revocation.record import Change, Revocation, session_key, user_key
-from gateway.revocation.table import LOOK_SECONDS, Revocations, mentioning
+from gateway.revocation.table import SWEEP_SECONDS, Revocations, mentioning
 
 if TYPE_CHECKING:
     from gateway.core.stream import Stream
@@ -31,7 +31,7 @@ def user(name: bytes = b"alice", begin: int = NOW, end: int = LATER) -> Change:
 def holding(*changes: Change) -> Revocations:
     table = Revocations()
     for change in changes:
-        table.take(change, NOW)
+        table.apply(change, NOW)
     return table
 
 
@@ -98,9 +98,9 @@ def test_a_tombstone_lifts_a_session_of_whomever_and_a_user() -> None:
     table = holding(session("s1"), session("s1", b"bob"), user(), Change(session_key("s1"), None))
     assert not table.cover(b"bob", "s1", None, NOW)
     assert table.cover(b"alice", "s1", None, NOW), "the user is revoked still"
-    table.take(Change(user_key(b"alice"), None), NOW)
+    table.apply(Change(user_key(b"alice"), None), NOW)
     assert not table.cover(b"alice", "s1", None, NOW)
-    table.take(Change(user_key(b"nobody"), None), NOW)
+    table.apply(Change(user_key(b"nobody"), None), NOW)
 
 
 # Memory.
@@ -109,15 +109,15 @@ def test_a_tombstone_lifts_a_session_of_whomever_and_a_user() -> None:
 def test_what_is_over_is_forgotten_at_the_next_look() -> None:
     table = holding(session("s1"), session("s1", b"bob", end=LATER + 1), session("s2"), user())
     assert len(table) == 3
-    table.drop(Moment(0, LATER - 1), LIFE)
+    table.discard_expired(Moment(0, LATER - 1), LIFE)
     assert len(table) == 3
-    table.drop(Moment(LOOK_SECONDS - 1, LATER), LIFE)
+    table.discard_expired(Moment(SWEEP_SECONDS - 1, LATER), LIFE)
     assert len(table) == 3, "too soon to look again"
-    table.drop(Moment(LOOK_SECONDS, LATER), LIFE)
+    table.discard_expired(Moment(SWEEP_SECONDS, LATER), LIFE)
     assert len(table) == 1
     assert table.cover(b"bob", "s1", None, LATER)
     assert not table.cover(b"alice", "s1", None, NOW)
-    table.drop(Moment(2 * LOOK_SECONDS, LATER + 1), LIFE)
+    table.discard_expired(Moment(2 * SWEEP_SECONDS, LATER + 1), LIFE)
     assert len(table) == 0
 
 
@@ -126,38 +126,38 @@ def test_what_is_over_is_forgotten_at_the_next_look() -> None:
 
 def test_an_event_revokes_its_session_once() -> None:
     table = Revocations()
-    change = table.take_event(b"alice", "s1", NOW - 10, LIFE, NOW)
+    change = table.revoke_session(b"alice", "s1", NOW - 10, LIFE, NOW)
     assert change == session("s1", begin=NOW - 10, end=NOW - 10 + LIFE)
     assert table.cover(b"alice", "s1", None, NOW)
-    assert table.take_event(b"alice", "s1", NOW, LIFE, NOW) is None
-    assert table.take_event(b"bob", "s1", NOW, LIFE, NOW) is not None
+    assert table.revoke_session(b"alice", "s1", NOW, LIFE, NOW) is None
+    assert table.revoke_session(b"bob", "s1", NOW, LIFE, NOW) is not None
 
 
 def test_an_event_does_not_shorten_what_is_in_the_topic() -> None:
     table = holding(session("s1", end=LATER + LIFE))
-    assert table.take_event(b"alice", "s1", NOW, LIFE, NOW) is None
+    assert table.revoke_session(b"alice", "s1", NOW, LIFE, NOW) is None
     assert table.cover(b"alice", "s1", None, LATER)
 
 
 def test_an_event_that_is_replayed_does_not_revoke_what_was_lifted_since() -> None:
     table = holding(session("s1"))
-    table.take(Change(session_key("s1"), None), NOW + 5)
+    table.apply(Change(session_key("s1"), None), NOW + 5)
     for since in (NOW, NOW + 5):
-        assert table.take_event(b"alice", "s1", since, LIFE, NOW + 6) is None
-    assert table.take_event(b"alice", "s1", NOW + 6, LIFE, NOW + 6) is not None
-    table.take(Change(session_key("s1"), None), NOW + 7)
-    table.take(session("s1"), NOW + 8)
+        assert table.revoke_session(b"alice", "s1", since, LIFE, NOW + 6) is None
+    assert table.revoke_session(b"alice", "s1", NOW + 6, LIFE, NOW + 6) is not None
+    table.apply(Change(session_key("s1"), None), NOW + 7)
+    table.apply(session("s1"), NOW + 8)
     assert table.cover(b"alice", "s1", None, NOW)
 
 
 def test_an_old_event_revokes_nothing_and_no_lift_is_kept_for_it() -> None:
     table = Revocations()
-    assert table.take_event(b"alice", "s1", NOW - LIFE, LIFE, NOW) is None
-    table.take(Change(session_key("s1"), None), NOW)
-    table.drop(Moment(0, NOW + LIFE - 1), LIFE)
-    assert table.take_event(b"alice", "s1", NOW, LIFE, NOW + LIFE - 1) is None
-    table.drop(Moment(LOOK_SECONDS, NOW + LIFE), LIFE)
-    assert table.take_event(b"alice", "s1", NOW, LIFE, NOW + LIFE - 1) is not None
+    assert table.revoke_session(b"alice", "s1", NOW - LIFE, LIFE, NOW) is None
+    table.apply(Change(session_key("s1"), None), NOW)
+    table.discard_expired(Moment(0, NOW + LIFE - 1), LIFE)
+    assert table.revoke_session(b"alice", "s1", NOW, LIFE, NOW + LIFE - 1) is None
+    table.discard_expired(Moment(SWEEP_SECONDS, NOW + LIFE), LIFE)
+    assert table.revoke_session(b"alice", "s1", NOW, LIFE, NOW + LIFE - 1) is not None
 
 
 # A table that is nothing but a list of all that was said.
@@ -205,11 +205,11 @@ def test_it_says_what_a_list_of_all_changes_says(
     now, looks = NOW, 0.0
     for change in changes:
         now = max(now, data.draw(MOMENTS))
-        table.take(change, now)
+        table.apply(change, now)
         naive.said.append(change)
         if data.draw(st.booleans()):
-            looks += LOOK_SECONDS
-            table.drop(Moment(looks, now), LIFE)
+            looks += SWEEP_SECONDS
+            table.discard_expired(Moment(looks, now), LIFE)
         for who in USERS:
             for name in SESSIONS:
                 issued_at = data.draw(MOMENTS) // 1000

@@ -80,7 +80,7 @@ export function showWorkers({ workers, worker: own, sample, problem }) {
   renew(byId("workers").tFoot, [total]);
   const sent = there.reduce((all, worker) => all + Object.values(worker.events).reduce((a, b) => a + b, 0), 0);
   const hint = byId("workers-hint");
-  setText(hint, `${sent.toLocaleString("en")} events sent since their start` + (problem ? "; others are not to be seen" : ""));
+  setText(hint, `${sent.toLocaleString("en")} events sent since their start` + (problem ? "; others are not visible" : ""));
   hint.dataset.sent = sent;
 }
 

@@ -124,7 +124,7 @@ def _revocation(data: bytes) -> None:
     _event_revokes(value, timestamp)
     if not isinstance(change, Change):
         return
-    revocations.take(change, timestamp)
+    revocations.apply(change, timestamp)
     revocation = change.revocation
     if revocation is None:
         assert not len(revocations)
@@ -163,7 +163,7 @@ def _event_revokes(value: bytes, timestamp: int) -> None:
     found = mentioning([record])
     assert found == [record] or b"\\" in value, "a type without escapes is found among bytes"
     revocations = Revocations()
-    change = revocations.take_event(b"alice", session, timestamp, DAY, timestamp)
+    change = revocations.revoke_session(b"alice", session, timestamp, DAY, timestamp)
     if change is not None:
         assert change.revocation == Revocation(b"alice", timestamp, timestamp + DAY)
         assert revocations.cover(b"alice", session, None, timestamp)
