@@ -36,7 +36,8 @@ from gateway.http.public import EventsEndpoint, public_app, say_goodbye
 from gateway.http.refusals import Refusals, metadata_routes
 from gateway.http.request_reader import RequestReader
 from gateway.http.shards import Shards
-from gateway.http.transport.listen import REQUEST_LIMITS, listen
+from gateway.http.siblings import Siblings
+from gateway.http.transport.listen import REQUEST_LIMITS, bind, listen, listen_on
 from gateway.http.transport.malformed import server_log
 from gateway.http.transport.tls import Certificate
 from gateway.kafka.fleet_topic import FleetTopic
@@ -74,6 +75,8 @@ if TYPE_CHECKING:
     from gateway.core.stream import PartitionFeed
     from gateway.fleet.status import Status
     from gateway.http.transport.acceptor import AcceptorSite
+    from gateway.http.transport.handover import Handover
+    from gateway.workers.slot import Slot
 
 TICK_SECONDS = 0.1
 """How often deadlines are looked at: a stream ends that close to the expiry of its token."""
@@ -99,15 +102,21 @@ class Worker:
     and `GatewayError` for a port that is taken.
     """
 
-    def __init__(self, settings: Settings, routes: Iterable[AbstractRouteDef] = ()) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        routes: Iterable[AbstractRouteDef] = (),
+        slot: Slot | None = None,
+    ) -> None:
         registry = load_registry(settings)
         hashed_key = key_hash(settings.partitioner)
         decoder = Decoder(registry)
         revocations = Revocations()
         self._settings = settings
+        self._slot = slot
         self._readiness = Readiness()
         self._notices = ThrottledLog(lambda: clock.now().monotonic)
-        names, name = pseudonyms(settings), _name()
+        names, name = pseudonyms(settings), worker_name() if slot is None else slot.name
         # Without tracing the hub and the metrics are the plain ones.
         self._spans = spans = start_tracing(settings, name, names)
         make_metrics = Metrics if spans is None else partial(TracedMetrics, spans)
@@ -198,7 +207,14 @@ class Worker:
         reader = RequestReader(
             settings, authenticator, origins, callers, registry, self._readiness, admission
         )
-        self._endpoint = EventsEndpoint(settings, reader, self._hub, self._readiness, link, shards)
+        self._handover = siblings = None
+        if self._slot is not None:
+            self._handover = self._slot.handover(link.partition, self._metrics.handed_over)
+        if self._handover is not None:
+            siblings = Siblings(settings, authenticator, self._handover)
+        self._endpoint = EventsEndpoint(
+            settings, reader, self._hub, self._readiness, link, shards, siblings
+        )
         app = public_app(
             self._endpoint,
             origins,
@@ -242,15 +258,33 @@ class Worker:
     @property
     def ops_url(self) -> str:
         """Where operators connect."""
-        return _url(self._ops)
+        return _url(self._ops) if self._slot is None else self._slot.ops_url
+
+    @property
+    def own_ops_port(self) -> int:
+        """The port of this process's operations listener, while it runs."""
+        return int(self._ops.addresses[0][1])
+
+    @property
+    def readiness(self) -> Readiness:
+        """Whether it can serve."""
+        return self._readiness
+
+    @property
+    def is_accepting(self) -> bool:
+        """Whether clients can connect, and get a stream."""
+        return bool(self._acceptors and self._readiness.ever and not self._readiness.draining)
+
+    @property
+    def handover(self) -> Handover | None:
+        """Hands connections to other workers of the machine; None where there are none."""
+        return self._handover
 
     async def __aenter__(self) -> Self:
         """Listen, and begin to reach for Kafka."""
         try:
-            context = None if self._certificate is None else self._certificate.context
-            self._acceptors = await listen(
-                self._public, self._settings.listen, "GATEWAY_LISTEN", context, self._endpoint
-            )
+            if self._slot is None:
+                await self._accept(await bind(self._settings.listen, "GATEWAY_LISTEN"))
             self._acceptors += await listen(
                 self._ops, self._settings.ops_listen, "GATEWAY_OPS_LISTEN"
             )
@@ -258,7 +292,10 @@ class Worker:
             await self._public.cleanup()
             await self._ops.cleanup()
             raise
-        _log.info("listening", worker=self._vitals.worker, url=self.url, ops_url=self.ops_url)
+        if self._slot is not None:
+            self._tasks.append(asyncio.create_task(self._accept_in(self._slot), name="accept"))
+        else:
+            self._log_listening()
         self._keep(Part.KAFKA, self._link.run)
         self._keep(Part.TICK, self._deliver)
         self._keep(Part.STREAM, self._pump)
@@ -301,6 +338,26 @@ class Worker:
         """Why the worker is not ready, with what to do; empty while it is."""
         return list(self._readiness.doubts.values())
 
+    async def _accept(self, sockets: Iterable[socket.socket]) -> None:
+        """Accept clients from these listening sockets."""
+        context = None if self._certificate is None else self._certificate.context
+        self._acceptors = [
+            *await listen_on(self._public, sockets, context, self._endpoint),
+            *self._acceptors,
+        ]
+
+    async def _accept_in(self, slot: Slot) -> None:
+        """Accept clients as one of several workers; where siblings do, only once it is ready."""
+        if slot.patient:
+            await self._readiness.first()
+        await self._accept(slot.listening)
+        if self._handover is not None:
+            self._handover.start(self._acceptors[0].receive)
+        self._log_listening()
+
+    def _log_listening(self) -> None:
+        _log.info("listening", worker=self._vitals.worker, url=self.url, ops_url=self.ops_url)
+
     async def ready(self) -> None:
         """Return when the worker can serve."""
         await self._readiness.first()
@@ -322,7 +379,9 @@ class Worker:
         """
         begun = time.time_ns()
         self._readiness.doubt(NotReadyReason.DRAINING, "the worker is being stopped")
-        for site in self._public.sites:
+        if self._handover is not None:
+            self._handover.stop()
+        for site in list(self._public.sites):
             await site.stop()
         streams = list(self._hub.streams)
         _log.info(
@@ -461,7 +520,7 @@ async def _serve(settings: Settings) -> None:
     for number in IGNORED_SIGNALS:
         loop.add_signal_handler(number, _ignore, number)
     worker = Worker(settings)
-    _log_start(settings)
+    log_start(settings)
     async with worker:
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, worker.end)
@@ -485,7 +544,8 @@ def _cut_short(drain: asyncio.Task[None]) -> None:
     drain.cancel()
 
 
-def _log_start(settings: Settings) -> None:
+def log_start(settings: Settings) -> None:
+    """Log the version and the most important settings, and variables that are not settings."""
     for name in foreign_variables():
         _log.warning("variable ignored: it is not a setting of the gateway", name=name)
     _log.info(
@@ -497,7 +557,7 @@ def _log_start(settings: Settings) -> None:
     )
 
 
-def _name() -> str:
+def worker_name() -> str:
     """Return a name for this worker that no other has, nor one before it on this host."""
     return f"{socket.gethostname()[:MAX_HOST]}-{secrets.token_hex(3)}"
 

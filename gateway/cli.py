@@ -8,7 +8,9 @@ wrong command line, 130 after Ctrl-C.
 from __future__ import annotations
 
 import io
+import os
 import sys
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -31,6 +33,9 @@ from gateway.commands.token import token
 from gateway.config import load_settings
 from gateway.errors import GatewayError
 from gateway.log import open_standard_streams
+from gateway.workers.supervisor import supervise
+
+WORKERS_VARIABLE = "GATEWAY_WORKERS"
 
 
 def main() -> None:
@@ -93,6 +98,20 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def serve(config: ConfigFile = None) -> None:
-    """Run a worker until SIGTERM or Ctrl-C."""
-    run_worker(load_settings(config))
+def serve(
+    config: ConfigFile = None,
+    workers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N", help="Worker processes; `auto`: as many as cores.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Run one or more workers until SIGTERM or Ctrl-C."""
+    if workers is not None:
+        os.environ[WORKERS_VARIABLE] = workers  # of all sources of a setting the strongest
+    settings = load_settings(config)
+    if settings.workers == 1:
+        run_worker(settings)
+    else:
+        supervise(settings, partial(load_settings, config))

@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from gateway.errors import SettingsError
 from gateway.issuers import ASYMMETRIC, DEFAULT_ASYMMETRIC, check_issuers
 from gateway.setting_types import (
+    MAX_WORKERS,
     Address,
     Brokers,
     CookieName,
@@ -38,6 +39,7 @@ from gateway.setting_types import (
     TopicName,
     TopicNameOrOff,
     Words,
+    WorkerCount,
     shown,
 )
 
@@ -225,8 +227,16 @@ class Settings(BaseSettings):
     refuse_by_stream: bool = Field(
         False, description="answer 429 and 503 to an `EventSource` by a stream that ends at once"
     )
-    sharding: Literal["off", "redirect"] = Field(
-        "off", description="send requests to the URL of their partition, for a load balancer"
+    workers: WorkerCount = Field(
+        1,
+        ge=1,
+        le=MAX_WORKERS,
+        description="worker processes of this machine; `auto`: as many as it has cores",
+    )
+    sharding: Literal["off", "redirect", "handover"] = Field(
+        "off",
+        description="`redirect`: send requests to the URL of their partition, for a load balancer;"
+        " `handover`: divide the partitions among the workers of this machine only",
     )
     settle_seconds: float = Field(
         300,
@@ -333,6 +343,11 @@ class Settings(BaseSettings):
                     f"{_name('ops_token')} holds a character that no client can send in a header;"
                     " make one with: openssl rand -base64 48"
                 )
+        if self.sharding == "handover" and self.workers > 1 and self.tls_certfile is not None:
+            raise ValueError(
+                f"{_name('sharding')}=handover cannot be set with {_name('tls_certfile')}: a TLS"
+                " connection cannot be handed to another process; end TLS at a proxy"
+            )
         if self.listen.port == self.ops_listen.port and self.listen.port:
             raise ValueError(f"{_name('listen')} and {_name('ops_listen')} must be different ports")
         topics = [

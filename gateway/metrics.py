@@ -139,6 +139,11 @@ class Metrics:
         self._redirects = Counter(
             "gateway_redirects", "Requests sent to the URL of their shard", registry=registry
         )
+        self._handovers = Counter(
+            "gateway_handovers",
+            "Connections handed to the worker process of their partition",
+            registry=registry,
+        )
         self._loop_delay = Histogram(
             "gateway_loop_delay_seconds",
             "Time by which the event loop was late, looked at ten times a second",
@@ -249,6 +254,10 @@ class Metrics:
     def redirected(self) -> None:
         """Count a request that was sent to the URL of its shard."""
         self._redirects.inc()
+
+    def handed_over(self) -> None:
+        """Count a connection that went to another worker process of this machine."""
+        self._handovers.inc()
 
     def loop_late(self, seconds: float) -> None:
         """Count by how much the event loop was late."""

@@ -6,7 +6,9 @@ what to write; `gateway.config` turns it into one line behind the name of the se
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +23,9 @@ MAX_HOST = 253
 """Characters of a host name (RFC 1035, §2.3.4)."""
 
 MAX_PORT = 65535
+
+MAX_WORKERS = 256
+"""Worker processes of one machine."""
 
 _HOST_AND_PORT = re.compile(r"(?P<host>\[[^\s\[\]]+\]|[^\s\[\]:/]+):(?P<port>[0-9]{1,5})")
 
@@ -220,6 +225,25 @@ def _none_if_empty(value: object) -> object:
     return None if isinstance(value, str) and not value.strip() else value
 
 
+def _worker_count(value: object) -> object:
+    """Return the number of workers: a number, or `auto` for the cores that this process may use."""
+    if isinstance(value, str):
+        text = value.strip()
+        if text == "auto":
+            return min(usable_cores(), MAX_WORKERS)
+        value = int(text) if text.isdecimal() and len(text) < 10 else value
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_WORKERS:
+        raise ValueError(f"{shown(str(value))} is not a number from 1 to {MAX_WORKERS}, or auto")
+    return value
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _one_line(value: object) -> object:
     """Remove the line break that files and shells leave at the end of a secret."""
     return value.rstrip("\r\n") if isinstance(value, str) else value
@@ -246,3 +270,4 @@ Secret = Annotated[SecretStr | None, BeforeValidator(_one_line)]
 """A secret that is sent as text; the HMAC keys are taken byte for byte and do not use this type."""
 Issuers = Annotated[tuple[Issuer, ...], NoDecode, BeforeValidator(read_issuers)]
 ListenAddress = Annotated[Any, BeforeValidator(_listen)]
+WorkerCount = Annotated[int, NoDecode, BeforeValidator(_worker_count)]

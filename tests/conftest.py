@@ -10,7 +10,7 @@ import logging
 import os
 import uuid
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import aiohttp
 import pytest
@@ -61,7 +61,12 @@ class StartWorker(Protocol):
     """Starts a worker with settings given without their prefix, in lower case."""
 
     def __call__(
-        self, topics: Topics, *, ready: bool = True, **settings: object
+        self,
+        topics: Topics,
+        *,
+        ready: bool = True,
+        arguments: Any = (),
+        **settings: object,
     ) -> Awaitable[Worker]: ...
 
 
@@ -179,10 +184,17 @@ async def start_worker(
 ) -> AsyncIterator[StartWorker]:
     with ExitStack() as workers:
 
-        async def start(topics: Topics, *, ready: bool = True, **settings: object) -> Worker:
+        async def start(
+            topics: Topics,
+            *,
+            ready: bool = True,
+            arguments: Any = (),
+            **settings: object,
+        ) -> Worker:
             worker = Worker(
                 worker_settings(topics, **{"kafka_bootstrap": broker.bootstrap, **settings}),
                 tmp_path_factory.mktemp("worker") / "log",
+                arguments=arguments,
             )
             workers.callback(worker.end)
             use_worker(request, worker)

@@ -13,7 +13,7 @@ from tests.child import Child, free_port
 from tests.eventually import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 START_SECONDS = 20.0
@@ -27,7 +27,11 @@ class Worker(Child):
     """
 
     def __init__(
-        self, settings: Mapping[str, str], output: Path, former: Worker | None = None
+        self,
+        settings: Mapping[str, str],
+        output: Path,
+        former: Worker | None = None,
+        arguments: Iterable[object] = (),
     ) -> None:
         self.port: int = free_port() if former is None else former.port
         self.ops_port: int = free_port() if former is None else former.ops_port
@@ -41,7 +45,8 @@ class Worker(Child):
             "GATEWAY_LOG_FORMAT": "json",
             **settings,
         }
-        super().__init__([sys.executable, "-m", "gateway", "serve"], output, environment)
+        command = [sys.executable, "-m", "gateway", "serve", *map(str, arguments)]
+        super().__init__(command, output, environment)
 
     @property
     def url(self) -> str:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from gateway.http.problem import Wording
     from gateway.http.request_reader import Asked, RequestReader
     from gateway.http.shards import Shards
+    from gateway.http.siblings import Siblings
     from gateway.http.transport.socket_transport import SocketTransport
     from gateway.metrics import Metrics
     from gateway.readiness import Readiness
@@ -77,6 +78,7 @@ class EventsEndpoint:
         readiness: Readiness,
         logs: LogSource,
         shards: Shards | None = None,
+        siblings: Siblings | None = None,
     ) -> None:
         self._settings = settings
         self._reader = reader
@@ -85,6 +87,7 @@ class EventsEndpoint:
         self._readiness = readiness
         self._logs = logs
         self._shards = shards
+        self._siblings = siblings
         self._head = ResponseHead()
         # Not before `slow`, which says goodbye: the kernel just cuts a connection off.
         patience = max(settings.heartbeat_seconds, settings.slow_seconds)
@@ -99,6 +102,8 @@ class EventsEndpoint:
                 elsewhere = await self._shards.elsewhere(request, opening.user)
                 if elsewhere is not None:
                     return elsewhere
+            if self._siblings is not None and self._siblings.pass_on(request, opening.user):
+                return TakenOver()
             await self._admission.find_room(opening)  # before a log is read for it
             feeds = await self._logs.follow(opening, OPEN_SECONDS)
         self._reader.confirm(asked)  # it may have been revoked meanwhile
@@ -116,6 +121,10 @@ class EventsEndpoint:
     def bound(self, sock: socket.socket) -> None:
         """Give a socket the options that those of streams have."""
         bound(sock, self._patience)
+
+    def hand_over(self, sock: socket.socket, data: bytes) -> bool:
+        """Return whether the request went to the worker process that its user belongs to."""
+        return self._siblings is not None and self._siblings.pass_on_unread(sock, data)
 
     def open_at_once(self, request: web.Request, wire: SocketTransport) -> bool:
         """Open a stream if nothing has to be waited for, and nothing is in its way.

@@ -26,7 +26,7 @@ CLOCKS = {"now", "utcnow", "today"}
 """Methods of `datetime` that read the clock."""
 
 AIOKAFKA = ("kafka/",)
-AIOHTTP = ("http/", "ops/", "demo/", "client/", "app.py")
+AIOHTTP = ("http/", "ops/", "demo/", "client/", "workers/", "app.py")
 OPENTELEMETRY = ("ops/spans.py", "ops/traced.py")
 """An extra: the latter needs its types only."""
 

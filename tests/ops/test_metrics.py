@@ -54,6 +54,7 @@ DESIGN = {
     "gateway_records_read_total": {},
     "gateway_fetch_stalls_total": {},
     "gateway_redirects_total": {},
+    "gateway_handovers_total": {},
     "gateway_info": {"version": {__version__}},
     "gateway_build_info": {"version": {__version__}, "python": {platform.python_version()}},
     "gateway_loop_delay_seconds_count": {},

@@ -72,6 +72,10 @@ class Opener(Protocol):
     def bound(self, sock: socket.socket) -> None:
         """Give a socket the options that those of streams have."""
 
+    def hand_over(self, sock: socket.socket, data: bytes) -> bool:
+        """Hand a request to the worker process that its user belongs to; False: it stays here."""
+        ...
+
     def open_at_once(self, request: web.Request, wire: SocketTransport) -> bool:
         """Open a stream if nothing is in its way; False: nothing has been done."""
 
@@ -190,15 +194,31 @@ class Acceptor:
             if not data:
                 sock.close()
                 return
+            if data.startswith(self._begin) and self._opener.hand_over(sock, data):
+                sock.close()  # this process's copy of it
+                return
+        self._begin_with(self._opener, sock, peername, data, settled=False)
+
+    def receive(self, sock: socket.socket, peername: object, data: bytes) -> None:
+        """Serve a connection that another worker process accepted, and what it has read."""
+        assert self._opener is not None
+        if sock.fileno() >= files_for_clients():
+            sock.close()
+            return
+        self._begin_with(self._opener, sock, peername, data, settled=True)
+
+    def _begin_with(
+        self, opener: Opener, sock: socket.socket, peername: object, data: bytes, *, settled: bool
+    ) -> None:
         wire = SocketTransport(self._loop, sock, peername, self._parting)
         opened = False
         try:
-            opened = self._is_one_head(data) and self._open(self._opener, wire, peername, data)
+            opened = self._is_one_head(data) and self._open(opener, wire, peername, data)
         finally:  # also at a defect, which is aiohttp's to answer
             if not opened and wire.is_watched:
                 wire.abort()
             elif not opened:
-                self._hand_over(sock, data)
+                self._hand_over(sock, data, settled=settled)
 
     def _is_one_head(self, data: bytes) -> bool:
         """Return whether a request for a stream may be all of it, up to the end of its head."""
@@ -232,16 +252,16 @@ class Acceptor:
         request = web.Request(message, payload, handler, none, none, self._loop)
         return opener.open_at_once(request, wire)
 
-    def _hand_over(self, sock: socket.socket, data: bytes) -> None:
-        task = self._loop.create_task(self._pass_on(sock, data))
+    def _hand_over(self, sock: socket.socket, data: bytes, *, settled: bool = False) -> None:
+        task = self._loop.create_task(self._pass_on(sock, data, settled=settled))
         self._passing.add(task)
         task.add_done_callback(self._passing.discard)
 
-    async def _pass_on(self, sock: socket.socket, data: bytes) -> None:
+    async def _pass_on(self, sock: socket.socket, data: bytes, *, settled: bool) -> None:
         """Pass a connection to aiohttp, with the bytes received from its client."""
 
         def begin() -> asyncio.Protocol:
-            return _Entrance(HttpHandler(self._server), data)
+            return _Entrance(HttpHandler(self._server, settled=settled), data)
 
         with suppress(OSError):  # the client has gone, or speaks no TLS
             await self._loop.connect_accepted_socket(begin, sock, ssl=self._context)
@@ -303,6 +323,11 @@ class AcceptorSite(web.BaseSite):
         assert server is not None
         self._acceptor = Acceptor(self._listening, self._opener, server, self._defer, self._context)
         self._server = cast("asyncio.AbstractServer", self._acceptor)  # as far as a site needs one
+
+    def receive(self, sock: socket.socket, peername: object, data: bytes) -> None:
+        """Serve a connection that another worker process accepted, and what it has read."""
+        assert self._acceptor is not None
+        self._acceptor.receive(sock, peername, data)
 
     def cut_off(self) -> None:
         """Abort the connections that belong to neither a stream nor aiohttp."""

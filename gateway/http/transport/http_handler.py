@@ -25,13 +25,15 @@ if TYPE_CHECKING:
 class HttpHandler(RequestHandler):
     """Serves the requests of one connection."""
 
-    __slots__ = ("half_closed",)
+    __slots__ = ("half_closed", "settled")
 
-    def __init__(self, server: web.Server) -> None:
+    def __init__(self, server: web.Server, *, settled: bool = False) -> None:
         options = server._kwargs  # noqa: SLF001 - the options of the runner
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
         self.half_closed = False
         """Whether the client has closed its sending side."""
+        self.settled = settled
+        """Whether another worker process has handed the connection over to this one."""
 
     def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp's returns None
         """Keep the connection until pending requests are answered; False closes it at once."""

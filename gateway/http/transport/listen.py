@@ -20,7 +20,7 @@ from gateway.errors import GatewayError
 from gateway.http.transport.acceptor import MAX_HEADERS, MAX_LINE_BYTES, TAKEN_AT_ONCE, AcceptorSite
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from ssl import SSLContext
 
     from aiohttp.http_parser import RawRequestMessage
@@ -58,11 +58,13 @@ async def listen(
     for, and some files stay free for the rest of the process. The address `[::]` takes IPv4 too.
     Raises `GatewayError` for an address that cannot be listened on.
     """
-    await runner.setup()
-    assert runner.server is not None
-    runner.server.request_factory = _without_expect(runner.server.request_factory)
+    return await listen_on(runner, await bind(address, setting), context, opener)
+
+
+async def bind(address: Address, setting: str) -> list[socket.socket]:
+    """Return a listening socket for every address of a host. Raises `GatewayError`."""
     loop = asyncio.get_running_loop()
-    sites = []
+    sockets = []
     with ExitStack() as failed:
         try:
             found = await loop.getaddrinfo(
@@ -74,16 +76,32 @@ async def listen(
                     where, family=family, backlog=TAKEN_AT_ONCE, dualstack_ipv6=both
                 )
                 failed.callback(sock.close)
-                site = AcceptorSite(runner, sock, opener, context=context)
-                await site.start()
-                sites.append(site)
-                sock.listen(BACKLOG)
+                sockets.append(sock)
         except (OSError, UnicodeError) as error:  # the latter from a name that cannot be one
             reason = getattr(error, "strerror", None) or error
             raise GatewayError(
                 f"cannot listen on {address}: {reason}; choose another with {setting}"
             ) from None
         failed.pop_all()
+    return sockets
+
+
+async def listen_on(
+    runner: web.AppRunner,
+    sockets: Iterable[socket.socket],
+    context: SSLContext | None = None,
+    opener: Opener | None = None,
+) -> list[AcceptorSite]:
+    """Return the sites that accept from listening sockets; see `listen`."""
+    await runner.setup()
+    assert runner.server is not None
+    runner.server.request_factory = _without_expect(runner.server.request_factory)
+    sites = []
+    for sock in sockets:
+        site = AcceptorSite(runner, sock, opener, context=context)
+        await site.start()
+        sites.append(site)
+        sock.listen(BACKLOG)
     return sites
 
 

@@ -1,0 +1,82 @@
+"""Requests for streams that belong to another worker process of the machine.
+
+The acceptor asks before a request is parsed (`pass_on_unread`): the user is read from the token
+without verifying it, which costs a tenth of an opening. A request that comes in pieces, or on a
+connection that has served others, is passed on by its handler (`pass_on`), with its head written
+anew from what aiohttp has parsed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING
+
+from gateway.http.transport.http_handler import HttpHandler
+
+if TYPE_CHECKING:
+    import socket
+
+    from aiohttp import web
+
+    from gateway.config import Settings
+    from gateway.http.auth.tokens import Authenticator
+    from gateway.http.transport.handover import Handover
+
+_TOKEN = rb"([\w-]+\.[\w-]+\.[\w-]+)"
+
+
+class Siblings:
+    """Passes requests on by `handover`, each with its connection."""
+
+    def __init__(
+        self, settings: Settings, authenticator: Authenticator, handover: Handover
+    ) -> None:
+        self._authenticator = authenticator
+        self._handover = handover
+        places = [rb"(?i:\r\nauthorization: *bearer +)"]
+        if settings.token_cookie is not None:
+            places.append(rb"[ ;]" + re.escape(settings.token_cookie.encode()) + rb'="?')
+        if settings.token_query:
+            places.append(rb"[?&]access_token=")
+        self._places = [re.compile(place + _TOKEN) for place in places]
+
+    def pass_on_unread(self, sock: socket.socket, data: bytes) -> bool:
+        """Return whether a connection went to its worker; `data` is what was read from it."""
+        for place in self._places:
+            if found := place.search(data):
+                user = self._authenticator.claimed_user(found[1].decode())
+                return user is not None and self._handover.send(user.encode(), sock, data)
+        return False
+
+    def pass_on(self, request: web.Request, user: bytes) -> bool:
+        """Return whether a request's connection went to its worker; aiohttp has lost it then.
+
+        TLS connections stay, and those that another worker has passed on.
+        """
+        handler, transport = request.protocol, request.transport
+        if (
+            not isinstance(handler, HttpHandler)
+            or handler.settled
+            or handler.half_closed
+            or transport is None
+            or transport.is_closing()
+            or transport.get_extra_info("sslcontext") is not None
+        ):
+            return False
+        if not self._handover.send(user, transport.get_extra_info("socket"), _head(request)):
+            return False
+        handler.transport = None
+        handler.connection_lost(None)
+        transport.set_protocol(asyncio.Protocol())
+        transport.abort()  # closes this process's copy of the socket, and sends nothing
+        return True
+
+
+def _head(request: web.Request) -> bytes:
+    """Return the request's head with its headers as they came."""
+    path = request.raw_path.encode(errors="surrogateescape")
+    version = b"HTTP/%d.%d" % (request.version.major, request.version.minor)
+    lines = [b"%s %s %s" % (request.method.encode(), path, version)]
+    lines += [b"%s: %s" % header for header in request.raw_headers]
+    return b"\r\n".join([*lines, b"", b""])

@@ -1,0 +1,120 @@
+"""A worker process of `gateway serve --workers N`: `python -m gateway.workers.child FD`.
+
+FD is the socket to the supervisor. SIGTERM and SIGINT drain the worker, once: an init system sends
+them to every process of the service, and the supervisor once more. The supervisor's message `Stop`
+cuts the drain short. A worker whose supervisor has ended drains too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+
+import structlog
+
+from gateway import garbage, log
+from gateway.app import IGNORED_SIGNALS, STOP_SIGNALS, Worker
+from gateway.errors import GatewayError
+from gateway.workers.messages import (
+    Assignment,
+    Failed,
+    Report,
+    Stop,
+    decode_for_worker,
+    encode,
+    read_assignment,
+)
+from gateway.workers.slot import slot_of
+
+REPORT_SECONDS = 0.1
+"""How often the worker looks whether the supervisor must be told a change."""
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+def main() -> None:
+    """Run the worker; the exit code is 0, or that of a `GatewayError`."""
+    for number in IGNORED_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    control = socket.socket(fileno=int(sys.argv[1]))
+    try:
+        assignment = read_assignment(control)
+    except EOFError:
+        return
+    settings = assignment.settings
+    with log.Background(sys.stderr) as file:
+        log.configure(settings.log_format, settings.log_level, file)
+        garbage.spare()
+        try:
+            asyncio.run(_run(assignment, control))
+        except GatewayError as error:
+            control.setblocking(True)
+            control.sendall(encode(Failed(str(error))))
+            sys.exit(error.exit_code)
+
+
+async def _run(assignment: Assignment, control: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    worker = Worker(assignment.settings, slot=slot_of(assignment))
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, worker.end)
+    cut = asyncio.Event()
+    async with worker:
+        # A copy, which asyncio closes: `main` reports a failure on the other one.
+        reader, writer = await asyncio.open_connection(sock=control.dup())
+        tasks = [
+            asyncio.create_task(_listen(reader, worker, cut)),
+            asyncio.create_task(_report(writer, worker)),
+        ]
+        try:
+            await worker.ended()
+            drain = asyncio.create_task(worker.drain())
+            stop = asyncio.create_task(cut.wait())
+            await asyncio.wait([drain, stop], return_when=asyncio.FIRST_COMPLETED)
+            if not drain.done():
+                _log.warning("drain cut short; the remaining streams end at once")
+            for task in (drain, stop):
+                task.cancel()
+            await asyncio.wait([drain, stop])
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            writer.close()
+    _log.info("stopped")
+
+
+async def _listen(reader: asyncio.StreamReader, worker: Worker, cut: asyncio.Event) -> None:
+    """Apply the supervisor's messages; drain when it has ended."""
+    try:
+        while line := await reader.readline():
+            message = decode_for_worker(line)
+            if isinstance(message, Stop):
+                cut.set()
+            elif worker.handover is not None:
+                worker.handover.up = message.up
+    except ConnectionError:
+        pass
+    _log.warning("supervisor has ended; draining")
+    worker.end()
+
+
+async def _report(writer: asyncio.StreamWriter, worker: Worker) -> None:
+    """Tell the supervisor the state of the worker whenever it has changed."""
+    told = None
+    while not writer.is_closing():
+        reasons = tuple(
+            {"reason": str(doubt), "detail": detail}
+            for doubt, detail in worker.readiness.doubts.items()
+        )
+        report = Report(worker.own_ops_port, bool(worker.readiness), worker.is_accepting, reasons)
+        if report != told:
+            told = report
+            writer.write(encode(report))
+        await asyncio.sleep(REPORT_SECONDS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""Metrics of several workers in one exposition: each sample gets the label `worker`.
+
+Works on both text formats of Prometheus, which group all samples of a metric family behind its
+comments (https://prometheus.io/docs/instrumenting/exposition_formats/).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_END = "# EOF"
+"""The last line of an exposition in OpenMetrics."""
+
+
+def merged(expositions: Mapping[str, str], own: str = "") -> str:
+    """Return one exposition; keys are the values of the label.
+
+    `own` is an exposition whose samples stay as they are: that of the supervisor.
+    """
+    families: dict[str, tuple[list[str], list[str]]] = {}
+    ended = False
+    for worker, text in (("", own), *expositions.items()):
+        family = ""
+        for line in text.splitlines():
+            if line == _END:
+                ended = True
+            elif line.startswith("# "):
+                family = line.split(" ", 3)[2]
+                comments, _ = families.setdefault(family, ([], []))
+                if line not in comments:
+                    comments.append(line)
+            elif line:
+                _, samples = families.setdefault(family, ([], []))
+                samples.append(_labelled(line, worker) if worker else line)
+    lines = _lines(families.values())
+    return "".join(f"{line}\n" for line in (*lines, *([_END] if ended else ())))
+
+
+def _lines(families: Iterable[tuple[list[str], list[str]]]) -> list[str]:
+    return [line for comments, samples in families for line in (*comments, *samples)]
+
+
+def _labelled(sample: str, worker: str) -> str:
+    """Return a sample with the label in front of its others; a name has no brace and no space."""
+    name, brace, rest = sample.partition("{")
+    if brace and " " not in name:
+        more = "" if rest.startswith("}") else ","
+        return f'{name}{{worker="{worker}"{more}{rest}'
+    name, _, rest = sample.partition(" ")
+    return f'{name}{{worker="{worker}"}} {rest}'

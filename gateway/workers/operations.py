@@ -1,0 +1,333 @@
+"""The operations listener of the supervisor: it asks the workers and answers for all of them.
+
+    /healthz, /readyz            the machine's own
+    /metrics                     of all workers, with the label `worker`
+    /ops/fleet, /ops/streams     of all workers in one answer
+    POST /ops/drain              drains all workers
+    everything else              by one worker: the first that is ready
+
+Each request goes to the workers with its headers, and a worker verifies its token, cookie and
+origin: the supervisor answers nothing that no worker has allowed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import msgspec
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder
+from yarl import URL
+
+from gateway.errors import GatewayError, NotReady
+from gateway.http.caller import Callers
+from gateway.http.problem import problems
+from gateway.http.transport.listen import listen
+from gateway.http.transport.malformed import server_log
+from gateway.workers.expositions import merged
+from gateway.workers.plan import readiness
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from prometheus_client import Metric
+
+    from gateway.http.transport.acceptor import AcceptorSite
+    from gateway.workers.process import WorkerProcess
+    from gateway.workers.supervisor import Supervisor
+
+ANSWER_SECONDS = 5.0
+"""How long a worker may take to answer; one that hangs is left out of sums."""
+
+_HOP = frozenset(
+    {"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+"""Headers of one connection, which are not passed on (RFC 9110, §7.6.1)."""
+
+
+class Answer:
+    """What one worker has answered: status, headers without those of its connection, body."""
+
+    def __init__(self, response: aiohttp.ClientResponse, body: bytes) -> None:
+        self.status = response.status
+        self.headers = [
+            (name, value) for name, value in response.headers.items() if name.lower() not in _HOP
+        ]
+        self.body = body
+
+    def response(self, body: bytes | None = None) -> web.Response:
+        """Return it as the answer of the supervisor, perhaps with another body."""
+        response = web.Response(status=self.status, body=self.body if body is None else body)
+        response.headers.clear()
+        for name, value in self.headers:
+            response.headers.add(name, value)
+        return response
+
+
+class Operations:
+    """The listener, while the supervisor runs."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(_Processes(supervisor))
+        app = web.Application(
+            middlewares=[problems(Callers(supervisor.settings.trusted_proxies), metrics=None)]
+        )
+        app.add_routes(
+            [
+                web.get("/healthz", self._healthz),
+                web.get("/readyz", self._readyz),
+                web.get("/metrics", self._metrics),
+                web.get("/ops/fleet", self._fleet),
+                web.get("/ops/streams", self._streams),
+                web.delete("/ops/streams", self._end_streams),
+                web.delete("/ops/streams/{stream}", self._end_stream),
+                web.post("/ops/drain", self._drain),
+                web.route("*", "/{path:.*}", self._by_one),
+            ]
+        )
+        self._runner = web.AppRunner(app, access_log=None, logger=server_log(None))
+        self._sites: list[AcceptorSite] = []
+        self._http: aiohttp.ClientSession | None = None
+
+    @property
+    def url(self) -> str:
+        """Where operators connect."""
+        host, port = self._runner.addresses[0][:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    async def start(self) -> None:
+        """Listen. Raises `GatewayError` for a port that is taken."""
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+        )
+        try:
+            self._sites = await listen(
+                self._runner, self._supervisor.settings.ops_listen, "GATEWAY_OPS_LISTEN"
+            )
+        except GatewayError:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Close the listener."""
+        await self._runner.cleanup()
+        for site in self._sites:
+            site.cut_off()
+        if self._http is not None:
+            await self._http.close()
+
+    # Answers of the machine.
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        states = [process.state for process in self._supervisor.processes if not process.leaving]
+        report = readiness(states, stopping=self._supervisor.stopping)
+        return web.json_response(report, status=200 if report["ready"] else 503)
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        answers = await self._ask_all(request)
+        first, bodies = _agreed(answers)
+        if bodies is None:
+            return first.response()
+        encode, _ = choose_encoder(request.headers.get("Accept", ""))
+        labels = _labels([process for process, _ in answers])
+        texts = {label: body.decode() for label, body in zip(labels, bodies, strict=True)}
+        return first.response(merged(texts, encode(self._registry).decode()).encode())
+
+    async def _fleet(self, request: web.Request) -> web.Response:
+        first, bodies = _agreed(await self._ask_all(request))
+        if bodies is None:
+            return first.response()
+        fleets = [msgspec.json.decode(body) for body in bodies]
+        newest: dict[str, dict[str, Any]] = {}
+        for status in (status for fleet in fleets for status in fleet["workers"]):
+            known = newest.get(status["worker"])
+            if known is None or status["age_seconds"] < known["age_seconds"]:
+                newest[status["worker"]] = status
+        workers = [newest[name] for name in sorted(newest)]
+        return first.response(msgspec.json.encode({**fleets[0], "workers": workers}))
+
+    async def _streams(self, request: web.Request) -> web.Response:
+        first, bodies = _agreed(await self._ask_all(request))
+        if bodies is None:
+            return first.response()
+        found = [msgspec.json.decode(body) for body in bodies]
+        partitions = [each["partition"] for each in found if each["partition"] is not None]
+        streams = [stream for each in found for stream in each["streams"]]
+        merged_answer = {"partition": partitions[0] if partitions else None, "streams": streams}
+        return first.response(msgspec.json.encode(merged_answer))
+
+    async def _end_streams(self, request: web.Request) -> web.Response:
+        first, bodies = _agreed(await self._ask_all(request))
+        if bodies is None:
+            return first.response()
+        ended = sum(msgspec.json.decode(body)["ended"] for body in bodies)
+        return first.response(msgspec.json.encode({"ended": ended}))
+
+    async def _end_stream(self, request: web.Request) -> web.StreamResponse:
+        name = request.match_info["stream"]
+        for process in self._reachable():
+            if name.startswith(f"{process.name}-"):
+                return (await self._ask(process, request)).response()
+        return await self._by_one(request)
+
+    async def _drain(self, request: web.Request) -> web.Response:
+        # A question that changes nothing: whether a worker allows the request.
+        answer = await self._ask(self._one(), request, "GET", "/version")
+        if answer.status != 200:
+            return answer.response()
+        self._supervisor.stop()
+        return web.json_response({"status": "draining"}, status=202)
+
+    async def _by_one(self, request: web.Request) -> web.StreamResponse:
+        """Pass a request on to one worker, and its answer back as it arrives."""
+        process = self._one()
+        body = await request.read() if request.can_read_body else None
+        response: web.StreamResponse | None = None
+        try:
+            async with self._request(process, request, request.method, request.raw_path, body) as (
+                answer
+            ):
+                response = web.StreamResponse(status=answer.status)
+                for name, value in answer.headers.items():
+                    if name.lower() not in _HOP:
+                        response.headers.add(name, value)
+                if answer.content_length is not None:
+                    response.content_length = answer.content_length
+                await response.prepare(request)
+                async for part in answer.content.iter_any():
+                    await response.write(part)
+                await response.write_eof()
+                return response
+        except (aiohttp.ClientError, TimeoutError):
+            if response is None:
+                raise _unanswered(process) from None
+            if request.transport is not None:
+                request.transport.abort()  # so that half an answer is not taken for a whole one
+            return response
+
+    # Questions to workers.
+
+    def _reachable(self) -> list[WorkerProcess]:
+        return [process for process in self._supervisor.processes if process.report is not None]
+
+    def _one(self) -> WorkerProcess:
+        """Return the worker that answers for all. Raises `NotReady` where none runs."""
+        found = self._reachable()
+        if not found:
+            raise NotReady("no worker of this machine is running; see the log")
+        return min(found, key=lambda process: (not process.state.ready, process.leaving))
+
+    async def _ask_all(self, request: web.Request) -> list[tuple[WorkerProcess, Answer]]:
+        """Return the answers of all workers that answer in time, at least one."""
+        processes = self._reachable() or [self._one()]
+        answers = await asyncio.gather(
+            *(self._ask(process, request) for process in processes), return_exceptions=True
+        )
+        found = []
+        for process, answer in zip(processes, answers, strict=True):
+            if isinstance(answer, Answer):
+                found.append((process, answer))
+            elif not isinstance(answer, NotReady):
+                raise answer
+        if not found:
+            raise _unanswered(processes[0])
+        return found
+
+    async def _ask(
+        self, process: WorkerProcess, request: web.Request, method: str = "", path: str = ""
+    ) -> Answer:
+        """Return a worker's answer to a request. Raises `NotReady` if there is none in time."""
+        try:
+            async with (
+                asyncio.timeout(ANSWER_SECONDS),
+                self._request(
+                    process, request, method or request.method, path or request.raw_path
+                ) as response,
+            ):
+                return Answer(response, await response.read())
+        except (aiohttp.ClientError, TimeoutError):
+            raise _unanswered(process) from None
+
+    def _request(
+        self,
+        process: WorkerProcess,
+        request: web.Request,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+    ) -> Any:
+        assert self._http is not None
+        assert process.report is not None
+        url = URL(f"http://127.0.0.1:{process.report.ops_port}{path}", encoded=True)
+        headers = [
+            (name, value) for name, value in request.headers.items() if name.lower() not in _HOP
+        ]
+        return self._http.request(
+            method,
+            url,
+            headers=headers,
+            data=body,
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=ANSWER_SECONDS),
+        )
+
+
+class _Processes:
+    """The supervisor's own metrics."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the metrics as they are now."""
+        processes = GaugeMetricFamily(
+            "gateway_worker_processes", "Worker processes of this machine", labels=["state"]
+        )
+        states = [
+            "draining" if process.leaving else "up" if process.state.up else "starting"
+            for process in self._supervisor.processes
+        ]
+        for state in ("starting", "up", "draining"):
+            processes.add_metric([state], states.count(state))
+        yield processes
+        restarts = CounterMetricFamily(
+            "gateway_worker_restarts", "Restarts of workers that died", labels=["worker"]
+        )
+        for slot, number in enumerate(self._supervisor.restarts):
+            restarts.add_metric([str(slot)], number)
+        yield restarts
+
+
+def _agreed(
+    answers: Sequence[tuple[WorkerProcess, Answer]],
+) -> tuple[Answer, list[bytes] | None]:
+    """Return an answer that shows status and headers, and all bodies; None: one is refused."""
+    for _, answer in answers:
+        if answer.status != 200:
+            return answer, None
+    return answers[0][1], [answer.body for _, answer in answers]
+
+
+def _labels(processes: Sequence[WorkerProcess]) -> list[str]:
+    """Return the values of the label `worker`: slots, which outlive processes, and `0-draining`."""
+    return [
+        f"{process.slot}-draining" if process.leaving else str(process.slot)
+        for process in processes
+    ]
+
+
+def _unanswered(process: WorkerProcess) -> NotReady:
+    return NotReady(f"worker {process.name} does not answer; see the log")

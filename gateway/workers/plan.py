@@ -1,0 +1,91 @@
+"""Decisions of the supervisor: restart pauses, reloads, ownership of partitions. No I/O, no clock.
+
+A slot is the place of one worker, numbered from 0: a worker that dies or is replaced leaves its
+slot to its successor, and the partitions of the slot with it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gateway.config import Settings
+
+FIRST_SECONDS = 0.5
+"""Pause before a worker that died is started again; it doubles with each further death."""
+
+LONGEST_SECONDS = 30.0
+"""Longest pause between two starts of a worker."""
+
+STEADY_SECONDS = 60.0
+"""A worker that ran for this long is started again after the shortest pause."""
+
+_FIXED = ("listen", "ops_listen", "workers")
+"""Settings of the supervisor itself: sockets and slots exist for as long as its process."""
+
+
+class Restarts:
+    """The pauses before the restarts of one slot; times are in seconds of one clock."""
+
+    def __init__(self) -> None:
+        self._started = 0.0
+        self._pause = FIRST_SECONDS
+
+    def started(self, now: float) -> None:
+        """Note that a worker was started."""
+        self._started = now
+
+    def died(self, now: float) -> float:
+        """Return how many seconds to wait before the next start."""
+        if now - self._started >= STEADY_SECONDS:
+            self._pause = FIRST_SECONDS
+        pause, self._pause = self._pause, min(2 * self._pause, LONGEST_SECONDS)
+        return pause
+
+
+def owner(partition: int, workers: int) -> int:
+    """Return the slot that reads a partition, where connections are handed over."""
+    return partition % workers
+
+
+def fixed_changes(former: Settings, new: Settings) -> str:
+    """Return the changed settings that only a restart of the supervisor applies; empty: none."""
+    changed = [name for name in _FIXED if getattr(former, name) != getattr(new, name)]
+    return ", ".join(f"GATEWAY_{name.upper()}" for name in changed)
+
+
+class WorkerState(NamedTuple):
+    """What the supervisor knows of one worker process."""
+
+    slot: int
+    name: str
+    ready: bool
+    """Whether it is ready now."""
+    up: bool
+    """Whether it accepts connections: it was ready once, and does not drain."""
+    reasons: Sequence[dict[str, str]] = ()
+    """Why it is not ready, as its `/readyz` says it."""
+
+
+def readiness(states: Iterable[WorkerState], *, stopping: bool) -> dict[str, object]:
+    """Return the answer of the machine's `/readyz`: ready while one of its workers is.
+
+    Every worker can serve every user, so one that is ready suffices. `reasons` are those of the
+    workers that are not ready, with `worker` for the name.
+    """
+    found = list(states)
+    reasons: list[dict[str, str]] = [
+        {**reason, "worker": state.name} for state in found for reason in state.reasons
+    ]
+    ready = any(state.ready for state in found) and not stopping
+    if stopping:
+        reasons.insert(0, {"reason": "draining", "detail": "the supervisor is being stopped"})
+    elif not found:
+        reasons.append({"reason": "starting", "detail": "no worker is running; see the log"})
+    return {
+        "ready": ready,
+        "reasons": reasons,
+        "workers": {state.name: {"slot": state.slot, "ready": state.ready} for state in found},
+    }

@@ -1,0 +1,168 @@
+"""One worker process as the supervisor sees it: its start, its messages, its log, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Self
+
+from gateway import clock
+from gateway.ops.reporter import rfc3339
+from gateway.workers.messages import (
+    Failed,
+    Report,
+    Siblings,
+    Stop,
+    decode_for_supervisor,
+    encode,
+    write_assignment,
+)
+from gateway.workers.plan import WorkerState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.log import File
+    from gateway.workers.messages import Assignment
+
+MAX_LINE = 1 << 20
+"""Characters of a log line that are kept together."""
+
+READ_BYTES = 1 << 16
+
+
+class WorkerProcess:
+    """A running worker process; made by `start`.
+
+    `changed` is called when its report has changed.
+    """
+
+    def __init__(
+        self,
+        assignment: Assignment,
+        process: asyncio.subprocess.Process,
+        control: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        log: File,
+        changed: Callable[[], None],
+    ) -> None:
+        self.slot = assignment.slot
+        self.name = assignment.name
+        self.started = clock.now().monotonic
+        self.report: Report | None = None
+        self.failure = ""
+        """Why it could not start, in its own words."""
+        self.leaving = False
+        """Whether the supervisor has asked it to end."""
+        self._process = process
+        self._reader, self._writer = control
+        self._log = log
+        self._json = assignment.settings.log_format == "json"
+        self._changed = changed
+        self._tasks = [
+            asyncio.create_task(self._read_log(), name=f"log of {self.name}"),
+            asyncio.create_task(self._listen(), name=f"messages of {self.name}"),
+        ]
+
+    @classmethod
+    async def start(cls, assignment: Assignment, log: File, changed: Callable[[], None]) -> Self:
+        """Start a process with these settings, and the descriptors that the assignment names."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "gateway.workers.child", str(theirs.fileno())),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                pass_fds=(
+                    theirs.fileno(),
+                    *assignment.listening,
+                    assignment.receiving,
+                    *assignment.sending,
+                ),
+                # Ctrl-C in a terminal signals a whole group: the supervisor passes it on.
+                process_group=0,
+            )
+        with suppress(OSError):  # it has ended already
+            write_assignment(ours, assignment)
+        control = await asyncio.open_connection(sock=ours)
+        return cls(assignment, process, control, log, changed)
+
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        return self._process.pid
+
+    @property
+    def state(self) -> WorkerState:
+        """What it has reported."""
+        report = self.report
+        if report is None or self.leaving:
+            return WorkerState(self.slot, self.name, ready=False, up=False)
+        return WorkerState(self.slot, self.name, report.ready, report.up, report.reasons)
+
+    def tell(self, message: Siblings | Stop) -> None:
+        """Send a message; it is lost if the process has ended."""
+        if not self._writer.is_closing():
+            self._writer.write(encode(message))
+
+    def end(self) -> None:
+        """Ask the process to drain."""
+        self.leaving = True
+        with suppress(ProcessLookupError):
+            self._process.terminate()
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self.leaving = True
+        with suppress(ProcessLookupError):
+            self._process.kill()
+
+    async def wait(self) -> int:
+        """Return the exit code once the process has ended and its log is written."""
+        code = await self._process.wait()
+        await asyncio.wait(self._tasks)
+        self._writer.close()
+        return code
+
+    async def _listen(self) -> None:
+        with suppress(ConnectionError):
+            while line := await self._reader.readline():
+                message = decode_for_supervisor(line)
+                if isinstance(message, Failed):
+                    self.failure = message.detail
+                else:
+                    self.report = message
+                    self._changed()
+
+    async def _read_log(self) -> None:
+        """Pass the process's lines on, each with its name."""
+        output = self._process.stdout
+        assert output is not None
+        rest = b""
+        while data := await output.read(READ_BYTES):
+            *lines, rest = (rest + data).split(b"\n")
+            if len(rest) > MAX_LINE:
+                lines, rest = [*lines, rest], b""
+            if lines:
+                texts = [line.decode(errors="replace") for line in lines]
+                self._log.write("".join(map(self._named, texts)))
+        if rest:
+            self._log.write(self._named(rest.decode(errors="replace")))
+
+    def _named(self, line: str) -> str:
+        if not self._json:
+            return f"{self.name} {line}\n"
+        mark = f'"worker": {json.dumps(self.name)}'
+        if line.startswith("{") and line.endswith("}"):
+            return f"{line}\n" if mark in line else f"{{{mark}, {line[1:]}\n"
+        # Of the interpreter or a library, not of the log: a fatal error, for example.
+        fields = {
+            "worker": self.name,
+            "event": line,
+            "level": "error",
+            "timestamp": rfc3339(clock.now().wall),
+        }
+        return f"{json.dumps(fields)}\n"

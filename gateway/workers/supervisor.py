@@ -1,0 +1,336 @@
+"""The supervisor of `gateway serve --workers N`: starts workers, restarts and replaces them.
+
+    SIGTERM, SIGINT    drain all workers; a second signal ends their streams at once
+    SIGHUP             read the settings again, and replace the workers one by one
+    SIGUSR1            ignored
+
+A replacement starts beside its predecessor, which drains once the replacement accepts clients: the
+machine serves at all times, and clients resume by their ids. Settings that cannot work change
+nothing: the supervisor logs the reason and keeps the former ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import structlog
+
+from gateway import clock, log
+from gateway.app import STOP_SIGNALS, log_start, worker_name
+from gateway.errors import GatewayError, SettingsError
+from gateway.http.transport.listen import BACKLOG, bind
+from gateway.setting_types import Address
+from gateway.workers.messages import Assignment, Siblings, Stop
+from gateway.workers.operations import Operations
+from gateway.workers.plan import Restarts, fixed_changes
+from gateway.workers.process import WorkerProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gateway.config import Settings
+    from gateway.log import File
+
+UP_SECONDS = 60.0
+"""Longest time that a replacement may take until it accepts clients."""
+
+GRACE_SECONDS = 15.0
+"""Time beyond `GATEWAY_DRAIN_SECONDS` after which a draining worker is killed."""
+
+ANY_PORT = "127.0.0.1:0"
+"""Where a worker's own operations listener is: the supervisor asks it for operators."""
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class Supervisor:
+    """Runs the workers of one machine until it is asked to stop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        reload: Callable[[], Settings],
+        listening: Sequence[socket.socket],
+        file: File,
+    ) -> None:
+        self._settings = settings
+        self._reload = reload
+        self._listening = listening
+        self._file = file
+        count = settings.workers
+        pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(count)]
+        self._receiving = [receiving for receiving, _ in pairs]
+        self._sending = [sending for _, sending in pairs]
+        self._current: list[WorkerProcess | None] = [None] * count
+        self._restarts = [Restarts() for _ in range(count)]
+        self._watches: dict[WorkerProcess, asyncio.Task[None]] = {}
+        self._delays: dict[int, asyncio.Task[None]] = {}
+        self._replacing: asyncio.Task[None] | None = None
+        self._again = False
+        self._stopping = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._up: frozenset[int] = frozenset()
+        self.restarts = [0] * count
+        self.failure: GatewayError | None = None
+        """Why the workers could not be started."""
+        self._operations = Operations(self)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self._settings
+
+    @property
+    def processes(self) -> Sequence[WorkerProcess]:
+        """The running processes: by slot, the successor before a predecessor that drains."""
+        return sorted(
+            self._watches, key=lambda process: (process.slot, process.leaving, process.name)
+        )
+
+    @property
+    def stopping(self) -> bool:
+        """Whether all workers drain."""
+        return self._stopping.is_set()
+
+    async def run(self) -> None:
+        """Return when all workers have ended. Raises `GatewayError` if they could not start."""
+        loop = asyncio.get_running_loop()
+        await self._operations.start()
+        for number in STOP_SIGNALS:
+            loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        loop.add_signal_handler(signal.SIGUSR1, _ignore)
+        _log.info(
+            "supervising",
+            workers=len(self._current),
+            url=_url(self._listening[0]),
+            ops_url=self._operations.url,
+        )
+        telling = asyncio.create_task(self._tell_siblings())
+        try:
+            for slot in range(len(self._current)):
+                if not self.stopping:
+                    await self._fill(slot, patient=False)
+            await self._stopping.wait()
+            await self._drain()
+        finally:
+            telling.cancel()
+            for task in (telling, *self._delays.values(), self._replacing):
+                if task is not None:
+                    task.cancel()
+            await self._operations.stop()
+        if self.failure is not None:
+            raise self.failure
+        _log.info("stopped")
+
+    def stop(self) -> None:
+        """Drain all workers; called again it ends their streams at once."""
+        if self.stopping:
+            _log.warning("drain cut short by a second signal; the remaining streams end at once")
+            for process in self._watches:
+                process.tell(Stop())
+        self._stopping.set()
+
+    async def _drain(self) -> None:
+        for sock in self._listening:
+            sock.close()
+        _log.info(
+            "draining; a second signal stops at once",
+            workers=len(self._watches),
+            seconds=self._settings.drain_seconds,
+        )
+        for task in (*self._delays.values(), self._replacing):
+            if task is not None:
+                task.cancel()
+        for process in self._watches:
+            process.end()
+        if self._watches:
+            await asyncio.wait(self._watches.values(), timeout=self._drain_patience())
+        for process in self._watches:
+            _log.warning("worker killed: it did not end in time", worker=process.name)
+            process.kill()
+        if self._watches:
+            await asyncio.wait(self._watches.values())
+
+    def _drain_patience(self) -> float:
+        return self._settings.drain_seconds + GRACE_SECONDS
+
+    # Workers.
+
+    async def _fill(self, slot: int, *, patient: bool) -> None:
+        """Start the worker of a slot."""
+        self._restarts[slot].started(clock.now().monotonic)
+        self._current[slot] = await self._start(slot, self._settings, patient=patient)
+
+    async def _start(self, slot: int, settings: Settings, *, patient: bool) -> WorkerProcess:
+        assignment = Assignment(
+            settings=settings.model_copy(update={"ops_listen": Address(ANY_PORT)}),
+            name=worker_name(),
+            slot=slot,
+            slots=len(self._current),
+            ops_url=self._operations.url,
+            listening=tuple(sock.fileno() for sock in self._listening),
+            receiving=self._receiving[slot].fileno(),
+            sending=tuple(sock.fileno() for sock in self._sending),
+            patient=patient,
+        )
+        process = await WorkerProcess.start(assignment, self._file, self._changed.set)
+        _log.info("worker started", worker=process.name, slot=slot, pid=process.pid)
+        process.tell(Siblings(self._up))
+        task = asyncio.create_task(self._watch(process), name=f"watch {process.name}")
+        self._watches[process] = task
+        if self.stopping:
+            process.end()
+        return process
+
+    async def _watch(self, process: WorkerProcess) -> None:
+        """Wait for the end of a worker; restart it if its end was not asked for."""
+        code = await process.wait()
+        del self._watches[process]
+        self._changed.set()
+        if process.leaving or self.stopping or self._current[process.slot] is not process:
+            _log.info("worker ended", worker=process.name, slot=process.slot, exit_code=code)
+            return
+        self._current[process.slot] = None
+        if process.failure and process.report is None and not any(self.restarts):
+            # Settings that cannot work, or a port: the next worker would fail as this one has.
+            kind = SettingsError if code == SettingsError.exit_code else GatewayError
+            self.failure = self.failure or kind(process.failure)
+            self._stopping.set()
+            return
+        self.restarts[process.slot] += 1
+        pause = self._restarts[process.slot].died(clock.now().monotonic)
+        _log.error(
+            "worker died; it is restarted",
+            worker=process.name,
+            slot=process.slot,
+            exit_code=code,
+            seconds=pause,
+            **({"reason": process.failure} if process.failure else {}),
+        )
+        self._delays[process.slot] = asyncio.create_task(self._restart(process.slot, pause))
+
+    async def _restart(self, slot: int, pause: float) -> None:
+        await asyncio.sleep(pause)
+        await self._fill(slot, patient=bool(self._up))
+        del self._delays[slot]
+
+    async def _tell_siblings(self) -> None:
+        """Tell all workers which slots accept connections, whenever that has changed."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            up = frozenset(process.slot for process in self._watches if process.state.up)
+            if up != self._up:
+                self._up = up
+                for process in self._watches:
+                    process.tell(Siblings(up))
+
+    # Reload.
+
+    def _hang_up(self) -> None:
+        if self._replacing is not None and not self._replacing.done():
+            self._again = True
+            _log.info("settings are read again once all workers are replaced")
+            return
+        self._replacing = asyncio.create_task(self._replace_all(), name="replace")
+
+    async def _replace_all(self) -> None:
+        while not self.stopping:
+            self._again = False
+            try:
+                settings = with_format(self._reload())
+                fixed = fixed_changes(self._settings, settings)
+                if fixed:
+                    raise SettingsError(f"{fixed} cannot change while the supervisor runs; restart")
+                await self._replace_each(settings)
+            except GatewayError as error:
+                _log.error(
+                    "settings not applied; the former ones stay in force",
+                    reason="; ".join(str(error).splitlines()),
+                )
+            if not self._again:
+                return
+
+    async def _replace_each(self, settings: Settings) -> None:
+        """Replace the worker of each slot. Raises `GatewayError` if the first one cannot be."""
+        _log.info("settings read again; workers are replaced one by one")
+        for slot in range(len(self._current)):
+            successor = await self._start(slot, settings, patient=True)
+            problem = await self._until_up(successor)
+            if problem:
+                successor.kill()
+                raise GatewayError(problem)
+            self._settings = settings
+            if delay := self._delays.pop(slot, None):
+                delay.cancel()
+            former, self._current[slot] = self._current[slot], successor
+            if former is not None:
+                await self._retire(former)
+        _log.info("all workers are replaced")
+
+    async def _until_up(self, process: WorkerProcess) -> str:
+        """Wait until a worker accepts clients; return why it does not, or an empty text."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(UP_SECONDS):
+                while not process.state.up:
+                    if process not in self._watches:
+                        return process.failure or "the new worker ended at its start; see its log"
+                    await asyncio.sleep(0.05)
+                return ""
+        reasons = "; ".join(reason["detail"] for reason in process.state.reasons)
+        return f"the new worker was not ready within {UP_SECONDS:.0f} s: {reasons}"
+
+    async def _retire(self, process: WorkerProcess) -> None:
+        """Drain a worker that has a successor, and wait for its end."""
+        process.end()
+        self._changed.set()
+        watch = self._watches.get(process)
+        if watch is not None:
+            _, late = await asyncio.wait([watch], timeout=self._drain_patience())
+            if late:
+                _log.warning("worker killed: it did not end in time", worker=process.name)
+                process.kill()
+
+
+def _ignore() -> None:
+    _log.warning("signal ignored: SIGHUP reads the settings again", signal="SIGUSR1")
+
+
+def with_format(settings: Settings) -> Settings:
+    """Return the settings with a format of the log: workers write to a pipe, not to a terminal."""
+    form = settings.log_format or ("text" if sys.stderr.isatty() else "json")
+    return settings.model_copy(update={"log_format": form})
+
+
+def _url(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def supervise(settings: Settings, reload: Callable[[], Settings]) -> None:
+    """Run `settings.workers` workers until SIGTERM or SIGINT; `reload` reads the settings again.
+
+    Raises `GatewayError` for a port that is taken, and for settings that cannot work.
+    """
+    settings = with_format(settings)
+    with log.Background(sys.stderr) as file:
+        log.configure(settings.log_format, settings.log_level, file)
+        log_start(settings)
+        asyncio.run(_supervise(settings, reload, file))
+
+
+async def _supervise(settings: Settings, reload: Callable[[], Settings], file: File) -> None:
+    listening = await bind(settings.listen, "GATEWAY_LISTEN")
+    for sock in listening:
+        sock.listen(BACKLOG)
+    try:
+        await Supervisor(settings, reload, listening, file).run()
+    finally:
+        for sock in listening:
+            sock.close()
