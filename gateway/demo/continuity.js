@@ -1,8 +1,8 @@
-// Proof by counting: was an event lost, and did one come twice?
+// Detects lost and repeated events by sequence numbers.
 //
-// The producer numbers the events of each lane 1, 2, 3 … (a lane is a category of a user, or of the
-// broadcasts), and tells at any time how far it has counted. A hole in a lane is a loss; a number or
-// an id that was here before is a repetition. Nothing is taken from what the gateway says of itself.
+// The producer numbers the events of each lane 1, 2, 3 … (a lane is a category of a user or of the
+// broadcasts) and reports its counts on request. A missing number is a lost event; a known number or
+// id is a repeated event. The check does not rely on data from the gateway.
 
 const IDS_KEPT = 20_000;
 
@@ -15,24 +15,24 @@ export class Continuity {
   #lanes = new Map();
   #ids = new Set();
 
-  // Forgets the lanes that are no longer followed: they go on without us.
+  // Removes lanes that are no longer followed; their numbers continue unseen.
   keep(follows) {
     for (const lane of this.#lanes.keys()) if (!follows(lane)) this.#lanes.delete(lane);
   }
 
-  // The stream is open, and `counts` is how far each lane has got; returns how many events were
-  // missed. What follows up to those numbers is a replay, what follows after them is live.
+  // Called when the stream opens, with the present count of each lane; returns the number of missed
+  // events. Events up to these counts are replayed, later ones are live.
   open(counts) {
     let missed = 0;
     for (const [name, count] of Object.entries(counts)) {
       const lane = this.#lanes.get(name);
       if (lane) {
-        // The producer has begun anew; one less is an event that it has not counted yet.
+        // The producer restarted; a difference of 1 is an event that is not counted yet.
         if (count + 1 < lane.seen) lane.seen = 0;
         missed += Math.max(0, count - lane.seen);
         lane.replayTo = count;
       } else {
-        // A new lane may begin a little before `count`: the stream was open when we asked.
+        // The first event of a new lane may precede `count`: the stream was already open.
         this.#lanes.set(name, { seen: count, replayTo: 0, begun: false });
       }
     }
@@ -40,22 +40,22 @@ export class Continuity {
     return missed;
   }
 
-  // The gateway has said that something cannot be seen any more: not lost in silence.
+  // Called for a gap event: the missing events were reported, so they do not count as lost.
   excuse() {
     for (const lane of this.#lanes.values()) lane.excused = true;
   }
 
-  // Counts one event and returns whether it came "live", "replayed" or "repeated".
+  // Counts one event; returns "live", "replayed" or "repeated".
   take(name, number, id) {
     this.received += 1;
     const lane = this.#lanes.get(name) ?? { seen: 0, replayTo: 0, begun: true };
     this.#lanes.set(name, lane);
-    const anew = lane.excused || (!lane.begun && number <= lane.seen);
-    if ((number <= lane.seen && !anew) || this.#ids.has(id)) {
+    const restarts = lane.excused || (!lane.begun && number <= lane.seen);
+    if ((number <= lane.seen && !restarts) || this.#ids.has(id)) {
       this.repeated += 1;
       return "repeated";
     }
-    if (!anew) this.lost += number - lane.seen - 1;
+    if (!restarts) this.lost += number - lane.seen - 1;
     lane.seen = number;
     lane.begun = true;
     lane.excused = false;
@@ -65,7 +65,7 @@ export class Continuity {
     return "replayed";
   }
 
-  // How many events another device has seen that this one has not.
+  // Returns the number of events that the other device received and this one did not.
   behind(other) {
     let count = 0;
     for (const [name, lane] of other.#lanes) {

@@ -1,8 +1,8 @@
-// One device: an EventSource of the browser, dropped and resumed at will, with the last event id.
+// One device: an EventSource that the user can drop and resume with the last event id.
 
 import { Continuity } from "/demo/continuity.js";
 
-const RETRY_MS = 3000; // after a refusal, which an EventSource takes as final
+const RETRY_MS = 3000; // after a rejected request, which an EventSource does not retry
 
 export const get = async (path, options) => {
   const answer = await fetch(path, options);
@@ -19,9 +19,9 @@ export class Device {
   #user = null;
   #categories = [];
   #source = null;
-  #attempt = 0; // a new one makes the answers to the ones before worthless
-  #waiting = null; // events that arrive before the producer has said how far it had counted
-  #began = null; // where to resume from before there is an id: the time of the first opening
+  #attempt = 0; // responses to earlier attempts are ignored
+  #waiting = null; // events that arrive before the response with the lane counts
+  #began = null; // time of the first attempt: the position to resume from before the first id
   #awaySince = null;
   #timer = 0;
 
@@ -30,7 +30,7 @@ export class Device {
     this.#view = view;
   }
 
-  // Follows other categories from where the stream is, or another user from now.
+  // Changes the categories at the current position, or the user from now on.
   follow(user, categories) {
     if (user !== this.#user) {
       this.continuity = new Continuity();
@@ -43,15 +43,15 @@ export class Device {
     if (this.state !== "away" && this.state !== "dropped") this.#open("connecting");
   }
 
-  // Closes the connection, as a tunnel or a lid does, and comes back `seconds` later.
+  // Closes the connection like a network failure, and reconnects after `seconds`.
   leave(state, seconds) {
     this.close();
     this.#awaySince = Date.now();
-    this.#view.note(state, state === "away" ? "You went away." : "Connection dropped.");
+    this.#view.note(state, state === "away" ? "You went offline." : "Connection dropped.");
     this.#countDown(state, Date.now() + seconds * 1000);
   }
 
-  // Comes back before the time.
+  // Reconnects before the time is over.
   comeBack() {
     this.#open("connecting");
   }
@@ -141,7 +141,7 @@ export class Device {
     } else if (event.type === "stream.close") {
       this.#awaySince ??= Date.now();
       this.#view.note("close", `The gateway ends this stream: ${data.reason}.`);
-      // The browser would come back with the same token, and be refused for good.
+      // The browser would reconnect with the same expired token and be rejected.
       if (data.reason === "token_expired" || data.reason === "revoked") this.#open("reconnecting");
     } else {
       const origin = this.continuity.take(data.lane, data.seq, event.lastEventId);

@@ -1,10 +1,9 @@
-"""Numbers on events, by which a reader proves that none was lost and none came twice.
+"""Sequence numbers in events, by which a reader detects lost and repeated events.
 
-An event id is opaque, so a page cannot tell from ids alone whether something between two of them
-is missing. The demo therefore counts what it publishes: `data` carries a `lane` and the event's
-number `seq` in it. A lane is what a filter lets through whole or not at all, a category of one user
-or of the broadcasts: whatever a stream is filtered by, the numbers of the lanes it follows have no
-holes.
+Event ids are opaque, so a page cannot detect a missing event from ids alone. The demo therefore
+numbers published events: `data` contains a `lane` and the sequence number `seq` within the lane. A
+lane is one category of one user or of the broadcasts. A filter passes a lane completely or excludes
+it completely, so the numbers of every followed lane are contiguous.
 """
 
 from __future__ import annotations
@@ -21,24 +20,24 @@ if TYPE_CHECKING:
 
     from gateway.core.registry import Registry
 
-EVERYBODY = "everybody"
+BROADCASTS = "broadcasts"
 
 
 class Publisher(Protocol):
-    """What is needed of the publisher library."""
+    """The part of the publisher library that the demo uses."""
 
     async def publish(self, user_id: str, event_type: str, data: object) -> object:
-        """Write an event for one user, and return when Kafka has it."""
+        """Publish an event for one user; return when Kafka acknowledged it."""
 
     async def broadcast(self, event_type: str, data: object) -> object:
-        """Write an event for everybody, and return when Kafka has it."""
+        """Publish a broadcast; return when Kafka acknowledged it."""
 
 
 class NumberedPublisher:
-    """Publishes events one after the other, each with its lane, number and time in its data."""
+    """Publishes events sequentially and adds lane, number and time to their data."""
 
     refused: int
-    """How many events Kafka did not take."""
+    """Number of events that Kafka did not accept."""
 
     def __init__(self, publisher: Publisher, registry: Registry) -> None:
         self._publisher = publisher
@@ -46,18 +45,18 @@ class NumberedPublisher:
         self._counts: defaultdict[str | None, defaultdict[str, int]] = defaultdict(
             lambda: defaultdict(int)
         )
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self.refused = 0
 
     async def publish(self, user: str | None, event_type: str, data: Mapping[str, object]) -> None:
-        """Publish for a user, or for everybody without one; return when Kafka has the event.
+        """Publish for a user, or a broadcast for None; return when Kafka acknowledged it.
 
-        The turn is held until then, so that numbers are in the order of the log, and that a number
-        is only counted when its event exists. Raises `PublishError` where Kafka does not take it.
+        The lock is held until then: numbers follow the order of the log, and a number is used only
+        if its event exists. Raises `PublishError` if Kafka does not accept the event.
         """
         category = self._registry.category_of(event_type) or event_type
-        lane = category if user is not None else f"{EVERYBODY}:{category}"
-        async with self._turn:
+        lane = category if user is not None else f"{BROADCASTS}:{category}"
+        async with self._lock:
             number = self._counts[user][lane] + 1
             numbered = {**data, "lane": lane, "seq": number, "at": round(time.time() * 1000)}
             try:
@@ -71,10 +70,10 @@ class NumberedPublisher:
             self._counts[user][lane] = number
 
     def counts(self, user: str) -> dict[str, int]:
-        """Return how many events each lane has that an unfiltered stream of `user` follows."""
+        """Return the number of events in each lane of an unfiltered stream of `user`."""
         return {**self._counts[None], **self._counts[user]}
 
     @property
     def total(self) -> int:
-        """How many events were published."""
+        """Number of published events."""
         return sum(sum(lanes.values()) for lanes in self._counts.values())

@@ -1,4 +1,4 @@
-"""What can be chosen for the demo, and the settings that follow from it."""
+"""Command line options of the demo, and the settings derived from them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 HOST = "127.0.0.1"
-"""The demo gives a token to everybody who asks, so it never listens beyond this machine."""
+"""The demo issues tokens to any client, so it listens on loopback only."""
 
 USERS = ("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi")
 
 
 class DemoOptions(NamedTuple):
-    """The choices of the command line; port 0 takes a free one, and `pace` 2 is twice as fast."""
+    """Command line options; port 0 selects a free port, `pace` 2 doubles the speed."""
 
     port: int = 8080
     ops_port: int = 8081
@@ -34,9 +34,9 @@ class DemoOptions(NamedTuple):
 
 
 class DemoSettings(Settings):
-    """Settings that the environment does not change.
+    """Settings that ignore the environment.
 
-    It may name the Kafka of a production, and the demo must not make up events there.
+    The environment may name a production Kafka, and the demo must not publish events there.
     """
 
     @classmethod
@@ -48,15 +48,15 @@ class DemoSettings(Settings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take what is passed in, and nothing else."""
+        """Use the given values only."""
         del settings_cls, env_settings, dotenv_settings, file_secret_settings
         return (init_settings,)
 
 
 def demo_settings(options: DemoOptions, bootstrap: str) -> Settings:
-    """Return the settings of the demo's worker, with a secret that nobody else knows.
+    """Return the settings of the demo worker, with a random secret.
 
-    On a Kafka that was there before, the demo keeps to topics of its own.
+    On an existing Kafka the demo uses topics with the prefix `demo-`.
     """
     prefix = "" if options.bootstrap is None else "demo-"
     return DemoSettings(
@@ -77,14 +77,14 @@ def demo_settings(options: DemoOptions, bootstrap: str) -> Settings:
 
 
 def check_ports(options: DemoOptions) -> None:
-    """Return if all ports are free; `SettingsError` names each that is not, and its option."""
+    """Check that all ports are free. `SettingsError` names each used port and its option."""
     chosen = [("--port", options.port), ("--ops-port", options.ops_port)]
     if options.bootstrap is None:
         chosen.append(("--kafka-port", options.kafka_port))
     faults = []
     claimed: dict[int, str] = {}
     for option, port in chosen:
-        fault = f"is that of {claimed[port]} too" if port in claimed else _fault(port)
+        fault = f"is already the one of {claimed[port]}" if port in claimed else _fault(port)
         if fault is not None:
             faults.append(
                 f"port {port} {fault}: choose another one with {option}"
@@ -98,7 +98,7 @@ def check_ports(options: DemoOptions) -> None:
 
 def _fault(port: int) -> str | None:
     with socket.socket() as probe:
-        # As the listeners do, or a port would seem taken for a minute after a demo has ended.
+        # Like the listeners: without it a port seems used for a minute after a demo ended.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))

@@ -1,4 +1,4 @@
-// The page: who is watched, what is let through, and on how many devices.
+// The page: selection of user, categories and devices.
 
 import { Device, get } from "/demo/device.js";
 import { View } from "/demo/view.js";

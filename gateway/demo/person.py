@@ -1,4 +1,4 @@
-"""A person of the demo: a name, some accounts and holdings whose numbers move plausibly.
+"""A demo user with a name, accounts, and holdings whose prices change plausibly.
 
 The numbers only have to look right on a screen; they are kept from event to event, so that a
 balance never jumps between two updates.
@@ -20,7 +20,7 @@ _PRICES = {"VWCE": 128.4, "AAPL": 231.1, "ASML": 702.5, "NOVO": 98.7, "SIE": 184
 
 @dataclass(slots=True)
 class Holding:
-    """So many shares of one paper, and what one of them costs now."""
+    """A number of shares of one security, and the current price of a share."""
 
     symbol: str
     shares: int
@@ -28,13 +28,13 @@ class Holding:
 
     @property
     def value(self) -> float:
-        """What all of them are worth."""
+        """Value of all shares."""
         return self.shares * self.price
 
 
 @dataclass(slots=True)
 class Person:
-    """One user of the demo, with money to watch."""
+    """One user of the demo, with cash and holdings."""
 
     name: str
     bank: str
@@ -43,7 +43,7 @@ class Person:
 
     @classmethod
     def make_up(cls, name: str, rng: Random) -> Person:
-        """Return a person called `name` with what `rng` gives them."""
+        """Return a person called `name` with random accounts and holdings."""
         papers = rng.sample(sorted(_PRICES), k=4)
         return cls(
             name=name,
@@ -54,16 +54,16 @@ class Person:
 
     @property
     def invested(self) -> float:
-        """What the holdings are worth."""
+        """Value of the holdings."""
         return sum(holding.value for holding in self.holdings)
 
     @property
     def worth(self) -> float:
-        """What everything is worth."""
+        """Value of cash and holdings."""
         return self.cash + self.invested
 
     def move_market(self, rng: Random) -> float:
-        """Let prices move by up to 0.4 %, and return by how much all holdings changed."""
+        """Change prices by up to 0.4 %; return the change of the value of all holdings."""
         before = self.invested
         for holding in self.holdings:
             holding.price = round(holding.price * rng.uniform(0.996, 1.004), 2)

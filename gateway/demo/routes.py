@@ -1,12 +1,12 @@
-"""What the demo page asks of the demo, next to the stream itself.
+"""HTTP routes of the demo page, beside the stream itself.
 
-    GET  /demo           the page; its style and scripts lie beneath
+    GET  /demo           the page; its style sheet and scripts are below this path
     GET  /demo/config    users, categories and the event types to listen for
-    GET  /demo/token     a short-lived token for a user: the demo lets everybody in
-    GET  /demo/counts    how many events were published in each lane that a user's stream follows
-    POST /demo/send      publishes one event of a type for a user
+    GET  /demo/token     a short-lived token for a user, without authentication
+    GET  /demo/counts    number of published events in each lane of a user's stream
+    POST /demo/send      publish one event of a type for a user
 
-`gateway serve` has none of these.
+`gateway serve` does not serve these routes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gateway.demo.numbering import NumberedPublisher
 
 TOKEN_SECONDS = 600
-"""Life of a token of the page: short enough to see it expire and be renewed."""
+"""Lifetime of a page token: short enough to observe expiry and renewal."""
 
 ASSETS = ("page.css", "page.js", "device.js", "view.js", "continuity.js")
 
@@ -43,7 +43,7 @@ _HEADERS = {
 
 
 class DemoRoutes:
-    """The handlers of the demo, and what they share."""
+    """The request handlers of the demo and their shared state."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class DemoRoutes:
         self._users = users
 
     def routes(self) -> list[web.RouteDef]:
-        """Return the routes, to be served beside the stream."""
+        """Return the routes that the worker serves beside the stream."""
         return [
             web.get("/demo", self.page),
             web.get(f"/demo/{{name:{'|'.join(ASSETS)}}}", self.asset),
@@ -69,16 +69,16 @@ class DemoRoutes:
         ]
 
     async def page(self, request: web.Request) -> web.FileResponse:
-        """Answer with the page."""
+        """Serve the page."""
         del request
         return web.FileResponse(_HERE / "page.html", headers=_HEADERS)
 
     async def asset(self, request: web.Request) -> web.FileResponse:
-        """Answer with a style sheet or script; the route lets only `ASSETS` through."""
+        """Serve a style sheet or script; the route matches only `ASSETS`."""
         return web.FileResponse(_HERE / request.match_info["name"], headers=_HEADERS)
 
     async def config(self, request: web.Request) -> web.Response:
-        """Answer with what the page has to know; an `EventSource` must name each type it wants."""
+        """Return the page configuration; an `EventSource` needs the name of each event type."""
         del request
         categories: dict[str, list[str]] = {name: [] for name in self._registry.categories}
         for event_type, category in self._registry.types.items():
@@ -93,23 +93,23 @@ class DemoRoutes:
         )
 
     async def token(self, request: web.Request) -> web.Response:
-        """Answer with a token for `?user=`."""
+        """Return a token for `?user=`."""
         user, session = self._user(request), secrets.token_hex(4)
         token = mint(self._settings, user, session, TOKEN_SECONDS, time.time())
         return web.json_response({"token": token, "expires_in": TOKEN_SECONDS})
 
     async def counts(self, request: web.Request) -> web.Response:
-        """Answer with how far the lanes of `?user=` are counted, and the time (Unix ms)."""
+        """Return the lane counts of `?user=` and the current time (Unix ms)."""
         lanes = self._publisher.counts(self._user(request))
         return web.json_response({"now": round(time.time() * 1000), "lanes": lanes})
 
     async def send(self, request: web.Request) -> web.Response:
-        """Publish one event of `?type=` for `?user=`, and answer once Kafka has it."""
+        """Publish one event of `?type=` for `?user=`; respond when Kafka acknowledged it."""
         user, event_type = self._user(request), request.query.get("type", "")
         if self._registry.category_of(event_type) is None:
             raise BadRequest("type: name a type of the registry, for example import.completed")
         try:
-            await self._publisher.publish(user, event_type, {"note": "you asked for this one"})
+            await self._publisher.publish(user, event_type, {"note": "sent from the demo page"})
         except PublishError as error:
             raise NotReady(str(error)) from None
         return web.json_response({"type": event_type}, status=201)

@@ -1,7 +1,7 @@
-"""The demo: a broker, a worker, and people whose lives cause events; one process and one child.
+"""The demo: a worker with sample activity in one process, and a broker as its child.
 
-Everything is a context that is left in the order opposite to that of entering, whichever way the
-demo ends, so that Ctrl-C, SIGTERM and a failing start leave nothing behind.
+All parts are contexts on one exit stack, so Ctrl-C, SIGTERM and a failed start leave no process
+behind.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
     from gateway.demo.options import DemoOptions
 
 MAX_LATE_SECONDS = 1.0
-"""Later than that, as after a machine's sleep, the activity goes on from now."""
+"""Maximum delay to catch up; after a longer one, like a suspend, the schedule restarts."""
 
 
 async def run_demo(options: DemoOptions, console: Console) -> None:
-    """Run the demo until SIGINT or SIGTERM; the second of them does not wait for a tidy end.
+    """Run the demo until SIGINT or SIGTERM; a second signal ends it immediately.
 
-    Raises `SettingsError` for a port that is taken, and `GatewayError` where the embedded broker
-    does not start.
+    Raises `SettingsError` if a port is in use, and `GatewayError` if the embedded broker does not
+    start.
     """
     demo = asyncio.create_task(_play(options, console))
     loop = asyncio.get_running_loop()
@@ -69,19 +69,19 @@ async def _play(options: DemoOptions, console: Console) -> None:
         screen = Screen(console, settings, worker.url, worker.ops_url, users[0])
 
         async def show() -> None:
-            # The worker makes the topics, without which the publisher cannot begin.
+            # The worker creates the topics, which the publisher needs.
             await _first(worker.ready(), screen.starting())
             await stack.enter_async_context(publisher)
             screen.welcome()
-            activity = Activity(users, Random())  # noqa: S311 - no secret hangs on it
+            activity = Activity(users, Random())  # noqa: S311 - not used for secrets
             await _first(_act(activity, numbered, options.pace), screen.count(numbered))
 
         await _first(show(), worker.ended())
 
 
-async def _first(*ways: Coroutine[None, None, None]) -> None:
-    """Return, or raise, as the first of them does; the others are cancelled."""
-    tasks = [asyncio.create_task(way) for way in ways]
+async def _first(*coroutines: Coroutine[None, None, None]) -> None:
+    """Return or raise with the first result; cancel the others."""
+    tasks = [asyncio.create_task(each) for each in coroutines]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -93,7 +93,7 @@ async def _first(*ways: Coroutine[None, None, None]) -> None:
 
 
 async def _act(activity: Iterable[Step], publisher: NumberedPublisher, pace: float) -> None:
-    """Publish every step when it is due; one that Kafka does not take is left out."""
+    """Publish each step at its time; skip a step that Kafka does not accept."""
     loop = asyncio.get_running_loop()
     due = loop.time()
     for step in activity:

@@ -1,4 +1,4 @@
-"""What the demo says in the terminal: where to look, lines to copy, and that it is alive."""
+"""Terminal output of the demo: addresses, commands to copy, and a live counter."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from gateway.demo.numbering import NumberedPublisher
 
 TOKEN_SECONDS = 43_200
-"""Life of the tokens on the screen: nobody should have to restart the demo over lunch."""
+"""Lifetime of the printed token: a working day, so the demo needs no restart."""
 
 REFRESH_SECONDS = 0.5
 
 
 class Screen:
-    """The terminal of one demo; `user` is whose events the lines to copy show."""
+    """Terminal output of one demo; the printed commands show the events of `user`."""
 
     def __init__(
         self, console: Console, settings: Settings, url: str, ops_url: str, user: str
@@ -39,12 +39,12 @@ class Screen:
         self._token = mint(settings, user, None, TOKEN_SECONDS, time.time())
 
     async def starting(self) -> None:
-        """Show that the start takes its time, until it is cancelled."""
+        """Show a spinner until cancelled."""
         with self._console.status(f"Waiting for Kafka at {self._kafka} …"):
             await asyncio.Event().wait()
 
     def welcome(self) -> None:
-        """Print where everything is."""
+        """Print the addresses and commands."""
         bearer = f"Authorization: Bearer {self._token}"
         self._print()
         self._print(("  Live events are at ", "bold"), (f"{self._url}/demo", "bold underline cyan"))
@@ -59,22 +59,22 @@ class Screen:
         self._print()
 
     async def count(self, publisher: NumberedPublisher) -> None:
-        """Show how many events were written, until it is cancelled."""
+        """Show the number of published events until cancelled."""
         with self._console.status("") as status:
             while True:
-                text = f"{publisher.total:,} events written"
+                text = f"{publisher.total:,} events published"
                 if publisher.refused:
-                    text += f", {publisher.refused:,} not taken by Kafka"
-                status.update(Text(f"{text} · Ctrl-C ends everything", style="dim"))
+                    text += f", {publisher.refused:,} rejected by Kafka"
+                status.update(Text(f"{text} · Ctrl-C stops the demo", style="dim"))
                 await asyncio.sleep(REFRESH_SECONDS)
 
     def _print(self, *parts: str | tuple[str, str]) -> None:
-        # Not wrapped by us: what a terminal wraps is copied as one line.
+        # No wrapping here: text that the terminal wraps is copied as one line.
         self._console.print(Text.assemble(*parts), soft_wrap=True)
 
 
 def _program() -> str:
-    """Return how the command `gateway` is called here: `make demo` does not put it on the path."""
+    """Return the command for `gateway`; `make demo` does not add it to the path."""
     if shutil.which("gateway") is not None:
         return "gateway"
     return os.path.relpath(Path(sys.executable).with_name("gateway"))

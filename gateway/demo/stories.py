@@ -1,7 +1,7 @@
-"""What happens to the people of the demo: short stories, each a few events in a sensible order.
+"""Stories of the demo: generators of a few related events in a plausible order.
 
-A story is a generator of beats. It draws everything from the `Random` it is given and reads no
-clock, so the same seed tells the same story, and a test walks through hours of it at once.
+A story takes all random values from the given `Random` and reads no clock: the same seed yields the
+same story, and a test can run hours of activity at once.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ Payload = dict[str, object]
 
 MIN_CHUNKS = 8
 MAX_CHUNKS = 30
-"""Chunks of one AI answer; each of the answers below has more words than that."""
+"""Maximum chunks of one AI answer; every answer below has more words."""
 
 
 class Beat(NamedTuple):
-    """One event of a story: `pause` seconds after the one before it."""
+    """One event of a story, `pause` seconds after the previous one."""
 
     pause: float
     type: str
@@ -53,20 +53,20 @@ _SYNC_TROUBLE = ("the bank timed out", "too many requests", "the bank is under m
 
 
 def sync_accounts(person: Person, rng: Random) -> Iterator[Beat]:
-    """Read the bank's accounts, so that the balance is known afresh."""
+    """Synchronize accounts and update the balance."""
     yield from _sync("accounts", person, rng, found=rng.randint(2, 6))
     yield balance(person, rng, pause=rng.uniform(0.1, 0.4))
 
 
 def sync_transactions(person: Person, rng: Random) -> Iterator[Beat]:
-    """Read new transactions, which may change the cash."""
+    """Synchronize transactions, which may change the cash."""
     yield from _sync("transactions", person, rng, found=rng.randint(1, 48))
     person.cash = round(max(200.0, person.cash + rng.uniform(-180, 150)), 2)
     yield balance(person, rng, pause=rng.uniform(0.1, 0.4))
 
 
 def sync_holdings(person: Person, rng: Random) -> Iterator[Beat]:
-    """Read the holdings, then work out portfolio and net worth again."""
+    """Synchronize holdings and update portfolio and net worth."""
     yield from _sync("holdings", person, rng, found=len(person.holdings))
     change = person.move_market(rng)
     top = max(person.holdings, key=lambda holding: holding.value)
@@ -82,14 +82,14 @@ def sync_holdings(person: Person, rng: Random) -> Iterator[Beat]:
     )
 
 
-def failing_sync(what: str) -> Story:
-    """Return the story of a sync of `what` that begins and fails."""
+def failing_sync(subject: str) -> Story:
+    """Return the story of a sync of `subject` that fails."""
 
     def story(person: Person, rng: Random) -> Iterator[Beat]:
-        yield Beat(0, f"sync.{what}.started", {"bank": person.bank})
+        yield Beat(0, f"sync.{subject}.started", {"bank": person.bank})
         yield Beat(
             rng.uniform(0.6, 1.6),
-            f"sync.{what}.failed",
+            f"sync.{subject}.failed",
             {"bank": person.bank, "error": rng.choice(_SYNC_TROUBLE), "retry_in_s": 300},
         )
 
@@ -97,7 +97,7 @@ def failing_sync(what: str) -> Story:
 
 
 def token_renewed(person: Person, rng: Random) -> Iterator[Beat]:
-    """Renew the consent given to a bank, in time."""
+    """Renew the consent for a bank in time."""
     yield Beat(0, "provider.token.expiring", {"bank": person.bank, "expires_in_s": 600})
     yield Beat(
         rng.uniform(0.8, 2.0), "provider.token.refreshed", {"bank": person.bank, "valid_days": 90}
@@ -105,7 +105,7 @@ def token_renewed(person: Person, rng: Random) -> Iterator[Beat]:
 
 
 def token_lost(person: Person, rng: Random) -> Iterator[Beat]:
-    """Fail to renew the consent, so that the bank is disconnected."""
+    """Fail to renew the consent; the bank is disconnected."""
     yield Beat(0, "provider.token.expiring", {"bank": person.bank, "expires_in_s": 60})
     yield Beat(
         rng.uniform(0.8, 1.6),
@@ -120,7 +120,7 @@ def token_lost(person: Person, rng: Random) -> Iterator[Beat]:
 
 
 def ask(person: Person, rng: Random) -> Iterator[Beat]:
-    """Let the assistant look something up and answer, a few words at a time."""
+    """Run an assistant tool and stream its answer in chunks."""
     response = _identifier(rng)
     tool = rng.choice(_TOOLS)
     yield Beat(0, "ai.tool.executing", {"response_id": response, "tool": tool})
@@ -154,13 +154,13 @@ def file_import(person: Person, rng: Random) -> Iterator[Beat]:
 
 
 def failing_import(person: Person, rng: Random) -> Iterator[Beat]:
-    """Import half of a file, then meet a line that cannot be read."""
+    """Import half of a file, then fail at an invalid row."""
     del person
     yield from _import(rng, steps=rng.randint(2, 4), fails=True)
 
 
 def new_device(person: Person, rng: Random) -> Iterator[Beat]:
-    """Sign in; later that session is about to end."""
+    """Start a session and announce its expiry."""
     del person
     session = _identifier(rng)
     yield Beat(
@@ -174,7 +174,7 @@ def new_device(person: Person, rng: Random) -> Iterator[Beat]:
 
 
 def break_in(person: Person, rng: Random) -> Iterator[Beat]:
-    """Fail to log in, get in, be found suspicious and thrown out; then a new password."""
+    """Failed logins, a suspicious session, its revocation, and a password change."""
     del person
     session, city = _identifier(rng), rng.choice(_CITIES)
     for attempt in range(1, rng.randint(2, 4)):
@@ -195,7 +195,7 @@ def break_in(person: Person, rng: Random) -> Iterator[Beat]:
 
 
 def balance(person: Person, rng: Random, pause: float) -> Beat:
-    """Return the balance of a person after the market has moved."""
+    """Return the balance of a person after a market movement."""
     change = person.move_market(rng)
     return Beat(
         pause,
@@ -204,13 +204,13 @@ def balance(person: Person, rng: Random, pause: float) -> Beat:
     )
 
 
-def _sync(what: str, person: Person, rng: Random, found: int) -> Iterator[Beat]:
+def _sync(subject: str, person: Person, rng: Random, found: int) -> Iterator[Beat]:
     took = rng.uniform(0.6, 1.8)
-    yield Beat(0, f"sync.{what}.started", {"bank": person.bank})
+    yield Beat(0, f"sync.{subject}.started", {"bank": person.bank})
     yield Beat(
         took,
-        f"sync.{what}.completed",
-        {"bank": person.bank, what: found, "took_ms": round(took * 1000)},
+        f"sync.{subject}.completed",
+        {"bank": person.bank, subject: found, "took_ms": round(took * 1000)},
     )
 
 

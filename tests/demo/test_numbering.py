@@ -11,22 +11,22 @@ from gateway.errors import PublishError
 
 
 class Kafka:
-    """Takes events a moment later, so that calls overlap; and refuses them when told to."""
+    """Accepts events after a yield, so that calls overlap; rejects them while `unavailable`."""
 
     def __init__(self) -> None:
         self.log: list[tuple[str | None, str, Any]] = []
-        self.away = False
+        self.unavailable = False
 
     async def publish(self, user_id: str, event_type: str, data: object) -> None:
-        await self._take(user_id, event_type, data)
+        await self._append(user_id, event_type, data)
 
     async def broadcast(self, event_type: str, data: object) -> None:
-        await self._take(None, event_type, data)
+        await self._append(None, event_type, data)
 
-    async def _take(self, user: str | None, event_type: str, data: object) -> None:
+    async def _append(self, user: str | None, event_type: str, data: object) -> None:
         await asyncio.sleep(0)
-        if self.away:
-            raise PublishError("Kafka is away")
+        if self.unavailable:
+            raise PublishError("Kafka is unavailable")
         self.log.append((user, event_type, data))
 
     @property
@@ -44,7 +44,7 @@ def publisher(kafka: Kafka) -> NumberedPublisher:
     return NumberedPublisher(kafka, Registry.built_in())
 
 
-async def test_each_category_of_each_user_is_counted_for_itself(
+async def test_each_category_of_each_user_is_numbered_separately(
     kafka: Kafka, publisher: NumberedPublisher
 ) -> None:
     await publisher.publish("alice", "import.started", {"rows": 3})
@@ -58,33 +58,33 @@ async def test_each_category_of_each_user_is_counted_for_itself(
         ("alice", "import", 2),
         ("alice", "ai", 1),
         ("bob", "import", 1),
-        (None, "everybody:provider", 1),
-        (None, "everybody:announcement", 1),
+        (None, "broadcasts:provider", 1),
+        (None, "broadcasts:announcement", 1),
     ]
     assert kafka.log[0][2]["rows"] == 3
     assert publisher.counts("alice") == {
         "import": 2,
         "ai": 1,
-        "everybody:provider": 1,
-        "everybody:announcement": 1,
+        "broadcasts:provider": 1,
+        "broadcasts:announcement": 1,
     }
     assert publisher.total == 6
 
 
-async def test_events_published_at_the_same_time_are_numbered_in_the_order_of_the_log(
+async def test_concurrent_events_are_numbered_in_log_order(
     kafka: Kafka, publisher: NumberedPublisher
 ) -> None:
     await asyncio.gather(*[publisher.publish("alice", "import.progress", {}) for _ in range(20)])
     assert kafka.numbers == [("alice", "import", number) for number in range(1, 21)]
 
 
-async def test_an_event_that_kafka_does_not_take_uses_up_no_number(
+async def test_an_event_that_kafka_does_not_append_uses_up_no_number(
     kafka: Kafka, publisher: NumberedPublisher
 ) -> None:
-    kafka.away = True
+    kafka.unavailable = True
     with pytest.raises(PublishError):
         await publisher.publish("alice", "import.started", {})
     assert (publisher.counts("alice").get("import", 0), publisher.refused) == (0, 1)
-    kafka.away = False
+    kafka.unavailable = False
     await publisher.publish("alice", "import.started", {})
     assert kafka.numbers == [("alice", "import", 1)]

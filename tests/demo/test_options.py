@@ -23,7 +23,7 @@ def taken() -> Iterator[int]:
     ("ports", "option"),
     [((None, 0, 0), "--port"), ((0, None, 0), "--ops-port"), ((0, 0, None), "--kafka-port")],
 )
-def test_a_taken_port_is_named_together_with_its_option(
+def test_the_error_names_a_used_port_and_its_option(
     ports: tuple[int | None, int | None, int | None], option: str, taken: int
 ) -> None:
     port, ops_port, kafka_port = (taken if each is None else each for each in ports)
@@ -35,7 +35,7 @@ def test_a_taken_port_is_named_together_with_its_option(
     )
 
 
-def test_every_taken_port_is_named_at_once(taken: int) -> None:
+def test_the_error_names_every_used_port(taken: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(SettingsError) as error:
         check_ports(DemoOptions(port=taken, ops_port=other.getsockname()[1]))
     assert len(str(error.value).splitlines()) == 2
@@ -43,11 +43,13 @@ def test_every_taken_port_is_named_at_once(taken: int) -> None:
 
 def test_two_listeners_cannot_share_a_port() -> None:
     port = free_port()
-    with pytest.raises(SettingsError, match=f"port {port} is that of --port too.*--ops-port"):
+    with pytest.raises(
+        SettingsError, match=f"port {port} is already the one of --port.*--ops-port"
+    ):
         check_ports(DemoOptions(port=port, ops_port=port))
 
 
-def test_free_ports_and_those_that_the_system_chooses_are_fine() -> None:
+def test_free_ports_and_port_0_are_accepted() -> None:
     check_ports(DemoOptions(port=0, ops_port=0, kafka_port=free_port()))
 
 

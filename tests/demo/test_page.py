@@ -1,4 +1,4 @@
-"""The demo as a newcomer meets it: `gateway demo`, and its page in Chromium."""
+"""`gateway demo` as a process, and its page in Chromium."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ CONTINUITY_CASES: list[tuple[list[Any], dict[str, Any]]] = [
     ([["ai", 6], ["gap"], ["ai", 90], ["ai", 91]], {"lost": 0, "repeated": 0}),
     ([["ai", 6], ["gap"], ["ai", 90], ["ai", 92]], {"lost": 1, "repeated": 0}),
 ]
-"""What happens after 5 events of `ai` were counted at the opening, and what the page says of it."""
+"""Input after an opening with 5 events of `ai`, and the expected result."""
 
 
 class Demo(Child):
@@ -88,7 +88,7 @@ class Demo(Child):
             await eventually("the demo is open", is_open, START_SECONDS)
 
     def children(self) -> list[int]:
-        """Return the processes that the demo has started, and those that they have."""
+        """Return the direct and indirect child processes of the demo."""
         found = [self.pid]
         for parent in found:
             tasks = Path(f"/proc/{parent}/task").glob("*/children")
@@ -119,17 +119,17 @@ async def wait_for_state(browser: Browser, state: str, device: int = 0) -> None:
 
 
 async def wait_for_replay(browser: Browser, at_least: int = 1, device: int = 0) -> dict[str, int]:
-    """Return the counts once everything that was missed has been replayed."""
+    """Return the counts once all missed events were replayed."""
 
     async def replayed() -> bool:
         found = await counts(browser, device)
         return found["missed"] >= at_least and found["replayed"] >= found["missed"]
 
-    await eventually("all that was missed is replayed", replayed)
+    await eventually("all missed events are replayed", replayed)
     return await counts(browser, device)
 
 
-async def test_nothing_is_lost_or_repeated_whatever_happens_to_the_connection(
+async def test_no_event_is_lost_or_repeated_across_reconnects(
     demo: Demo, browser: Browser, tmp_path: Path
 ) -> None:
     await demo.wait_until_open()
@@ -139,7 +139,7 @@ async def test_nothing_is_lost_or_repeated_whatever_happens_to_the_connection(
 
     await browser.click(".drop")
     await wait_for_state(browser, "dropped")
-    await browser.click("#send")  # so that something is missed, whatever the activity does
+    await browser.click("#send")  # at least one missed event
     await wait_for_state(browser, "live")
     dropped = await wait_for_replay(browser)
     assert dropped["replayed"] == dropped["missed"]
@@ -175,7 +175,7 @@ async def test_nothing_is_lost_or_repeated_whatever_happens_to_the_connection(
     (tmp_path / "demo.png").write_bytes(await browser.screenshot())
 
 
-async def test_the_page_would_notice_a_loss_and_a_repetition(demo: Demo, browser: Browser) -> None:
+async def test_the_page_detects_lost_and_repeated_events(demo: Demo, browser: Browser) -> None:
     await demo.wait_until_open()
     await browser.open(f"{demo.url}/demo")
     for happens, expected in CONTINUITY_CASES:
@@ -185,7 +185,7 @@ async def test_the_page_would_notice_a_loss_and_a_repetition(demo: Demo, browser
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_ending_the_demo_leaves_no_process(demo: Demo, number: signal.Signals) -> None:
+async def test_a_stopped_demo_leaves_no_process(demo: Demo, number: signal.Signals) -> None:
     await demo.wait_until_open()
     children = demo.children()
     assert children, "the embedded broker is a process"
@@ -195,7 +195,7 @@ async def test_ending_the_demo_leaves_no_process(demo: Demo, number: signal.Sign
     assert not [pid for pid in children if is_running(pid)]
 
 
-async def test_a_signal_during_the_start_ends_it_too(demo: Demo) -> None:
+async def test_a_signal_during_the_start_stops_the_demo(demo: Demo) -> None:
     await eventually_has_children(demo)
     children = demo.children()
     demo.signal(signal.SIGINT)
@@ -210,7 +210,7 @@ async def eventually_has_children(demo: Demo) -> None:
     await eventually("the broker is started", has_children)
 
 
-async def test_a_second_demo_says_which_ports_are_taken_and_how_to_choose_others(
+async def test_a_second_demo_reports_used_ports_and_the_options_to_change_them(
     demo: Demo, tmp_path: Path
 ) -> None:
     await demo.wait_until_open()
@@ -224,7 +224,7 @@ async def test_a_second_demo_says_which_ports_are_taken_and_how_to_choose_others
     assert "Traceback" not in second.log()
 
 
-async def test_the_curl_line_on_the_screen_works_as_it_is(demo: Demo) -> None:
+async def test_the_printed_curl_command_works(demo: Demo) -> None:
     await demo.wait_until_open()
     line = re.search(r"curl -N -H '(Authorization): (Bearer \S+)' (\S+)", demo.log())
     assert line, demo.log()

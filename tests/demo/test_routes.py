@@ -52,25 +52,25 @@ async def client(
 
 
 @pytest.mark.parametrize("path", ["/demo", *(f"/demo/{name}" for name in ASSETS)])
-async def test_the_page_and_all_its_parts_are_served(client: Client, path: str) -> None:
+async def test_the_page_and_its_assets_are_served(client: Client, path: str) -> None:
     async with client.get(path) as answer:
         assert answer.status == 200
         assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
 
 
 @pytest.mark.parametrize("path", ["/demo/run.py", "/demo/", "/demo/..%2frun.py", "/demo/pageXcss"])
-async def test_nothing_else_of_the_package_is(client: Client, path: str) -> None:
+async def test_other_files_of_the_package_are_not_served(client: Client, path: str) -> None:
     async with client.get(path) as answer:
         assert answer.status == 404
 
 
-async def test_the_page_uses_nothing_from_elsewhere(client: Client) -> None:
+async def test_the_page_loads_nothing_from_other_origins(client: Client) -> None:
     for path in ("/demo", *(f"/demo/{name}" for name in ASSETS)):
         async with client.get(path) as answer:
             assert re.search(r"https?:|[\"'(]//", await answer.text()) is None
 
 
-async def test_the_token_is_one_of_that_user_and_short_lived(
+async def test_the_token_belongs_to_the_user_and_is_short_lived(
     client: Client, settings: Settings
 ) -> None:
     async with client.get("/demo/token", params={"user": "bob"}) as answer:
@@ -82,7 +82,7 @@ async def test_the_token_is_one_of_that_user_and_short_lived(
     assert body["expires_in"] == TOKEN_SECONDS
 
 
-async def test_the_page_is_told_every_type_it_has_to_listen_for(client: Client) -> None:
+async def test_the_configuration_has_every_event_type(client: Client) -> None:
     async with client.get("/demo/config") as answer:
         config = await answer.json()
     assert config["users"] == ["alice", "bob"]
@@ -90,7 +90,7 @@ async def test_the_page_is_told_every_type_it_has_to_listen_for(client: Client) 
     assert {"announcement", "stream.gap", "stream.close"} < set(config["types"])
 
 
-async def test_what_is_sent_is_published_and_counted(client: Client, kafka: Kafka) -> None:
+async def test_a_sent_event_is_published_and_counted(client: Client, kafka: Kafka) -> None:
     params = {"user": "alice", "type": "import.completed"}
     async with client.post("/demo/send", params=params) as answer:
         assert answer.status == 201
@@ -101,18 +101,18 @@ async def test_what_is_sent_is_published_and_counted(client: Client, kafka: Kafk
         assert (await answer.json())["lanes"] == {"import": 1}
 
 
-async def test_an_unknown_user_gets_no_token(demo: DemoRoutes) -> None:
+async def test_an_unknown_user_is_rejected(demo: DemoRoutes) -> None:
     with pytest.raises(BadRequest, match="choose one of alice, bob"):
         await demo.token(make_mocked_request("GET", "/demo/token?user=mallory"))
 
 
-async def test_an_unknown_type_is_not_sent(demo: DemoRoutes, kafka: Kafka) -> None:
+async def test_an_unknown_type_is_rejected(demo: DemoRoutes, kafka: Kafka) -> None:
     with pytest.raises(BadRequest):
         await demo.send(make_mocked_request("POST", "/demo/send?user=alice&type=no.such"))
     assert kafka.log == []
 
 
-async def test_when_kafka_is_away_the_button_is_told_so(demo: DemoRoutes, kafka: Kafka) -> None:
-    kafka.away = True
-    with pytest.raises(NotReady, match="Kafka is away"):
+async def test_sending_reports_an_unavailable_kafka(demo: DemoRoutes, kafka: Kafka) -> None:
+    kafka.unavailable = True
+    with pytest.raises(NotReady, match="Kafka is unavailable"):
         await demo.send(make_mocked_request("POST", "/demo/send?user=alice&type=import.failed"))

@@ -297,9 +297,7 @@ def test_a_worker_without_a_key_says_how_to_make_one(tmp_path: Path) -> None:
     assert len(worker.log().strip().splitlines()) == 1
 
 
-async def test_a_port_that_is_taken_is_named(
-    worker: Worker, broker: Broker, tmp_path: Path
-) -> None:
+async def test_the_error_names_a_used_port(worker: Worker, broker: Broker, tmp_path: Path) -> None:
     served = Topics("user-events", "broadcast-events")
     settings = worker_settings(
         served, kafka_bootstrap=broker.bootstrap, listen=f"127.0.0.1:{worker.port}"

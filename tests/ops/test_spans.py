@@ -325,5 +325,5 @@ def test_on_without_the_extra_it_says_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.delitem(sys.modules, "gateway.ops.spans")
     monkeypatch.setitem(sys.modules, "opentelemetry.context", None)
     settings = load_settings(None, tracing=True)
-    with pytest.raises(SettingsError, match=r"pip install 'kafka-sse-gateway\[tracing\]'"):
+    with pytest.raises(SettingsError, match=r"pip install '\.\[tracing\]'"):
         start_tracing(settings, "w", NAMES)

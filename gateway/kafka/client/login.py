@@ -264,8 +264,8 @@ def _aws_source(settings: Settings) -> Callable[[], Token]:
         errors: Any = import_module("botocore.exceptions")
     except ImportError:
         raise SettingsError(
-            "GATEWAY_KAFKA_SASL_MECHANISM=AWS_MSK_IAM needs an extra: install"
-            " 'kafka-sse-gateway[aws]'"
+            "GATEWAY_KAFKA_SASL_MECHANISM=AWS_MSK_IAM needs an extra: run"
+            " pip install '.[aws]' in a clone of the gateway"
         ) from None
     region, role = settings.kafka_aws_region, settings.kafka_aws_role_arn
     assert region is not None, "the settings were validated"

@@ -21,8 +21,8 @@ def connection_options(settings: Settings, client_id: str = "gateway") -> dict[s
     mechanism = settings.kafka_sasl_mechanism
     if mechanism == "GSSAPI" and find_spec("gssapi") is None:
         raise SettingsError(
-            "GATEWAY_KAFKA_SASL_MECHANISM=GSSAPI needs an extra: install"
-            " 'kafka-sse-gateway[kerberos]'"
+            "GATEWAY_KAFKA_SASL_MECHANISM=GSSAPI needs an extra: run"
+            " pip install '.[kerberos]' in a clone of the gateway"
         )
     return {
         "bootstrap_servers": list(settings.kafka_bootstrap),
