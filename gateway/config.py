@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -297,12 +296,8 @@ class Settings(BaseSettings):
             )
         for name in ("jwt_secret", "log_key"):
             secret = getattr(self, name)
-            size = MIN_SECRET_BYTES if secret is None else len(secret.get_secret_value().encode())
-            if size < MIN_SECRET_BYTES:
-                raise ValueError(
-                    f"{_name(name)} has {size} bytes, it needs {MIN_SECRET_BYTES} or more;"
-                    " make one with: openssl rand -base64 48"
-                )
+            if secret is not None and (fault := _fault_of(name, secret.get_secret_value())):
+                raise ValueError(fault)
         allowed = SYMMETRIC if self.jwt_secret is not None else ASYMMETRIC
         wrong = [name[:16] for name in self.jwt_algorithms if name not in allowed][:10]
         if keys and wrong:
@@ -334,15 +329,10 @@ class Settings(BaseSettings):
                 f"{_name('ops_listen')} is not on loopback: set {_name('ops_token')},"
                 " or bind it to 127.0.0.1"
             )
-        if self.ops_token is not None:
-            token = self.ops_token.get_secret_value()
-            if not token.strip():
-                raise ValueError(f"{_name('ops_token')} is empty: anybody could send it")
-            if not token.isprintable():
-                raise ValueError(
-                    f"{_name('ops_token')} holds a character that no client can send in a header;"
-                    " make one with: openssl rand -base64 48"
-                )
+        if self.ops_token is not None and (
+            fault := _fault_of("ops_token", self.ops_token.get_secret_value())
+        ):
+            raise ValueError(fault)
         if self.sharding == "handover" and self.workers > 1 and self.tls_certfile is not None:
             raise ValueError(
                 f"{_name('sharding')}=handover cannot be set with {_name('tls_certfile')}: a TLS"
@@ -407,15 +397,14 @@ class Settings(BaseSettings):
             )
 
     def read_secret(self, name: str) -> str:
-        """Return the secret of the setting `name`: from its file as it is now, or as it was set.
+        """Return the secret of the setting `name`, which comes from a file, as the file is now.
 
-        A file that cannot be read any more leaves the last value in force.
+        Raises `SettingsError` where the file cannot be read or its content is invalid.
         """
-        secret, path = getattr(self, name), getattr(self, f"{name}_file")
-        with suppress(SettingsError):
-            if path is not None:
-                return _read_secret(name, path)
-        return "" if secret is None else str(secret.get_secret_value())
+        secret = _read_secret(name, getattr(self, f"{name}_file"))
+        if fault := _fault_of(name, secret):
+            raise SettingsError(f"{_name(name)}_FILE: {fault}")
+        return secret
 
     def require_key(self) -> Self:
         """Return the settings if they can verify tokens.
@@ -499,6 +488,24 @@ def _add_secrets_of_files(values: dict[str, Any]) -> list[str]:
         except SettingsError as error:
             wrong.append(str(error))
     return wrong
+
+
+def _fault_of(name: str, secret: str) -> str:
+    """Return what is wrong with the value of a secret setting, and the remedy; "" if nothing."""
+    remedy = "make one with: openssl rand -base64 48"
+    if name in {"jwt_secret", "log_key"}:
+        size = len(secret.encode())
+        needed = f"it needs {MIN_SECRET_BYTES} or more"
+        return f"{_name(name)} has {size} bytes, {needed}; {remedy}" * (size < MIN_SECRET_BYTES)
+    if not secret.strip():
+        return (
+            f"{_name(name)} is empty: without one, any client would be let in; {remedy}"
+            if name == "ops_token"
+            else f"{_name(name)} is empty"
+        )
+    if name == "ops_token" and not secret.isprintable():
+        return f"{_name(name)} holds a character that no client can send in a header; {remedy}"
+    return ""
 
 
 def _read_secret(name: str, path: Path) -> str:

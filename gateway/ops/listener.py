@@ -23,6 +23,7 @@ from gateway.http.origins import Origins
 from gateway.http.problem import problems
 from gateway.ops.page import PAGE_PATHS, page_routes
 from gateway.ops.session import Sessions
+from gateway.secret_file import ReloadingSecret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -52,8 +53,8 @@ def ops_app(
 
     All further `routes` need the token.
     """
-    token = settings.ops_token
-    sessions = None if token is None else Sessions(token.get_secret_value())
+    token = None if settings.ops_token is None else ReloadingSecret(settings, "ops_token")
+    sessions = None if token is None else Sessions(token)
     origins = Origins(())
 
     def check(request: web.Request) -> None:

@@ -23,7 +23,7 @@ from gateway.errors import BadRequest, Forbidden, Unauthorized
 from gateway.http.origins import Origins
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from aiohttp.web_routedef import AbstractRouteDef
 
@@ -41,10 +41,13 @@ class _SignIn(msgspec.Struct):
 
 
 class Sessions:
-    """Makes and verifies the cookies of one operations token."""
+    """Makes and verifies the cookies of the operations token that `token` returns.
 
-    def __init__(self, token: str) -> None:
-        self._token = token.encode()
+    A changed token applies to the next request, and invalidates all cookies.
+    """
+
+    def __init__(self, token: Callable[[], str]) -> None:
+        self._token = token
         self._origins = Origins(())
 
     def routes(self) -> Iterable[AbstractRouteDef]:
@@ -57,7 +60,7 @@ class Sessions:
     def is_token(self, given: str) -> bool:
         """Whether it is the token; takes the same time whatever is given."""
         # A header may hold any bytes; aiohttp decodes bytes that are not UTF-8 to surrogates.
-        return hmac.compare_digest(given.encode(errors="surrogateescape"), self._token)
+        return hmac.compare_digest(given.encode(errors="surrogateescape"), self._token().encode())
 
     def knows(self, request: web.Request) -> bool:
         """Whether the request has a cookie that is valid, and comes from the dashboard."""
@@ -99,5 +102,5 @@ class Sessions:
         return response
 
     def _cookie(self, end: int) -> bytes:
-        proof = hmac.digest(self._token, b"session %d" % end, "sha256")
+        proof = hmac.digest(self._token().encode(), b"session %d" % end, "sha256")
         return f"{end}.{proof.hex()}".encode()

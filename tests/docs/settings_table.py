@@ -92,8 +92,11 @@ NOTES = """
 - **Line breaks** at the end of a text are removed. The HMAC keys `GATEWAY_JWT_SECRET` and
   `GATEWAY_LOG_KEY` are used byte for byte.
 - **Secrets from files.** Every secret has a twin with `_FILE` behind its name, which names a file
-  with the secret in UTF-8; one line break at its end is removed. Setting both is an error. The
-  client secret at the token endpoint is read again for each token, the others at the start.
+  with the secret in UTF-8; one line break at its end is removed. Setting both is an error. A
+  changed file is read again: the Kafka password at the next login, the client secret for the next
+  token, `GATEWAY_OPS_TOKEN` and `GATEWAY_JWT_SECRET` for the next request, which rejects the former
+  values. A missing or invalid file leaves the last value in force and is logged. `GATEWAY_LOG_KEY`
+  is read once: a new key would give each user a second pseudonym in the same log.
 - **Login at Kafka.** `GATEWAY_KAFKA_SASL_MECHANISM` decides which other settings are needed:
   user name and password for `PLAIN` and `SCRAM`; a token endpoint with client and secret or with an
   assertion file, or a token file, for `OAUTHBEARER`; a region, and the extra `aws`, for

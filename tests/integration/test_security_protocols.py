@@ -6,6 +6,7 @@ is not ready, and its log, `/readyz` and `gateway check` name what to change.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -147,6 +148,30 @@ async def test_events_are_delivered_and_resumed(
     assert resumed.own("gap") == []
     finished = await _check(settings, TOPICS)
     assert finished.code == 0, finished
+
+
+async def test_corrected_password_file_lets_a_running_worker_log_in(
+    site: Site, start: Callable[..., Worker], open_stream: OpenStream, tmp_path: Path
+) -> None:
+    file = tmp_path / "password"
+    file.write_text("wrong-password\n")
+    settings = site.of(Listener.SCRAM, "TLS", "SCRAM")
+    settings = {name: v for name, v in settings.items() if name != "kafka_sasl_password"}
+    worker = start({**settings, "kafka_sasl_password_file": file})
+
+    async def refused() -> bool:
+        return "refuses the login" in worker.log()
+
+    await eventually("the login is refused", refused, 20.0)
+    await asyncio.to_thread(file.write_text, f"{PASSWORD}\n")
+
+    await worker.wait_until_ready()
+    user = new_user()
+    client = await open_stream(worker, user)
+    await client.wait_for(lambda client: client.last_event_id)
+    async with AIOKafkaProducer(bootstrap_servers=site.node.bootstrap) as producer:
+        await RecordWriter(producer, TOPICS).numbered(user, [1])
+    await client.wait_for(1)
 
 
 @pytest.mark.parametrize(

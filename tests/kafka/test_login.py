@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
+import hmac
 import json
 import threading
 import time
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qs, parse_qsl, quote, urlsplit
 
 import pytest
 from aiokafka.errors import SaslAuthenticationFailed
+from botocore.auth import SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 from gateway.config import Settings, load_settings
 from gateway.errors import SettingsError
@@ -212,9 +217,10 @@ async def test_broker_that_refuses_a_token_fails_the_login() -> None:
 
 
 async def test_amazon_token_is_a_presigned_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("aws_msk_iam_sasl_signer", reason="needs the extra `aws`")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
+    credentials = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "session")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", credentials.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", credentials.secret_key)
+    monkeypatch.setenv("AWS_SESSION_TOKEN", credentials.token)
     made = load_settings(
         None,
         kafka_security_protocol="SASL_SSL",
@@ -233,7 +239,34 @@ async def test_amazon_token_is_a_presigned_request(monkeypatch: pytest.MonkeyPat
     assert abs(moment.timestamp() - time.time()) < 60
     scope = f"AKIDEXAMPLE/{moment:%Y%m%d}/eu-central-1/kafka-cluster/aws4_request"
     assert query["X-Amz-Credential"] == scope
-    assert len(bytes.fromhex(query["X-Amz-Signature"])) == 32
+    assert query["X-Amz-Security-Token"] == "session"
+    assert query["X-Amz-Signature"] == _botocore_signature(url, query, credentials)
+    assert query["X-Amz-Signature"] == _sigv4_signature(url, query, credentials.secret_key)
+
+
+def _botocore_signature(url: SplitResult, query: dict[str, str], credentials: Credentials) -> str:
+    """Return the signature that botocore's signer makes for the same request at the same time."""
+    signer = SigV4QueryAuth(credentials, "kafka-cluster", "eu-central-1", expires=900)
+    unsigned, _, _ = url.query.partition("&X-Amz-Signature=")
+    request = AWSRequest("GET", f"https://{url.netloc}/?{unsigned}")
+    request.context["timestamp"] = query["X-Amz-Date"]
+    text = signer.string_to_sign(request, signer.canonical_request(request))
+    return str(signer.signature(text, request))
+
+
+def _sigv4_signature(url: SplitResult, query: dict[str, str], secret: str) -> str:
+    """Return the signature as the specification of AWS Signature Version 4 derives it."""
+    names = sorted(name for name in query if name not in {"X-Amz-Signature", "User-Agent"})
+    pairs = "&".join(f"{name}={quote(query[name], safe='')}" for name in names)
+    headers = f"host:{url.netloc}\n\nhost"
+    request = f"GET\n/\n{pairs}\n{headers}\n{hashlib.sha256(b'').hexdigest()}"
+    _, _, scope = query["X-Amz-Credential"].partition("/")
+    digest = hashlib.sha256(request.encode()).hexdigest()
+    text = f"AWS4-HMAC-SHA256\n{query['X-Amz-Date']}\n{scope}\n{digest}"
+    key = f"AWS4{secret}".encode()
+    for part in [*scope.split("/"), text]:
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key.hex()
 
 
 def test_login_lacks_a_setting_or_has_one_too_many() -> None:

@@ -20,6 +20,7 @@ from tests.tokens import SECRET
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     from aiohttp.test_utils import TestClient
     from pytest_aiohttp.plugin import AiohttpClient
@@ -37,8 +38,8 @@ def connect(aiohttp_client: AiohttpClient) -> Connect:
     async def fleet(_: web.Request) -> web.Response:
         return web.json_response({})
 
-    async def serve(token: str | None = None) -> Client:
-        settings = load_settings(None, jwt_secret=SECRET, ops_token=token)
+    async def serve(token: str | None = None, file: Path | None = None) -> Client:
+        settings = load_settings(None, jwt_secret=SECRET, ops_token=token, ops_token_file=file)
         metrics = Metrics(ThrottledLog(lambda: 0.0), StreamLog(Pseudonyms(None)), "murmur2")
         routes = [web.get("/ops/fleet", fleet)]
         return await aiohttp_client(ops_app(settings, Readiness(), metrics, print, routes))
@@ -141,3 +142,21 @@ async def test_a_cookie_ends_with_the_shift_and_with_the_token(
     later = Moment(now.monotonic, now.wall + SESSION_SECONDS * 1000 + 1000)
     monkeypatch.setattr(clock, "now", lambda: later)
     assert await status(client, "/ops/fleet", Cookie=header + cookie) == 401
+
+
+async def test_changed_token_file_applies_to_the_next_request_and_ends_sessions(
+    connect: Connect, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    file.write_text("first\n")
+    client = await connect(file=file)
+    assert await sign_in(client, "first") == 204
+    assert await status(client, "/ops/fleet") == 200
+    file.write_text("second\n")
+    assert await status(client, "/ops/fleet") == 401, "the cookie belongs to the former token"
+    assert await status(client, "/ops/fleet", Authorization="Bearer first") == 401
+    assert await status(client, "/ops/fleet", Authorization="Bearer second") == 200
+    file.write_text(" \n")
+    assert await status(client, "/ops/fleet", Authorization="Bearer second") == 200, (
+        "an empty token is not taken"
+    )

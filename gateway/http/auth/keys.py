@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from gateway.config import SYMMETRIC
 from gateway.errors import SettingsError
 from gateway.issuers import ASYMMETRIC
+from gateway.secret_file import ReloadingSecret
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,19 +61,36 @@ class OneKey:
 
     def __init__(self, settings: Settings) -> None:
         settings.require_key()
-        keys: Sequence[Key]
+        self._settings = settings
+        self._secret: ReloadingSecret | None = None
+        self._text = ""
         if settings.jwt_secret is not None:
-            name, keys = "GATEWAY_JWT_SECRET", [settings.jwt_secret.get_secret_value().encode()]
+            self._text = settings.jwt_secret.get_secret_value()
+            self._keys = self._for_secret(self._text)
+            self._secret = ReloadingSecret(settings, "jwt_secret", self._for_secret)
         else:
             assert settings.jwt_public_key_file is not None
             path = settings.jwt_public_key_file
-            name, keys = f"GATEWAY_JWT_PUBLIC_KEY_FILE: {path}", _read_pem(path)
+            self._keys = self._by_algorithm(f"GATEWAY_JWT_PUBLIC_KEY_FILE: {path}", _read_pem(path))
+
+    def find(self, kid: str | None, algorithm: str) -> Sequence[Key]:  # noqa: ARG002 - any token's
+        """Return the keys that go with the algorithm."""
+        if self._secret is not None and (text := self._secret()) != self._text:
+            self._text, self._keys = text, self._for_secret(text)
+        return self._keys.get(algorithm, ())
+
+    def _for_secret(self, text: str) -> dict[str, tuple[Key, ...]]:
+        return self._by_algorithm("GATEWAY_JWT_SECRET", [text.encode()])
+
+    def _by_algorithm(self, name: str, keys: Sequence[Key]) -> dict[str, tuple[Key, ...]]:
+        """Return the keys for each accepted algorithm; `name` is the setting, for errors."""
+        settings = self._settings
         if len(keys) > MAX_TRIED:
             raise SettingsError(
                 f"{name} holds {len(keys)} keys, {MAX_TRIED} at most are tried for a token; remove"
                 " old ones, or publish them at a GATEWAY_JWT_JWKS_URL"
             )
-        self._keys = {
+        found = {
             algorithm: tuple(key for key in keys if fault(key, algorithm) is None)
             for algorithm in settings.algorithms
         }
@@ -81,15 +99,12 @@ class OneKey:
                 which = f"key {number}" if len(keys) > 1 else "the key"
                 raise SettingsError(f"{name}: {_misfit(which, key, settings.algorithms)}")
         for algorithm in settings.jwt_algorithms:
-            if not self._keys[algorithm]:
+            if not found[algorithm]:
                 raise SettingsError(f"{name}: {_misfit('the key', keys[0], [algorithm])}")
-
-    def find(self, kid: str | None, algorithm: str) -> Sequence[Key]:  # noqa: ARG002 - any token's
-        """Return the keys that go with the algorithm."""
-        return self._keys.get(algorithm, ())
+        return found
 
     async def renew(self) -> None:
-        """Return at once: the keys never change."""
+        """Return at once: a changed secret is read by `find`."""
 
 
 def fault(key: Key, algorithm: str) -> str | None:

@@ -18,6 +18,8 @@ from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 
+from gateway.kafka.client.login import current_password
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -35,6 +37,15 @@ class BrokerClient(AIOKafkaClient):  # type: ignore[misc]
         super().__init__(**options)
         self._connecting: defaultdict[object, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._updated = float("-inf")
+
+    @property
+    def _sasl_plain_password(self) -> str | None:
+        """The password at this moment: aiokafka reads it for each connection."""
+        return current_password(self._password)
+
+    @_sasl_plain_password.setter
+    def _sasl_plain_password(self, source: str | Callable[[], str] | None) -> None:
+        self._password = source
 
     @property
     def _get_conn_lock(self) -> asyncio.Lock:

@@ -30,6 +30,7 @@ from aiokafka.errors import (
 
 from gateway.kafka.client import wire
 from gateway.kafka.client.connection import Connection, open_connection
+from gateway.kafka.client.login import current_password
 from gateway.kafka.client.quirks import Quirks, quirks_of
 from gateway.kafka.client.race import first_of
 from gateway.kafka.client.requests import (
@@ -182,7 +183,12 @@ class ClusterClient:
         aiokafka tries bootstrap servers one after the other, with a whole timeout for each.
         """
         servers = [f"{node.host}:{node.port}" for node in self._known.nodes.values()]
-        return {**self._options, "bootstrap_servers": servers}
+        password = current_password(self._options.get("sasl_plain_password"))
+        return {
+            **self._options,
+            "bootstrap_servers": servers,
+            "sasl_plain_password": password,
+        }
 
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call `listener` whenever a broker's address, a leader or a topic has changed."""

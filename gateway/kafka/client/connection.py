@@ -28,7 +28,7 @@ from aiokafka.errors import (
 )
 
 from gateway.kafka.client import wire
-from gateway.kafka.client.login import BearerAuthenticator
+from gateway.kafka.client.login import BearerAuthenticator, current_password
 from gateway.kafka.client.race import first_of
 
 if TYPE_CHECKING:
@@ -394,7 +394,7 @@ def _authenticator(mechanism: str, options: Mapping[str, Any], peer: str) -> Any
     settings = {
         "loop": asyncio.get_running_loop(),
         "sasl_plain_username": options["sasl_plain_username"],
-        "sasl_plain_password": options["sasl_plain_password"],
+        "sasl_plain_password": current_password(options["sasl_plain_password"]),
     }
     if mechanism == "PLAIN":
         return SaslPlainAuthenticator(**settings)

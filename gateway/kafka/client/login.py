@@ -29,6 +29,7 @@ from aiokafka.conn import OAuthAuthenticator
 from aiokafka.errors import KafkaError, SaslAuthenticationFailed
 
 from gateway.errors import SettingsError
+from gateway.secret_file import ReloadingSecret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -145,6 +146,11 @@ class BearerAuthenticator(OAuthAuthenticator):  # type: ignore[misc]
         return step
 
 
+def current_password(source: str | Callable[[], str] | None) -> str | None:
+    """Return the password for the next login: `source` itself, or what it returns."""
+    return source() if callable(source) else source
+
+
 def token_provider(settings: Settings) -> TokenProvider | None:
     """Return what gives tokens for the login that the settings name; None: it needs none.
 
@@ -160,7 +166,8 @@ def token_provider(settings: Settings) -> TokenProvider | None:
     if settings.kafka_sasl_oauthbearer_token_file is not None:
         path = settings.kafka_sasl_oauthbearer_token_file
         return TokenProvider(lambda: _from_file(path), extensions)
-    return TokenProvider(lambda: _from_endpoint(settings), extensions)
+    client_secret = ReloadingSecret(settings, "kafka_sasl_oauthbearer_client_secret")
+    return TokenProvider(lambda: _from_endpoint(settings, client_secret), extensions)
 
 
 def _from_file(path: Path) -> Token:
@@ -174,7 +181,7 @@ def _from_file(path: Path) -> Token:
     return Token(value, min(life, UNKNOWN_LIFE))
 
 
-def _from_endpoint(settings: Settings) -> Token:
+def _from_endpoint(settings: Settings, client_secret: Callable[[], str]) -> Token:
     url = settings.kafka_sasl_oauthbearer_token_endpoint_url
     assert url is not None, "the settings were validated"
     form: dict[str, str] = {}
@@ -185,7 +192,7 @@ def _from_endpoint(settings: Settings) -> Token:
     else:
         form["grant_type"] = "client_credentials"
         name = settings.kafka_sasl_oauthbearer_client_id or ""
-        secret = settings.read_secret("kafka_sasl_oauthbearer_client_secret")
+        secret = client_secret()
         # Both are form-encoded before they are joined (RFC 6749, §2.3.1).
         login = f"{quote(name, safe='')}:{quote(secret, safe='')}"
         headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"

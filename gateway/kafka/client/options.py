@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.errors import SettingsError
 from gateway.kafka.client.login import token_provider
+from gateway.secret_file import ReloadingSecret
 
 if TYPE_CHECKING:
     from gateway.config import Settings
@@ -31,7 +32,11 @@ def connection_options(settings: Settings, client_id: str = "gateway") -> dict[s
         "ssl_context": _ssl_context(settings),
         "sasl_mechanism": "OAUTHBEARER" if mechanism == "AWS_MSK_IAM" else mechanism,
         "sasl_plain_username": settings.kafka_sasl_username,
-        "sasl_plain_password": settings.read_secret("kafka_sasl_password") or None,
+        "sasl_plain_password": (
+            None
+            if settings.kafka_sasl_password is None
+            else ReloadingSecret(settings, "kafka_sasl_password")
+        ),
         "sasl_kerberos_service_name": settings.kafka_sasl_kerberos_service_name,
         "sasl_kerberos_domain_name": settings.kafka_sasl_kerberos_domain_name,
         "sasl_oauth_token_provider": token_provider(settings),
