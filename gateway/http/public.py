@@ -12,6 +12,7 @@ from gateway.core.gap import CloseReason
 from gateway.errors import HttpError
 from gateway.http.caller import REQUEST_ID, add_request_id
 from gateway.http.client_files import client_routes
+from gateway.http.opening_quota import OpeningQuota
 from gateway.http.problem import problems
 from gateway.http.transport.connection import FLUSH_SECONDS, Connection, TakenOver, bound
 from gateway.http.transport.response_head import ResponseHead
@@ -89,12 +90,14 @@ class EventsEndpoint:
         self._shards = shards
         self._siblings = siblings
         self._head = ResponseHead()
+        self._quota = OpeningQuota()
         # Not before `slow`, which says goodbye: the kernel just cuts a connection off.
         patience = max(settings.heartbeat_seconds, settings.slow_seconds)
         self._patience = patience + 2 * FLUSH_SECONDS
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer `GET /api/v1/events`. Raises `HttpError` where no stream can be opened."""
+        await self._quota.wait()  # verifying a token costs as much as the rest of an opening
         asked = await self._reader.read_patiently(request)
         opening = asked.opening
         with self._admission.opening():
@@ -106,6 +109,8 @@ class EventsEndpoint:
                 return TakenOver()
             await self._admission.find_room(opening)  # before a log is read for it
             feeds = await self._logs.follow(opening, OPEN_SECONDS)
+            await self._quota.wait()  # all that waited for a log resume in one turn
+        feeds = self._logs.at_hand(opening) or feeds
         self._reader.confirm(asked)  # it may have been revoked meanwhile
         moment = clock.now()
         replaced = self._admission.admit(opening, moment)  # others may have come meanwhile
@@ -126,11 +131,16 @@ class EventsEndpoint:
         """Return whether the request went to the worker process that its user belongs to."""
         return self._siblings is not None and self._siblings.pass_on_unread(sock, data)
 
-    def open_at_once(self, request: web.Request, wire: SocketTransport) -> bool:
-        """Open a stream if nothing has to be waited for, and nothing is in its way.
+    def may_open(self) -> bool:
+        """Return whether another stream may open in this turn of the event loop."""
+        return bool(self._quota)
 
-        False: nothing has been done, and the request is for `handle`, which says why.
+    def open_at_once(self, request: web.Request, wire: SocketTransport) -> bool:
+        """Open a stream if no check fails and nothing has to be waited for.
+
+        False: nothing was done; `handle` serves the request or rejects it with the reason.
         """
+        self._quota.use()
         try:
             asked = self._reader.read(request)
             opening = asked.opening

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from gateway.errors import GatewayError
-from gateway.http.transport.acceptor import TAKEN_AT_ONCE
+from gateway.http.transport.acceptor import ACCEPTED_PER_TURN
 from gateway.http.transport.listen import listen
 from gateway.setting_types import Address
 from tests.http.raw_client import connected
@@ -76,7 +76,7 @@ async def test_the_kernel_holds_those_who_come_while_nobody_is_taken() -> None:
     async with running("127.0.0.1:0") as runner, AsyncExitStack() as stack:
         port = runner.addresses[0][1]
         clients = [
-            await stack.enter_async_context(connected(port)) for _ in range(8 * TAKEN_AT_ONCE)
+            await stack.enter_async_context(connected(port)) for _ in range(8 * ACCEPTED_PER_TURN)
         ]
         for client in clients:
             await client.request("/")

@@ -33,8 +33,8 @@ from gateway.http.transport.socket_transport import READ_BYTES, SocketTransport
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-TAKEN_AT_ONCE = 16
-"""Connections accepted in one turn of the loop; opening a stream costs 0.25 ms."""
+ACCEPTED_PER_TURN = 16
+"""Connections accepted in one turn of the loop; the opener bounds the streams among them."""
 
 MAX_LINE_BYTES = 16_384
 """Of a request's first line and of each header: an id that is far too long is answered by a gap."""
@@ -76,8 +76,12 @@ class Opener(Protocol):
         """Hand a request to the worker process that its user belongs to; False: it stays here."""
         ...
 
+    def may_open(self) -> bool:
+        """Return whether another stream may open in this turn of the event loop."""
+        ...
+
     def open_at_once(self, request: web.Request, wire: SocketTransport) -> bool:
-        """Open a stream if nothing is in its way; False: nothing has been done."""
+        """Open a stream if no check fails; False: nothing was done."""
 
 
 class _Caller(BaseProtocol):
@@ -151,9 +155,11 @@ class Acceptor:
         self._loop.add_reader(self._listening, self._accept)
 
     def _accept(self) -> None:
-        """Accept a few connections; between two turns of the loop every stream is served."""
+        """Accept a few connections; the others stay in the kernel until the next turn."""
         ceiling = math.inf if self._opener is None else files_for_clients()
-        for _ in range(TAKEN_AT_ONCE):
+        for _ in range(ACCEPTED_PER_TURN):
+            if self._opener is not None and not self._opener.may_open():
+                return
             try:
                 sock, peername = self._listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):

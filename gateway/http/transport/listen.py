@@ -17,7 +17,12 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.errors import GatewayError
-from gateway.http.transport.acceptor import MAX_HEADERS, MAX_LINE_BYTES, TAKEN_AT_ONCE, AcceptorSite
+from gateway.http.transport.acceptor import (
+    ACCEPTED_PER_TURN,
+    MAX_HEADERS,
+    MAX_LINE_BYTES,
+    AcceptorSite,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -73,7 +78,7 @@ async def bind(address: Address, setting: str) -> list[socket.socket]:
             for family, _, _, _, where in dict.fromkeys(found):
                 both = where[0] == "::" and socket.has_dualstack_ipv6()
                 sock = socket.create_server(
-                    where, family=family, backlog=TAKEN_AT_ONCE, dualstack_ipv6=both
+                    where, family=family, backlog=ACCEPTED_PER_TURN, dualstack_ipv6=both
                 )
                 failed.callback(sock.close)
                 sockets.append(sock)

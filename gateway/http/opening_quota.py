@@ -1,0 +1,61 @@
+"""Bounds the streams that open in one turn of the event loop, so that live events go in between.
+
+After an incident thousands of clients reconnect at the same time, and all their requests can become
+ready in one turn of the loop. Opening them all would hold live events back until the last one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+OPENINGS_PER_TURN = 8
+"""Opening and resuming a stream takes up to 0.6 ms (`docs/performance.md`): 5 ms for a turn."""
+
+
+class OpeningQuota:
+    """The openings that are left until the next renewal; the loop runs one renewal per turn.
+
+    A turn contains parts of at most two periods, so at most `2 * most` openings. Requests that wait
+    are served in order, and come before new ones.
+    """
+
+    def __init__(self, most: int = OPENINGS_PER_TURN) -> None:
+        self._most = most
+        self._left = most
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._renewal: asyncio.Handle | None = None
+
+    def __bool__(self) -> bool:
+        """Return whether a stream may open without waiting."""
+        return self._left > 0 and not self._waiting
+
+    def use(self) -> None:
+        """Count an opening that did not wait."""
+        self._left -= 1
+        self._renew_soon()
+
+    async def wait(self) -> None:
+        """Return when the next stream may open, and count it."""
+        if self:
+            self.use()
+            return
+        granted = asyncio.get_running_loop().create_future()
+        self._waiting.append(granted)
+        self._renew_soon()
+        await granted
+
+    def _renew_soon(self) -> None:
+        if self._renewal is None:
+            self._renewal = asyncio.get_running_loop().call_soon(self._renew)
+
+    def _renew(self) -> None:
+        self._renewal = None
+        self._left = self._most
+        while self._waiting and self._left:
+            granted = self._waiting.popleft()
+            if not granted.done():  # the request was cancelled
+                granted.set_result(None)
+                self._left -= 1
+        if self._left < self._most:
+            self._renew_soon()

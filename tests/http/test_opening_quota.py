@@ -1,0 +1,144 @@
+"""Openings per turn of the event loop, counted while many clients connect at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from gateway.http.opening_quota import OPENINGS_PER_TURN, OpeningQuota
+from tests.eventually import eventually
+from tests.http.raw_client import connected
+from tests.http.served import serving
+from tests.tokens import mint
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.http.served import Served
+
+CLIENTS = 120
+
+
+class Turns:
+    """Counts the turns of the event loop, and the streams that opened in each."""
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
+        self._before = len(served.hub.openings)
+        self.openings: list[int] = []
+
+    @asynccontextmanager
+    async def counted(self) -> AsyncIterator[Turns]:
+        loop = asyncio.get_running_loop()
+        running = True
+
+        def turn() -> None:
+            opened = len(self._served.hub.openings)
+            self.openings.append(opened - self._before)
+            self._before = opened
+            if running:
+                loop.call_soon(turn)
+
+        turn()
+        try:
+            yield self
+        finally:
+            running = False
+
+
+def assert_bounded(turns: Turns) -> None:
+    assert sum(turns.openings) == CLIENTS
+    assert max(turns.openings) <= 2 * OPENINGS_PER_TURN
+    assert sum(opened > 0 for opened in turns.openings) >= CLIENTS // OPENINGS_PER_TURN // 2
+
+
+async def test_clients_that_connect_at_once_open_in_several_turns() -> None:
+    async with serving() as served, AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(connected(served.port)) for _ in range(CLIENTS)]
+        async with Turns(served).counted() as turns:
+            # One turn: the requests are in the kernel before the acceptor runs.
+            for number, client in enumerate(clients):
+                await client.request("/api/v1/events", token=mint(f"user-{number}"))
+            await served.until_open(CLIENTS)
+        assert_bounded(turns)
+        assert served.requests == 0
+
+
+async def test_requests_through_aiohttp_open_in_several_turns() -> None:
+    async with serving() as served, AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(connected(served.port)) for _ in range(CLIENTS)]
+        for number, client in enumerate(clients):
+            token = mint(f"user-{number}")
+            await client.send(
+                f"GET /api/v1/events HTTP/1.1\r\nAuthorization: Bearer {token}\r\n".encode()
+            )
+
+        async def handed_over() -> bool:
+            return served.connections == CLIENTS
+
+        await eventually("all connections belong to aiohttp", handed_over)
+        async with Turns(served).counted() as turns:
+            for client in clients:
+                await client.send(b"Host: x\r\n\r\n")
+            await served.until_open(CLIENTS)
+        assert_bounded(turns)
+        assert served.requests == CLIENTS
+
+
+async def test_requests_that_waited_for_a_partition_open_in_several_turns() -> None:
+    async with serving() as served, AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(connected(served.port)) for _ in range(CLIENTS)]
+        served.let_through.clear()
+        for number, client in enumerate(clients):
+            await client.request("/api/v1/events", token=mint(f"user-{number}"))
+
+        async def all_asked() -> bool:
+            return served.asking == CLIENTS
+
+        await eventually("all requests wait for the partition", all_asked)
+        async with Turns(served).counted() as turns:
+            served.let_through.set()
+            await served.until_open(CLIENTS)
+        assert_bounded(turns)
+
+
+async def test_live_events_are_written_between_openings() -> None:
+    async with serving() as served, AsyncExitStack() as stack:
+        reader = await stack.enter_async_context(connected(served.port))
+        await served.open(reader)
+        clients = [await stack.enter_async_context(connected(served.port)) for _ in range(CLIENTS)]
+        served.let_through.clear()
+        for number, client in enumerate(clients):
+            await client.request("/api/v1/events", token=mint(f"user-{number}"))
+
+        async def all_asked() -> bool:
+            return served.asking == CLIENTS
+
+        await eventually("all requests wait for the partition", all_asked)
+        served.let_through.set()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        served.publish(b"1")
+        assert b"data: 1\n" in await reader.chunk()
+        assert len(served.hub.streams) < CLIENTS
+
+
+async def test_the_quota_grants_in_order_and_skips_cancelled_requests() -> None:
+    quota = OpeningQuota(most=2)
+    granted: list[int] = []
+
+    async def request(number: int) -> None:
+        await quota.wait()
+        granted.append(number)
+
+    tasks = [asyncio.create_task(request(number)) for number in range(7)]
+    await asyncio.sleep(0)
+    assert granted == [0, 1]
+    assert not quota
+    tasks[3].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert granted == [0, 1, 2, 4, 5, 6]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert quota
