@@ -32,7 +32,7 @@ from gateway.http.auth.tokens import Authenticator
 from gateway.http.caller import Callers
 from gateway.http.documents import document_routes
 from gateway.http.origins import Origins
-from gateway.http.public import EventsEndpoint, public_app, say_goodbye
+from gateway.http.public import EventsEndpoint, public_app, say_goodbye, say_goodbye_to_all
 from gateway.http.refusals import Refusals, metadata_routes
 from gateway.http.request_reader import RequestReader
 from gateway.http.shards import Shards
@@ -314,8 +314,7 @@ class Worker:
     ) -> None:
         """End every stream, and leave Kafka and the ports."""
         self._readiness.doubt(NotReadyReason.DRAINING, "the worker is being stopped")
-        for stream in list(self._hub.streams):
-            say_goodbye(self._hub, stream, self._settings)
+        await say_goodbye_to_all(self._hub, self._settings)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -196,7 +196,7 @@ async def test_without_the_published_keys_it_is_up_and_names_the_setting(
     ("target", "part"),
     [
         ("gateway.ops.reporter.StatusReporter.status", "status"),
-        ("gateway.fleet.history.History.take", "dashboard"),
+        ("gateway.fleet.history.History.add_sample", "dashboard"),
         ("gateway.ops.dashboard.DashboardFeed.tick", "dashboard"),
         ("gateway.throttled_log.ThrottledLog.sweep", "notices"),
         ("gateway.metrics.Metrics.loop_late", "metrics"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from typing import TYPE_CHECKING, Protocol
 
@@ -52,6 +53,9 @@ bytes is delivered. It takes milliseconds; while Kafka is away, the stream opens
 
 AGE_JITTER = 0.1
 """The part of the maximum age that is drawn for each stream: they end one by one."""
+
+GOODBYES_PER_TURN = 50
+"""Ending a stream takes up to 0.1 ms: 5 ms for a turn of the event loop."""
 
 EXPIRY_JITTER = 0.1
 EXPIRY_JITTER_SECONDS = 5.0
@@ -191,12 +195,20 @@ class EventsEndpoint:
 
 
 def say_goodbye(hub: Hub, stream: Stream, settings: Settings) -> None:
-    """End a stream because its worker ends, and tell its client when to come back.
+    """End a stream because its worker stops, and send its client the time to reconnect.
 
-    Spread twice: a drain ends streams one by one, and each client waits for another time.
+    Reconnects are spread twice: a drain ends streams one by one, each with a random wait.
     """
     retry = int(settings.retry_ms * random.uniform(1, 2))  # noqa: S311
     hub.close(stream, CloseReason.DRAINING, clock.now(), retry)
+
+
+async def say_goodbye_to_all(hub: Hub, settings: Settings) -> None:
+    """End all streams at once, `GOODBYES_PER_TURN` in each turn of the event loop."""
+    for number, stream in enumerate(list(hub.streams), 1):
+        say_goodbye(hub, stream, settings)
+        if number % GOODBYES_PER_TURN == 0:
+            await asyncio.sleep(0)
 
 
 def public_app(

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
+from gateway.http import public
 from gateway.http.opening_quota import OPENINGS_PER_TURN, OpeningQuota
 from tests.eventually import eventually
 from tests.http.raw_client import connected
@@ -14,6 +15,8 @@ from tests.tokens import mint
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    import pytest
 
     from tests.http.served import Served
 
@@ -122,6 +125,25 @@ async def test_live_events_are_written_between_openings() -> None:
         served.publish(b"1")
         assert b"data: 1\n" in await reader.chunk()
         assert len(served.hub.streams) < CLIENTS
+
+
+async def test_a_worker_that_stops_ends_its_streams_in_several_turns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(public, "GOODBYES_PER_TURN", 10)
+    async with serving() as served, AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(connected(served.port)) for _ in range(35)]
+        for number, client in enumerate(clients):
+            await client.request("/api/v1/events", token=mint(f"user-{number}"))
+        await served.until_open(35)
+        ending = asyncio.create_task(public.say_goodbye_to_all(served.hub, served.settings))
+        left = []
+        while not ending.done():
+            await asyncio.sleep(0)
+            left.append(len(served.hub.streams))
+        assert sorted(set(left), reverse=True) == [25, 15, 5, 0]
+        for client in clients:
+            assert b'{"reason":"draining"}' in await client.rest()
 
 
 async def test_the_quota_grants_in_order_and_skips_cancelled_requests() -> None:
