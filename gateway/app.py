@@ -166,9 +166,7 @@ class Worker:
         )
         self._fleet = Fleet(self._vitals.worker)
         self._fleet_link = (
-            FleetTopic(settings, self._fleet, self._metrics.unreadable)
-            if settings.workers_topic
-            else None
+            FleetTopic(settings, self._fleet, self._metrics) if settings.workers_topic else None
         )
         self._latest = Latest((hashed(settings) if settings.log_users == "plain" else names).name)
         self._hub.delivered = self._show_latest

@@ -48,6 +48,8 @@ class Part(StrEnum):
     """The connection to Kafka as a whole: its search for topics, its set of tasks."""
     LIVE = "live"
     """The live reader."""
+    FETCH = "fetch"
+    """Fetching from one broker."""
     PARTITION = "partition"
     """The records of one partition."""
     SCANS = "scans"

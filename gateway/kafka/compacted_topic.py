@@ -17,14 +17,15 @@ from aiokafka.errors import KafkaError
 from gateway.core.records import TopicPartition
 from gateway.kafka.client.cluster import END, START
 from gateway.kafka.fetch.reader import FetchReader
+from gateway.supervise import Containment, Part, Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.core.records import Record
+    from gateway.core.records import Record, UnreadableReason
     from gateway.kafka.client.cluster import ClusterClient
-    from gateway.kafka.fetch.batches import Unreadable
     from gateway.kafka.fetch.protocol import Limits
+    from gateway.kafka.fetch.reader import Reports
     from gateway.kafka.metadata import Cluster
 
 IDLE_SECONDS = 1.0
@@ -43,6 +44,9 @@ _log = structlog.stdlib.get_logger(__name__)
 
 class Follower(Protocol):
     """The owner of what a compacted topic holds."""
+
+    part: Part
+    """What unexpected exceptions are counted as."""
 
     def begin(self) -> None:
         """Discard pending records: the topic is read from its start."""
@@ -70,7 +74,7 @@ class CompactedTopic:
         cluster: Cluster,
         topic: str,
         follower: Follower,
-        unreadable: Unreadable,
+        reports: Reports,
         limits: Limits | None = None,
     ) -> None:
         self.topic = topic
@@ -79,10 +83,11 @@ class CompactedTopic:
         self._partitions = cluster.partitions[topic]
         self._follower = follower
         self._logs: list[TopicPartition] = []
+        self._supervisor = Supervisor(reports)
         self._restart = False
         self._news = asyncio.Event()
         self._pending: defaultdict[TopicPartition, list[Record]] = defaultdict(list)
-        self._reader = FetchReader(client, self, unreadable, limits=limits)
+        self._reader = FetchReader(client, self, reports, limits=limits)
         self._reader.patient = True
 
     def compare(self, cluster: Cluster) -> bool:
@@ -102,15 +107,27 @@ class CompactedTopic:
         return self.compare(await self._client.describe([self.topic]))
 
     async def run(self) -> None:
-        """Read for as long as the task lives; once only."""
+        """Read for as long as the task lives.
+
+        After an unexpected exception, of the follower too, the topic is read again with back-off.
+        """
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._reader.run())
-            while True:
-                try:
-                    await self._read()
-                except (KafkaError, TimeoutError) as error:
-                    self._follower.failed(str(error) or type(error).__name__)
-                    await asyncio.sleep(RETRY_SECONDS)
+            group.create_task(self._supervisor.keep(self._follower.part, self._fetch))
+            group.create_task(self._supervisor.keep(self._follower.part, self._follow))
+
+    async def _fetch(self) -> None:
+        try:
+            await self._reader.run()
+        finally:
+            self._read_again()  # the reader has forgotten its positions
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                await self._read()
+            except (KafkaError, TimeoutError) as error:
+                self._follower.failed(str(error) or type(error).__name__)
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def _read(self) -> None:
         """Read the topic from its start, and on, until it has to be read again."""
@@ -193,3 +210,9 @@ class CompactedTopic:
         """Report that the topic is not read."""
         del log
         self._follower.failed(reason)
+
+
+def report(reports: Reports, log: TopicPartition, offset: int, reason: UnreadableReason) -> None:
+    """Count and log a record that is skipped; does not raise."""
+    with Containment(Part.METRICS, reports):
+        reports.unreadable(log, offset, reason)

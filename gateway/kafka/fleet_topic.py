@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -19,13 +20,14 @@ from gateway.errors import BrokerError, PublishError
 from gateway.fleet.status import read_status, write_status
 from gateway.kafka.client.cluster import ClusterClient
 from gateway.kafka.client.options import connection_options
-from gateway.kafka.compacted_topic import CompactedTopic
+from gateway.kafka.compacted_topic import CompactedTopic, report
 from gateway.kafka.diagnosis import missing_right
 from gateway.kafka.envelope import Message
 from gateway.kafka.fetch.protocol import Limits
 from gateway.kafka.producer import Producer
 from gateway.kafka.rights import missing_rights
 from gateway.kafka.topics import connected, create_missing, creation_command, workers_topic
+from gateway.supervise import Part, Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from gateway.config import Settings
     from gateway.fleet.members import Fleet
     from gateway.fleet.status import Status
-    from gateway.kafka.fetch.batches import Unreadable
+    from gateway.kafka.fetch.reader import Reports
     from gateway.kafka.metadata import Cluster
 
 LIMITS = Limits(wait_ms=1000, min_bytes=1 << 20)
@@ -52,14 +54,20 @@ _log = structlog.stdlib.get_logger(__name__)
 
 
 class FleetTopic:
-    """Writes this worker's status to the topic, and passes those of others to `fleet`."""
+    """Writes this worker's status to the topic, and passes those of others to `fleet`.
 
-    def __init__(self, settings: Settings, fleet: Fleet, unreadable: Unreadable) -> None:
+    A status that raises an unexpected exception is discarded alone.
+    """
+
+    part = Part.FLEET
+
+    def __init__(self, settings: Settings, fleet: Fleet, reports: Reports) -> None:
         self._options = connection_options(settings)
         self._spec = workers_topic(settings)
         self._create = settings.create_topics
         self._fleet = fleet
-        self._unreadable = unreadable
+        self._reports = reports
+        self._supervisor = Supervisor(reports)
         self._status: Status | None = None
         self._news = asyncio.Event()
         self._found: dict[bytes, tuple[TopicPartition, int, bytes]] = {}
@@ -85,10 +93,14 @@ class FleetTopic:
                 with suppress(KafkaError):  # it goes on trying
                     await client.start()
                 topic = CompactedTopic(
-                    client, cluster, self._spec.name, self, self._unreadable, LIMITS
+                    client, cluster, self._spec.name, self, self._reports, LIMITS
                 )
+                keep = partial(self._supervisor.keep, self.part)
                 async with asyncio.TaskGroup() as group:
-                    tasks = [group.create_task(topic.run()), group.create_task(self._write())]
+                    tasks = [
+                        group.create_task(keep(topic.run)),
+                        group.create_task(keep(self._write)),
+                    ]
                     await self._watch(topic)
                     for task in tasks:
                         task.cancel()
@@ -132,13 +144,15 @@ class FleetTopic:
         """Apply the pending records to the fleet."""
         now = clock.now().monotonic
         for key, (log, offset, value) in self._found.items():
-            status = read_status(key, value)
-            if status is None:
-                self._unreadable(log, offset, UnreadableReason.WRONG_SHAPE)
-            else:
-                self._fleet.apply(status, now, whole=self._whole)
+            with self._supervisor.contain(self.part):
+                status = read_status(key, value)
+                if status is None:
+                    report(self._reports, log, offset, UnreadableReason.WRONG_SHAPE)
+                else:
+                    self._fleet.apply(status, now, whole=self._whole)
         for key in self._removed:
-            self._fleet.removed(key.decode(errors="replace"))
+            with self._supervisor.contain(self.part):
+                self._fleet.removed(key.decode(errors="replace"))
         self.begin()
         self._whole = True
 

@@ -16,17 +16,14 @@ from gateway import clock
 from gateway.core.records import OffsetPosition
 from gateway.kafka.fetch.reader import FetchReader
 from gateway.kafka.records import log_name, topic_id
+from gateway.supervise import Part
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from gateway.core.hub import Hub
     from gateway.core.records import Record, TopicPartition
     from gateway.core.stream import PartitionFeed
-    from gateway.kafka.client.cluster import ClusterClient
-    from gateway.kafka.offsets import Offsets
-    from gateway.kafka.revocation_events import RevocationEvents
-    from gateway.metrics import Metrics
+    from gateway.kafka.context import ReaderContext
 
 GRACE_SECONDS = 30.0
 """How long a log without streams is still read: a client that reconnects finds its tail."""
@@ -49,28 +46,25 @@ class LiveReader:
 
     def __init__(
         self,
-        cluster: ClusterClient,
-        hub: Hub,
-        offsets: Offsets,
+        context: ReaderContext,
         delay: float,
         activated: Callable[[PartitionFeed], None],
         look: Callable[[], Awaitable[object]],
-        metrics: Metrics,
-        revoking: RevocationEvents,
     ) -> None:
-        self._cluster = cluster
-        self._hub = hub
-        self._offsets = offsets
+        self._cluster = context.cluster
+        self._hub = context.hub
+        self._offsets = context.offsets
+        self._metrics = context.metrics
+        self._revoking = context.revoking
+        self._contain = context.contain
         self._activated = activated
         self._look = look
-        self._metrics = metrics
-        self._revoking = revoking
         self._activations: dict[PartitionFeed, asyncio.Task[None]] = {}
         self._looks: set[asyncio.Task[None]] = set()
         self._idle_since: dict[PartitionFeed, float] = {}
         self._unproven: set[PartitionFeed] = set()
         """Logs with a new leader that is to send the tail's last record before any other."""
-        self._reader = FetchReader(cluster, self, metrics.unreadable, delay=delay)
+        self._reader = FetchReader(self._cluster, self, self._metrics, delay=delay)
 
     def take(self) -> None:
         """Adopt the logs that the hub has now; those that are read go on where they are."""
@@ -84,8 +78,15 @@ class LiveReader:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def run(self) -> None:
-        """Move records into the hub for as long as the task lives."""
-        await self._reader.run()
+        """Move records into the hub for as long as the task lives; may be called again.
+
+        When it ends no log is read any more; `sweep` activates those that have streams.
+        """
+        try:
+            await self._reader.run()
+        finally:
+            for feed in self._hub.feeds.values():
+                self.stop_reading(feed)
 
     def activate(self, feed: PartitionFeed) -> asyncio.Task[None]:
         """Begin to read a log, if it is not read; the task ends when it is read."""
@@ -115,14 +116,18 @@ class LiveReader:
         """
         now = clock.now().monotonic
         for feed in self._hub.feeds.values():
-            if feed.streams and feed.tail is None:
-                self.activate(feed)
-            if feed.streams or feed.tail is None:
-                self._idle_since.pop(feed, None)
-            elif now - self._idle_since.setdefault(feed, now) >= GRACE_SECONDS:
-                del self._idle_since[feed]
-                self.stop_reading(feed)
+            with self._contain(Part.PARTITION):
+                self._sweep(feed, now)
         self._reader.patient = all(feed.tail is not None for feed in self._hub.feeds.values())
+
+    def _sweep(self, feed: PartitionFeed, now: float) -> None:
+        if feed.streams and feed.tail is None:
+            self.activate(feed)
+        if feed.streams or feed.tail is None:
+            self._idle_since.pop(feed, None)
+        elif now - self._idle_since.setdefault(feed, now) >= GRACE_SECONDS:
+            del self._idle_since[feed]
+            self.stop_reading(feed)
 
     def stop_reading(self, feed: PartitionFeed) -> None:
         """Stop reading a log, if it is read, and discard its tail."""
@@ -136,17 +141,27 @@ class LiveReader:
     # What the fetch reader calls.
 
     async def deliver(self, fresh: dict[TopicPartition, list[Record]]) -> None:
-        """Dispatch the next records of some logs, and return when all of it is on its way."""
+        """Dispatch the next records of some logs, and return when all of it is on its way.
+
+        After an unexpected exception these logs are not read until the next `sweep`. Their streams
+        keep their cursors, and get what they miss by a scan.
+        """
         moment = clock.now()
-        self._metrics.read(sum([len(records) for records in fresh.values()]))
-        if self._unproven:
-            self._prove(fresh)
-        revoked = self._revoking.find(fresh)
-        self._hub.dispatch(fresh, moment)
-        while self._hub.delivering:
-            await asyncio.sleep(0)
-            self._hub.step(clock.now())
-        self._revoking.revoke(revoked, moment)
+        logs = list(fresh)
+        with self._contain(Part.METRICS):
+            self._metrics.read(sum([len(records) for records in fresh.values()]))
+        with self._contain(Part.PARTITION) as contained:
+            if self._unproven:
+                self._prove(fresh)
+            revoked = self._revoking.find(fresh)
+            self._hub.dispatch(fresh, moment)
+            while self._hub.delivering:
+                await asyncio.sleep(0)
+                self._hub.step(clock.now())
+            self._revoking.revoke(revoked, moment)
+        if contained.failed:
+            for log in logs:
+                self.stop_reading(self._hub.feeds[log])
 
     def lost(self, log: TopicPartition) -> None:
         """Start again at the end of a log, unless its topic turns out to be another one."""
@@ -175,12 +190,19 @@ class LiveReader:
 
     def stalled(self, log: TopicPartition, reason: str) -> None:
         """Log and count that a log is not read."""
-        _log.warning("partition stalled", log=log_name(log), reason=reason)
-        self._metrics.stalled()
+        with self._contain(Part.METRICS):
+            _log.warning("partition stalled", log=log_name(log), reason=reason)
+            self._metrics.stalled()
 
     # Inside.
 
     async def _activate(self, feed: PartitionFeed) -> None:
+        with self._contain(Part.PARTITION) as contained:
+            await self._activate_now(feed)
+        if contained.failed:  # the next sweep tries again
+            self.stop_reading(feed)
+
+    async def _activate_now(self, feed: PartitionFeed) -> None:
         while feed.tail is None and self._hub.feeds.get(feed.log) is feed:
             topic = feed.topic
             try:
@@ -205,16 +227,17 @@ class LiveReader:
 
     async def _look_at(self, feed: PartitionFeed | None) -> None:
         tail = None if feed is None else feed.tail
-        await self._look()
+        with self._contain(Part.TOPICS):
+            await self._look()
         if feed is not None and tail is not None and feed.tail is tail:
             self._restart(feed)
 
     def _restart(self, feed: PartitionFeed) -> None:
-        """Start again at the end of a log that does not have the position it was read at.
+        """Start again at the end of a log that cannot be read on from its position.
 
         Each of its streams is brought up from there by a scan, or told of a gap.
         """
-        _log.warning("log does not continue where it was read", log=log_name(feed.log))
+        _log.warning("partition restarts at its end", log=log_name(feed.log))
         self.stop_reading(feed)
         self.activate(feed)
 

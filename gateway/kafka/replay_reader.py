@@ -7,6 +7,7 @@ the loop go between them.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,15 +17,13 @@ from gateway import clock
 from gateway.core.records import RECORD_OVERHEAD
 from gateway.kafka.fetch.scanner import LogScanner
 from gateway.kafka.records import log_name, topic_id
+from gateway.supervise import FIRST_SECONDS, LONGEST_SECONDS, Part
 
 if TYPE_CHECKING:
-    from gateway.core.hub import Hub
     from gateway.core.scan import Scan
     from gateway.core.stream import PartitionFeed
-    from gateway.kafka.client.cluster import ClusterClient
-    from gateway.kafka.offsets import Offsets
-    from gateway.kafka.revocation_events import RevocationEvents, Revoked
-    from gateway.metrics import Metrics
+    from gateway.kafka.context import ReaderContext
+    from gateway.kafka.revocation_events import Revoked
 
 STALL_SECONDS = 10.0
 """A scan that gets nothing for so long gives its place up, and is tried again."""
@@ -39,30 +38,29 @@ class ReplayReader:
 
     def __init__(
         self,
-        cluster: ClusterClient,
-        hub: Hub,
-        offsets: Offsets,
-        metrics: Metrics,
+        context: ReaderContext,
         *,
         most: int,
         max_age_ms: int,
         warm_ms: int,
         warm_bytes: int,
-        revoking: RevocationEvents,
     ) -> None:
-        self._cluster = cluster
-        self._hub = hub
-        self._offsets = offsets
-        self._metrics = metrics
+        self._context = context
+        self._cluster = context.cluster
+        self._hub = context.hub
+        self._offsets = context.offsets
+        self._metrics = context.metrics
+        self._revoking = context.revoking
         self._most = most
         self._max_age_ms = max_age_ms
         self._warm_ms = warm_ms
         self._warm_bytes = warm_bytes
-        self._revoking = revoking
         self._queue: asyncio.Queue[PartitionFeed] = asyncio.Queue()
         self._queued: set[PartitionFeed] = set()
         self._cold: set[PartitionFeed] = set()
         self._admissions: set[asyncio.Task[None]] = set()
+        self._pauses: dict[PartitionFeed, float] = {}
+        """Seconds until the next scan of logs whose last one has failed unexpectedly."""
 
     def wake(self, feed: PartitionFeed) -> None:
         """Scan the log soon, for the streams that wait by then. Cheap to call again."""
@@ -81,7 +79,7 @@ class ReplayReader:
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(self._most):
-                    group.create_task(self._work())
+                    group.create_task(self._context.supervisor.keep(Part.SCANS, self._work))
         finally:
             for task in self._admissions:
                 task.cancel()
@@ -98,32 +96,42 @@ class ReplayReader:
         """
         await asyncio.sleep(delay)
         while feed.tail is not None:
-            try:
+            with self._context.contain(Part.SCAN), suppress(KafkaError, TimeoutError):
                 await self._offsets.end(feed.log)
-            except KafkaError:
-                await asyncio.sleep(RETRY_SECONDS)
-            else:
                 break
+            await asyncio.sleep(RETRY_SECONDS)
         self._queue.put_nowait(feed)
 
     async def _work(self) -> None:
         """Take logs from the queue and scan them, for as long as the task lives."""
-        scanner = LogScanner(self._cluster, self._metrics.unreadable)
+        scanner = LogScanner(self._cluster, self._context.unreadable)
         try:
             while True:
                 feed = await self._queue.get()
-                try:
-                    await self._scan(scanner, feed)
-                except (KafkaError, TimeoutError) as error:
-                    _log.warning(
-                        "replay interrupted",
-                        log=log_name(feed.log),
-                        error=str(error) or "no answer",
-                    )
-                    # It stays among the queued meanwhile, so that nothing begins it earlier.
-                    self._ask_in(feed, RETRY_SECONDS)
+                with self._context.contain(Part.SCAN) as contained:
+                    await self._attempt(scanner, feed)
+                if contained.failed:
+                    scanner.close()  # its next scan begins with new connections
+                    pause = self._pauses.get(feed, FIRST_SECONDS)
+                    self._pauses[feed] = min(2 * pause, LONGEST_SECONDS)
+                    self._ask_in(feed, pause)
         finally:
             scanner.close()
+
+    async def _attempt(self, scanner: LogScanner, feed: PartitionFeed) -> None:
+        """Scan a log, and again after a pause if Kafka fails."""
+        try:
+            await self._scan(scanner, feed)
+        except (KafkaError, TimeoutError) as error:
+            _log.warning(
+                "replay interrupted",
+                log=log_name(feed.log),
+                error=str(error) or "no answer",
+            )
+            # It stays among the queued meanwhile, so that nothing begins it earlier.
+            self._ask_in(feed, RETRY_SECONDS)
+        else:
+            self._pauses.pop(feed, None)
 
     async def _scan(self, scanner: LogScanner, feed: PartitionFeed) -> None:
         if feed.tail is None or not (feed.waiting or feed in self._cold):
@@ -153,8 +161,12 @@ class ReplayReader:
             moment = clock.now()
             self._hub.end_scan(feed, moment)
             self._revoking.revoke(revoked, moment)
-            if scan.records:
-                self._metrics.replayed(moment.monotonic - started.monotonic, scan.summary)
+            with self._context.contain(Part.METRICS):
+                self._count(scan, moment.monotonic - started.monotonic)
+
+    def _count(self, scan: Scan, seconds: float) -> None:
+        if scan.records:
+            self._metrics.replayed(seconds, scan.summary)
 
     async def _warm(self, feed: PartitionFeed, scan: Scan, wall: int) -> None:
         offset = await self._offsets.at(feed.log, max(0, wall - self._warm_ms))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from random import uniform
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -17,12 +17,14 @@ from gateway import clock
 from gateway.core.gap import CloseReason
 from gateway.core.records import Event
 from gateway.errors import PublishError
+from gateway.kafka.client.options import connection_options
 from gateway.kafka.envelope import encode_change
 from gateway.kafka.producer import Producer
 from gateway.kafka.topics import TopicSpec
 from gateway.revocation.pending import PendingRevocations
 from gateway.revocation.record import revoked_session
 from gateway.revocation.table import mentioning
+from gateway.supervise import Part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from gateway.core.records import Moment, Record, TopicPartition
     from gateway.revocation.record import Change
     from gateway.revocation.table import Revocations
+    from gateway.supervise import Supervisor
 
 WRITE_SECONDS = 10.0
 """Timeout of one write."""
@@ -57,19 +60,20 @@ class RevocationEvents:
     def __init__(
         self,
         settings: Settings,
-        options: dict[str, Any],
         hub: Hub,
         revocations: Revocations,
         decoder: Decoder,
+        supervisor: Supervisor,
     ) -> None:
         self._topic = settings.topic
         self._partitioner = settings.partitioner
-        self._options = options
+        self._options = connection_options(settings)
         self._target = TopicSpec(settings.revocations_topic, compacted=True)
         self._life = int(settings.revocation_seconds * 1000)
         self._hub = hub
         self._revocations = revocations
         self._decoder = decoder
+        self._contain = supervisor.contain
         self._pending = PendingRevocations()
         self._news = asyncio.Event()
 
@@ -85,11 +89,12 @@ class RevocationEvents:
             if log.topic != self._topic:
                 continue
             for record in mentioning(records):
-                event = self._decoder.decode(record, keyed=True)
-                session = revoked_session(event) if isinstance(event, Event) else None
-                if session is not None:
-                    assert record.key is not None
-                    found.append((record.key, session, record.timestamp))
+                with self._contain(Part.REVOCATIONS):
+                    event = self._decoder.decode(record, keyed=True)
+                    session = revoked_session(event) if isinstance(event, Event) else None
+                    if session is not None:
+                        assert record.key is not None
+                        found.append((record.key, session, record.timestamp))
         return found
 
     def revoke(self, found: Revoked, moment: Moment) -> None:
@@ -98,11 +103,13 @@ class RevocationEvents:
         for user, session, timestamp in found:
             # A timestamp that is missing or in the future is a mistake of the producer.
             since = timestamp if 0 < timestamp < moment.wall else moment.wall
-            change = self._revocations.revoke_session(user, session, since, self._life, moment.wall)
-            if change is not None:
-                users.add(user)
-                self._pending.add(change, moment.monotonic + uniform(0, SPREAD_SECONDS))  # noqa: S311
-                self._news.set()
+            with self._contain(Part.REVOCATIONS):
+                change = self._revocations.revoke_session(user, session, since, self._life, moment.wall)
+                if change is not None:
+                    users.add(user)
+                    due = moment.monotonic + uniform(0, SPREAD_SECONDS)  # noqa: S311
+                    self._pending.add(change, due)
+                    self._news.set()
         if not users:
             return
         covered = self._revocations.covered(self._hub.streams, users, moment.wall)
@@ -127,7 +134,11 @@ class RevocationEvents:
                 change, pause = found
                 if pause:
                     await asyncio.sleep(pause)
-                elif await self._written(producer, change):
+                    continue
+                written = False
+                with self._contain(Part.REVOCATIONS):
+                    written = await self._written(producer, change)
+                if written:
                     self._pending.seen(change)
                 else:
                     # Behind the others: a record that the broker refuses does not hold them up.

@@ -13,15 +13,16 @@ import structlog
 from gateway import clock
 from gateway.core.gap import CloseReason
 from gateway.core.records import TopicPartition, UnreadableReason
-from gateway.kafka.compacted_topic import BATCH
+from gateway.kafka.compacted_topic import BATCH, report
 from gateway.revocation.compaction import Digest, Written
 from gateway.revocation.record import read_change
+from gateway.supervise import Containment, Part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.core.hub import Hub
-    from gateway.kafka.fetch.batches import Unreadable
+    from gateway.kafka.fetch.reader import Reports
     from gateway.revocation.record import Change
     from gateway.revocation.table import Revocations
 
@@ -36,8 +37,11 @@ class RevocationFollower:
     """Moves revocations from their topic into the table, and closes the streams they revoke.
 
     `life` (ms) is the lifetime of a revocation without `expires_at`. `whole` is called each time
-    the topic has been read up to its end; `seen` with each change that was applied.
+    the topic has been read up to its end; `seen` with each change that was applied. A record that
+    raises an unexpected exception is discarded alone.
     """
+
+    part = Part.REVOCATIONS
 
     def __init__(
         self,
@@ -45,7 +49,7 @@ class RevocationFollower:
         life: int,
         hub: Hub,
         revocations: Revocations,
-        unreadable: Unreadable,
+        reports: Reports,
         whole: Callable[[], None],
         seen: Callable[[Change], None],
     ) -> None:
@@ -53,7 +57,7 @@ class RevocationFollower:
         self._life = life
         self._hub = hub
         self._revocations = revocations
-        self._unreadable = unreadable
+        self._reports = reports
         self._whole = whole
         self._seen = seen
         self._digest = Digest()
@@ -66,12 +70,14 @@ class RevocationFollower:
         """Add records; only the last effect on each key is kept."""
         now = clock.now().wall
         for record in records:
-            change = read_change(record.key, record.value, record.timestamp, self._life)
-            if isinstance(change, UnreadableReason):
-                self._unreadable(TopicPartition(self._topic, partition), record.offset, change)
-            else:
-                written = Written(change, partition, record.timestamp)
-                self._digest.add(written, self._revocations, now)
+            with Containment(self.part, self._reports):
+                change = read_change(record.key, record.value, record.timestamp, self._life)
+                if isinstance(change, UnreadableReason):
+                    log = TopicPartition(self._topic, partition)
+                    report(self._reports, log, record.offset, change)
+                else:
+                    written = Written(change, partition, record.timestamp)
+                    self._digest.add(written, self._revocations, now)
 
     async def take(self) -> None:
         """Apply the pending records in batches, and yield to the loop between them."""
@@ -79,8 +85,9 @@ class RevocationFollower:
         for first in range(0, len(every), BATCH):
             some = every[first : first + BATCH]
             for written in some:
-                self._revocations.apply(written.change, written.timestamp)
-                self._seen(written.change)
+                with Containment(self.part, self._reports):
+                    self._revocations.apply(written.change, written.timestamp)
+                    self._seen(written.change)
             users = {written.user for written in some if written.user is not None}
             moment = clock.now()
             ended = self._revocations.covered(self._hub.streams, users, moment.wall)

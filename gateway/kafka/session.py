@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -21,6 +22,7 @@ from gateway.errors import BrokerError
 from gateway.kafka.client.cluster import ClusterClient
 from gateway.kafka.client.options import connection_options
 from gateway.kafka.compacted_topic import CompactedTopic
+from gateway.kafka.context import ReaderContext
 from gateway.kafka.direct import explain
 from gateway.kafka.live_reader import LiveReader
 from gateway.kafka.offsets import Offsets
@@ -33,9 +35,10 @@ from gateway.kafka.rights import missing_rights
 from gateway.kafka.topic_watch import TopicWatch
 from gateway.kafka.topics import answering, create_missing, creation_command, topic_specs
 from gateway.readiness import NotReadyReason
+from gateway.supervise import Part, flat
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from gateway.config import Settings
     from gateway.core.event import Decoder
@@ -83,7 +86,7 @@ class KafkaSession:
         self._supervisor = supervisor
         self._options = connection_options(settings)
         self._revocations = revocations
-        self._revoking = RevocationEvents(settings, self._options, hub, revocations, decoder)
+        self._revoking = RevocationEvents(settings, hub, revocations, decoder, supervisor)
         if settings.revocations_topic:
             detail = f"the topic {settings.revocations_topic} has not been read whole yet"
             readiness.doubt(NotReadyReason.REVOCATIONS, detail)
@@ -115,69 +118,71 @@ class KafkaSession:
             broadcast = _topic(cluster, self._settings.broadcast_topic, LogKind.BROADCAST)
         settle = self._settings.settle_seconds
         routes = PartitionMap(self._hub, topic, broadcast, self._key_hash, settle)
-        while True:
-            offsets, live, scans = self._clients()
-            revocations = self._revocations_topic(cluster)
-            try:
-                self._routes, self._live, self._scans = routes, live, scans
-                self._watch = TopicWatch(
-                    self._hub, routes, live, offsets, revocations, cluster.cluster_id
-                )
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(live.run())
-                    group.create_task(scans.run())
-                    group.create_task(self._probe(self._watch))
-                    group.create_task(self._retention.run())
-                    if revocations is not None:
-                        group.create_task(revocations.run())
-                        group.create_task(self._revoking.run())
-            except* KafkaError as errors:  # alone, or in the group of one of the tasks
-                self._doubt(NotReadyReason.KAFKA, str(await explain(_first(errors), self._options)))
-            finally:
-                await live.stop()
-            await asyncio.sleep(RETRY_SECONDS)
-
-    def _clients(self) -> tuple[Offsets, LiveReader, ReplayReader]:
-        settings = self._settings
         offsets = Offsets(self.cluster)
+        live, scans = self._readers(offsets)
+        revocations = self._revocations_topic(cluster)
+        watch = TopicWatch(self._hub, routes, live, offsets, revocations, cluster.cluster_id)
+        self._routes, self._live, self._scans, self._watch = routes, live, scans, watch
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._keep(Part.LIVE, live.run))
+                group.create_task(self._keep(Part.SCANS, scans.run))
+                group.create_task(self._keep(Part.TOPICS, partial(self._probe, watch)))
+                group.create_task(self._keep(Part.RETENTION, self._retention.run))
+                if revocations is not None:
+                    group.create_task(self._keep(Part.REVOCATIONS, revocations.run))
+                    group.create_task(self._keep(Part.REVOCATIONS, self._revoking.run))
+        finally:
+            await live.stop()
+
+    async def _keep(self, part: Part, run: Callable[[], Awaitable[None]]) -> None:
+        """Run a part until the task is cancelled: restart it alone, with back-off, when it fails.
+
+        A part handles the errors of Kafka itself. One that it lets through, alone or in the group
+        of its tasks, makes the worker not ready until the next probe succeeds.
+        """
+
+        async def attempt() -> None:
+            try:
+                await run()
+            except* KafkaError as errors:
+                error = flat(errors)[0]
+                _log.warning("Kafka failed; restarted", part=str(part), error=str(error))
+                self._doubt(NotReadyReason.KAFKA, str(await explain(error, self._options)))
+
+        await self._supervisor.keep(part, attempt)
+
+    def _readers(self, offsets: Offsets) -> tuple[LiveReader, ReplayReader]:
+        settings = self._settings
+        context = ReaderContext(
+            self.cluster, self._hub, offsets, self._metrics, self._revoking, self._supervisor
+        )
         scans = ReplayReader(
-            self.cluster,
-            self._hub,
-            offsets,
-            self._metrics,
+            context,
             most=settings.replay_scans,
             max_age_ms=int(settings.replay_max_age_seconds * 1000),
             warm_ms=int(settings.tail_warm_seconds * 1000),
             warm_bytes=settings.tail_bytes // 2,
-            revoking=self._revoking,
         )
         live = LiveReader(
-            self.cluster,
-            self._hub,
-            offsets,
-            settings.live_delay_ms / 1000,
-            activated=scans.warm,
-            look=self._look,
-            metrics=self._metrics,
-            revoking=self._revoking,
+            context, settings.live_delay_ms / 1000, activated=scans.warm, look=self._look
         )
-        return offsets, live, scans
+        return live, scans
 
     def _revocations_topic(self, cluster: Cluster) -> CompactedTopic | None:
         topic = self._settings.revocations_topic
         if not topic:
             return None
-        unreadable = self._metrics.unreadable
         follower = RevocationFollower(
             topic,
             self._revocation_life,
             self._hub,
             self._revocations,
-            unreadable,
+            self._metrics,
             whole=lambda: self._settle(NotReadyReason.REVOCATIONS),
             seen=self._revoking.seen,
         )
-        return CompactedTopic(self.cluster, cluster, topic, follower, unreadable)
+        return CompactedTopic(self.cluster, cluster, topic, follower, self._metrics)
 
     def shard(self, user: bytes) -> str:
         """Return the shard that a user's streams belong to: its partition, in digits."""
@@ -226,10 +231,16 @@ class KafkaSession:
 
     def sweep(self) -> None:
         """Stop following and reading what is over; to be called about once a second."""
-        if self._live is not None and self._routes is not None:
+        if self._live is None or self._routes is None:
+            return
+        contain = self._supervisor.contain
+        with contain(Part.SWEEP):
             self._routes.settle(clock.now())
+        with contain(Part.LIVE):
             self._live.sweep()
+        with contain(Part.SWEEP):
             self._note_unread(self._faults())
+        with contain(Part.REVOCATIONS):
             self._revocations.discard_expired(clock.now(), self._revocation_life)
 
     def lags(self) -> Mapping[TopicPartition, int]:
@@ -371,15 +382,6 @@ class KafkaSession:
     def _doubt(self, doubt: NotReadyReason, detail: str) -> None:
         if self._readiness.doubt(doubt, detail):
             _log.warning("not ready", reason=str(doubt), detail=detail)
-
-
-def _first(errors: BaseExceptionGroup[KafkaError]) -> KafkaError:
-    """Return the first of the errors in a group, or in a group within it."""
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, KafkaError)
-    return error
 
 
 def _topic(cluster: Cluster, name: str, kind: LogKind) -> Topic:

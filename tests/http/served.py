@@ -118,7 +118,11 @@ class Served:
         self.port = 0
         self.revocations = Revocations()
         self.revoking = RevocationEvents(
-            self.settings, {}, self.hub, self.revocations, Decoder(Registry.built_in())
+            self.settings,
+            self.hub,
+            self.revocations,
+            Decoder(Registry.built_in()),
+            Supervisor(self.metrics),
         )
         self.origins = Origins(self.settings.cors_origins)
         self.callers = Callers(self.settings.trusted_proxies)

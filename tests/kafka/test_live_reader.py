@@ -7,7 +7,9 @@ from gateway import clock
 from gateway.core.records import LogKind, Topic, TopicPartition
 from gateway.core.request import StreamRequest
 from gateway.kafka.client.cluster import ClusterClient
+from gateway.kafka.context import ReaderContext
 from gateway.kafka.live_reader import LiveReader
+from gateway.supervise import Supervisor
 from tests.http.served import Served
 
 if TYPE_CHECKING:
@@ -48,14 +50,17 @@ async def test_a_log_that_has_a_stream_and_is_not_read_is_read_again() -> None:
     hub = served.hub
     offsets = SilentOffsets()
     live = LiveReader(
-        ClusterClient({"bootstrap_servers": ["127.0.0.1:9"]}),
-        hub,
-        cast("Offsets", offsets),
+        ReaderContext(
+            ClusterClient({"bootstrap_servers": ["127.0.0.1:9"]}),
+            hub,
+            cast("Offsets", offsets),
+            served.metrics,
+            served.revoking,
+            Supervisor(served.metrics),
+        ),
         0.0,
         lambda _feed: None,
         look=asyncio.Event().wait,
-        metrics=served.metrics,
-        revoking=served.revoking,
     )
     feed = hub.feed(
         TopicPartition("user-events", 1), Topic("user-events", LogKind.USER, b"tagA", 2)

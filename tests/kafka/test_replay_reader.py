@@ -12,7 +12,9 @@ from gateway.core.limits import Extent
 from gateway.core.records import LogKind, OffsetPosition, Record, Topic, TopicPartition, make_record
 from gateway.core.request import StreamRequest
 from gateway.core.scan import BATCH
+from gateway.kafka.context import ReaderContext
 from gateway.kafka.replay_reader import ReplayReader
+from gateway.supervise import Supervisor
 from tests.eventually import eventually
 from tests.http.served import Served
 from tests.records import envelope
@@ -76,15 +78,18 @@ def scans_of(logs: LongLogs, served: Served, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("gateway.kafka.replay_reader.LogScanner", lambda *_: logs)
     monkeypatch.setattr("gateway.kafka.replay_reader.topic_id", lambda *_: b"")
     return ReplayReader(
-        cast("ClusterClient", None),
-        served.hub,
-        cast("Offsets", logs),
-        served.metrics,
+        ReaderContext(
+            cast("ClusterClient", None),
+            served.hub,
+            cast("Offsets", logs),
+            served.metrics,
+            served.revoking,
+            Supervisor(served.metrics),
+        ),
         most=1,
         max_age_ms=3_600_000,
         warm_ms=0,
         warm_bytes=0,
-        revoking=served.revoking,
     )
 
 

@@ -15,6 +15,8 @@ itself after a pause, so it delays no other.
 | not leader, fenced or unknown epoch, no leader | refreshes the metadata, tries again |
 | another error: no permission, disk failure | tries again; `faults` has it |
 | no response in time, a broken connection, a malformed response | connects again |
+| records that raise an unexpected exception | fetches that partition again, with back-off |
+| another unexpected exception | calls `lost` for the broker's partitions and connects again |
 
 A broker answers the requests of a connection in order and holds a fetch that finds nothing. A
 partition that is added meanwhile waits for that response, so the hold is short as long as any may
@@ -47,15 +49,15 @@ from gateway.kafka.fetch.protocol import (
 from gateway.kafka.fetch.session import RESTARTING, FetchSession
 from gateway.kafka.pacer import Pacer
 from gateway.kafka.records import log_name
+from gateway.supervise import Containment, Failures, Part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.core.records import Record, TopicPartition
+    from gateway.core.records import Record, TopicPartition, UnreadableReason
     from gateway.kafka.client.cluster import ClusterClient
     from gateway.kafka.client.connection import Connection
     from gateway.kafka.client.requests import Leader
-    from gateway.kafka.fetch.batches import Unreadable
     from gateway.kafka.fetch.protocol import Answer, Response
 
 HOLD_MS = 100
@@ -85,6 +87,8 @@ SOON_SECONDS = 0.005
 """A response without records that comes sooner than this is not a hold: the reader pauses."""
 
 OUT_OF_RANGE = 1
+UNEXPECTED = "unexpected exception, see the worker's log"
+
 UNKNOWN_TOPIC = {3, 100, 103}
 """Unknown topic or partition; unknown or inconsistent topic id (KIP-516)."""
 MOVED = {5, 6, 9, 56, 74, 75, 78}
@@ -115,6 +119,14 @@ class Listener(Protocol):
 
     def stalled(self, log: TopicPartition, reason: str) -> None:
         """Count that a partition is not read; told once until it is read again."""
+        ...
+
+
+class Reports(Failures, Protocol):
+    """Counts and logs."""
+
+    def unreadable(self, log: TopicPartition, offset: int, reason: UnreadableReason) -> None:
+        """Count and log a record that is skipped."""
         ...
 
 
@@ -174,7 +186,7 @@ class FetchReader:
         self,
         cluster: ClusterClient,
         listener: Listener,
-        unreadable: Unreadable,
+        reports: Reports,
         *,
         delay: float = 0.0,
         limits: Limits | None = None,
@@ -182,7 +194,7 @@ class FetchReader:
         self.patient = False
         self._cluster = cluster
         self._listener = listener
-        self._unreadable = unreadable
+        self._reports = reports
         self._delay = delay
         self._limits = limits
         self._partitions: dict[TopicPartition, _Partition] = {}
@@ -245,7 +257,8 @@ class FetchReader:
                     group.create_task(self._serve(broker))
                 while True:
                     self._place_all()
-                    self._watch()
+                    with self._contain(Part.FETCH):
+                        self._watch()
                     await asyncio.sleep(CHECK_SECONDS)
         finally:
             self._group = None
@@ -260,7 +273,8 @@ class FetchReader:
 
     def _place_all(self) -> None:
         for partition in list(self._partitions.values()):
-            self._place(partition)
+            with self._contain(Part.PARTITION):
+                self._place(partition)
 
     def _place(self, partition: _Partition) -> None:
         """Give a partition to the broker that it is to be read from now."""
@@ -355,16 +369,30 @@ class FetchReader:
             if not broker.wanted:
                 await self._wait(broker)
                 continue
-            try:
-                pause = await self._cycle(broker, pacer)
-            except (KafkaError, MalformedResponseError) as error:
-                broker.fault = f"broker {broker.node_id}: {str(error) or type(error).__name__}"
-                log = _log.debug if broker.failures else _log.warning  # once in a row
-                log("fetch failed", broker=broker.node_id, error=broker.fault)
-                pause = self._failed(broker)
-            else:
-                broker.failures = 0
+            with self._contain(Part.FETCH) as contained:
+                try:
+                    pause = await self._cycle(broker, pacer)
+                except (KafkaError, MalformedResponseError) as error:
+                    broker.fault = f"broker {broker.node_id}: {str(error) or type(error).__name__}"
+                    log = _log.debug if broker.failures else _log.warning  # once in a row
+                    log("fetch failed", broker=broker.node_id, error=broker.fault)
+                    pause = self._failed(broker)
+                else:
+                    broker.failures = 0
+            if contained.failed:
+                broker.fault = UNEXPECTED
+                self._abandon(broker)
+                pause = max(LEAST_BACKOFF_SECONDS, self._failed(broker))
             await asyncio.sleep(pause)
+
+    def _abandon(self, broker: _Broker) -> None:
+        """Have all partitions of a broker read elsewhere: what was delivered is not known."""
+        for log in list(broker.wanted):
+            partition = self._partitions[log]
+            partition.lost = True
+            partition.fault = UNEXPECTED
+            self._detach(partition)
+            self._listener.lost(log)
 
     async def _wait(self, broker: _Broker) -> None:
         """Wait until the broker has partitions; a wake-up that is lost costs `CHECK_SECONDS`."""
@@ -452,13 +480,22 @@ class FetchReader:
                 continue  # it was stopped, moved, or is read elsewhere by now
             if not self._is_read(partition, broker, answer):
                 continue
-            for batch in unpack(
+            batches = unpack(
                 answer.records,
                 partition.position.offset,
                 answer.high_watermark,
                 answer.aborted,
                 lambda offset, reason, log=log: self._unreadable(log, offset, reason),  # type: ignore[misc]
-            ):
+            )
+            while True:
+                with self._contain(Part.PARTITION) as contained:
+                    batch = next(batches, None)
+                if contained.failed:
+                    self._retry(partition, UNEXPECTED)
+                    break
+                if batch is None:
+                    partition.failures = 0
+                    break
                 _, leader_epoch, _, topic_id = partition.position
                 position = FetchPosition(batch.following, leader_epoch, batch.epoch, topic_id)
                 partition.position = broker.wanted[log] = position
@@ -484,7 +521,9 @@ class FetchReader:
         error = answer.error
         if not error and answer.diverging is None and answer.preferred in {NONE, broker.node_id}:
             partition.end = answer.high_watermark if answer.stable < 0 else answer.stable
-            partition.fault, partition.failures, partition.stalled = "", 0, False
+            partition.fault, partition.stalled = "", False
+            if not answer.records:
+                partition.failures = 0  # otherwise once they are unpacked
             return bool(answer.records)
         fault = _describe(error)
         if partition.follower == broker.node_id:
@@ -506,6 +545,13 @@ class FetchReader:
             partition.follower_until = clock.now().monotonic + FOLLOWER_SECONDS
             self._place(partition)
         return False
+
+    def _contain(self, part: Part) -> Containment:
+        return Containment(part, self._reports)
+
+    def _unreadable(self, log: TopicPartition, offset: int, reason: UnreadableReason) -> None:
+        with self._contain(Part.METRICS):
+            self._reports.unreadable(log, offset, reason)
 
 
 def _describe(error: int) -> str:

@@ -31,6 +31,9 @@ def test_a_plain_connection_needs_an_address_only() -> None:
         "sasl_mechanism": "PLAIN",
         "sasl_plain_username": None,
         "sasl_plain_password": None,
+        "sasl_kerberos_service_name": "kafka",
+        "sasl_kerberos_domain_name": None,
+        "sasl_oauth_token_provider": None,
     }
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.core.records import Record, UnreadableReason
+    from gateway.supervise import Part
 
 A, B = TopicPartition("events", 0), TopicPartition("events", 1)
 
@@ -34,7 +35,7 @@ class Follower:
         self.client = client
         self.values: dict[TopicPartition, list[bytes | None]] = {A: [], B: []}
         self.losses: list[TopicPartition] = []
-        self.reader = FetchReader(client, self, self.unreadable)
+        self.reader = FetchReader(client, self, self)
 
     def begin(self) -> None:
         for log in (A, B):
@@ -55,6 +56,9 @@ class Follower:
 
     def stalled(self, log: TopicPartition, reason: str) -> None:
         pass
+
+    def failed(self, part: Part, error: BaseException) -> None:
+        raise AssertionError(part) from error
 
     def unreadable(self, log: TopicPartition, offset: int, reason: UnreadableReason) -> None:
         raise AssertionError((log, offset, reason))

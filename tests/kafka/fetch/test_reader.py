@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from gateway.core.records import Record, UnreadableReason
     from gateway.kafka.client.cluster import ClusterClient
+    from gateway.supervise import Part
 
 NODES = (1, 2, 3)
 TOPIC = "events"
@@ -98,7 +99,7 @@ class World:
         self.strange: list[TopicPartition] = []
         self.stalls: list[TopicPartition] = []
         self.tells = True
-        self.reader = FetchReader(cast("ClusterClient", self), self, self.unreadable)
+        self.reader = FetchReader(cast("ClusterClient", self), self, self)
         self.learn()
 
     def latency(self) -> float:
@@ -152,6 +153,9 @@ class World:
 
     def stalled(self, log: TopicPartition, reason: str) -> None:
         self.stalls.append(log)
+
+    def failed(self, part: Part, error: BaseException) -> None:
+        raise AssertionError(part) from error
 
     def unreadable(self, log: TopicPartition, offset: int, reason: UnreadableReason) -> None:
         raise AssertionError((log, offset, reason))

@@ -1,0 +1,332 @@
+"""Unexpected exceptions in the Kafka parts of a worker, while streams are open.
+
+Each costs its own part only: a partition, a scan or a task. The worker runs in the test's process,
+where a test can make one of its functions raise; broker, HTTP and clients are real.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from inspect import iscoroutinefunction
+from typing import TYPE_CHECKING, Any, Self
+
+import pytest
+from aiokafka.errors import KafkaConnectionError
+
+from gateway import app
+from gateway.config import load_settings
+from gateway.core.hub import Hub
+from gateway.core.records import TopicPartition
+from gateway.core.scan import Scan
+from gateway.kafka import revocation_topic
+from gateway.kafka.compacted_topic import CompactedTopic
+from gateway.kafka.fetch import batches, reader
+from gateway.kafka.fetch.session import FetchSession
+from gateway.kafka.live_reader import LiveReader
+from gateway.kafka.offsets import Offsets
+from gateway.kafka.replay_reader import ReplayReader
+from gateway.kafka.retention import RetentionWatch
+from gateway.kafka.revocation_events import RevocationEvents
+from gateway.kafka.revocation_topic import RevocationFollower
+from gateway.kafka.session import KafkaSession
+from gateway.kafka.topic_watch import TopicWatch
+from gateway.metrics import Metrics
+from tests.eventually import eventually
+from tests.integration.poison import user_of
+from tests.records import RecordWriter
+from tests.tokens import SECRET
+from tests.worker import metric
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from aiokafka import AIOKafkaProducer
+
+    from tests.client import StreamClient
+    from tests.conftest import Broker, MakeTopics
+    from tests.integration.conftest import OpenStream
+    from tests.records import Topics
+
+PARTITIONS = 3
+BAD, GOOD = 0, 1
+"""The partition whose records raise, and one whose records do not."""
+
+
+class InnerWorker:
+    """A worker in this process, with the properties that tests use of one in its own."""
+
+    def __init__(self, worker: app.Worker) -> None:
+        self.events_url = f"{worker.url}/api/v1/events"
+        self.ops_url = worker.ops_url
+
+    async def errors(self, part: str) -> float:
+        return await metric(self.ops_url, "gateway_internal_errors_total", part=part)
+
+    async def has_failed(self, part: str, times: int = 1) -> None:
+        async def counted() -> bool:
+            return await self.errors(part) >= times
+
+        await eventually(f"an exception is counted for {part}", counted, 30)
+
+
+@asynccontextmanager
+async def running(broker: Broker, topics: Topics, **settings: object) -> AsyncIterator[InnerWorker]:
+    values = {
+        **{name.removeprefix("GATEWAY_").lower(): v for name, v in topics.settings.items()},
+        "kafka_bootstrap": broker.bootstrap,
+        "jwt_secret": SECRET,
+        "listen": "127.0.0.1:0",
+        "ops_listen": "127.0.0.1:0",
+        "drain_seconds": 0,
+        "heartbeat_seconds": 1,
+        **settings,
+    }
+    async with app.Worker(load_settings(None, **values)) as worker:
+        await worker.ready()
+        yield InnerWorker(worker)
+
+
+class Fault:
+    """Makes a method raise `RuntimeError` where `when` says so, for the first `times` calls."""
+
+    def __init__(self, times: int = 1 << 30) -> None:
+        self.left = times
+        self.raised = 0
+        self.error: Exception = RuntimeError("injected")
+
+    def into(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        owner: object,
+        name: str,
+        when: Callable[..., bool] = lambda *_, **__: True,
+    ) -> Self:
+        original: Any = getattr(owner, name)
+
+        async def fail_later() -> None:
+            raise self.error
+
+        def replaced(*args: object, **options: object) -> object:
+            if self.left and when(*args, **options):
+                self.left -= 1
+                self.raised += 1
+                if iscoroutinefunction(original):
+                    return fail_later()
+                raise self.error
+            return original(*args, **options)
+
+        monkeypatch.setattr(owner, name, replaced)
+        return self
+
+
+def users() -> list[str]:
+    return [user_of(partition, PARTITIONS) for partition in range(PARTITIONS)]
+
+
+async def follow(
+    open_stream: OpenStream, worker: InnerWorker, names: list[str]
+) -> list[StreamClient]:
+    clients = [await open_stream(worker, name) for name in names]  # type: ignore[arg-type]
+    for client in clients:
+        await client.wait_for(lambda client: client.last_event_id)
+    return clients
+
+
+async def expect(client: StreamClient, *numbers: int) -> None:
+    await client.wait_for(len(numbers), 30)
+    assert client.numbers == [*numbers]
+    assert client.own("gap") == []
+    assert client.is_open
+
+
+async def test_records_that_raise_cost_their_partition_until_they_do_not(
+    broker: Broker,
+    topics: MakeTopics,
+    producer: AIOKafkaProducer,
+    open_stream: OpenStream,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    served = await topics(PARTITIONS)
+    names = users()
+    write = RecordWriter(producer, served)
+    async with running(broker, served) as worker:
+        clients = await follow(open_stream, worker, names)
+        original = batches.unpack
+        fault = Fault()
+
+        def unpack(data: bytes, *arguments: Any) -> Any:
+            if fault.left and names[BAD].encode() in data:
+                fault.raised += 1
+                raise RuntimeError("injected")
+            yield from original(data, *arguments)
+
+        monkeypatch.setattr(reader, "unpack", unpack)
+        for name in names:
+            await write.numbered(name, [1])
+        await worker.has_failed("partition", 3)
+        await write.numbered(names[GOOD], [2])
+        await expect(clients[GOOD], 1, 2)
+        assert clients[BAD].data == []
+        assert fault.raised < 12, "the partition is fetched with back-off"
+        fault.left = 0
+        await expect(clients[BAD], 1)
+        await write.numbered(names[BAD], [2])
+        await expect(clients[BAD], 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "part"),
+    [
+        (Hub, "dispatch", "partition"),
+        (LiveReader, "_prove", None),
+        (RevocationEvents, "revoke", "partition"),
+        (Metrics, "read", "metrics"),
+        (FetchSession, "receive", "fetch"),
+        (reader.FetchReader, "_watch", "fetch"),
+        (reader.FetchReader, "_serve", "live"),
+        (LiveReader, "sweep", "live"),
+        (LiveReader, "_sweep", "partition"),
+        (RetentionWatch, "run", "retention"),
+        (TopicWatch, "look", "topics"),
+        (CompactedTopic, "_read", "revocations"),
+        (CompactedTopic, "deliver", "fetch"),
+        (RevocationFollower, "take", "revocations"),
+        (RevocationEvents, "run", "revocations"),
+        (ReplayReader, "_work", "scans"),
+        (KafkaSession, "_note_unread", "sweep"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else getattr(value, "__name__", ""),
+)
+async def test_failed_part_is_retried_and_costs_no_event(
+    broker: Broker,
+    topics: MakeTopics,
+    producer: AIOKafkaProducer,
+    open_stream: OpenStream,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: type,
+    name: str,
+    part: str | None,
+) -> None:
+    served = await topics(PARTITIONS, revocations=1)
+    names = users()
+    write = RecordWriter(producer, served)
+    fault = Fault(2)
+    if name in {"run", "_work", "_serve"}:  # they are called once, at the start
+        fault.into(monkeypatch, owner, name)
+    async with running(broker, served, tail_warm_seconds=0) as worker:
+        clients = await follow(open_stream, worker, names)
+        for client in clients:
+            assert client.is_open
+        if not fault.raised:
+            fault.into(monkeypatch, owner, name)
+        for number in range(1, 4):
+            for user in names:
+                await write.numbered(user, [number])
+        for client in clients:
+            await expect(client, 1, 2, 3)
+        if part is not None and name not in {"_read", "take", "deliver"}:
+            await worker.has_failed(part)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), [(Scan, "feed"), (Scan, "skip"), (Offsets, "extent"), (Hub, "begin_scan")]
+)
+async def test_failed_scan_is_retried_and_costs_no_other_partition(
+    broker: Broker,
+    topics: MakeTopics,
+    producer: AIOKafkaProducer,
+    open_stream: OpenStream,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: type,
+    name: str,
+) -> None:
+    served = await topics(PARTITIONS)
+    names = users()
+    write = RecordWriter(producer, served)
+    bad = TopicPartition(served.user, BAD)
+    async with running(broker, served, tail_warm_seconds=0, replay_scans=1) as worker:
+        clients = await follow(open_stream, worker, names)
+        begin = [client.last_event_id for client in clients]
+        for client in clients:
+            await client.drop()
+        for user in names:
+            await write.numbered(user, [1, 2])
+
+    def concerns_bad(first: Any, *others: Any) -> bool:
+        if owner is Scan:
+            return bool(first._feed.log == bad)  # noqa: SLF001 - a scan does not tell
+        return bool(getattr(others[0], "log", others[0]) == bad)
+
+    fault = Fault(3).into(monkeypatch, owner, name, concerns_bad)
+    async with running(broker, served, tail_warm_seconds=0, replay_scans=1) as worker:
+        for client, event_id in zip(clients, begin, strict=True):
+            client.url = worker.events_url
+            await client.connect(headers={"Last-Event-ID": event_id})
+        await expect(clients[GOOD], 1, 2)
+        await write.numbered(names[GOOD], [3])
+        await expect(clients[GOOD], 1, 2, 3)
+        await expect(clients[BAD], 1, 2)
+        assert fault.raised == 3
+        assert await worker.errors("scan") == 3
+        assert await worker.errors("scans") == 0
+
+
+async def test_one_failing_revocation_does_not_hold_up_the_next(
+    broker: Broker,
+    topics: MakeTopics,
+    producer: AIOKafkaProducer,
+    open_stream: OpenStream,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    served = await topics(PARTITIONS, revocations=1)
+    names = users()
+
+    def is_bad(key: bytes, *_: object) -> bool:
+        return names[BAD].encode() in key
+
+    Fault().into(monkeypatch, revocation_topic, "read_change", is_bad)
+    async with running(broker, served) as worker:
+        clients = await follow(open_stream, worker, names)
+        for name in (names[BAD], names[GOOD]):
+            key = f"user:{name}".encode()
+            await producer.send_and_wait(served.revocations, b"{}", key)
+        await worker.has_failed("revocations")
+
+        async def closed() -> bool:
+            return not clients[GOOD].is_open
+
+        await eventually("the revoked stream is closed", closed)
+        assert clients[BAD].is_open
+        assert clients[2].is_open
+
+
+async def test_kafka_error_in_a_group_restarts_its_part_alone(
+    broker: Broker,
+    topics: MakeTopics,
+    producer: AIOKafkaProducer,
+    open_stream: OpenStream,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    served = await topics(PARTITIONS)
+    names = users()
+    write = RecordWriter(producer, served)
+    fault = Fault(1)
+    fault.error = ExceptionGroup(
+        "tasks", [ExceptionGroup("more tasks", [KafkaConnectionError("injected")])]
+    )
+    fault.into(monkeypatch, ReplayReader, "run")
+    async with running(broker, served) as worker:
+        clients = await follow(open_stream, worker, names)
+        for user in names:
+            await write.numbered(user, [1])
+        for client in clients:
+            await expect(client, 1)
+            await client.drop()
+        for user in names:
+            await write.numbered(user, [2])
+        for client in clients:
+            await client.reconnect()
+            await expect(client, 1, 2)
+        assert fault.raised == 1
+        assert await worker.errors("scans") == 0, "an error of Kafka is not an internal error"
