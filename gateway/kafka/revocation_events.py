@@ -104,7 +104,9 @@ class RevocationEvents:
             # A timestamp that is missing or in the future is a mistake of the producer.
             since = timestamp if 0 < timestamp < moment.wall else moment.wall
             with self._contain(Part.REVOCATIONS):
-                change = self._revocations.revoke_session(user, session, since, self._life, moment.wall)
+                change = self._revocations.revoke_session(
+                    user, session, since, self._life, moment.wall
+                )
                 if change is not None:
                     users.add(user)
                     due = moment.monotonic + uniform(0, SPREAD_SECONDS)  # noqa: S311
