@@ -18,6 +18,7 @@ import typer
 from gateway import __version__
 from gateway.app import serve as run_worker
 from gateway.commands.check import check
+from gateway.commands.config import show_config
 from gateway.commands.conformance import conformance
 from gateway.commands.console import ConfigFile, say_error
 from gateway.commands.demo import demo
@@ -30,7 +31,7 @@ from gateway.commands.revoke import revoke
 from gateway.commands.streams import streams
 from gateway.commands.tail import tail
 from gateway.commands.token import token
-from gateway.config import load_settings
+from gateway.config import PREFIX, grouped, load_settings
 from gateway.errors import GatewayError
 from gateway.log import open_standard_streams
 from gateway.workers.supervisor import supervise
@@ -58,15 +59,15 @@ def build() -> typer.Typer:
         name="gateway",
         help="Every user's events from Kafka, as Server-Sent Events: live, resumed, exactly once.",
         epilog="Settings are environment variables, or a TOML file given with --config.",
-        add_completion=False,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    app.command(rich_help_panel="Run")(serve)
+    app.command(rich_help_panel="Run", epilog=_settings_help())(serve)
     app.command(rich_help_panel="Run")(check)
+    app.command("config", rich_help_panel="Run")(show_config)
     app.command(rich_help_panel="Run")(plan)
     app.command(rich_help_panel="Run")(fleet)
     app.command(rich_help_panel="Run")(streams)
@@ -79,6 +80,16 @@ def build() -> typer.Typer:
     app.command(rich_help_panel="Try out")(token)
     app.command("id", rich_help_panel="Try out")(read_id)
     return app
+
+
+def _settings_help() -> str:
+    """Return a paragraph for each subject with the names of its settings."""
+    groups = [
+        f"[bold]{group}[/]: {', '.join(PREFIX + name.upper() for name in names)}"
+        for group, names in grouped().items()
+    ]
+    limits = "Values in force: gateway config. Defaults, limits and effects: docs/settings.md."
+    return "\n\n".join(["Settings, as environment variables:", *groups, limits])
 
 
 def _root(

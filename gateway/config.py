@@ -186,6 +186,9 @@ class Settings(BaseSettings):
     token_cookie: CookieName = Field(None, description="cookie that may carry the token; none: off")
     token_query: bool = Field(False, description="accept the token as `access_token` in the query")
     cors_origins: Origins = Field((), description="origins whose pages may read streams")
+    revocation_seconds: float = Field(
+        86_400, ge=1, le=YEARS, description="life of a revocation by default"
+    )
 
     retry_ms: int = Field(3000, ge=0, le=HOUR * 1000, description="`retry:` that clients are told")
     heartbeat_seconds: float = Field(
@@ -242,9 +245,6 @@ class Settings(BaseSettings):
         ge=0,
         le=7 * DAY,
         description="how long old and new partition are followed after a topic has grown",
-    )
-    revocation_seconds: float = Field(
-        86_400, ge=1, le=YEARS, description="life of a revocation by default"
     )
 
     tls_certfile: FilePath = Field(None, description="certificate for the public listener")
@@ -425,6 +425,53 @@ class Settings(BaseSettings):
         if self.jwt_algorithms:
             return list(self.jwt_algorithms)
         return ["HS256"] if self.jwt_secret is not None else list(DEFAULT_ASYMMETRIC)
+
+
+GROUPS = {
+    "Listening": "listen",
+    "Kafka": "kafka_bootstrap",
+    "Topics": "topic",
+    "Tokens": "jwt_secret",
+    "Streams": "retry_ms",
+    "Memory and replay": "tail_bytes",
+    "Limits": "max_streams",
+    "Workers": "workers",
+    "TLS and operations": "tls_certfile",
+    "Log and traces": "log_format",
+}
+"""Subjects of the settings, each with its first one; a group ends where the next one begins."""
+
+
+def grouped() -> dict[str, list[str]]:
+    """Return the fields of the settings by subject."""
+    groups: dict[str, list[str]] = {}
+    firsts = {first: group for group, first in GROUPS.items()}
+    for name in Settings.model_fields:
+        if name in firsts:
+            groups[firsts[name]] = fields = []
+        fields.append(name)
+    return groups
+
+
+def origins(config: Path | None = None) -> dict[str, str]:
+    """Return where the value of each setting comes from.
+
+    That is `default`, `environment`, the path of the TOML file, or the setting that names the file
+    of a secret. Raises `SettingsError` for a file that cannot be read.
+    """
+    environment = {name.lower() for name in os.environ}
+    file = _read_toml(config)
+
+    def origin(name: str) -> str:
+        if f"{PREFIX}{name}".lower() in environment:
+            return "environment"
+        return str(config) if name in file else "default"
+
+    found = {name: origin(name) for name in Settings.model_fields}
+    for name in SECRETS:
+        if found[name] == "default" and found[f"{name}_file"] != "default":
+            found[name] = f"{_name(name)}_FILE"
+    return found
 
 
 def load_settings(config: Path | None = None, **overrides: object) -> Settings:

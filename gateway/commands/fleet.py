@@ -43,9 +43,25 @@ def fleet(url: OpsUrl = None, as_json: AsJson = False, config: ConfigFile = None
     if as_json:
         typer.echo(json.dumps(answer, indent=2))
         return
-    to_stdout().print(fleet_table(answer["workers"]))
+    console = to_stdout()
+    console.print(fleet_table(answer["workers"]))
+    for line in doubt_lines(answer["workers"]):
+        console.print(line, markup=False, soft_wrap=True)
     if answer["problem"]:
         to_stderr().print(harmless(answer["problem"]), style="yellow", markup=False)
+
+
+def doubt_lines(workers: Iterable[dict[str, Any]]) -> list[str]:
+    """Return a line for each reason why a worker is not ready.
+
+    A reason may end with a command, which a column of the table would wrap.
+    """
+    return [
+        harmless(f"{worker['worker']}: {doubt['detail']}")
+        for worker in workers
+        if worker["state"] != WorkerState.GONE
+        for doubt in worker["doubts"]
+    ]
 
 
 def fleet_table(workers: Iterable[dict[str, Any]]) -> Table:
@@ -55,7 +71,7 @@ def fleet_table(workers: Iterable[dict[str, Any]]) -> Table:
         table.add_column(heading)
     for heading in ("streams", "events/s", "p99", "lag", "replays", "gaps", "memory", "CPU"):
         table.add_column(heading, justify="right")
-    for heading in ("version", "since", "doubts"):
+    for heading in ("version", "since", "note"):
         table.add_column(heading)
     alive = []
     for worker in workers:
@@ -63,9 +79,8 @@ def fleet_table(workers: Iterable[dict[str, Any]]) -> Table:
         gone = state is WorkerState.GONE
         if not gone:
             alive.append(worker)
-        doubts = "; ".join(doubt["detail"] for doubt in worker["doubts"])
-        if gone:
-            doubts = f"heard {worker['age_seconds']:.0f} s ago"
+        reasons = ", ".join(doubt["reason"] for doubt in worker["doubts"])
+        note = f"heard {worker['age_seconds']:.0f} s ago" if gone else reasons
         p99 = worker["delivery"]["p99"]
         table.add_row(
             _text(worker["worker"]),
@@ -73,7 +88,7 @@ def fleet_table(workers: Iterable[dict[str, Any]]) -> Table:
             *_load([worker], "-" if p99 is None else f"{p99 * 1000:.0f} ms"),
             _text(worker["version"]),
             _text(worker["since"][:19].replace("T", " ")),
-            _text(doubts),
+            _text(note),
         )
     if len(alive) > 1:
         table.add_section()

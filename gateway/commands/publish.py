@@ -7,13 +7,15 @@ import os
 import stat
 import sys
 from collections import deque
+from datetime import UTC, datetime
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from gateway.commands.console import ConfigFile, prepare, say_error, to_stderr
+from gateway.commands.console import ConfigFile, harmless, prepare, say_error, to_stderr
 from gateway.commands.lines import read_lines
 from gateway.errors import PublishError
 from gateway.event_types import load_registry
@@ -62,7 +64,13 @@ def publish(
     settings = prepare(config)
     words = [word for word in (user, event_type, payload) if word is not None]
     if words or broadcast:
-        typer.echo(asyncio.run(_publish_one(settings, _from_words(words, broadcast=broadcast))))
+        line = _from_words(words, broadcast=broadcast)
+        begun = datetime.now(UTC)
+        typer.echo(asyncio.run(_publish_one(settings, line)))
+        if (notices := to_stderr()).is_terminal:
+            who = quote("USER" if line.user_id is None else line.user_id)
+            hint = f"show the event: gateway tail {who} --since {begun:%Y-%m-%dT%H:%M:%SZ}"
+            notices.print(harmless(hint), style="dim", markup=False)
     elif asyncio.run(_publish_lines(settings, sys.stdin.fileno())):
         raise typer.Exit(1)
 

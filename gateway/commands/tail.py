@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from functools import partial
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
 from gateway.client import Event, EventStream, Interrupted, Message, Opened
-from gateway.commands.console import ConfigFile, prepare, to_stderr, to_stdout
+from gateway.commands.console import ConfigFile, harmless, prepare, to_stderr, to_stdout
 from gateway.commands.event_time import written_at
 from gateway.commands.tail_lines import JsonLines, Printer
 from gateway.errors import SettingsError
@@ -71,6 +72,9 @@ def tail(
         since=since,
         resume=event_id,
     )
+    if (notices := to_stderr()).is_terminal and user is not None:
+        hint = f"write an event from another terminal: gateway publish {quote(user)} import.started"
+        notices.print(harmless(hint), style="dim", markup=False)
     asyncio.run(_follow(stream, address, printer, count))
 
 

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import sys
+from pathlib import Path
 
 import pytest
 
 import gateway as package
+from gateway.config import Settings, grouped
 from tests.commands.command import gateway
 
 
@@ -14,7 +18,32 @@ async def test_help_names_every_command() -> None:
     assert finished.code == 0
     for name in ("serve", "check", "demo", "publish", "tail", "token", "id"):
         assert f" {name} " in finished.out
-    assert "completion" not in finished.out
+
+
+async def test_shell_completes_commands_and_options() -> None:
+    program = Path(sys.executable).with_name("gateway")
+    for words, found in [("gateway pu", "publish"), ("gateway serve --conf", "--config")]:
+        environment = {
+            **os.environ,
+            "_GATEWAY_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(words.count(" ")),
+        }
+        process = await asyncio.create_subprocess_exec(
+            program, env=environment, stdout=asyncio.subprocess.PIPE
+        )
+        out, _ = await process.communicate()
+        assert out.decode().split() == [found]
+
+
+async def test_help_of_serve_lists_every_setting_under_its_subject() -> None:
+    finished = await gateway("serve", "--help")
+    text = " ".join(finished.out.split())
+    for group, names in grouped().items():
+        assert f"{group}: GATEWAY_{names[0].upper()}" in text
+    assert {f"GATEWAY_{name.upper()}" for name in Settings.model_fields} <= set(
+        re.findall(r"GATEWAY_\w+", text)
+    )
 
 
 async def test_the_version_is_the_packages() -> None:

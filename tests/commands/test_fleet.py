@@ -5,7 +5,7 @@ import io
 from msgspec import to_builtins
 from rich.console import Console
 
-from gateway.commands.fleet import fleet_table
+from gateway.commands.fleet import doubt_lines, fleet_table
 from gateway.commands.streams import streams_table
 from gateway.fleet.status import DeliveryTimes, StatedDoubt, Status, WorkerState
 
@@ -56,10 +56,21 @@ def test_each_worker_has_a_row_and_the_living_a_sum() -> None:
     ]
     shown = rows(fleet_table([{**to_builtins(each), "age_seconds": 31.0} for each in workers]))
     assert shown[1] == "web-1 ready 1,500 10.5 30 ms 0 0 3 80 MB 25%"
-    assert shown[2] == r"web-2 not_ready 500 0.0 - 0 0 0 0 MB 0% it is away\x1b[2J"
+    assert shown[2] == r"web-2 not_ready 500 0.0 - 0 0 0 0 MB 0% kafka"
     assert shown[3].startswith("web-3 gone 9,999")
     assert shown[3].endswith("heard 31 s ago")
     assert shown[-1] == "all 2 workers 2,000 10.5 0 0 3 80 MB 25%"
+
+
+def test_reasons_stand_below_the_table_so_that_no_command_is_wrapped() -> None:
+    command = f"missing; create it with: kafka-topics.sh {'--config a=b ' * 40}\x1b[2J"
+    one = Status(
+        worker="web-2",
+        number=1,
+        state=WorkerState.NOT_READY,
+        doubts=(StatedDoubt("topics", command),),
+    )
+    assert doubt_lines([to_builtins(one)]) == [f"web-2: {command[:-4]}\\x1b[2J"]
 
 
 def test_one_worker_needs_no_sum() -> None:

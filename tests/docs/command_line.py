@@ -25,6 +25,8 @@ Settings are environment variables, or a TOML file given with `--config` ([setti
 | 2 | invalid settings or command line |
 | 130 | interrupted by Ctrl-C |
 
+`gateway --install-completion` sets up completion for bash, zsh, fish or PowerShell.
+
 `gateway serve` exits with 0 after a drain.
 
 <!-- Built from the commands: python -m tests.docs.command_line -->

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
 from annotated_types import Ge, Le
 
-from gateway.config import PREFIX, Settings
+from gateway.config import PREFIX, Settings, grouped
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -39,20 +39,37 @@ kafka_bootstrap = ["kafka-1:9092", "kafka-2:9092"]
 jwt_public_key_file = "/etc/gateway/jwt.pem"
 ```
 
+`gateway config` shows the values in force and where each of them comes from.
 """
 
-NOTES = """
-## Notes
-
+NOTES = {
+    "Listening": """
+- **Listening.** `[::]:8080` takes IPv4 connections too.
+""",
+    "Kafka": """
+- **Login at Kafka.** `GATEWAY_KAFKA_SASL_MECHANISM` decides which other settings are needed:
+  user name and password for `PLAIN` and `SCRAM`; a token endpoint with client and secret or with an
+  assertion file, or a token file, for `OAUTHBEARER`; a region, and the extra `aws`, for
+  `AWS_MSK_IAM`; a ticket in the cache, and the extra `kerberos`, for `GSSAPI`. Tokens are
+  renewed when 80 % of their life is over. [Providers](kafka/index.md) lists the settings for each.
+""",
+    "Topics": """
+- **Topics** have to have different names. `GATEWAY_CREATE_TOPICS` makes missing ones, the user
+  topic with 12 partitions, and is meant for trying out.
+- **Revocations.** `GATEWAY_REVOCATIONS_TOPIC` has to be compacted, and workers need the right to
+  read it and, for events that revoke, to write it. `GATEWAY_REVOCATION_SECONDS` should be no less
+  than the longest life of a token. Where the topic is empty (switched off), nothing is revoked, by
+  events neither.
+- **Fleet.** `GATEWAY_WORKERS_TOPIC` has to be compacted, with a `segment.ms` of some minutes, since
+  Kafka compacts no segment that is still written to. Workers need the rights to read and to write
+  it. Without it they serve all the same, and each shows itself only.
+""",
+    "Tokens": """
 - **Key.** One of `GATEWAY_JWT_SECRET`, `GATEWAY_JWT_PUBLIC_KEY_FILE`, `GATEWAY_JWT_JWKS_URL` and
   `GATEWAY_OIDC_ISSUERS` is required by `gateway serve`, and only one kind may be set. A PEM file
   may hold up to 4 public keys; each is tried.
 - **Claims** are given by name or path (`realm_access.id`). An integer is taken as its decimal text;
   a session claim may be `null`. Providers, scopes and namespaces: [identity](identity.md).
-- **Refusals.** A browser's `EventSource` gives up on a 429 or 503. With `GATEWAY_REFUSE_BY_STREAM`
-  it gets a 200 stream instead that says `retry:`, the reason in `stream.close`, and ends. The cost:
-  balancers and monitors see a 200, so no other worker is tried; `gateway_rejects_total` counts it.
-- **Listening.** `[::]:8080` takes IPv4 connections too.
 - **Published keys.** `GATEWAY_JWT_JWKS_URL` is `https://`, or `http://` on loopback. Redirects are
   not followed; `SSL_CERT_FILE` names other authorities than the system's. Keys are fetched every
   5 minutes, which is how long a key that was taken back may still be good, and when a token names
@@ -72,20 +89,36 @@ NOTES = """
   wildcard. A cookie (`GATEWAY_TOKEN_COOKIE`) counts only in requests of these pages, of the
   gateway's own origin, and of clients that are no browsers. A proxy in front has to pass `Host`,
   `Origin` and `Sec-Fetch-Site` on.
-- **Operations listener.** `GATEWAY_OPS_TOKEN` is required where `GATEWAY_OPS_LISTEN` is not on
-  loopback; a host name other than `localhost` is taken for one that is not. `/healthz` and
-  `/readyz` never ask for it. Without a token the rest is for those who ask by address or as
-  `localhost`, and for no page of another site. The two listeners always have different ports.
-- **Log.** Users and sessions stand in it by a hash with `GATEWAY_LOG_KEY`, which all workers should
-  share ([logs](logs.md)); with `GATEWAY_LOG_USERS=plain` as they are.
-- **Traces** need `pip install '.[tracing]'`; where they go say OpenTelemetry's own
-  variables, such as `OTEL_EXPORTER_OTLP_ENDPOINT` ([tracing](logs.md#tracing)).
+""",
+    "Memory and replay": """
+- **Replay limits** hold for each log that a stream follows, and for a client it makes no difference
+  whether memory or Kafka serves it ([design](design.md#limits)).
+""",
+    "Limits": """
 - **Limits on streams** are those of one worker ([design](design.md#who-gets-in)). At
   `GATEWAY_MAX_STREAMS` a newcomer gets 503, at the other two 429.
 - **Addresses.** Behind a load balancer set `GATEWAY_TRUSTED_PROXIES` with
   `GATEWAY_MAX_STREAMS_PER_ADDRESS`, such as `10.0.0.0/8,fd00::/8`, or all clients share the
   balancer's address. The balancer has to append the address it sees to `X-Forwarded-For`, or write
   `Forwarded`. An IPv6 address counts as its /64.
+- **Refusals.** A browser's `EventSource` gives up on a 429 or 503. With `GATEWAY_REFUSE_BY_STREAM`
+  it gets a 200 stream instead that says `retry:`, the reason in `stream.close`, and ends. The cost:
+  balancers and monitors see a 200, so no other worker is tried; `gateway_rejects_total` counts it.
+""",
+    "TLS and operations": """
+- **TLS.** A changed certificate file is taken up within seconds, without a restart.
+- **Operations listener.** `GATEWAY_OPS_TOKEN` is required where `GATEWAY_OPS_LISTEN` is not on
+  loopback; a host name other than `localhost` is taken for one that is not. `/healthz` and
+  `/readyz` never ask for it. Without a token the rest is for those who ask by address or as
+  `localhost`, and for no page of another site. The two listeners always have different ports.
+""",
+    "Log and traces": """
+- **Log.** Users and sessions stand in it by a hash with `GATEWAY_LOG_KEY`, which all workers should
+  share ([logs](logs.md)); with `GATEWAY_LOG_USERS=plain` as they are.
+- **Traces** need `pip install '.[tracing]'`; where they go say OpenTelemetry's own
+  variables, such as `OTEL_EXPORTER_OTLP_ENDPOINT` ([tracing](logs.md#tracing)).
+""",
+    "": """
 - **Empty values.** An empty variable of an optional setting means that it is not set. Where that
   would accept more tokens or callers (`GATEWAY_JWT_ISSUER`, `GATEWAY_JWT_AUDIENCE`, every secret),
   an empty value is an error.
@@ -97,32 +130,22 @@ NOTES = """
   token, `GATEWAY_OPS_TOKEN` and `GATEWAY_JWT_SECRET` for the next request, which rejects the former
   values. A missing or invalid file leaves the last value in force and is logged. `GATEWAY_LOG_KEY`
   is read once: a new key would give each user a second pseudonym in the same log.
-- **Login at Kafka.** `GATEWAY_KAFKA_SASL_MECHANISM` decides which other settings are needed:
-  user name and password for `PLAIN` and `SCRAM`; a token endpoint with client and secret or with an
-  assertion file, or a token file, for `OAUTHBEARER`; a region, and the extra `aws`, for
-  `AWS_MSK_IAM`; a ticket in the cache, and the extra `kerberos`, for `GSSAPI`. Tokens are
-  renewed when 80 % of their life is over. [Providers](kafka/index.md) lists the settings for each.
 - **Pairs.** A certificate and its key, a user name and its password: both or neither.
-- **TLS.** A changed certificate file is taken up within seconds, without a restart.
-- **Topics** have to have different names. `GATEWAY_CREATE_TOPICS` makes missing ones, the user
-  topic with 12 partitions, and is meant for trying out.
-- **Revocations.** `GATEWAY_REVOCATIONS_TOPIC` has to be compacted, and workers need the right to
-  read it and, for events that revoke, to write it. `GATEWAY_REVOCATION_SECONDS` should be no less
-  than the longest life of a token. Where the topic is empty (switched off), nothing is revoked, by
-  events neither.
-- **Fleet.** `GATEWAY_WORKERS_TOPIC` has to be compacted, with a `segment.ms` of some minutes, since
-  Kafka compacts no segment that is still written to. Workers need the rights to read and to write
-  it. Without it they serve all the same, and each shows itself only.
-- **Replay limits** hold for each log that a stream follows, and for a client it makes no difference
-  whether memory or Kafka serves it ([design](design.md#limits)).
-"""
+""",
+}
+"""What no row can hold, by group; those of "" are for all settings."""
 
 
 def render() -> str:
     """Return the whole document."""
-    rows = ["| setting | default | what it is |", "| --- | --- | --- |"]
-    rows += [_row(name, field) for name, field in Settings.model_fields.items()]
-    return INTRODUCTION + "\n".join(rows) + "\n" + NOTES
+    sections = [_section(group, names) for group, names in grouped().items()]
+    return INTRODUCTION + "".join(sections) + "\n## All settings\n" + NOTES[""]
+
+
+def _section(group: str, names: list[str]) -> str:
+    rows = ["| setting | default | meaning, effect and limits |", "| --- | --- | --- |"]
+    rows += [_row(name, Settings.model_fields[name]) for name in names]
+    return f"\n## {group}\n\n" + "\n".join(rows) + "\n" + NOTES.get(group, "")
 
 
 def _row(name: str, field: FieldInfo) -> str:

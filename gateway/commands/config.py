@@ -1,0 +1,70 @@
+"""`gateway config`: the settings in force, and where each of them comes from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from gateway.commands.console import AsJson, ConfigFile, harmless, prepare, to_stderr, to_stdout
+from gateway.config import PREFIX, SECRETS, grouped, origins
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.config import Settings
+
+HIDDEN = "(hidden)"
+
+
+def show_config(
+    changed: Annotated[
+        bool, typer.Option("--changed", help="Only settings that do not come from the default.")
+    ] = False,
+    as_json: AsJson = False,
+    config: ConfigFile = None,
+) -> None:
+    """Show the settings in force and the origin of each; secrets are hidden.
+
+    The origin is [cyan]default[/], [cyan]environment[/], the file of --config, or the setting that
+    names the file of a secret.
+    """
+    settings = prepare(config)
+    sources = origins(config)
+    shown = {
+        group: {name: sources[name] for name in names if not changed or sources[name] != "default"}
+        for group, names in grouped().items()
+    }
+    if as_json:
+        values = {
+            PREFIX + name.upper(): {"value": _value(settings, name), "origin": origin}
+            for group in shown.values()
+            for name, origin in group.items()
+        }
+        typer.echo(msgspec.json.format(msgspec.json.encode(values, enc_hook=str)))
+        return
+    to_stdout().print(_table(settings, shown), soft_wrap=True)
+    to_stderr().print("limits and effects of each setting: docs/settings.md", style="dim")
+
+
+def _table(settings: Settings, shown: Mapping[str, Mapping[str, str]]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("setting", "value", "origin"):
+        table.add_column(heading, no_wrap=True, overflow="ignore")
+    for group, names in shown.items():
+        if names:
+            table.add_row(f"[bold]{group}[/]")
+        for name, origin in names.items():
+            value = _value(settings, name)
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            cells = ("-" if value in (None, (), "") else text, origin)
+            table.add_row(PREFIX + name.upper(), *(escape(harmless(cell)) for cell in cells))
+    return table
+
+
+def _value(settings: Settings, name: str) -> Any:
+    value = getattr(settings, name)
+    return HIDDEN if name in SECRETS and value is not None else value

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from gateway.config import SECRETS, Settings
+from tests.commands.command import gateway
+from tests.tokens import SECRET
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+async def test_value_and_origin_of_every_setting(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text(SECRET)
+    file = tmp_path / "gateway.toml"
+    file.write_text(f"topic = 'from-file'\nretry_ms = 5\njwt_secret_file = '{secret}'\n")
+    settings = {"retry_ms": "7", "ops_token": "hunter2"}
+    finished = await gateway("config", "--json", "--config", str(file), settings=settings)
+    assert finished.code == 0, finished.err
+    assert SECRET not in finished.out
+    assert "hunter2" not in finished.out
+    values = json.loads(finished.out)
+    assert list(values) == [f"GATEWAY_{name.upper()}" for name in Settings.model_fields]
+    assert values["GATEWAY_TOPIC"] == {"value": "from-file", "origin": str(file)}
+    assert values["GATEWAY_RETRY_MS"] == {"value": 7, "origin": "environment"}
+    assert values["GATEWAY_OPS_TOKEN"] == {"value": "(hidden)", "origin": "environment"}
+    origin = "GATEWAY_JWT_SECRET_FILE"
+    assert values["GATEWAY_JWT_SECRET"] == {"value": "(hidden)", "origin": origin}
+    assert values[origin] == {"value": str(secret), "origin": str(file)}
+    assert values["GATEWAY_HEARTBEAT_SECONDS"] == {"value": 30, "origin": "default"}
+
+
+async def test_table_shows_subjects_and_no_secret() -> None:
+    value = "a-secret-of-more-than-32-bytes-for-each"
+    settings = {name: value for name in SECRETS if not name.startswith("kafka")}
+    finished = await gateway("config", "--changed", settings={**settings, "topic": "mine"})
+    assert finished.code == 0, finished.err
+    assert value not in finished.out
+    rows = [line.split() for line in finished.out.splitlines()]
+    assert ["Topics"] in rows
+    assert ["GATEWAY_TOPIC", "mine", "environment"] in rows
+    assert ["GATEWAY_LOG_KEY", "(hidden)", "environment"] in rows
+    assert not any("default" in row for row in rows)
+    assert "docs/settings.md" in finished.err
+
+
+async def test_invalid_settings_are_reported_as_everywhere() -> None:
+    finished = await gateway("config", settings={"retry_ms": "x"})
+    assert (finished.code, finished.out) == (2, "")
+    assert "GATEWAY_RETRY_MS" in finished.err
