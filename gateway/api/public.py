@@ -166,12 +166,16 @@ def _stream(settings: Settings) -> Json:
     shown += frame.heartbeat(EXAMPLE_ID.encode())
     headers = {
         "Cache-Control": {
-            "description": "`no-cache`; with a token in the URL `no-store` as well.",
+            "description": "`no-cache, no-transform`; with a token in the URL `no-store` as well.",
             "schema": {"type": "string"},
         },
         "X-Accel-Buffering": {
             "description": "Makes proxies forward events at once.",
             "schema": {"const": "no"},
+        },
+        "Incremental": {
+            "description": "Asks every intermediary to forward events at once (RFC 10036).",
+            "schema": {"const": "?1"},
         },
     }
     content = {"schema": _EVENT, "example": shown.decode()}

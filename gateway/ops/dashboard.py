@@ -135,6 +135,8 @@ class DashboardFeed:
         response = EventSourceResponse(
             sep="\n", send_timeout=CUT_SECONDS, ping_interval=PING_SECONDS
         )
+        response.headers["Cache-Control"] = "no-cache, no-transform"
+        response.headers["Incremental"] = "?1"
         watcher = Watcher()
         if self._history.samples:
             watcher.show(Shown("history", _json(list(self._history.samples))))

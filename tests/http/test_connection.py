@@ -93,8 +93,8 @@ async def test_every_event_is_one_chunk_and_the_first_has_the_head_before_it(
     lines = head.decode().split("\r\n")
     assert lines[0] == "HTTP/1.1 200 OK"
     assert [line.partition(":")[0] for line in lines[1:-2]] == [
-        "Content-Type", "Cache-Control", "Connection", "X-Accel-Buffering", "Transfer-Encoding",
-        "Date", "X-Content-Type-Options", "Referrer-Policy", "X-Request-Id",
+        "Content-Type", "Cache-Control", "Connection", "X-Accel-Buffering", "Incremental",
+        "Transfer-Encoding", "Date", "X-Content-Type-Options", "Referrer-Policy", "X-Request-Id",
     ]  # fmt: skip
     assert "Transfer-Encoding: chunked" in lines
     assert "Connection: keep-alive" in lines

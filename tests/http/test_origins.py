@@ -75,7 +75,7 @@ async def test_a_page_that_is_allowed_may_read_a_stream(client: RawClient) -> No
     assert headers["Vary"] == "Origin"
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Referrer-Policy"] == "no-referrer"
-    assert headers["Cache-Control"] == "no-cache"
+    assert headers["Cache-Control"] == "no-cache, no-transform"
     assert (await client.chunk()).startswith(b"retry: 3000\nid: 1u")
 
 
@@ -163,7 +163,7 @@ async def test_a_stream_whose_token_is_in_the_url_is_not_stored(client: RawClien
     await client.request(f"{EVENTS}?access_token={mint('alice')}")
     head = await client.head()
     assert head.startswith(b"HTTP/1.1 200 ")
-    assert headers_of(head)["Cache-Control"] == "no-cache, no-store"
+    assert headers_of(head)["Cache-Control"] == "no-cache, no-store, no-transform"
 
 
 TRUSTED: list[dict[str, str]] = [

@@ -34,9 +34,10 @@ async def test_the_response_headers_are_those_that_proxies_and_browsers_need(
         "text/event-stream",
         "text/event-stream;charset=utf-8",
     )
-    assert headers["cache-control"] == "no-cache"
+    assert headers["cache-control"] == "no-cache, no-transform"
     assert headers["connection"].lower() == "keep-alive"
     assert headers["x-accel-buffering"] == "no"
+    assert headers["incremental"] == "?1"
     assert len(headers) == len(client.headers), "no header is sent twice"
 
 

@@ -104,7 +104,7 @@ async def test_a_message_for_redis_is_an_envelope_and_gives_the_same_event(
     as_before = f"\nevent: sync.accounts.completed\ndata: {json.dumps(data)}\n\n"
     assert as_before.encode() in bytes(client.raw)
     assert len(client.events) == 1
-    assert ("cache-control", "no-cache") in client.headers
+    assert ("cache-control", "no-cache, no-transform") in client.headers
     assert ("x-accel-buffering", "no") in client.headers
 
 

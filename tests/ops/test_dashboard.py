@@ -67,7 +67,7 @@ async def test_a_dashboard_gets_all_that_is_known_at_once_and_then_what_is_new(
     client = await aiohttp_client(stage.app())
     async with client.get("/ops/events") as response:
         assert response.headers["Content-Type"] == "text/event-stream"
-        assert response.headers["Cache-Control"] == "no-cache"
+        assert response.headers["Cache-Control"] == "no-cache, no-transform"
         history, fleet = await read(response, 2)
         assert [sample["streams"] for sample in json.loads(history.data)] == [3, 4]
         document = json.loads(fleet.data)

@@ -23,15 +23,17 @@ class ResponseHead:
         """Return the head of the answer to a request; `headers` are those of every answer."""
         # A token in the URL is part of the key under which a cache would keep what it must not
         # answer with; `no-cache` alone lets it keep that (RFC 9111, §5.2.2.4; RFC 6750, §2.3).
-        cache = "no-cache, no-store" if "access_token" in request.query else "no-cache"
+        store = ", no-store" if "access_token" in request.query else ""
         more = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         transfer = "Transfer-Encoding: chunked\r\n" if chunked else ""
         return (
             "HTTP/1.1 200 OK\r\n"
             "Content-Type: text/event-stream\r\n"
-            f"Cache-Control: {cache}\r\n"
+            # A proxy that compresses or rewrites a stream holds bytes back (RFC 9111, §5.2.2.6).
+            f"Cache-Control: no-cache{store}, no-transform\r\n"
             f"Connection: {'keep-alive' if chunked else 'close'}\r\n"
-            "X-Accel-Buffering: no\r\n"
+            "X-Accel-Buffering: no\r\n"  # to nginx what `Incremental` is to all (RFC 10036)
+            "Incremental: ?1\r\n"
             f"{transfer}"
             f"Date: {self._now()}\r\n"
             f"{more}"
