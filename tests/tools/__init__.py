@@ -1,1 +1,1 @@
-"""Tools that measure, attack and drill a gateway, each beside tests of its own."""
+"""Tools that measure, attack and drill a gateway, each with its tests."""

@@ -24,10 +24,10 @@ from tests.tools.alerts.ground import ground
 def main(
     only: Annotated[list[str] | None, typer.Option(help="the name of an alert; repeat")] = None,
 ) -> None:
-    """Make faults, and look what Prometheus says."""
+    """Cause faults and compare the firing alerts."""
     if missing := missing_programs():
         raise typer.BadParameter(f"this runs Apache Kafka and needs {' and '.join(missing)}")
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it tells of every broker that fails
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it logs every failed connection
     faults = [fault for fault in FAULTS if not only or set(only) & set(fault.alerts)]
     with tempfile.TemporaryDirectory() as folder:
         outcomes = asyncio.run(_run(Path(folder), faults))
@@ -42,7 +42,7 @@ async def _run(folder: Path, faults: list[Fault]) -> list[Outcome]:
         for fault in faults:
             progress.print(fault.what, end=": ")
             found = await drill(made, fault)
-            progress.print("as it should" if all(o.is_good for o in found) else "NOT as it should")
+            progress.print("as expected" if all(o.is_good for o in found) else "NOT as expected")
             outcomes += found
     return outcomes
 

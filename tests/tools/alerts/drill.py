@@ -1,4 +1,4 @@
-"""A drill: a fault is made, its alerts are waited for, it is taken back, and they have to go."""
+"""A drill: cause a fault, wait for its alerts, undo it, and wait for the alerts to resolve."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ LOOK_SECONDS = 0.2
 PATIENCE_SECONDS = 180.0
 
 UNFILLED = ("<no value>", "<error", "NaN")
-"""What Prometheus leaves where a text of an alert cannot be filled in."""
+"""Placeholder that Prometheus renders for a missing value."""
 
 
 class Outcome(NamedTuple):
-    """How it went with one alert; None for what did not happen in time."""
+    """Result of one alert; None for a transition that did not happen in time."""
 
     alert: str
     fault: str
     fired: float | None
-    """Seconds from the beginning of the fault."""
+    """Seconds from the start of the fault until the alert fired."""
     gone: float | None
-    """Seconds from its end."""
+    """Seconds from the end of the fault until the alert resolved."""
     said: tuple[str, ...]
-    """Its texts, filled in."""
+    """Its rendered annotations."""
     beside: tuple[str, ...]
-    """Which alerts of other faults have fired too."""
+    """Alerts of other faults that fired too."""
 
     @property
     def is_good(self) -> bool:
-        """Whether the alert came, said something, and went."""
+        """Whether the alert fired with complete annotations and resolved."""
         said = " ".join(self.said)
         filled = bool(said) and not any(mark in said for mark in UNFILLED)
         return self.fired is not None and self.gone is not None and filled
 
 
 class Watch:
-    """What has fired since it began to look, and when that was seen first."""
+    """Alerts that fired since the start, with the time of the first observation."""
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
@@ -54,7 +54,7 @@ class Watch:
         self.said: dict[str, tuple[str, ...]] = {}
 
     async def until(self, condition: Callable[[frozenset[str]], bool]) -> None:
-        """Look until the alerts that fire fulfil the condition, but not for ever."""
+        """Poll until the firing alerts satisfy the condition, or time out."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
             await self._look()
@@ -75,13 +75,13 @@ class Watch:
 
 
 async def drill(ground: Ground, fault: Fault) -> list[Outcome]:
-    """Return how it went with each alert of the fault; begins when nothing fires."""
+    """Return the result of each alert of the fault; start when no alert fires."""
     await Watch(ground).until(lambda firing: not firing)
     return await fire(ground, fault)
 
 
 async def fire(ground: Ground, fault: Fault) -> list[Outcome]:
-    """Return how it went, where it does not matter what else fires."""
+    """Return the results; other firing alerts are ignored."""
     wanted = frozenset(fault.alerts)
     watch = Watch(ground)
     began = time.monotonic()
@@ -103,7 +103,7 @@ async def fire(ground: Ground, fault: Fault) -> list[Outcome]:
 
 
 def table(outcomes: Sequence[Outcome]) -> Table:
-    """Return what `make alerts` prints."""
+    """Return the output of `make alerts`."""
     made = Table("alert", "fault", "fired after", "gone after", "beside it")
     for outcome in outcomes:
         made.add_row(

@@ -1,6 +1,6 @@
-"""The faults: each one makes the alerts fire that it names, and takes itself back.
+"""The faults: each one makes its alerts fire.
 
-A fault is there when its block is entered, and gone when the block has been left.
+A fault starts when its block is entered and is undone when the block is left.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 MANY = 40
-"""Clients that are more than 10, and more than one for each 20 streams."""
+"""More than 10 clients, and more than one for each 20 streams."""
 
 PAUSE_SECONDS = 0.2
 STOPPED_SECONDS = 0.4
 RUNNING_SECONDS = 0.1
 
 AWAY_MS = 7_200_000
-"""Twice what a replay may bring."""
+"""Twice the limit of a replay."""
 
 FLOOD_RATE = 150.0
-"""Batches a second: 600,000 records, some three times what a worker reads."""
+"""Batches a second: 600,000 records, about three times the read rate of a worker."""
 
 FLOOD_BATCHES = 2500
 """10 million records."""
 
 
 class Fault(NamedTuple):
-    """What goes wrong, and which alerts say so."""
+    """A fault and the alerts that must fire."""
 
     what: str
     alerts: tuple[str, ...]
@@ -122,7 +122,7 @@ async def overload(ground: Ground) -> AsyncIterator[None]:
 
 @contextmanager
 def own_core(pid: int) -> Iterator[None]:
-    """Let a process have all the CPU that it wants, where we may: else it is short for others."""
+    """Remove the CPU limit of a process, if permitted."""
     usual = os.sched_getscheduler(pid)
     with suppress(PermissionError):
         os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(1))
@@ -176,7 +176,7 @@ async def recreated_topics(ground: Ground) -> AsyncIterator[None]:
             async def gone() -> bool:
                 return not {TOPICS.user, TOPICS.broadcast} & set(await admin.list_topics())
 
-            await eventually("the topics are gone", gone)
+            await eventually("the topics are deleted", gone)
         await make_topics(ground.bootstrap)
         yield
 
@@ -203,7 +203,7 @@ async def clients_that_never_read(ground: Ground) -> AsyncIterator[None]:
         async def come_in() -> bool:
             return await ground.first.metric("gateway_streams_open") >= MANY
 
-        await eventually("all are in", come_in)
+        await eventually("all are connected", come_in)
         text = b'"%s"' % (b"x" * 1000)
         await asyncio.gather(*(write.broadcast(data=text) for _ in range(600)))
         yield
@@ -222,7 +222,7 @@ async def full_worker(ground: Ground) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def one_user_for_all(ground: Ground) -> AsyncIterator[None]:
-    async with ground.followed() as _, ground.crowd(2 * MANY, user="everybody"):
+    async with ground.followed() as _, ground.crowd(2 * MANY, user="crowd"):
         yield
 
 
@@ -241,7 +241,7 @@ async def bad_requests(ground: Ground) -> AsyncIterator[None]:
 @asynccontextmanager
 async def keys_away(ground: Ground) -> AsyncIterator[None]:
     ground.provider.status = 500
-    token = SigningKey("ES256", "next").mint()  # which has the worker ask for keys
+    token = SigningKey("ES256", "next").mint()  # the worker then fetches the keys
     try:
         async with (
             aiohttp.ClientSession() as http,
@@ -281,7 +281,7 @@ async def new_type(ground: Ground) -> AsyncIterator[None]:
 async def asking(
     ground: Ground, requests: list[tuple[Mapping[str, str], Mapping[str, str]]]
 ) -> AsyncIterator[None]:
-    """Ask the first worker for streams, with a query and headers each, and keep what opens."""
+    """Send stream requests with query and headers to the first worker; keep open streams."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
         url = ground.first.events_url
         answers = await asyncio.gather(*(http.get(url, params=p, headers=h) for p, h in requests))
@@ -294,7 +294,7 @@ async def asking(
 
 @asynccontextmanager
 async def running(work: object) -> AsyncIterator[None]:
-    """Do something while the block runs; what fails in it fails the block's end."""
+    """Run a task while the block runs; its failure is raised at the end of the block."""
     assert asyncio.iscoroutine(work)
     task = asyncio.create_task(work)
     try:
@@ -308,42 +308,44 @@ async def running(work: object) -> AsyncIterator[None]:
 FAULTS = [
     Fault("a worker is killed", ("GatewayWorkerDown",), killed_worker),
     Fault("a worker is frozen (SIGSTOP)", ("GatewayWorkerDown",), frozen_worker),
-    Fault("a worker is killed and started over and over", ("GatewayWorkerRestarting",), restarts),
+    Fault("a worker is killed and restarted repeatedly", ("GatewayWorkerRestarting",), restarts),
     Fault(
         "Kafka is stopped",
         ("GatewayKafkaAway", "GatewayNobodyReady", "GatewayWorkerNotReady"),
         stopped_kafka,
     ),
-    Fault("a worker gets a fifth of a core, in pieces", ("GatewayLoopLate",), starved_worker),
+    Fault("a worker gets a fifth of a core, in slices", ("GatewayLoopLate",), starved_worker),
     Fault(
         "more records than a worker reads",
         ("GatewayLagging", "GatewayDeliverySlow", "GatewayWorkerBusy"),
         overload,
     ),
     Fault(
-        "clients come back after 10 million records",
+        "clients reconnect after 10 million records",
         ("GatewayReplaysWaiting", "GatewayReplaysSlow"),
         long_absence,
     ),
     Fault("the limit of files is lowered", ("GatewayFilesNearLimit",), few_files),
-    Fault(
-        "records are deleted that clients come back for", ("GatewayGapsExpired",), short_retention
-    ),
+    Fault("records are deleted before clients resume", ("GatewayGapsExpired",), short_retention),
     Fault("topics are recreated under open streams", ("GatewayGapsReset",), recreated_topics),
-    Fault("clients come back after two hours", ("GatewayGapsLimit",), old_clients),
-    Fault("clients bring ids of their own", ("GatewayGapsInvalid",), made_up_ids),
+    Fault("clients reconnect after two hours", ("GatewayGapsLimit",), old_clients),
+    Fault("clients send invalid ids", ("GatewayGapsInvalid",), made_up_ids),
     Fault("clients never read", ("GatewayClosesSlow",), clients_that_never_read),
     Fault(
-        "a worker is full, and more come",
+        "a full worker gets more clients",
         ("GatewayStreamsNearLimit", "GatewayTurnsAway"),
         full_worker,
     ),
     Fault("one user opens 80 streams", ("GatewayUserLimits",), one_user_for_all),
-    Fault("tokens that are none", ("GatewayUnauthorized",), bad_tokens),
-    Fault("a category that there is not", ("GatewayBadRequests",), bad_requests),
+    Fault("invalid tokens", ("GatewayUnauthorized",), bad_tokens),
+    Fault("an unknown category", ("GatewayBadRequests",), bad_requests),
     Fault("the URL of the keys fails", ("GatewayKeysStale",), keys_away),
-    Fault("librdkafka writes as it is", ("GatewayPartitionerMismatch",), other_partitioner),
-    Fault("a value is no JSON", ("GatewayUnreadableRecords",), poison),
-    Fault("a type that the registry does not know", ("GatewayUnknownTypes",), new_type),
+    Fault(
+        "librdkafka writes with its default partitioner",
+        ("GatewayPartitionerMismatch",),
+        other_partitioner,
+    ),
+    Fault("a value is not JSON", ("GatewayUnreadableRecords",), poison),
+    Fault("an unregistered type", ("GatewayUnknownTypes",), new_type),
 ]
-"""In the order in which `make alerts` has them."""
+"""In the order of `make alerts`."""

@@ -1,7 +1,7 @@
-"""More records than a worker can read: compressed, and of one user that nobody streams.
+"""More records than a worker can read: compressed, for one user without a stream.
 
-A batch is made once and stamped again for each time it is written, so that a writer in Python
-writes more than a worker reads.
+A batch is built once and gets a new timestamp for each write, so a writer in Python exceeds the
+read rate of a worker.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.core.records import TopicPartition
 
 ROWS = 4000
-"""Records of a batch, of which the last is an event of the user who is there."""
+"""Records of a batch; the last one is an event of a connected user."""
 
 AT_ONCE = 4
 TIMEOUT_MS = 10_000
@@ -36,7 +36,7 @@ _STAMPS = slice(27, 43)
 
 
 def flood_batch(other: str, user: str) -> bytes:
-    """Return a batch of records that do not compress to nothing: a fetch has some of them."""
+    """Return a batch of records with limited compressibility, so a fetch has only a few."""
     rows = [Row(other.encode(), random.randbytes(12)) for _ in range(ROWS - 1)]
     rows.append(Row(user.encode(), envelope(user)))
     return compressed(batch(rows), "zstd")
@@ -44,7 +44,7 @@ def flood_batch(other: str, user: str) -> bytes:
 
 @asynccontextmanager
 async def writer(bootstrap: str, log: TopicPartition, content: bytes) -> AsyncIterator[Flood]:
-    """Lend what writes the batch again and again."""
+    """Yield a writer of the batch."""
     client = AIOKafkaClient(bootstrap_servers=bootstrap)
     await client.bootstrap()
     try:
@@ -55,7 +55,7 @@ async def writer(bootstrap: str, log: TopicPartition, content: bytes) -> AsyncIt
 
 
 class Flood:
-    """Writes one batch over and over, each time with the time that it is."""
+    """Writes one batch repeatedly, each time with the current timestamp."""
 
     def __init__(self, client: AIOKafkaClient, log: TopicPartition, content: bytes) -> None:
         self._client = client
@@ -63,7 +63,7 @@ class Flood:
         self._content = content
 
     async def write(self, batches: int) -> None:
-        """Write so many batches, some at once."""
+        """Write a number of batches, some concurrently."""
         left = iter(range(batches))
 
         async def one_after_another() -> None:
@@ -73,7 +73,7 @@ class Flood:
         await asyncio.gather(*(one_after_another() for _ in range(AT_ONCE)))
 
     async def write_until_cancelled(self, rate: float) -> None:
-        """Write so many batches a second, or as many as the broker takes."""
+        """Write batches at a rate, or as fast as the broker accepts them."""
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:

@@ -1,6 +1,6 @@
-"""What the faults are done to: a broker, workers, and the Prometheus that watches them.
+"""The test bed of the faults: a broker, workers, and a Prometheus that scrapes them.
 
-Two workers are alike. The third has its keys from a URL.
+Two workers have equal settings. The third one gets its keys from a URL.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 TOPICS = Topics("user-events", "broadcast-events")
 PARTITIONS = 2
 LOG = TopicPartition(TOPICS.user, 0)
-"""Where all users of the faults are, so that an id of one fits the others."""
+"""Partition of all users of the faults, so an id is valid for each of them."""
 
 MAX_STREAMS = 100
 SETTINGS = {
@@ -48,14 +48,14 @@ OPEN_SECONDS = 30.0
 
 
 class Ground:
-    """Everything that runs; `node` is there where the broker is a Kafka that can be stopped."""
+    """All running parts; `node` is set if the broker is an Apache Kafka that can be stopped."""
 
     def __init__(self, folder: Path, bootstrap: str, node: KafkaNode | None) -> None:
         self.bootstrap = bootstrap
         self._folder = folder
         self._node = node
         self.workers: list[Worker] = []
-        """All that were started, and may have ended."""
+        """All started workers, including ended ones."""
         self.key = SigningKey("ES256", "first")
         self.provider: KeyUrl
         self.prometheus: Prometheus
@@ -69,13 +69,13 @@ class Ground:
         return self._node
 
     async def start(self, former: Worker | None = None, **settings: object) -> Worker:
-        """Start a worker, on the ports of one that has ended, and return when it is ready."""
+        """Start a worker on the ports of an ended one; return when it is ready."""
         worker = self._launch(former, settings)
         await worker.wait_until_ready()
         return worker
 
     async def restart_second(self) -> None:
-        """Kill the second worker and start it again; return when Prometheus has seen that."""
+        """Kill and restart the second worker; return when Prometheus observed it."""
         query = f'process_start_time_seconds{{instance="{instance(self.second)}"}}'
         before = await self.prometheus.value(query)
         self.second.kill()
@@ -84,7 +84,7 @@ class Ground:
         async def seen() -> bool:
             return await self.prometheus.value(query) not in (None, before)
 
-        await eventually("Prometheus has seen the restart", seen, OPEN_SECONDS)
+        await eventually("Prometheus observed the restart", seen, OPEN_SECONDS)
 
     def _launch(self, former: Worker | None, settings: Mapping[str, object]) -> Worker:
         environment = worker_settings(
@@ -97,7 +97,7 @@ class Ground:
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[RecordWriter]:
-        """Lend a producer that knows the topics as they are now."""
+        """Yield a producer with the current topic metadata."""
         async with AIOKafkaProducer(bootstrap_servers=self.bootstrap) as producer:
             yield RecordWriter(producer, TOPICS)
 
@@ -105,7 +105,7 @@ class Ground:
     async def crowd(
         self, number: int, *, silent: bool = False, last_id: str = "", user: str = ""
     ) -> AsyncIterator[list[Comer]]:
-        """Let so many clients come to the first worker, each another user unless one is named."""
+        """Connect clients to the first worker, each with another user unless `user` is given."""
         comers = [
             Comer(user or user_of(LOG.partition, PARTITIONS), silent=silent, last_id=last_id)
             for _ in range(number)
@@ -116,7 +116,7 @@ class Ground:
 
     @asynccontextmanager
     async def followed(self, number: int = 1, user: str = "") -> AsyncIterator[str]:
-        """Have so many streams follow the log; gives the id of one of them."""
+        """Keep streams open; yield the last id of one of them."""
         async with self.crowd(number, user=user) as comers:
 
             async def follow() -> bool:
@@ -126,7 +126,7 @@ class Ground:
             yield comers[0].last_id
 
     async def write_noise(self, records: int, age_ms: int = 0) -> int:
-        """Write events of somebody else into the log, and return its end."""
+        """Write events of another user and return the end offset."""
         other = user_of(LOG.partition, PARTITIONS)
         rows = [Row(other.encode(), envelope(other))] * records
         await write_batch(self.bootstrap, LOG, batch(rows, timestamp=now() - age_ms))
@@ -144,12 +144,12 @@ async def make_topics(bootstrap: str) -> None:
 async def ground(
     folder: Path, bootstrap: str, node: KafkaNode | None = None
 ) -> AsyncIterator[Ground]:
-    """Run the workers and Prometheus until the block ends."""
+    """Run the workers and Prometheus while the block runs."""
     made = Ground(folder, bootstrap, node)
     await make_topics(bootstrap)
     async with published(made.key) as made.provider:
         try:
-            # One after another: three that start at once take long on a machine that is busy.
+            # Sequentially: three concurrent starts take long on a busy machine.
             made.first = await made.start()
             made.second = await made.start()
             made.keyed = await made.start(jwt_jwks_url=made.provider.url)

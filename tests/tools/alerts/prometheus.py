@@ -1,4 +1,4 @@
-"""Prometheus with the shipped rules, seconds for minutes, and workers to scrape."""
+"""Prometheus with the shipped rules, with seconds instead of minutes, and scrape targets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Prometheus(prometheus.Prometheus):
-    """A Prometheus that scrapes workers every second, while the `async with` block runs."""
+    """A Prometheus that scrapes workers every second while the `async with` block runs."""
 
     def __init__(self, folder: Path, workers: Iterable[Worker]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ class Prometheus(prometheus.Prometheus):
         self.end()
 
     async def firing(self) -> dict[str, list[dict[str, str]]]:
-        """Return the annotations of the alerts that fire now, by name."""
+        """Return the annotations of the firing alerts, by name."""
         found: dict[str, list[dict[str, str]]] = {}
         for alert in (await self.get("alerts"))["alerts"]:
             if alert["state"] == "firing":
@@ -51,17 +51,17 @@ class Prometheus(prometheus.Prometheus):
         return found
 
     async def value(self, query: str) -> float | None:
-        """Return the value of a query that has one series; None where it has none."""
+        """Return the value of a query with at most one series; None without a series."""
         result = await self.query(query)
         return float(result[0]["value"][1]) if result else None
 
     async def health(self) -> dict[str, str]:
-        """Return how the evaluation of each rule went: `ok`, or what was wrong."""
+        """Return the health of each rule: `ok` or the error."""
         groups = (await self.get("rules"))["groups"]
         rules = [rule for group in groups for rule in group["rules"]]
         return {rule["name"]: rule.get("lastError") or rule["health"] for rule in rules}
 
 
 def instance(worker: Worker) -> str:
-    """Return what a worker is called as a target."""
+    """Return the instance label of a worker."""
     return worker.ops_url.removeprefix("http://")

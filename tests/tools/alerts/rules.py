@@ -1,4 +1,4 @@
-"""The rules that are shipped: what they say, and the same ones with seconds for minutes."""
+"""The shipped rules, parsed, and with seconds instead of minutes."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ _MATCHER = re.compile(r'(\w+)(?:=|!=|=~|!~)"([^"]*)"')
 
 
 class Rule(NamedTuple):
-    """An alert as Prometheus has it."""
+    """An alert of the rules file."""
 
     name: str
     expression: str
     wait: str
-    """For how long the expression has to hold: `for`, empty where it need not wait."""
+    """The duration `for`; empty without one."""
     labels: dict[str, str]
     annotations: dict[str, str]
 
     @property
     def metrics(self) -> set[str]:
-        """The names of all series that the expression asks for."""
+        """The names of all series in the expression."""
         return set(_METRIC.findall(self.expression))
 
     @property
     def matched(self) -> set[tuple[str, str]]:
-        """Each label and value that the expression names."""
+        """Each label and value in the expression."""
         return {
             (label, value)
             for label, values in _MATCHER.findall(self.expression)
@@ -42,7 +42,7 @@ class Rule(NamedTuple):
 
 
 def shipped() -> list[Rule]:
-    """Return the alerts, in the order they stand."""
+    """Return the alerts in file order."""
     groups: list[dict[str, Any]] = yaml.safe_load(RULES.read_text())["groups"]
     return [
         Rule(
@@ -58,9 +58,9 @@ def shipped() -> list[Rule]:
 
 
 def hurried() -> str:
-    """Return the file with seconds for minutes, and everything else as it is shipped.
+    """Return the shipped file with seconds instead of minutes.
 
-    So an alert fires and goes within seconds, by the same expression, from one sample a second
-    instead of one in 15. Thresholds stay: what is slow at two seconds is so here too.
+    An alert then fires and resolves within seconds by the same expression, from a sample each
+    second instead of each 15 s. Thresholds are unchanged.
     """
     return _DURATION.sub(lambda found: f"{found[1] or found[2]}s", RULES.read_text())

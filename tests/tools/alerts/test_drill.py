@@ -1,6 +1,6 @@
-"""Faults on a ground of their own: Prometheus sees them, says so, and stops. A few of all.
+"""A selection of faults: their alerts fire and resolve in Prometheus.
 
-They are made at the same time, since most of it is waiting; `make alerts` makes each alone.
+The faults run concurrently, because most of the time is waiting; `make alerts` runs each alone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SHORT = (killed_worker, poison, bad_tokens, made_up_ids)
 
 
 async def exported(ground: Ground) -> set[str]:
-    """Return the names of all series of a worker, with those that Prometheus adds."""
+    """Return the names of all series of a worker, including the ones that Prometheus adds."""
     async with (
         aiohttp.ClientSession() as http,
         http.get(f"{ground.keyed.ops_url}/metrics") as response,
@@ -35,7 +35,7 @@ async def exported(ground: Ground) -> set[str]:
         return {"up", *(sample.name for family in families for sample in family.samples)}
 
 
-async def test_faults_fire_their_alerts_and_no_other_and_these_go_with_them(
+async def test_faults_fire_exactly_their_alerts_until_they_end(
     tmp_path: Path,
 ) -> None:
     require("prometheus")
@@ -44,7 +44,7 @@ async def test_faults_fire_their_alerts_and_no_other_and_these_go_with_them(
         names = await exported(made)
         for rule in shipped():
             assert rule.metrics
-            assert rule.metrics <= names, f"{rule.name} asks for what no worker has"
+            assert rule.metrics <= names, f"{rule.name} uses series that no worker exports"
         await Watch(made).until(lambda firing: not firing)
 
         outcomes = await together(made, faults)
@@ -57,12 +57,12 @@ async def test_faults_fire_their_alerts_and_no_other_and_these_go_with_them(
 
 
 async def together(made: Ground, faults: list[Fault]) -> list[Outcome]:
-    """Make all faults at once, and return how it went with each."""
+    """Cause all faults concurrently; return the result of each."""
     found = await asyncio.gather(*(fire(made, fault) for fault in faults))
     return [*chain.from_iterable(found)]
 
 
-def test_each_alert_has_a_fault_and_no_other_has() -> None:
+def test_the_faults_cover_exactly_the_alerts() -> None:
     assert {alert for fault in FAULTS for alert in fault.alerts} == {
         rule.name for rule in shipped()
     }
@@ -72,7 +72,7 @@ def outcome(fired: float | None = 1, gone: float | None = 1, said: str = "It is.
     return Outcome("GatewayAny", "any", fired, gone, (said,), ())
 
 
-def test_an_alert_that_does_not_come_or_go_or_say_anything_is_not_good() -> None:
+def test_an_alert_must_fire_resolve_and_have_complete_annotations() -> None:
     assert outcome().is_good
     assert not outcome(fired=None).is_good
     assert not outcome(gone=None).is_good

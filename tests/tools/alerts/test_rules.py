@@ -1,4 +1,4 @@
-"""The shipped rules, without a Prometheus that runs: sound, tried by promtool, and explained."""
+"""The shipped rules without a running Prometheus: valid, tested by promtool, documented."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def promtool(*arguments: str) -> None:
     require("promtool")
     subprocess.run(
         ["promtool", *arguments], check=True, timeout=60, stdin=subprocess.DEVNULL
-    )  # what it objects to is shown with the failure
+    )  # promtool's findings appear in the failure
 
 
-def test_prometheus_takes_its_configuration_with_the_rules() -> None:
+def test_promtool_accepts_the_configuration_with_the_rules() -> None:
     promtool("check", "config", str(FOLDER / "prometheus.yml"))
     (files,) = [yaml.safe_load((FOLDER / "prometheus.yml").read_text())["rule_files"]]
     assert [FOLDER / file for file in files] == [RULES]
 
 
-def test_each_alert_fires_and_is_silent_when_it_should() -> None:
+def test_each_alert_fires_only_in_its_cases() -> None:
     promtool("test", "rules", str(CASES))
 
 
-def test_each_alert_has_a_case_of_both_kinds() -> None:
+def test_each_alert_has_a_firing_and_a_silent_case() -> None:
     tried: dict[str, set[bool]] = {}
     groups: list[dict[str, Any]] = yaml.safe_load(CASES.read_text())["tests"]
     for group in groups:
@@ -45,7 +45,7 @@ def test_each_alert_has_a_case_of_both_kinds() -> None:
     assert tried == {name: {True, False} for name in ALERTS}
 
 
-def test_each_alert_says_what_it_means_how_bad_it_is_and_where_to_read_on() -> None:
+def test_each_alert_has_summary_severity_and_runbook_link() -> None:
     known = anchors(RUNBOOK)
     for rule in ALERTS.values():
         assert rule.labels.keys() == {"severity"}
@@ -54,7 +54,7 @@ def test_each_alert_says_what_it_means_how_bad_it_is_and_where_to_read_on() -> N
         document, _, anchor = rule.annotations["runbook_url"].partition("#")
         assert ROOT / document == RUNBOOK
         assert anchor == rule.name.lower()
-        assert anchor in known, f"{document} has no section {rule.name}"
+        assert anchor in known, f"{document} lacks a section {rule.name}"
 
 
 def test_each_series_of_each_alert_is_limited_to_the_job_of_its_fleet() -> None:
@@ -74,15 +74,15 @@ def test_only_durations_are_hurried() -> None:
     assert len(changed) == waits + windows, "one on each line"
 
 
-def test_no_window_is_shorter_than_a_rate_needs() -> None:
-    """With a scrape in 15 s, and with one a second where minutes are seconds."""
+def test_every_window_has_the_samples_that_a_rate_needs() -> None:
+    """The shipped rules with a scrape each 15 s, and the hurried ones with a scrape each second."""
     for rule in ALERTS.values():
         durations = re.findall(r"\[([^\]]*)\]", rule.expression)
         assert all(re.fullmatch(r"\d+m", text) and int(text[:-1]) >= 5 for text in durations)
         assert re.fullmatch(r"(\d+m)?", rule.wait)
 
 
-def test_what_an_expression_names_is_found_in_it() -> None:
+def test_series_and_labels_of_an_expression_are_found() -> None:
     rule = Rule("Any", 'sum(up{job="a"}) > 2 * gateway_x_total{r=~"b|c"}', "", {}, {})
     assert rule.metrics == {"up", "gateway_x_total"}
     assert rule.matched == {("job", "a"), ("r", "b"), ("r", "c")}

@@ -1,4 +1,4 @@
-"""The runbook: everything that alerts, and every reason that a client can be told, is in it."""
+"""The runbook covers every alert and every reason that a client can receive."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RUNBOOK = ROOT / "docs" / "runbook.md"
 
 
 def refusals() -> set[str]:
-    """Return all that a request may be counted as that opens no stream."""
+    """Return every rejection reason of a stream request."""
     return {kind.reason for kind in HttpError.__subclasses__() if kind.reason} | set(Refusal)
 
 
@@ -28,13 +28,13 @@ def refusals() -> set[str]:
         ("record", set(UnreadableReason)),
     ],
 )
-def test_each_reason_has_an_entry_and_no_other_has(heading: str, reasons: set[str]) -> None:
+def test_the_runbook_has_exactly_the_reasons_of_the_code(heading: str, reasons: set[str]) -> None:
     told = first_column(RUNBOOK, heading)
     assert sorted(told) == sorted(reasons)
     assert all(all(cell for cell in row[1:2] + row[-1:]) for row in rows(RUNBOOK, heading))
 
 
-def test_each_alert_says_what_to_look_at_and_what_to_do() -> None:
+def test_each_alert_has_diagnosis_and_action() -> None:
     text = RUNBOOK.read_text()
     names = [rule.name for rule in shipped()]
     assert [line[4:] for line in text.splitlines() if line.startswith("### Gateway")] == names
@@ -52,7 +52,7 @@ def test_the_reasons_that_rules_name_are_those_of_the_code() -> None:
         assert {value for label, value in rule.matched if label == "reason"} <= known
 
 
-def test_no_refusal_is_without_an_alert() -> None:
+def test_every_rejection_reason_has_an_alert() -> None:
     rejects = [rule for rule in shipped() if "gateway_rejects_total" in rule.metrics]
     watched = {value for rule in rejects for label, value in rule.matched if label == "reason"}
     assert watched == refusals()

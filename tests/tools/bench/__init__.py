@@ -1,1 +1,1 @@
-"""What an event, a stream and a broadcast cost: `make bench`, described in docs/performance.md."""
+"""The cost of an event, a stream and a broadcast: `make bench`, see docs/performance.md."""

@@ -1,6 +1,6 @@
 """`make bench`: measure the rows on a real Apache Kafka, show tables, write JSON.
 
-The exit code is 1 where any figure is void, and nothing else: a slow machine is no failure.
+The exit code is 1 only if a figure is void: a slow machine is not a failure.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 CHART = ROOT / "docs" / "images" / "performance.svg"
 
 OPEN_FILES = 20_000
-"""What the largest row needs, with room: each stream is an open file of the worker."""
+"""Enough for the largest row: each stream is an open file of the worker."""
 
 
 def main(
@@ -42,7 +42,7 @@ def main(
     rounds: Annotated[int, typer.Option(envvar="BENCH_ROUNDS", min=1)] = 3,
     chart: Annotated[bool, typer.Option("--chart", help="draw the documentation's chart")] = False,
 ) -> None:
-    """Measure the rows, all but the long ones unless some are named."""
+    """Measure the named rows; by default all except the long ones."""
     if unknown := set(names or ()) - ROWS.keys():
         raise typer.BadParameter(f"no such row: {', '.join(unknown)}; there are {', '.join(ROWS)}")
     if missing := missing_programs():
@@ -85,7 +85,7 @@ async def _measure(rows: dict[str, Goal], rounds: int, console: Console) -> Repo
 async def measure_rounds(
     goal: Goal, rounds: int, ground: Ground, advance: Callable[[], None]
 ) -> Result:
-    """Measure the rounds of a row; the first that is void voids it."""
+    """Measure the rounds of a row; a void round makes the row void."""
     samples = []
     for _ in range(rounds):
         try:
@@ -97,7 +97,7 @@ async def measure_rounds(
 
 
 def _allow_open_files() -> None:
-    """Take as many open files as we may have, for us and the processes that we start."""
+    """Raise the limit of open files for this process and its children."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < OPEN_FILES:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

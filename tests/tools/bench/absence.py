@@ -1,4 +1,4 @@
-"""What clients miss while they are away, and what others get meanwhile."""
+"""Events that disconnected clients miss, among events of connected ones."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from tests.tools.bench.server import Server
 
 LIVE = 100
-"""Users whose streams stay open. They reach all of 12 partitions, but for once in 500 rounds."""
+"""Users whose streams stay open; they cover all 12 partitions except in 1 of 500 rounds."""
 
 FIRST_LIVE = 1_000_000
-"""Their numbers begin here, out of the way of those who leave."""
+"""Their first number, above the numbers of the disconnecting users."""
 
 PER_SECOND = 10_000.0
 
 
 @dataclass(frozen=True)
 class Absence:
-    """So many clients leave; each misses some events, amid those of others."""
+    """Clients disconnect and miss some events, among events of other users."""
 
     clients: int
     missed: int = 10
@@ -41,7 +41,7 @@ class Absence:
 
     @property
     def events(self) -> int:
-        """All that is missed."""
+        """Number of all missed events."""
         return self.clients * self.missed
 
     def __str__(self) -> str:
@@ -50,7 +50,7 @@ class Absence:
         return f"{clients} {self.missed} missed events{others}"
 
     async def write(self, ground: Ground, topic: str) -> None:
-        """Write what is missed in the midst of what is for others."""
+        """Write the missed events between events of other users."""
         half = Order(self.others // 2 * AT_ONCE, 1 / AT_ONCE)
         async with (
             helper("ballast", ground.bootstrap, topic) as ballast,
@@ -62,7 +62,7 @@ class Absence:
 
 
 def to_each(users: int, events: int) -> Order:
-    """Return an order of so many events to each of the users in turn."""
+    """Return an order of events for the users, round robin."""
     return Order(PER_SECOND, users * events / PER_SECOND)
 
 
@@ -70,7 +70,7 @@ def to_each(users: int, events: int) -> Order:
 async def live(
     ground: Ground, server: Server, topic: str
 ) -> AsyncIterator[tuple[Audience, Helper]]:
-    """Keep `LIVE` streams open, with a helper that writes to their users in turn."""
+    """Keep `LIVE` streams open, with a helper that writes to their users round robin."""
     async with (
         helper("load", ground.bootstrap, topic, FIRST_LIVE, LIVE) as load,
         audience(server.port, LIVE, first=FIRST_LIVE) as clients,

@@ -1,4 +1,4 @@
-"""All clients of a round, seen from the bench."""
+"""All clients of a round, controlled by the bench."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
 STREAMS_PER_PROCESS = 2500
-"""More would make one process of clients the slowest part of the bench."""
+"""Limit per client process: with more it becomes the bottleneck of the bench."""
 
 POLL_SECONDS = 0.05
 
 PATIENCE_SECONDS = 60.0
-"""How long to wait for events that have been written before they are taken for lost."""
+"""How long to wait for written events before they count as lost."""
 
 SETTLE_SECONDS = 0.3
-"""How long to wait for events that must not come: repeated ones."""
+"""How long to wait for unwanted (repeated) events."""
 
 
 class Audience:
-    """Streams that are open, or clients that have left and can come back."""
+    """Open streams, or disconnected clients that can resume."""
 
     def __init__(self, helpers: Sequence[Helper]) -> None:
         self._helpers = helpers
 
     async def collect(self, events: int) -> Tally:
-        """Return what came since the last call, once so many events have; `Void` for any other."""
+        """Return the tally of `events` events since the last call; `Void` for another number."""
         total = Tally()
         deadline = time.monotonic() + PATIENCE_SECONDS
         while total.events < events and time.monotonic() < deadline:
@@ -50,9 +50,9 @@ class Audience:
         await asyncio.gather(*(each.ask(Leave(), int) for each in self._helpers))
 
     async def come_back(self, port: int, missed: int) -> float:
-        """Let all clients come back at once; return the seconds until each has what it missed.
+        """Resume all clients at once; return the seconds until each has its missed events.
 
-        What came is still to be collected.
+        The tally is collected separately.
         """
         question = Return(port, missed, PATIENCE_SECONDS)
         served = await asyncio.gather(*(each.ask(question, Served) for each in self._helpers))
@@ -67,7 +67,7 @@ class Audience:
 async def audience(
     port: int, streams: int, *, first: int = 0, dialect: Dialect = Dialect.GATEWAY
 ) -> AsyncIterator[Audience]:
-    """Open so many streams, that of user `first` and on, and keep them while the block runs."""
+    """Keep streams open for the users from `first` on while the block runs."""
     async with AsyncExitStack() as stack:
         helpers = []
         for begin in range(first, first + streams, STREAMS_PER_PROCESS):

@@ -1,7 +1,7 @@
-"""A helper that writes events of users whom nobody streams: tens of thousands a second.
+"""A helper that writes events of users without streams: tens of thousands a second.
 
-librdkafka does that with a small part of a core; aiokafka would need a whole one. It answers when
-the brokers have everything.
+librdkafka needs a small part of a core for this rate; aiokafka would need a whole one. The helper
+answers when the brokers acknowledged all events.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from tests.tools.bench.payload import payload
 USERS = 1000
 
 AT_ONCE = 1e6
-"""An order of one millionth of a second at a millionfold rate is: as fast as it can."""
+"""An order of 1 µs at a millionfold rate means: as fast as possible."""
 
 FLUSH_SECONDS = 60.0
 
 
 async def write(producer: Producer, topic: str, order: Order) -> Written:
-    """Write what was ordered, to one of the users after the other."""
+    """Write the ordered events to the users, round robin."""
     names = [f"other-{number}" for number in range(USERS)]
     records = cycle([(each, envelope(each, EVENT_TYPE, payload(0, PADDING))) for each in names])
     begin = time.monotonic()
@@ -50,13 +50,13 @@ def _produce(producer: Producer, topic: str, key: str, value: bytes) -> None:
         try:
             producer.produce(topic, value, key)
         except BufferError:
-            producer.poll(0.05)  # the brokers take some first
+            producer.poll(0.05)  # wait until the brokers acknowledged some
         else:
             return
 
 
 async def main(bootstrap: str, topic: str) -> None:
-    """Do what the bench says."""
+    """Execute the orders of the bench."""
     producer = Producer({"bootstrap.servers": bootstrap, "partitioner": "murmur2_random"})
     async for line in questions():
         say(await write(producer, topic, msgspec.json.decode(line, type=Order)))

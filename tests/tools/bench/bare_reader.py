@@ -1,4 +1,4 @@
-"""A helper that is the floor of reading: aiokafka reads a topic from its begin to its end.
+"""A helper for the floor of reading: aiokafka reads a topic from begin to end.
 
 Each record is decoded by aiokafka, counted, and dropped.
 """
@@ -25,7 +25,7 @@ class Pass(msgspec.Struct):
 
 
 async def read(bootstrap: str, topic: str) -> Pass:
-    """Read everything that the topic holds by now."""
+    """Read the topic up to its present end."""
     async with AIOKafkaConsumer(
         topic,
         bootstrap_servers=bootstrap,
@@ -47,7 +47,7 @@ async def read(bootstrap: str, topic: str) -> Pass:
 
 
 async def main(bootstrap: str, topic: str) -> None:
-    """Read once for each question."""
+    """Read the topic once for each question."""
     async for _ in questions():
         say(await read(bootstrap, topic))
 

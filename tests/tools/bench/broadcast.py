@@ -1,4 +1,4 @@
-"""Events to everybody: what the worker spends on each delivery, beside the floor and Nchan."""
+"""Broadcasts: the cost of each delivery, compared with the floor and Nchan."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIZE = Quantity("size of one delivery", "bytes")
 
 @dataclass(frozen=True)
 class Broadcast:
-    """Each event to all streams; then as many bytes from the bare server, and the same by Nchan."""
+    """Each event to all streams; then the same bytes by the bare server and by Nchan."""
 
     pace: Pace
     streams: int
@@ -37,14 +37,14 @@ class Broadcast:
         async with gateway(ground, 0) as (server, writer):
             own = await self._deliver(server, writer, Dialect.GATEWAY)
         size = own.tally.size / own.tally.events
-        everybody = {GATEWAY: own}
+        servers = {GATEWAY: own}
         async with helper("floor", round(size)) as floor:
             server = Server(await floor.answer(int), floor.pid)
-            everybody[SOCKETS] = await self._deliver(server, floor, Dialect.GATEWAY)
+            servers[SOCKETS] = await self._deliver(server, floor, Dialect.GATEWAY)
         if is_installed():
             async with nchan(ground.folder) as server, helper("posts", server.port, 0) as writer:
-                everybody[NCHAN] = await self._deliver(server, writer, Dialect.NCHAN_BROADCAST)
-        return compare(CPU, everybody) | {SIZE: size}
+                servers[NCHAN] = await self._deliver(server, writer, Dialect.NCHAN_BROADCAST)
+        return compare(CPU, servers) | {SIZE: size}
 
     async def _deliver(self, server: Server, writer: Helper, dialect: Dialect) -> Delivered:
         async with audience(server.port, self.streams, dialect=dialect) as clients:

@@ -1,7 +1,7 @@
-"""A chart of the last run, for the documentation: the gateway's figures beside those of others.
+"""A chart of the last run for the documentation: the gateway's figures compared with others.
 
-SVG by hand: one panel for each figure that others have too, one bar for each of them. Its colors
-follow the reader's, light or dark.
+SVG with one panel for each compared figure and one bar for each server. The colors follow the
+light or dark scheme of the reader.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from tests.tools.bench.report import Report
 
 COSTS = {"µs", "s", "KB"}
-"""Units of what is drawn; the ratios follow from the bars, and latencies are in the table."""
+"""Units of drawn figures; bars show the ratios, and latencies are in the table."""
 
 WIDTH = 760
 LABEL = 110
-"""Width of the names before the bars."""
+"""Width of the labels."""
 VALUE = 110
-"""Width of the values behind them."""
+"""Width of the values."""
 BAR = 18
 STEP = 26
 HEADING = 46
@@ -56,7 +56,7 @@ def draw(report: Report) -> str:
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img"'
-            ' aria-label="What the gateway costs, beside others; shorter is better">',
+            ' aria-label="Cost of the gateway compared with others; shorter is better">',
             f"<style>{STYLE}</style>",
             *parts,
             "</svg>\n",
@@ -65,7 +65,7 @@ def draw(report: Report) -> str:
 
 
 def _panels(report: Report) -> Iterator[tuple[str, list[Figure]]]:
-    """Yield what was measured of several, with a title."""
+    """Yield each compared figure with a title."""
     for result in report.rows.values():
         for _, group in groupby(result.figures, key=lambda figure: (figure.name, figure.unit)):
             figures = list(group)

@@ -1,6 +1,6 @@
-"""A helper that holds many streams open, each with a user of its own, and checks every event.
+"""A helper that keeps many streams open, one for each user, and checks every event.
 
-It answers the questions of `questions`, once it has said how many streams are open.
+It reports the number of open streams and then answers the questions of `questions`.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from tests.tools.bench.stream import Place, Stream
 from tests.tools.bench.tally import Tally
 
 OPENING = 50
-"""Streams that are being opened at a time: a crowd, and no storm."""
+"""Concurrent openings: limited, not a reconnect storm."""
 
 OPEN_SECONDS = 60.0
 
 LOOK_SECONDS = 0.002
-"""How often it is looked whether everything that was missed has come."""
+"""Poll interval for missed events."""
 
 
 class Clients:
-    """The users of this process, their streams, and what has come since somebody asked."""
+    """The users of this process, their streams, and the tally since the last question."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
@@ -37,20 +37,20 @@ class Clients:
         self._streams: list[Stream] = []
 
     async def arrive(self, port: int, users: range) -> None:
-        """Open a stream for each user, for the first time."""
+        """Open the first stream of each user."""
         for begin in range(users.start, users.stop, OPENING):
             names = map(user_name, range(begin, min(begin + OPENING, users.stop)))
             await asyncio.gather(*(self._open(port, name) for name in names))
 
     def leave(self) -> int:
-        """Drop all streams; returns how many there were."""
+        """Drop all streams; return their number."""
         for stream in self._streams:
             stream.leave()
         left, self._streams = len(self._streams), []
         return left
 
     async def come_back(self, question: Return) -> Served:
-        """Open all streams again at once, and return when they have what they missed."""
+        """Resume all streams at once; return when they have their missed events."""
         begin = time.monotonic()
         wanted = question.missed * len(self._places)
         async with asyncio.TaskGroup() as group:
@@ -63,12 +63,12 @@ class Clients:
         return Served(time.monotonic() - begin)
 
     def take_tally(self) -> Tally:
-        """Return the tally, and begin a new one."""
+        """Return the tally and reset it."""
         taken, self._tally = self._tally, Tally()
         return taken
 
     async def _open(self, port: int, user: str) -> None:
-        """Return when the user's stream follows its logs; `ConnectionError` where there is none."""
+        """Return when the user's stream is live. Raises `ConnectionError` if none opens."""
         place = self._places.setdefault(user, Place())
         loop = asyncio.get_running_loop()
         opened: asyncio.Future[None] = loop.create_future()
@@ -80,7 +80,7 @@ class Clients:
 
 
 async def main(port: int, first: int, count: int, dialect: Dialect) -> None:
-    """Open the streams, say so, and answer until the bench has gone."""
+    """Open the streams, report them, and answer questions until the bench ends."""
     clients = Clients(dialect)
     async with asyncio.timeout(OPEN_SECONDS):
         await clients.arrive(port, range(first, first + count))

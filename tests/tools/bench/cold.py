@@ -1,4 +1,4 @@
-"""Clients that come back to a worker that has just been started, because theirs has gone."""
+"""Clients that resume on a newly started worker."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 CPU = Quantity("CPU for all clients", "s")
 
 LIVE_PER_SECOND = 50.0
-"""Few, so that what they cost is little of what is measured; they tell the latency meanwhile."""
+"""Few live users: small cost, but they measure the latency meanwhile."""
 
 LIVE_SECONDS = 0.5
-"""How long one order of them is: when all clients are served, the last one ends."""
+"""Length of one order; the last one ends when all clients are served."""
 
 
 @dataclass(frozen=True)
 class Cold:
-    """All come back at once, while other streams of the new worker are live."""
+    """All clients resume at once while other streams of the new worker are live."""
 
     absence: Absence
 
@@ -40,9 +40,9 @@ class Cold:
         return f"{self.absence}, cold worker"
 
     async def measure(self, ground: Ground) -> Sample:
-        """Leave one worker, write, come back to another; then read the topic with aiokafka alone.
+        """Leave one worker, write, resume on another; then read the topic with aiokafka only.
 
-        Everything that the new worker spends until all are served counts: the live streams too.
+        The CPU of the new worker until all clients are served counts, live streams included.
         """
         away = self.absence
         topics = await ground.topics(away.partitions)
@@ -69,7 +69,7 @@ class Cold:
 
 
 async def _write_until(done: asyncio.Task[float], load: Helper) -> int:
-    """Write to the live users until the task is done; return how many events that were."""
+    """Write to the live users until the task is done; return the number of events."""
     written = 0
     while not done.done():
         order = Order(LIVE_PER_SECOND, LIVE_SECONDS)

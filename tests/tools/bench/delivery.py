@@ -1,7 +1,7 @@
-"""Events of users: what the worker spends on one, from Kafka to the socket, and how late it is.
+"""User events: CPU for each from Kafka to the socket, and its latency.
 
-Nchan gets the same events over HTTP, and what it spends on taking them in counts, as reading Kafka
-does for the worker.
+Nchan gets the same events over HTTP; its cost of accepting them counts, like reading Kafka does for
+the worker.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ RATE = Quantity("events written", "1/s")
 
 
 class Delivered(NamedTuple):
-    """What arrived; `cpu` is in µs for each event and client, `rate` in events written a second."""
+    """Received events; `cpu` in µs for each event and client, `rate` in written events a second."""
 
     tally: Tally
     cpu: float
@@ -42,17 +42,17 @@ class Delivered(NamedTuple):
 
 @dataclass(frozen=True)
 class Pace:
-    """Events a second, and for how long."""
+    """Events a second, and the duration."""
 
     rate: float
     seconds: float = 5.0
     warm_up: float = 1.0
-    """Seconds of the same load before anything counts: Java compiles what it runs often."""
+    """Seconds of warm-up with the same load: Java compiles frequently executed code."""
 
     async def deliver(
         self, writer: Helper, clients: Audience, pid: int, copies: int = 1
     ) -> Delivered:
-        """Write, and wait until the clients have checked everything, `copies` of each event."""
+        """Write, and wait until the clients checked `copies` of each event."""
         warmed = await writer.ask(Order(self.rate, self.warm_up), Written)
         await clients.collect(warmed.events * copies)
         before = cpu_seconds(pid)
@@ -64,7 +64,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class Delivery:
-    """Events to one of the users after the other; each has one stream."""
+    """Events to the users, round robin; each user has one stream."""
 
     pace: Pace
     streams: int
@@ -78,14 +78,14 @@ class Delivery:
         """Measure the worker, then Nchan."""
         async with gateway(ground, self.streams) as (server, writer):
             own = await self._deliver(server, writer, Dialect.GATEWAY)
-        everybody = {GATEWAY: own}
+        servers = {GATEWAY: own}
         if self.beside_nchan and is_installed():
             async with (
                 nchan(ground.folder) as server,
                 helper("posts", server.port, self.streams) as writer,
             ):
-                everybody[NCHAN] = await self._deliver(server, writer, Dialect.NCHAN)
-        return compare(CPU, everybody) | {RATE: own.rate}
+                servers[NCHAN] = await self._deliver(server, writer, Dialect.NCHAN)
+        return compare(CPU, servers) | {RATE: own.rate}
 
     async def _deliver(self, server: Server, writer: Helper, dialect: Dialect) -> Delivered:
         async with audience(server.port, self.streams, dialect=dialect) as clients:
@@ -124,7 +124,7 @@ class Delays:
 async def gateway(
     ground: Ground, users: int, **settings: str
 ) -> AsyncIterator[tuple[Server, Helper]]:
-    """Run a worker, and a helper that writes to so many users in turn, or for 0 to everybody."""
+    """Run a worker, and a helper that writes to users round robin; 0 users mean broadcasts."""
     topics = await ground.topics()
     topic = topics.user if users else topics.broadcast
     async with (
@@ -134,10 +134,10 @@ async def gateway(
         yield server, writer
 
 
-def compare(cpu: Quantity, everybody: dict[str, Delivered]) -> Sample:
+def compare(cpu: Quantity, servers: dict[str, Delivered]) -> Sample:
     """Return what each of them has spent, and how late its events were."""
-    sample = beside(cpu, {name: each.cpu for name, each in everybody.items()})
+    sample = beside(cpu, {name: each.cpu for name, each in servers.items()})
     for quantity, part in ((P50, 0.5), (P99, 0.99)):
-        for name, each in everybody.items():
+        for name, each in servers.items():
             sample[quantity.of(name)] = each.tally.latency_ms(part)
     return sample

@@ -1,7 +1,7 @@
-"""A helper that is the floor: the least that Python can do for a connection, and for bytes to it.
+"""A helper for the floor: the minimum of a Python server for a connection and its bytes.
 
-A bare asyncio server: no HTTP is parsed, no token verified, no Kafka read, nothing checked. For
-each event it makes one block of bytes, and writes it to every connection.
+A bare asyncio server without HTTP parsing, tokens, Kafka or checks. It builds each event once and
+writes it to every connection.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nid: floor\n\n
 
 
 class Connection(asyncio.Protocol):
-    """A client that has sent something, whatever it was."""
+    """A client that sent a request; its content is ignored."""
 
     def __init__(self, transports: list[asyncio.Transport]) -> None:
         self._transports = transports
@@ -35,14 +35,14 @@ class Connection(asyncio.Protocol):
 
 
 def block(number: int, size: int) -> bytes:
-    """Return an event of so many bytes, all in all, or the fewest that one can have."""
+    """Return an event of `size` bytes in total, or of the minimum size."""
     head, tail = b"id: floor\nevent: floor\ndata: ", b"\n\n"
     least = len(head) + len(payload(number, 0)) + len(tail)
     return head + payload(number, max(0, size - least)) + tail
 
 
 async def main(size: int) -> None:
-    """Listen, say on which port, and write what the bench says to everybody."""
+    """Listen, report the port, and write the ordered events to all connections."""
     transports: list[asyncio.Transport] = []
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Connection(transports), "127.0.0.1", 0, backlog=4096)

@@ -1,4 +1,4 @@
-"""The ground that a round is measured on: a running broker, new topics and a new worker."""
+"""The test bed of a round: a running broker, new topics and a new worker."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from tests.tools.bench.figures import Sample
 
 PARTITIONS = 12
-"""Of the user topic: what an operator would begin with."""
+"""Partitions of the user topic: a typical first choice."""
 
 
 class Ground(NamedTuple):
-    """Where brokers are, and a folder for logs."""
+    """Broker addresses, and a folder for logs."""
 
     bootstrap: str
     folder: Path
 
     async def topics(self, partitions: int = PARTITIONS) -> Topics:
-        """Make new topics, so that no round has what another one left behind."""
+        """Create new topics, so that rounds do not share records."""
         name = uuid.uuid4().hex[:8]
         topics = Topics(f"user-events-{name}", f"broadcast-events-{name}")
         await create_topics(
@@ -41,10 +41,10 @@ class Ground(NamedTuple):
 
     @asynccontextmanager
     async def worker(self, topics: Topics, **settings: str) -> AsyncIterator[Server]:
-        """Run a worker, new and cold, while the block does.
+        """Run a new worker while the block runs.
 
-        Its settings are the defaults but for the heartbeat, since none is due while we measure, and
-        those that are given.
+        Settings are the defaults, except the heartbeat (none is due during a measurement) and the
+        given ones.
         """
         worker = Worker(
             {
@@ -65,13 +65,13 @@ class Ground(NamedTuple):
 
 
 class Row(Protocol):
-    """Something that is measured."""
+    """A measurement."""
 
     @property
     def title(self) -> str:
-        """What is measured, in a few words."""
+        """Short description."""
         ...
 
     async def measure(self, ground: Ground) -> Sample:
-        """Measure once. Raises `Void` where what was delivered is not what was written."""
+        """Measure once. Raises `Void` if the delivered events differ from the written ones."""
         ...

@@ -1,8 +1,7 @@
-"""Processes of the bench's own, and how they are spoken to: lines of JSON, in and out.
+"""Helper processes of the bench, which exchange lines of JSON with it.
 
-Clients and producers run in processes of their own, so that their time is not taken for that of
-the worker, nor their delays for its latency. A helper ends when its standard input does, so none
-is left behind, however the bench ends.
+Clients and producers run in separate processes, so their CPU and delays are not attributed to the
+worker. A helper ends at the end of its standard input, so no helper outlives the bench.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[3]
 
 LINE_LIMIT = 1 << 20
-"""Bytes of one answer; a tally of 100 s of latencies would have some 10 KB."""
+"""Maximum bytes of one answer; a tally of 100 s of latencies has about 10 KB."""
 
 Message = TypeVar("Message")
 
 
 class Helper:
-    """A helper process, seen from the bench."""
+    """A helper process, on the side of the bench."""
 
     def __init__(self, process: asyncio.subprocess.Process, name: str) -> None:
         self._process = process
@@ -38,7 +37,7 @@ class Helper:
         return self._process.pid
 
     async def answer(self, kind: type[Message]) -> Message:
-        """Return what it says next; `RuntimeError` where it has ended, its reason is on stderr."""
+        """Return the next message. Raises `RuntimeError` if the helper ended; see its stderr."""
         assert self._process.stdout is not None
         line = await self._process.stdout.readline()
         if not line:
@@ -46,7 +45,7 @@ class Helper:
         return msgspec.json.decode(line, type=kind)
 
     async def ask(self, message: object, kind: type[Message]) -> Message:
-        """Say something and return the answer."""
+        """Send a message and return the answer."""
         assert self._process.stdin is not None
         self._process.stdin.write(msgspec.json.encode(message) + b"\n")
         return await self.answer(kind)
@@ -56,7 +55,7 @@ class Helper:
 async def helper(
     name: str, *arguments: object, package: str = __package__
 ) -> AsyncIterator[Helper]:
-    """Run a module of a package; it is killed at the end, since it has nothing to save."""
+    """Run a module of a package; it is killed at the end because it has no state to save."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", f"{package}.{name}", *map(str, arguments)),
         stdin=asyncio.subprocess.PIPE,
@@ -73,12 +72,12 @@ async def helper(
 
 
 async def questions() -> AsyncIterator[bytes]:
-    """Yield, inside a helper, each line that the bench says, until it has gone."""
+    """Yield, inside a helper, each line of the bench until its end."""
     while line := await asyncio.to_thread(sys.stdin.buffer.readline):
         yield line
 
 
 def say(message: object) -> None:
-    """Tell the bench something, from inside a helper."""
+    """Send a message to the bench from inside a helper."""
     sys.stdout.buffer.write(msgspec.json.encode(message) + b"\n")
     sys.stdout.buffer.flush()

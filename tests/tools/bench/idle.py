@@ -1,7 +1,7 @@
-"""Streams without events: what it costs to open one, and what to keep it, beside the others.
+"""Streams without events: cost of opening and keeping one, compared with others.
 
-The floor, a bare asyncio connection, also guards the memory: a stream that seems to need less than
-its connection alone has been measured wrongly.
+The floor, a bare asyncio connection, also validates the memory figure: a stream cannot need less
+than its connection.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ IDLE = Quantity("CPU of all while idle", "% of a core")
 
 
 class Watched(NamedTuple):
-    """One server's KB a stream, µs to open one, and percent of a core for all of them."""
+    """KB per stream, µs to open one, and percent of a core for all of one server."""
 
     memory: float
     opening: float
@@ -36,31 +36,31 @@ class Watched(NamedTuple):
 
 @dataclass(frozen=True)
 class Idle:
-    """That many streams, opened and then left alone."""
+    """A number of streams that are opened and then idle."""
 
     streams: int
     seconds: float = 5.0
     settle: float = 2.0
-    """Seconds between the last opening and the watch, for what opening leaves to be done."""
+    """Seconds between the last opening and the measurement, for deferred work."""
 
     @property
     def title(self) -> str:
         return f"{self.streams:,} idle streams"
 
     async def measure(self, ground: Ground) -> Sample:
-        """Open the streams and watch each server for a while; only the worker verifies tokens."""
+        """Open the streams and measure each server; only the worker verifies tokens."""
         async with ground.worker(await ground.topics()) as server:
-            everybody = {GATEWAY: await self._watch(server, Dialect.GATEWAY)}
+            servers = {GATEWAY: await self._watch(server, Dialect.GATEWAY)}
         async with helper("floor", 0) as floor:
             server = Server(await floor.answer(int), floor.pid)
-            everybody[SOCKETS] = await self._watch(server, Dialect.GATEWAY)
+            servers[SOCKETS] = await self._watch(server, Dialect.GATEWAY)
         if is_installed():
             async with nchan(ground.folder) as server:
-                everybody[NCHAN] = await self._watch(server, Dialect.NCHAN)
+                servers[NCHAN] = await self._watch(server, Dialect.NCHAN)
         return {
-            **beside(MEMORY, {name: each.memory for name, each in everybody.items()}),
-            **beside(OPENING, {name: each.opening for name, each in everybody.items()}),
-            **{IDLE.of(name): each.idle for name, each in everybody.items()},
+            **beside(MEMORY, {name: each.memory for name, each in servers.items()}),
+            **beside(OPENING, {name: each.opening for name, each in servers.items()}),
+            **{IDLE.of(name): each.idle for name, each in servers.items()},
         }
 
     async def _watch(self, server: Server, dialect: Dialect) -> Watched:

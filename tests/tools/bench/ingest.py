@@ -1,4 +1,4 @@
-"""A busy topic of which hardly anything concerns a stream: what a record costs that nobody gets."""
+"""A busy topic with few records for streams: the cost of an undelivered record."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ LAG = Quantity("lag, at most", "s")
 RATE = Quantity("records written", "1/s")
 
 LIVE_PER_SECOND = 50.0
-"""Events for streams. They are checked, and the latest of them tells the lag."""
+"""Events for streams; they are checked, and the latest gives the lag."""
 
 
 @dataclass(frozen=True)
 class Ingest:
-    """Records of others at a high rate, and a few for streams in all partitions."""
+    """Records of other users at a high rate, and a few for streams in all partitions."""
 
     pace: Pace
 
@@ -36,7 +36,7 @@ class Ingest:
         return f"{self.pace.rate:,.0f} records/s, {LIVE_PER_SECOND:.0f} of them for a stream"
 
     async def measure(self, ground: Ground) -> Sample:
-        """Write while the worker reads; then read the same with aiokafka alone."""
+        """Write while the worker reads; then read the same records with aiokafka only."""
         topics = await ground.topics()
         async with (
             ground.worker(topics) as server,

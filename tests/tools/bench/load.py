@@ -1,7 +1,7 @@
-"""A helper that writes events to Kafka at an even rate, to one user after the other.
+"""A helper that writes events to Kafka at an even rate, to users round robin.
 
-Told to write, it answers when the brokers have everything. Numbers go on from one order to the
-next, so that a repeated event is found whenever it comes.
+It answers an order when the brokers acknowledged all events. Numbers continue across orders, so a
+late repeated event is detected.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from tests.tools.bench.payload import payload
 EVENT_TYPE = "import.progress"
 
 PADDING = 60
-"""Bytes of ballast: with it an event has some 200 bytes on the wire, as a small real one has."""
+"""Bytes of padding: an event then has about 200 bytes on the wire, like a small real one."""
 
 
 class Load:
-    """Writes to one topic: to users in turn, `first` and on, or for 0 users to everybody."""
+    """Writes to one topic: to users from `first` on, round robin; 0 users mean broadcasts."""
 
     def __init__(self, producer: AIOKafkaProducer, topic: str, first: int, users: int) -> None:
         self._producer = producer
@@ -35,7 +35,7 @@ class Load:
         self._written = 0
 
     async def write(self, order: Order) -> Written:
-        """Write what was ordered; returns when the brokers have it."""
+        """Write the ordered events; return when the brokers acknowledged them."""
         begin = time.monotonic()
         first = self._written
         async for count in due(order):
@@ -54,12 +54,12 @@ class Load:
 
 
 def user_name(number: int) -> str:
-    """Return the user that the stream with this number follows."""
+    """Return the user of the stream with this number."""
     return f"bench-{number}"
 
 
 async def main(bootstrap: str, topic: str, first: int, users: int) -> None:
-    """Do what the bench says."""
+    """Execute the orders of the bench."""
     async with AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=0) as producer:
         load = Load(producer, topic, first, users)
         async for line in questions():

@@ -17,7 +17,7 @@ HEAD = """\
 
 
 def lines(report: Report) -> Iterator[str]:
-    """Yield the lines of the table; targets that are not reached are bold."""
+    """Yield the lines of the table; missed targets are bold."""
     yield f"{report.at:%Y-%m-%d}, {report.circumstances}.\n\n"
     yield HEAD
     for name, result in report.rows.items():

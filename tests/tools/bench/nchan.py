@@ -1,4 +1,4 @@
-"""Nchan beside us: nginx with its module, from a configuration made here, on loopback alone.
+"""Nchan for comparison: nginx with its module and a generated configuration, on loopback only.
 
 The system's nginx, its service and its configuration are not touched.
 """
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 MODULE = "ngx_nchan_module.so"
 MODULES = ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules")
 
-MISSING = "nginx with libnginx-mod-nchan is not installed: no figures of Nchan"
+MISSING = "nginx with libnginx-mod-nchan is not installed: Nchan is not measured"
 
 
 def is_installed() -> bool:
-    """Whether Nchan can be measured here."""
+    """Whether Nchan is installed."""
     return shutil.which("nginx") is not None and _module() is not None
 
 
 @asynccontextmanager
 async def nchan(folder: Path) -> AsyncIterator[Server]:
-    """Run it while the block does: `POST /pub/NAME`, `GET /sub/NAME`, one worker process."""
+    """Run Nchan while the block runs: `POST /pub/NAME`, `GET /sub/NAME`, one worker process."""
     home = Path(tempfile.mkdtemp(prefix="nchan-", dir=folder))
     port = free_port()
     configuration = home / "nginx.conf"
@@ -43,7 +43,7 @@ async def nchan(folder: Path) -> AsyncIterator[Server]:
     child = Child(command, home / "output.log")
 
     async def listens() -> bool:
-        assert child.exit_code is None, f"nginx has ended:\n{child.log()}"
+        assert child.exit_code is None, f"nginx ended:\n{child.log()}"
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
         except ConnectionRefusedError:
@@ -64,7 +64,7 @@ def _module() -> Path | None:
 
 
 def _configuration(home: Path, port: int) -> str:
-    """Return a configuration with room for every row, and nothing that costs without need."""
+    """Return a configuration with capacity for every row and without unneeded features."""
     folders = "\n".join(
         f"    {name}_temp_path {home / name};"
         for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")

@@ -1,4 +1,4 @@
-"""An even rate of events, and what is asked of those who write at one."""
+"""An even rate of events, and the messages of writers."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 TICK_SECONDS = 0.005
-"""Events that are due within one tick are written together: waking up for each of thousands a
-second would cost the machine more than the worker that is measured on it."""
+"""Events due within one tick are written together: a wake-up for each of thousands a second would
+cost more CPU than the measured worker."""
 
 
 class Order(msgspec.Struct):
-    """What to write: events a second, and for how long."""
+    """An order: events a second, and the duration."""
 
     rate: float
     seconds: float
 
 
 class Written(msgspec.Struct):
-    """What has been written; it took longer than was ordered where the writer did not keep up."""
+    """The written events; `seconds` exceeds the order if the writer did not keep up."""
 
     events: int
     seconds: float
@@ -36,7 +36,7 @@ class Written(msgspec.Struct):
 
 
 async def due(order: Order) -> AsyncIterator[int]:
-    """Yield, again and again, how many events are to be written now, until all have been."""
+    """Yield the number of events due now, until all were written."""
     total = round(order.rate * order.seconds)
     begin = time.monotonic()
     done = 0

@@ -1,4 +1,4 @@
-"""The payload of the bench's events: a number that tells a loss, and a time that tells latency."""
+"""Payload of the bench's events: a number to detect losses, and a time for the latency."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import msgspec
 
 
 class Payload(msgspec.Struct):
-    """What a client reads of an event.
+    """The fields of an event that a client reads.
 
-    `n` counts the events of one user, or those to everybody, from 0. `t` is the monotonic clock in
+    `n` counts the events of one user, or the broadcasts, from 0. `t` is the monotonic clock in
     ns when the event was handed to the producer; on Linux all processes share that clock.
     """
 
@@ -19,5 +19,5 @@ class Payload(msgspec.Struct):
 
 
 def payload(number: int, padding: int) -> bytes:
-    """Return the JSON of an event that is written now, with so many bytes of ballast."""
+    """Return the JSON of an event written now, with padding."""
     return b'{"n":%d,"t":%d,"pad":"%b"}' % (number, time.monotonic_ns(), b"x" * padding)

@@ -1,4 +1,4 @@
-"""A helper that publishes events to Nchan, over HTTP and connections that stay open.
+"""A helper that publishes events to Nchan over persistent HTTP connections.
 
 Each connection posts one event at a time and waits for the answer, as a service with a pool of
 connections does. A user's events keep to one connection, and so to their order.
@@ -25,7 +25,7 @@ _LENGTH = re.compile(rb"\r\nContent-Length: (\d+)\r\n", re.IGNORECASE)
 
 
 class Connection(asyncio.Protocol):
-    """One connection that stays open, and the events that wait for it: path and number."""
+    """One persistent connection and its queued events: path and number."""
 
     def __init__(self) -> None:
         self.idle = asyncio.Event()
@@ -38,10 +38,10 @@ class Connection(asyncio.Protocol):
         self._transport = transport
 
     def connection_lost(self, exc: Exception | None) -> None:
-        raise ConnectionError(f"Nchan has hung up: {exc}")
+        raise ConnectionError(f"Nchan closed the connection: {exc}")
 
     def post(self, path: str, number: int) -> None:
-        """Post the event as soon as those before it have been answered."""
+        """Post the event after the previous ones were answered."""
         self._waiting.append((path, number))
         if self.idle.is_set():
             self.idle.clear()
@@ -54,7 +54,7 @@ class Connection(asyncio.Protocol):
         if not found or length is None or len(body) < int(length[1]):
             return
         if not head.startswith((b"HTTP/1.1 201 ", b"HTTP/1.1 202 ")):
-            raise ConnectionError(f"Nchan does not take an event: {head!r}")
+            raise ConnectionError(f"Nchan rejected an event: {head!r}")
         self._rest = b""
         if self._waiting:
             self._send()
@@ -71,7 +71,7 @@ class Connection(asyncio.Protocol):
 
 
 class Posts:
-    """Publishes to users in turn, or for 0 users to everybody."""
+    """Publishes to users round robin; 0 users mean broadcasts."""
 
     def __init__(self, connections: list[Connection], users: int) -> None:
         self._connections = connections
@@ -79,7 +79,7 @@ class Posts:
         self._written = 0
 
     async def write(self, order: Order) -> Written:
-        """Publish what was ordered; returns when everything has been taken."""
+        """Publish the ordered events; return when all were accepted."""
         begin, first = time.monotonic(), self._written
         async for count in due(order):
             for _ in range(count):
@@ -91,13 +91,13 @@ class Posts:
 
     def _write_one(self) -> None:
         number, turn = divmod(self._written, self._users or 1)
-        path = f"/pub/{user_name(turn) if self._users else 'everybody'}"
+        path = f"/pub/{user_name(turn) if self._users else 'broadcasts'}"
         self._connections[turn % len(self._connections)].post(path, number)
         self._written += 1
 
 
 async def main(port: int, users: int) -> None:
-    """Do what the bench says."""
+    """Execute the orders of the bench."""
     loop = asyncio.get_running_loop()
     made = [await loop.create_connection(Connection, "127.0.0.1", port) for _ in range(CONNECTIONS)]
     posts = Posts([connection for _, connection in made], users)

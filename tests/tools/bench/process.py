@@ -1,4 +1,4 @@
-"""What a process and its descendants have used: processor time and memory, as Linux counts them."""
+"""CPU time and memory of a process and its descendants, as Linux counts them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def cpu_seconds(pid: int) -> float:
     """Return user and system time of all living processes of the tree.
 
     It comes from each process's own clock (POSIX, clock_getcpuclockid), in ns: the ticks of 10 ms
-    in `/proc/PID/stat` would be half of what thousands of idle streams cost in 10 s.
+    in `/proc/PID/stat` would be half of the cost of thousands of idle streams in 10 s.
     """
     return sum(time.clock_gettime(_cpu_clock(each)) for each in tree(pid))
 
@@ -23,12 +23,12 @@ def resident_kb(pid: int) -> float:
 
 
 def grown_kb(pid: int, since: float) -> float:
-    """Return by how much resident memory has grown; less than a page cannot be told from one."""
+    """Return the growth of resident memory, at least one page."""
     return max(resident_kb(pid) - since, os.sysconf("SC_PAGE_SIZE") / 1024)
 
 
 def tree(pid: int) -> list[int]:
-    """Return the process and its descendants that live."""
+    """Return the process and its living descendants."""
     children = [
         int(child)
         for task in Path(f"/proc/{pid}/task").iterdir()

@@ -1,4 +1,4 @@
-"""What a helper with clients is asked, and what it answers."""
+"""Questions to a helper with clients, and its answers."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import msgspec
 
 
 class Count(msgspec.Struct, tag=True):
-    """What has come since the last count? Answered with a `Tally`."""
+    """Count the events since the last count; the answer is a `Tally`."""
 
 
 class Leave(msgspec.Struct, tag=True):
-    """Drop all streams. Answered with their number."""
+    """Drop all streams; the answer is their number."""
 
 
 class Return(msgspec.Struct, tag=True):
-    """Come back with the last ids, all at once, for what was missed: so many events each.
+    """Resume all clients at once with their last ids and receive `missed` events each.
 
-    Answered with `Served`, at the latest after `seconds`.
+    The answer is `Served`, after `seconds` at the latest.
     """
 
     port: int
@@ -25,6 +25,6 @@ class Return(msgspec.Struct, tag=True):
 
 
 class Served(msgspec.Struct):
-    """How long it took until everybody had what was missed."""
+    """Seconds until all clients had their missed events."""
 
     seconds: float

@@ -23,11 +23,11 @@ OUTPUT = ROOT / "build" / "bench.json"
 LABEL_WIDTH = 22
 VALUE_WIDTH = 7
 TARGET_WIDTH = 15
-"""Characters; every row's table gets the same, so that they read as one."""
+"""Column widths in characters, the same for every table."""
 
 
 class Machine(msgspec.Struct):
-    """What was measured on; `load` is the load average of the last minute before the first row."""
+    """The machine; `load` is the load average of the last minute before the first row."""
 
     cores: int
     system: str
@@ -36,7 +36,7 @@ class Machine(msgspec.Struct):
 
     @classmethod
     def this(cls) -> Machine:
-        """Return the machine that we are on."""
+        """Return this machine."""
         return cls(
             os.cpu_count() or 1,
             f"{platform.system()} {platform.machine()}",
@@ -68,22 +68,22 @@ class Report(msgspec.Struct):
 
     @property
     def is_void(self) -> bool:
-        """Whether any row does not count."""
+        """Whether any row is void."""
         return any(result.void is not None for result in self.rows.values())
 
     def write(self, path: Path) -> None:
-        """Write everything, each round's values included, as JSON."""
+        """Write the report with the values of each round as JSON."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(msgspec.json.format(msgspec.json.encode(self)) + b"\n")
 
     @classmethod
     def read(cls, path: Path) -> Report:
-        """Return what `write` has written."""
+        """Return the report of a file written by `write`."""
         return msgspec.json.decode(path.read_bytes(), type=cls)
 
     @property
     def circumstances(self) -> str:
-        """On what the figures were measured, in one line."""
+        """Machine and circumstances, in one line."""
         machine = self.machine
         return (
             f"{machine.cores} cores, {machine.system}, Python {machine.python},"
@@ -91,7 +91,7 @@ class Report(msgspec.Struct):
         )
 
     def tables(self) -> Iterator[Table]:
-        """Yield the tables that a person reads, one for each row."""
+        """Yield the tables for the terminal, one for each row."""
         for name, result in self.rows.items():
             table = Table(
                 title=f"[bold]{name}[/]: {result.title}", title_justify="left", box=box.SIMPLE_HEAD
@@ -112,9 +112,9 @@ class Report(msgspec.Struct):
 
 
 def words(figure: Figure) -> list[str]:
-    """Return a figure as words: what it is, its values, and the target with how much of it it is.
+    """Return a figure as text: name, values, and the target with its percentage.
 
-    Those of others stand below the gateway's, so it is enough to say whose they are.
+    Figures of others follow the gateway's; they show the server's name only.
     """
     label = figure.name if figure.whose == GATEWAY else f"  {figure.whose}"
     values = (short(value) for value in (figure.median, figure.min, figure.max))
@@ -125,7 +125,7 @@ def words(figure: Figure) -> list[str]:
 
 
 def short(value: float) -> str:
-    """Return the value with about three digits that count."""
+    """Return the value with about three significant digits."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -1,4 +1,4 @@
-"""Clients that come back to a worker that has been reading all the time."""
+"""Clients that resume on a running worker."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SERVED = Quantity("until all are served", "s")
 
 
 class Back(NamedTuple):
-    """What it took to serve all who came back: µs for each of them, and seconds for all."""
+    """Cost of serving all resuming clients: µs for each, and seconds for all."""
 
     cpu: float
     seconds: float
@@ -33,7 +33,7 @@ class Back(NamedTuple):
 
 @dataclass(frozen=True)
 class Resume:
-    """All of them come back at once: from the tail, unless more is written than it holds."""
+    """All clients resume at once, from the tail unless it is too short."""
 
     absence: Absence
     beside_nchan: bool = False
@@ -44,16 +44,16 @@ class Resume:
 
     async def measure(self, ground: Ground) -> Sample:
         """Measure the worker, then Nchan."""
-        everybody = {GATEWAY: await self._gateway(ground)}
+        servers = {GATEWAY: await self._gateway(ground)}
         if self.beside_nchan and is_installed():
-            everybody[NCHAN] = await self._nchan(ground)
+            servers[NCHAN] = await self._nchan(ground)
         return {
-            **beside(CPU, {name: each.cpu for name, each in everybody.items()}),
-            **{SERVED.of(name): each.seconds for name, each in everybody.items()},
+            **beside(CPU, {name: each.cpu for name, each in servers.items()}),
+            **{SERVED.of(name): each.seconds for name, each in servers.items()},
         }
 
     async def _gateway(self, ground: Ground) -> Back:
-        """Let the clients leave, write, wait until the worker has read it, let them come back."""
+        """Drop the clients, write, wait until the worker read it, resume the clients."""
         topics = await ground.topics(self.absence.partitions)
         async with (
             ground.worker(topics) as server,
@@ -62,13 +62,13 @@ class Resume:
         ):
             await clients.leave()
             await self.absence.write(ground, topics.user)
-            # Behind an event for each of these, everything before it has been read.
+            # After an event of each of these, all earlier records were read.
             await load.ask(to_each(LIVE, 1), Written)
             await witnesses.collect(LIVE)
             return await self._come_back(server, clients)
 
     async def _nchan(self, ground: Ground) -> Back:
-        """Do the same with Nchan, where a client has no id until its first event."""
+        """Measure Nchan, whose clients get an id with their first event."""
         away = self.absence
         async with (
             nchan(ground.folder) as server,

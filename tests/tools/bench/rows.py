@@ -1,6 +1,6 @@
-"""The rows of the bench, by the names that `make bench ROW=…` takes, and what is aimed at.
+"""The rows of the bench, by the names that `make bench ROW=…` takes, and their targets.
 
-A target is the most that a figure should be. Figures without one are there to be compared.
+A target is an upper bound. Figures without one serve for comparison.
 """
 
 from __future__ import annotations
@@ -79,4 +79,4 @@ ROWS: Mapping[str, Goal] = MappingProxyType(
 )
 
 LONG = frozenset({"endurance"})
-"""Rows that are only measured when they are named."""
+"""Rows that are measured only if named."""

@@ -1,6 +1,6 @@
-"""Whom a client speaks to: how a stream is asked for, and how it is known to be followed.
+"""The servers that clients connect to: how to request a stream, and how to detect that it is live.
 
-The bare server of `floor` takes any request, and greets as the gateway does.
+The bare server of `floor` accepts any request and sends the gateway's greeting.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from tests.tokens import mint
 
 
 class Server(NamedTuple):
-    """Where a server listens, and the process whose tree is its own."""
+    """Address of a server, and the root of its process tree."""
 
     port: int
     pid: int
@@ -20,11 +20,11 @@ class Server(NamedTuple):
 
 
 class Dialect(Enum):
-    """A way to ask for a stream; `greeting` is in the block behind which nothing is missed."""
+    """How to request a stream; the stream is live after the block that contains `greeting`."""
 
     GATEWAY = "gateway", "/api/v1/events", b"id: "
     NCHAN = "nchan", "/sub/{user}", b": hi"
-    NCHAN_BROADCAST = "nchan-broadcast", "/sub/everybody", b": hi"
+    NCHAN_BROADCAST = "nchan-broadcast", "/sub/broadcasts", b": hi"
 
     def __init__(self, title: str, path: str, greeting: bytes) -> None:
         self.title = title
@@ -37,7 +37,7 @@ class Dialect(Enum):
         return next(each for each in cls if each.title == title)
 
     def request(self, user: str, last_id: bytes = b"") -> bytes:
-        """Return the bytes of a request, which goes on behind an id if there is one."""
+        """Return the bytes of a request, which resumes from an id if given."""
         lines = [
             b"GET %b HTTP/1.1" % self.path.format(user=user).encode(),
             b"Host: bench",

@@ -1,8 +1,8 @@
-"""One stream of a bench's client: it checks the number of every event.
+"""One stream of a bench client, which checks the number of every event.
 
-A raw asyncio protocol: a full HTTP client for each of thousands would take so much of a small
-machine that the worker would be measured waiting for its clients. So chunk framing is not undone
-but stepped over. A server that cuts an event in two by a chunk would be found void.
+A raw asyncio protocol: with a full HTTP client for each of thousands of streams, a small machine
+would measure a worker that waits for its clients. Chunk framing is skipped instead of decoded; a
+server that splits an event across chunks is reported as void.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _decode = msgspec.json.Decoder(Payload).decode
 
 @dataclass
 class Place:
-    """How far a user has come: what outlives a stream."""
+    """The position of a user, kept across streams."""
 
     next: int = 0
     """The number of the next event."""
@@ -43,15 +43,15 @@ class Place:
 
     @property
     def last_id(self) -> bytes:
-        """What an `EventSource` would send when it comes back."""
+        """The id that an `EventSource` sends when it reconnects."""
         found = _ID.search(self.block)
         return found[1] if found else b""
 
 
 class Stream(asyncio.Protocol):
-    """Sends `request`, and counts in `tally()` what comes.
+    """Sends `request` and counts received events in `tally()`.
 
-    `opened` is done when a block without data has `greeting` in it: from then on nothing is missed.
+    `opened` is done after a block without data that contains `greeting`: the stream is then live.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Stream(asyncio.Protocol):
         self._rest = b""
 
     def leave(self) -> None:
-        """Drop the connection; whatever comes of it from now on is no fault."""
+        """Drop the connection; later events of it are not counted as faults."""
         self._left = True
         if self._transport is not None:
             self._transport.abort()
@@ -90,7 +90,7 @@ class Stream(asyncio.Protocol):
         if not self._status_known:
             self._status_known = True
             if not data.startswith(b"HTTP/1.1 200 "):
-                self._refuse(f"no stream: {data[:200]!r}")
+                self._refuse(f"not a stream: {data[:200]!r}")
         tally = self._tally()
         tally.size += len(data)
         *blocks, self._rest = (self._rest + data).split(b"\n\n")
@@ -112,7 +112,7 @@ class Stream(asyncio.Protocol):
             return
         self._place.block = head
         if b"event: stream." in head:
-            tally.fault("gaps or goodbyes")
+            tally.fault("gaps or closes")
             return
         event = _decode(data)
         tally.event(now - event.t)

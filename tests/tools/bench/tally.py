@@ -1,4 +1,4 @@
-"""What clients have received, and whether it is exactly what was written."""
+"""Events that clients received, compared with the written ones."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from itertools import accumulate
 import msgspec
 
 NS_PER_BUCKET = 100_000
-"""Latencies are counted in buckets of 0.1 ms: far below what differs from run to run, and small
-enough to be handed from one process to another, however many events there were."""
+"""Latencies are counted in buckets of 0.1 ms: far below the variation between runs, and small
+enough to pass between processes for any number of events."""
 
 
 class Void(Exception):
-    """What was measured does not count: events were lost, repeated or not ours."""
+    """The measurement is void: events were lost, repeated or unexpected."""
 
 
 class Tally(msgspec.Struct):
-    """Events that arrived: how many, how late, and what was wrong with them.
+    """Received events: number, latencies and faults.
 
     `size` is in bytes with all framing, `latencies` counts events by bucket, `faults` by kind.
     """
@@ -28,17 +28,17 @@ class Tally(msgspec.Struct):
     faults: dict[str, int] = msgspec.field(default_factory=dict)
 
     def event(self, latency_ns: int) -> None:
-        """Count an event that took that long."""
+        """Count an event with this latency."""
         self.events += 1
         bucket = latency_ns // NS_PER_BUCKET
         self.latencies[bucket] = self.latencies.get(bucket, 0) + 1
 
     def fault(self, kind: str, count: int = 1) -> None:
-        """Count something that must not happen."""
+        """Count a fault."""
         self.faults[kind] = self.faults.get(kind, 0) + count
 
     def add(self, other: Tally) -> None:
-        """Count everything of another tally too."""
+        """Add another tally."""
         self.events += other.events
         self.size += other.size
         for bucket, count in other.latencies.items():
@@ -47,7 +47,7 @@ class Tally(msgspec.Struct):
             self.fault(kind, count)
 
     def latency_ms(self, part: float) -> float:
-        """Return the latency that this part of the events did not exceed, up to 0.1 ms too high."""
+        """Return the latency quantile of this part of the events, at most 0.1 ms too high."""
         assert self.events, "no events, no latency"
         buckets = sorted(self.latencies)
         seen = list(accumulate(self.latencies[bucket] for bucket in buckets))
@@ -55,7 +55,7 @@ class Tally(msgspec.Struct):
         return (last + 1) * NS_PER_BUCKET / 1e6
 
     def verify(self, written: int) -> None:
-        """Raise `Void` unless each event that was written arrived, once and in order."""
+        """Raise `Void` unless each written event arrived once and in order."""
         if self.faults or self.events != written:
             faults = "".join(f", {count} {kind}" for kind, count in sorted(self.faults.items()))
             raise Void(f"{self.events} events of {written} arrived{faults}")

@@ -15,7 +15,7 @@ async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(HEAD)
 
 
-async def test_clients_that_come_back_to_nothing_stop_waiting_and_are_void() -> None:
+async def test_resuming_clients_without_events_time_out_as_void() -> None:
     async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         clients = Clients(Dialect.GATEWAY)

@@ -1,4 +1,4 @@
-"""Nchan as the bench runs it, with its own publisher and clients; no broker is needed."""
+"""Nchan as the bench runs it, with publisher and clients of the bench; needs no broker."""
 
 from __future__ import annotations
 
@@ -35,15 +35,13 @@ async def test_every_event_arrives_once(
         helper("posts", server.port, users) as writer,
         audience(server.port, STREAMS, dialect=dialect) as clients,
     ):
-        delivered = await PACE.deliver(
-            writer, clients, server.pid, copies
-        )  # raises where it did not
+        delivered = await PACE.deliver(writer, clients, server.pid, copies)  # raises `Void`
     assert delivered.tally.events == 50 * copies
 
 
-async def test_its_worker_process_belongs_to_it(tmp_path: Path) -> None:
+async def test_the_worker_process_belongs_to_its_process_tree(tmp_path: Path) -> None:
     async def has_one() -> bool:
         return len(tree(server.pid)) == 2
 
-    async with nchan(tmp_path) as server:  # the master listens before it has any
+    async with nchan(tmp_path) as server:  # the master listens before it starts workers
         await eventually("a worker process", has_one)

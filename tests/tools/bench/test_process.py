@@ -8,7 +8,7 @@ import time
 from tests.tools.bench.process import cpu_seconds, resident_kb, tree
 
 
-def test_cpu_time_is_that_of_the_process() -> None:
+def test_cpu_time_matches_the_process() -> None:
     before = cpu_seconds(os.getpid())
     begin = time.process_time()
     sum(range(300_000))
@@ -16,7 +16,7 @@ def test_cpu_time_is_that_of_the_process() -> None:
     assert cpu_seconds(os.getpid()) - before >= own > 0
 
 
-def test_a_child_belongs_to_the_tree_and_its_memory_too() -> None:
+def test_a_child_and_its_memory_belong_to_the_tree() -> None:
     alone = resident_kb(os.getpid())
     with subprocess.Popen(
         [sys.executable, "-c", "print(flush=True); input()"],

@@ -1,4 +1,4 @@
-"""What a run is turned into: tables, Markdown, a chart, and a verdict."""
+"""Output of a run: tables, Markdown, a chart, and a verdict."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_rounds_make_figures_and_ratios_with_targets(report: Report) -> None:
     assert over_nchan.of_target == pytest.approx(0.75)
 
 
-async def test_one_round_that_loses_an_event_voids_the_row(tmp_path: Path, report: Report) -> None:
+async def test_one_lost_event_voids_the_row(tmp_path: Path, report: Report) -> None:
     assert not report.is_void
     goal = Goal(Lossy(), {})
     report.rows["bad"] = await measure_rounds(goal, 3, Ground("", tmp_path), lambda: None)
@@ -66,7 +66,7 @@ async def test_one_round_that_loses_an_event_voids_the_row(tmp_path: Path, repor
     assert report.is_void
 
 
-def test_what_was_written_is_read_again(report: Report, tmp_path: Path) -> None:
+def test_a_written_report_can_be_read(report: Report, tmp_path: Path) -> None:
     report.write(tmp_path / "build" / "bench.json")
     assert Report.read(tmp_path / "build" / "bench.json") == report
 
@@ -81,12 +81,12 @@ def test_a_void_row_stays_visible_everywhere(report: Report) -> None:
         assert "void: 1 events of 2 arrived" in text
 
 
-def test_a_target_that_is_not_reached_is_bold(report: Report) -> None:
+def test_a_missed_target_is_bold(report: Report) -> None:
     assert "| **≤ 1.2 (150%)** |" in "".join(lines(report))
     assert "| ≤ 1.5 (75%) |" in "".join(lines(report))
 
 
-def test_the_chart_has_a_bar_for_each_of_them_and_none_for_ratios(report: Report) -> None:
+def test_the_chart_has_a_bar_for_each_server_but_not_for_ratios(report: Report) -> None:
     chart = ET.fromstring(draw(report))
     bars = chart.findall("{http://www.w3.org/2000/svg}rect")
     assert len(bars) == 3

@@ -55,7 +55,7 @@ async def stream(opened: asyncio.Future[None], tally: Tally, place: Place) -> St
         (Dialect.NCHAN_BROADCAST, b"HTTP/1.1 200 OK\r\n\r\n: hi\n\n"),
     ],
 )
-async def test_a_stream_is_open_when_it_has_been_greeted(
+async def test_a_stream_is_open_after_the_greeting(
     dialect: Dialect, head: bytes, opened: asyncio.Future[None]
 ) -> None:
     stream = stream_of(opened, dialect=dialect)
@@ -66,7 +66,7 @@ async def test_a_stream_is_open_when_it_has_been_greeted(
     assert opened.done()
 
 
-async def test_another_status_is_no_stream(opened: asyncio.Future[None]) -> None:
+async def test_another_status_fails_the_opening(opened: asyncio.Future[None]) -> None:
     stream_of(opened).data_received(b"HTTP/1.1 401 Unauthorized\r\n\r\n")
     with pytest.raises(ConnectionError, match="401"):
         await opened
@@ -79,10 +79,10 @@ async def test_another_status_is_no_stream(opened: asyncio.Future[None]) -> None
         pytest.param([event(3), event(4)], {"lost": 3}, id="lost before the first"),
         pytest.param([event(0), event(1), event(1)], {"repeated": 1}, id="repeated"),
         pytest.param([event(1), event(0)], {"lost": 1, "repeated": 1}, id="out of order"),
-        pytest.param([event(0, "stream.gap")], {"gaps or goodbyes": 1}, id="gap"),
+        pytest.param([event(0, "stream.gap")], {"gaps or closes": 1}, id="gap"),
     ],
 )
-async def test_what_must_not_come_is_a_fault(
+async def test_unexpected_events_are_faults(
     stream: Stream, tally: Tally, received: list[bytes], fault: dict[str, int]
 ) -> None:
     stream.data_received(b"".join(received))
@@ -96,13 +96,13 @@ async def test_a_stream_that_ends_is_a_fault(stream: Stream, tally: Tally) -> No
     assert tally.faults == {"streams ended": 1}
 
 
-async def test_a_stream_that_was_left_may_end(stream: Stream, tally: Tally) -> None:
+async def test_a_dropped_stream_may_end(stream: Stream, tally: Tally) -> None:
     stream.leave()
     stream.connection_lost(None)
     tally.verify(0)
 
 
-async def test_numbers_go_on_in_the_next_stream(
+async def test_numbers_continue_in_the_next_stream(
     stream: Stream, tally: Tally, place: Place, opened: asyncio.Future[None]
 ) -> None:
     stream.data_received(event(0) + event(1))
@@ -123,7 +123,7 @@ async def test_numbers_go_on_in_the_next_stream(
         pytest.param(b"1a\r\n: heartbeat\nid: 5\n\n\r\n", b"5", id="of a heartbeat"),
     ],
 )
-async def test_a_client_comes_back_with_the_last_id(
+async def test_a_client_resumes_with_the_last_id(
     stream: Stream, place: Place, received: bytes, last_id: bytes
 ) -> None:
     stream.data_received(received)
@@ -132,7 +132,7 @@ async def test_a_client_comes_back_with_the_last_id(
 
 
 @pytest.mark.parametrize("size", range(1, 60, 7))
-async def test_events_may_be_cut_anywhere(stream: Stream, tally: Tally, size: int) -> None:
+async def test_events_may_be_split_anywhere(stream: Stream, tally: Tally, size: int) -> None:
     received = b"".join(event(number) for number in range(5))
     for begin in range(0, len(received), size):
         stream.data_received(received[begin : begin + size])

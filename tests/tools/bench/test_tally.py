@@ -15,7 +15,7 @@ def tally(*buckets: int) -> Tally:
 @pytest.mark.parametrize(
     ("part", "latency"), [(0.01, 0.1), (0.5, 0.5), (0.51, 0.6), (0.9, 0.9), (0.99, 1.0)]
 )
-def test_a_part_of_the_events_is_no_later_than_its_latency(part: float, latency: float) -> None:
+def test_a_quantile_bounds_the_latency_of_its_part(part: float, latency: float) -> None:
     assert tally(*range(10)).latency_ms(part) == pytest.approx(latency)
 
 
@@ -30,13 +30,13 @@ def test_tallies_add_up() -> None:
 
 
 @pytest.mark.parametrize("written", [1, 3])
-def test_another_number_of_events_than_was_written_is_void(written: int) -> None:
+def test_a_wrong_number_of_events_is_void(written: int) -> None:
     tally(1, 2).verify(2)
     with pytest.raises(Void, match=f"2 events of {written} arrived"):
         tally(1, 2).verify(written)
 
 
-def test_a_void_tally_says_what_was_wrong() -> None:
+def test_a_void_tally_reports_its_faults() -> None:
     faulty = tally(1)
     faulty.fault("repeated", 3)
     with pytest.raises(Void, match="1 events of 1 arrived, 3 repeated"):
