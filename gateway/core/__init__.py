@@ -1,5 +1,5 @@
-"""The gateway without I/O: records and times go in, bytes and cursors come out.
+"""The gateway without I/O: input is records and times, output is bytes and cursors.
 
-Nothing here imports asyncio, aiohttp or aiokafka, reads a clock or draws a random number; a test
-holds it. Every change of state is one synchronous step.
+No module here imports asyncio, aiohttp or aiokafka, reads a clock or draws a random number
+(`tests/core/test_purity.py`). Every state change is one synchronous step.
 """

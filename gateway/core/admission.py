@@ -1,20 +1,20 @@
-"""Admission: who gets a place, who gives one up, and who has to wait.
+"""Stream admission: accept a new stream, close another one for it, or reject it.
 
-    a newcomer finds                           | what happens
+    state at the request                       | decision
     -------------------------------------------+---------------------------------------------------
-    room with its user, address and worker     | it gets a place
-    a limit reached, and a stuck stream there  | that stream gives its place up (`replaced`); of
-                                               | several the one that has been stuck for longest
-    its user's limit reached, and a stream of  | the same
-    the user's whose client does not answer    |
-    a limit reached, and none that is stuck    | it is refused: two clients that evict each other
-                                               | would never stop
-    its user's replays used up, and asks for   | it is refused, and told when to come back
-    the past                                   |
+    below the limits of user, address, worker  | accept
+    a limit reached, a stuck stream counted    | accept, and close that stream (`replaced`); of
+    in it                                      | several, the one that has been stuck for longest
+    the user's limit reached, and a client of  | the same
+    that user does not answer                  |
+    a limit reached, no stuck stream           | reject: two clients that evict each other would
+                                               | never stop
+    replay quota used up, and the request asks | reject with a retry time
+    for past events                            |
 
-A stream is stuck when its client does not take what is written to it. A phone that has changed its
-network leaves such streams behind, and must not be locked out by them; they lose nothing, because
-their cursors come back with their clients.
+A stream is stuck when its client does not read what is written to it. A phone that changes its
+network leaves such streams behind and must not be locked out by them. A closed stream loses no
+event, because the client holds the cursor.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ _Key = TypeVar("_Key", bytes, str)
 
 
 class Refusal(StrEnum):
-    """Which limit a newcomer has met."""
+    """The limit that a new stream would exceed."""
 
     USER = "user_streams"
     ADDRESS = "address_streams"
     WORKER = "worker_streams"
     REPLAYS = "user_replays"
     OPENINGS = "worker_openings"
-    """More streams are being opened at the same time than should wait for each other."""
+    """Too many streams are being opened at the same time."""
     KEYS = "key_lookups"
-    """More requests wait for an unknown signing key than may; known keys are not affected."""
+    """Too many requests wait for an unknown signing key; known keys are not affected."""
 
 
 class Capacity(NamedTuple):
-    """How many streams there may be. None: any number."""
+    """Maximum number of open streams. None: no limit."""
 
     worker: int
     user: int
@@ -54,17 +54,17 @@ class Capacity(NamedTuple):
 
 
 class OpenStreams:
-    """The open streams of a worker, as limits count them. The hub keeps it up to date."""
+    """The open streams of a worker by user and address; the hub keeps them up to date."""
 
     def __init__(self) -> None:
         self.streams: dict[Stream, None] = {}
         self.stuck: dict[Stream, None] = {}
-        """Those that are stuck, the one that is so for longest first."""
+        """Stuck streams, the longest stuck first."""
         self._users: dict[bytes, dict[Stream, None]] = {}
         self._addresses: dict[str, dict[Stream, None]] = {}
 
     def add(self, stream: Stream) -> None:
-        """Count a stream that has been opened."""
+        """Add a stream that was opened."""
         assert stream not in self.streams
         self.streams[stream] = None
         self._users.setdefault(stream.key, {})[stream] = None
@@ -72,7 +72,7 @@ class OpenStreams:
             self._addresses.setdefault(stream.address, {})[stream] = None
 
     def remove(self, stream: Stream) -> None:
-        """Count a stream no more."""
+        """Remove a stream that ends."""
         del self.streams[stream]
         self.stuck.pop(stream, None)
         _discard(self._users, stream.key, stream)
@@ -90,10 +90,10 @@ class OpenStreams:
         capacity: Capacity,
         unanswered: Callable[[Stream], bool],
     ) -> Refusal | list[Stream]:
-        """Decide on a newcomer: the streams that have to be closed for it, most often none.
+        """Return the streams to close for a new stream, often none, or the limit reached.
 
-        `address` is empty where it does not count. `unanswered` tells whether a stream's client
-        does not answer; it is asked of the few streams of one user only. Changes nothing.
+        `address` is empty where it does not count. `unanswered` returns whether a stream's client
+        fails to answer; it is called for the few streams of one user only. Changes no state.
         """
         evicted: list[Stream] = []
         for group, most, refusal in (
@@ -113,7 +113,7 @@ class OpenStreams:
         return evicted
 
     def _longest_stuck(self, group: Group) -> Stream | None:
-        # By the smaller of the two: at a limit this is asked for every newcomer of a storm.
+        # Search the smaller group: at a limit this runs for every request of a reconnect storm.
         if len(group) < len(self.stuck):
             stuck = {s: s.stuck_since for s in group if s.stuck_since is not None}
             return min(stuck, key=stuck.__getitem__, default=None)
@@ -121,10 +121,10 @@ class OpenStreams:
 
 
 class ReplayQuota:
-    """How many replays each user may still ask for: `most` at once, then one in `seconds`.
+    """The replays that each user may still request: `most` at once, then one in `seconds`.
 
-    A resume that memory serves is none. Keeps one number for each user who has had one lately: when
-    all of it will have been worked off (generic cell rate algorithm, ITU-T I.371).
+    A resume from memory does not count. Holds one number for each user with a recent replay: the
+    time at which the quota is full again (generic cell rate algorithm, ITU-T I.371).
     """
 
     def __init__(self, most: int, seconds: float) -> None:
@@ -134,12 +134,12 @@ class ReplayQuota:
         self._sweep_at = 2 * most
 
     def wait_seconds(self, user: bytes, now: float) -> float:
-        """Return for how many seconds the user has to wait for the next one; 0: not at all."""
+        """Return the seconds until the user's next replay; 0: available now."""
         debt = self._free_at.get(user, now) - now
         return max(0.0, debt - (self._most - 1) * self._seconds)
 
     def count(self, user: bytes, now: float) -> None:
-        """Count a replay of the user's."""
+        """Count a replay against the user's quota."""
         self._free_at[user] = max(self._free_at.get(user, now), now) + self._seconds
         if len(self._free_at) > self._sweep_at:
             self._free_at = {who: at for who, at in self._free_at.items() if at > now}

@@ -1,8 +1,8 @@
-"""Budget: what one synchronous step of the hub may cost.
+"""Budget: the work that one synchronous step of the hub may do.
 
-The event loop stands still during a step, so a step takes so much work and leaves the rest to the
-next one. Work is counted, not timed: the core reads no clock, and a test can count it too. One unit
-is about a microsecond (CPython 3.11, 3 GHz).
+A step blocks the event loop, so it does a bounded amount of work and leaves the rest to the next
+step. Work is counted, not timed: the core reads no clock, and tests can count the same units. One
+unit is about a microsecond (CPython 3.11, 3 GHz).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ STEP = 2000
 """Units of one step."""
 
 SHARE = 400
-"""Units of a step that closing streams, and bringing them up, have whatever comes before."""
+"""Units of a step reserved for heartbeats, for closing streams, and for catch-up, each."""
 
 WRITE = 6
 """A write to a socket, without its bytes."""
@@ -23,11 +23,11 @@ EVENT = 3
 """A record decoded, or an event framed."""
 
 CLOSE = 60
-"""A stream closed: most of it is the line in the log."""
+"""A stream closed; the log line is most of the cost."""
 
 
 class Budget:
-    """What is left of a step."""
+    """The units left in a step."""
 
     __slots__ = ("left",)
 
@@ -39,5 +39,5 @@ class Budget:
         self.left -= WRITE + size // BYTES
 
     def guarantee(self, share: int) -> None:
-        """Leave at least `share` for what comes next."""
+        """Raise the remaining units to at least `share`."""
         self.left = max(self.left, share)

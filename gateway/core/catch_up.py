@@ -1,11 +1,11 @@
-"""Bringing a stream up: from the tail in one step, or by way of a scan, until it is live.
+"""Catch-up: move a stream to live, from the tail in one step or by way of a scan.
 
-`advance` is the only way to live. It is called whenever something may have changed for a stream
-that is behind: it has just been opened, its transport has drained, a scan has found something for
-it, or the tail has come up to where it is. It goes as far as transport, tails and the budget allow,
-and leaves the stream in one of the states of `gateway.core.stream`, or to be advanced again.
+`CatchUp.advance` is the only way to live. The hub calls it whenever the state of a stream that is
+behind may have changed: the stream was opened, its transport drained, a scan found events for it,
+or the tail reached its position. A call goes as far as transport, tails and budget allow. The
+stream is then in one of the states of `gateway.core.stream`, or has to be advanced again.
 
-The last of what a tail has for the stream and its becoming live are one call, so nothing can be
+One call writes the last events of a tail and makes the stream live, so that no record can be
 appended in between.
 """
 
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
 
 class WriteBuffer:
-    """What is to be written to one stream in one go.
+    """Frames of one stream that are handed to its sink in one write.
 
-    To hand bytes to the kernel costs more than to make them, so most streams are brought up in one
-    write. It belongs to one call and one stream, and nothing of it outlives them.
+    Handing bytes to the kernel costs more than building them, so most streams catch up in one
+    write. A buffer belongs to one call of `CatchUp.advance`.
     """
 
     __slots__ = ("frames", "size")
@@ -47,14 +47,14 @@ class WriteBuffer:
         self.size = 0
 
     def add(self, data: bytes) -> None:
-        """Add the next bytes, which may be none."""
+        """Append bytes; empty bytes are ignored."""
         if data:
             self.frames.append(data)
             self.size += len(data)
 
 
 class CatchUp:
-    """Brings streams up. `wake` is called with each feed that a stream needs a scan of."""
+    """Moves streams towards live; calls `wake` with each feed that needs a scan."""
 
     def __init__(
         self,
@@ -75,10 +75,10 @@ class CatchUp:
     def advance(
         self, stream: Stream, moment: Moment, budget: Budget, greeting: bytes = b""
     ) -> bool:
-        """Bring the stream up in every log, as far as its transport, the tails and `budget` allow.
+        """Advance the stream in every partition; return False if only the budget ended it.
 
-        It is written `greeting` before anything else. Returns False where only the budget was in
-        the way: there is more to be done at once.
+        Writes `greeting` first, then events as far as the transport, the tails and `budget` allow.
+        After False the stream can be advanced again at once.
         """
         buffer = WriteBuffer()
         buffer.add(greeting)
@@ -87,7 +87,7 @@ class CatchUp:
         return done
 
     def report(self, moment: Moment) -> None:
-        """Report how many events were sent since the last call."""
+        """Report the number of events sent since the last call."""
         sent, self._sent = self._sent, {}
         for path, events in sent.items():
             self._observer.sent(path, [(moment.wall, events)], moment)
@@ -111,8 +111,8 @@ class CatchUp:
             if not done:
                 break
         if replayed:
-            # A scan may have passed hours of others' events: a client that drops now must not
-            # come back for them.
+            # A scan may have skipped hours of other users' events: a client that disconnects now
+            # must not resume before them.
             buffer.add(frame.id_block(stream.id()))
         return done
 
@@ -125,7 +125,7 @@ class CatchUp:
         moment: Moment,
         budget: Budget,
     ) -> bool:
-        """Make the stream live, if the tail reaches back to where it is; ask for a scan if not."""
+        """Make the stream live if the tail holds its position; request a scan otherwise."""
         tail, position = feed.tail, state.position
         if tail is None:
             feed.park(stream)
@@ -152,7 +152,7 @@ class CatchUp:
             state.checked = True
         if not state.limited:
             state.limited = True
-            until = min(state.until, tail.head.offset)  # which may be of another log
+            until = min(state.until, tail.head.offset)  # the head may be of another incarnation
             self._limit(stream, feed, state, tail, position, until, moment)
             self._drain_backlog(stream, feed, state, buffer, moment, budget)  # at most a gap
         return self._catch_up(stream, feed, state, tail, buffer, moment, budget)
@@ -171,7 +171,7 @@ class CatchUp:
         until: int,
         moment: Moment,
     ) -> None:
-        """Apply the limits of a replay to a cursor that memory can serve, up to offset `until`."""
+        """Apply the replay limits to a cursor inside the tail, up to the offset `until`."""
         limits = self._limits
         oldest = tail.first_at_or_after(position.offset, moment.wall - limits.max_age_ms)
         oldest = max(min(oldest, until), until - limits.max_records)
@@ -203,7 +203,7 @@ class CatchUp:
         moment: Moment,
         budget: Budget,
     ) -> bool:
-        """Write what the tail has for the stream; live, unless its transport fills up before."""
+        """Write the tail's events and make the stream live, unless its transport fills up."""
         assert isinstance(state.position, OffsetPosition)
         if state.position.offset >= tail.head.offset:
             feed.join(stream)
@@ -221,7 +221,7 @@ class CatchUp:
                 return True
             if budget.left <= buffer.size // runs.PIECE:
                 return False
-        # Live first: a transport that fills up with the last piece falls behind from the head.
+        # Live before the last write: if it fills the transport, the stream is behind at the head.
         feed.join(stream)
         return True
 
@@ -234,7 +234,7 @@ class CatchUp:
         moment: Moment,
         budget: Budget,
     ) -> bool:
-        """Write what a scan has found, as far as the transport takes it and the budget allows."""
+        """Write events that a scan has found, as far as transport and budget allow."""
         backlog = state.backlog
         if not backlog:
             return True

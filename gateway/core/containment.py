@@ -1,7 +1,7 @@
-"""Containment, as the core needs it: an unexpected exception ends one block, and nothing else.
+"""Containment: an unexpected exception ends one block of the core and does not propagate.
 
-The core does not decide what is done with such an exception: the edge counts and logs it
-(`gateway.supervise`). It decides what is lost with it: one record, or one stream.
+The core decides what the exception costs: one record, or one stream. The edge counts and logs the
+exception (`gateway.supervise`).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class Containment(Protocol):
-    """A `with` block that ends at an `Exception`, which is reported and not raised.
+    """A `with` block that reports an `Exception` and suppresses it.
 
-    It may be entered again as long as it has not `failed`.
+    Can be entered again unless it has `failed`.
     """
 
     failed: bool
@@ -31,7 +31,7 @@ class Containment(Protocol):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        """End the block; true for an exception that goes no further."""
+        """End the block; return True to suppress the exception."""
         ...
 
 

@@ -1,12 +1,12 @@
-"""Delivery: what fetched records bring to the streams that are live.
+"""Delivery: write the events of fetched records to the live streams.
 
-Each event is framed once for all streams with the same cursor, and each stream that is touched gets
-one write with everything for it. This is done for every event and every stream, so that what could
-be done once is, and nothing is made that is not written.
+Each event is framed once for all streams with the same cursor, and each stream gets one write for
+a batch. This is the hot path, executed for every event and every stream: work is shared where
+possible, and no object is built that is not written.
 
-Bytes for thousands of streams are made in one step and written in several. Whatever else is written
-to a stream meanwhile goes through `Outbox.write`, behind what waits for it, since its id may say
-that the client has that.
+One step builds bytes for thousands of streams, and several steps write them. Until then, all other
+writes to a stream go through `Outbox.write`, which writes the pending bytes first: the id of a
+later write may claim that the client has received them.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from gateway.core.stream import PartitionFeed, Stream
 
 MOST_RECORDS = 500
-"""Records that are dispatched in one step: some 3 ms where each has a stream."""
+"""Records dispatched in one step: some 3 ms if each has a stream."""
 
 
 class _Share:
-    """What all streams with the same cursor and the same filter are sent of one batch."""
+    """The bytes of one batch for all streams with the same cursor and filter."""
 
     __slots__ = ("categories", "data", "events", "streams")
 
@@ -45,9 +45,9 @@ class _Share:
 
 
 class Outbox:
-    """Bytes on their way to the sinks: live events, and what is written at once.
+    """Pending bytes of live events, and the one way to write to a sink.
 
-    `failed` collects streams whose sinks raised; they are the hub's to close.
+    `failed` collects streams whose sinks raised; the hub closes them.
     """
 
     def __init__(self, interpreter: Interpreter, observer: Observer, contain: Contain) -> None:
@@ -63,10 +63,10 @@ class Outbox:
         return len(self._waiting)
 
     def add(self, feed: PartitionFeed, records: Sequence[Record]) -> int:
-        """Take the records of a log, oldest first, for those who are live in it.
+        """Frame records for the live streams of a partition; return the number of frames.
 
-        In a log without keys those have to be live in every other log of theirs too. Returns how
-        many events were framed.
+        `records` are in order. In a broadcast partition its live streams must also be live in every
+        other partition that they follow.
         """
         if not feed.keyed:
             return self._add_to_all(feed, records) if feed.live_unkeyed else 0
@@ -81,7 +81,7 @@ class Outbox:
         return framed
 
     def flush(self, budget: Budget, moment: Moment) -> None:
-        """Hand streams what waits for them, as far as the budget goes."""
+        """Write pending bytes to their sinks as far as the budget allows."""
         waiting, written, left = self._waiting, moment.monotonic, budget.left
         while waiting and left > 0:
             with self._contain() as contained:
@@ -100,20 +100,20 @@ class Outbox:
             self._observer.sent(Path.LIVE, deliveries, moment)
 
     def write(self, stream: Stream, data: bytes, moment: Moment) -> None:
-        """Hand bytes of the stream to its sink, framed, behind what waits for it."""
+        """Write bytes to the stream's sink, chunked if required, after its pending bytes."""
         self.send(stream, moment)
         stream.written = moment.monotonic
         stream.sink.write(frame.chunk(data) if stream.sink.chunked else data)
 
     def send(self, stream: Stream, moment: Moment) -> None:
-        """Hand the stream what waits for it, if anything does."""
+        """Write the stream's pending bytes to its sink, if any."""
         data = self._waiting.pop(stream, None)
         if data is not None:
             stream.written = moment.monotonic
             stream.sink.write(b"".join(data) if isinstance(data, list) else data)
 
     def drop(self, stream: Stream) -> None:
-        """Forget what waits for a stream that has gone."""
+        """Discard the pending bytes of a stream that has ended."""
         self._waiting.pop(stream, None)
 
     def _add(
@@ -139,7 +139,7 @@ class Outbox:
             elif (shared := framed.get(feeds)) is not None:
                 data = shared
             else:
-                # While the records of one log are added, no other log's head moves.
+                # While records of one partition are added, no other partition's head moves.
                 around = arounds.get(feeds)
                 if around is None:
                     around = arounds[feeds] = stream.id_around(feed)
@@ -152,7 +152,7 @@ class Outbox:
             self._deliveries.append((record.timestamp, number))
 
     def _add_to_all(self, feed: PartitionFeed, records: Sequence[Record]) -> int:
-        """Add the records for all who are live in a log without keys: made once for each cursor."""
+        """Frame records for all live streams of a broadcast partition, once for each cursor."""
         decoded = [(record, self._interpreter.decode(feed, record)) for record in records]
         events = [
             (record.timestamp, event, feed.entry_after(record))
@@ -207,10 +207,11 @@ def pieces(
     batches: Mapping[TopicPartition, Sequence[Record]],
     feeds: Mapping[TopicPartition, PartitionFeed],
 ) -> Iterator[Mapping[TopicPartition, Sequence[Record]]]:
-    """Yield the batches, cut where they are too much for one step.
+    """Yield the batches, split into pieces that one step can dispatch.
 
-    In a log without keys a piece has what fills a transport: one that is full is not given the
-    next, or thousands of clients that do not read would each hold a whole batch.
+    In a broadcast partition a piece is at most what fills a transport. A full transport does not
+    get the next piece; otherwise thousands of clients that do not read would each hold a whole
+    batch.
     """
     if sum([len(records) for records in batches.values()]) <= MOST_RECORDS and all(
         feeds[log].keyed or sum([record.size for record in records]) <= PIECE

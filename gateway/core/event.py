@@ -1,13 +1,13 @@
-"""What a producer wrote, read as an event: three shapes of record, told apart by their headers.
+"""Decoder of records into events: three record formats, distinguished by their headers.
 
     content-type: application/cloudevents…   CloudEvents 1.0 Kafka binding, structured (§3.3)
     ce_specversion                           CloudEvents 1.0 Kafka binding, binary (§3.2)
     event_type                               headers: the value is the payload
-    none of them                             envelope: the value is JSON that holds the payload
+    other headers, or without any            envelope: the value is JSON that holds the payload
 
-The payload is never parsed further than its end, and goes out byte for byte as it stands in the
-value. Producers make mistakes, and a stream must outlive each of them: decoding raises for no
-record, and says in one word what is wrong with it.
+The decoder only finds the end of the payload, does not interpret it, and passes it on byte for
+byte. Producers make mistakes, and a stream must survive each of them: the decoder never raises and
+returns a reason (`UnreadableReason`) instead.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from gateway.core.registry import Registry
 
 MAX_RECORD_BYTES = 1_200_000
-"""Of a record in memory, as it counts its size: what fits into a batch unless a topic was told
-otherwise (1 MiB, Kafka's `message.max.bytes`), and some. Every stream of the user needs a copy of
-its own until its client has read it, and one that is slower than 300 kbit/s cannot do so within
-GATEWAY_SLOW_SECONDS: it would be ended, come back, and be sent the same again, for ever."""
+"""Maximum size of a record in memory (`Record.size`): the default of Kafka's `message.max.bytes`
+(1 MiB), and a margin. Every stream of the user holds a copy until its client has read it. A client
+slower than 300 kbit/s cannot read a larger one within GATEWAY_SLOW_SECONDS: its stream would be
+closed and sent the same record after each reconnect."""
 
 _Shape = TypeVar("_Shape")
 
@@ -40,8 +40,8 @@ _SCHEMA_HEAD = 5
 _STRUCTURED = b"application/cloudevents+json"
 _CLOUD_EVENTS = b"application/cloudevents"
 
-# C0, DEL and C1 with all that breaks lines for some client, the two separators of Unicode that do
-# too, and surrogates, which have no UTF-8.
+# C0, DEL and C1 contain every character that some client treats as a line break, as are Unicode's
+# line and paragraph separators; surrogates cannot be encoded in UTF-8.
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 _BOM = b"\xef\xbb\xbf"
@@ -71,11 +71,11 @@ class _CloudEvent(msgspec.Struct, gc=False):
 
 
 _Content = tuple[str, bytes] | Unreadable
-"""Event type and payload, or why there are none."""
+"""Event type and payload, or the reason why the record is unreadable."""
 
 
 def type_fault(event_type: str) -> UnreadableReason | None:
-    """Return why a record of this type would be unreadable, or None for a type that can be sent."""
+    """Return why a record of this type would be unreadable; None for a valid type."""
     if not event_type or _UNFIT.search(event_type) or len(event_type.encode()) > MAX_NAME_BYTES:
         return UnreadableReason.BAD_TYPE
     if event_type.startswith(RESERVED_PREFIX):
@@ -84,7 +84,7 @@ def type_fault(event_type: str) -> UnreadableReason | None:
 
 
 class Decoder:
-    """Reads records as events, with one registry; make one for a worker and keep it."""
+    """Decodes records into events with one registry; one instance serves a worker."""
 
     __slots__ = ("_cloud_event", "_envelope", "_types")
 
@@ -94,10 +94,10 @@ class Decoder:
         self._cloud_event = msgspec.json.Decoder(_CloudEvent)
 
     def decode(self, record: Record, *, keyed: bool) -> Event | Unreadable:
-        """Return the event that `record` holds, or why it holds none; raises nothing.
+        """Return the event in `record`, or why it is unreadable; never raises.
 
-        `keyed` is true for the user topic, whose records need a user id as key, and false for the
-        broadcast topic, whose keys mean nothing. An envelope takes about 2 µs.
+        `keyed` is true for the user topic, whose keys are user ids, and false for the broadcast
+        topic, whose keys are ignored. An envelope takes about 2 µs.
         """
         key = record.key if keyed else None
         if keyed:
@@ -113,7 +113,7 @@ class Decoder:
             )
         category = None
         if record.headers:
-            # A name that stands twice counts with its last value, as in every Kafka client.
+            # Of two headers with the same name the last one counts, as in every Kafka client.
             headers = {name.lower(): value for name, value in record.headers}
             category = _text(headers.get("category", b""))
             if category is None:
@@ -187,10 +187,11 @@ _TYPE_DETAILS = {
 
 
 def _parse(decoder: msgspec.json.Decoder[_Shape], value: bytes) -> _Shape | Unreadable:
-    """Return the JSON object in `value`, or why there is none.
+    """Return the JSON object in `value`, or why it cannot be parsed.
 
-    What other JSON readers accept and msgspec does not is retried: a byte order mark, and half of
-    a surrogate pair, which `JSON.stringify` writes where a text was cut between its two halves.
+    Retries with two things repaired that other JSON parsers accept and msgspec rejects: a byte
+    order mark, and half a surrogate pair, which `JSON.stringify` writes for a text that was cut
+    between the two halves.
     """
     found = _decoded(decoder, value)
     if isinstance(found, Unreadable) and found.reason is UnreadableReason.NOT_JSON:
@@ -212,7 +213,7 @@ def _decoded(decoder: msgspec.json.Decoder[_Shape], value: bytes) -> _Shape | Un
 
 
 def _repaired(value: bytes) -> bytes:
-    """Return `value` without a byte order mark and with half surrogate pairs marked."""
+    """Return `value` without a byte order mark, and with half surrogate pairs marked."""
     value = value.removeprefix(_BOM)
     return value if _HALF_MARK in value else _ESCAPE.sub(_mark_half, value)
 
@@ -223,7 +224,7 @@ def _mark_half(escape: re.Match[bytes]) -> bytes:
 
 
 def _restored(data: msgspec.Raw, value: bytes) -> bytes:
-    r"""Return the payload as it stands in `value`: marks are `\u` again."""
+    r"""Return the payload as written in `value`: marks are replaced by `\u`."""
     payload = bytes(data)
     if payload.isascii() or _HALF_MARK in value:
         return payload
@@ -231,7 +232,7 @@ def _restored(data: msgspec.Raw, value: bytes) -> bytes:
 
 
 def _not_json(value: bytes, error: ValueError) -> str:
-    """Return why `value` is not JSON; the wire format of schema registries is named."""
+    """Return why `value` is not JSON; detects the wire format of schema registries."""
     if value.startswith(b"\0") and len(value) > _SCHEMA_HEAD:
         schema = int.from_bytes(value[1:_SCHEMA_HEAD], "big")
         return f"the value is not JSON but written with a schema registry: schema id {schema}"

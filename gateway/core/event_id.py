@@ -1,23 +1,24 @@
 """Event ids: a cursor as text.
 
-An id is sent in `id:` and comes back in `Last-Event-ID` (HTML standard, §9.2). Clients treat it as
-opaque; `gateway id` reads it. Layout, version 1:
+The gateway sends an id in `id:`, and the client returns it in `Last-Event-ID` (HTML standard,
+§9.2). Clients treat it as opaque; `gateway id` decodes it. Layout, version 1:
 
-    "1"  then for each log:  kind (1 character)  +  28 characters of base64url (RFC 4648, §5)
+    "1"  then for each partition:  kind (1 character)  +  28 characters of base64url (RFC 4648, §5)
 
-The kind is `u` for a log of the user topic and `b` for the broadcast log. The 28 characters are 21
-bytes, big-endian, and need no padding:
+The kind is `u` for a partition of the user topic and `b` for the broadcast topic. The 28 characters
+are 21 bytes, big-endian, without padding:
 
     bytes  0- 3   tag of the topic's incarnation
     bytes  4- 6   partition
-    bytes  7-14   next offset; all ones where the place is given by time alone
-    bytes 15-20   timestamp in ms (47 bits), then one bit: 1 if it is that of the record before
+    bytes  7-14   next offset; all ones for a position by time
+    bytes 15-20   timestamp in ms (47 bits), then one bit: 1 if it is that of the previous record
 
-So every accepted text stands for exactly one cursor and every cursor for one text, an id has 30, 59
-or 88 characters, and the part of a log can be encoded once for all streams that follow it.
+Every accepted text stands for exactly one cursor and every cursor for one text, and an id has 30,
+59 or 88 characters. The part of one partition (an entry) is encoded once for all streams that
+follow the partition.
 
-An id is a client's word. Parsing checks its form only, and raises nothing but `EventIdError`;
-whether the cursor fits the log is for `gateway.core.replay_plan` to find out.
+An id is untrusted input. `parse` checks the format only and raises only `EventIdError`;
+`gateway.core.replay_plan` verifies the cursor against the partition.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ from gateway.errors import EventIdError
 VERSION = b"1"
 MAX_LENGTH = 96
 MAX_ENTRIES = 3
-"""The user's log, a second one while the topic gains partitions, and the broadcast log."""
+"""The user's partition, its former one while the topic gains partitions, and the broadcasts."""
 
 FORM = "^1([ub][A-Za-z0-9_-]{28}){1,3}$"
-"""What every id looks like, and few other texts do."""
+"""Regular expression that every id matches."""
 
 _ENTRY_LENGTH = 29
 _LAYOUT = struct.Struct(">4sHBQHI")  # partition as 2 + 1 bytes, timestamp as 2 + 4 bytes
@@ -49,7 +50,7 @@ _ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234
 
 
 class CursorEntry(NamedTuple):
-    """What an id says of one log."""
+    """The part of an id for one partition."""
 
     kind: LogKind
     tag: bytes
@@ -58,18 +59,18 @@ class CursorEntry(NamedTuple):
 
 
 def incarnation_tag(cluster_id: str, topic: str, topic_id: bytes = b"") -> bytes:
-    """Return the 4 bytes that name a topic of a cluster.
+    """Return the 4 bytes that identify an incarnation of a topic.
 
-    `topic_id` is Kafka's own id of the incarnation (KIP-516), empty where the brokers know none. A
-    hash, so that an id tells a client nothing about the cluster; 32 bits, because a chance
-    collision only means that offsets and timestamps have to tell the two apart.
+    `topic_id` is Kafka's id of the incarnation (KIP-516), empty on brokers without topic ids. The
+    tag is a hash, so that an id reveals nothing about the cluster. 32 bits are enough: after a
+    collision, offsets and timestamps still detect a different topic.
     """
     named = f"{cluster_id}\0{topic}".encode() + (b"\0" + topic_id if topic_id else b"")
     return hashlib.blake2b(named, digest_size=4).digest()
 
 
 def encode_entry(kind: LogKind, tag: bytes, partition: int, position: Position) -> bytes:
-    """Return the part of an id that speaks of one log: 29 characters."""
+    """Return the entry of one partition: 29 characters."""
     if isinstance(position, OffsetPosition):
         offset, moment = position.offset, position.timestamp << 1 | position.seen
     else:
@@ -83,9 +84,10 @@ def encode_entry(kind: LogKind, tag: bytes, partition: int, position: Position) 
 def encode_entry_after(
     kind: LogKind, tag: bytes, partition: int, offset: int, timestamp: int
 ) -> bytes:
-    """Return the mark of the position after a record; `timestamp` (ms) has 47 bits, or is absent.
+    """Return the entry of the position after a record.
 
-    The same as `encode_mark`, without making a position: it is done for each event that is sent.
+    `timestamp` (ms) is treated as absent if it does not fit 47 bits. Equals `encode_entry` of
+    `OffsetPosition.after`, without building a position: this runs for each event sent.
     """
     moment = timestamp << 1 | 1 if 0 <= timestamp < TIMESTAMP_LIMIT else 0
     packed = _LAYOUT.pack(
@@ -95,15 +97,15 @@ def encode_entry_after(
 
 
 def encode(entries: list[CursorEntry]) -> bytes:
-    """Return the id of a cursor, given as one mark for each log, in the order they are to stand."""
+    """Return the id of a cursor: one entry for each partition, in this order."""
     assert 0 < len(entries) <= MAX_ENTRIES, f"1 to {MAX_ENTRIES} entries, not {len(entries)}"
     return VERSION + b"".join([encode_entry(*entry) for entry in entries])
 
 
 def parse(text: str) -> list[CursorEntry]:
-    """Return what the id says, one mark for each log, in the order they stand.
+    """Return the entries of an id, in order.
 
-    Raises `EventIdError` for everything that `encode` does not write.
+    Raises `EventIdError` for every text that `encode` does not produce.
     """
     count, rest = divmod(len(text) - 1, _ENTRY_LENGTH)
     if len(text) > MAX_LENGTH or rest or not 0 < count <= MAX_ENTRIES:
@@ -112,14 +114,14 @@ def parse(text: str) -> list[CursorEntry]:
         raise EventIdError("an event id begins with its version, 1")
     entries = [_parse_entry(text[1 + i * _ENTRY_LENGTH :][:_ENTRY_LENGTH]) for i in range(count)]
     if len({(entry.kind, entry.partition) for entry in entries}) != count:
-        raise EventIdError("an event id names each log once")
+        raise EventIdError("an event id has one entry for each partition")
     return entries
 
 
 def _parse_entry(text: str) -> CursorEntry:
     kind = _LETTER_TO_KIND.get(text[0])
     if kind is None:
-        raise EventIdError("each log of an event id begins with u or b")
+        raise EventIdError("each entry of an event id begins with u or b")
     if not _ALPHABET.issuperset(text[1:]):
         raise EventIdError("an event id is written in base64url")
     packed = a2b_base64(text[1:].encode().translate(_FROM_URL))
@@ -129,7 +131,7 @@ def _parse_entry(text: str) -> CursorEntry:
     position: Position
     if offset == _BY_TIME:
         if seen:
-            raise EventIdError("a place given by time has no record before it")
+            raise EventIdError("a position by time cannot have a previous record")
         position = TimePosition(timestamp)
     elif offset >= 1 << 63:
         raise EventIdError("an offset has 63 bits")

@@ -1,4 +1,4 @@
-"""Gaps and ends of a stream: what a client is told besides its events."""
+"""Gaps and close reasons: the payloads of `stream.gap` and `stream.close`."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from gateway.core.records import LogKind
 
 
 class GapReason(StrEnum):
-    """Why a stretch of a log can no longer be seen."""
+    """Why a range of a partition is not delivered."""
 
     EXPIRED = "expired"
-    """Retention has removed it."""
+    """Retention has deleted it."""
     RESET = "reset"
-    """The log is not the one that the id was made for."""
+    """The id belongs to another incarnation of the partition."""
     INVALID = "invalid"
-    """The id cannot be read, so nobody knows what was missed."""
+    """The id cannot be parsed, so the missed range is unknown."""
     LIMIT = "limit"
-    """It is more than the replay limits allow."""
+    """It exceeds the replay limits."""
 
 
 class CloseReason(StrEnum):
-    """Why the server ends a stream on purpose."""
+    """Why the server closes a stream."""
 
     DRAINING = "draining"
     TOKEN_EXPIRED = "token_expired"  # noqa: S105 - a reason, no secret
@@ -35,10 +35,10 @@ class CloseReason(StrEnum):
 
 
 class Gap(msgspec.Struct, frozen=True):
-    """A stretch that a cursor can no longer see; what is not known is None.
+    """A range of a partition that a stream does not deliver; unknown fields are None.
 
-    `first` is the first offset that cannot be seen, `next` the offset at which the stream goes on,
-    `since` the time (ms) from which on the client should fetch its state again.
+    `first` is the first missing offset, `next` the offset at which the stream continues, `since`
+    the time (ms) from which the client should fetch its state again.
     """
 
     reason: GapReason

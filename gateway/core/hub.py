@@ -1,27 +1,26 @@
-"""The hub: every stream of a worker, every log that they follow, and what moves between them.
+"""Hub: every stream of a worker, every partition that they follow, and the delivery between them.
 
-Its rules:
+Rules:
 
-- `dispatch` takes a fetched batch whole: each record goes to its tail, each event is framed once,
-  and each stream that is touched gets one write with everything for it.
-- The hub never waits for a client. `stuck` makes a stream behind in all its logs, where it costs
-  nothing; `drained` brings it up again, from where it was.
-- Joining is one step: the last that a tail has for a stream is written and the stream made live in
-  one call, so nothing can be appended in between: no gap, no duplicate, no queue.
-- What is older than a tail is asked for (`wake`) and comes by way of a scan.
-- A step is bounded: what concerns thousands of streams is queued, and `step` does a part of it.
-  Live events and heartbeats come first in each step, and nothing is left out of any for long.
-- An unexpected exception costs the stream or the record that it came from: `contain`.
+- `dispatch` appends each record of a fetched batch to its tail, frames each event once, and makes
+  one write to each stream for the whole batch.
+- The hub never waits for a client. `stuck` makes a stream behind in all its partitions, at no cost;
+  `drained` lets it catch up from its position.
+- A stream becomes live in one step: one call writes the last events of a tail and makes the stream
+  live, so that no record can be appended in between. No gap, no duplicate, no queue.
+- Records older than a tail are requested by `wake` and delivered by a scan.
+- A step is bounded: work for thousands of streams is queued, and each `step` does a part of it.
+  Live events and heartbeats come first, and every step does some of the other work.
+- An unexpected exception costs the stream or the record that caused it: `contain`.
 
-The edge calls every method from one thread and passes the time in. It calls `step` for as long as
-that returns True, and lets the event loop go in between; `busy` tells when to begin. The hub does
-no I/O and raises for no input; its asserts are about its own invariants.
+The edge calls every method from one thread and passes in the time. It repeats `step` while that
+returns True and yields to the event loop in between; `busy` tells the edge to start. The hub does
+no I/O and raises for no input; its assertions check its own invariants.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,8 +28,10 @@ from gateway.core import frame
 from gateway.core.admission import OpenStreams
 from gateway.core.budget import CLOSE, EVENT, SHARE, Budget
 from gateway.core.catch_up import CatchUp
+from gateway.core.deadlines import Deadlines
 from gateway.core.delivery import Outbox, pieces
 from gateway.core.gap import CloseReason, Gap, GapReason
+from gateway.core.heartbeats import Heartbeats
 from gateway.core.memory import Memory
 from gateway.core.scan import Scan
 from gateway.core.stream import PartitionFeed, Stream
@@ -47,22 +48,13 @@ if TYPE_CHECKING:
     from gateway.core.request import StreamRequest
     from gateway.core.stream import CatchUpState, Sink
 
-SPARE_DEADLINES = 1000
-"""Deadlines of closed streams that may wait for their time, besides one for each open stream: they
-keep the streams in memory, which clients that come and go could fill."""
-
-SILENCE_CHECK_SECONDS = 1.0
-"""How often all streams are looked at for silence at most: 9,000 take half a millisecond."""
-
-PROBE_SECONDS = 1.0
-"""A stream that was written to so lately need not be asked whether its client is there."""
-
 
 class Hub:
     """All streams of one worker.
 
-    `wake` is called with each feed that needs a scan, `busy` when there is something for `step`.
-    `contain` makes a block in which an unexpected exception ends, reported.
+    Calls `wake` with each feed that needs a scan, and `busy` when `step` has work. `contain`
+    returns a block that reports and suppresses an unexpected exception. `heartbeat` and `slow` are
+    seconds.
     """
 
     def __init__(
@@ -81,43 +73,42 @@ class Hub:
     ) -> None:
         self.feeds: dict[TopicPartition, PartitionFeed] = {}
         self.scans: dict[PartitionFeed, Scan] = {}
-        """The scans that run, one at a time for each log."""
+        """Running scans, at most one for each partition."""
         self.open_streams = OpenStreams()
         self.streams = self.open_streams.streams
         self.memory = Memory(tail_bytes, self.feeds)
         self._interpreter = interpreter
         self._limits = limits
         self._retry = frame.retry(retry_ms)
-        self._heartbeat = heartbeat
+
         self._slow = slow
         self._observer = observer
         self._wake = wake
         self._busy = busy
         self._contain = contain
-        self._deadlines: list[tuple[float, int, Stream, CloseReason]] = []
+        self._deadlines = Deadlines()
         self._number = count()
-        self._next_check = float("-inf")
+
         self._outbox = Outbox(interpreter, observer, contain)
+        self._heartbeats = Heartbeats(heartbeat, self.streams, self._outbox, contain)
         self._catch_up = CatchUp(interpreter, limits, observer, self._outbox, wake)
         self._arrived: deque[_Arrival] = deque()
-        """Fetched records that are not in their tails yet."""
+        """Fetched records that are not yet in their tails."""
         self._spare = Budget()
-        """For streams that are opened or have drained, until the next step."""
+        """Budget for streams that open or drain before the next step."""
         self._ready: dict[Stream, None] = {}
-        """Streams to be brought up, in the order they came."""
-        self._silent: dict[Stream, float] = {}
-        """Streams to be sent a heartbeat, unless they were written to since that time."""
+        """Streams to advance, in order of arrival."""
         self._closing: dict[Stream, tuple[CloseReason, int | None]] = {}
-        """Streams to be closed, with the reason and `retry`."""
+        """Streams to close, with the reason and `retry` in ms."""
         self.delivered: (
             Callable[[Mapping[TopicPartition, Sequence[Record]], Moment], None] | None
         ) = None
-        """Called with each batch that was dispatched, for whoever looks on."""
+        """Optional observer, called with each dispatched batch after its delivery."""
 
-    # Logs: what the reader calls.
+    # Partitions: called by the reader.
 
     def feed(self, log: TopicPartition, topic: Topic) -> PartitionFeed:
-        """Return the feed of a log, made on first need, as one of the topic as it is now."""
+        """Return the feed of a partition, created on first use, with its topic updated."""
         feed = self.feeds.get(log)
         if feed is None:
             feed = self.feeds[log] = PartitionFeed(log, topic)
@@ -125,13 +116,13 @@ class Hub:
         return feed
 
     def discard(self, feed: PartitionFeed) -> None:
-        """Forget the feed of a log that is gone, and that nobody follows or reads."""
+        """Remove the feed of a deleted partition that is neither followed nor read."""
         assert not feed.streams
         assert feed.tail is None
         del self.feeds[feed.log]
 
     def activate(self, feed: PartitionFeed, end: OffsetPosition, moment: Moment) -> None:
-        """Begin to follow a log from its end; records from there on come by `dispatch`."""
+        """Create the partition's tail at `end`; later records arrive by `dispatch`."""
         assert feed.tail is None
         feed.tail = Tail(end, keyed=feed.keyed)
         for stream in feed.parked:
@@ -143,10 +134,10 @@ class Hub:
         self._work(moment)
 
     def deactivate(self, feed: PartitionFeed) -> None:
-        """Forget a log's tail; streams that are live in it fall behind at its head.
+        """Remove the partition's tail; its live streams are behind at the former head.
 
-        What was known of the log may not be true of the one that is read next, so every cursor in
-        it will be held against that one.
+        The partition may be another incarnation when it is read again, so every position in it has
+        to be verified again.
         """
         assert feed.tail is not None
         for stream in [
@@ -162,10 +153,10 @@ class Hub:
         feed.index.clear()
 
     def dispatch(self, batches: Mapping[TopicPartition, Sequence[Record]], moment: Moment) -> None:
-        """Take fetched records, oldest first in each log, and write them to whom they concern.
+        """Deliver fetched records, in offset order for each partition, to live streams.
 
-        More than one step has room for is taken later, by `step`, and then no more should be
-        fetched: see `delivering`.
+        Records beyond the budget of one step are delivered by `step`; until then the caller should
+        not fetch more: see `delivering`.
         """
         tails = {log: self.feeds[log].tail for log in batches}
         self._arrived.extend(_Arrival(piece, tails, None) for piece in pieces(batches, self.feeds))
@@ -174,31 +165,34 @@ class Hub:
 
     @property
     def delivering(self) -> bool:
-        """Whether something that was dispatched is still on its way to live streams."""
+        """Whether dispatched records are not yet written to all live streams."""
         return bool(self._arrived or self._outbox)
 
     def begin_scan(self, feed: PartitionFeed) -> Scan:
-        """Return a scan for all streams that wait for one of this log, which has none yet."""
+        """Return a scan for all streams that wait for one of this partition.
+
+        Raises `ValueError` if the partition has a running scan or no tail.
+        """
         if feed in self.scans:
-            raise ValueError("a log has one scan at a time")
+            raise ValueError("a partition has one scan at a time")
         scan = self.scans[feed] = Scan(feed, feed.waiting, self._limits, self._interpreter)
         feed.waiting = {}
         return scan
 
     def advance(self, streams: Iterable[Stream], moment: Moment) -> None:
-        """Bring up streams that a scan has found something for."""
+        """Advance streams, such as those for which a scan has found events."""
         self._queue(streams)
         self._work(moment)
 
     def end_scan(self, feed: PartitionFeed, moment: Moment) -> None:
-        """Take the scan's streams over, complete or not."""
+        """End the scan, complete or not, and advance its streams."""
         self._queue(self.scans.pop(feed).finish())
         self.memory.enforce()
         if feed.waiting:
             self._wake(feed)
         self._work(moment)
 
-    # Streams: what the connection calls.
+    # Streams: called by the connection.
 
     def open(
         self,
@@ -208,9 +202,9 @@ class Hub:
         deadlines: Sequence[tuple[float, CloseReason]],
         moment: Moment,
     ) -> Stream:
-        """Open a stream over `feeds`: its first bytes are written, and it is on its way to live.
+        """Open a stream over `feeds`, write its first bytes, and advance it.
 
-        `deadlines` are monotonic times at which it is closed, with the reason.
+        `deadlines` are times (monotonic seconds) at which to close the stream, with the reason.
         """
         stream = Stream(
             request.user,
@@ -227,17 +221,12 @@ class Hub:
             feed.streams += 1
             stream.catching_up[feed] = request.start(feed, feeds, moment)
         self.open_streams.add(stream)
-        if deadlines:
-            deadline, reason = min(deadlines)
-            heappush(self._deadlines, (deadline, stream.number, stream, reason))
-            if len(self._deadlines) > 2 * len(self.streams) + SPARE_DEADLINES:
-                self._deadlines = [entry for entry in self._deadlines if not entry[2].closed]
-                heapify(self._deadlines)
+        self._deadlines.add(stream, deadlines, len(self.streams))
         self._observer.opened(stream)
         sink.bind(stream)
         greeting = frame.id_block(stream.id())
         if request.malformed:
-            # The first id comes with the gap, or a client that drops between would never be told.
+            # The first id comes with the gap; a client that disconnects in between would miss it.
             greeting = frame.gap(stream.id(), Gap(GapReason.INVALID))
             self._observer.gap(GapReason.INVALID)
         self._advance_at_once(stream, moment, self._retry + greeting)
@@ -250,9 +239,9 @@ class Hub:
         begin: Mapping[PartitionFeed, CatchUpState],
         moment: Moment,
     ) -> None:
-        """Let the stream follow `feeds` from now on: where it is, or from where `begin` says.
+        """Let the stream follow `feeds`, from its positions or the states in `begin`.
 
-        What was found for it in a log that it leaves, or begins anew, is not written any more.
+        Discards its backlog in partitions that are removed or in `begin`.
         """
         for feed in stream.feeds:
             if feed in begin or feed not in feeds:
@@ -264,7 +253,7 @@ class Hub:
         self.advance([stream], moment)
 
     def stuck(self, stream: Stream, moment: Moment) -> None:
-        """Write nothing more to the stream until it has drained: its transport is full."""
+        """Stop writing to the stream, whose transport is full, until `drained`."""
         if stream.closed or stream.stuck_since is not None:
             return
         stream.stuck_since = moment.monotonic
@@ -272,10 +261,10 @@ class Hub:
         for feed in stream.feeds:
             if feed not in stream.catching_up:
                 feed.fall_behind(stream)
-        self._outbox.send(stream, moment)  # its cursor is behind that
+        self._outbox.send(stream, moment)  # its cursor is after these bytes
 
     def drained(self, stream: Stream, moment: Moment) -> None:
-        """Go on with the stream: its transport has room again."""
+        """Resume writing to the stream: its transport has drained."""
         if stream.closed or stream.stuck_since is None:
             return
         stream.stuck_since = None
@@ -285,7 +274,7 @@ class Hub:
     def close(
         self, stream: Stream, reason: CloseReason, moment: Moment, retry_ms: int | None = None
     ) -> None:
-        """Say goodbye and end the stream; one that is closed already stays so."""
+        """Write `stream.close` and end the stream; no effect on a closed stream."""
         if stream.closed:
             return
         with self._contain():
@@ -299,58 +288,48 @@ class Hub:
         moment: Moment,
         retry_ms: int | None = None,
     ) -> None:
-        """Close streams, in as many steps as that takes."""
+        """Close streams, in as many steps as required."""
         for stream in streams:
             self._closing.setdefault(stream, (reason, retry_ms))
         self._work(moment)
 
     def lost(self, stream: Stream, moment: Moment) -> None:
-        """Forget a stream whose client has gone."""
+        """Remove a stream whose client has disconnected."""
         if not stream.closed:
             self._observer.closed(stream, None, moment)
             self._remove(stream)
 
     def tick(self, moment: Moment) -> None:
-        """End what is over, and beat where it is silent; to be called ten times a second.
+        """Close expired and slow streams, and send heartbeats; call ten times a second.
 
-        Costs next to nothing while no deadline has come; silence is looked for once a second at
-        most, and not before somebody can have been silent for long enough.
+        Cheap while no deadline is due; silent streams are searched at most once a second.
         """
         now = moment.monotonic
-        for stream in self.open_streams.stuck:  # the one that is stuck for longest first
+        for stream in self.open_streams.stuck:  # the longest stuck first
             if stream.stuck_since is None or now - stream.stuck_since < self._slow:
                 break
             self._closing.setdefault(stream, (CloseReason.SLOW, None))
-        if now >= self._next_check:
+        if self._heartbeats.check(now):
             self._catch_up.runs.drop()
-            self._next_check = now + SILENCE_CHECK_SECONDS
-            oldest = min([stream.written for stream in self.streams], default=now)
-            silent_since = now - self._heartbeat
-            if oldest <= silent_since:
-                silent = {s: s.written for s in self.streams if s.written <= silent_since}
-                self._silent.update(silent)
-            else:  # nobody can be silent for long enough before that one is
-                self._next_check = max(self._next_check, oldest + self._heartbeat)
         self._work(moment)
 
     def probe(self, user: bytes, moment: Moment) -> None:
-        """Beat in the user's streams, so that it shows whose client is still there."""
-        now = moment.monotonic
-        streams = self.open_streams.user(user)
-        self._silent.update({s: s.written for s in streams if now - s.written >= PROBE_SECONDS})
+        """Send heartbeats to the user's streams, to detect clients that have gone."""
+        self._heartbeats.probe(self.open_streams.user(user), moment.monotonic)
         self._work(moment)
 
-    # What is done in steps.
+    # Work done in steps.
 
     def step(self, moment: Moment) -> bool:
-        """Do the next part of what is to be done; return whether there is more.
+        """Do a bounded part of the queued work; return whether more is queued.
 
-        Live events come first, then heartbeats. Of everything else some is done in each step.
+        Live events come first, then heartbeats. Each step does some of all other work.
         """
         budget = Budget()
         self._deliver(budget, moment)
         budget.guarantee(SHARE)
-        self._beat(budget, moment)
+        for stream in self._heartbeats.send(budget, moment):
+            self._end(stream, None, moment)
         budget.guarantee(SHARE)
         self._close_due(budget, moment)
         budget.guarantee(SHARE)
@@ -360,14 +339,15 @@ class Hub:
         return self._has_work(moment)
 
     def _work(self, moment: Moment) -> None:
-        """Do one step at once, and have the edge do the others."""
+        """Do one step now, and request further steps from the edge if needed."""
         if self.step(moment):
             self._busy()
 
     def _advance_at_once(self, stream: Stream, moment: Moment, greeting: bytes = b"") -> None:
-        """Bring a stream up now, as far as goes for all that come between two steps together.
+        """Advance a stream now, within a budget shared by all calls between two steps.
 
-        A thousand that come in one turn of the event loop get their first bytes, and are queued.
+        Of a thousand streams opened in one turn of the event loop, each gets its first bytes; the
+        rest of the work is queued.
         """
         self._spare.guarantee(1)
         self._advance(stream, moment, self._spare, greeting)
@@ -376,25 +356,8 @@ class Hub:
             self._busy()
 
     def _has_work(self, moment: Moment) -> bool:
-        due = bool(self._deadlines) and self._deadlines[0][0] <= moment.monotonic
-        return bool(self.delivering or self._ready or self._silent or self._closing or due)
-
-    def _beat(self, budget: Budget, moment: Moment) -> None:
-        beats: dict[tuple[PartitionFeed, ...], bytes] = {}
-        while self._silent and budget.left > 0:
-            stream, written = self._silent.popitem()
-            if stream.stuck_since is not None or stream.written != written:
-                continue
-            beat = None if stream.catching_up else beats.get(stream.feeds)
-            if beat is None:
-                beat = frame.heartbeat(stream.id())
-                if not stream.catching_up:
-                    beats[stream.feeds] = beat
-            budget.written(len(beat))
-            with self._contain() as contained:
-                self._outbox.write(stream, beat, moment)
-            if contained.failed:
-                self._end(stream, None, moment)
+        due = self._deadlines.is_due(moment.monotonic)
+        return bool(self.delivering or self._ready or self._heartbeats or self._closing or due)
 
     def _deliver(self, budget: Budget, moment: Moment) -> None:
         self._flush(budget, moment)
@@ -417,9 +380,9 @@ class Hub:
     def _append(
         self, feed: PartitionFeed, tail: Tail, records: Sequence[Record], budget: Budget
     ) -> None:
-        """Add records to a log's tail, and their events to what is on its way."""
+        """Append records to a tail, and their events to the outbox."""
         if not feed.keyed:
-            # The ids of those who are behind elsewhere are their own: each is brought up by itself.
+            # A stream that is behind elsewhere has ids of its own, so it catches up separately.
             for stream in [stream for stream in feed.live_unkeyed if stream.catching_up]:
                 feed.fall_behind(stream)
                 self._ready[stream] = None
@@ -436,14 +399,13 @@ class Hub:
             self._end(self._outbox.failed.pop(), None, moment)
 
     def _close_due(self, budget: Budget, moment: Moment) -> None:
-        deadlines = self._deadlines
         while budget.left > 0:
             if self._closing:
                 stream = next(iter(self._closing))
                 reason, retry_ms = self._closing.pop(stream)
                 self.close(stream, reason, moment, retry_ms)
-            elif deadlines and deadlines[0][0] <= moment.monotonic:
-                _, _, stream, reason = heappop(deadlines)
+            elif self._deadlines.is_due(moment.monotonic):
+                stream, reason = self._deadlines.pop()
                 self.close(stream, reason, moment)
             else:
                 return
@@ -458,7 +420,7 @@ class Hub:
     def _advance(
         self, stream: Stream, moment: Moment, budget: Budget, greeting: bytes = b""
     ) -> None:
-        """Bring a stream up; queue it where that is more than the budget has room for."""
+        """Advance a stream; queue it if the budget is used up before it is done."""
         if stream.closed or stream.stuck_since is not None:
             return
         budget.left -= 1
@@ -478,9 +440,9 @@ class Hub:
         self._queue(parked)
 
     def _abandon(self, feed: PartitionFeed, moment: Moment) -> None:
-        """End the streams that are live in a log of which a batch has failed.
+        """End the live streams of a partition after a batch has failed.
 
-        At the tail's head they would have missed it; their clients come back with their cursors.
+        At the tail's head they would lose the batch; their clients resume from their cursors.
         """
         for stream in [
             *feed.live_unkeyed,
@@ -491,7 +453,7 @@ class Hub:
     # The end of a stream.
 
     def _end(self, stream: Stream, reason: CloseReason | None, moment: Moment) -> None:
-        """End a stream of ours: its goodbye is written, or its sink has failed (None)."""
+        """End a stream after its close event; `reason` is None if its sink has failed."""
         if not stream.closed:
             with self._contain():
                 stream.sink.close()
@@ -501,14 +463,15 @@ class Hub:
     def _remove(self, stream: Stream) -> None:
         stream.closed = True
         self._outbox.drop(stream)
-        for queue in (self._ready, self._silent, self._closing):
-            queue.pop(stream, None)
+        self._heartbeats.discard(stream)
+        self._ready.pop(stream, None)
+        self._closing.pop(stream, None)
         for feed in stream.feeds:
             self._remove_from(stream, feed)
         self.open_streams.remove(stream)
 
     def _remove_from(self, stream: Stream, feed: PartitionFeed) -> None:
-        """Forget the stream in one of its logs, wherever it is there."""
+        """Remove the stream from one of its partitions and from a running scan."""
         feed.remove(stream)
         scan = self.scans.get(feed)
         if scan is not None and stream in scan.seekers:
@@ -516,7 +479,7 @@ class Hub:
 
 
 class _Arrival(NamedTuple):
-    """A piece of a batch, the tails that it is for, and the batch if this is its last piece."""
+    """A piece of a batch, the tails it belongs to, and the batch with its last piece."""
 
     piece: Mapping[TopicPartition, Sequence[Record]]
     tails: Mapping[TopicPartition, Tail | None]

@@ -1,13 +1,13 @@
-"""An index: where the records of each key are, of a log that is longer than its tail.
+"""Index: the offsets of each key's records that have left the tail.
 
-A client that was away for a million records of others has missed ten of its own. To read the
-million to find the ten costs seconds; the worker has read them before, and all that it needs to
-have kept is where each key's are. So what leaves a tail is noted here: for each record 4 bytes of
-the key's hash and 8 of the offset, and a scan reads only the records that concern somebody.
+A client that missed a million records of other users has missed ten of its user. Reading a million
+records to find ten takes seconds, but the worker has read them before, and offsets by key are all
+that it has to remember. When a record leaves the tail, the index stores 4 bytes of the key's hash
+and 8 bytes of the offset, and a scan reads only the records of keys that it looks for.
 
-An index is contiguous from `start` up to the tail's base. It says where a key may be: two keys in
-four billion share a hash, and then a record is read in vain. What it has no room for it forgets,
-the oldest first; a scan reads those stretches as if there were no index.
+An index is contiguous from `start` to the tail's base. A hit is not certain: two keys in four
+billion share a hash, and the scan then reads a record in vain. When memory is used up, the oldest
+entries are discarded; a scan reads that range record by record.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ ENTRY_BYTES = 12
 HASH_BYTES = 4
 
 FEW = 16
-"""Keys up to which each is searched for by itself, at some 2 µs for 10,000 records; more are looked
-up record by record, at some 400 µs whatever their number. Measured on CPython 3.11."""
+"""Up to this many keys are searched one by one, at some 2 µs each for 10,000 records; more are
+looked up record by record, at some 400 µs for any number. Measured on CPython 3.11."""
 
 
 class Index:
-    """Key hashes and offsets of the records that have left a tail, in their order."""
+    """Key hashes and offsets of the records that have left a tail, in offset order."""
 
     __slots__ = ("_hashes", "_offsets")
 
@@ -45,16 +45,16 @@ class Index:
 
     @property
     def size(self) -> int:
-        """Bytes held."""
+        """Size in bytes."""
         return ENTRY_BYTES * len(self._offsets)
 
     @property
     def start(self) -> int:
-        """The first offset that it knows; only of an index that is not empty."""
+        """The first offset; only for a non-empty index."""
         return self._offsets[0]
 
     def append(self, records: Sequence[Record]) -> None:
-        """Note records that come next in the log."""
+        """Append the next records of the partition."""
         if records:
             assert not self._offsets or self._offsets[-1] < records[0].offset
             self._offsets.extend([record.offset for record in records])
@@ -62,16 +62,16 @@ class Index:
             self._hashes += pack(f"={len(hashes)}I", *hashes)
 
     def discard(self, count: int) -> None:
-        """Forget the oldest records. Costs a move of all that stay, so forget many at once."""
+        """Discard the `count` oldest records; moves all others, so discard many at once."""
         del self._offsets[:count]
         del self._hashes[: count * HASH_BYTES]
 
     def clear(self) -> None:
-        """Forget all."""
+        """Discard all records."""
         self.discard(len(self))
 
     def find(self, keys: Collection[bytes | None], begin: int, end: int) -> list[int]:
-        """Return the offsets from `begin` up to `end` that may have a record of these keys."""
+        """Return the offsets from `begin` to before `end` that may hold a record of `keys`."""
         first, last = bisect_left(self._offsets, begin), bisect_left(self._offsets, end)
         wanted = {crc32(key or b"") for key in keys}
         if len(wanted) <= FEW:
@@ -83,7 +83,7 @@ class Index:
         return [self._offsets[slot] for slot in slots]
 
     def _search(self, wanted: int, first: int, last: int) -> Iterator[int]:
-        """Yield the slots of a hash; bytes that straddle two hashes are none."""
+        """Yield the slots that hold a hash; matches across two hashes are skipped."""
         needle, end = pack("=I", wanted), last * HASH_BYTES
         at = self._hashes.find(needle, first * HASH_BYTES, end)
         while at >= 0:

@@ -1,4 +1,4 @@
-"""Records read as events, at most once each; what is wrong with them is told to the observer."""
+"""Interpreter: decodes each record at most once and reports bad records and keys."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 CHECKED_KEYS = 32
-"""Keys of one batch that are held against the partitioner; murmur2 costs some 5 µs in Python."""
+"""Keys of a batch that are checked against the partitioner; murmur2 takes some 5 µs in Python."""
 
 
 class Interpreter:
-    """A decoder that remembers its answer in the record, so that all streams share it."""
+    """A decoder that stores the event in its record, so that all streams share it."""
 
     def __init__(
         self, decoder: Decoder, key_hash: KeyHash, observer: Observer, contain: Contain
@@ -32,12 +32,12 @@ class Interpreter:
         self._observer = observer
         self._contain = contain
         self._contained = contain()
-        """Entered for each record that is decoded, so it is made anew only when it has failed."""
+        """Entered for each decoded record; replaced only after a failure."""
 
     def decode(self, feed: PartitionFeed, record: Record) -> Event | None:
-        """Return the record's event, decoded once; None if it cannot be understood."""
+        """Return the record's event, decoded once; None if the record is unreadable."""
         event = record.event
-        if event.__class__ is Event:  # most are asked for again
+        if event.__class__ is Event:  # most records are already decoded
             return event
         if event is None:
             event = record.event = self._decode(feed, record)
@@ -52,16 +52,17 @@ class Interpreter:
     def _decode(self, feed: PartitionFeed, record: Record) -> Event | Unreadable:
         with self._contained:
             return self._decoder.decode(record, keyed=feed.keyed)
-        # An unforeseen exception costs this record, whoever decodes it.
+        # An unexpected exception costs this record only.
         self._contained = self._contain()
         return Unreadable(UnreadableReason.INTERNAL_ERROR)
 
     def check_keys(
         self, feed: PartitionFeed, records: Sequence[Record], fresh: Sequence[Record]
     ) -> None:
-        """Report the records whose key is no user id, and keys in the wrong partition.
+        """Report invalid keys in `records`, and keys in a wrong partition in `fresh`.
 
-        Of those only the `fresh` ones, new in the tail, and not all of them in one batch.
+        `fresh` are the records whose keys are new in the tail; at most `CHECKED_KEYS` of a batch
+        are checked.
         """
         for record in records:
             key = record.key
@@ -77,7 +78,7 @@ class Interpreter:
             topic, partition = feed.topic, feed.log.partition
             hashed = self._key_hash(record.key)
             expected = hashed % topic.partitions
-            # Where the topic has grown, a producer may not know it yet.
+            # A producer may still use a former number of partitions.
             if expected != partition and not any(
                 hashed % count == partition for count in topic.former
             ):

@@ -1,6 +1,6 @@
-"""What bounds a replay: how much it may cost, and how far the log reaches.
+"""Replay limits and the extent of a partition.
 
-The limits hold for a client whether memory or Kafka serves it.
+The limits apply whether memory or Kafka serves the replay.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Limits(NamedTuple):
-    """What one replay may cost."""
+    """Limits of one replay."""
 
     max_age_ms: int
     """Older records are not replayed."""
@@ -18,13 +18,13 @@ class Limits(NamedTuple):
 
 
 class Extent(NamedTuple):
-    """Where a log starts and ends, as the broker has just said."""
+    """Start and end of a partition, as the broker reports them."""
 
     start: int
-    """The first offset that is left."""
+    """The log start offset: the first one not deleted."""
     end: int
-    """The offset after the last record that can be read: the last stable offset."""
+    """The last stable offset: one after the last readable record."""
     cutoff: int
-    """The offset of the first record young enough to be replayed; `end` where there is none."""
+    """The offset of the first record within the maximum age; `end` if all records are older."""
     oldest: int
-    """How old it may be: Unix ms."""
+    """The minimum timestamp of a replayed record: Unix ms."""

@@ -1,9 +1,9 @@
-"""Memory: what all tails and indexes of a worker may hold together.
+"""Memory: one budget for all tails and indexes of a worker.
 
-One budget is shared by all logs, because nobody can say in advance which of them will be busy. When
-it is used up the biggest tail loses its oldest records, and the index of its log notes where they
-are; an index that has no room forgets. What is held is summed up when it is asked for, rather than
-kept: there are as many tails as partitions, and as many questions as batches.
+The budget is shared, because the busiest partitions are not known in advance. When it is used up,
+the largest tail evicts its oldest records, and the partition's index records their offsets; an
+index without room discards its oldest entries. Sizes are summed on demand instead of maintained:
+there is one tail for each partition, and one check for each batch.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from gateway.core.stream import PartitionFeed
 
 EVICT_SHARE = 64
-"""Eviction frees a 64th of the budget at a time, since each one moves a tail's pointers."""
+"""An eviction frees a 64th of the budget, because each one moves the pointers of a tail."""
 
 INDEX_SHARE = 8
-"""An eighth of the budget is for indexes: by default 16 MiB, which is 1.4 million records."""
+"""Indexes get an eighth of the budget: by default 16 MiB, or 1.4 million records."""
 
 FORGET_SHARE = 16
-"""An index forgets a 16th of itself at a time, since that moves all that stays."""
+"""An index discards a 16th of its entries at a time, because the others are moved."""
 
 
 class Memory:
-    """The budget of `most` bytes that the feeds share."""
+    """The budget of `most` bytes that all feeds share."""
 
     def __init__(self, most: int, feeds: Mapping[TopicPartition, PartitionFeed]) -> None:
         self._feeds = feeds
@@ -45,7 +45,7 @@ class Memory:
         return sum([feed.index.size for feed in self._feeds.values()])
 
     def enforce(self) -> None:
-        """Let go of the oldest where there is more than the budget allows."""
+        """Evict the oldest records and index entries that exceed the budget."""
         held = self.tails
         if held <= self._for_tails:
             return

@@ -1,4 +1,4 @@
-"""What the core reports outward: counts for metrics, lines for the log. The edge implements it."""
+"""Observer: the interface through which the core reports to metrics and logs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Path(StrEnum):
-    """How an event came to its stream."""
+    """The path by which an event reached its stream."""
 
     LIVE = "live"
     TAIL = "tail"
@@ -22,34 +22,34 @@ class Path(StrEnum):
 
 
 class Observer(Protocol):
-    """Counts and logs what happens in the core. Called on the hot path, once for a batch.
+    """Counts and logs what the core does; called on the hot path, once for a batch.
 
-    It must not raise: the edge contains what goes wrong in it.
+    Must not raise: the edge contains its own failures.
     """
 
     def sent(self, path: Path, deliveries: Sequence[tuple[int, int]], moment: Moment) -> None:
-        """Count events handed to sinks: for each its timestamp (ms) and number of streams.
+        """Count events written to sinks: for each its timestamp (ms) and number of streams.
 
-        Of events that are not live only the sum of the numbers says something.
+        For other paths than live, only the sum of the numbers is meaningful.
         """
         ...
 
     def gap(self, reason: GapReason) -> None:
-        """Count a gap that a stream was told of."""
+        """Count a gap that was sent to a stream."""
         ...
 
     def opened(self, stream: Stream) -> None:
-        """Take note of a stream that was opened."""
+        """Record that a stream was opened."""
         ...
 
     def closed(self, stream: Stream, reason: CloseReason | None, moment: Moment) -> None:
-        """Take note of a stream that ends, and still has its places; None: its client went away."""
+        """Record that a stream ends; its positions are still set. None: the client disconnected."""
         ...
 
     def unreadable(
         self, log: TopicPartition, offset: int, reason: UnreadableReason, detail: str = ""
     ) -> None:
-        """Count and log a record that was skipped; `detail` names the field at fault."""
+        """Count and log an unreadable record; `detail` names the invalid field."""
         ...
 
     def unknown_type(self, event_type: str) -> None:
@@ -57,5 +57,5 @@ class Observer(Protocol):
         ...
 
     def misplaced(self, log: TopicPartition, offset: int, expected: int) -> None:
-        """Count and log a key outside the partition that the partitioner puts it in."""
+        """Count and log a key outside the partition that the partitioner selects."""
         ...

@@ -1,17 +1,17 @@
-"""Which logs each user's streams follow, and how that changes when topics do.
+"""Partition map: the partitions that each user's streams follow, and changes of the topics.
 
-    what the brokers say     | what happens to open streams
+    change of a topic        | effect on open streams
     -------------------------+----------------------------------------------------------------------
-    more partitions          | a user whose events go to another partition now follows both, the new
-                             | one from before the topic grew
-    another incarnation      | every cursor in the topic is told `reset`, and goes on by time; the
-                             | number of partitions may be any
-    a settling time is over  | only the new partition is followed
+    more partitions          | a user whose events go to another partition now follows both: the new
+                             | one from before the topic grew, and the former one
+    another incarnation      | every cursor in the topic gets a gap `reset` and continues by time;
+                             | the number of partitions may differ
+    settling time over       | only the new partition is followed
 
-Producers learn late that a topic has grown: for minutes some still write to the old partition. So
-both are followed for a settling time, by streams that are open and by new ones, and the id holds
-both. A client that was away comes back with the old partition in its id, and follows both too. One
-whose id has the new one only was told by another worker that the old one has settled.
+Producers learn late that a topic has grown: for minutes some still write to the former partition.
+Open and new streams therefore follow both for a settling time, and the id holds both. A client that
+was disconnected returns with the former partition in its id, and follows both too. An id with the
+new partition only comes from a worker on which the former one had settled.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
 
 class PartitionMap:
-    """The user's partition, computed as the producers compute it, and the broadcast log if any.
+    """Maps users to feeds: the partition that producers select, and the broadcasts if any.
 
-    `settle` is the settling time in seconds. The feeds of a stream stand in this order: its user's
-    partition, the former one while it settles, the broadcasts.
+    `settle` is the settling time in seconds. The feeds of a stream are in this order: its user's
+    partition, the former one while it settles, the broadcast partition.
     """
 
     def __init__(
@@ -53,25 +53,25 @@ class PartitionMap:
         self._key_hash = key_hash
         self._settle = settle
         self._grown = float("-inf")
-        """When the topic was last seen to have grown."""
+        """When the topic last grew (monotonic seconds)."""
         self._pairs: dict[tuple[int, int], tuple[PartitionFeed, ...]] = {}
-        """Feeds of those who follow two partitions: the new one and the old one."""
+        """Feeds of users who follow two partitions, by (new, former) partition."""
         self._build()
 
     def partition(self, user: bytes) -> int:
-        """Return where a user's events go now."""
+        """Return the partition that producers now select for a user."""
         return self._key_hash(user) % self.topic.partitions
 
     def find(
         self, user: bytes, cursor: Sequence[CursorEntry], moment: Moment
     ) -> tuple[tuple[PartitionFeed, ...], bool]:
-        """Return the feeds of a new stream, and whether its id does not fit the known topics.
+        """Return the feeds of a new stream, and whether its id mismatches the known topics.
 
-        `cursor` is what the id says, empty without one. An id that does not fit may be from a
-        worker that knows more: a topic has grown, or was recreated. All users of a partition share
-        one tuple of feeds. A mark of a partition that the user never had is not followed: it is
-        forged, or of another user. Hashes the user once; the rest is integer arithmetic, 25 ns for
-        each partition of the topic.
+        `cursor` holds the entries of the id, empty without an id. A mismatching id may come from a
+        worker with newer metadata: a topic has grown, or was recreated. All users of a partition
+        share one tuple of feeds. An entry of a partition that the user never had is not followed:
+        it is forged, or of another user. Hashes the user once; the rest is integer arithmetic,
+        25 ns for each partition of the topic.
         """
         topic, hashed = self.topic, self._key_hash(user)
         partition = hashed % topic.partitions
@@ -101,14 +101,14 @@ class PartitionMap:
     def feeds(
         self, user: bytes, cursor: Sequence[CursorEntry], moment: Moment
     ) -> tuple[PartitionFeed, ...]:
-        """Return the feeds of a new stream, whatever its id says of the topics."""
+        """Return the feeds of a new stream; ignores a mismatch of its id."""
         return self.find(user, cursor, moment)[0]
 
     def grow(self, partitions: int, verified: int, moment: Moment) -> None:
-        """Take note that the topic has gained partitions, and let the users who move follow both.
+        """Apply that the topic has gained partitions: users who move follow both partitions.
 
-        `verified` (Unix ms) is when it was last known to have fewer. Growing again before that has
-        settled ends it: an id has room for two partitions.
+        `verified` (Unix ms) is when the topic was last known to have fewer. If the topic grows
+        again while it settles, the oldest partition is dropped: an id has room for two.
         """
         assert partitions > self.topic.partitions
         former = (*self.topic.former, self.topic.partitions)
@@ -126,10 +126,10 @@ class PartitionMap:
                 self._hub.follow(stream, feeds, begin, moment)
 
     def recreate(self, topic: Topic, verified: int, moment: Moment) -> None:
-        """Take note that one of the two topics is another incarnation, under the same name.
+        """Apply that one of the two topics was recreated under the same name.
 
-        `verified` (Unix ms) is when it was last known to be the old one: no record of the new one
-        is older. Nobody may be reading the old one any more.
+        `verified` (Unix ms) is when the old incarnation was last seen: no record of the new one is
+        older. The old one must not be read any more.
         """
         kind = topic.kind
         lost: dict[Stream, CatchUpState] = {}
@@ -158,14 +158,14 @@ class PartitionMap:
                 self._hub.discard(feed)
 
     def settle(self, moment: Moment) -> None:
-        """Let streams go from a former partition that has settled; to be called once a second."""
+        """Stop following former partitions that have settled; to be called once a second."""
         if not self._pairs:
             return
         pairs = set(self._pairs.values())
         following = [stream for stream in self._hub.streams if stream.feeds in pairs]
         for stream in following:
             since = max(stream.opened, self._grown)
-            # Not while there is something to come: a leader may be away, or a scan on its way.
+            # Not while the stream is behind there: a leader may be unavailable, or a scan running.
             if (
                 moment.monotonic - since >= self._settle
                 and stream.feeds[1] not in stream.catching_up
@@ -186,7 +186,7 @@ class PartitionMap:
         return feeds
 
     def _build(self) -> None:
-        """Make the feeds of all logs, those that are new and those that stay."""
+        """Build the feeds of all partitions; existing feeds are reused."""
         topic, broadcast = self.topic, self.broadcast
         shared = (
             ()

@@ -1,6 +1,6 @@
-"""Which partition a producer puts a user's key into.
+"""Partitioners: the partition that a producer selects for a user's key.
 
-The gateway follows one partition for each user, so it has to compute what the producer computed:
+The gateway follows one partition for each user, so it must hash keys as the producers do:
 `murmur2` as the Java client, aiokafka and kafka-python do by default, or `crc32` as librdkafka does
 (`consistent`, and `consistent_random` for records that have a key).
 """
@@ -13,10 +13,10 @@ from collections.abc import Callable
 from typing import Literal
 
 Partitioner = Callable[[bytes, int], int]
-"""Takes a key and a number of partitions, returns the partition."""
+"""Function of a key and a number of partitions that returns the partition."""
 
 KeyHash = Callable[[bytes], int]
-"""Takes a key, returns a number >= 0: modulo the number of partitions it is the key's partition."""
+"""Function of a key that returns an integer >= 0; the partition is its remainder by the count."""
 
 _WORD = struct.Struct("<I")
 _SEED = 0x9747B28C
@@ -41,15 +41,16 @@ def murmur2(key: bytes) -> int:
 
 
 def key_hash(name: Literal["murmur2", "crc32"]) -> KeyHash:
-    """Return the hash of that name, as the setting `partitioner` has it.
+    """Return the hash function with the given name, a value of the setting `partitioner`.
 
-    Apart from `partitioner` because the hash is what costs: 2 µs for 16 bytes, 50 µs for 512.
+    Separate from `partitioner` because the hash dominates the cost: 2 µs for 16 bytes, 50 µs for
+    512.
     """
     return _murmur2_positive if name == "murmur2" else zlib.crc32
 
 
 def partitioner(name: Literal["murmur2", "crc32"]) -> Partitioner:
-    """Return the partitioner of that name: its `key_hash` modulo the number of partitions."""
+    """Return the partitioner with the given name: its `key_hash` modulo the partition count."""
     hashed = key_hash(name)
     return lambda key, partitions: hashed(key) % partitions
 

@@ -1,7 +1,7 @@
-"""The event registry: which category each event type belongs to.
+"""The event registry: the category of each event type.
 
-Clients filter by category, producers write types; the registry joins the two. The built-in one is
-written as a deployment writes its own, so it is also the example to begin from.
+Clients filter by category, producers write types; the registry maps types to categories. The
+built-in registry has the format of a registry file, so it also serves as an example.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 RESERVED_PREFIX = "stream."
-"""Types that begin with it are the gateway's own: `stream.gap` and `stream.close`."""
+"""Prefix of the types that the gateway sends itself: `stream.gap` and `stream.close`."""
 
 MAX_NAME_BYTES = 255
-"""A type is repeated in every event, so a long one is a mistake; Kafka caps topic names near it."""
+"""Maximum length of a type, which every event repeats; near Kafka's limit for topic names."""
 
 BUILT_IN = """\
 [categories]
@@ -44,20 +44,20 @@ security = [
 ]
 """
 
-# A comma separates categories in a request, a line break fields of an event.
+# A comma separates the categories of a request; a line break separates the fields of an event.
 _UNFIT = re.compile(r"[\s,\x00-\x1f\x7f-\x9f]")
 
 
 class Registry:
-    """Categories and their types; never changes once it is made.
+    """Categories and their types; immutable.
 
-    Make it with `Registry.built_in` or `Registry.from_toml`.
+    Construct with `Registry.built_in` or `Registry.from_toml`.
     """
 
     __slots__ = ("categories", "types")
 
     categories: tuple[str, ...]
-    """In the order they were written."""
+    """Categories in file order."""
 
     types: Mapping[str, str]
     """The category of each type."""
@@ -70,29 +70,28 @@ class Registry:
 
     @classmethod
     def built_in(cls) -> Registry:
-        """Return the registry of a worker that is given none: 29 types in 6 categories."""
+        """Return the default registry: 29 types in 6 categories."""
         return cls.from_toml(BUILT_IN)
 
     @classmethod
     def from_toml(cls, text: str) -> Registry:
-        """Return the registry that `text` describes: `[categories]`, each `name = ["type", …]`.
+        """Return the registry in a TOML text: `[categories]`, each `name = ["type", …]`.
 
-        Raises `SettingsError` with one line that says what to mend, for the first mistake found.
+        Raises `SettingsError` for the first error found, with one line: the cause and the remedy.
         """
         try:
             document = tomllib.loads(text)
-        except (ValueError, RecursionError) as error:  # also for a number or nesting without end
-            raise SettingsError(f"event registry: is no TOML: {error}") from None
+        except (ValueError, RecursionError) as error:  # RecursionError: deep nesting
+            raise SettingsError(f"event registry: is not valid TOML: {error}") from None
         for name in document:
             if name != "categories":
                 raise SettingsError(
-                    f"event registry: {name!r} has no meaning here; write everything under"
-                    " [categories]"
+                    f"event registry: unknown key {name!r}; write everything under [categories]"
                 )
         return cls(_checked(document.get("categories")))
 
     def category_of(self, event_type: str) -> str | None:
-        """Return the category of a type, or None for a type that is not known."""
+        """Return the category of a type, or None for an unknown type."""
         return self.types.get(event_type)
 
 
@@ -113,19 +112,19 @@ def _checked(categories: object) -> dict[str, list[str]]:
         for event_type in types:
             if not isinstance(event_type, str):
                 raise SettingsError(
-                    f"event registry: category {category!r} has {event_type!r} among its types;"
-                    " put every type in quotes"
+                    f"event registry: category {category!r} contains {event_type!r}, which is not"
+                    " text; put every type in quotes"
                 )
             _check_name("type", event_type)
             if event_type.startswith(RESERVED_PREFIX):
                 raise SettingsError(
                     f"event registry: type {event_type!r} begins with {RESERVED_PREFIX!r}, which is"
-                    " the gateway's own; choose another name"
+                    " reserved for the gateway; choose another name"
                 )
             if event_type in home:
                 raise SettingsError(
-                    f"event registry: type {event_type!r} stands in {home[event_type]!r} and again"
-                    f" in {category!r}; a type has one category, remove one of the two"
+                    f"event registry: type {event_type!r} is in {home[event_type]!r} and again in"
+                    f" {category!r}; a type has one category, remove one of the two"
                 )
             home[event_type] = category
     return categories
@@ -141,6 +140,6 @@ def _check_name(noun: str, name: str) -> None:
         )
     if _UNFIT.search(name):
         raise SettingsError(
-            f"event registry: {noun} {name!r} holds a comma, a blank or a control character;"
+            f"event registry: {noun} {name!r} contains a comma, a space or a control character;"
             " use letters, digits, dots and underscores"
         )

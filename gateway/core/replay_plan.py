@@ -1,26 +1,26 @@
-"""The plan of a replay: where each stream that waits for a scan goes on, and which gap it is told.
+"""Replay plan: where each stream that waits for a scan continues, and its gaps.
 
-What an id leads to, for each log; this module is the table as code:
+Effect of an id for each partition; this module implements the table:
 
-    the place                                          | gap      | the stream goes on from
+    position                                           | gap      | the stream continues from
     ---------------------------------------------------+----------+---------------------------------
-    an offset inside the log                           |          | that offset
+    an offset inside the partition                     |          | that offset
     an offset before the log start                     | expired  | the log start
     an offset beyond the log end                       | reset    | the id's timestamp
-    another incarnation's tag (seen by the hub)        | reset    | the id's timestamp
-    the record before it has another timestamp         | reset    | the id's timestamp
+    another incarnation's tag (`StreamRequest.start`)  | reset    | the id's timestamp
+    the previous record has another timestamp          | reset    | the id's timestamp
     a time                                             |          | the first record at or after it
-    more records, or older ones, than the limits allow | limit    | the newest part that fits
-    more events than the limits allow                  | limit    | the newest events that fit
+    more records, or older ones, than the limits allow | limit    | the newest part within them
+    more events than the limits allow                  | limit    | the newest events within them
 
-What cannot be verified is accepted: the record before an offset may be a transaction marker, or
-aborted, compacted away, or never have been.
+A position that cannot be verified is accepted: the previous record may be a transaction marker,
+aborted, compacted, or may never have existed.
 
-The limits bound what was missed: records from `CatchUpState.until` on were written after the
-stream was opened, and do not count.
+The limits apply to missed records only: those from `CatchUpState.until` on were written after the
+stream was opened.
 
-Threats: an id can be forged to ask for any stretch of the log, so a scan is bounded by the limits
-before it begins, and what it finds is chosen by the authenticated user's key alone.
+Threats: a forged id can request any range of the partition, so the limits bound a scan before it
+begins, and events are selected by the authenticated user's key only.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ if TYPE_CHECKING:
     from gateway.core.tail import Tail
 
 SHORT = 1000
-"""Offsets. A stretch beyond the limits that is no longer than this is read all the same, because
-offsets do not say whether there are records: behind a quiet log's last record often stands nothing
-but a transaction marker, and a gap of nothing must not be told. For the same reason a stretch
-before the first young record is left out only for a cursor that is old itself."""
+"""Offsets. A range beyond the limits is still read if it is not longer than this, because offsets
+do not tell whether it contains records: the last record of a quiet partition is often followed by a
+transaction marker only, and an empty gap must not be sent. For the same reason the range before the
+first young record is skipped only for an old cursor."""
 
 _offset = attrgetter("offset")
 
 
 class Search:
-    """What several streams look for together: events of one key, through one filter.
+    """The search that several streams share: events of one key that match one filter.
 
-    Thousands of streams that missed the same broadcasts share one list of what was found. Of what
-    counts it has the newest `most` at least, and no stream may be sent more.
+    Thousands of streams that missed the same broadcasts share one list of events. The list keeps at
+    least the newest `most` events that count against the limits, the maximum for any stream.
     """
 
     __slots__ = ("_categories", "found", "most", "seekers", "trimmed", "until")
@@ -73,19 +73,19 @@ class Search:
         """The offset of the last event that was found and dropped: newer ones are enough."""
 
     def add(self, record: Record, event: Event) -> None:
-        """Take an event of the key, which comes next in the log."""
+        """Add the next event of the key if the filter matches."""
         if self._categories is not None and event.category not in self._categories:
             return
         records = self.found.records
         records.append(record)
         if len(records) > 2 * self.most + 1 and record.offset < self.until:
-            # A new list: parts of the old one may be on their way.
+            # A new list: backlogs may refer to parts of the old one.
             self.trimmed = records[-self.most - 1].offset
             self.found = Found(records[len(records) - self.most :])
 
 
 class Seeker:
-    """One stream in a scan. What was found for it is a part of what its `quest` has found."""
+    """One stream in a scan; its events are a part of those of its `search`."""
 
     __slots__ = (
         "collected",
@@ -103,23 +103,23 @@ class Seeker:
         self.stream = stream
         self.state = state
         self.offset = 0
-        """The stream's cursor; records from here on are its own."""
+        """The stream's offset: records from here on were not sent."""
         self.from_ = 0
-        """Events before this offset are beyond the limits."""
+        """Events before this offset exceed the limits."""
         self.limit: int | None = None
-        """The offset at which a gap `limit` begins, if one has to be told."""
+        """The first offset of a gap `limit` to be sent; None: no gap."""
         self.until = 0
-        """Events from this offset on came after the stream had asked, and count for nothing."""
+        """Events from this offset on were written after the opening and do not count."""
         self.room = 0
-        """How many events the limits allow before `until`, besides those that the tail has."""
+        """Events that the limits allow before `until`, in addition to those in the tail."""
         self.collected = 0
-        """Up to which offset it was handed what was found."""
+        """Events before this offset were handed over."""
         self.search: Search | None = None
 
     def is_ready(self, position: int, end: int) -> bool:
-        """Whether something was found that no limit can take back any more.
+        """Return whether events were found that no limit can still exclude.
 
-        The scan has come to `position` and ends at `end`: there cannot be more events to come than
+        The scan is at `position` and ends at `end`; it cannot find more events than there are
         offsets in between.
         """
         assert self.search is not None
@@ -130,10 +130,10 @@ class Seeker:
         return begin < len(records) and counted + to_come <= self.room
 
     def collect(self, position: int) -> tuple[Part | None, int | None]:
-        """Return what was found for it since the last time, up to the offset `position`.
+        """Return the events found since the last call and the offset of the first one.
 
-        And the offset of the first event of all that are for it, if there is any. Notes in `limit`
-        where the limits left something out.
+        Covers offsets before `position`. Returns (None, None) without an event. Sets `limit` if
+        the limits exclude events.
         """
         assert self.search is not None
         found, trimmed = self.search.found, self.search.trimmed
@@ -154,7 +154,7 @@ class Seeker:
 
 
 class Plan:
-    """Where the streams of one scan go on: `begin`, then `locate` with the offsets of `times`."""
+    """Where the streams of one scan continue: `begin`, then `locate` with offsets of `times`."""
 
     def __init__(
         self,
@@ -166,11 +166,11 @@ class Plan:
     ) -> None:
         self.seekers = {stream: Seeker(stream, state) for stream, state in waiting.items()}
         self.by_key: dict[bytes | None, dict[frozenset[str] | None, Search]] = {}
-        """What is looked for, by key and filter."""
+        """Searches by key and filter."""
         self.unproven: dict[int, list[Seeker]] = {}
-        """Streams whose cursors a record can prove or disprove, by its offset."""
+        """Streams whose positions a record can verify, by its offset."""
         self.extent = Extent(0, 0, 0, 0)
-        """What `begin` was told."""
+        """The argument of `begin`."""
         self._feed = feed
         self._tail = tail
         self._limits = limits
@@ -184,7 +184,7 @@ class Plan:
         return {position.timestamp for position in positions if isinstance(position, TimePosition)}
 
     def begin(self, extent: Extent) -> None:
-        """Hold the cursors against where the log ends."""
+        """Reset positions beyond the end of the partition."""
         self.extent = extent
         for seeker in self.seekers.values():
             state, position = seeker.state, seeker.state.position
@@ -196,10 +196,10 @@ class Plan:
                 state.reset(self._feed, position)
 
     def locate(self, offsets: Mapping[int, int], end: int) -> tuple[list[int], list[Stream]]:
-        """Find out where to read from, up to the offset `end`, where the tail begins.
+        """Return the offset to read from for each stream, and the streams without a read.
 
-        Returns the offsets that each stream needs read from, and the streams for which there is
-        nothing to read, because the tail has the rest; those take part no longer.
+        `offsets` maps `times` to offsets; the scan reads up to `end`, where the tail begins. A
+        stream whose missed records are all in the tail needs no read and is removed.
         """
         starts: list[int] = []
         passed: list[Stream] = []
@@ -225,12 +225,12 @@ class Plan:
         return starts, passed
 
     def add_gap(self, seeker: Seeker, reason: GapReason, first: int | None, next_: int) -> None:
-        """Put a gap into the stream's backlog."""
+        """Append a gap to the stream's backlog."""
         since = seeker.state.position.timestamp or None
         seeker.state.backlog.append(self._feed.gap(reason, first, next_, since))
 
     def remove(self, stream: Stream) -> Seeker:
-        """Forget a stream that takes part."""
+        """Remove a stream from the scan."""
         seeker = self.seekers.pop(stream)
         if seeker.search is not None:
             seeker.search.seekers -= 1
@@ -257,7 +257,7 @@ class Plan:
         seeker.collected = seeker.offset
 
     def _find(self, seeker: Seeker, offsets: Mapping[int, int]) -> bool:
-        """Find the stream's offset in this log; return whether the record before can prove it."""
+        """Set the stream's offset; return whether the previous record can verify it."""
         state, position = seeker.state, seeker.state.position
         if isinstance(position, TimePosition):
             seeker.offset = max(offsets[position.timestamp], self.extent.start)
@@ -274,7 +274,7 @@ class Plan:
         return position.seen and not state.checked
 
     def _bound(self, seeker: Seeker, end: int, first_until: int) -> int:
-        """Apply the limits; return the offset from which the log has to be read for the stream."""
+        """Apply the limits; return the offset to read from for the stream."""
         limits, extent, until = self._limits, self.extent, seeker.until
         start = seeker.offset
         first = until - limits.max_records
@@ -294,10 +294,10 @@ class Plan:
         return start
 
     def _offsets_in_tail(self, stream: Stream, end: int, first_until: int) -> list[int]:
-        """Return offsets, in order, of the newest events of the tail that are for the stream.
+        """Return offsets, in order, of the stream's newest events in the tail.
 
-        All from `first_until` on, which is the first offset from which events count for nobody, and
-        before it one more than the limits allow at most. Walked once for all who look for the same.
+        All events from `first_until` on, where events stop counting for every stream, and before it
+        at most one more than the limits allow. Computed once for all streams with the same search.
         """
         key = (stream.key if self._feed.keyed else b"", stream.categories)
         offsets = self._in_tail.get(key)
@@ -316,7 +316,7 @@ class Plan:
         return offsets
 
     def _pass(self, seeker: Seeker) -> None:
-        """Let the tail serve the stream, from where the limits let it begin."""
+        """Remove the stream from the scan: the tail serves it, within the limits."""
         state, position = seeker.state, seeker.state.position
         assert isinstance(position, OffsetPosition)
         offset = seeker.offset

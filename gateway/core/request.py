@@ -1,4 +1,4 @@
-"""What a client asked for when it opened a stream, and where that puts it in each log."""
+"""Stream request: what a client requests, and where its stream begins in each partition."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ if TYPE_CHECKING:
 
 
 SKEW_MS = 60_000
-"""By how much producers' clocks may be behind, and how late a worker may learn that a topic grew.
-To look that much further back costs reading, and shows nothing twice: none of it was seen yet."""
+"""Tolerance for producers' clocks that are behind, and for a worker that learns late that a topic
+has grown. Reading that much earlier costs time and repeats no event: none of them was sent yet."""
 
 
 def unseen_since(timestamp: int) -> CatchUpState:
-    """Return the place of a stream in a partition where its user's events go since `timestamp`."""
+    """Return the state of a stream in a partition that its user has used since `timestamp`."""
     return CatchUpState(TimePosition(max(timestamp - SKEW_MS, 0)), checked=False)
 
 
 class StreamRequest(NamedTuple):
-    """A request for a stream, after the edge has checked who asks and how it is written."""
+    """A request for a stream, after authentication and validation by the edge."""
 
     user: bytes
     """The user id in UTF-8: the record key."""
     categories: frozenset[str] | None = None
     session: str | None = None
     cursor: Sequence[CursorEntry] = ()
-    """What its id says; empty without one."""
+    """The entries of its event id; empty without an id."""
     since: int | None = None
-    """Unix ms to start from, where there is no id."""
+    """Unix ms to start from, if the request has no id."""
     malformed: bool = False
-    """It had an id, which is none of ours."""
+    """The request has an id that cannot be parsed."""
     issued_at: float | None = None
     """When its token was issued, in Unix seconds."""
     address: str = ""
-    """Where the client comes from, as limits count it; empty: it does not matter."""
+    """The client address, as limits count it; empty: not counted."""
 
     def start(
         self, feed: PartitionFeed, feeds: Sequence[PartitionFeed], moment: Moment
     ) -> CatchUpState:
-        """Return where the stream, which is to follow all `feeds`, begins in one of them.
+        """Return where a stream that follows `feeds` begins in `feed`, one of them.
 
-        With an id, where it says. A mark for another incarnation is a `reset`, and so is one for a
-        partition that the stream does not follow; one that it follows too is where the user's
-        events went before the topic grew, so that nothing of the new one was seen yet. With
-        `since`, there. Otherwise, and in a log that the id does not speak of, from now on: from the
-        head of the tail, or while nobody reads the log from its first record after this moment.
+        With an id: at the position of its entry. An entry of another incarnation leads to a gap
+        `reset`, and so does one of a partition that is not in `feeds`. An entry of another
+        partition in `feeds` is the user's former partition, so nothing of the new one was sent yet.
+        With `since`: at that time. Otherwise, and in a partition without an entry: at the head of
+        the tail, or at the first record after `moment` if the partition is not read.
         """
         topic = feed.topic
         entries = [entry for entry in self.cursor if entry.kind is topic.kind]

@@ -1,9 +1,9 @@
-"""Runs: frames of consecutive events, joined, and built once for all streams with the same cursor.
+"""Runs: frames of consecutive events, joined and shared by streams with the same cursor.
 
-When a crowd comes back, thousands of streams have missed the same broadcasts. A frame is the same
-for all of them whose cursors are the same: in the log of the event, and in every other log that its
-id speaks of. So the log is walked in runs, from one multiple of `RUN` offsets to the next: streams
-that begin at different places share all runs but the first.
+After an outage, thousands of streams have missed the same broadcasts. Their frames are equal if
+their cursors are equal, in the event's partition and in every other partition of the id. A
+partition is read in runs, from one multiple of `RUN` offsets to the next, and streams that begin at
+different offsets share all runs but the first.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
     from gateway.core.tail import Tail
 
 RUN = 32
-"""Offsets. Streams that begin at different places build half of it each, at some 2 µs an event; a
-run that is there costs half a microsecond."""
+"""Offsets. Streams that begin at different offsets build half a run each, at some 2 µs an event; an
+existing run costs half a microsecond."""
 
 PIECE = 65_536
-"""Bytes after which a run ends, and after which a stream's transport is asked again whether it is
-full: the default high-water mark of asyncio's transports."""
+"""Bytes after which a run ends and the stream's transport is written to, which may then be full:
+the default high-water mark of asyncio's transports."""
 
 SHARED_BYTES = 8_388_608
-"""Of runs that are kept; beyond it all are dropped. They are needed for as long as a crowd is being
-brought up, so they are dropped every second too."""
+"""Maximum size of the stored runs; all are dropped when it is exceeded, and once a second, because
+runs are useful only while many streams catch up."""
 
 
 class Run(NamedTuple):
-    """Frames without chunks around them: `data` holds `events` of them.
+    """Frames of `events` events, not chunked, in `data`.
 
-    `place` is behind its last record, and `end` behind that record's index in what was walked.
+    `position` is after the last record, and `end` is one after that record's index in the list.
     """
 
     data: bytes
@@ -49,7 +49,7 @@ class Run(NamedTuple):
 
 
 class Runs:
-    """Builds runs, and keeps those of logs that everybody follows."""
+    """Builds runs, and stores those of broadcast partitions."""
 
     def __init__(self, interpreter: Interpreter) -> None:
         self._interpreter = interpreter
@@ -57,7 +57,7 @@ class Runs:
         self._size = 0
 
     def drop(self) -> None:
-        """Forget what is kept."""
+        """Drop all stored runs."""
         self._shared.clear()
         self._size = 0
 
@@ -71,10 +71,10 @@ class Runs:
         entry: bytes | None,
         budget: Budget,
     ) -> Run | None:
-        """Return the run that begins at `offset`; None at the end of what the tail has.
+        """Return the run that begins at `offset`; None at the end of the tail.
 
-        `around` are the parts of the stream's id before and after the log's mark; `mark` replaces
-        the log's own mark while a gap `reset` is still to be written.
+        `around` are the parts of the stream's id before and after the entry of this partition;
+        `entry` replaces that entry while a gap `reset` is pending.
         """
         if offset >= tail.head.offset:
             return None
@@ -82,7 +82,7 @@ class Runs:
         run = None if feed.keyed else self._shared.get(key)
         if run is None:
             records = tail.since(offset, stream.key, RUN)
-            if not records:  # others' only, or none behind a hole
+            if not records:  # only other users' records, or none after a hole
                 return None
             run = self._build(stream, feed, records, 0, len(records), around, entry, budget)
             if not feed.keyed:
@@ -100,7 +100,7 @@ class Runs:
         entry: bytes | None,
         budget: Budget,
     ) -> Run:
-        """Return the run that begins with the record of index `begin`, which is before `end`."""
+        """Return the run that begins with the record at index `begin`, which is below `end`."""
         if feed.keyed:
             return self._build(stream, feed, found.records, begin, end, around, entry, budget)
         key = (found, begin, end, around, entry)

@@ -1,9 +1,9 @@
-"""A scan: one pass over a log that brings many cursors up at once.
+"""Scan: one pass over a partition on behalf of many streams.
 
-Where each stream begins is the plan's to find (`gateway.core.replay_plan`). A scan reads from the
-earliest place that it serves up to where the tail begins, and steps over what the log's index says
-concerns nobody. It does no I/O: the edge tells it where the log starts and ends, feeds it what it
-reads, and is told where to go on and when to stop.
+The replay plan (`gateway.core.replay_plan`) determines where each stream begins. A scan reads from
+the earliest of these offsets to the tail's base and skips ranges that, by the partition's index,
+contain no matching record. It does no I/O: the edge passes in the extent of the partition and the
+records read, and the scan returns where to read next and when to stop.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ if TYPE_CHECKING:
     from gateway.core.stream import CatchUpState, PartitionFeed, Stream
 
 BATCH = 500
-"""Records to be read between two looks at the loop: some 4 ms of decoding."""
+"""Records read before the reader yields to the event loop: some 4 ms of decoding."""
 
 PIECE = 65_536
-"""Offsets of the index that are looked at in one step: some 0.2 ms for one key, 8 ms for many."""
+"""Offsets of the index searched in one step: some 0.2 ms for one key, 8 ms for many."""
 
 NEAR = 250
-"""Offsets. To read on over so many costs about what it costs to go to another place: 2 ms."""
+"""Offsets. Reading this many takes as long as a seek: about 2 ms."""
 
 
 class Fetched(Protocol):
-    """A record as the edge has it, before it is made into the core's."""
+    """A record as the edge fetches it, before its conversion to `Record`."""
 
     @property
     def offset(self) -> int:
-        """Where it is in its log."""
+        """The record's offset."""
         ...
 
     @property
     def key(self) -> bytes | None:
-        """Whose it is."""
+        """The record's key: the user id."""
         ...
 
 
@@ -52,21 +52,21 @@ FetchedT = TypeVar("FetchedT", bound=Fetched)
 
 
 class Summary(NamedTuple):
-    """What a scan was: its log, the numbers of the streams that it began for, what it read."""
+    """Summary of a scan: its partition, the numbers of its streams, and its counts."""
 
     log: TopicPartition
     streams: tuple[int, ...]
     records: int
     events: int
-    """Found for one of the streams, and handed over."""
+    """Events handed over to streams."""
 
 
 class Scan:
-    """One pass over a log on behalf of the streams that waited for it.
+    """One pass over a partition for the streams that waited for it.
 
-    Life: `begin`; `warm` if the tail wants it; `locate` with the offsets of `times`; while
-    `reading`, `skip` and, where that says so, `feed`; `finish`. What `locate`, `harvest` and
-    `finish` return are streams that can go on.
+    Order of calls: `begin`; `warm` if the tail is to be warmed; `locate` with the offsets of
+    `times`; while `reading`, `skip` and, if it returns True, `feed`; `finish`. `locate`, `harvest`
+    and `finish` return the streams to advance. Raises `ValueError` for a feed without a tail.
     """
 
     def __init__(
@@ -81,22 +81,22 @@ class Scan:
         self._plan = Plan(feed, feed.tail, waiting, limits, interpreter)
         self.seekers = self._plan.seekers
         self.position = -1
-        """The next offset to be read; known after `locate`."""
+        """The next offset to read; set by `locate`."""
         self.end = feed.tail.base.offset
-        """Where to stop."""
+        """The offset at which the scan ends: the tail's base."""
         self._tail = feed.tail
         self._feed = feed
         self._limits = limits
         self._interpreter = interpreter
         self.records = 0
-        """Records read so far."""
+        """Number of records read so far."""
         self._streams = tuple([stream.number for stream in waiting])
         self._events = 0
         self._last: Record | None = None
         self.run = BATCH
-        """How many records are to be read from `position` on; known after `skip`."""
+        """Number of offsets to read from `position`; set by `skip`."""
         self._wanted: deque[int] = deque()
-        """Offsets that may concern somebody, up to `_looked`, by the index."""
+        """Offsets up to `_searched` that the index has for the searched keys."""
         self._searched = -1
         self._warm: deque[Record] = deque()
         self._warm_from: int | None = None
@@ -104,18 +104,18 @@ class Scan:
 
     @property
     def summary(self) -> Summary:
-        """What the scan was; complete after `finish`."""
+        """Summary of the scan; complete after `finish`."""
         return Summary(self._feed.log, self._streams, self.records, self._events)
 
     @property
     def reading(self) -> bool:
-        """Whether there is more to read, for somebody who is still there."""
+        """Whether to read on: streams or warming are left, and the end is not reached."""
         wanted = bool(self.seekers) or self._warm_from is not None
         return wanted and self.position < self.end and self._valid
 
     @property
     def _valid(self) -> bool:
-        """Whether the log is still read as it was when the scan began."""
+        """Whether the feed still has the tail with which the scan began."""
         return self._feed.tail is self._tail
 
     @property
@@ -125,37 +125,37 @@ class Scan:
 
     @property
     def extent(self) -> Extent:
-        """What `begin` was told."""
+        """The argument of `begin`."""
         return self._plan.extent
 
     def begin(self, extent: Extent) -> None:
-        """Hold the cursors against where the log ends; to no effect if the tail has gone."""
+        """Reset positions beyond the end of the partition; no effect if the tail is gone."""
         if self._valid:
             self._plan.begin(extent)
 
     def warm(self, start: int, room: int) -> None:
-        """Keep every record from the offset `start` on for the tail, as far as `room` bytes go."""
+        """Collect every record from `start` on for the tail, the newest `room` bytes."""
         self._warm_from = min(max(start, self.extent.start), self.end)
         self._warm_room = room
 
     def locate(self, offsets: Mapping[int, int]) -> list[Stream]:
-        """Take the offsets of `times`, and find out where to read from.
+        """Set `position` from the offsets of `times`; return the streams to advance.
 
-        Returns the streams for which there is nothing to read, because the tail has the rest; none
-        if the tail has gone meanwhile, since the offsets may be those of another log.
+        These streams need no read, because the tail holds all that they missed. Empty if the tail
+        is gone: the offsets may be of another incarnation.
         """
         if not self._valid:
             return []
-        # The tail may have let go of records while the offsets were looked up.
+        # The tail may have evicted records while the edge looked up the offsets.
         self.end = self._tail.base.offset
         starts, passed = self._plan.locate(offsets, self.end)
         self.position = min([*starts, self.end if self._warm_from is None else self._warm_from])
         return passed
 
     def skip(self) -> bool:
-        """Step over what concerns nobody; return whether there is anything to read at `position`.
+        """Skip records without a search; return whether to read `run` offsets at `position`.
 
-        If not, call it again: it looks at a piece of the index at a time.
+        Call again after False: a call searches one piece of the index.
         """
         index = self._feed.index
         self.run = BATCH
@@ -184,9 +184,9 @@ class Scan:
         return True
 
     def pick(self, fetched: Sequence[FetchedT]) -> Sequence[FetchedT]:
-        """Return those of the records that come next which `feed` has a use for.
+        """Return those of the fetched records that `feed` needs.
 
-        Hardly any of a long scan, so that the others need not be made into anything.
+        A long scan needs few of its records, so the others are not converted.
         """
         self.records += len(fetched)
         if not self._feed.keyed or not fetched:
@@ -203,13 +203,13 @@ class Scan:
                 if each.key in wanted or each.offset in unproven or each.offset >= warm
             ]
         if not picked or picked[-1] is not fetched[-1]:
-            picked.append(fetched[-1])  # for the time of where the scan has come to
+            picked.append(fetched[-1])  # its timestamp is that of the scan's position
         return picked
 
     def feed(self, records: Sequence[Record], position: int) -> None:
-        """Take what was picked of the next records; `position` is the offset that follows them.
+        """Apply the picked records; `position` is the offset after the last record read.
 
-        To no effect if the tail has gone meanwhile: they may be of another log.
+        No effect if the tail is gone: the records may be of another incarnation.
         """
         if not self._valid:
             return
@@ -217,7 +217,7 @@ class Scan:
         for record in records:
             if record.offset >= self.end:
                 break
-            if record.offset < self.position:  # a reader that went back
+            if record.offset < self.position:  # the reader went back
                 continue
             self._last = record
             if record.offset in unproven:
@@ -233,7 +233,7 @@ class Scan:
         self.position = max(self.position, min(position, self.end))
 
     def harvest(self) -> list[Stream]:
-        """Move what was found to the backlogs, as far as no limit can take it back."""
+        """Move events that no limit can still exclude to backlogs; return their streams."""
         if self.end - self.position > self._limits.max_events or not self._valid:
             return []
         ready = [
@@ -244,10 +244,10 @@ class Scan:
         return [seeker.stream for seeker in ready]
 
     def finish(self) -> list[Stream]:
-        """End the scan, complete or not.
+        """End the scan, complete or not; return its streams.
 
-        Complete: every stream has all up to where the tail began. Otherwise each keeps its place,
-        and asks again.
+        After a complete scan every stream has all events before the tail's base. Otherwise each
+        stream keeps its position and requests another scan.
         """
         complete = self.position >= self.end and self._valid
         for seeker in self.seekers.values():
@@ -257,11 +257,11 @@ class Scan:
                 self._hand_over(seeker)
         if complete and self._warm_from is not None and self._tail.base.offset == self.end:
             self._tail.warm(OffsetPosition(self._warm_from, 0, False), list(self._warm))
-            self._feed.index.clear()  # of what had left the tail, and is in it again
+            self._feed.index.clear()  # these records are in the tail again
         return list(self.seekers)
 
     def remove(self, stream: Stream) -> None:
-        """Forget a stream that takes part."""
+        """Remove a stream from the scan."""
         self._plan.remove(stream)
 
     def _prove(self, record: Record) -> None:

@@ -1,32 +1,33 @@
-"""A stream: one open SSE response of one user, and how far it is in each log that it follows.
+"""Stream: one open SSE response of one user, and its state in each partition that it follows.
 
 A stream is *live* in a partition when it has every event up to the head of the partition's tail:
 its position is the head, and the hub stores nothing for it. Otherwise the stream is *behind*, and a
 `CatchUpState` holds its position:
 
-    state      | means                                                   | left by
+    state      | condition                                               | left by
     -----------+---------------------------------------------------------+---------------------------
-    live       | behind in no log                                        | its transport fills up
-    lagging    | behind, and will be brought up from the tail            | `Hub.step`
-    replaying  | behind, and waits for or takes part in a scan of Kafka  | the end of the scan
-    stuck      | its transport is full; behind in every log, and nothing | the transport drains, or
-               | is written to it                                        | `slow` ends it
-    closed     | ended; the hub does not know it any more                | never
+    live       | live in every partition                                 | a full transport
+    lagging    | behind; will catch up from the tail                     | `Hub.step`
+    replaying  | behind; waits for or takes part in a scan of Kafka      | the end of the scan
+    stuck      | its transport is full; behind in every partition, and   | a drained transport, or a
+               | nothing is written to it                                | close with reason `slow`
+    closed     | ended, and removed from the hub                         | never
 
-A stream can be live in one log and behind in another, so that a partition whose leader is away does
-not hold back the others. The state is derived, never stored.
+A stream can be live in one partition and behind in another, so that a partition without a leader
+does not delay the others. The state is derived, never stored.
 
-In each log it is in exactly one of these places, and only the methods of `PartitionFeed` move it:
+In each partition a stream is in exactly one of these sets, and only `PartitionFeed` moves it:
 
-    where                      | it gets there by        | and leaves by
+    set                        | entered by              | left by
     ---------------------------+-------------------------+------------------------------------------
-    live                       | `join`, from any other  | `fall_behind`, `leave`
-    waiting for a scan, or in  | `wait`                  | the hub, when the scan is over; `leave`
+    live                       | `join`, from any other  | `fall_behind`, `remove`
+    waiting for a scan, or in  | `wait`                  | the hub, when the scan ends; `remove`
     one                        |                         |
-    parked: for the tail to be | `park`                  | the hub, when the tail is there or moves
-    there, or to come up to it |                         | on; `leave`
+    parked: until the tail     | `park`                  | the hub, when the tail exists or has
+    exists or reaches its      |                         | grown; `remove`
+    position                   |                         |
     the hub's queue of streams | the hub                 | `join`, `wait`, `park`, a full transport
-    to be brought up           |                         |
+    to be advanced             |                         |
 """
 
 from __future__ import annotations
@@ -46,28 +47,29 @@ if TYPE_CHECKING:
 
 
 class Sink(Protocol):
-    """Where a stream's bytes go. Never blocks; a lost client is reported later, not raised.
+    """Destination of a stream's bytes; never blocks.
 
-    `chunked` says whether what is written has to be framed as chunks (HTTP/1.1).
+    A lost client is reported to the hub later and not raised. `chunked` is true if the bytes
+    written must be HTTP chunks (HTTP/1.1).
     """
 
     chunked: bool
 
     def bind(self, stream: Stream) -> None:
-        """Belong to this stream: tell the hub when it is stuck, drained or lost. Called first."""
+        """Set the stream, which the sink reports to the hub as stuck, drained or lost."""
         ...
 
     def write(self, data: bytes) -> None:
-        """Take the bytes, in order; may report from within that the transport is full."""
+        """Write bytes in order; may call `Hub.stuck` if the transport is full."""
         ...
 
     def close(self) -> None:
-        """Send what was taken, then end; give up on a client that does not read."""
+        """Send the written bytes, then end; abort if the client does not read."""
         ...
 
 
 class State(StrEnum):
-    """What an operator is told of a stream; the table above."""
+    """The state of a stream as shown to operators; see the table above."""
 
     LIVE = "live"
     LAGGING = "lagging"
@@ -77,10 +79,10 @@ class State(StrEnum):
 
 
 class PartitionFeed:
-    """One log as the streams of this worker follow it: its tail, and who is live in it.
+    """One partition for the streams of this worker: its tail, and the streams by set.
 
-    `tail` is None while the log is not read: before its first stream, and while Kafka is away
-    without having been read before.
+    `tail` is None while the partition is not read: before its first stream, and while Kafka is
+    unavailable before the first read.
     """
 
     __slots__ = (
@@ -104,33 +106,33 @@ class PartitionFeed:
         self.keyed = topic.kind is LogKind.USER
         self.tail: Tail | None = None
         self.index = Index()
-        """Of what has left the tail, in a log with keys; empty while there is no tail."""
+        """Index of the records that have left the tail, if keyed; empty without a tail."""
         self.streams = 0
-        """Open streams that follow the log, live or not."""
+        """Number of open streams that follow the partition, live or behind."""
         self.live_by_key: dict[bytes | None, list[Stream]] = {}
-        """Live streams of a log with keys, by user key."""
+        """Live streams of a user partition, by user key."""
         self.live_unkeyed: dict[Stream, None] = {}
-        """Live streams of a log without."""
+        """Live streams of the broadcast partition."""
         self.waiting: dict[Stream, CatchUpState] = {}
-        """Streams that wait for a scan, in the order they came."""
+        """Streams that wait for a scan, in order of arrival."""
         self.parked: dict[Stream, None] = {}
-        """Streams that wait for the tail: to be there, or to come up to where they are."""
+        """Streams that wait until the tail exists or reaches their position."""
         self._entry = b""
         self._entry_position: Position | None = None
 
     def entry(self, position: Position) -> bytes:
-        """Return the part of an event id that says `place` of this log."""
+        """Return the entry of an event id for a position in this partition."""
         return encode_entry(self.topic.kind, self.topic.tag, self.log.partition, position)
 
     def entry_after(self, record: Record) -> bytes:
-        """Return the mark of the position after a record of this log."""
+        """Return the entry of the position after a record of this partition."""
         topic = self.topic
         return encode_entry_after(
             topic.kind, topic.tag, self.log[1], record.offset, record.timestamp
         )
 
     def head_entry(self) -> bytes:
-        """Return the mark of the head; encoded once for all streams that are live here."""
+        """Return the entry of the head, encoded once for all live streams."""
         assert self.tail is not None
         if self._entry_position is not self.tail.head:
             self._entry_position = self.tail.head
@@ -138,11 +140,11 @@ class PartitionFeed:
         return self._entry
 
     def gap(self, reason: GapReason, first: int | None, next_: int, since: int | None) -> Gap:
-        """Return a gap of this log, from the offset `first` up to `next_`."""
+        """Return a gap of this partition from the offset `first` to before `next_`."""
         return Gap(reason, self.topic.kind, self.log.partition, first, next_, since)
 
     def join(self, stream: Stream) -> None:
-        """Make the stream, which has everything up to the tail's head, live here."""
+        """Make a stream live that has every event up to the tail's head."""
         stream.catching_up.pop(self, None)
         if self.keyed:
             self.live_by_key.setdefault(stream.key, []).append(stream)
@@ -150,22 +152,22 @@ class PartitionFeed:
             self.live_unkeyed[stream] = None
 
     def fall_behind(self, stream: Stream) -> None:
-        """Let the stream, which is live here, stay where it is: at the tail's head."""
+        """Remove the stream from the live set; it is behind at the tail's head."""
         assert self.tail is not None
         self._remove_live(stream)
         stream.catching_up[self] = CatchUpState(self.tail.head, checked=True)
 
     def park(self, stream: Stream) -> None:
-        """Let the stream wait for the tail: to be there, or to come up to where it is."""
+        """Let the stream wait until the tail exists or reaches its position."""
         self.parked[stream] = None
 
     def wait(self, stream: Stream, state: CatchUpState) -> None:
-        """Let the stream wait for a scan."""
+        """Let the stream wait for the next scan."""
         state.scanning = True
         self.waiting[stream] = state
 
     def remove(self, stream: Stream) -> None:
-        """Forget the stream, wherever it is here; the hub takes it out of a scan."""
+        """Remove the stream from whichever set it is in; the hub removes it from a scan."""
         self.streams -= 1
         if stream.catching_up.pop(self, None) is None:
             self._remove_live(stream)
@@ -183,9 +185,9 @@ class PartitionFeed:
 
 
 class Found:
-    """Events that a scan has found, oldest first, for all streams that look for the same.
+    """Events that a scan has found, oldest first, for all streams with the same search.
 
-    Only appended to, so that parts of it can be shared.
+    Append-only, so that streams can share parts of it.
     """
 
     __slots__ = ("records",)
@@ -195,7 +197,7 @@ class Found:
 
 
 class Part(NamedTuple):
-    """The part of what was found that one stream has to be sent: from `begin` up to `end`."""
+    """The found events to send to one stream: indexes `begin` to before `end`."""
 
     found: Found
     begin: int
@@ -203,10 +205,10 @@ class Part(NamedTuple):
 
 
 class CatchUpState:
-    """Where a stream is in a log that it is not live in.
+    """The state of a stream in a partition in which it is behind.
 
-    `backlog` is what a scan has found for it and has not been written yet: parts of what was found,
-    and gaps; `then` is its place when the backlog is empty.
+    `backlog` holds the events and gaps from a scan that are not written yet; `next_position` is
+    the stream's position after them.
     """
 
     __slots__ = (
@@ -232,27 +234,27 @@ class CatchUpState:
     ) -> None:
         self.position = position
         self.latest = latest
-        """When the stream was opened (Unix ms): an id that speaks of a later time means now."""
+        """When the stream was opened (Unix ms); a later timestamp in an id is replaced by it."""
         self.checked = checked
-        """False while the place is a client's word, and has not been held against the log."""
+        """Whether the position was verified; one from an id is not, until it is compared."""
         self.ahead = False
-        """Whether the log reaches to the place although the tail, which lags behind, does not."""
+        """Whether the partition reaches the position although the tail, which lags, does not."""
         self.limited = checked
-        """False while the limits have not been applied. They bound a replay, and a resume from
-        memory just as well; a stream that lags behind the tail's head has no need of them."""
+        """Whether the replay limits were applied, which bound replays and resumes from memory. A
+        stream that fell behind the tail's head is not limited."""
         self.reset_entry = reset_entry
-        """The client's own mark, if it leads to a gap `reset`: it stays in the stream's ids until
-        the gap is told, so that a client that drops before is told when it comes back."""
+        """The client's own entry if it leads to a gap `reset`. The stream's ids keep it until the
+        gap is sent, so that a client that disconnects before gets the gap when it resumes."""
         self.until: int | None = None
-        """Where the log ended when the stream first asked for what it had missed: events from here
-        on are live, and do not count against the limits. None: it has not asked yet."""
+        """The end of the partition when the stream first looked for missed events. Events from this
+        offset on do not count against the limits. None: not known yet."""
         self.backlog: list[Part | Gap] = []
         self.next_position: Position | None = None
         self.scanning = False
-        """Whether it waits for a scan or takes part in one."""
+        """Whether the stream waits for a scan or takes part in one."""
 
     def reset(self, feed: PartitionFeed, position: OffsetPosition) -> None:
-        """Take the place as one of another log: go on from its time, and tell the gap first."""
+        """Reset a position of another incarnation: send a gap, continue by its timestamp."""
         self.reset_entry = feed.entry(position)
         self.position = TimePosition(min(position.timestamp, self.latest))
         self.until = None
@@ -260,7 +262,7 @@ class CatchUpState:
 
 
 class Stream:
-    """One open response. Only the hub changes it."""
+    """One open response; only the hub modifies it."""
 
     __slots__ = (
         "address",
@@ -293,31 +295,31 @@ class Stream:
         number: int = 0,
     ) -> None:
         self.number = number
-        """Which stream of its worker's it is, in the order of opening: what operators call it."""
+        """The stream's number on its worker, in opening order; shown to operators."""
         self.key = key
         """The user id in UTF-8: the record key."""
         self.feeds = feeds
         self.sink = sink
         self.categories = categories
-        """Categories that the client wants; None: everything, types without a category too."""
+        """The categories that the client requested; None: all events, also without a category."""
         self.session = session
         self.issued_at = issued_at
-        """When its token was issued, in Unix seconds, if the token says so."""
+        """When its token was issued (Unix seconds), if the token contains it."""
         self.address = address
-        """Where the client comes from, as limits count it; empty: it does not matter."""
+        """The client address, as limits count it; empty: not counted."""
         self.opened = opened
-        """Monotonic seconds, as all times of a stream."""
+        """Monotonic seconds, as are all times of a stream."""
         self.written = opened
-        """When bytes were last handed to the sink."""
+        """When bytes were last written to the sink."""
         self.stuck_since: float | None = None
         self.sent = 0
-        """Events handed to the sink."""
+        """Number of events written to the sink."""
         self.closed = False
         self.catching_up: dict[PartitionFeed, CatchUpState] = {}
 
     @property
     def state(self) -> State:
-        """What an operator is told; see the table above."""
+        """The state shown to operators; see the table above."""
         if self.closed:
             return State.CLOSED
         if self.stuck_since is not None:
@@ -329,11 +331,11 @@ class Stream:
         return State.LAGGING
 
     def wants(self, event: Event) -> bool:
-        """Whether the client asked for events like this one."""
+        """Return whether the event matches the stream's filter."""
         return self.categories is None or event.category in self.categories
 
     def position(self, feed: PartitionFeed) -> Position:
-        """Return how far the stream is in one of its logs."""
+        """Return the stream's position in one of its partitions."""
         state = self.catching_up.get(feed)
         if state is not None:
             return state.position
@@ -341,10 +343,10 @@ class Stream:
         return feed.tail.head
 
     def lag(self, now: int) -> int:
-        """Return by how many ms of its logs the stream is behind, in the one where it is most.
+        """Return the stream's lag in ms: the largest of its partitions.
 
-        Counted from its place to the tail's head, by the records' own time, or where nobody reads
-        the log to `now` (Unix ms). 0 where it is live, and where the records tell no time.
+        Measured in record timestamps from its position to the tail's head, or to `now` (Unix ms) if
+        the partition is not read. 0 if the stream is live, or without usable timestamps.
         """
         lag = 0
         for feed, state in self.catching_up.items():
@@ -353,12 +355,12 @@ class Stream:
         return lag
 
     def id(self, feed: PartitionFeed | None = None, entry: bytes = b"") -> bytes:
-        """Return the stream's cursor as an event id, with `mark` standing for `feed` if given."""
+        """Return the stream's event id, with `entry` as the entry of `feed` if given."""
         entries = [entry if each is feed else self._entry(each) for each in self.feeds]
         return VERSION + b"".join(entries)
 
     def id_around(self, feed: PartitionFeed) -> tuple[bytes, bytes]:
-        """Return what stands before and behind the mark of `feed` in the stream's id."""
+        """Return the parts of the stream's id before and after the entry of `feed`."""
         index = self.feeds.index(feed)
         before = [self._entry(each) for each in self.feeds[:index]]
         after = [self._entry(each) for each in self.feeds[index + 1 :]]

@@ -1,15 +1,15 @@
-"""A tail: the recent part of one log, held in memory.
+"""Tail: the recent records of one partition, in memory.
 
 Invariants, checked by `tests/core/test_tail.py` after every step of random runs:
 
-- contiguous: it has every record of its log from `base` up to `head`, and none outside;
-- offsets rise; they are compared and never subtracted;
+- contiguous: it holds every record of its partition from `base` up to `head`, and no other;
+- offsets increase; they are compared and never subtracted;
 - the per-key index and the records agree;
 - `size` is the sum of the sizes of its records.
 
-A tail never waits, logs or reads a clock, and does not bound itself: many tails share one budget,
-so whoever holds them all evicts (`gateway.core.memory`). "Older than the tail" is an ordinary
-answer of the caller's comparison with `base`; misuse raises `ValueError`, also without assertions.
+A tail never waits, logs or reads a clock. It does not limit its size: many tails share one budget,
+and its owner evicts (`gateway.core.memory`). The caller compares offsets with `base` and handles
+older ones; misuse raises `ValueError`, also with assertions disabled.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ _offset = attrgetter("offset")
 
 
 class Tail:
-    """Records of one log from `base` to `head`.
+    """Records of one partition from `base` to `head`.
 
-    `keyed` tails index their records by key, so that reading one user's records costs that user's
-    records and not the partition's; a broadcast log has no use for an index.
+    A `keyed` tail indexes its records by key, so that the cost of reading one user's records does
+    not depend on the other users' records. A broadcast tail does not need an index.
     """
 
     __slots__ = ("_by_key", "_records", "base", "head", "size")
 
     def __init__(self, start: OffsetPosition, *, keyed: bool) -> None:
         self.base = start
-        """The oldest position that can be brought up from here."""
+        """The oldest position from which a stream can catch up."""
         self.head = start
         """The position after the newest record; the next record has this offset or a higher one."""
         self.size = 0
-        """Bytes held, Python's own overhead included."""
+        """Size in bytes, including Python's overhead."""
         self._records: list[Record] = []
         self._by_key: dict[bytes | None, list[Record]] | None = {} if keyed else None
 
@@ -51,12 +51,12 @@ class Tail:
         return len(self._records)
 
     def warm(self, start: OffsetPosition, records: Sequence[Record]) -> None:
-        """Put older records, all that the log has from `start` up to `base`, in front."""
+        """Prepend all records of the partition from `start` to before `base`."""
         if not start.offset <= self.base.offset or (
             records
             and not start.offset <= records[0].offset <= records[-1].offset < self.base.offset
         ):
-            raise ValueError("what a tail is warmed with has to end where it begins")
+            raise ValueError("records that warm a tail must end at its base")
         self._records = [*records, *self._records]
         self.base = start
         self.size += sum([record.size for record in records])
@@ -65,11 +65,10 @@ class Tail:
             self._index(self._records)
 
     def append(self, records: Sequence[Record]) -> tuple[Sequence[Record], list[Record]]:
-        """Add the records that come next in the log, oldest first.
+        """Append the next records, oldest first; return (added, fresh).
 
-        Returns those that were added, without any that the tail has had before, as a reader that
-        goes back sends them again; and of these the ones whose key was not in the tail before, none
-        for a log without keys.
+        `added` omits records that the tail already has: a reader that goes back sends them again.
+        `fresh` are the added records whose key is new in the tail; empty if it is not keyed.
         """
         if records and records[0].offset < self.head.offset:
             records = [record for record in records if record.offset >= self.head.offset]
@@ -83,11 +82,10 @@ class Tail:
     def since(
         self, offset: int, key: bytes | None = None, most: int | None = None
     ) -> Sequence[Record]:
-        """Return the records from `offset` on, oldest first: of `key`, where the tail is keyed.
+        """Return at most `most` records from `offset` on, of `key` if keyed.
 
-        All of them, or at most so many. Costs a binary search and a copy of what is returned. The
-        caller has compared `offset` with `base`; raises `ValueError` for an older one, since events
-        would be missing without a word.
+        Oldest first; costs a binary search and a copy of the result. Raises `ValueError` for an
+        offset below `base`, because the result would silently lack events.
         """
         if offset < self.base.offset:
             raise ValueError("older than the tail")
@@ -96,10 +94,10 @@ class Tail:
         return records[begin : None if most is None else begin + most]
 
     def fits(self, position: OffsetPosition) -> bool | None:
-        """Whether a position between `base` and `head` can be one of this log.
+        """Return whether a position from `base` to `head` can be of this partition.
 
-        False only with proof: the record before it is here, and has another timestamp. None at a
-        `base` without a known record before it: only the log can tell.
+        False is proven: the previous record is in the tail and has another timestamp. None at a
+        `base` whose previous record is unknown: only a scan can tell.
         """
         if not position.seen:
             return True
@@ -112,9 +110,9 @@ class Tail:
         return before.offset + 1 != position.offset or before.timestamp == position.timestamp
 
     def first_at_or_after(self, offset: int, timestamp: int) -> int:
-        """Return the offset of the first record from `offset` on with at least that timestamp.
+        """Return the first offset from `offset` on with at least `timestamp` (ms).
 
-        `head` where there is none. As Kafka's ListOffsets by time does, but without leaving memory.
+        `head` if all are older. Equals Kafka's ListOffsets by time, from memory.
         """
         for index in range(self._index_of(offset), len(self._records)):
             if self._records[index].timestamp >= timestamp:
@@ -122,9 +120,9 @@ class Tail:
         return self.head.offset
 
     def evict(self, size: int) -> list[Record]:
-        """Drop the oldest records until `size` bytes are free, or all; return them.
+        """Remove and return the oldest records, at least `size` bytes or all.
 
-        Costs a move of the pointers that stay, so evict much at once.
+        Moves the pointers of all other records, so evict many at once.
         """
         freed = count = 0
         for record in self._records:

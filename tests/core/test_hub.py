@@ -4,10 +4,10 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from gateway.core import delivery
+from gateway.core.deadlines import SPARE_DEADLINES
 from gateway.core.event import Decoder
 from gateway.core.event_id import parse
 from gateway.core.gap import CloseReason, GapReason
-from gateway.core.hub import SPARE_DEADLINES
 from gateway.core.observer import Path
 from gateway.core.records import Event, OffsetPosition, Record, Unreadable
 from gateway.core.request import StreamRequest
