@@ -5,19 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
-import signal
 import socket
-import sys
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
 import structlog
-from aiohttp import web
 
-from gateway import __version__, clock, garbage, log
-from gateway.api.documents import operations_documents, public_documents
-from gateway.config import foreign_variables
+from gateway import clock
 from gateway.core.event import Decoder
 from gateway.core.hub import Hub
 from gateway.core.interpreter import Interpreter
@@ -26,38 +21,28 @@ from gateway.core.partitioner import key_hash
 from gateway.errors import GatewayError
 from gateway.event_types import load_registry
 from gateway.fleet.members import Fleet
-from gateway.http.admission import StreamAdmission
+from gateway.gauges import add_gauges
 from gateway.http.auth.signing_keys import SigningKeys
 from gateway.http.auth.tokens import Authenticator
-from gateway.http.caller import Callers
-from gateway.http.documents import document_routes
-from gateway.http.origins import Origins
-from gateway.http.public import EventsEndpoint, public_app, say_goodbye, say_goodbye_to_all
-from gateway.http.refusals import Refusals, metadata_routes
-from gateway.http.request_reader import RequestReader
-from gateway.http.shards import Shards
-from gateway.http.siblings import Siblings
-from gateway.http.transport.listen import REQUEST_LIMITS, bind, listen, listen_on
-from gateway.http.transport.malformed import server_log
+from gateway.http.public import say_goodbye, say_goodbye_to_all
+from gateway.http.transport.listen import bind, listen, listen_on
 from gateway.http.transport.tls import Certificate
 from gateway.kafka.fleet_topic import FleetTopic
 from gateway.kafka.session import KafkaSession
-from gateway.kafka.topics import topic_specs
+from gateway.listeners import ops_runner, public_listener, url_of
 from gateway.metrics import Metrics
 from gateway.ops.dashboard import DashboardFeed
-from gateway.ops.explain import id_routes
 from gateway.ops.fleet_routes import fleet_routes
-from gateway.ops.lags import PartitionLags
 from gateway.ops.latest import Latest
-from gateway.ops.listener import ops_app
 from gateway.ops.observers import Observers
 from gateway.ops.pseudonyms import hashed, pseudonyms
-from gateway.ops.reporter import StatusReporter, replays_waiting
+from gateway.ops.reporter import StatusReporter
 from gateway.ops.reporting import Reporting
 from gateway.ops.stream_log import StreamLog
 from gateway.ops.streams import Streams
-from gateway.ops.traced import TracedHub, TracedMetrics, traced
+from gateway.ops.traced import TracedHub, TracedMetrics
 from gateway.ops.tracing import start_tracing
+from gateway.parts import Parts
 from gateway.readiness import NotReadyReason, Readiness
 from gateway.revocation.table import Revocations
 from gateway.supervise import Part, Supervisor
@@ -71,7 +56,6 @@ if TYPE_CHECKING:
 
     from gateway.config import Settings
     from gateway.core.records import Moment, Record, TopicPartition
-    from gateway.core.registry import Registry
     from gateway.core.stream import PartitionFeed
     from gateway.fleet.status import Status
     from gateway.http.transport.acceptor import AcceptorSite
@@ -83,10 +67,6 @@ TICK_SECONDS = 0.1
 
 SWEEP_TICKS = 10
 """Ticks between two sweeps: unused feeds, certificate files."""
-
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-IGNORED_SIGNALS = (signal.SIGHUP, signal.SIGUSR1)
-"""Signals that end a process by default and that operators send to make others reload or reopen."""
 
 MAX_HOST = 64
 """Characters of the host's name in the worker's."""
@@ -184,79 +164,30 @@ class Worker:
         self._keys = SigningKeys(settings, self._readiness)
         self._certificate = _certificate(settings)
         authenticator = Authenticator(settings, self._keys.each, revocations)
-        self._public = self._public_runner(authenticator, registry, routes)
-        self._ops = self._ops_runner(registry)
+        self._handover = None
+        if slot is not None:
+            self._handover = slot.handover(self._link.partition, self._metrics.handed_over)
+        parts = Parts(
+            settings, registry, self._hub, self._metrics, self._readiness, self._link, spans
+        )
+        self._endpoint, self._public = public_listener(parts, authenticator, self._handover, routes)
+        streams = Streams(name, self._hub, self._link.lags, self._link.partition)
+        fleet = fleet_routes(self._fleet, self._fleet_problem)
+        self._ops = ops_runner(parts, self.end, [*streams.routes(), *self._board.routes(), *fleet])
         self._acceptors: list[AcceptorSite] = []
         self._ended = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._gauges()
-
-    def _public_runner(
-        self, authenticator: Authenticator, registry: Registry, routes: Iterable[AbstractRouteDef]
-    ) -> web.AppRunner:
-        """Return the server of the public listener: streams, documents and `routes`."""
-        settings, link = self._settings, self._link
-        origins = Origins(settings.cors_origins)
-        callers = Callers(settings.trusted_proxies)
-        shards = None
-        if settings.sharding == "redirect":
-            shards = Shards(link.shard, link.agreed_shard, self._metrics)
-        admission = StreamAdmission(settings, self._hub)
-        reader = RequestReader(
-            settings, authenticator, origins, callers, registry, self._readiness, admission
-        )
-        self._handover = siblings = None
-        if self._slot is not None:
-            self._handover = self._slot.handover(link.partition, self._metrics.handed_over)
-        if self._handover is not None:
-            siblings = Siblings(settings, authenticator, self._handover)
-        self._endpoint = EventsEndpoint(
-            settings, reader, self._hub, self._readiness, link, shards, siblings
-        )
-        app = public_app(
-            self._endpoint,
-            origins,
-            callers,
-            self._metrics,
-            [
-                *document_routes(public_documents(settings, registry)),
-                *metadata_routes(settings, registry),
-                *routes,
-            ],
-            () if self._spans is None else (traced(self._spans),),
-            Refusals(settings).answer,
-        )
-        return web.AppRunner(
-            app, access_log=None, logger=server_log(self._metrics), **REQUEST_LIMITS
-        )
-
-    def _ops_runner(self, registry: Registry) -> web.AppRunner:
-        """Return the server of the operations listener."""
-        streams = Streams(self._vitals.worker, self._hub, self._link.lags, self._link.partition)
-        app = ops_app(
-            self._settings,
-            self._readiness,
-            self._metrics,
-            self.end,
-            [
-                *streams.routes(),
-                *id_routes(self._hub),
-                *self._board.routes(),
-                *fleet_routes(self._fleet, self._fleet_problem),
-                *document_routes(operations_documents(self._settings, registry)),
-            ],
-        )
-        return web.AppRunner(app, access_log=None, logger=server_log(None))
+        add_gauges(parts, self._keys, self._connections)
 
     @property
     def url(self) -> str:
         """Where clients connect."""
-        return _url(self._public, "http" if self._certificate is None else "https")
+        return url_of(self._public, "http" if self._certificate is None else "https")
 
     @property
     def ops_url(self) -> str:
         """Where operators connect."""
-        return _url(self._ops) if self._slot is None else self._slot.ops_url
+        return url_of(self._ops) if self._slot is None else self._slot.ops_url
 
     @property
     def own_ops_port(self) -> int:
@@ -311,7 +242,7 @@ class Worker:
         traceback: TracebackType | None,
     ) -> None:
         """End every stream, and leave Kafka and the ports."""
-        self._readiness.doubt(NotReadyReason.DRAINING, "the worker is being stopped")
+        self._readiness.set_reason(NotReadyReason.DRAINING, "the worker is being stopped")
         await say_goodbye_to_all(self._hub, self._settings)
         for task in self._tasks:
             task.cancel()
@@ -333,7 +264,7 @@ class Worker:
     @property
     def not_ready_details(self) -> list[str]:
         """Why the worker is not ready, with what to do; empty while it is."""
-        return list(self._readiness.doubts.values())
+        return list(self._readiness.reasons.values())
 
     async def _accept(self, sockets: Iterable[socket.socket]) -> None:
         """Accept clients from these listening sockets."""
@@ -375,7 +306,7 @@ class Worker:
         connection ends at once.
         """
         begun = time.time_ns()
-        self._readiness.doubt(NotReadyReason.DRAINING, "the worker is being stopped")
+        self._readiness.set_reason(NotReadyReason.DRAINING, "the worker is being stopped")
         if self._handover is not None:
             self._handover.stop()
         for site in list(self._public.sites):
@@ -460,99 +391,6 @@ class Worker:
     def _wake(self, feed: PartitionFeed) -> None:
         self._link.wake(feed)
 
-    def _gauges(self) -> None:
-        gauge, hub, link = self._metrics.gauge, self._hub, self._link
-        gauge("gateway_streams_open", "Streams that are open", lambda: len(hub.streams))
-        most = self._settings.max_streams
-        gauge("gateway_streams_limit", "Streams that may be open", lambda: most)
-        gauge("gateway_ready", "1 while the worker is ready", lambda: bool(self._readiness))
-        gauge(
-            "gateway_tail_bytes",
-            "Memory of all tails and their indexes",
-            lambda: hub.memory.tails + hub.memory.indexes,
-        )
-        gauge(
-            "gateway_replays_waiting",
-            "Streams that wait for a replay",
-            lambda: replays_waiting(hub),
-        )
-        gauge("gateway_kafka_connected", "1 while Kafka answers", lambda: link.connected)
-        gauge(
-            "gateway_kafka_lag_records",
-            "Records not read yet, of logs with streams",
-            lambda: sum(link.lags().values()),
-        )
-        gauge(
-            "gateway_kafka_unread_partitions",
-            "Partitions with streams that are not read, though a broker may answer",
-            lambda: len(link.unread()),
-        )
-        self._metrics.registry.register(PartitionLags(link.lags, self._settings.broadcast_topic))
-        gauge(
-            "gateway_connections_open",
-            "Connections to the public listener, streams among them",
-            self._connections,
-        )
-        if (keys := self._keys).clients:
-            gauge(
-                "gateway_keys_fresh",
-                "1 while keys are to be had where they are published",
-                lambda: keys.fresh,
-            )
-
-
-def serve(settings: Settings) -> None:
-    """Run a worker until SIGTERM or SIGINT, then drain it; a second signal stops it at once.
-
-    SIGHUP and SIGUSR1 are logged and ignored.
-    """
-    with log.Background(sys.stderr) as file:
-        log.configure(settings.log_format, settings.log_level, file)
-        garbage.spare()
-        asyncio.run(_serve(settings))
-
-
-async def _serve(settings: Settings) -> None:
-    loop = asyncio.get_running_loop()
-    for number in IGNORED_SIGNALS:
-        loop.add_signal_handler(number, _ignore, number)
-    worker = Worker(settings)
-    log_start(settings)
-    async with worker:
-        for number in STOP_SIGNALS:
-            loop.add_signal_handler(number, worker.end)
-        await worker.ended()
-        drain = asyncio.create_task(worker.drain())
-        for number in STOP_SIGNALS:
-            loop.add_signal_handler(number, _cut_short, drain)
-        await asyncio.wait([drain])
-    _log.info("stopped")
-
-
-def _ignore(number: signal.Signals) -> None:
-    _log.warning(
-        "signal ignored: settings are read at the start only; SIGTERM drains and stops the worker",
-        signal=number.name,
-    )
-
-
-def _cut_short(drain: asyncio.Task[None]) -> None:
-    _log.warning("drain cut short by a second signal; the remaining streams end at once")
-    drain.cancel()
-
-
-def log_start(settings: Settings) -> None:
-    """Log the version and the most important settings, and variables that are not settings."""
-    for name in foreign_variables():
-        _log.warning("variable ignored: it is not a setting of the gateway", name=name)
-    _log.info(
-        "starting",
-        version=__version__,
-        brokers=",".join(settings.kafka_bootstrap),
-        security_protocol=settings.kafka_security_protocol,
-        topics=",".join(spec.name for spec in topic_specs(settings)),
-    )
-
 
 def worker_name() -> str:
     """Return a name for this worker that no other has, nor one before it on this host."""
@@ -563,8 +401,3 @@ def _certificate(settings: Settings) -> Certificate | None:
     if settings.tls_certfile is None or settings.tls_keyfile is None:
         return None
     return Certificate(settings.tls_certfile, settings.tls_keyfile)
-
-
-def _url(runner: web.AppRunner, scheme: str = "http") -> str:
-    host, port = runner.addresses[0][:2]
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

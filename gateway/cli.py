@@ -16,7 +16,6 @@ from typing import Annotated
 import typer
 
 from gateway import __version__
-from gateway.app import serve as run_worker
 from gateway.commands.check import check
 from gateway.commands.config import show_config
 from gateway.commands.conformance import conformance
@@ -34,6 +33,7 @@ from gateway.commands.token import token
 from gateway.config import PREFIX, grouped, load_settings
 from gateway.errors import GatewayError
 from gateway.log import open_standard_streams
+from gateway.serve import serve as run_worker
 from gateway.workers.supervisor import supervise
 
 WORKERS_VARIABLE = "GATEWAY_WORKERS"

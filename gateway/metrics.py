@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 from bisect import bisect_left
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from prometheus_client import (
     CollectorRegistry,
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from gateway.core.records import Moment, TopicPartition
     from gateway.core.scan import Summary
     from gateway.core.stream import Stream
-    from gateway.ops.stream_log import StreamLog
     from gateway.throttled_log import ThrottledLog
 
 DELIVERY_BUCKETS = (
@@ -55,6 +54,16 @@ REPLAY_BUCKETS = (
 
 LOOP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Seconds by which the event loop is late: everything that a worker does waits for that."""
+
+
+class StreamObserver(Protocol):
+    """Logs the begin and the end of streams."""
+
+    def opened(self, stream: Stream) -> None:
+        """Log a stream that opens."""
+
+    def closed(self, stream: Stream, reason: CloseReason | None, moment: Moment) -> None:
+        """Log a stream that ends; its positions are still known."""
 
 
 class DeliveryTimes:
@@ -112,9 +121,9 @@ class Totals(NamedTuple):
 class Metrics:
     """The core's `Observer`: counts and logs."""
 
-    def __init__(self, notices: ThrottledLog, lives: StreamLog, partitioner: str) -> None:
+    def __init__(self, notices: ThrottledLog, stream_log: StreamObserver, partitioner: str) -> None:
         self._notices = notices
-        self._lives = lives
+        self._stream_log = stream_log
         self._partitioner = partitioner
         self.registry = registry = CollectorRegistry(auto_describe=False)
         self.delivery = DeliveryTimes()
@@ -301,11 +310,11 @@ class Metrics:
 
     def opened(self, stream: Stream) -> None:
         """Log a stream that was opened; the hub knows how many there are."""
-        self._lives.opened(stream)
+        self._stream_log.opened(stream)
 
     def closed(self, stream: Stream, reason: CloseReason | None, moment: Moment) -> None:
         """Count a stream that was ended on purpose, and log its life."""
-        self._lives.closed(stream, reason, moment)
+        self._stream_log.closed(stream, reason, moment)
         if reason is not None:
             self._closes.labels(reason).inc()
 

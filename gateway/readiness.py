@@ -1,4 +1,4 @@
-"""Whether a worker can serve, and if not, why not: for load balancers and for people."""
+"""The readiness of a worker and the reasons against it, for load balancers and operators."""
 
 from __future__ import annotations
 
@@ -25,42 +25,42 @@ class Readiness:
     """The current reasons, each with a detail that names the remedy."""
 
     def __init__(self) -> None:
-        self._doubts = {NotReadyReason.STARTING: "the worker has not reached Kafka yet"}
+        self._reasons = {NotReadyReason.STARTING: "the worker has not reached Kafka yet"}
         self._first = asyncio.Event()
 
     def __bool__(self) -> bool:
-        return not self._doubts
+        return not self._reasons
 
     @property
     def ever(self) -> bool:
-        """Whether it has been ready before: from then on streams are opened, Kafka or not."""
+        """Whether the worker was ready before: from then on it opens streams without Kafka, too."""
         return self._first.is_set()
 
     async def first(self) -> None:
-        """Return when it has been ready for the first time."""
+        """Return when the worker becomes ready for the first time."""
         await self._first.wait()
 
     @property
     def draining(self) -> bool:
-        """Whether the worker is on its way out."""
-        return NotReadyReason.DRAINING in self._doubts
+        """Whether the worker is being stopped."""
+        return NotReadyReason.DRAINING in self._reasons
 
     @property
-    def doubts(self) -> Mapping[NotReadyReason, str]:
-        """Why it is not ready, with the details."""
-        return self._doubts
+    def reasons(self) -> Mapping[NotReadyReason, str]:
+        """The current reasons with their details; empty while the worker is ready."""
+        return self._reasons
 
-    def doubt(self, doubt: NotReadyReason, detail: str) -> bool:
-        """Raise a doubt; return whether it is news."""
-        news = self._doubts.get(doubt) != detail
-        self._doubts[doubt] = detail
-        return news
+    def set_reason(self, reason: NotReadyReason, detail: str) -> bool:
+        """Set a reason; return whether the reason or its detail is new."""
+        is_new = self._reasons.get(reason) != detail
+        self._reasons[reason] = detail
+        return is_new
 
-    def settle(self, *doubts: NotReadyReason) -> bool:
-        """Withdraw doubts; return whether the worker became ready by it."""
+    def clear(self, *reasons: NotReadyReason) -> bool:
+        """Clear reasons; return whether the worker became ready."""
         before = bool(self)
-        for doubt in doubts:
-            self._doubts.pop(doubt, None)
+        for reason in reasons:
+            self._reasons.pop(reason, None)
         if self:
             self._first.set()
         return bool(self) and not before
@@ -70,6 +70,7 @@ class Readiness:
         return {
             "ready": bool(self),
             "reasons": [
-                {"reason": str(doubt), "detail": detail} for doubt, detail in self._doubts.items()
+                {"reason": str(reason), "detail": detail}
+                for reason, detail in self._reasons.items()
             ],
         }

@@ -20,7 +20,7 @@ def mint(settings: Settings, user: str, session: str | None, ttl: int, now: floa
     if settings.jwt_secret is None:
         raise SettingsError(
             "a token can only be made with GATEWAY_JWT_SECRET; with a public key or a JWKS URL,"
-            " get one from whoever has the private key"
+            " get one from the holder of the private key"
         )
     claims: dict[str, Any] = {
         settings.jwt_user_claim: user,

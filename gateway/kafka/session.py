@@ -89,7 +89,7 @@ class KafkaSession:
         self._revoking = RevocationEvents(settings, hub, revocations, decoder, supervisor)
         if settings.revocations_topic:
             detail = f"the topic {settings.revocations_topic} has not been read whole yet"
-            readiness.doubt(NotReadyReason.REVOCATIONS, detail)
+            readiness.set_reason(NotReadyReason.REVOCATIONS, detail)
         self._revocation_life = int(settings.revocation_seconds * 1000)
         self.cluster = ClusterClient(self._options, settings.kafka_client_rack or "")
         """The worker's client for metadata and offsets; started by `run`."""
@@ -306,15 +306,15 @@ class KafkaSession:
                 self._doubt(NotReadyReason.KAFKA, str(error))
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
-            self._readiness.settle(NotReadyReason.KAFKA)
+            self._readiness.clear(NotReadyReason.KAFKA)
             missing = [name for name in needed if name not in cluster.partitions]
             if not missing and not refused:
                 detail = "the worker has found its topics and begins to read"
-                self._readiness.doubt(NotReadyReason.STARTING, detail)
+                self._readiness.set_reason(NotReadyReason.STARTING, detail)
                 self._report_topics(missing, refused)
                 return cluster
             self._report_topics(missing, refused)
-            self._readiness.settle(
+            self._readiness.clear(
                 NotReadyReason.STARTING
             )  # Kafka is reached: the topics are the reason
             await asyncio.sleep(RETRY_SECONDS)
@@ -376,11 +376,11 @@ class KafkaSession:
             self._settle(NotReadyReason.TOPICS)
 
     def _settle(self, *doubts: NotReadyReason) -> None:
-        if self._readiness.settle(*doubts):
+        if self._readiness.clear(*doubts):
             _log.info("ready")
 
     def _doubt(self, doubt: NotReadyReason, detail: str) -> None:
-        if self._readiness.doubt(doubt, detail):
+        if self._readiness.set_reason(doubt, detail):
             _log.warning("not ready", reason=str(doubt), detail=detail)
 
 

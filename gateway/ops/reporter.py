@@ -106,7 +106,7 @@ class StatusReporter:
         positions = {feed.log: feed.tail.head for feed in feeds if feed.tail is not None}
         heads = {log: position.offset for log, position in positions.items()}
         unread = self._unread()
-        answers = NotReadyReason.KAFKA not in self._readiness.doubts
+        answers = NotReadyReason.KAFKA not in self._readiness.reasons
         now = _Before(
             moment, sum(totals.events.values()), totals.records, cpu, delivery.counts, heads
         )
@@ -120,8 +120,8 @@ class StatusReporter:
             number=self._number,
             state=WorkerState.GONE if gone else self._told,
             doubts=tuple(
-                StatedDoubt(str(doubt), detail[:MAX_DETAIL])
-                for doubt, detail in self._readiness.doubts.items()
+                StatedDoubt(str(reason), detail[:MAX_DETAIL])
+                for reason, detail in self._readiness.reasons.items()
             ),
             version=__version__,
             at=min(max(moment.wall, 0), TIMESTAMP_LIMIT - 1),

@@ -15,8 +15,9 @@ import sys
 import structlog
 
 from gateway import garbage, log
-from gateway.app import IGNORED_SIGNALS, STOP_SIGNALS, Worker
+from gateway.app import Worker
 from gateway.errors import GatewayError
+from gateway.serve import IGNORED_SIGNALS, STOP_SIGNALS
 from gateway.workers.messages import (
     Assignment,
     Failed,
@@ -106,8 +107,8 @@ async def _report(writer: asyncio.StreamWriter, worker: Worker) -> None:
     told = None
     while not writer.is_closing():
         reasons = tuple(
-            {"reason": str(doubt), "detail": detail}
-            for doubt, detail in worker.readiness.doubts.items()
+            {"reason": str(reason), "detail": detail}
+            for reason, detail in worker.readiness.reasons.items()
         )
         report = Report(worker.own_ops_port, bool(worker.readiness), worker.is_accepting, reasons)
         if report != told:

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway import clock, log
-from gateway.app import STOP_SIGNALS, log_start, worker_name
+from gateway.app import worker_name
 from gateway.errors import GatewayError, SettingsError
 from gateway.http.transport.listen import BACKLOG, bind
+from gateway.serve import STOP_SIGNALS, log_start
 from gateway.setting_types import Address
 from gateway.workers.messages import Assignment, Siblings, Stop
 from gateway.workers.operations import Operations

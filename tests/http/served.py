@@ -110,7 +110,7 @@ class Served:
         self.hub.activate(self.feed, OffsetPosition(0, 0, False), clock.now())
         if readiness is None:
             readiness = Readiness()
-            readiness.settle(NotReadyReason.STARTING)
+            readiness.clear(NotReadyReason.STARTING)
         self.readiness = readiness
         self.let_through = asyncio.Event()
         self.let_through.set()

@@ -84,7 +84,7 @@ async def test_a_worker_is_not_ready_until_it_has_keys() -> None:
     readiness = Readiness()
     provider = Provider()
     async with running(provider, readiness, Pace(retry=0.01)) as keys:
-        readiness.settle(NotReadyReason.STARTING)
+        readiness.clear(NotReadyReason.STARTING)
         await provider.until_fetched(2)
         with pytest.raises(NotReady):
             keys.find("old", "ES256")
@@ -100,7 +100,7 @@ async def test_a_worker_is_not_ready_until_it_has_keys() -> None:
 
 async def test_the_last_good_set_stays_while_the_url_is_down() -> None:
     readiness = Readiness()
-    readiness.settle(NotReadyReason.STARTING)
+    readiness.clear(NotReadyReason.STARTING)
     provider = Provider(OLD)
     async with running(provider, readiness, Pace(refresh=0.01, retry=0.01)) as keys:
         await provider.until_fetched(2)

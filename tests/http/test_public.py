@@ -214,7 +214,7 @@ async def test_a_stream_on_a_worker_that_drains_keeps_its_id_and_is_told_to_come
         return served.asking == 1
 
     await eventually("the handler waits", asked)
-    served.readiness.doubt(NotReadyReason.DRAINING, "it is being stopped")
+    served.readiness.set_reason(NotReadyReason.DRAINING, "it is being stopped")
     served.let_through.set()
     answer = await client.rest()
     assert answer.startswith(b"HTTP/1.1 200 ")
@@ -226,7 +226,7 @@ async def test_a_stream_on_a_worker_that_drains_keeps_its_id_and_is_told_to_come
 async def test_a_worker_that_was_ready_once_opens_streams_while_kafka_is_away(
     served: Served, client: RawClient
 ) -> None:
-    served.readiness.doubt(NotReadyReason.KAFKA, "it does not answer")
+    served.readiness.set_reason(NotReadyReason.KAFKA, "it does not answer")
     await served.open(client)
 
 

@@ -64,11 +64,11 @@ async def test_readiness_comes_with_its_reasons(connect: Connect, readiness: Rea
     async with client.get("/readyz") as response:
         assert response.status == 503
         assert (await response.json())["reasons"][0]["reason"] == "starting"
-    readiness.settle(NotReadyReason.STARTING)
+    readiness.clear(NotReadyReason.STARTING)
     async with client.get("/readyz") as response:
         assert response.status == 200
         assert await response.json() == {"ready": True, "reasons": []}
-    readiness.doubt(NotReadyReason.DRAINING, "it is being stopped")
+    readiness.set_reason(NotReadyReason.DRAINING, "it is being stopped")
     async with client.get("/readyz") as response:
         assert response.status == 503
 

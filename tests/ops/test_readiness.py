@@ -7,7 +7,7 @@ from gateway.readiness import NotReadyReason, Readiness
 
 def ready() -> Readiness:
     readiness = Readiness()
-    readiness.settle(NotReadyReason.STARTING)
+    readiness.clear(NotReadyReason.STARTING)
     return readiness
 
 
@@ -23,10 +23,10 @@ def test_a_worker_starts_in_doubt() -> None:
 
 def test_it_is_ready_when_every_doubt_is_settled() -> None:
     readiness = Readiness()
-    readiness.doubt(NotReadyReason.TOPICS, "no topic user-events")
-    assert not readiness.settle(NotReadyReason.TOPICS)
+    readiness.set_reason(NotReadyReason.TOPICS, "no topic user-events")
+    assert not readiness.clear(NotReadyReason.TOPICS)
     assert not readiness
-    assert readiness.settle(NotReadyReason.STARTING, NotReadyReason.KAFKA)
+    assert readiness.clear(NotReadyReason.STARTING, NotReadyReason.KAFKA)
     assert readiness
     assert readiness.ever
     assert readiness.report() == {"ready": True, "reasons": []}
@@ -34,22 +34,22 @@ def test_it_is_ready_when_every_doubt_is_settled() -> None:
 
 def test_only_becoming_ready_is_news() -> None:
     readiness = ready()
-    assert not readiness.settle(NotReadyReason.STARTING)
-    readiness.doubt(NotReadyReason.KAFKA, "it does not answer")
-    assert readiness.settle(NotReadyReason.KAFKA)
+    assert not readiness.clear(NotReadyReason.STARTING)
+    readiness.set_reason(NotReadyReason.KAFKA, "it does not answer")
+    assert readiness.clear(NotReadyReason.KAFKA)
 
 
 def test_a_doubt_is_news_once_for_each_thing_it_says() -> None:
     readiness = ready()
-    assert readiness.doubt(NotReadyReason.KAFKA, "no route")
-    assert not readiness.doubt(NotReadyReason.KAFKA, "no route")
-    assert readiness.doubt(NotReadyReason.KAFKA, "refused")
+    assert readiness.set_reason(NotReadyReason.KAFKA, "no route")
+    assert not readiness.set_reason(NotReadyReason.KAFKA, "no route")
+    assert readiness.set_reason(NotReadyReason.KAFKA, "refused")
     assert readiness.report()["reasons"] == [{"reason": "kafka", "detail": "refused"}]
 
 
 def test_who_was_ready_once_has_been_so_for_ever() -> None:
     readiness = ready()
-    readiness.doubt(NotReadyReason.KAFKA, "it does not answer")
+    readiness.set_reason(NotReadyReason.KAFKA, "it does not answer")
     assert not readiness
     assert readiness.ever
 
@@ -57,8 +57,8 @@ def test_who_was_ready_once_has_been_so_for_ever() -> None:
 def test_draining_is_a_doubt_that_others_do_not_settle() -> None:
     readiness = ready()
     assert not readiness.draining
-    readiness.doubt(NotReadyReason.DRAINING, "it is being stopped")
-    readiness.settle(NotReadyReason.STARTING, NotReadyReason.KAFKA, NotReadyReason.TOPICS)
+    readiness.set_reason(NotReadyReason.DRAINING, "it is being stopped")
+    readiness.clear(NotReadyReason.STARTING, NotReadyReason.KAFKA, NotReadyReason.TOPICS)
     assert readiness.draining
     assert not readiness
 
@@ -68,8 +68,8 @@ async def test_the_first_time_can_be_waited_for() -> None:
     waiting = asyncio.create_task(readiness.first())
     await asyncio.sleep(0)
     assert not waiting.done()
-    readiness.settle(NotReadyReason.STARTING)
-    readiness.doubt(NotReadyReason.KAFKA, "it does not answer")
+    readiness.clear(NotReadyReason.STARTING)
+    readiness.set_reason(NotReadyReason.KAFKA, "it does not answer")
     async with asyncio.timeout(5):
         await waiting
         await readiness.first()

@@ -95,28 +95,28 @@ def test_times_of_records_are_held_against_the_clock_and_while_kafka_answers_onl
     assert feed.tail is not None
     for offset, away, expected in ((101, True, None), (102, False, None), (103, False, -300)):
         if away:
-            served.readiness.doubt(NotReadyReason.KAFKA, "it does not answer")
+            served.readiness.set_reason(NotReadyReason.KAFKA, "it does not answer")
         feed.tail.head = OffsetPosition(offset, at(-300).wall, True)
         seen = vitals.status(at(0), "").time_off
         assert (seen and seen.seconds) == expected
-        served.readiness.settle(NotReadyReason.KAFKA)
+        served.readiness.clear(NotReadyReason.KAFKA)
 
 
 def test_the_state_follows_readiness_and_a_change_is_noticed() -> None:
     served = Served()
     readiness = served.readiness
-    for doubt in list(readiness.doubts):
-        readiness.settle(doubt)
+    for doubt in list(readiness.reasons):
+        readiness.clear(doubt)
     vitals = make_vitals(served)
     assert vitals.has_changed()
     assert vitals.status(at(1), "").state is WorkerState.READY
     assert not vitals.has_changed()
-    readiness.doubt(NotReadyReason.KAFKA, "x" * 10_000)
+    readiness.set_reason(NotReadyReason.KAFKA, "x" * 10_000)
     assert vitals.has_changed()
     status = vitals.status(at(2), "")
     assert status.state is WorkerState.NOT_READY
     assert [(doubt.reason, len(doubt.detail)) for doubt in status.doubts] == [("kafka", 500)]
-    readiness.doubt(NotReadyReason.DRAINING, "it is being stopped")
+    readiness.set_reason(NotReadyReason.DRAINING, "it is being stopped")
     assert vitals.status(at(3), "").state is WorkerState.DRAINING
     assert vitals.status(at(4), "", gone=True).state is WorkerState.GONE
 

@@ -67,14 +67,14 @@ class Pace(NamedTuple):
 PACE = Pace()
 
 
-class Doubts(Protocol):
+class ReadinessReasons(Protocol):
     """The part of a worker's readiness that keys change."""
 
-    def doubt(self, doubt: NotReadyReason, detail: str) -> bool:
-        """Raise a doubt; return whether it is news."""
+    def set_reason(self, reason: NotReadyReason, detail: str) -> bool:
+        """Set a reason; return whether the reason or its detail is new."""
 
-    def settle(self, *doubts: NotReadyReason) -> bool:
-        """Withdraw doubts; return whether the worker became ready by it."""
+    def clear(self, *reasons: NotReadyReason) -> bool:
+        """Clear reasons; return whether the worker became ready."""
 
 
 class JwksClient:
@@ -86,7 +86,7 @@ class JwksClient:
     def __init__(
         self,
         fetch: Callable[[], Awaitable[KeySet]],
-        readiness: Doubts,
+        readiness: ReadinessReasons,
         pace: Pace = PACE,
         setting: str = SETTING,
         url: str = "",
@@ -106,7 +106,9 @@ class JwksClient:
         self._wanted = asyncio.Event()
         self._not_before = 0.0
         self._waiting = 0
-        readiness.doubt(NotReadyReason.KEYS, f"the keys of {setting} have not been fetched yet")
+        readiness.set_reason(
+            NotReadyReason.KEYS, f"the keys of {setting} have not been fetched yet"
+        )
 
     @property
     def fresh(self) -> bool:
@@ -175,7 +177,7 @@ class JwksClient:
             keys = await self.load()
         except KeySetError as error:
             detail = f"{self.setting}: {error}"
-            if former is None and self._readiness.doubt(NotReadyReason.KEYS, detail):
+            if former is None and self._readiness.set_reason(NotReadyReason.KEYS, detail):
                 _log.warning("not ready", reason=str(NotReadyReason.KEYS), detail=detail)
             elif not failed_before:
                 _log.warning("signing keys cannot be fetched; loaded keys stay", detail=detail)
@@ -185,7 +187,7 @@ class JwksClient:
             _log.info("signing keys updated", kids=kids, source=self.setting)
         elif failed_before:
             _log.info("signing keys can be fetched again", source=self.setting)
-        if self._readiness.settle(NotReadyReason.KEYS):
+        if self._readiness.clear(NotReadyReason.KEYS):
             _log.info("ready")
 
 

@@ -62,11 +62,11 @@ class _AnyIssuer:
 
     def __init__(self, readiness: Readiness) -> None:
         self._readiness = readiness
-        self._settled = False
+        self._any_ready = False
 
-    def doubt(self, doubt: NotReadyReason, detail: str) -> bool:
-        return not self._settled and self._readiness.doubt(doubt, detail)
+    def set_reason(self, reason: NotReadyReason, detail: str) -> bool:
+        return not self._any_ready and self._readiness.set_reason(reason, detail)
 
-    def settle(self, *doubts: NotReadyReason) -> bool:
-        self._settled = True
-        return self._readiness.settle(*doubts)
+    def clear(self, *reasons: NotReadyReason) -> bool:
+        self._any_ready = True
+        return self._readiness.clear(*reasons)
