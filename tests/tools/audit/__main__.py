@@ -1,7 +1,7 @@
 """`make audit`: ask pip-audit for known vulnerabilities in `constraints.txt`.
 
-Exit codes: 0 no known vulnerability; 1 at least one; 3 the package index could not be asked, which
-one line says and which is not a failure of the project.
+Exit codes: 0 no known vulnerability; 1 at least one; 3 the package index is unavailable, which is
+reported in one line and is not a failure of the project.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def judge(report: str) -> tuple[Verdict, str]:
     if skipped := [package["name"] for package in packages if "skip_reason" in package]:
         return (
             Verdict.UNKNOWN,
-            f"not audited: the package index has no advisories for {len(skipped)} of "
+            f"not audited: the package index lacks advisories for {len(skipped)} of "
             f"{len(packages)} packages, such as {skipped[0]}",
         )
     return Verdict.CLEAN, f"no known vulnerability in {len(packages)} packages"

@@ -1,4 +1,4 @@
-"""Packages that are pinned, packages that a worker needs, and their licences."""
+"""Pinned packages, packages that a worker needs, and their licences."""
 
 from __future__ import annotations
 

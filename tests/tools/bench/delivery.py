@@ -135,7 +135,7 @@ async def gateway(
 
 
 def compare(cpu: Quantity, servers: dict[str, Delivered]) -> Sample:
-    """Return what each of them has spent, and how late its events were."""
+    """Return the CPU of each server, and how late its events were."""
     sample = beside(cpu, {name: each.cpu for name, each in servers.items()})
     for quantity, part in ((P50, 0.5), (P99, 0.99)):
         for name, each in servers.items():

@@ -1,7 +1,7 @@
-"""Cost that does not grow with time: one event, the worker's memory, and what closing gives back.
+"""Cost over time: CPU of an event, memory of the worker, and memory freed by closing.
 
-The tail's budget is smaller here than by default, so that it is full before the first part is over:
-from then on nothing may grow.
+The budget of the tails is smaller than the default: they are full before the first part ends, and
+from then on memory must not grow.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ CPU_GROWTH = Quantity("CPU, last part to first", "times")
 FIRST_MEMORY = Quantity("memory of the worker, first part", "MB")
 LAST_MEMORY = Quantity("memory of the worker, last part", "MB")
 MEMORY_GROWTH = Quantity("memory, last part to first", "times")
-TAIL = Quantity("tails and indexes as counted, at most, to their budget", "times")
-EVENTS_MEMORY = Quantity("memory that events took, to the budget", "times")
-LEFT = Quantity("memory of the worker, when all streams have closed", "MB")
-AGAIN = Quantity("memory with as many streams opened anew, to before", "times")
+TAIL = Quantity("counted tails and indexes (maximum), to their budget", "times")
+EVENTS_MEMORY = Quantity("memory of events, to the budget", "times")
+LEFT = Quantity("memory of the worker, after all streams closed", "MB")
+AGAIN = Quantity("memory after reopening as many streams, to before", "times")
 
 
 class Part(NamedTuple):
@@ -48,14 +48,14 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Endurance:
-    """The same load for a long time, looked at in `parts` that last `pace.seconds` each."""
+    """The same load for a long time, measured in `parts` of `pace.seconds` each."""
 
     pace: Pace
     streams: int
     parts: int
     tail_bytes: int = TAIL_BYTES
     settle: float = 3.0
-    """Seconds after the streams have closed until memory is looked at."""
+    """Seconds between the close of the streams and the measurement of memory."""
 
     @property
     def title(self) -> str:
@@ -63,7 +63,7 @@ class Endurance:
         return f"{self.pace.rate:,.0f} events/s to {self.streams:,} users for {minutes:.0f} minutes"
 
     async def measure(self, ground: Ground) -> Sample:
-        """Measure each part; then let all streams close, and open as many again."""
+        """Measure each part; then close all streams and open as many again."""
         topics = await ground.topics()
         async with (
             ground.worker(topics, GATEWAY_TAIL_BYTES=str(self.tail_bytes)) as server,

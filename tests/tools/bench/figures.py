@@ -1,4 +1,4 @@
-"""Figures: what a round measures, beside whom, and what several rounds make of it."""
+"""Quantities of a round, compared servers, and figures over several rounds."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ if TYPE_CHECKING:
 
 GATEWAY = "gateway"
 SOCKETS = "bare sockets"
-"""A bare asyncio server: the least that Python can do for a connection, and for bytes to it."""
+"""A bare asyncio server: the minimum for a connection and its bytes in Python."""
 AIOKAFKA = "bare aiokafka"
-"""A consumer that reads records and does nothing with them."""
+"""A consumer that reads and discards records."""
 NCHAN = "Nchan"
 
 
 class Quantity(NamedTuple):
-    """Something that a row measures, its unit, and whom it is measured of."""
+    """A measured quantity, its unit, and the measured server."""
 
     name: str
     unit: str
     whose: str = GATEWAY
 
     def of(self, whose: str) -> Quantity:
-        """Return the same, measured of somebody else."""
+        """Return the same quantity of another server."""
         return self._replace(whose=whose)
 
     def over(self, other: str) -> Quantity:
-        """Return how many times somebody else's the gateway's is."""
+        """Return the ratio of the gateway's value to another server's."""
         return Quantity(self.name, "times", f"{GATEWAY} / {other}")
 
 
 Sample = dict[Quantity, float]
-"""What one round has measured."""
+"""The values of one round."""
 
 
 def beside(quantity: Quantity, values: Mapping[str, float]) -> Sample:
-    """Return the quantity of everybody, the gateway among them, and its ratio to each other one."""
+    """Return the quantity of every server, and the gateway's ratio to each other one."""
     others = {name: value for name, value in values.items() if name != GATEWAY}
     return {
         **{quantity.of(name): value for name, value in values.items()},
@@ -50,7 +50,7 @@ def beside(quantity: Quantity, values: Mapping[str, float]) -> Sample:
 class Figure(msgspec.Struct):
     """A quantity over all rounds; `rounds` has its values in their order.
 
-    `target` is the most that the median should be, and `of_target` how many times that it is.
+    `target` is the upper bound of the median, and `of_target` the median divided by it.
     """
 
     name: str
@@ -65,14 +65,14 @@ class Figure(msgspec.Struct):
 
     @classmethod
     def of(cls, quantity: Quantity, values: list[float], target: float | None = None) -> Self:
-        """Return the figure that these values make."""
+        """Return the figure of these values."""
         middle = median(values)
         part = None if target is None else middle / target
         return cls(*quantity, middle, min(values), max(values), values, target, part)
 
 
 def figures(samples: Sequence[Sample], targets: Mapping[Quantity, float]) -> list[Figure]:
-    """Return the figures of rounds that all measured the same quantities."""
+    """Return the figures of rounds with the same quantities."""
     return [
         Figure.of(each, [sample[each] for sample in samples], targets.get(each))
         for each in samples[0]

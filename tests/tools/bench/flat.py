@@ -1,4 +1,4 @@
-"""Cost that does not grow: one event and one stream, with few streams and with many."""
+"""Cost of one event and one stream, with few and with many streams."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CPU_GROWTH = Quantity("CPU, growth", "times")
 MEMORY_GROWTH = Quantity("memory, growth", "times")
 
 FIRST = 100
-"""Streams that open before memory is looked at: they pay for what a worker needs but once."""
+"""Streams opened before the first measurement of memory: they cover one-time allocations."""
 
 
 class Cost(NamedTuple):
@@ -42,7 +42,7 @@ class Flat:
         return f"{self.pace.rate:,.0f} events/s to {sizes} users"
 
     async def measure(self, ground: Ground) -> Sample:
-        """Measure each size with a worker of its own."""
+        """Measure each size with a separate worker."""
         costs = {size: await self._cost(ground, size) for size in self.sizes}
         fewest, most = costs[self.sizes[0]], costs[self.sizes[-1]]
         return {
@@ -65,10 +65,10 @@ class Flat:
 
 
 def cpu(streams: int) -> Quantity:
-    """Return the cost of an event with so many streams."""
+    """Return the cost of an event for a number of streams."""
     return Quantity(f"CPU, {streams:,} streams", "µs")
 
 
 def memory(streams: int) -> Quantity:
-    """Return the memory of each of so many streams."""
+    """Return the memory of one of a number of streams."""
     return Quantity(f"memory, {streams:,} streams", "KB")

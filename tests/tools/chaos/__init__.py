@@ -1,1 +1,1 @@
-"""The chaos run: brokers, workers and clients fail at random, and every event is accounted for."""
+"""The chaos run: random failures of brokers, workers and clients; every event is accounted for."""

@@ -1,7 +1,7 @@
-"""`make chaos`: a run of three minutes, or of as many seconds as asked for.
+"""`make chaos`: a run of three minutes, or of `--seconds`.
 
-The exit code is 1 where an event was lost, repeated or out of order. The seed that is printed
-brings the same schedule again.
+The exit code is 1 if an event was lost, repeated or out of order. The printed seed reproduces the
+schedule.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ def main(
     seed: Annotated[int | None, typer.Option(help="of the run to repeat")] = None,
     clients: Annotated[int, typer.Option(min=1)] = CLIENTS,
 ) -> None:
-    """Kill, freeze and restart brokers and workers under clients that come and go."""
+    """Kill, freeze and restart brokers and workers while clients connect and disconnect."""
     if missing := missing_programs():
         raise typer.BadParameter(f"this runs Apache Kafka and needs {' and '.join(missing)}")
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it tells of every broker that fails
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it logs every failed connection
     seed = random.randrange(10**6) if seed is None else seed
     console = Console()
     console.print(f"--seconds {seconds:g} --seed {seed}")

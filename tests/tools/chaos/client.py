@@ -1,7 +1,7 @@
-"""A client that drops, stalls and resumes at random, at any worker, and keeps all that it had.
+"""A client that drops, stalls and resumes at random on any worker, and records its events.
 
-Bare asyncio streams, for there are hundreds. So chunk framing is not undone but stepped over: a
-worker that cut an event in two by a chunk would be found to have lost it.
+It uses plain asyncio streams, because a run has hundreds of clients. Chunk framing is skipped, not
+decoded: an event split across chunks would count as lost.
 """
 
 from __future__ import annotations
@@ -22,44 +22,44 @@ if TYPE_CHECKING:
     from tests.worker import Worker
 
 OPEN_SECONDS = 3.0
-"""A worker that does not answer for so long is given up, and another one tried."""
+"""Limit for a response; then the client tries another worker."""
 
 SILENCE_SECONDS = 4.0
-"""A stream that does not even beat for so long is given up; it beats once a second."""
+"""Limit for silence of a stream; heartbeats come once a second."""
 
 RETRY_SECONDS = 0.5
 READ_BYTES = 65_536
 
 
 class Refused(Exception):
-    """A worker opened no stream."""
+    """A worker did not open a stream."""
 
 
 class Delay(NamedTuple):
-    """An event that came late."""
+    """An event that arrived late."""
 
     since: float
-    """When it could have come: `time.monotonic()` at its acknowledgement, or when we were back."""
+    """Earliest possible arrival: `time.monotonic()` of its acknowledgement or of the reconnect."""
     seconds: float
     cut: bool
-    """Whether the connection broke meanwhile."""
+    """Whether the connection broke in between."""
 
 
 class ChaosClient:
-    """One user's client. `had` has the numbers of its events and the gaps it was told, in order."""
+    """One user's client. `had` has the numbers of its events and its gaps, in order."""
 
     def __init__(self, user: str, workers: Sequence[Worker], chance: random.Random) -> None:
         self.user = user
         self.had: list[int | Told] = []
         self.came: dict[int, float] = {}
-        """When each number came first."""
+        """First arrival of each number."""
         self.back: list[float] = [time.monotonic()]
-        """When this client was there again, after an absence of its own making."""
+        """Time of the reconnect after a deliberate disconnect."""
         self.cuts: list[float] = []
-        """When a connection broke, or a worker was given up."""
+        """Time of a broken connection or an abandoned worker."""
         self.resumes = self.stalls = 0
         self.following = asyncio.Event()
-        """Set as soon as nothing that is written can be missed."""
+        """Set as soon as the stream is live."""
         self._workers = workers
         self._chance = chance
         self._token = mint(user)
@@ -67,7 +67,7 @@ class ChaosClient:
         self._rest = b""
 
     async def run(self, calm: asyncio.Event) -> None:
-        """Come and go until it is cancelled; from `calm` on, only stay."""
+        """Connect and disconnect until cancelled; after `calm` stay connected."""
         while True:
             try:
                 await self._visit(calm)
@@ -76,7 +76,7 @@ class ChaosClient:
                 await asyncio.sleep(self._chance.uniform(0, RETRY_SECONDS))
 
     async def _visit(self, calm: asyncio.Event) -> None:
-        """Stay for a while and leave; raises where the worker does not let us."""
+        """Stay connected for a while, then disconnect; raise if no stream opens."""
         async with asyncio.timeout(OPEN_SECONDS):
             port = self._chance.choice(self._workers).port
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -136,7 +136,7 @@ class ChaosClient:
             self.following.set()
 
     def delays(self, acknowledged: dict[int, float], more_than: float) -> list[Delay]:
-        """Return the events that came late, by the times of their acknowledgements."""
+        """Return the late events, from the acknowledgement times."""
         found = []
         for number, came in self.came.items():
             since = acknowledged.get(number, came)

@@ -1,4 +1,4 @@
-"""What the faults are done to, three brokers and two workers, and how each one is done."""
+"""The test bed: three brokers and two workers, and how each fault is caused."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TOPICS = Topics("user-events", "broadcast-events")
 
 
 class Injected(NamedTuple):
-    """A fault that was done, and when: `time.monotonic()`."""
+    """An executed fault and its times (`time.monotonic()`)."""
 
     fault: Fault
     began: float
@@ -35,12 +35,12 @@ class Injected(NamedTuple):
 
 
 class Ground:
-    """Brokers and workers, running while the `async with` block does."""
+    """Brokers and workers, running while the `async with` block runs."""
 
     def __init__(self, folder: Path) -> None:
         self.cluster = Cluster(folder)
         self.workers: list[Worker] = []
-        """Two; the one that took a dead one's place has another port."""
+        """Two; a replacement of a killed one uses another port."""
         self.injected: list[Injected] = []
         self._folder = folder
         self._started = 0
@@ -71,7 +71,7 @@ class Ground:
         await self.cluster.__aexit__(kind, error, traceback)
 
     async def inject(self, fault: Fault) -> None:
-        """Do what the fault says, undo it after its time, and wait until all is whole again."""
+        """Cause the fault, undo it after its time, and wait for full recovery."""
         began = time.monotonic()
         if fault.kind.of_broker:
             await self._fail_broker(fault)
@@ -121,5 +121,5 @@ class Ground:
         return Worker(settings, self._folder / f"worker-{self._started}.log")
 
     def tracebacks(self) -> int:
-        """Return how many logs of workers have a traceback, which they never should."""
+        """Return the number of worker logs with a traceback; must be 0."""
         return sum("Traceback" in log.read_text() for log in self._folder.glob("worker-*.log"))

@@ -1,4 +1,4 @@
-"""What came of a run: two tables for a person, and whether anything is wrong."""
+"""The result of a run: two tables, and whether it passed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.tools.chaos.verdict import Verdict
 
 AFTERMATH_SECONDS = 5.0
-"""How long after its end an interruption is put down to a fault."""
+"""How long after its end a fault explains an interruption."""
 
 
 class Report(NamedTuple):
@@ -23,26 +23,26 @@ class Report(NamedTuple):
 
     verdict: Verdict
     gaps: Counter[str]
-    """Gaps that clients were told of, by reason."""
+    """Gap events that clients received, by reason."""
     resumes: int
     stalls: int
     written: int
     refused: int
-    """Writes that Kafka did not acknowledge in time; some of them are in the log."""
+    """Writes without a timely acknowledgement; some are in the log."""
     injected: list[Injected]
     delays: list[Delay]
     tracebacks: int
 
     @property
     def is_clean(self) -> bool:
-        """Whether every event came exactly once, in order, or in a gap that was told."""
+        """Whether every event arrived once and in order, or lies in a reported gap."""
         return self.verdict.is_clean and not self.tracebacks
 
     def longest(self) -> dict[Kind, float]:
         """Return the longest interruption for each kind of fault, in seconds.
 
-        That is the time from the acknowledgement of an event, or from when a client that had left
-        on its own was back, until the client had it.
+        It is the time from the acknowledgement of an event, or from the reconnect after a
+        deliberate disconnect, until the client received the event.
         """
         longest = dict.fromkeys(Kind, 0.0)
         for delay in self.delays:
@@ -52,7 +52,7 @@ class Report(NamedTuple):
                 if begun.began <= delay.since + delay.seconds
                 and delay.since <= begun.ended + AFTERMATH_SECONDS
             ]
-            # Brokers and workers fail at the same time; only a worker's fault cuts a stream.
+            # Brokers and workers fail concurrently; only worker faults break a stream.
             likely = [
                 begun for begun in around if begun.fault.kind.of_broker != delay.cut
             ] or around
@@ -62,7 +62,7 @@ class Report(NamedTuple):
         return longest
 
     def tables(self) -> tuple[Table, Table]:
-        """Return what happened, and what each kind of fault did."""
+        """Return the results as tables: totals, and the effect of each kind of fault."""
         counts = Table("what", "how many", title="chaos")
         gaps = ", ".join(f"{reason} {count}" for reason, count in self.gaps.items()) or "none"
         for name, value in (

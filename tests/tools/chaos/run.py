@@ -1,4 +1,4 @@
-"""One chaos run: everything goes on at once, then it is quiet, and then it is judged."""
+"""One chaos run: concurrent faults, a calm phase, then the verdict."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ INTERVAL = 1.0
 
 FOLLOW_SECONDS = 30.0
 QUIET_SECONDS = 30.0
-"""How long after the last write the last event may take."""
+"""Limit for the last event after the last write."""
 
 
 async def run(seed: int, seconds: float, folder: Path, clients: int = CLIENTS) -> Report:
-    """Let everything fail for `seconds`, and return what came of it; some 20 s longer in all."""
+    """Cause faults for `seconds` and return the results; takes about 20 s longer."""
     faults = schedule(seed, seconds)
     async with Ground(folder) as ground, asyncio.TaskGroup() as group:
         calm = asyncio.Event()
@@ -61,7 +61,7 @@ async def run(seed: int, seconds: float, folder: Path, clients: int = CLIENTS) -
 
 
 async def _inject(ground: Ground, faults: list[Fault], seconds: float) -> None:
-    """Do the faults at their times, each lane in turn; a late one makes the next ones late."""
+    """Cause the faults of a lane at their times; a late fault delays the following ones."""
     begin = time.monotonic()
 
     async def lane(*, of_broker: bool) -> None:
@@ -77,7 +77,7 @@ async def _inject(ground: Ground, faults: list[Fault], seconds: float) -> None:
 
 
 async def _wait_for_the_last(crowd: list[ChaosClient], written: dict[str, list[int]]) -> None:
-    """Return when every client has its last event, or it takes too long: then that is lost."""
+    """Return when every client has its last event, or after a timeout: the rest is lost."""
 
     async def complete() -> bool:
         return all(

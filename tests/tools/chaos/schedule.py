@@ -1,7 +1,7 @@
-"""What is done to brokers and workers, and when: drawn from a seed, so that a run can be repeated.
+"""The schedule of faults, drawn from a seed so that a run can be repeated.
 
-Brokers and workers have a lane each. In a lane faults never overlap: one broker of three may be
-away while writers ask for two copies, and one worker of two.
+Brokers and workers have a lane each. Faults in a lane never overlap: one broker of three may be
+down while writers need two replicas, and one worker of two.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ WORKERS = (0, 1)
 
 FIRST_SECONDS = 3.0
 LAST_SECONDS = 8.0
-"""Nothing begins in the last seconds: what is begun should be seen."""
+"""No fault starts in the last seconds, so that its effect is visible."""
 
 
 class Kind(StrEnum):
-    """What is done."""
+    """A kind of fault."""
 
     BROKER_KILLED = "broker killed"
     BROKER_FROZEN = "broker frozen"
@@ -31,18 +31,18 @@ class Kind(StrEnum):
 
     @property
     def of_broker(self) -> bool:
-        """Whether it is done to a broker."""
+        """Whether the target is a broker."""
         return self.name.startswith("BROKER")
 
     @property
     def is_restart(self) -> bool:
-        """Whether it is over as soon as it is done."""
+        """Whether the fault has no duration."""
         return self.name.endswith("RESTARTED")
 
 
 LONG = frozenset({Kind.BROKER_FROZEN, Kind.BROKERS_KILLED})
 LONG_SHARE, LONG_SECONDS = 1 / 9, 60
-"""These last for up to a ninth of the run, or a minute in a long one: beyond every timeout."""
+"""Faults that last up to a ninth of the run, at most a minute: longer than every timeout."""
 
 
 class Fault(NamedTuple):
@@ -59,26 +59,26 @@ class Fault(NamedTuple):
 
 
 class Lane(NamedTuple):
-    """How faults of brokers, or of workers, follow each other."""
+    """The sequence of faults of brokers or of workers."""
 
     kinds: tuple[Kind, ...]
     targets: tuple[int, ...]
     longest: float
     pause: tuple[float, float]
-    """Seconds from the end of a fault to the next one, at least and at most."""
+    """Minimum and maximum seconds between two faults."""
 
 
 LANES = (
-    # A broker needs some seconds until its copies are in step again.
+    # A broker needs some seconds until its replicas are in sync.
     Lane(tuple(kind for kind in Kind if kind.of_broker), BROKERS, 12, (6, 10)),
     Lane(tuple(kind for kind in Kind if not kind.of_broker), WORKERS, 8, (4, 8)),
 )
 
 
 def schedule(seed: int, seconds: float) -> list[Fault]:
-    """Return the faults of a run, in order; the same for the same arguments.
+    """Return the faults of a run, in order; deterministic for its arguments.
 
-    Each kind comes once before any comes again.
+    Each kind occurs once before any repeats.
     """
     chance = random.Random(seed)
     faults = []

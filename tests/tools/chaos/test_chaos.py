@@ -1,4 +1,4 @@
-"""A short chaos run, so that each push has one; the seed is fixed, so a failure can be repeated."""
+"""A short chaos run for each push, with a fixed seed to reproduce failures."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SECONDS = 40
-"""With start and end, a minute."""
+"""With start and end about a minute."""
 
 SEED = 1
 
 
 @pytest.mark.timeout(240)
-async def test_nothing_is_lost_repeated_or_out_of_order_whatever_fails(tmp_path: Path) -> None:
+async def test_no_event_is_lost_repeated_or_out_of_order_under_failures(tmp_path: Path) -> None:
     require_kafka()
     report = await run(SEED, SECONDS, tmp_path, clients=100)
     assert report.is_clean, report

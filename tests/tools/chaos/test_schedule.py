@@ -8,13 +8,13 @@ from tests.tools.chaos.schedule import Kind, schedule
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_seed_brings_the_same_schedule_again(seed: int) -> None:
+def test_a_seed_reproduces_the_schedule(seed: int) -> None:
     assert schedule(seed, 180) == schedule(seed, 180)
     assert schedule(seed, 180) != schedule(seed + 1, 180)
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_every_kind_of_fault_comes_in_three_minutes_and_none_overlaps_in_its_lane(
+def test_three_minutes_have_every_kind_of_fault_without_overlap_in_a_lane(
     seed: int,
 ) -> None:
     faults = schedule(seed, 180)

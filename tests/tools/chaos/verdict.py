@@ -1,4 +1,4 @@
-"""What a client had, held against what the log has: lost, repeated, out of order."""
+"""Comparison of received events with the log: lost, repeated, out of order."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ if TYPE_CHECKING:
 
 
 class Told(NamedTuple):
-    """A gap that the client was told of, between two events."""
+    """A gap event between two events."""
 
     reason: str
 
 
 class Verdict(NamedTuple):
-    """How many events, of one client or of all."""
+    """Numbers of events, of one client or of all."""
 
     delivered: int = 0
     lost: int = 0
     repeated: int = 0
     misplaced: int = 0
-    """Out of order, or not in the log at all."""
+    """Out of order, or missing in the log."""
 
     @property
     def is_clean(self) -> bool:
-        """Whether every event came exactly once, in order, or in a gap that was told."""
+        """Whether every event arrived once and in order, or lies in a reported gap."""
         return not (self.lost or self.repeated or self.misplaced)
 
     @classmethod
@@ -35,10 +35,10 @@ class Verdict(NamedTuple):
 
 
 def judge(written: Sequence[int], had: Iterable[int | Told]) -> Verdict:
-    """Return the verdict on what a client had, in order, that began before the first was written.
+    """Return the verdict on the events of a client that connected before the first write.
 
-    `written` are the numbers in the log's order, each one once. What is missing where a gap was
-    told, is not lost.
+    `written` has the numbers in log order, each once. Events missing at a reported gap are not
+    lost.
     """
     places = {number: place for place, number in enumerate(written)}
     seen: set[int] = set()

@@ -1,1 +1,1 @@
-"""Workers behind a load balancer are replaced and killed, and every event is accounted for."""
+"""Workers behind a load balancer are replaced and killed; every event is accounted for."""

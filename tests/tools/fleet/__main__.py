@@ -1,6 +1,6 @@
-"""`make fleet`: a rolling deploy and a reconnect storm behind nginx, as large as a machine takes.
+"""`make fleet`: a rolling deploy and a reconnect storm behind nginx, sized for the machine.
 
-The exit code is 1 where an event was lost or repeated, or a client was made to give up.
+The exit code is 1 if an event was lost or repeated, or a client stopped reconnecting.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.brokers.kafka import missing_programs
 from tests.tools.fleet.drills import Report, rolling_deploy, storm
 
 OPEN_FILES = 20_000
-"""Of each process: nginx has two for each stream."""
+"""Open files of each process: nginx needs two for each stream."""
 
 
 def main(
@@ -46,7 +46,7 @@ def main(
 
 
 def _show(title: str, report: Report) -> bool:
-    """Show a report; returns whether it is clean."""
+    """Print a report; return whether it is clean."""
     table = Table("what", "", title=title)
     for what, value in report.rows().items():
         table.add_row(what, value)

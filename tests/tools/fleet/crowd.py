@@ -1,7 +1,7 @@
-"""Visitors in a process of their own, and how they are asked what they have seen.
+"""Clients in a separate process, and the protocol to query them.
 
-The helper opens its streams, evenly over a few seconds, and then answers each line with what has
-been seen since its start.
+The helper opens its streams evenly over a few seconds and then answers each line with the totals
+since its start.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ OPENED_A_SECOND = 400
 
 
 class Crowd:
-    """All visitors, seen from the drill."""
+    """All clients, on the side of the drill."""
 
     def __init__(self, helpers: Sequence[Helper]) -> None:
         self._helpers = helpers
 
     async def look(self) -> Sightings:
-        """Return what all have seen so far."""
+        """Return the totals so far."""
         total = Sightings()
         for seen in await asyncio.gather(*(each.ask(None, Sightings) for each in self._helpers)):
             total.add(seen)
@@ -38,7 +38,7 @@ class Crowd:
 
 @asynccontextmanager
 async def crowd(port: int, visitors: int) -> AsyncIterator[Crowd]:
-    """Let so many users come to a port, and stay while the block runs."""
+    """Connect clients to a port while the block runs."""
     async with AsyncExitStack() as stack:
         helpers = []
         for first in range(0, visitors, VISITORS_PER_PROCESS):
@@ -52,7 +52,7 @@ async def crowd(port: int, visitors: int) -> AsyncIterator[Crowd]:
 
 
 async def main(port: int, first: int, count: int) -> None:
-    """Come, stay, and tell."""
+    """Connect, stay connected, and answer queries."""
     seen = Sightings()
     visitors = [Visitor(user_name(number), port, seen) for number in range(first, first + count)]
 

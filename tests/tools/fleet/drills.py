@@ -1,4 +1,4 @@
-"""Two drills: workers that are replaced one after the other, and one that is killed."""
+"""Two drills: a rolling replacement of workers, and a killed worker."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ if TYPE_CHECKING:
     from tests.worker import Worker
 
 BACK_SECONDS = 60.0
-"""How long it may take until every stream is served again."""
+"""Limit until every stream is served again."""
 
 CPU_SAMPLE_SECONDS = 0.5
 
 
 class Report(NamedTuple):
-    """What came of a drill."""
+    """The result of a drill."""
 
     visitors: int
     written: int
     seen: Sightings
     tracebacks: int
     facts: dict[str, str]
-    """What is told of this drill alone."""
+    """Values of this drill only."""
 
     @property
     def lost(self) -> int:
-        """Events that never came, in the middle or at the end."""
+        """Missing events, also at the end."""
         came = self.seen.events - self.seen.repeated
         return max(self.seen.lost, self.written - came)
 
     @property
     def is_clean(self) -> bool:
-        """Whether every event came exactly once, in order, and nobody noticed more than a pause."""
+        """Whether every event arrived once and in order, and no client stopped reconnecting."""
         seen = self.seen
         return not (self.lost or seen.repeated or seen.gaps or seen.given_up or self.tracebacks)
 
     def rows(self) -> dict[str, str]:
-        """Return everything that there is to tell."""
+        """Return all values."""
         seen = self.seen
         return {
             "streams": str(self.visitors),
@@ -53,9 +53,9 @@ class Report(NamedTuple):
             "lost": str(self.lost),
             "repeated": str(seen.repeated),
             "gaps told": str(seen.gaps),
-            "clients that an error page made give up": str(seen.given_up),
+            "clients that stopped at an error response": str(seen.given_up),
             "longest interruption of a stream": f"{seen.longest_interruption:.1f} s",
-            "longest way of an event": f"{seen.longest_delay:.1f} s",
+            "longest delay of an event": f"{seen.longest_delay:.1f} s",
             "goodbyes": str(seen.goodbyes),
             **self.facts,
         }
@@ -77,7 +77,7 @@ async def rolling_deploy(folder: Path, visitors: int, rate: float, drain_seconds
         facts = {
             "drain of each worker": f"{drain_seconds:g} s",
             "peak of new connections in a second": str(_peak(seen, begin)),
-            "requests sent on to their shard": str(seen.redirects - before.redirects),
+            "requests redirected to their shard": str(seen.redirects - before.redirects),
         }
         return Report(visitors, running.written, seen, running.tracebacks(), facts)
 
@@ -89,7 +89,7 @@ async def storm(folder: Path, visitors: int, rate: float) -> Report:
         hit = int(await victim.metric("gateway_streams_open"))
         done = asyncio.Event()
         async with running.writing(rate):
-            await asyncio.sleep(2)  # so that something is in flight, and in the tails
+            await asyncio.sleep(2)  # events must be in flight and in the tails
             scans = await _scans(others)
             begin = time.monotonic()
             victim.kill()
@@ -103,7 +103,7 @@ async def storm(folder: Path, visitors: int, rate: float) -> Report:
         facts = {
             "streams of the worker that was killed": str(hit),
             "until all were served again": f"{back:.1f} s",
-            "peak CPU of a worker that lives": f"{await sampling:.0f} % of a core",
+            "peak CPU of a surviving worker": f"{await sampling:.0f} % of a core",
             "peak of new connections in a second": str(_peak(seen, int(begin))),
             "scans of Kafka for it": f"{made[0]:.0f}",
             "records that they read": f"{made[1]:.0f}",
@@ -116,13 +116,13 @@ def _peak(seen: Sightings, begin: int) -> int:
 
 
 async def _scans(workers: list[Worker]) -> list[float]:
-    """Return how many scans there were, and how many records they have read."""
+    """Return the number of scans and of their records."""
     names = ("gateway_replay_seconds_count", "gateway_replay_records_scanned_total")
     return [sum([await worker.metric(name) for worker in workers]) for name in names]
 
 
 async def _peak_cpu(workers: list[Worker], done: asyncio.Event) -> float:
-    """Return the most that one of the workers takes until it is done: percent of a core."""
+    """Return the peak CPU of any worker until the task is done, in percent of a core."""
     peak = 0.0
     while not done.is_set():
         began = time.monotonic()

@@ -1,4 +1,4 @@
-"""What a drill needs: Kafka, workers that share shards, nginx in front, a writer, and a crowd."""
+"""The test bed of a drill: Kafka, sharded workers, nginx, a writer and clients."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ LOOK_SECONDS = 0.1
 WRITE_SECONDS = 0.5
 COME_SECONDS = 120.0
 QUIET_SECONDS = 60.0
-"""How long after the last write the last event may take."""
+"""Limit for the last event after the last write."""
 
 
 class Fleet:
-    """Running workers and who is with them."""
+    """Running workers, nginx and clients."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Fleet:
         self.written = 0
 
     async def renew(self, place: int) -> None:
-        """Start another worker where one has ended: on the same ports."""
+        """Start a worker on the ports of an ended one."""
         self._renewed += 1
         output = self._folder / f"renewed-{self._renewed}.log"
         self.workers[place] = Worker(self._settings, output, self.workers[place])
@@ -65,7 +65,7 @@ class Fleet:
 
     @asynccontextmanager
     async def writing(self, rate: float) -> AsyncIterator[None]:
-        """Write so many events a second while the block runs; `written` counts them."""
+        """Write events at a rate while the block runs; `written` counts them."""
         enough = asyncio.Event()
 
         async def write() -> None:
@@ -81,7 +81,7 @@ class Fleet:
             await task
 
     async def until_all_follow(self, visitors: int, seconds: float) -> float:
-        """Return how long it took until that many streams were followed."""
+        """Return the seconds until this number of streams is live."""
         begin = time.monotonic()
 
         async def followed() -> bool:
@@ -95,7 +95,7 @@ class Fleet:
         return time.monotonic() - begin
 
     async def until_all_came(self) -> Sightings:
-        """Return what was seen once all that was written came, or in the end if it never does."""
+        """Return the totals once all written events arrived, or after the limit."""
         deadline = time.monotonic() + QUIET_SECONDS
         while True:
             seen = await self.crowd.look()
@@ -104,7 +104,7 @@ class Fleet:
             await asyncio.sleep(LOOK_SECONDS)
 
     def tracebacks(self) -> int:
-        """Return how many logs of workers have a traceback, which they never should."""
+        """Return the number of worker logs with a traceback; must be 0."""
         return sum("Traceback" in log.read_text() for log in self._folder.glob("*.log"))
 
 
@@ -112,8 +112,8 @@ class Fleet:
 async def fleet(
     folder: Path, workers: int, visitors: int, **settings: object
 ) -> AsyncIterator[Fleet]:
-    """Run so many workers, and let so many visitors come, each of whom is followed then."""
-    folder.mkdir(exist_ok=True)  # noqa: ASYNC240 - quick, and nothing else runs yet
+    """Run workers and connect clients; all streams are live on entry."""
+    folder.mkdir(exist_ok=True)  # noqa: ASYNC240 - short, and no other task runs yet
     async with KafkaNode(folder / "kafka") as node:
         await create_topics(
             node.bootstrap, [NewTopic(TOPICS.user, PARTITIONS, 1), NewTopic(TOPICS.broadcast, 1, 1)]

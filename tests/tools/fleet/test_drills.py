@@ -1,4 +1,4 @@
-"""Both drills with few clients, so that each push has them."""
+"""Both drills with few clients, for each push."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def programs() -> None:
         pytest.skip("nginx is not installed")
 
 
-async def test_nobody_misses_an_event_while_workers_are_replaced(tmp_path: Path) -> None:
+async def test_no_event_is_lost_while_workers_are_replaced(tmp_path: Path) -> None:
     report = await rolling_deploy(tmp_path, VISITORS, rate=100, drain_seconds=1)
     assert report.is_clean, report
     assert report.seen.goodbyes >= VISITORS
 
 
-async def test_nobody_misses_an_event_when_a_worker_is_killed(tmp_path: Path) -> None:
+async def test_no_event_is_lost_when_a_worker_is_killed(tmp_path: Path) -> None:
     report = await storm(tmp_path, VISITORS, rate=100)
     assert report.is_clean, report
     assert report.seen.longest_interruption > 0

@@ -1,7 +1,7 @@
-"""A client with an `EventSource`'s manners, cheap enough for thousands of them in one process.
+"""A client that behaves like an `EventSource`, cheap enough for thousands in one process.
 
-It follows a redirect on the same connection, keeps the URL that it was sent to (as Chromium does)
-and the last id, waits for as long as `retry:` says, and gives up at any status but 200.
+It follows a redirect on the same connection, keeps the redirected URL (like Chromium) and the last
+id, waits for `retry:`, and stops at any status except 200.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _decode = msgspec.json.Decoder(Payload).decode
 
 
 class Sightings(msgspec.Struct):
-    """What visitors have seen, all of them together; seconds are of the monotonic clock."""
+    """Totals of all clients; seconds are of the monotonic clock."""
 
     following: int = 0
-    """Streams that are open and have said where they are."""
+    """Live streams."""
     events: int = 0
     lost: int = 0
     repeated: int = 0
@@ -35,15 +35,15 @@ class Sightings(msgspec.Struct):
     goodbyes: int = 0
     redirects: int = 0
     given_up: int = 0
-    """Answers at which an `EventSource` does not come back."""
+    """Responses after which an `EventSource` does not reconnect."""
     longest_interruption: float = 0.0
     longest_delay: float = 0.0
-    """Seconds from an event's way to the producer until it was there."""
+    """Seconds from the send of an event until its arrival."""
     connections: dict[int, int] = msgspec.field(default_factory=dict)
-    """New ones, by second."""
+    """New connections, by second."""
 
     def add(self, other: Sightings) -> None:
-        """Add what others have seen."""
+        """Add other totals."""
         for name in self.__struct_fields__:
             mine, theirs = getattr(self, name), getattr(other, name)
             if name.startswith("longest"):
@@ -56,7 +56,7 @@ class Sightings(msgspec.Struct):
 
 
 class Visitor:
-    """One user, from stream to stream."""
+    """One user, across streams."""
 
     def __init__(self, user: str, port: int, seen: Sightings) -> None:
         self.seen = seen
@@ -70,7 +70,7 @@ class Visitor:
         self._cut: float | None = None
 
     async def connect(self) -> None:
-        """Open a connection; what is refused is tried again later."""
+        """Open a connection; retry later if refused."""
         second = int(time.monotonic())
         self.seen.connections[second] = self.seen.connections.get(second, 0) + 1
         loop = asyncio.get_running_loop()
@@ -88,7 +88,7 @@ class Visitor:
         )
 
     def sent_to(self, reference: str) -> None:
-        """Take note of a redirect, which is relative to the URL."""
+        """Follow a redirect relative to the URL."""
         assert reference.startswith("events?shard="), reference
         self.seen.redirects += 1
         self._target = urljoin(self._target, reference)
@@ -97,7 +97,7 @@ class Visitor:
         self.seen.given_up += 1
 
     def take(self, block: bytes) -> None:
-        """Take a block of the stream."""
+        """Process a block of the stream."""
         fields = dict(line.partition(b": ")[::2] for line in block.split(b"\n"))
         if b"retry" in fields:
             self._retry = int(fields[b"retry"]) / 1000
@@ -114,7 +114,7 @@ class Visitor:
             self._check(_decode(fields[b"data"]))
 
     def ended(self) -> None:
-        """Come back after a while; to be called when a connection has ended."""
+        """Reconnect after the retry time; called when a connection ended."""
         self._interrupted()
         loop = asyncio.get_running_loop()
         loop.call_later(self._retry, lambda: loop.create_task(self.connect()))
@@ -146,7 +146,7 @@ class Visitor:
 
 
 class _Answers(asyncio.Protocol):
-    """One connection: its answers, the last of which is the stream."""
+    """One connection: its responses, the last of which is the stream."""
 
     def __init__(self, visitor: Visitor) -> None:
         self._visitor = visitor
@@ -203,7 +203,7 @@ class _Answers(asyncio.Protocol):
             self._transport.abort()
 
     def _read_chunks(self) -> None:
-        """Undo the framing (RFC 9112, §7.1) as far as it has come, and take what is whole."""
+        """Decode the received chunks (RFC 9112, §7.1) and process complete blocks."""
         data = self._data
         while (line := data.find(b"\r\n")) >= 0:
             size = int(data[:line], 16)

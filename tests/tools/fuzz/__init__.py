@@ -1,1 +1,1 @@
-"""Hostile input in quantity: targets with invariants, engines that feed them, and a live worker."""
+"""Fuzzing: targets with invariants, engines that feed them, and attacks on a live worker."""

@@ -1,7 +1,7 @@
-"""`make fuzz`: three minutes over all targets and a live worker, or as many seconds as asked for.
+"""`make fuzz`: three minutes over all targets and a live worker, or `--seconds`.
 
-The exit code is 1 where something was found. The seed that is printed brings the same inputs again,
-but for what atheris makes of the time that it had: what it finds is left in `build/fuzz`.
+The exit code is 1 after a finding. The printed seed reproduces the inputs, except those of atheris,
+which depend on time; its findings are in `build/fuzz`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.tools.fuzz.targets import TARGETS
 
 WIRE = "wire"
 WIRE_SHARE = 0.25
-"""The part of the time that goes to the live worker."""
+"""The part of the time for the live worker."""
 
 FOUND = Path("build") / "fuzz"
 
@@ -33,7 +33,7 @@ def main(
     only: Annotated[list[str] | None, typer.Option(help=f"a target, or {WIRE}")] = None,
     random_only: Annotated[bool, typer.Option("--random", help="without atheris")] = False,
 ) -> None:
-    """Feed hostile input to everything that reads some, and tell what comes of it."""
+    """Feed hostile input to every reader of external input and report findings."""
     console = Console()
     names = only or [*TARGETS, WIRE]
     if unknown := sorted({*names} - {*TARGETS, WIRE}):
@@ -42,7 +42,7 @@ def main(
     console.print(f"--seconds {seconds:g} --seed {seed}")
     guide = guided.is_there() and not random_only
     if not guided.is_there():
-        console.print("atheris is not installed: random mutations, which no coverage guides")
+        console.print("atheris is not installed: random mutations without coverage guidance")
     targets = [TARGETS[name] for name in names if name != WIRE]
     left = seconds * (1 - WIRE_SHARE) if targets and WIRE in names else seconds
     rows: list[Tried] = []

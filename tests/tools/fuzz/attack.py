@@ -1,4 +1,4 @@
-"""Hostile connections to one listener, a few at a time, and what must be true of each answer."""
+"""Hostile connections to one listener, and the invariants of each response."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from tests.tools.fuzz.hostile import Approach
 
 HANDS = 16
-"""Connections at the same time."""
+"""Concurrent connections."""
 
 MOST_HELD = 200
 ANSWER_SECONDS = 0.25
-"""How long an answer is waited for; many inputs have none, since they are no whole request."""
+"""Limit for a response; many inputs are incomplete requests and get none."""
 
 REST_SECONDS = 0.02
 READ_BYTES = 1 << 18
@@ -33,7 +33,7 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class Attack:
-    """Connections to one listener, of many hands; each takes the next one there is."""
+    """Concurrent connections to one listener from a shared iterator."""
 
     def __init__(self, name: str, port: int, seed: int, *, ops: bool) -> None:
         self.tried = 0
@@ -45,7 +45,7 @@ class Attack:
         self._held: list[socket.socket] = []
 
     async def run(self, end: float, inputs: int | None) -> None:
-        """Go on until `end` (`time.monotonic()`), or for a number of inputs."""
+        """Run until `end` (`time.monotonic()`), or for a number of inputs."""
         try:
             async with asyncio.TaskGroup() as hands:
                 for _ in range(HANDS):
@@ -62,7 +62,7 @@ class Attack:
             if status := _STATUS.match(answer):
                 self.statuses[int(status[1])] += 1
             elif answer:
-                self._found(approach, f"no HTTP: {answer[:80]!r}")
+                self._found(approach, f"not HTTP: {answer[:80]!r}")
             if fault := _FAULT.search(answer):
                 self._found(approach, fault[0].decode())
             if b'{"n":' in answer:
@@ -72,7 +72,7 @@ class Attack:
         self.findings.append(Finding(approach.data, f"{approach.manner.name}: {fault}"))
 
     async def _send(self, approach: Approach) -> bytes:
-        """Return what is answered; empty where the client does not wait for it."""
+        """Return the response; empty if the client does not wait for it."""
         data, manner = approach
         loop = asyncio.get_running_loop()
         sock = socket.socket()
@@ -110,7 +110,7 @@ class Attack:
 
 
 async def _answer(sock: socket.socket) -> bytes:
-    """Return what comes until the connection ends, or for a moment nothing more does."""
+    """Return the data until the connection ends or pauses."""
     loop = asyncio.get_running_loop()
     answer = b""
     with suppress(TimeoutError, ConnectionError):

@@ -1,4 +1,4 @@
-"""Raw batches: whatever a broker sends, the reader goes on, and reads each record once."""
+"""Raw batches: the reader continues after any input and reads each record once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LENGTH = slice(8, 12)
 
 
 def _unpack(data: bytes) -> None:
-    """Take how to mend the batches, so that more than their checksums is looked at, and them."""
+    """Take the repairs of the batches (checksums, lengths), and the batches."""
     how, raw = parts(data, 2)
     if b"s" in how:
         raw = _mended(raw)
@@ -23,11 +23,11 @@ def _unpack(data: bytes) -> None:
     last = -1
     for part in unpack(raw, 0, END, [(9, 0)], lambda offset, _: skipped.append(offset)):
         for record in part.records:
-            assert last < record.offset < part.following, "each record comes once, in order"
+            assert last < record.offset < part.following, "each record is read once, in order"
             last = record.offset
-        assert position < part.following, "each batch leads on"
+        assert position < part.following, "each batch advances the offset"
         position = part.following
-    assert len(skipped) <= len(raw), "each is at least a byte"
+    assert len(skipped) <= len(raw), "each has at least one byte"
     if len(raw) >= HEADER_BYTES:
         length = struct.unpack(">i", raw[_LENGTH])[0]
         if len(raw) >= _LENGTH.stop + length:
@@ -35,7 +35,7 @@ def _unpack(data: bytes) -> None:
 
 
 def _mended(raw: bytes) -> bytes:
-    """Return batches with lengths and checksums that fit: what a buggy producer would have sent."""
+    """Return batches with valid lengths and checksums, like those of a faulty producer."""
     whole: list[bytes] = []
     for piece in raw.split(_BETWEEN):
         if len(piece) >= HEADER_BYTES:

@@ -1,4 +1,4 @@
-"""What an operator writes: the event registry and the settings; a mistake is one clear line."""
+"""Registry and settings files: a mistake is reported in one line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.tools.fuzz.target import SEPARATOR, Target, joined, parts
 
 SECRET = "topsecret-topsecret-topsecret-topsecret"
 SECRETS = {"GATEWAY_JWT_SECRET", "GATEWAY_OPS_TOKEN", "GATEWAY_KAFKA_SASL_PASSWORD"}
-"""What else is set may be quoted in a message."""
+"""Other values may appear in a message."""
 
 
 def _registry(data: bytes) -> None:
@@ -27,15 +27,15 @@ def _registry(data: bytes) -> None:
         assert len(str(error)) < 1000 + 8 * len(data)
         return
     assert registry.categories
-    assert set(registry.types.values()) == set(registry.categories), "none is without a type"
+    assert set(registry.types.values()) == set(registry.categories), "each category has a type"
     for event_type in registry.types:
-        assert type_fault(event_type) is None, "a type that no event could have"
+        assert type_fault(event_type) is None, "an impossible type"
     for category in registry.categories:
         assert not set(category) & set(" ,\r\n"), "a filter cannot name it"
 
 
 def _settings(data: bytes) -> None:
-    """Take a file, and variables one after the other, written NAME=value."""
+    """Take a file, and variables as NAME=value."""
     document, rest = parts(data, 2)
     environment = {}
     for line in rest.split(SEPARATOR):
@@ -52,7 +52,7 @@ def _settings(data: bytes) -> None:
         except SettingsError as error:
             lines = str(error).split("\n")
             assert len(lines) <= len(data) + 1
-            assert all(line.strip() for line in lines), "a line that says nothing"
+            assert all(line.strip() for line in lines), "an empty line"
             assert is_elsewhere or SECRET not in str(error), "a secret in a message"
             return
     assert is_elsewhere or SECRET not in repr(settings), "a secret where settings are shown"
@@ -73,7 +73,7 @@ def _check_settings(settings: Settings) -> None:
 
 @cache
 def _folder() -> Path:
-    """Return a place for the file; it goes with the process."""
+    """Return a path for the file; it is removed with the process."""
     folder = tempfile.TemporaryDirectory(prefix="fuzz-settings-")
     _KEPT.append(folder)
     return Path(folder.name)

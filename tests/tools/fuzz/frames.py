@@ -1,4 +1,4 @@
-"""Frames: whatever a payload holds, a client reads one event, of its type, with its id."""
+"""Frames: for any payload a client reads one event with its type and id."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _frames(data: bytes) -> None:
         return
     number = int.from_bytes(steps[:6], "big") % TIMESTAMP_LIMIT
     body = frame.event_body(event_type, payload)
-    assert len(body) <= 7 * len(payload) + len(named) * 3 + 20, "each break becomes a field"
+    assert len(body) <= 7 * len(payload) + len(named) * 3 + 20, "each line break starts a field"
     gap = Gap(GapReason.LIMIT, LogKind.USER, 1, number, number, number)
     sent = [
         frame.chunk(frame.retry(number) + frame.id_block(ID)),
@@ -42,14 +42,14 @@ def _frames(data: bytes) -> None:
     own = [each for each in received if each.type.startswith("stream.")]
     assert [each.type for each in own] == ["stream.gap", "stream.close"]
     others = [each for each in received if each not in own]
-    assert others == event * 2, "the payload has become something else"
+    assert others == event * 2, "the payload changed"
     assert parser.comments == ["heartbeat"]
     assert parser.retry == number
     assert parser.last_event_id == ID.decode()
 
 
 def unchunked(data: bytes) -> bytes:
-    """Return a chunked body's content (RFC 9112, §7.1), read by its grammar alone."""
+    """Return the content of a chunked body (RFC 9112, §7.1), parsed by the grammar."""
     content = b""
     while True:
         size, _, data = data.partition(b"\r\n")

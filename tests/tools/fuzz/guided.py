@@ -1,7 +1,7 @@
-"""The engine that is guided by coverage: atheris, which runs libFuzzer, each target in a process.
+"""The coverage-guided engine: atheris with libFuzzer, one process for each target.
 
-libFuzzer keeps every input that reaches code which none has reached before, and goes on from it. It
-ends its process at the first finding, and leaves the input in a file.
+libFuzzer keeps every input that reaches new code and mutates it further. It ends the process at the
+first finding and writes the input to a file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.tools.fuzz.target import Target
 
 GRACE_SECONDS = 60.0
-"""How much longer than it was told a process may take, with its start."""
+"""Extra time of a process, its start included."""
 
 HUNG_SECONDS = 10
 
@@ -37,7 +37,7 @@ def is_there() -> bool:
 
 
 def run(target: Target, seed: int, seconds: float, folder: Path) -> Tried:
-    """Run a target for so many seconds, in a folder that is empty."""
+    """Run a target for a number of seconds in an empty folder."""
     corpus, found = folder / "corpus", folder / "found"
     corpus.mkdir()
     found.mkdir()
@@ -61,7 +61,7 @@ def run(target: Target, seed: int, seconds: float, folder: Path) -> Tried:
     )
     inputs = [int(number) for number in _INPUTS.findall(ended.stderr)]
     inputs = inputs or [int(number) for number in _SO_FAR.findall(ended.stderr)] or [0]
-    # Not tried again here: it may have crashed the interpreter.
+    # Not repeated in this process: it may crash the interpreter.
     raised = _RAISED.search(ended.stderr)
     findings = [
         Finding(path.read_bytes(), raised[1][:300] if raised else path.name.partition("-")[0])

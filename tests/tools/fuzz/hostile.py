@@ -1,4 +1,4 @@
-"""What is sent to a live worker: requests to begin from, what is put into them, and manners."""
+"""Input for a live worker: base requests, mutations, and ways of sending."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ USER = "mallory"
 
 
 class Manner(Enum):
-    """How the bytes of a connection come, and how it ends."""
+    """How a connection sends its bytes and ends."""
 
-    WHOLE = "at once, then read what is answered"
-    PIECES = "in pieces, each in a packet of its own"
+    WHOLE = "at once, then read the response"
+    PIECES = "in pieces, one packet each"
     FINISHED = "at once, then close the sending half"
-    HALF = "only half of them, then leave"
-    RESET = "at once, then break the connection off"
+    HALF = "only half of them, then close"
+    RESET = "at once, then reset the connection"
     HELD = "only half of them, then stay until the end of the run"
 
 
@@ -36,7 +36,7 @@ class Approach(NamedTuple):
 
 
 def approaches(seed: int, *, ops: bool) -> Iterator[Approach]:
-    """Yield connections without an end, to the public or to the operations listener."""
+    """Yield endless connections to the public or to the operations listener."""
     chance = random.Random(f"{ops} {seed}")
     seeds = _ops_seeds() if ops else _public_seeds()
     for data in seeds:
@@ -46,12 +46,12 @@ def approaches(seed: int, *, ops: bool) -> Iterator[Approach]:
         if chance.random() < 0.1:
             data += mutated(chance, seeds, _WORDS)  # pipelined
         if ops and b"/ops/" in data and OPS_TOKEN.encode() in data:
-            continue  # it would end the worker, and be right to
+            continue  # it would correctly drain the worker
         yield Approach(data, chance.choices([*Manner], [60, 12, 12, 8, 6, 2])[0])
 
 
 def _tidy(chance: random.Random, seeds: Sequence[bytes]) -> bytes:
-    """Return a request with one changed line, so that it is more often taken for one."""
+    """Return a request with one changed line, which is often still valid."""
     head, _, body = chance.choice(seeds).partition(b"\r\n\r\n")
     lines = head.split(b"\r\n")
     place = chance.randrange(len(lines))
@@ -105,7 +105,7 @@ def _ops_seeds() -> Sequence[bytes]:
 
 
 def _odd(path: bytes) -> Sequence[bytes]:
-    """Return what is no request for either listener, and hardly one at all."""
+    """Return bytes that are not a valid request for either listener."""
     chunked = b"5\r\nhello\r\n0\r\n\r\n"
     return [
         _request(b"POST " + path + b" HTTP/1.1", b"Transfer-Encoding: chunked", body=chunked),

@@ -1,4 +1,4 @@
-"""Event ids: what is accepted is one text of one cursor, and shows no client another's events."""
+"""Event ids: each cursor has one accepted text, and no id exposes other users' events."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.core.records import Position
 
 USERS = (b"a", b"b", b"c")
-"""With two partitions, the first and the last share one."""
+"""With two partitions, the first and last user share one."""
 
 _NOW = Stage().world.now
 
@@ -51,7 +51,7 @@ def _parse(data: bytes) -> None:
     try:
         marks = parse(text)
     except EventIdError as error:
-        assert len(str(error)) < 100, "a client's text goes into no message"
+        assert len(str(error)) < 100, "a message contains client text"
         return
     assert encode(marks).decode() == text, "one text for one cursor"
     assert 0 < len(marks) <= MAX_ENTRIES
@@ -63,7 +63,7 @@ def _parse(data: bytes) -> None:
 
 
 def _resume(data: bytes) -> None:
-    """Come with any id to a worker with other users' events: the client judges all it is sent."""
+    """Connect with any id to a worker with events of others; the client checks every event."""
     given, since, how = parts(data, 3)
     stage = Stage(partitions=2)
     before = [stage.client(user=user) for user in USERS]

@@ -1,4 +1,4 @@
-"""The engine that needs nothing: seeded mutations of seeds, for some seconds or some inputs."""
+"""The engine without dependencies: seeded random mutations, for seconds or a number of inputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.tools.fuzz.target import Target
 
 SLOW_SECONDS = 2.0
-"""An input that takes longer is a finding: it would hold up every stream of a worker."""
+"""A slower input is a finding: it would delay every stream of a worker."""
 
 MAX_BYTES = 16_384
 
@@ -22,7 +22,7 @@ MAX_BYTES = 16_384
 def mutations(
     name: str, seeds: Sequence[bytes], words: Sequence[bytes], seed: int
 ) -> Iterator[bytes]:
-    """Yield inputs without an end: the seeds as they are, then what can be made of them."""
+    """Yield endless inputs: the seeds, then their mutations."""
     chance = random.Random(f"{name} {seed}")
     yield from seeds
     while True:
@@ -30,7 +30,7 @@ def mutations(
 
 
 def mutated(chance: random.Random, seeds: Sequence[bytes], words: Sequence[bytes]) -> bytes:
-    """Return one of the seeds with some changes; half of them with a single one."""
+    """Return a seed with some changes; half of the results have one change."""
     data = bytearray(chance.choice(seeds))
     for _ in range(chance.choice((1, 1, 1, 2, 4, 16))):
         start = chance.randrange(len(data) + 1)
@@ -57,7 +57,7 @@ def mutated(chance: random.Random, seeds: Sequence[bytes], words: Sequence[bytes
 
 
 def run(target: Target, seed: int, seconds: float, inputs: int | None = None) -> Tried:
-    """Try inputs for so many seconds, or a number of them; the first finding ends the run."""
+    """Run inputs for seconds or a number; the first finding ends the run."""
     began = time.monotonic()
     tried = 0
     fault = ""
@@ -73,11 +73,11 @@ def run(target: Target, seed: int, seconds: float, inputs: int | None = None) ->
 
 
 def fault_of(target: Target, data: bytes) -> str:
-    """Return what is wrong with a target's answer to an input; empty: nothing."""
+    """Return the finding for an input; empty if there was none."""
     began = time.monotonic()
     try:
         target.check(data)
-    except Exception as error:  # noqa: BLE001 - whatever it raises is what is looked for
+    except Exception as error:  # noqa: BLE001 - any exception is a finding
         return f"{type(error).__name__}: {str(error)[:300]}"
     seconds = time.monotonic() - began
     return f"took {seconds:.1f} s" if seconds > SLOW_SECONDS else ""

@@ -1,4 +1,4 @@
-"""Records of events and of revocations, as a worker reads them and our library writes them."""
+"""Records of events and revocations, as a worker reads them and the library writes them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TOPIC = Topic("user-events", LogKind.USER, b"tagA", 4)
 
 
 def _record(data: bytes) -> None:
-    """Take key, value, and headers as name and content one after the other."""
+    """Take key, value, and alternating names and contents of headers."""
     key, value, rest = parts(data, 3)
     flat = rest.split(SEPARATOR) if rest else []
     names = [name.decode("utf-8", "replace") for name in flat[::2]]
@@ -59,17 +59,17 @@ def _check_event(event: Event, value: bytes, headers: dict[str, bytes]) -> None:
             assert said["event_type"] == event.event_type
             assert json.loads(received.data) == said["data"] or "\n" in as_text(value)
     elif set(headers) == {"event_type"}:
-        assert received.data == as_text(value), "not the payload that was written"
+        assert received.data == as_text(value), "not the written payload"
 
 
 def _check_user(value: bytes, key: bytes) -> None:
     with suppress(RecursionError):
         said = json.loads(value.decode("utf-8", "replace")).get("user_id")
-        assert said is None or str(said).encode() == key, "an envelope of somebody else"
+        assert said is None or str(said).encode() == key, "an envelope of another user"
 
 
 def _interpret(key: bytes, value: bytes, headers: tuple[tuple[str, bytes], ...]) -> None:
-    """Each record is told about at most once, and takes no more memory than it was counted with."""
+    """Each record is reported at most once and needs no more memory than counted."""
     observer = SilentObserver()
     interpreter = Interpreter(_DECODER, key_hash("murmur2"), observer, Faults().contain)
     feed = PartitionFeed(TopicPartition("user-events", 2), _TOPIC)
@@ -86,7 +86,7 @@ def _interpret(key: bytes, value: bytes, headers: tuple[tuple[str, bytes], ...])
 
 
 def _publish(data: bytes) -> None:
-    """What the publisher library accepts, every worker reads as it was meant."""
+    """Every worker reads the events that the publisher library accepts, unchanged."""
     user, kind, content, event_id, category = (
         part.decode("utf-8", "surrogatepass") if part.isascii() else part.decode("utf-8", "replace")
         for part in parts(data, 5)
@@ -116,7 +116,7 @@ def _publish(data: bytes) -> None:
 
 
 def _revocation(data: bytes) -> None:
-    """Take key, value, and the record's timestamp: it revokes what it names, and nobody else's."""
+    """Take key, value and timestamp: a record revokes only the named user or session."""
     key, value, digits = parts(data, 3)
     timestamp = int(digits) if digits.isdigit() and len(digits) < 19 else NOW
     change = read_change(key, value, timestamp, DAY)
@@ -137,7 +137,7 @@ def _revocation(data: bytes) -> None:
     within = revocation.revoked_at
     if within < revocation.expires_at:
         assert revocations.cover(user, session, None, within)
-    assert not revocations.cover(user + b"x", session, None, within), "another user is locked out"
+    assert not revocations.cover(user + b"x", session, None, within), "another user is revoked"
     assert not revocations.cover(user, session, None, revocation.expires_at)
     _written_again(change, timestamp)
 
@@ -152,7 +152,7 @@ def _written_again(change: Change, timestamp: int) -> None:
 
 
 def _event_revokes(value: bytes, timestamp: int) -> None:
-    """A session that an event names is text that can be written, found by the byte search."""
+    """The session of an event is valid text and is found by the byte search."""
     record = make_record(0, timestamp, b"alice", value or None)
     event = _DECODER.decode(record, keyed=True)
     if not isinstance(event, Event):
@@ -161,7 +161,7 @@ def _event_revokes(value: bytes, timestamp: int) -> None:
     if session is None:
         return
     found = mentioning([record])
-    assert found == [record] or b"\\" in value, "a type without escapes is found among bytes"
+    assert found == [record] or b"\\" in value, "a type without escapes is found by the byte search"
     revocations = Revocations()
     change = revocations.revoke_session(b"alice", session, timestamp, DAY, timestamp)
     if change is not None:

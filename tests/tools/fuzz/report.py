@@ -1,4 +1,4 @@
-"""What came of a run, as a table for a person."""
+"""The results of a run as a table."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 class Finding(NamedTuple):
-    """An input, empty where it is not known which one, and what it has brought about."""
+    """An input, empty if unknown, and its effect."""
 
     data: bytes
     fault: str
 
 
 class Tried(NamedTuple):
-    """What came of one target."""
+    """The result of one target."""
 
     target: str
     engine: str
@@ -28,7 +28,7 @@ class Tried(NamedTuple):
 
 
 def table(rows: Iterable[Tried]) -> Table:
-    """Return the rows as they are to be shown."""
+    """Return the rows as text."""
     made = Table("target", "engine", "inputs", "a second", "findings", title="fuzzing")
     for row in rows:
         rate = f"{row.inputs / row.seconds:,.0f}" if row.seconds else "-"

@@ -1,4 +1,4 @@
-"""Requests: read from bytes by aiohttp's own parser, then by everything of ours that reads them."""
+"""Requests: bytes parsed by aiohttp and then by every request reader of the gateway."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 IDENTITY = Identity("alice", "s1", 2e9, 1e9)
 ISSUED = 1_700_000_000
-"""When the tokens of seeds were issued: always, so that a seed brings the same inputs again."""
+"""Fixed issue time of the seeds' tokens, so that a seed reproduces the inputs."""
 
 CATEGORIES = Registry.built_in().categories
 ALLOWED = "https://app.example.com"
@@ -55,7 +55,7 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 
 def request_of(data: bytes, peer: str = "10.0.0.1") -> web.Request | None:
-    """Return the first request that aiohttp finds in the bytes; None: it answers them itself."""
+    """Return the first request that aiohttp parses; None if aiohttp rejects the bytes."""
     parser = HttpRequestParser(
         BaseProtocol(_loop()),
         _loop(),
@@ -99,7 +99,7 @@ def _check_opening(request: web.Request) -> None:
     except BadRequest as error:
         _check_answer(error)
         return
-    assert (opening.user, opening.session) == (b"alice", "s1"), "no request says who asks"
+    assert (opening.user, opening.session) == (b"alice", "s1"), "no request has an identity"
     assert opening.categories is None or opening.categories <= set(CATEGORIES)
     assert opening.categories != frozenset()
     assert opening.since is None or 0 <= opening.since < LATEST_SINCE
@@ -107,7 +107,7 @@ def _check_opening(request: web.Request) -> None:
     if opening.cursor:
         assert encode(list(opening.cursor)).decode() == text
     elif text:
-        assert opening.malformed, "an id that nobody can read is told about"
+        assert opening.malformed, "an invalid id is reported"
 
 
 def _check_token(request: web.Request) -> None:
@@ -123,13 +123,13 @@ def _check_token(request: web.Request) -> None:
         assert given.endswith(token) or given.rstrip(" ").endswith(token)
     elif token != request.query.get("access_token"):
         strange = request.headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}
-        assert request.headers.get("Origin") == ALLOWED or not strange, "another site's cookie"
+        assert request.headers.get("Origin") == ALLOWED or not strange, "a cross-site cookie"
 
 
 def _check_answer(error: HttpError) -> None:
     answer = problem(error, "b7a1")
     assert isinstance(answer.body, bytes)
-    assert len(answer.body) < 4000, "an answer is no longer than what was asked"
+    assert len(answer.body) < 4000, "a response is not longer than the request"
     assert 400 <= answer.status < 500
     for name, value in answer.headers.items():
         _check_line(name + value)
@@ -147,7 +147,7 @@ def _check_address(request: web.Request, peer: str) -> None:
         return
     mapped = getattr(address, "ipv4_mapped", None)
     if not any((mapped or address) in ip_network(each) for each in TRUSTED):
-        assert (mapped or address) in ip_network(counted), "a stranger's header counts"
+        assert (mapped or address) in ip_network(counted), "an untrusted header is used"
 
 
 def _check_origins(request: web.Request) -> None:
@@ -161,11 +161,11 @@ def _check_origins(request: web.Request) -> None:
     for line in lines:
         _check_line(line.decode())
     if request.query.get("access_token"):
-        assert b"no-store" in head, "a cache would keep the token"
+        assert b"no-store" in head, "a cache would store the token"
 
 
 def _check_line(line: str) -> None:
-    assert not {"\r", "\n", "\0"}.intersection(line), "a request starts a header of the answer"
+    assert not {"\r", "\n", "\0"}.intersection(line), "a request injects a response header"
 
 
 def _get(query: bytes = b"", *lines: bytes, peer: bytes = b"") -> bytes:

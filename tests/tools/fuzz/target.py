@@ -1,4 +1,4 @@
-"""What is fuzzed: a function that takes bytes from outside, and what must be true of its answer."""
+"""A fuzz target: a function of external bytes, and the invariants of its result."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 SEPARATOR = b"\x1e"
-"""Between the parts of an input, where a target takes several; so a corpus can be read."""
+"""Separator between the parts of an input, which keeps a corpus readable."""
 
 
 class Target(NamedTuple):
-    """`check` raises for a finding, whatever it raises; for input that is refused it returns."""
+    """`check` raises any exception for a finding; it returns for rejected input."""
 
     name: str
     check: Callable[[bytes], None]
     seeds: Sequence[bytes]
-    """Inputs that are good, or nearly so: where an engine begins."""
+    """Valid or nearly valid inputs to start from."""
     words: Sequence[bytes] = ()
-    """Pieces that mean something to what is fuzzed."""
+    """Pieces with a meaning for the target."""
 
 
 def parts(data: bytes, count: int) -> list[bytes]:
-    """Return so many parts of an input; the last one takes what is left, missing ones are empty."""
+    """Return `count` parts of an input; the last takes the rest, missing ones are empty."""
     found = data.split(SEPARATOR, count - 1)
     return found + [b""] * (count - len(found))
 
 
 def joined(*given: bytes) -> bytes:
-    """Return the input that has these parts."""
+    """Return the input with these parts."""
     return SEPARATOR.join(given)
 
 
 def as_header(data: bytes) -> str:
-    """Return bytes as aiohttp hands on what a client sends: what is no UTF-8 as surrogates."""
+    """Return bytes as aiohttp decodes them: invalid UTF-8 as surrogates."""
     return data.decode("utf-8", "surrogateescape")

@@ -1,4 +1,4 @@
-"""Tokens and key sets: only what was signed for us speaks for somebody, and for whom it says."""
+"""Tokens and key sets: only tokens signed for the gateway are accepted, for their user."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _authenticator() -> Authenticator:
 
 
 def _token(data: bytes) -> None:
-    """Take how to sign, and three segments: as they are, or to be encoded and signed."""
+    """Take the way of signing and three segments: raw, or to be encoded and signed."""
     how, header, payload, signature = parts(data, 4)
     text = ".".join(map(as_header, (header, payload, signature)))
     if how == b"signed":
@@ -51,11 +51,11 @@ def _token(data: bytes) -> None:
     try:
         identity = _authenticator().verify(text, NOW)
     except Unauthorized as error:
-        assert str(error) == "the token is not accepted", "the same words whatever is wrong"
+        assert str(error) == "the token is not accepted", "the same message for every fault"
         return
-    assert how == b"signed", "nobody has the secret"
+    assert how == b"signed", "the secret is unknown"
     assert not signature
-    # PyJWT's own decoder agrees, and so does the payload read by itself.
+    # PyJWT's decoder and a separate parse of the payload must agree.
     claims = jwt.decode(text, SECRET, algorithms=["HS256"], options=_CHECK_SIGNATURE_ONLY)
     assert claims == json.loads(payload)
     assert identity.user == claims["sub"]
@@ -74,13 +74,13 @@ def _key_set(data: bytes) -> None:
     try:
         found = read_key_set(data, ALGORITHMS)
     except KeySetError as error:
-        assert len(str(error)) < 200, "what a server answers goes into no log"
+        assert len(str(error)) < 200, "the log does not contain server responses"
         return
     assert found
     for (kid, algorithm), keys in found.items():
         assert algorithm in ALGORITHMS
         assert 0 < len(keys) <= MAX_TRIED
-        assert kid is None or found[None, algorithm], "each is found without its name"
+        assert kid is None or found[None, algorithm], "each key is found without its id"
         for key in keys:
             assert fault(key, algorithm) is None
             assert not hasattr(key, "sign"), "a private key"
@@ -128,7 +128,7 @@ TOKEN = Target(
 
 
 def _published() -> list[bytes]:
-    """Return what providers publish: an RSA key, and the examples of RFC 7517 and RFC 8037."""
+    """Return published key sets: an RSA key, and the examples of RFC 7517 and RFC 8037."""
     rsa = {
         "kty": "RSA",
         "kid": "r",

@@ -1,4 +1,4 @@
-"""A live worker under hostile connections, while a client with manners loses nothing."""
+"""A live worker under hostile connections, while a well-behaved client loses no event."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from tests.tools.fuzz.report import Finding, Tried
 from tests.worker import Worker
 
 EVENT_SECONDS = 0.05
-"""Between two events of the canary."""
+"""Seconds between two events of the canary."""
 
 WARM_SHARE = 0.2
-"""The part of a run after which memory should have all that it needs."""
+"""The part of a run that warms up memory."""
 
 CLOSE_SECONDS = 20.0
-"""After which the worker itself has closed what sends no request (`HEAD_SECONDS`), and more."""
+"""Longer than the worker's limit for a request head (`HEAD_SECONDS`)."""
 
 MOST_LINES = 200
 MORE_FILES = 8
@@ -46,33 +46,33 @@ _LOGGED = re.compile(r"Traceback|Unhandled|\"level\": ?\"(error|critical)\"", re
 
 
 class Outcome(NamedTuple):
-    """What came of a run."""
+    """The result of a run."""
 
     rows: tuple[Tried, Tried]
-    """The public listener's, and that of operations."""
+    """Outcomes of the public and the operations listener."""
     written: int
-    """Events for the canary meanwhile; one that it did not have is a finding."""
+    """Events written for the canary; a missing one is a finding."""
     statuses: dict[int, int]
     more_files: int
     more_bytes: int
 
 
 class Usage(NamedTuple):
-    """What a process holds."""
+    """Resources of a process."""
 
     files: int
     resident: int
 
     @classmethod
     def of(cls, pid: int) -> Self:
-        """Return it, by Linux' files of the process."""
+        """Return the resources from `/proc`."""
         process = Path("/proc") / str(pid)
         pages = int((process / "statm").read_text().split()[1])
         return cls(len(list((process / "fd").iterdir())), pages * 4096)
 
 
 async def run(seed: int, seconds: float, folder: Path, inputs: int | None = None) -> Outcome:
-    """Attack both listeners of a worker for some seconds, or with so many inputs each."""
+    """Attack both listeners of a worker for seconds, or with a number of inputs each."""
     async with EmbeddedBroker() as broker:
         wanted = [NewTopic(TOPICS.user, 4, 1), NewTopic(TOPICS.broadcast, 1, 1)]
         await create_topics(broker.bootstrap, [*wanted, NewTopic(TOPICS.revocations, 1, 1)])
@@ -111,7 +111,7 @@ async def _attack(
         over = asyncio.Event()
         writing = asyncio.create_task(_write(write, over))
         try:
-            # What a worker keeps from its first requests on is no leak.
+            # Memory kept since the first requests is not a leak.
             warm = None if inputs is None else round(inputs * WARM_SHARE)
             await _both(public, ops, began + seconds * WARM_SHARE, warm)
             warmed = Usage.of(worker.pid)
@@ -143,28 +143,28 @@ async def _both(public: Attack, ops: Attack, end: float, inputs: int | None) -> 
 
 
 async def _write(write: RecordWriter, over: asyncio.Event) -> int:
-    """Write the canary's events until it is over, and return how many."""
+    """Write the canary's events until the end; return their number."""
     for number in itertools.count():
         if over.is_set():
             return number
         await write.numbered(CANARY, [number])
         await asyncio.sleep(EVENT_SECONDS)
-    raise AssertionError("numbers have no end")
+    raise AssertionError("numbers are endless")
 
 
 async def _missing(canary: StreamClient, written: int) -> list[str]:
-    """Wait for the last event, and return what the canary can complain of."""
+    """Wait for the last event and return the faults of the canary."""
     with suppress(AssertionError):
         await canary.wait_for(written)
     if not canary.is_open:
-        return ["the canary's stream has ended"]
+        return ["the canary's stream ended"]
     if canary.numbers != list(range(written)) or len(canary.events) != written:
         return [f"the canary had {len(canary.numbers)} events of {written}, or not in order"]
     return []
 
 
 async def _left_behind(worker: Worker, before: Usage) -> list[str]:
-    """Return what is left of connections that have all ended."""
+    """Return resources that closed connections still hold."""
     faults = []
     async with aiohttp.ClientSession(headers=bearer(OPS_TOKEN)) as http:
 
@@ -187,11 +187,11 @@ async def _left_behind(worker: Worker, before: Usage) -> list[str]:
 
 
 def _logged(worker: Worker, tried: int) -> list[str]:
-    """Return what the worker should not have logged; clients cannot fill a log either."""
+    """Return unwanted log lines; clients must not be able to fill a log."""
     lines = worker.log().splitlines()
     faults = [line[:300] for line in lines if _LOGGED.search(line)]
     if worker.exit_code is not None:
-        faults.append(f"the worker has ended: {lines[-3:]}")
+        faults.append(f"the worker ended: {lines[-3:]}")
     if len(lines) > MOST_LINES + tried // 50:
         faults.append(f"{len(lines)} lines in the log, such as {lines[-1][:300]}")
     return faults[:20]
