@@ -1,4 +1,4 @@
-"""The descriptions as a worker serves them, with the settings that change them."""
+"""The descriptions that a worker serves, with settings that change them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EVERYTHING: dict[str, object] = {
     "cors_origins": "https://app.example.com",
     "ops_token": "a token",
 }
-"""Settings that add to what there is to describe."""
+"""Settings that extend the descriptions."""
 
 VARIANTS: list[dict[str, object]] = [
     {},
@@ -59,7 +59,7 @@ EACH: list[Callable[..., Json]] = [of_requests, of_operations, of_events, of_top
 
 
 def references(part: object) -> Iterator[str]:
-    """Yield all that a part of a document refers to."""
+    """Yield all references of a part of a document."""
     if isinstance(part, dict):
         if "$ref" in part:
             yield part["$ref"]
@@ -71,7 +71,7 @@ def references(part: object) -> Iterator[str]:
 
 
 def resolve(document: Json, reference: str) -> Any:
-    """Return what a reference leads to; `KeyError` where there is nothing."""
+    """Return the target of a reference. Raises `KeyError` without one."""
     found: Any = document
     for step in reference.removeprefix("#/").split("/"):
         found = found[step.replace("~1", "/").replace("~0", "~")]

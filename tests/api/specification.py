@@ -41,4 +41,4 @@ def _fetch(kept: Path) -> None:
             timeout=FETCH_SECONDS,
         )
         found = kept.parent / folder / "node_modules" / PACKAGE / "schemas" / f"{ASYNCAPI}.json"
-        found.replace(kept)  # in one step: two processes may do this at once
+        found.replace(kept)  # atomic: two processes may do this concurrently

@@ -1,4 +1,4 @@
-"""The descriptions of events are valid, and what the code writes and reads is what they say."""
+"""The event descriptions are valid and match the events that the code writes and reads."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ID = of_events()["components"]["schemas"]["EventId"]["examples"][0]
 
 
 def accepts(part: Json, value: object) -> bool:
-    """Whether a value is what a part of the description of all events says."""
+    """Return whether a value matches a part of the event description."""
     whole = {**part, "components": of_topics()["components"]}
     return bool(Draft202012Validator(whole).is_valid(value))
 
@@ -53,20 +53,20 @@ def official() -> Any:
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=["defaults", "everything", "no topics"])
 @pytest.mark.parametrize("describe", [of_events, of_topics])
-def test_the_schema_of_asyncapi_has_nothing_to_say(
+def test_the_asyncapi_schema_accepts_the_descriptions(
     official: Any, describe: Callable[..., Json], variant: dict[str, object]
 ) -> None:
     document = describe(**variant)
     assert [error.message for error in official.iter_errors(document)] == []
 
 
-def test_the_schema_of_asyncapi_would_say_something(official: Any) -> None:
+def test_the_asyncapi_schema_rejects_a_mistake(official: Any) -> None:
     document = of_topics()
     document["operations"]["stream"]["action"] = "shout"
     assert not official.is_valid(document)
 
 
-def test_an_example_of_an_id_is_one() -> None:
+def test_the_example_id_is_valid() -> None:
     assert parse(ID)
     assert re.fullmatch(FORM, ID)
 
@@ -94,7 +94,7 @@ def test_every_type_of_the_registry_is_described_under_its_category() -> None:
         Gap(GapReason.RESET, LogKind.BROADCAST, since=0),
     ],
 )
-def test_a_gap_is_as_described(gap: Gap, reason: GapReason) -> None:
+def test_a_gap_matches_its_description(gap: Gap, reason: GapReason) -> None:
     told = Gap(reason, gap.log, gap.partition, gap.first, gap.next, gap.since)
     assert_described("gap", frame.gap(ID.encode(), told))
 
@@ -109,7 +109,7 @@ def assert_described(name: str, written: bytes) -> None:
 
 
 @pytest.mark.parametrize("reason", CloseReason)
-def test_a_goodbye_is_as_described(reason: CloseReason) -> None:
+def test_a_close_event_matches_its_description(reason: CloseReason) -> None:
     assert_described("close", frame.close(reason, 3000))
 
 
@@ -155,7 +155,7 @@ def test_a_goodbye_is_as_described(reason: CloseReason) -> None:
         ),
     ],
 )
-def test_what_is_described_can_be_read_and_nothing_else(
+def test_exactly_the_described_records_can_be_read(
     name: str, headers: dict[str, str], value: object, readable: bool
 ) -> None:
     described = message(name)
@@ -173,13 +173,13 @@ def test_what_is_described_can_be_read_and_nothing_else(
 
 
 @pytest.mark.parametrize("value", [None, {"user_id": "u"}, {"revoked_at": 5}, {"expires_at": "x"}])
-def test_a_revocation_is_read_if_it_is_as_described(value: object) -> None:
+def test_exactly_the_described_revocations_are_read(value: object) -> None:
     raw = None if value is None else json.dumps(value).encode()
     read = read_change(user_key(b"u"), raw, 1_769_860_800_000, 1000)
     assert isinstance(read, Change) is accepts(message("revocation")["payload"], value)
 
 
-def test_what_a_worker_writes_of_revocations_and_itself_is_as_described() -> None:
+def test_records_written_by_a_worker_match_their_descriptions() -> None:
     revocation = write_value(Revocation(b"u", 1_769_860_800_000, 1_769_947_200_000))
     assert accepts(message("revocation")["payload"], json.loads(revocation))
     load = PartitionLoad(LogKind.USER, 3)
@@ -187,7 +187,7 @@ def test_what_a_worker_writes_of_revocations_and_itself_is_as_described() -> Non
     assert accepts(message("status")["payload"], json.loads(write_status(status)))
 
 
-def test_topics_and_brokers_are_those_of_the_settings() -> None:
+def test_topics_and_brokers_come_from_the_settings() -> None:
     made = settings(kafka_bootstrap="k1:9092,k2:9092", topic="events", workers_topic="")
     document = of_topics(kafka_bootstrap="k1:9092,k2:9092", topic="events", workers_topic="")
     addresses = {channel["address"] for channel in document["channels"].values()}
@@ -196,7 +196,7 @@ def test_topics_and_brokers_are_those_of_the_settings() -> None:
 
 
 @pytest.mark.parametrize("variant", [{}, EVERYTHING])
-def test_the_public_one_knows_of_no_topic_and_no_broker(variant: dict[str, object]) -> None:
+def test_the_public_description_contains_no_topic_or_broker(variant: dict[str, object]) -> None:
     document = of_events(**variant)
     assert set(document["channels"]) == set(document["operations"]) == {"stream"}
     text, made = json.dumps(document), settings(**variant)

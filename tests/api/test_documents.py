@@ -1,4 +1,4 @@
-"""What all descriptions have in common: they are valid, whole, and the same for every worker."""
+"""All descriptions are valid, complete, and equal for every worker."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ variants = pytest.mark.parametrize("variant", VARIANTS, ids=["defaults", "everyt
 
 @variants
 @pytest.mark.parametrize("describe", [of_requests, of_operations])
-def test_the_validator_of_openapi_has_nothing_to_say(
+def test_the_openapi_validator_accepts_the_descriptions(
     describe: Callable[..., Json], variant: dict[str, object]
 ) -> None:
     validate(describe(**variant))
@@ -35,7 +35,7 @@ def test_the_validator_of_openapi_has_nothing_to_say(
 
 @each
 @variants
-def test_every_reference_leads_somewhere(
+def test_every_reference_has_a_target(
     describe: Callable[..., Json], variant: dict[str, object]
 ) -> None:
     document = describe(**variant)
@@ -44,10 +44,10 @@ def test_every_reference_leads_somewhere(
 
 
 @each
-def test_it_says_which_version_it_is_of(describe: Callable[..., Json]) -> None:
+def test_a_description_has_the_version_of_the_gateway(describe: Callable[..., Json]) -> None:
     assert describe()["info"]["version"] == __version__
 
 
 @each
-def test_two_workers_with_the_same_settings_say_the_same(describe: Callable[..., Json]) -> None:
+def test_equal_settings_give_equal_descriptions(describe: Callable[..., Json]) -> None:
     assert describe() == describe()

@@ -11,9 +11,9 @@ REMEDY = "describe it in gateway/api/operations.py"
 
 
 def routes(worker: Worker) -> dict[str, set[str]]:
-    """Return the methods of each path, as a description writes them."""
+    """Return the methods of each path in the form of a description."""
     found: dict[str, set[str]] = {}
-    app: Any = worker._ops.app  # noqa: SLF001 - what is wired is what is asked about
+    app: Any = worker._ops.app  # noqa: SLF001 - the test reads the registered routes
     for route in app.router.routes():
         if route.method != "HEAD":
             path = route.resource.canonical
@@ -29,7 +29,7 @@ async def test_every_route_of_the_operations_listener_is_described(
     assert described == routes(Worker(settings(**changed))), REMEDY
 
 
-def test_the_token_is_asked_for_where_there_is_one_and_never_by_probes() -> None:
+def test_operations_require_the_token_if_set_except_probes() -> None:
     for path, methods in of_operations(**EVERYTHING)["paths"].items():
         for operation in methods.values():
             asset = "/ops/assets/{name}"

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 REMEDY = "describe it in gateway/api/public.py"
 
 NOT_PUBLIC = {errors.Forbidden}
-"""Answers of the operations listener only."""
+"""Responses of the operations listener only."""
 
 ELSEWHERE = {404: "NotFound", 405: "MethodNotAllowed"}
-"""Answers to requests that are not described, which have no operation to stand in."""
+"""Responses to undescribed requests, which belong to no operation."""
 
 
 def of_stream(**changed: object) -> Json:
@@ -76,7 +76,7 @@ def test_every_status_of_the_tree_of_errors_is_described(kind: type[HttpError]) 
         assert response["headers"]["WWW-Authenticate"]["required"]
 
 
-def test_every_reason_to_refuse_a_newcomer_is_shown_in_its_own_words() -> None:
+def test_every_rejection_reason_has_an_example() -> None:
     responses = of_stream()["responses"]
     shown = {
         reason: example["value"]["status"]
@@ -95,7 +95,7 @@ def test_categories_are_those_of_the_registry() -> None:
     assert parameter["schema"]["items"]["enum"] == list(Registry.built_in().categories)
 
 
-def test_only_what_the_settings_allow_is_described() -> None:
+def test_only_enabled_features_are_described() -> None:
     plain, full = of_requests(), of_requests(**EVERYTHING)
     assert set(plain["components"]["securitySchemes"]) == {"bearer"}
     assert set(full["components"]["securitySchemes"]) == {"bearer", "cookie", "query"}
@@ -107,7 +107,7 @@ def test_only_what_the_settings_allow_is_described() -> None:
     assert "options" in full["paths"][EVENTS]
 
 
-def test_nothing_is_said_of_what_is_behind() -> None:
+def test_the_public_description_hides_the_backend() -> None:
     made = settings()
     text = str(of_requests())
     for hidden in (made.topic, made.broadcast_topic, *made.kafka_bootstrap, made.listen):

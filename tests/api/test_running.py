@@ -67,7 +67,7 @@ def test_the_public_listener(case: Case[Any], worker: Worker) -> None:
 @OPERATIONS.exclude(path=["/ops/drain", "/ops/events"]).parametrize()
 @some
 def test_the_operations_listener(case: Case[Any], worker: Worker) -> None:
-    # Of the texts that look like an id a few are none.
+    # A few texts that match the pattern of an id are invalid.
     excluded: list[Any] = [positive_data_acceptance] if case.path == "/ops/id" else []
     case.call_and_validate(
         base_url=worker.ops_url,
@@ -78,7 +78,7 @@ def test_the_operations_listener(case: Case[Any], worker: Worker) -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/ops/drain"), ("GET", "/ops/events")])
-def test_what_was_left_out_asks_for_the_token(method: str, path: str, worker: Worker) -> None:
+def test_excluded_operations_require_the_token(method: str, path: str, worker: Worker) -> None:
     case = OPERATIONS[path][method].Case()
     case.call_and_validate(base_url=worker.ops_url, timeout=SECONDS)
 
@@ -92,7 +92,7 @@ def test_what_was_left_out_asks_for_the_token(method: str, path: str, worker: Wo
         ("ops_url", "/asyncapi.json", of_topics),
     ],
 )
-def test_a_description_is_served_until_it_is_known(
+def test_a_description_is_served_with_an_etag(
     listener: str, path: str, describe: Callable[..., Json], worker: Worker
 ) -> None:
     url = getattr(worker, listener) + path

@@ -1,1 +1,1 @@
-"""The load balancers of `deploy/`, run with the very files that are shipped."""
+"""The load balancers of `deploy/`, run with the shipped files."""

@@ -1,4 +1,4 @@
-"""nginx and HAProxy with the files of `deploy/`, on loopback alone.
+"""nginx and HAProxy with the files of `deploy/`, on loopback only.
 
 Only what differs from site to site is written here, by replacing it in the files that are shipped:
 the workers' addresses, the port, the certificate, the log. The system's own services and their
@@ -26,7 +26,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 
 
 class Target(Protocol):
-    """A worker that a balancer is told of; it need not run."""
+    """A worker in a balancer's configuration; it need not run."""
 
     @property
     def port(self) -> int: ...
@@ -36,14 +36,14 @@ class Target(Protocol):
 
 
 class Balancer:
-    """A load balancer, running while the `async with` block does."""
+    """A load balancer, running while the `async with` block runs."""
 
     program: str
 
     def __init__(self, folder: Path, workers: Sequence[Target]) -> None:
         self.folder = folder
         self.port = free_port()
-        """Speaks TLS, as shipped."""
+        """The TLS address."""
         self.certificates = Files(folder)
         self._child: Child | None = None
         self._workers = workers
@@ -91,7 +91,7 @@ class Balancer:
         self._child.end()
 
     def log(self) -> str:
-        """Return all that it has logged."""
+        """Return the log."""
         assert self._child is not None
         return self._child.log()
 
@@ -99,7 +99,7 @@ class Balancer:
         raise NotImplementedError
 
     def _shipped(self, name: str) -> str:
-        """Return a file with this site's workers instead of the examples."""
+        """Return a configuration file with these workers instead of the examples."""
         lines = []
         for line in (DEPLOY / self.program / name).read_text().splitlines():
             if line.strip().startswith("server worker-1"):
@@ -173,5 +173,5 @@ BALANCERS: tuple[type[Balancer], ...] = (Nginx, HAProxy)
 
 
 def is_installed(program: str) -> bool:
-    """Whether the program is there; where Debian puts it, an ordinary user's path may not lead."""
+    """Whether the program is installed; Debian's path for it may be missing in a user's PATH."""
     return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin") is not None

@@ -1,4 +1,4 @@
-"""Workers behind nginx and HAProxy, each with the files that are shipped."""
+"""Workers behind nginx and HAProxy, each with the shipped files."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def kind(request: pytest.FixtureRequest) -> type[Balancer]:
 
 
 class Audience:
-    """One client for each user, each of whom comes back whenever its stream has ended."""
+    """One client for each user; each reconnects when its stream ends."""
 
     def __init__(self, balancer: Balancer, users: list[str]) -> None:
         self._clients = {
@@ -71,7 +71,7 @@ class Audience:
             await client.__aexit__(None, None, None)
 
     async def have(self, count: int) -> None:
-        """Return when everybody has the events 0 to `count` - 1; each one once, in order."""
+        """Return when each client has the events 0 to `count` - 1, once and in order."""
         await self._wait(lambda client: len(client.data) >= count)
         for client in self._clients.values():
             assert client.numbers == list(range(count))
@@ -89,17 +89,17 @@ class Audience:
 
 
 async def streams(*workers: Worker) -> list[int]:
-    """Return how many streams each worker has."""
+    """Return the number of streams of each worker."""
     return [int(await worker.metric("gateway_streams_open")) for worker in workers]
 
 
 async def records_read(*workers: Worker) -> list[int]:
-    """Return how many records each worker has read live."""
+    """Return the number of records that each worker read live."""
     return [int(await worker.metric("gateway_records_read_total")) for worker in workers]
 
 
 @only_embedded
-async def test_shards_divide_the_reading_move_from_a_dead_worker_and_to_a_new_one(
+async def test_shards_split_reading_and_move_between_dead_and_new_workers(
     kind: type[Balancer],
     broker: Broker,
     topics: MakeTopics,
@@ -153,7 +153,7 @@ async def test_shards_divide_the_reading_move_from_a_dead_worker_and_to_a_new_on
 
 
 @only_embedded
-async def test_without_shards_any_worker_serves_anybody(
+async def test_without_shards_any_worker_serves_any_user(
     kind: type[Balancer],
     topics: MakeTopics,
     start_worker: StartWorker,
@@ -169,7 +169,7 @@ async def test_without_shards_any_worker_serves_anybody(
         for user in users:
             await write.numbered(user, range(2))
         await audience.have(2)
-        assert await records_read(*workers) == [2 * USERS] * 2, "everybody reads everything"
+        assert await records_read(*workers) == [2 * USERS] * 2, "each worker reads everything"
 
 
 @only_embedded
@@ -195,7 +195,7 @@ async def test_http_2_addresses_and_a_log_without_tokens(
     async with kind(tmp_path, [worker]) as balancer:
         command = [
             *("curl", "-sSiNL", "--http2", "--cacert", str(balancer.certificates.certfile)),
-            # What a client says of its address counts for nothing, what the balancer sees does.
+            # The balancer's view of the address counts, not the client's header.
             *("--interface", "127.0.0.2", "-H", "X-Forwarded-For: 192.0.2.1"),
             *("-H", "Forwarded: for=192.0.2.2", "-H", "Accept: text/event-stream"),
             f"{balancer.events_url}?access_token={token}",
@@ -241,7 +241,7 @@ async def own_broker() -> AsyncIterator[EmbeddedBroker]:
             os.kill(broker.pid, signal.SIGCONT)
 
 
-async def test_no_client_is_made_to_give_up_by_a_kafka_or_a_fleet_that_is_away(
+async def test_clients_keep_reconnecting_without_kafka_or_workers(
     kind: type[Balancer], own_broker: EmbeddedBroker, http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
     served = Topics("user-events", "broadcast-events")
@@ -256,7 +256,7 @@ async def test_no_client_is_made_to_give_up_by_a_kafka_or_a_fleet_that_is_away(
         balancer = await stack.enter_async_context(kind(tmp_path, [worker]))
 
         async def answer(accept: str) -> tuple[int, bytes]:
-            """Return the status and the beginning of what comes."""
+            """Return status and start of the response."""
             headers = {"Accept": accept, **bearer(mint("alice"))}
             async with http.get(
                 balancer.events_url, headers=headers, ssl=balancer.client_context
@@ -268,9 +268,9 @@ async def test_no_client_is_made_to_give_up_by_a_kafka_or_a_fleet_that_is_away(
         async def not_ready() -> bool:
             return await status(http, f"{worker.ops_url}/readyz") == 503
 
-        await eventually("the outage is told", not_ready)
+        await eventually("the outage is reported", not_ready)
         begin = time.monotonic()
-        while time.monotonic() - begin < 3:  # the balancer asks once a second
+        while time.monotonic() - begin < 3:  # the balancer checks once a second
             assert await answer("text/event-stream") == (200, b"retry: 3000\n")
             await asyncio.sleep(0.2)
 
@@ -281,4 +281,4 @@ async def test_no_client_is_made_to_give_up_by_a_kafka_or_a_fleet_that_is_away(
 
         await eventually("the end is noticed", told_to_come_back)
         async with http.get(balancer.events_url, ssl=balancer.client_context) as response:
-            assert response.status == 503, "others are told what is wrong"
+            assert response.status == 503, "other clients get the reason"

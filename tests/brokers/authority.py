@@ -1,4 +1,4 @@
-"""A certificate authority of the tests' own: it signs brokers and clients, also expired ones."""
+"""A private certificate authority for tests; it also issues expired certificates."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Pair(NamedTuple):
 
 
 class Authority:
-    """A private CA; what it makes goes into `folder`."""
+    """A private CA; its files are in `folder`."""
 
     def __init__(self, folder: Path, name: str = "ca") -> None:
         self._folder = folder
@@ -45,7 +45,7 @@ class Authority:
         )
 
     def pair(self, name: str, lifetime: timedelta = DAY) -> Pair:
-        """Return a signed pair for 127.0.0.1; a lifetime below zero makes one that has expired."""
+        """Return a signed pair for 127.0.0.1; a negative lifetime makes it expired."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])

@@ -1,4 +1,4 @@
-"""Batches of records as they stand in a log, made by hand: sound ones, and what can go wrong."""
+"""Record batches in log format, built by hand: valid and damaged ones."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CODECS = {"gzip": gzip_encode, "snappy": snappy_encode, "lz4": lz4_encode, "zstd": zstd_encode}
-"""In the order of their numbers in a batch, from 1 on."""
+"""In the order of their codes in a batch, from 1 on."""
 
-# Where these are in a batch of version 2 (KIP-98).
+# Offsets of fields in a batch of version 2 (KIP-98).
 _LENGTH = slice(8, 12)
 _CRC = slice(17, 21)
 _ATTRIBUTES = slice(21, 23)
@@ -23,7 +23,7 @@ _RECORDS = 61
 
 
 class Row(NamedTuple):
-    """A record to be put into a batch."""
+    """A record of a batch."""
 
     key: bytes | None
     value: bytes | None
@@ -59,22 +59,22 @@ def compressed(plain: bytes, codec: str) -> bytes:
 
 
 def sealed(changed: bytes | bytearray) -> bytes:
-    """Return a batch with the checksum of what it holds now."""
+    """Return a batch with a checksum of its present content."""
     checksum = struct.pack(">I", calc_crc32c(bytes(changed[_ATTRIBUTES.start :])))
     return bytes(changed[: _CRC.start] + checksum + changed[_CRC.stop :])
 
 
 def with_bit_flipped(sound: bytes) -> bytes:
-    """Return a batch as a bad disk would give it back: its checksum fails."""
+    """Return a batch with a wrong checksum, like after a disk fault."""
     return sound[:-1] + bytes([sound[-1] ^ 1])
 
 
 def with_garbage(sound: bytes) -> bytes:
-    """Return a batch whose checksum is right and whose records cannot be unpacked."""
+    """Return a batch with a valid checksum whose records cannot be decompressed."""
     return sealed(sound[:_RECORDS] + b"\xa5" * (len(sound) - _RECORDS))
 
 
 def with_bad_header(plain: bytes, name: str) -> bytes:
-    """Return an uncompressed batch whose headers of that name have one that is no UTF-8."""
+    """Return an uncompressed batch with a header of this name that is not UTF-8."""
     assert name.encode() in plain
     return sealed(plain.replace(name.encode(), b"\xff" * len(name)))

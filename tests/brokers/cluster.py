@@ -1,8 +1,8 @@
 """Three nodes of Apache Kafka that can be killed, frozen and restarted one by one.
 
-Every topic has a copy on each node, and two must have a record before a writer with `acks=all` is
-told so: one node may fail at any time and nothing that was acknowledged is lost. What Kafka takes
-tens of seconds for by default, to keep quiet on a bad network, takes three here.
+Every topic has a replica on each node, and two must have a record before a write with `acks=all` is
+acknowledged: one node may fail at any time without loss of an acknowledged record. Failures that
+Kafka detects after tens of seconds by default are detected after three.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ PROPERTIES = {
     "min.insync.replicas": 2,
     "broker.session.timeout.ms": 3000,  # a silent node loses its partitions
     "broker.heartbeat.interval.ms": 500,
-    "replica.lag.time.max.ms": 2000,  # a slow copy counts no more
-    "controller.quorum.fetch.timeout.ms": 1500,  # a silent controller is voted out
+    "replica.lag.time.max.ms": 2000,  # a slow replica leaves the ISR
+    "controller.quorum.fetch.timeout.ms": 1500,  # a silent controller is replaced
     "controller.quorum.election.timeout.ms": 500,
     "controller.quorum.request.timeout.ms": 1000,
     "replica.selector.class": "org.apache.kafka.common.replica.RackAwareReplicaSelector",
@@ -46,7 +46,7 @@ def rack(node: int) -> str:
 
 
 class Copies(NamedTuple):
-    """Who has a partition."""
+    """Leader and replicas of a partition."""
 
     number: int
     leader: int
@@ -54,7 +54,7 @@ class Copies(NamedTuple):
 
 
 class Cluster:
-    """Three nodes, started together, that end with the `async with` block, however it ends."""
+    """Three nodes, running while the `async with` block runs."""
 
     def __init__(self, folder: Path) -> None:
         ports = {node: free_port() for node in NODES}
@@ -79,7 +79,7 @@ class Cluster:
         return ",".join(node.bootstrap for node in self.nodes.values())
 
     async def __aenter__(self) -> Self:
-        await asyncio.to_thread(fetch_jars)  # once, and not three times at once
+        await asyncio.to_thread(fetch_jars)  # once, not three times concurrently
         try:
             await self.start(*NODES)
         except BaseException:
@@ -96,37 +96,37 @@ class Cluster:
         self._kill_all()
 
     async def start(self, *nodes: int) -> None:
-        """Start nodes that have ended, together: one alone answers nothing without a majority."""
+        """Start ended nodes together: one alone does not answer without a majority."""
         async with asyncio.TaskGroup() as group:
             for node in nodes:
                 group.create_task(self.nodes[node].start())
 
     def kill(self, *nodes: int) -> None:
-        """End nodes as a power cut would."""
+        """Kill nodes (SIGKILL)."""
         for node in nodes:
             self.nodes[node].kill()
 
     def ended(self) -> list[int]:
-        """Return the nodes that do not run."""
+        """Return the nodes that are not running."""
         return [number for number, node in self.nodes.items() if not node.is_running]
 
     def freeze(self, *nodes: int) -> None:
-        """Let nodes do nothing, with all their connections open."""
+        """Freeze nodes (SIGSTOP); their connections stay open."""
         for node in nodes:
             self.nodes[node].freeze()
 
     def thaw(self, *nodes: int) -> None:
-        """Let frozen nodes go on."""
+        """Continue frozen nodes."""
         for node in nodes:
             self.nodes[node].thaw()
 
     async def restart(self, node: int) -> None:
-        """End a node as an operator does, and start it again."""
+        """Restart a node in an orderly way."""
         await asyncio.to_thread(self.nodes[node].end)
         await self.start(node)
 
     async def leader_of(self, topic: str, partition: int) -> int:
-        """Return the node that leads a partition, as soon as there is one."""
+        """Wait for a leader of a partition and return it."""
         leader = -1
 
         async def led() -> bool:
@@ -140,7 +140,7 @@ class Cluster:
         return leader
 
     async def wait_until_led_by(self, node: int, topic: str, partition: int) -> None:
-        """Return when that node leads the partition."""
+        """Return when this node leads the partition."""
 
         async def led() -> bool:
             return any(
@@ -151,7 +151,7 @@ class Cluster:
         await eventually(f"node {node} leads {topic}-{partition}", led, LEADER_SECONDS)
 
     async def wait_until_in_step(self, topic: str, *nodes: int) -> None:
-        """Return when exactly these nodes have an up-to-date copy of each partition."""
+        """Return when the ISR of each partition is exactly these nodes."""
 
         async def in_step() -> bool:
             copies = await self._copies(topic)
@@ -160,7 +160,7 @@ class Cluster:
         await eventually(f"nodes {nodes} have {topic}", in_step, LEADER_SECONDS)
 
     async def _copies(self, topic: str) -> list[Copies]:
-        """Return what a node says of the partitions; nothing where the one that was asked is away.
+        """Return a node's view of the partitions; empty if the node is unavailable.
 
         The admin client asks any node, and does not ask another where that one is silent.
         """

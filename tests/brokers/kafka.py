@@ -29,32 +29,32 @@ POM = Path(__file__).with_name("pom.xml")
 FOLDER = POM.parents[2] / ".kafka"
 
 START_SECONDS = 60.0
-"""A node is ready in 2 s; a continuous integration machine may have other things to do."""
+"""A node is ready in 2 s; a busy CI machine needs longer."""
 
 JAVA = ("java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
-"""Serial collection and the quick compiler: a node of a test never runs long enough for others."""
+"""Serial GC and the quick compiler: a test node does not run long enough for others."""
 
 
 def missing_programs() -> list[str]:
-    """Return which of the programs that a real Kafka needs are not installed."""
+    """Return the missing programs that an Apache Kafka needs."""
     return [program for program in ("java", "mvn") if shutil.which(program) is None]
 
 
 def fetch_jars() -> Path:
-    """Return the folder that has the broker's jars; the first call downloads 43 MB, in 5 s."""
+    """Return the folder of the broker's jars; the first call downloads 43 MB in 5 s."""
     return fetch(POM, FOLDER)
 
 
 def new_cluster_id() -> str:
-    """Return a fresh id in the form that Kafka wants: 16 bytes in base64url."""
+    """Return a new id in Kafka's form: 16 bytes in base64url."""
     return urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
 
 
 class KafkaNode:
-    """One node of a cluster, broker and controller, running while the `async with` block does.
+    """One node of a cluster, broker and controller, running while the `async with` block runs.
 
     `voters` gives the controller port of every node by its id, this one's included; without it the
-    node is a cluster of its own. The nodes of a cluster share `cluster_id`. A node that has ended
+    node is a separate cluster. The nodes of a cluster share `cluster_id`. A node that has ended
     can be started again, with its data and its ports. `properties` are added to those of every
     node.
     """
@@ -88,7 +88,7 @@ class KafkaNode:
 
     @property
     def data(self) -> Path:
-        """The folder that has a folder for each partition."""
+        """The folder with one folder for each partition."""
         return self._folder / "data"
 
     @property
@@ -98,7 +98,7 @@ class KafkaNode:
 
     @property
     def is_running(self) -> bool:
-        """Whether the process is there, frozen or not."""
+        """Whether the process exists, frozen or not."""
         return self._child is not None and self._child.exit_code is None
 
     async def __aenter__(self) -> Self:
@@ -131,35 +131,35 @@ class KafkaNode:
             raise
 
     def end(self) -> None:
-        """Ask the node to end: it hands its partitions over, and is killed if that takes long."""
+        """Stop the node: it hands over its partitions, and is killed after a timeout."""
         if self._child is not None:
             self._child.end()
 
     def move(self, port: int) -> None:
-        """Listen on another port from the next start on; the node must have ended."""
+        """Use another port from the next start on; the node must be stopped."""
         properties = self._folder / "server.properties"
         former, self._port = self.bootstrap, port
         properties.write_text(properties.read_text().replace(former, self.bootstrap))
 
     def kill(self) -> None:
-        """End the node as a power cut would; nothing happens where it has ended."""
+        """Kill the node (SIGKILL) if it runs."""
         if self._child is not None:
             self._child.kill()
 
     def freeze(self) -> None:
-        """Let the node do nothing, with all its connections open."""
+        """Freeze the node (SIGSTOP); its connections stay open."""
         if self._child is not None:
             self._child.signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let a frozen node go on."""
+        """Continue a frozen node."""
         if self._child is not None:
             self._child.signal(signal.SIGCONT)
 
     async def _is_up(self) -> bool:
         assert self._child is not None
         if self._child.exit_code is not None:
-            raise RuntimeError(f"Kafka did not come up:\n{self._child.log()}")
+            raise RuntimeError(f"Kafka did not start:\n{self._child.log()}")
         return await answers(self.bootstrap)
 
     def _format(self, jars: Path, properties: Path) -> None:
@@ -176,7 +176,7 @@ class KafkaNode:
         )
 
     def _format_options(self) -> list[str]:
-        """Return what else the storage is to hold from the start."""
+        """Return extra arguments for the storage format."""
         return []
 
     def _properties(self) -> str:

@@ -1,4 +1,4 @@
-"""What the tests ask of a broker: whether it answers, and topics whose partitions have leaders."""
+"""Broker queries of tests: availability, and topics with partition leaders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def admin_client(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
-    """Lend an admin client."""
+    """Yield an admin client."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     try:
         await admin.start()
@@ -27,12 +27,12 @@ async def admin_client(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
 
 
 async def answers(bootstrap: str) -> bool:
-    """Return whether a broker answers requests for metadata there."""
+    """Return whether a broker at this address answers Metadata requests."""
     host, _, port = bootstrap.rpartition(":")
     try:
         _, writer = await asyncio.open_connection(host, int(port))
     except OSError:
-        return False  # without aiokafka's telling the log so, fifty times a second
+        return False  # avoids aiokafka's log line for each attempt
     writer.close()
     await writer.wait_closed()
     try:
@@ -44,7 +44,7 @@ async def answers(bootstrap: str) -> bool:
 
 
 async def create_topics(bootstrap: str, topics: Sequence[NewTopic]) -> None:
-    """Create the topics and return when each partition of them has a leader."""
+    """Create the topics; return when each partition has a leader."""
     async with admin_client(bootstrap) as admin:
 
         async def led() -> bool:

@@ -1,4 +1,4 @@
-"""A Kafka node with a listener that takes OAuth tokens and limits how long a login is good for."""
+"""A Kafka node with a listener that accepts OAuth tokens and limits the login's lifetime."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class OAuthNode(KafkaNode):
 
     @property
     def oauth_bootstrap(self) -> str:
-        """The `host:port` of the listener that takes tokens."""
+        """The `host:port` of the listener that accepts tokens."""
         return f"127.0.0.1:{self._oauth_port}"
 
     def _java(self, jars: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""What no client does: batches written as they are, and batches changed behind a broker's back."""
+"""Raw access to a log: write batches unchanged, and change batches on disk."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TIMEOUT_MS = 5000
 
 
 async def write_batch(bootstrap: str, log: TopicPartition, batch: bytes) -> None:
-    """Write a batch; `KafkaError` where the broker does not take it."""
+    """Write a batch. Raises `KafkaError` if the broker rejects it."""
     client = AIOKafkaClient(bootstrap_servers=bootstrap)
     await client.bootstrap()
     try:
@@ -37,7 +37,7 @@ async def write_batch(bootstrap: str, log: TopicPartition, batch: bytes) -> None
 def change_on_disk(
     node: KafkaNode, log: TopicPartition, offset: int, change: Callable[[bytes], bytes]
 ) -> None:
-    """Change the batch that begins at the offset; the node must have ended, and not been killed.
+    """Change the batch that starts at the offset; the node must be stopped, not killed.
 
     A broker that was killed looks its logs through when it starts again, and cuts off what fails.
     """

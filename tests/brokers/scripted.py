@@ -27,7 +27,7 @@ class Request(NamedTuple):
 
 
 class ScriptedServer:
-    """Listens while the `async with` block does.
+    """Listens while the `async with` block runs.
 
     `answer` returns the response to a request, with its header and without its length; None: no
     response. ApiVersions is answered with `versions`. `requests` has all received requests.

@@ -1,7 +1,7 @@
-"""A Kafka that asks who is there: one node with a listener for each way of connecting.
+"""A Kafka node with authentication: one listener for each security protocol.
 
 The plain listener stays, for the test's own clients: they are super users. Every other one is for
-workers. Rights are checked, and everybody has those on a topic that no rule names.
+workers. ACLs are checked, and every user has access to a topic that no rule names.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ USER = "gateway-user"
 PASSWORD = "right-password"
 
 _TOPIC, _LITERAL, _ALLOW = 2, 3, 3
-"""Of Kafka's protocol: a kind of resource, of pattern, of permission."""
+"""Codes of Kafka's protocol: resource type, pattern type, permission."""
 
 
 class Listener(StrEnum):
-    """Ways of connecting."""
+    """Listeners by security protocol."""
 
     TLS = "TLS"
     MUTUAL = "MUTUAL"
@@ -39,7 +39,7 @@ class Listener(StrEnum):
 
 
 class Operation(IntEnum):
-    """What a rule allows, by Kafka's codes."""
+    """Operations of an ACL, by Kafka's codes."""
 
     READ = 3
     WRITE = 4
@@ -56,7 +56,7 @@ _PROTOCOLS = {
 
 
 class SecureNode(KafkaNode):
-    """A node that has every kind of listener, with certificates of that authority."""
+    """A node with every kind of listener and certificates of an authority."""
 
     def __init__(self, folder: Path, authority: Authority, **properties: object) -> None:
         self._ports: dict[str, int] = {listener: free_port() for listener in Listener}
@@ -74,7 +74,7 @@ class SecureNode(KafkaNode):
         return f"127.0.0.1:{self._ports[listener]}"
 
     async def allow(self, topic: str, principal: str, operation: Operation) -> None:
-        """Give a right on the topic; everybody who is given none has none from then on."""
+        """Add an ACL for the topic; users without one are denied from then on."""
         host, port = self.bootstrap.split(":")
         connection = await create_conn(host, int(port))
         try:
@@ -117,7 +117,7 @@ class SecureNode(KafkaNode):
 
 
 def _stores(prefix: str, pair: Pair, authority: Authority) -> dict[str, object]:
-    """Return where a listener finds its certificate, and that of the CA which signs clients'."""
+    """Return the certificate settings of a listener and of the CA for clients."""
     store = pair.certificate.with_suffix(".store.pem")
     store.write_text(pair.key.read_text() + pair.certificate.read_text())
     return {

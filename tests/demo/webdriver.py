@@ -1,4 +1,4 @@
-"""A small WebDriver client (W3C WebDriver): enough to look at the demo page with Chromium."""
+"""A small client of W3C WebDriver for tests of pages in Chromium."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _KEY_CODES = {"Tab": 9, "Enter": 13, "End": 35, "Home": 36, "ArrowLeft": 37, "Ar
 _KEY_TEXTS = {"Enter": "\r"}
 
 PREFERENCES = {"profile.cookie_controls_mode": 0}
-"""Cookies are sent to other sites too, as many browsers still do."""
+"""Third-party cookies are enabled, as in many browsers."""
 
 
 def find_browser() -> tuple[str, str] | None:
@@ -107,32 +107,32 @@ class Browser:
         await self._call("POST", "/url", {"url": url})
 
     async def new_window(self, kind: str = "window") -> str:
-        """Open a window, or a "tab", and look at it; returns its handle."""
+        """Open a window or a "tab", switch to it and return its handle."""
         opened = await self._call("POST", "/window/new", {"type": kind})
         handle: str = opened["handle"]
         await self.look_at(handle)
         return handle
 
     async def look_at(self, handle: str) -> None:
-        """Make a window the one that all else is about."""
+        """Switch to a window."""
         await self._call("POST", "/window", {"handle": handle})
 
     async def close_window(self) -> None:
-        """Close the window that is looked at; then look at another one."""
+        """Close the present window; call `look_at` afterwards."""
         await self._call("DELETE", "/window")
 
     async def run(self, script: str) -> Any:
-        """Return what the body of a JavaScript function returns."""
+        """Run the body of a JavaScript function and return its result."""
         return await self._call("POST", "/execute/sync", {"script": script, "args": []})
 
     async def click(self, selector: str) -> None:
-        """Click as a person does; the element must be visible."""
+        """Click a visible element."""
         found = await self._call("POST", "/element", {"using": "css selector", "value": selector})
         (element,) = found.values()
         await self._call("POST", f"/element/{element}/click", {})
 
     async def wait_for(self, script: str, seconds: float = 15.0) -> Any:
-        """Return the first true result of `script`; `AssertionError` after so many seconds."""
+        """Return the first true result of `script`. Raises `AssertionError` after `seconds`."""
         results = []
 
         async def holds() -> bool:
@@ -147,13 +147,13 @@ class Browser:
         await self._call("POST", "/goog/cdp/execute", {"cmd": command, "params": parameters})
 
     async def press(self, key: str) -> None:
-        """Press a key that has a name: one of `_KEY_CODES`."""
+        """Press a named key: one of `_KEY_CODES`."""
         codes = {"windowsVirtualKeyCode": _KEY_CODES[key], "text": _KEY_TEXTS.get(key, "")}
         for kind in ("keyDown", "keyUp"):
             await self.emulate("Input.dispatchKeyEvent", type=kind, key=key, code=key, **codes)
 
     async def accessible(self) -> list[tuple[str, str]]:
-        """Return what a screen reader finds on the page, in order: roles and names."""
+        """Return roles and names of the accessibility tree, in order."""
         command = {"cmd": "Accessibility.getFullAXTree", "params": {}}
         tree = await self._call("POST", "/goog/cdp/execute", command)
         return [
@@ -163,12 +163,12 @@ class Browser:
         ]
 
     async def complaints(self) -> list[str]:
-        """Return what the console was told of errors since the last call."""
+        """Return the errors on the console since the last call."""
         entries = await self._call("POST", "/se/log", {"type": "browser"})
         return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
 
     async def screenshot(self) -> bytes:
-        """Return what the window shows, as PNG."""
+        """Return a screenshot of the window as PNG."""
         return base64.b64decode(await self._call("GET", "/screenshot"))
 
     async def _wait_until_ready(self) -> None:
@@ -188,7 +188,7 @@ class Browser:
 
 
 async def _end_group(process: asyncio.subprocess.Process) -> None:
-    """End the driver, and any Chromium that it could not end: they share its process group."""
+    """Kill the process group of the driver, which includes Chromium."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     await process.wait()

@@ -1,4 +1,4 @@
-"""`compose.yaml`, without an engine: that it can be read, and that it fits what it runs."""
+"""`compose.yaml` without a container engine: it is valid and fits the workers."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ def services() -> dict[str, dict[str, Any]]:
 
 
 def settings_of(service: dict[str, Any]) -> dict[str, str]:
-    """Return a service's settings without their prefix, with what stands in for an own secret."""
+    """Return a service's settings without their prefix, with a placeholder for the secret."""
     return {
         name.removeprefix(PREFIX).lower(): re.sub(r"\$\{\w+:-(.*)\}", r"\1", value)
         for name, value in service["environment"].items()
     }
 
 
-def test_compose_reads_it() -> None:
+def test_docker_compose_accepts_the_file() -> None:
     if shutil.which("docker-compose") is None:
         pytest.skip("docker-compose is not installed")
     command = ["docker-compose", "-f", str(FILE), "config", "--quiet"]
     subprocess.run(command, check=True, timeout=60, stdin=subprocess.DEVNULL)
 
 
-def test_its_workers_take_their_settings(services: dict[str, dict[str, Any]]) -> None:
+def test_workers_accept_the_settings_of_compose(services: dict[str, dict[str, Any]]) -> None:
     for name in (*WORKERS, "activity"):
         given = settings_of(services[name])
         assert given.keys() <= Settings.model_fields.keys()
         load_settings(None, **given).require_key()
 
 
-def test_what_it_mounts_is_there(services: dict[str, dict[str, Any]]) -> None:
+def test_mounted_files_exist(services: dict[str, dict[str, Any]]) -> None:
     mounted = [volume for service in services.values() for volume in service.get("volumes", [])]
     assert mounted
     for volume in mounted:
@@ -55,13 +55,15 @@ def test_what_it_mounts_is_there(services: dict[str, dict[str, Any]]) -> None:
         assert mode == "ro"
 
 
-def test_its_image_is_that_of_the_repository(services: dict[str, dict[str, Any]]) -> None:
+def test_compose_builds_the_image_of_the_repository(services: dict[str, dict[str, Any]]) -> None:
     for name in WORKERS:
         assert (ROOT / services[name]["build"]["dockerfile"]).exists()
     assert services["activity"]["image"] == services["worker-1"]["image"]
 
 
-def test_the_topics_are_those_that_workers_ask_for(services: dict[str, dict[str, Any]]) -> None:
+def test_the_topics_of_compose_are_the_defaults_of_workers(
+    services: dict[str, dict[str, Any]],
+) -> None:
     (script,) = services["topics"]["command"]
     settings = load_settings(None, **settings_of(services["worker-1"]))
     made = dict(re.findall(r"^create --topic (\S+) (.*)$", script, re.MULTILINE))
@@ -89,7 +91,7 @@ def test_nginx_and_prometheus_know_the_workers(services: dict[str, dict[str, Any
     assert targets == [f"{name}:{settings.ops_listen.port}" for name in WORKERS]
 
 
-def test_nginx_takes_the_site_of_compose(
+def test_nginx_accepts_the_site_of_compose(
     services: dict[str, dict[str, Any]], tmp_path: Path
 ) -> None:
     if shutil.which("nginx") is None:

@@ -1,6 +1,6 @@
-"""The Grafana dashboard: that it is one, and that each of its queries finds what it asks for.
+"""The Grafana dashboard: it is valid, and each query returns data.
 
-Grafana itself is not run. What it would ask, a Prometheus is asked that scrapes a worker to which
+Grafana itself is not run. Its queries go to a Prometheus that scrapes a worker to which
 everything happens that a panel shows.
 """
 
@@ -45,10 +45,10 @@ TOPICS = Topics("user-events", "broadcast-events")
 GIVEN = {
     "$job": "gateway", "$instance": ".+", "$__rate_interval": "4s", "${datasource}": "prometheus"
 }  # fmt: skip
-"""What Grafana puts in: all workers, and eight scrapes for a rate."""
+"""Values of Grafana's variables: all workers, and eight scrapes for a rate."""
 
 OF_PROMETHEUS = {"up"}
-"""What Prometheus says of a target that it cannot reach; no worker could."""
+"""Series of Prometheus itself, which no worker exports."""
 
 NEED_NO_PANEL = {
     "process_virtual_memory_bytes",
@@ -60,11 +60,11 @@ MAY_BE_NOTHING = {
     "Workers missing", "Not read yet", "Lag by partition", "Lag, and what is read, by worker",
     "Streams that wait for a replay",
 }  # fmt: skip
-"""Panels of whose queries one may well be 0 at a worker that does everything right."""
+"""Panels with a query that may be 0 on a healthy worker."""
 
 
 def queries() -> Iterator[tuple[str, str]]:
-    """Yield each panel's title with each of its queries, as Prometheus gets it."""
+    """Yield each panel's title with each of its queries as sent to Prometheus."""
     for panel in PANELS:
         for target in panel["targets"]:
             query = target["expr"]
@@ -77,7 +77,7 @@ def metrics_of(query: str) -> set[str]:
     return set(re.findall(r"\b(?:gateway|process)_[a-z_]+|\bup\b", query))
 
 
-def test_it_is_a_dashboard_of_a_grafana_that_is_in_use() -> None:
+def test_the_dashboard_has_the_schema_of_a_supported_grafana() -> None:
     assert 39 <= DASHBOARD["schemaVersion"] <= 42
     assert DASHBOARD["id"] is None, "else it would replace another one"
     assert DASHBOARD["uid"] == "kafka-sse-gateway"
@@ -89,7 +89,7 @@ def test_it_is_a_dashboard_of_a_grafana_that_is_in_use() -> None:
         assert variables[name]["includeAll"]
 
 
-def test_its_panels_have_places_of_their_own() -> None:
+def test_panels_do_not_overlap() -> None:
     every = DASHBOARD["panels"]
     assert len({panel["id"] for panel in every}) == len(every)
     assert len({panel["title"] for panel in every}) == len(every)
@@ -102,7 +102,7 @@ def test_its_panels_have_places_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
-def test_a_panel_says_what_it_shows(panel: dict[str, Any]) -> None:
+def test_each_panel_has_title_and_description(panel: dict[str, Any]) -> None:
     assert panel["title"]
     assert len(panel["description"]) > 20
     assert panel["fieldConfig"]["defaults"]["unit"]
@@ -114,13 +114,11 @@ def test_a_panel_says_what_it_shows(panel: dict[str, Any]) -> None:
             assert selector.startswith('job=~"$job", instance=~"$instance"')
 
 
-def test_nothing_is_left_to_put_in() -> None:
+def test_no_placeholder_is_left() -> None:
     assert [query for _, query in queries() if "$" in query] == []
 
 
-async def test_every_query_finds_what_it_asks_for(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
+async def test_every_query_returns_data(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     require("prometheus")
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(EmbeddedBroker())
@@ -156,11 +154,11 @@ async def test_every_query_finds_what_it_asks_for(
             assert any(value > least for value in values), f"{title}: {query}: {values}"
         families = {re.sub(r"_(bucket|sum|count)$", "", name) for name in shown}
         kept = {re.sub(r"_(bucket|sum|count)$", "", name) for name in exported}
-        assert kept - families == NEED_NO_PANEL, "what a worker counts is there to be seen"
+        assert kept - families == NEED_NO_PANEL, "the counters of the worker are scraped"
 
 
 async def names(prometheus: Prometheus) -> set[str]:
-    """Return the metrics that the worker exports, as Prometheus has them."""
+    """Return the metrics of the worker as Prometheus stores them."""
     found: list[str] = await prometheus.get("label/__name__/values")
     return {
         name
@@ -172,9 +170,9 @@ async def names(prometheus: Prometheus) -> set[str]:
 async def let_everything_happen(
     worker: Worker, prometheus: Prometheus, write: RecordWriter
 ) -> None:
-    """Do what each panel shows, and return when Prometheus has seen all of it.
+    """Cause the activity of each panel; return when Prometheus scraped it.
 
-    The replay is of a log that nobody read when its client went, so that no memory serves it.
+    The replay is of a log without a reader when its client left, so that no memory serves it.
     """
     at = partitioner("murmur2")
     away = next(name for name in map(str, range(100)) if at(name.encode(), PARTITIONS) == 1)
@@ -206,7 +204,7 @@ async def let_everything_happen(
             await write.event(stuck, data=b'"%s"' % (b"x" * 60_000))
 
         async def seen() -> bool:
-            # A reason's counter begins with its first request, and a rate needs two values.
+            # The counter of a reason starts with its first request, and a rate needs two values.
             async with http.get(worker.events_url, headers=bearer("no token")) as response:
                 assert response.status == 401
             await write.event(here)

@@ -78,7 +78,7 @@ CRDS = {
     "gateway.envoyproxy.io/v1alpha1": "github.com/envoyproxy/gateway@v1.7.0",
     "monitoring.coreos.com/v1": "github.com/prometheus-operator/prometheus-operator@v0.85.0",
 }
-"""The Go module whose sources have the schemas of a group of custom resources."""
+"""The Go module with the schemas of a group of custom resources."""
 
 _, IMAGE = stages()
 
@@ -92,7 +92,7 @@ def helm(*arguments: str, values: Manifest | None = None) -> subprocess.Complete
 
 
 def render(values: Manifest) -> list[Manifest]:
-    """Return the manifests that the chart makes of some values."""
+    """Return the manifests of the chart for some values."""
     ran = helm("template", "events", str(CHART), "--namespace", "push", values=values)
     assert ran.returncode == 0, ran.stderr
     return [document for document in yaml.safe_load_all(ran.stdout) if document]
@@ -104,7 +104,7 @@ def rendered(name: str) -> list[Manifest]:
 
 
 def one(kind: str, variant: str = "everything", label: str = "") -> Manifest:
-    """Return the manifest of that kind, which has a label of that value where one is given."""
+    """Return the manifest of this kind, with this component label if given."""
     (found,) = [
         manifest
         for manifest in rendered(variant)
@@ -131,7 +131,7 @@ def container(variant: str = "everything") -> Manifest:
 
 @pytest.fixture
 def settings(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Return the settings of the default ConfigMap, set as variables with a Secret's token."""
+    """Return the settings of the default ConfigMap as variables, with a Secret's token."""
     data: dict[str, str] = one("ConfigMap", "defaults")["data"]
     for name in [name for name in os.environ if name.startswith("GATEWAY_")]:
         monkeypatch.delenv(name)
@@ -275,7 +275,7 @@ def test_a_worker_has_time_to_drain(settings: dict[str, str]) -> None:
     assert pod()["terminationGracePeriodSeconds"] >= needed + 10
 
 
-def test_a_worker_has_no_rights() -> None:
+def test_a_worker_runs_without_privileges() -> None:
     user, group = only(IMAGE, "USER").split(":")
     assert pod("defaults")["securityContext"] == {
         "runAsNonRoot": True,

@@ -37,11 +37,11 @@ INSTALLED = Path("/opt/gateway")
 PYTHON = Path(sys.base_prefix)
 
 BASE_PATH = f"{PYTHON}/bin:/usr/bin:/bin"
-"""The `PATH` of the base image, whose Python is this one."""
+"""The `PATH` of the base image, with this Python."""
 
 SANDBOX = ("bwrap", "--dev", "/dev", "--proc", "/proc", "--unshare-pid", "--die-with-parent")
 SYSTEM = tuple(name for name in ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc", str(PYTHON)))
-"""Directories that a base image brings: programs, libraries, certificates, Python."""
+"""Directories of the base image: programs, libraries, certificates, Python."""
 
 
 def test_hadolint_accepts_the_dockerfile() -> None:

@@ -1,4 +1,4 @@
-"""The kernel settings: the kernel takes them, and they have room for what they are for."""
+"""The kernel settings: the kernel accepts them, and they are large enough for the workers."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ SYSCTL = ROOT / "deploy/sysctl.d/90-kafka-sse-gateway.conf"
 STREAMS = 100_000
 
 WORKER_PORTS = range(18_000, 18_200)
-"""Of `deploy/systemd/gateway@.service`."""
+"""Settings in `deploy/systemd/gateway@.service`."""
 
 SHARED = frozenset({"net.ipv4.tcp_mem", "fs.file-max"})
-"""What all network namespaces of a machine have in common; no test may change it."""
+"""Settings shared by all network namespaces of a machine; no test may change them."""
 
 
 def settings() -> dict[str, list[int]]:
@@ -37,7 +37,7 @@ SETTINGS = settings()
 
 
 @pytest.mark.parametrize("name", sorted(name for name in SETTINGS if "conntrack" not in name))
-def test_the_kernel_knows_a_setting_and_takes_its_value(name: str) -> None:
+def test_the_kernel_accepts_each_setting(name: str) -> None:
     require("unshare")
     if sys.platform != "linux" or os.geteuid() != 0:
         pytest.skip("needs Linux and root")
@@ -52,27 +52,27 @@ def test_the_kernel_knows_a_setting_and_takes_its_value(name: str) -> None:
     assert ran.stdout.split() == value.split(), ran.stderr
 
 
-def test_a_worker_may_have_as_many_newcomers_as_it_asks_for() -> None:
+def test_the_listen_backlog_fits_the_workers_request() -> None:
     assert SETTINGS["net.core.somaxconn"][0] >= BACKLOG
 
 
-def test_there_are_ports_for_all_streams_of_a_worker_to_come_twice() -> None:
+def test_the_port_range_covers_a_reconnect_of_all_streams() -> None:
     low, high = SETTINGS["net.ipv4.ip_local_port_range"]
     assert high - low >= 2 * load_settings().max_streams
     assert low >= WORKER_PORTS.stop
 
 
-def test_a_worker_bounds_its_clients_below_what_the_kernel_would() -> None:
+def test_the_send_buffer_of_a_worker_is_below_the_kernel_limit() -> None:
     assert SETTINGS["net.ipv4.tcp_wmem"][2] >= 2 * SEND_BUFFER
 
 
-def test_clients_that_do_not_read_have_room_without_pressure_on_the_others() -> None:
+def test_tcp_memory_covers_clients_that_do_not_read() -> None:
     _, pressure, most = SETTINGS["net.ipv4.tcp_mem"]
     assert pressure * 4096 >= 30_000 * 2 * SEND_BUFFER
     assert most > pressure
 
 
-def test_there_is_a_file_and_an_entry_of_the_firewall_for_every_connection() -> None:
+def test_files_and_conntrack_entries_cover_every_connection() -> None:
     assert SETTINGS["fs.file-max"][0] >= 2 * 3 * STREAMS
     assert SETTINGS["net.netfilter.nf_conntrack_max"][0] >= 2 * 2 * STREAMS
     silent = SETTINGS["net.netfilter.nf_conntrack_tcp_timeout_established"][0]

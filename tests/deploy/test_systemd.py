@@ -1,4 +1,4 @@
-"""The units: what systemd's own tools say of them, and what they say of a worker."""
+"""The units: systemd's own tools accept them, and their values fit a worker."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ SYSTEMD = ROOT / "deploy/systemd"
 PROGRAM = "/opt/gateway/bin/gateway"
 
 MOST_EXPOSED = 1.5
-"""Of 10: what is left is that a worker has sockets, and sees the machine's files."""
+"""Maximum exposure, of 10; the rest is that a worker has sockets and reads files."""
 
 
 def values(name: str) -> list[str]:
-    """Return what the unit says behind a name, each time that it does."""
+    """Return all values of a directive of the unit."""
     lines = (SYSTEMD / "gateway@.service").read_text().splitlines()
     return [line.partition("=")[2] for line in lines if line.startswith(f"{name}=")]
 
@@ -47,7 +47,7 @@ def value(name: str) -> str:
 
 @pytest.fixture
 def units(tmp_path: Path) -> list[Path]:
-    """Return the units as they would be where the program is what is installed here."""
+    """Return the units with the path of the installed program."""
     found = []
     for unit in SYSTEMD.iterdir():
         text = unit.read_text().replace(PROGRAM, f"{sys.prefix}/bin/gateway")
@@ -62,12 +62,12 @@ def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_the_units_are_units(units: list[Path]) -> None:
+def test_systemd_accepts_the_units(units: list[Path]) -> None:
     ran = analyze("verify", "--man=no", *units)
     assert (ran.returncode, ran.stdout + ran.stderr) == (0, "")
 
 
-def test_a_worker_is_exposed_to_little(units: list[Path]) -> None:
+def test_the_exposure_of_a_worker_is_low(units: list[Path]) -> None:
     service = next(unit for unit in units if unit.name == "gateway@.service")
     ran = analyze("security", "--offline=true", "--no-pager", service)
     level = re.search(r"Overall exposure level for \S+: (\d+\.\d+)", ran.stdout)
@@ -76,7 +76,9 @@ def test_a_worker_is_exposed_to_little(units: list[Path]) -> None:
 
 
 @pytest.mark.parametrize("number", ["01", "08", "64"])
-def test_a_number_is_a_workers_ports(number: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_instance_number_selects_the_ports(
+    number: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for line in values("Environment"):
         monkeypatch.setenv(*line.replace("%i", number).split("=", 1))
     settings = load_settings()
@@ -84,19 +86,19 @@ def test_a_number_is_a_workers_ports(number: str, monkeypatch: pytest.MonkeyPatc
     assert settings.ops_listen == f"127.0.0.1:181{number}"
 
 
-def test_a_worker_has_the_time_to_drain() -> None:
+def test_the_stop_timeout_covers_the_drain() -> None:
     needed = load_settings().drain_seconds + FLUSH_SECONDS
     assert int(value("TimeoutStopSec").removesuffix("s")) >= needed + 10
 
 
-def test_a_worker_may_open_a_file_for_each_stream() -> None:
+def test_the_file_limit_covers_every_stream() -> None:
     found = files_finding(int(value("LimitNOFILE")), load_settings().max_streams)
     assert found.status is Status.OK
 
 
 @pytest.fixture
 def traced(tmp_path: Path) -> Iterator[tuple[Child, Path]]:
-    """Give a worker that starts, and where each call to the kernel that it makes is listed."""
+    """Yield a starting worker and the file with its system calls."""
     require("strace")
     calls = tmp_path / "calls"
     environment = {name: text for name, text in os.environ.items() if name[:8] != "GATEWAY_"}
@@ -114,7 +116,7 @@ def traced(tmp_path: Path) -> Iterator[tuple[Child, Path]]:
         child.end()
 
 
-async def test_a_worker_calls_nothing_that_the_kernel_would_refuse_it(
+async def test_a_worker_uses_only_permitted_system_calls(
     traced: tuple[Child, Path],
 ) -> None:
     child, calls = traced
@@ -126,8 +128,8 @@ async def test_a_worker_calls_nothing_that_the_kernel_would_refuse_it(
         return found is not None and await status(http, f"{found[1]}/healthz") == 200
 
     async with aiohttp.ClientSession() as http:
-        await eventually("the worker is there", healthy, 40)
-    # strace lets its child have signals for itself: the first process that is listed is the worker.
+        await eventually("the worker is up", healthy, 40)
+    # strace does not forward signals: the first listed process is the worker.
     os.kill(int(calls.read_text().split(maxsplit=1)[0]), signal.SIGTERM)
     assert child.wait() == 0, child.log()
     made = set(re.findall(r"^\d+ +(\w+)\(", calls.read_text(), re.MULTILINE))
@@ -137,7 +139,7 @@ async def test_a_worker_calls_nothing_that_the_kernel_would_refuse_it(
 
 
 def _calls(name: str) -> set[str]:
-    """Return the calls of a set of systemd's, with those of the sets in it."""
+    """Return the system calls of a systemd set, nested sets included."""
     lines = analyze("syscall-filter", name).stdout.splitlines()[1:]
     names = {line.strip() for line in lines if line.strip() and not line.strip().startswith("#")}
     assert names

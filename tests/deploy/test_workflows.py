@@ -1,4 +1,4 @@
-"""The workflows of continuous integration: valid, and they cover what the project supports."""
+"""The CI workflows: they are valid and cover every supported version."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_every_supported_python_is_tested() -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_a_workflow_has_no_rights_but_those_that_a_job_names(path: object) -> None:
+def test_a_workflow_has_only_the_permissions_of_its_jobs(path: object) -> None:
     text = (ROOT / str(path)).read_text()
     assert yaml.safe_load(text)["permissions"] == {"contents": "read"}
     for checkout in re.findall(r"actions/checkout@.*\n(.*\n.*)", text):

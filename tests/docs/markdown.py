@@ -1,4 +1,4 @@
-"""The project's documents, read as Markdown: their code blocks, headings, links and tables."""
+"""The project's documents parsed as Markdown: code blocks, headings, links and tables."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Block(NamedTuple):
 
 
 def name_of(document: Path) -> str:
-    """Return the document's path as the project sees it."""
+    """Return the document's path relative to the project."""
     return document.relative_to(ROOT).as_posix()
 
 
 def blocks(*languages: str, documents: list[Path] = DOCUMENTS) -> list[Block]:
-    """Return the blocks in one of these languages, in the order they stand."""
+    """Return the blocks in one of these languages, in document order."""
     found = []
     for document in documents:
         for token in _tokens(document):
@@ -65,7 +65,7 @@ def indented(document: Path) -> list[Block]:
 
 
 def anchors(document: Path) -> set[str]:
-    """Return what a link may have behind `#`: each heading, as GitHub writes it."""
+    """Return the anchors of a document: each heading, as GitHub writes it."""
     tokens = _tokens(document)
     headings = [
         tokens[index + 1].content
@@ -76,7 +76,7 @@ def anchors(document: Path) -> set[str]:
 
 
 def links(document: Path) -> list[str]:
-    """Return where the document's links and pictures lead."""
+    """Return the targets of the document's links and images."""
     found = []
     for token in _tokens(document):
         for child in token.children or ():
@@ -89,12 +89,12 @@ def links(document: Path) -> list[str]:
 def rows(document: Path, heading: str) -> list[list[str]]:
     """Return the rows of all tables whose first column is headed `heading`."""
     found = [row for table in _tables(document) if table[0][0] == heading for row in table[1:]]
-    assert found, f"{name_of(document)} has no table headed {heading!r}"
+    assert found, f"{name_of(document)} lacks a table headed {heading!r}"
     return found
 
 
 def first_column(document: Path, heading: str) -> list[str]:
-    """Return the words in code style that begin the rows of the table headed `heading`."""
+    """Return the code words that start the rows of the table headed `heading`."""
     return [row[0].strip("`") for row in rows(document, heading)]
 
 

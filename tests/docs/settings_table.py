@@ -1,4 +1,4 @@
-"""Makes `docs/settings.md` from the settings themselves.
+"""Generates `docs/settings.md` from the settings.
 
     python -m tests.docs.settings_table > docs/settings.md
 
@@ -29,7 +29,7 @@ environment and as an array in TOML. Units are in the names.
 An invalid setting stops the start with one line for each mistake and exit code 2. So does a
 variable whose name is close to that of a setting; any other unknown `GATEWAY_…` variable is logged
 and ignored, because Kubernetes writes such variables for a Service named `gateway`. In the file
-every unknown name is an error. `gateway check` validates all settings, and what they lead to.
+every unknown name is an error. `gateway check` validates all settings and their effects.
 
 `gateway serve` needs to know where Kafka is and how to verify tokens; everything else has a
 default:
@@ -62,7 +62,7 @@ NOTES = {
   events neither.
 - **Fleet.** `GATEWAY_WORKERS_TOPIC` has to be compacted, with a `segment.ms` of some minutes, since
   Kafka compacts no segment that is still written to. Workers need the rights to read and to write
-  it. Without it they serve all the same, and each shows itself only.
+  it. Without it they still serve, and each shows only itself.
 """,
     "Tokens": """
 - **Key.** One of `GATEWAY_JWT_SECRET`, `GATEWAY_JWT_PUBLIC_KEY_FILE`, `GATEWAY_JWT_JWKS_URL` and
@@ -87,7 +87,7 @@ NOTES = {
 - **Origins.** Each of `GATEWAY_CORS_ORIGINS` is written as browsers send it, such as
   `https://app.example.com`. Pages of these origins may read streams, with cookies; there is no
   wildcard. A cookie (`GATEWAY_TOKEN_COOKIE`) counts only in requests of these pages, of the
-  gateway's own origin, and of clients that are no browsers. A proxy in front has to pass `Host`,
+  gateway's own origin, and of clients other than browsers. A proxy in front has to pass `Host`,
   `Origin` and `Sec-Fetch-Site` on.
 """,
     "Memory and replay": """
@@ -106,10 +106,10 @@ NOTES = {
   balancers and monitors see a 200, so no other worker is tried; `gateway_rejects_total` counts it.
 """,
     "TLS and operations": """
-- **TLS.** A changed certificate file is taken up within seconds, without a restart.
+- **TLS.** A changed certificate file is reloaded within seconds, without a restart.
 - **Operations listener.** `GATEWAY_OPS_TOKEN` is required where `GATEWAY_OPS_LISTEN` is not on
   loopback; a host name other than `localhost` is taken for one that is not. `/healthz` and
-  `/readyz` never ask for it. Without a token the rest is for those who ask by address or as
+  `/readyz` never ask for it. Without a token the rest is for requests by address or as
   `localhost`, and for no page of another site. The two listeners always have different ports.
 """,
     "Log and traces": """
@@ -149,7 +149,7 @@ def _section(group: str, names: list[str]) -> str:
 
 
 def _row(name: str, field: FieldInfo) -> str:
-    assert field.description, f"{name} has no description"
+    assert field.description, f"{name} lacks a description"
     choices = ", ".join(f"`{choice}`" for choice in _choices(field.annotation))
     meaning = f"{field.description}; one of {choices}" if choices else field.description
     bounds = _bounds(field)

@@ -1,8 +1,8 @@
-"""The site's hooks (mkdocs): what it has besides `docs/`, and links that work on a forge and here.
+"""Hooks of the site (mkdocs): files outside `docs/`, and links that work here and on a forge.
 
 The documents link to each other and to files of the project by relative paths, as a forge wants it.
 On the site the README is the start page, the other documents at the project's top are beside those
-of `docs/`, and a file that is no document is served as it is. The reference is made of docstrings,
+of `docs/`, and any other file is served as it is. The reference is made of docstrings,
 the descriptions of requests and events of the code.
 """
 
@@ -32,10 +32,10 @@ PAGES = {
     **{name: name for name in ("SECURITY.md", "CHANGELOG.md", "CONTRIBUTING.md")},
     "CODE_OF_CONDUCT.md": "CODE_OF_CONDUCT.md",
 }
-"""Documents at the project's top, and what they are here."""
+"""Documents in the project's root, and their names on the site."""
 
 PUBLIC_API = ("gateway.publisher.EventPublisher", "gateway.publisher.Delivery")
-"""What other programs import, in the order it is shown; whole modules come behind it."""
+"""Public imports in display order; whole modules follow."""
 
 PUBLIC_MODULES = ("gateway.client", "gateway.errors")
 
@@ -56,7 +56,7 @@ _LINK = re.compile(
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add what is not in `docs/`."""
+    """Add pages from outside `docs/`."""
     texts = {here: (ROOT / there).read_text(encoding="utf-8") for there, here in PAGES.items()}
     texts |= {"reference.md": _reference(), "descriptions.md": DESCRIPTIONS, **_descriptions()}
     linked = {
@@ -72,7 +72,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
-    """Turn links to files of the project into links of the site."""
+    """Rewrite links to project files as links of the site."""
     here = page.file.src_uri
     document = next((there for there, name in PAGES.items() if name == here), f"docs/{here}")
 
@@ -95,12 +95,12 @@ def _sources() -> set[str]:
 
 
 def _place(path: str) -> str:
-    """Return where a file of the project is on the site."""
+    """Return the location of a project file on the site."""
     return PAGES.get(path) or path.removeprefix("docs/")
 
 
 def _targets(document: Path) -> set[str]:
-    """Return the files of the project that a document links to, by their path in it."""
+    """Return the project files that a document links to, by link target."""
     folder = document.relative_to(ROOT).parent.as_posix()
     found = (link["target"] for link in _LINK.finditer(document.read_text(encoding="utf-8")))
     paths = {
@@ -117,7 +117,7 @@ def _reference() -> str:
 
 
 def _descriptions() -> dict[str, str]:
-    settings = Settings.model_construct()  # the defaults, whatever this environment says
+    settings = Settings.model_construct()  # the defaults, independent of the environment
     registry = Registry.built_in()
     found = public_documents(settings, registry)
     found |= {

@@ -1,4 +1,4 @@
-"""Every block of code in the documents is held by a test, or is listed here with a reason.
+"""Every code block in the documents is tested, or is listed here with a reason.
 
 By language: `record` and `sse` are decoded, `toml`, `json` and `python` read (`test_examples.py`),
 `python` runs too (`test_python.py`). The others are below.
@@ -54,7 +54,7 @@ SHOWN = {
     "P/N": "a formula: tests/core/test_plan.py",
     "tests/core/": "the tree of tests",
 }
-"""Text that is no output, by how it begins, and why nothing can run it."""
+"""Text that is not command output, by its beginning, with the reason."""
 
 ELSEWHERE = {
     ("docs/producers.md", "record"),
@@ -64,7 +64,7 @@ ELSEWHERE = {
     ("docs/clients.md", "sse"),
     ("docs/tutorial.md", "sse"),
 }
-"""Where `test_examples.py` decodes records and streams."""
+"""Documents whose records and streams `test_examples.py` decodes."""
 
 
 def where(block: object) -> str:
@@ -75,7 +75,7 @@ each = pytest.mark.parametrize
 
 
 @each("block", all_blocks(), ids=where)
-def test_a_block_is_of_a_language_that_is_held(block: Block) -> None:
+def test_every_block_has_a_tested_language(block: Block) -> None:
     assert block.language in HELD, (
         f"{block.where}: nothing holds a block of ```{block.language}; name one of"
         f" {', '.join(sorted(HELD))} behind the fence, or add a test for it to {__file__}"
@@ -88,14 +88,14 @@ def test_a_block_is_of_a_language_that_is_held(block: Block) -> None:
 
 
 @each("document", DOCUMENTS, ids=lambda document: document.name)
-def test_code_is_fenced_and_says_its_language(document: Path) -> None:
+def test_code_is_fenced_with_a_language(document: Path) -> None:
     for block in indented(document):
         assert block.text.startswith(tuple(SHOWN)), (
             f"{block.where}: fence the block and say its language, so that a test can hold it"
         )
 
 
-def test_what_is_listed_is_there() -> None:
+def test_every_listed_block_exists() -> None:
     texts = [block.text for block in all_blocks() if block.language == "text"]
     texts += [block.text for document in DOCUMENTS for block in indented(document)]
     for begin in SHOWN:
@@ -103,7 +103,7 @@ def test_what_is_listed_is_there() -> None:
 
 
 def outputs() -> Iterator[tuple[Block, Block]]:
-    """Yield texts with the commands that they are the output of: those that stand before them."""
+    """Yield each text block with the preceding commands that print it."""
     found = all_blocks()
     for before, block in zip([None, *found], found, strict=False):
         if block.language == "text" and not block.text.startswith(tuple(SHOWN)):
@@ -112,7 +112,9 @@ def outputs() -> Iterator[tuple[Block, Block]]:
 
 
 @each(("before", "block"), list(outputs()), ids=where)
-async def test_a_text_is_what_the_command_before_it_prints(before: Block, block: Block) -> None:
+async def test_a_text_block_is_the_output_of_the_preceding_command(
+    before: Block, block: Block
+) -> None:
     advice = f"{block.where}: a ```text is the output of one `gateway` command in a ```sh before it"
     assert before.language == "sh", f"{advice}, or stands in SHOWN of {__file__}"
     words = shlex.split(before.text)
@@ -120,11 +122,11 @@ async def test_a_text_is_what_the_command_before_it_prints(before: Block, block:
     finished = await gateway(*words[1:])
     lines = iter(finished.out.splitlines())
     for line in block.text.splitlines():
-        assert line in lines, f"{advice}; this line is not printed: {line!r}"  # in this order
+        assert line in lines, f"{advice}; this line is not printed: {line!r}"  # in order
 
 
 @each("block", blocks("sh"), ids=where)
-def test_a_shell_can_read_it_and_gateway_takes_its_arguments(block: Block) -> None:
+def test_shell_blocks_parse_and_gateway_accepts_their_arguments(block: Block) -> None:
     subprocess.run(["bash", "-n"], input=block.text, text=True, check=True, timeout=10)
     program = typer.main.get_command(build())
     for words in commands(block.text):
@@ -141,7 +143,7 @@ def test_a_shell_can_read_it_and_gateway_takes_its_arguments(block: Block) -> No
 
 
 def commands(text: str) -> Iterator[list[str]]:
-    """Yield the arguments of each call of `gateway`, also of those inside `$(…)`."""
+    """Yield the arguments of each call of `gateway`, including calls inside `$(…)`."""
     for line in text.replace("\\\n", " ").splitlines():
         outer = _INNER.sub("X", line.partition(" #")[0])
         for part in [*_INNER.findall(line), *re.split(r"\||&&|;", outer)]:
@@ -153,7 +155,7 @@ def commands(text: str) -> Iterator[list[str]]:
 _INNER = re.compile(r"\$\(([^()]*)\)")
 
 
-def test_calls_of_gateway_are_found_wherever_they_stand() -> None:
+def test_calls_of_gateway_are_found_in_any_position() -> None:
     text = (
         'curl -H "Authorization: Bearer $(gateway token alice)" url | gateway id X  # gateway no\n'
     )
@@ -166,10 +168,10 @@ def test_calls_of_gateway_are_found_wherever_they_stand() -> None:
     ]
 
 
-def test_javascript_can_be_read() -> None:
+def test_javascript_parses() -> None:
     found = blocks("js")
     require("node", in_ci=False)
-    # Each as the body of an asynchronous function: a page's own, so that it may wait and return.
+    # Each block is the body of an async function, so it may await and return.
     script = "new (async () => {}).constructor(require('fs').readFileSync(0, 'utf8'))"
     for block in found:
         body = re.sub(r"^(import|export) .*$", "", block.text, flags=re.MULTILINE)
@@ -180,7 +182,7 @@ def test_javascript_can_be_read() -> None:
 
 
 @each("block", blocks("html"), ids=where)
-def test_a_page_uses_paths_of_the_gateway_and_node_reads_its_script(block: Block) -> None:
+def test_a_page_uses_paths_of_the_gateway_and_its_script_parses(block: Block) -> None:
     require("node", in_ci=False)
     (script,) = re.findall(r"<script type=\"module\">(.*?)</script>", block.text, re.DOTALL)
     paths = set(re.findall(r"http://127\.0\.0\.1:8080([^\"]+)", script))
@@ -191,12 +193,12 @@ def test_a_page_uses_paths_of_the_gateway_and_node_reads_its_script(block: Block
 
 
 @each("block", blocks("yaml"), ids=where)
-def test_yaml_can_be_read(block: Block) -> None:
+def test_yaml_parses(block: Block) -> None:
     assert list(yaml.safe_load_all(block.text)), block.where
 
 
 @each("block", blocks("nginx"), ids=where)
-def test_nginx_takes_it(block: Block, tmp_path: Path) -> None:
+def test_nginx_accepts_the_configuration(block: Block, tmp_path: Path) -> None:
     require("nginx")
     conf = tmp_path / "nginx.conf"
     conf.write_text(
@@ -212,12 +214,12 @@ def test_nginx_takes_it(block: Block, tmp_path: Path) -> None:
 
 
 @each("block", blocks("sql"), ids=where)
-def test_a_table_can_be_made(block: Block) -> None:
+def test_sql_creates_its_table(block: Block) -> None:
     with closing(sqlite3.connect(":memory:")) as database:
-        database.executescript(block.text)  # of the words of SQL that all databases share
+        database.executescript(block.text)  # standard SQL
 
 
-def test_ini_can_be_read() -> None:
+def test_ini_parses() -> None:
     for block in blocks("ini"):
         parser = configparser.ConfigParser(strict=False, interpolation=None, allow_no_value=True)
         parser.read_string(block.text)
@@ -225,7 +227,7 @@ def test_ini_can_be_read() -> None:
 
 
 @each("block", blocks("http"), ids=where)
-def test_a_request_is_for_what_there_is(block: Block) -> None:
+def test_a_request_uses_an_existing_route(block: Block) -> None:
     first, *headers = block.text.splitlines()
     method, _, target = first.partition(" ")
     assert (method, target.partition("?")[0].split()[0]) == ("GET", EVENTS), block.where

@@ -1,4 +1,4 @@
-"""What the documents show works: records decode as they say, code compiles, tables are complete."""
+"""Examples in the documents work: records decode as shown, code compiles, tables are complete."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def decode(text: str) -> Event:
     return event
 
 
-def test_every_record_stands_before_what_a_client_gets() -> None:
+def test_every_record_precedes_its_frame() -> None:
     assert [
         block.language for block in blocks("record", "sse", documents=[PRODUCERS, RECORD_FORMATS])
     ] == [
@@ -72,7 +72,7 @@ def test_every_record_stands_before_what_a_client_gets() -> None:
 
 
 @pytest.mark.parametrize(("record", "frame"), list(zip(RECORDS, FRAMES, strict=True)), ids=where)
-def test_a_record_reaches_clients_as_the_document_says(record: Block, frame: Block) -> None:
+def test_a_record_yields_the_documented_frame(record: Block, frame: Block) -> None:
     event = decode(record.text)
     assert event.body.decode() == frame.text + "\n"
     assert event.category == Registry.built_in().category_of(event.event_type)
@@ -87,14 +87,14 @@ def test_a_record_reaches_clients_as_the_document_says(record: Block, frame: Blo
         (DESIGN, "not ready", {*NotReadyReason}),
     ],
 )
-def test_a_table_has_a_row_for_each_word_of_the_code(
+def test_a_table_has_a_row_for_each_value_of_the_code(
     document: Path, heading: str, words: set[StrEnum]
 ) -> None:
     assert sorted(first_column(document, heading)) == sorted(words)
 
 
 @pytest.mark.parametrize("block", blocks("sse", documents=[CLIENTS, TUTORIAL]), ids=where)
-def test_a_stream_that_is_shown_has_ids_and_json(block: Block) -> None:
+def test_an_example_stream_has_ids_and_json(block: Block) -> None:
     for line in block.text.splitlines():
         field, _, value = line.partition(": ")
         if field == "id":
@@ -109,7 +109,9 @@ def test_toml_is_settings_or_a_registry(block: Block) -> None:
     if "categories" in document:
         assert Registry.from_toml(block.text).categories
     else:
-        if block.document.startswith("docs/kafka/"):  # only how to connect; files are not there
+        if block.document.startswith(
+            "docs/kafka/"
+        ):  # connection settings only; their files do not exist here
             document["jwt_public_key_file"] = "jwt.pem"
             document |= {name: "x" for name in SECRETS if f"{name}_file" in document}
         Settings(**document).require_key()
@@ -121,7 +123,7 @@ def test_json_parses(block: Block) -> None:
 
 
 @pytest.mark.parametrize("block", blocks("python"), ids=where)
-def test_python_compiles_and_imports_what_there_is(block: Block) -> None:
+def test_python_compiles_and_its_imports_exist(block: Block) -> None:
     flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     module = compile(block.text, block.where, "exec", flags=flags)
     for node in ast.walk(module):
@@ -132,7 +134,7 @@ def test_python_compiles_and_imports_what_there_is(block: Block) -> None:
 
 
 @pytest.mark.parametrize("block", blocks("sh"), ids=where)
-def test_a_shell_line_uses_commands_that_there_are(block: Block) -> None:
+def test_a_shell_line_uses_existing_commands(block: Block) -> None:
     commands = {
         command.name or command.callback.__name__
         for command in build().registered_commands

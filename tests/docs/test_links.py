@@ -1,4 +1,4 @@
-"""Links between the documents, and to files of the project, lead somewhere."""
+"""Links between documents and to project files have existing targets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
-def test_a_link_inside_the_project_leads_somewhere(document: Path) -> None:
+def test_a_link_inside_the_project_has_a_target(document: Path) -> None:
     for link in links(document):
         path, _, anchor = link.partition("#")
         if "://" in path:
@@ -26,7 +26,7 @@ def test_a_link_inside_the_project_leads_somewhere(document: Path) -> None:
             )
 
 
-def test_every_document_can_be_reached_from_the_readme() -> None:
+def test_every_document_is_reachable_from_the_readme() -> None:
     readme = next(document for document in DOCUMENTS if document.name == "README.md")
     reached, to_read = {readme}, [readme]
     while to_read:

@@ -10,7 +10,7 @@ PAGE = ROOT / "docs/metrics.md"
 SUFFIX = {"counter": "_total", "info": "_info"}
 
 
-def test_the_table_has_each_metric_with_its_type_and_no_other() -> None:
+def test_the_table_has_exactly_the_metrics_with_their_types() -> None:
     metrics = Worker(settings())._metrics  # noqa: SLF001 - what is registered, without a scrape
     exported = {
         (family.name + SUFFIX.get(family.type, ""), family.type)

@@ -1,6 +1,6 @@
-"""The Python that the documents show runs: against a broker, and a worker that reads its topics.
+"""The Python examples of the documents run against a broker and a worker.
 
-A block is the body of an asynchronous function. What it takes from around it is given below, by
+A block is the body of an async function. The names that it uses are provided below, by
 name; addresses of brokers and gateways lead to those of the test. A block ends when its code does,
 or when it has handled an event.
 """
@@ -39,19 +39,19 @@ NOT_RUN: dict[str, str] = {}
 
 
 class Ground(NamedTuple):
-    """What the code runs on."""
+    """The environment of an example."""
 
     worker: Worker
     bootstrap: str
 
 
 class Done(Exception):
-    """The code has got so far as to handle something."""
+    """The example reached its handler."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def ground(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ground]:
-    """A worker of topics with their usual names, on a broker that it has for itself."""
+    """A worker with default topic names on a separate broker."""
     async with EmbeddedBroker() as broker:
         topics = Topics("user-events", "broadcast-events", "gateway-revocations")
         settings = worker_settings(
@@ -66,7 +66,7 @@ async def ground(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Grou
 
 
 def given(ground: Ground) -> dict[str, Any]:
-    """Return the names that a document's code may take from around it."""
+    """Return the names that a document's code may use."""
 
     def handle(*_: object) -> NoReturn:
         raise Done
@@ -99,7 +99,7 @@ def body(block: Block, ground: Ground) -> str:
     ids=lambda block: block.where,
 )
 @pytest.mark.filterwarnings("default")
-async def test_it_runs(
+async def test_a_python_block_runs(
     block: Block,
     ground: Ground,
     request: pytest.FixtureRequest,
@@ -125,19 +125,19 @@ async def test_it_runs(
             ) from error
         except TimeoutError:
             raise AssertionError(
-                f"{block.where}: has no end, and calls nothing that `given` of {__file__} gives"
+                f"{block.where}: runs forever, and calls nothing that `given` of {__file__} gives"
             ) from None
         finally:
             news.cancel()
 
 
 async def publish_until_cancelled(ground: Ground) -> None:
-    """Give streams something to handle."""
+    """Publish events for streams to handle."""
     async with EventPublisher(ground.bootstrap) as publisher:
         while True:
             await publisher.publish("alice", "import.completed", {"rows": 9})
             await asyncio.sleep(0.1)
 
 
-def test_what_is_listed_is_there() -> None:
+def test_every_listed_block_exists() -> None:
     assert NOT_RUN.keys() <= {block.where for block in blocks("python")}

@@ -1,4 +1,4 @@
-"""The threat model names tests that exist, and says plainly where there are none."""
+"""The threat model names existing tests, or states that a threat is not tested."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ SECURITY = ROOT / "SECURITY.md"
 THREATS = rows(SECURITY, "tries to")
 
 ELSEWHERE = ("not defended", "the load balancer", "Kafka's ACLs")
-"""How the last column begins where no test can hold what is said."""
+"""Start of the last column for threats without a test."""
 
 _NAME = re.compile(r"`(?P<path>tests/[\w/]+\.py)::(?P<test>test_\w+)`")
 
 
 @pytest.mark.parametrize("row", THREATS, ids=lambda row: row[0])
-def test_a_threat_is_held_by_tests_that_exist_or_said_to_be_held_by_none(row: list[str]) -> None:
+def test_a_threat_names_existing_tests_or_states_that_it_has_none(row: list[str]) -> None:
     _, _, holders = row
     if holders.startswith(ELSEWHERE):
         assert "tests/" not in holders

@@ -1,4 +1,4 @@
-"""`docs/settings.md` is what the settings say, and no document names a setting that is none."""
+"""`docs/settings.md` matches the settings, and documents name only existing settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 REMEDY = "make it again with: python -m tests.docs.settings_table > docs/settings.md"
 
 
-def test_the_table_is_that_of_the_settings() -> None:
+def test_the_document_matches_the_settings() -> None:
     assert (ROOT / "docs/settings.md").read_text(encoding="utf-8") == render(), REMEDY
 
 
@@ -27,6 +27,6 @@ def test_every_setting_has_a_row() -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
-def test_a_document_names_only_settings_that_there_are(document: Path) -> None:
+def test_a_document_names_only_existing_settings(document: Path) -> None:
     named = re.findall(rf"\b{PREFIX}([A-Z_]*[A-Z])\b", document.read_text(encoding="utf-8"))
     assert {name.lower() for name in named} <= set(Settings.model_fields)

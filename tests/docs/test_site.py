@@ -1,4 +1,4 @@
-"""The documents make a site without a warning, and the site loads nothing from elsewhere."""
+"""The site builds without warnings and loads nothing from other origins."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ REMEDY = (
 )
 
 LOADING = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
-"""Attributes by which a page loads something."""
+"""Attributes that load a resource."""
 
 NOT_LOADED = {"canonical", "next", "prev", "alternate"}
-"""Links in a page's head that are for reading."""
+"""Links in a page's head that load nothing."""
 
 
 class Loaded(HTMLParser):
-    """Finds what a page loads."""
+    """Collects the resources that a page loads."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ def test_every_document_is_a_page(site: Path) -> None:
         assert site.joinpath(page).with_suffix(".html").exists(), name
 
 
-def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
+def test_pages_load_nothing_from_other_origins(site: Path) -> None:
     for page in site.rglob("*.html"):
         parser = Loaded()
         parser.feed(page.read_text(encoding="utf-8"))
@@ -81,7 +81,7 @@ def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
         assert not re.search(r"url\(['\"]?(https?:)?//|@import", style.read_text(encoding="utf-8"))
 
 
-def test_the_reference_has_what_a_service_calls(site: Path) -> None:
+def test_the_reference_has_the_public_interface(site: Path) -> None:
     text = site.joinpath("reference.html").read_text(encoding="utf-8")
     for name in ("publish", "submit", "broadcast", "revoke_session"):
         assert hasattr(EventPublisher, name)
@@ -89,5 +89,5 @@ def test_the_reference_has_what_a_service_calls(site: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["openapi.json", "operations/asyncapi.json"])
-def test_the_descriptions_are_there_with_default_settings(path: str, site: Path) -> None:
+def test_the_site_has_the_descriptions_for_default_settings(path: str, site: Path) -> None:
     assert json.loads(site.joinpath(path).read_text(encoding="utf-8"))["info"]["version"]

@@ -26,7 +26,7 @@ AUDIENCE = "kafka"
 
 
 class OAuthServer:
-    """A server that issues and publishes, running while the `async with` block does.
+    """A server that issues tokens and publishes keys while the `async with` block runs.
 
     Its tokens are good for `life` seconds. It can be ended and started again on the same port.
     """
@@ -39,7 +39,7 @@ class OAuthServer:
 
     @property
     def url(self) -> str:
-        """Where the issuer is."""
+        """The issuer URL."""
         return f"http://127.0.0.1:{self._port}/{ISSUER}"
 
     @property
@@ -94,7 +94,7 @@ class OAuthServer:
     async def _is_up(self) -> bool:
         assert self._child is not None
         if self._child.exit_code is not None:
-            raise RuntimeError(f"the OAuth server did not come up:\n{self._child.log()}")
+            raise RuntimeError(f"the OAuth server did not start:\n{self._child.log()}")
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", self._port)
         except OSError:

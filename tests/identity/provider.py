@@ -1,7 +1,7 @@
 """A real OpenID provider for the tests: mock-oauth2-server, fetched from Maven Central once.
 
 One process serves any number of issuers, each with a discovery document, keys and a token endpoint
-of its own below its name.
+below its name.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ START_SECONDS = 60.0
 
 
 class Provider:
-    """The provider, running while the `async with` block does.
+    """The provider, running while the `async with` block runs.
 
     `claims` are those of each issuer's tokens, besides the times; `sub` is the client's name.
     """
@@ -43,7 +43,7 @@ class Provider:
         return f"http://127.0.0.1:{self._port}/{name}"
 
     async def token(self, name: str, client: str) -> str:
-        """Return an access token of an issuer, as the grant `client_credentials` gives it."""
+        """Return an access token of an issuer, by the grant `client_credentials`."""
         form = {
             "grant_type": "client_credentials",
             "client_id": client,
