@@ -23,7 +23,7 @@ class Worker(Child):
     """A worker started with `settings`, which are environment variables.
 
     It listens on free ports, or on those of a `former` one that has ended. No setting of the
-    environment that the tests run in reaches it.
+    environment that the tests run in reaches it. `module` is the program.
     """
 
     def __init__(
@@ -32,6 +32,7 @@ class Worker(Child):
         output: Path,
         former: Worker | None = None,
         arguments: Iterable[object] = (),
+        module: str = "gateway",
     ) -> None:
         self.port: int = free_port() if former is None else former.port
         self.ops_port: int = free_port() if former is None else former.ops_port
@@ -45,7 +46,7 @@ class Worker(Child):
             "GATEWAY_LOG_FORMAT": "json",
             **settings,
         }
-        command = [sys.executable, "-m", "gateway", "serve", *map(str, arguments)]
+        command = [sys.executable, "-m", module, "serve", *map(str, arguments)]
         super().__init__(command, output, environment)
 
     @property

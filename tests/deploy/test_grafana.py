@@ -53,12 +53,12 @@ OF_PROMETHEUS = {"up"}
 NEED_NO_PANEL = {
     "process_virtual_memory_bytes",
     "gateway_build_info",
-    "gateway_internal_errors_total",
 }
 
 MAY_BE_NOTHING = {
     "Workers missing", "Not read yet", "Lag by partition", "Lag, and what is read, by worker",
-    "Streams that wait for a replay",
+    "Streams that wait for a replay", "Partitions that are not read",
+    "Exceptions contained, by part", "Requests sent to their shard",
 }  # fmt: skip
 """Panels with a query that may be 0 on a healthy worker."""
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
-from aiokafka.admin import RecordsToDelete
+from aiokafka.admin import NewTopic, RecordsToDelete
 from aiokafka.structs import TopicPartition
 
-from tests.brokers.metadata import admin_client
+from tests.brokers.metadata import admin_client, create_topics
 from tests.eventually import eventually
 from tests.integration.poison import now, user_of
 from tests.issuer import SigningKey
@@ -182,6 +182,28 @@ async def recreated_topics(ground: Ground) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def deleted_topic(ground: Ground) -> AsyncIterator[None]:
+    async with ground.followed():
+        async with admin_client(ground.bootstrap) as admin:
+            await admin.delete_topics([TOPICS.broadcast])
+        try:
+            yield
+        finally:
+            await create_topics(ground.bootstrap, [NewTopic(TOPICS.broadcast, 1, 1)])
+
+
+@asynccontextmanager
+async def failing_worker(ground: Ground) -> AsyncIterator[None]:
+    ground.second.kill()
+    ground.second = await ground.start(ground.second, "tests.tools.alerts.failing_worker")
+    try:
+        yield
+    finally:
+        ground.second.kill()
+        ground.second = await ground.start(ground.second)
+
+
+@asynccontextmanager
 async def old_clients(ground: Ground) -> AsyncIterator[None]:
     since = str(now() - AWAY_MS)
     users = [user_of(LOG.partition, PARTITIONS) for _ in range(MANY)]
@@ -328,6 +350,8 @@ FAULTS = [
     Fault("the limit of files is lowered", ("GatewayFilesNearLimit",), few_files),
     Fault("records are deleted before clients resume", ("GatewayGapsExpired",), short_retention),
     Fault("topics are recreated under open streams", ("GatewayGapsReset",), recreated_topics),
+    Fault("a topic is deleted under open streams", ("GatewayPartitionUnread",), deleted_topic),
+    Fault("a worker has a bug", ("GatewayInternalErrors",), failing_worker),
     Fault("clients reconnect after two hours", ("GatewayGapsLimit",), old_clients),
     Fault("clients send invalid ids", ("GatewayGapsInvalid",), made_up_ids),
     Fault("clients never read", ("GatewayClosesSlow",), clients_that_never_read),

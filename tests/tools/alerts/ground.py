@@ -68,9 +68,11 @@ class Ground:
         assert self._node is not None, "this fault needs Apache Kafka"
         return self._node
 
-    async def start(self, former: Worker | None = None, **settings: object) -> Worker:
+    async def start(
+        self, former: Worker | None = None, module: str = "gateway", **settings: object
+    ) -> Worker:
         """Start a worker on the ports of an ended one; return when it is ready."""
-        worker = self._launch(former, settings)
+        worker = self._launch(former, settings, module)
         await worker.wait_until_ready()
         return worker
 
@@ -86,12 +88,14 @@ class Ground:
 
         await eventually("Prometheus observed the restart", seen, OPEN_SECONDS)
 
-    def _launch(self, former: Worker | None, settings: Mapping[str, object]) -> Worker:
+    def _launch(
+        self, former: Worker | None, settings: Mapping[str, object], module: str = "gateway"
+    ) -> Worker:
         environment = worker_settings(
             TOPICS, **{"kafka_bootstrap": self.bootstrap, **SETTINGS, **settings}
         )
         log = self._folder / f"worker-{len(self.workers)}.log"
-        worker = Worker(environment, log, former)
+        worker = Worker(environment, log, former, module=module)
         self.workers.append(worker)
         return worker
 
