@@ -52,3 +52,16 @@ def change_on_disk(
     changed = change(content[start:stop])
     assert len(changed) == stop - start, "what follows must stay where it is"
     segment.write_bytes(content[:start] + changed + content[stop:])
+
+
+def replace_on_disk(node: KafkaNode, log: TopicPartition, content: bytes) -> None:
+    """Have a log that was empty hold these batches from offset 0; the node must have ended.
+
+    The broker looks the logs through when it starts again, and builds their indexes.
+    """
+    (node.data / ".kafka_cleanshutdown").unlink(missing_ok=True)
+    folder = node.data / f"{log.topic}-{log.partition}"
+    for former in folder.iterdir():
+        if former.suffix in {".index", ".timeindex", ".txnindex", ".snapshot"}:
+            former.unlink()
+    (folder / f"{0:020d}.log").write_bytes(content)

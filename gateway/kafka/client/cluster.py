@@ -35,8 +35,6 @@ from gateway.kafka.client.quirks import Quirks, quirks_of
 from gateway.kafka.client.race import first_of
 from gateway.kafka.client.requests import (
     CONFIGS_VERSION,
-    EPOCH_END_LEAST,
-    EPOCH_END_MOST,
     LIST_OFFSETS_MOST,
     METADATA_LEAST,
     METADATA_MOST,
@@ -50,12 +48,10 @@ from gateway.kafka.client.requests import (
     Peek,
     TopicMetadata,
     configs_request,
-    epoch_end_request,
     list_offsets_request,
     metadata_request,
     peek_request,
     read_configs,
-    read_epoch_end,
     read_list_offsets,
     read_metadata,
     read_peek,
@@ -113,7 +109,7 @@ _ELSEWHERE = (
 
 _UNKNOWN_SERVER_ERROR = -1
 
-_MOVED = {74, 76, 100, 103}
+_MOVED = {74, 75, 100, 103}
 """Codes that aiokafka has no errors for: leader epoch (KIP-320) or topic id (KIP-516) mismatch."""
 
 
@@ -190,9 +186,13 @@ class ClusterClient:
             "sasl_plain_password": password,
         }
 
-    def on_change(self, listener: Callable[[], None]) -> None:
-        """Call `listener` whenever a broker's address, a leader or a topic has changed."""
+    def on_change(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` whenever a broker's address, a leader or a topic has changed.
+
+        The function that is returned ends that.
+        """
         self._listeners.append(listener)
+        return partial(self._listeners.remove, listener)
 
     def leader(self, log: TopicPartition) -> Leader | None:
         """Return the leader of a partition by the cached metadata; None: it has none."""
@@ -255,24 +255,6 @@ class ClusterClient:
         lookup = _Lookup(log, timestamp)
         self._lookups.append(lookup)
         return lookup.answer
-
-    async def epoch_end(self, log: TopicPartition, epoch: int) -> tuple[int, int] | None:
-        """Return the largest epoch up to `epoch` that the leader knows, and its end offset.
-
-        None: the broker has no OffsetForLeaderEpoch v2 (KIP-320), or no such epoch.
-        """
-        leader = self._leader_or_raise(log)
-        connection = await self._questions(leader.node_id).connection()
-        version = wire.supported(connection.versions, wire.EPOCH_END, EPOCH_END_MOST)
-        if version is None or version < EPOCH_END_LEAST:
-            return None
-        request = epoch_end_request(log, leader.epoch, epoch, version)
-        body = await connection.request(wire.EPOCH_END, version, request, REQUEST_SECONDS)
-        code, found, end = _read(partial(read_epoch_end, body, version), connection)
-        if code:
-            self.request_refresh()
-            raise _error(code, log)
-        return (found, end) if found >= 0 else None
 
     async def peek(self, log: TopicPartition, offset: int) -> Peek:
         """Return the answer to a fetch at an offset, without records; it checks the right Read."""
@@ -395,7 +377,7 @@ class ClusterClient:
             self._start_task(self._asking.pop(node).close())
             self._backoffs.pop(node, None)
         self._known = known
-        for listener in self._listeners:
+        for listener in list(self._listeners):
             listener()
 
     # Requests to one broker.

@@ -23,9 +23,6 @@ METADATA_LEAST, METADATA_MOST = 4, 12
 LIST_OFFSETS_MOST = 7
 """Versions 2 (Kafka 0.11) to 7; leaders have epochs from 4 on."""
 
-EPOCH_END_LEAST, EPOCH_END_MOST = 2, 4
-"""Versions 2 (Kafka 2.0) to 4."""
-
 PEEK_VERSION = 4
 """The oldest Fetch of brokers 4.x: an offset and an error code need no more."""
 
@@ -187,37 +184,6 @@ def read_list_offsets(body: bytes, version: int) -> dict[TopicPartition, ListedO
             found[TopicPartition(topic, partition)] = error or ListedOffset(offset, timestamp)
         reader.tags()
     return found
-
-
-def epoch_end_request(log: TopicPartition, current: int, epoch: int, version: int) -> bytes:
-    """Return the request for the offset where the records of `epoch` end: OffsetForLeaderEpoch.
-
-    KIP-320. `current` is the known leader epoch.
-    """
-    flexible = is_flexible(wire.EPOCH_END, version)
-    tags = wire.NO_TAGS if flexible else b""
-    replica = struct.pack(">i", -1) if version >= 3 else b""
-    return b"".join(
-        [
-            replica,
-            array_head(1, flexible),
-            string(log.topic, flexible),
-            array_head(1, flexible),
-            struct.pack(">iii", log.partition, current, epoch),
-            tags * 3,
-        ]
-    )
-
-
-def read_epoch_end(body: bytes, version: int) -> tuple[int, int, int]:
-    """Return an error code, the largest epoch up to the one asked for, and its end offset."""
-    reader = Reader(body, is_flexible(wire.EPOCH_END, version))
-    reader.int32()  # throttle_time_ms
-    reader.count()
-    reader.string()
-    reader.count()
-    error, _, epoch, end = reader.fields(struct.Struct(">hiiq"))
-    return error, epoch, end
 
 
 def peek_request(log: TopicPartition, offset: int) -> bytes:

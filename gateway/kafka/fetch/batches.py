@@ -28,7 +28,6 @@ import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
 import cramjam
-from aiokafka.codec import lz4_decode, snappy_decode, zstd_decode
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.util import calc_crc32c
@@ -62,8 +61,21 @@ _OVERFLOWING = b"\xff\xff\xff\xff\x01"
 """Part of each number that, added to an index, exceeds 2^63 - 1."""
 _PADDING = bytes(32)
 
-_UNPACKED_MOST = 256 << 20
-"""Bytes that gzip data may have when decompressed."""
+_UNPACKED_MOST = 64 << 20
+"""Bytes that a compressed batch may have when decompressed: a small one may claim gigabytes."""
+
+_RECORDS_MOST = 1 << 19
+"""Records that a batch may have. Empty ones compress to almost nothing, and take memory here."""
+
+_FIRST_GUESS, _GROWTH = 4096, 8
+"""Size of the first buffer beside eight times the data, and how much larger the next one is."""
+
+_OFFSET_MOST = 1 << 62
+"""The checksum does not cover a base offset; one near 2^63 leads beyond what can be fetched."""
+
+_XERIAL = b"\x82SNAPPY\x00"
+"""Start of snappy data in blocks: then two versions, and blocks behind their lengths."""
+_XERIAL_HEAD = 16
 
 _PLAIN, _GZIP, _SNAPPY, _LZ4, _ZSTD = range(5)
 
@@ -76,12 +88,55 @@ def _gunzip(data: bytes) -> bytes:
     return unpacked
 
 
-_CODECS = {
+def _decompress_by(
+    decompress_into: Callable[[bytes, bytearray], int],
+) -> Callable[[bytes], bytes]:
+    """Return a decompressor into buffers that grow up to the limit."""
+
+    def decompress(data: bytes) -> bytes:
+        room = min(_UNPACKED_MOST, _FIRST_GUESS + _GROWTH * len(data))
+        while True:
+            buffer = bytearray(room)
+            try:
+                size = decompress_into(data, buffer)
+            except cramjam.DecompressionError:  # too small a buffer is not told from bad data
+                if room == _UNPACKED_MOST:
+                    raise
+                room = min(_UNPACKED_MOST, _GROWTH * room)
+            else:
+                return bytes(memoryview(buffer)[:size])
+
+    return decompress
+
+
+def _unsnap(data: bytes) -> bytes:
+    if not data.startswith(_XERIAL):
+        return _unsnap_block(data, _UNPACKED_MOST)
+    blocks: list[bytes] = []
+    at, room = _XERIAL_HEAD, _UNPACKED_MOST
+    while at < len(data):
+        (size,) = _INT.unpack_from(data, at)
+        at += _INT.size
+        if not 0 <= size <= len(data) - at:
+            raise _CorruptError("a block beyond its batch")
+        blocks.append(_unsnap_block(data[at : at + size], room))
+        room -= len(blocks[-1])
+        at += size
+    return b"".join(blocks)
+
+
+def _unsnap_block(data: bytes, room: int) -> bytes:
+    if cramjam.snappy.decompress_raw_len(data) > room:
+        raise _CorruptError("snappy data that is too large")
+    return bytes(cramjam.snappy.decompress_raw(data))
+
+
+_CODECS: dict[int, Callable[[bytes], bytes]] = {
     _PLAIN: bytes,
     _GZIP: _gunzip,
-    _SNAPPY: snappy_decode,
-    _LZ4: lz4_decode,
-    _ZSTD: zstd_decode,
+    _SNAPPY: _unsnap,
+    _LZ4: _decompress_by(cramjam.lz4.decompress_into),
+    _ZSTD: _decompress_by(cramjam.zstd.decompress_into),
 }
 
 
@@ -146,7 +201,9 @@ def unpack(
             following = _OVERHEAD.unpack_from(data, stop)[0]
         if not position < following <= end:
             following = position + 1
-        if magic == 2:
+        if not 0 <= base < _OFFSET_MOST:
+            base, batch = position, None
+        elif magic == 2:
             batch = _batch(data, at, stop, following, pending, producers, skipped)
         elif magic < 2:
             batch = _messages(data, at, stop, skipped)
@@ -193,6 +250,8 @@ def _batch(
             raise _CorruptError("wrong checksum")
         if delta < 0:
             raise _CorruptError("wrong offsets")
+        if number > _RECORDS_MOST:
+            raise _CorruptError("too many records")
         if attributes & _TRANSACTIONAL and producer in producers and not is_control:
             return Batch([], last + 1, epoch)
         codec = attributes & _CODEC
@@ -366,6 +425,8 @@ def _wrapped(data: bytes, wrapper: Record, attributes: int, magic: int) -> list[
         if inner & _CODEC:
             raise _CorruptError("a wrapper inside a wrapper")
         records.append(record)
+        if len(records) > _RECORDS_MOST:
+            raise _CorruptError("too many messages")
         pos = stop
     if not records:
         raise _CorruptError("an empty wrapper")

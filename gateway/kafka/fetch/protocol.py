@@ -54,6 +54,10 @@ _DIVERGING_EPOCH = 0
 """Tagged field of a partition in a response."""
 
 
+THROTTLE_MOST_MS = 30_000
+"""The longest throttle time that is believed; Kafka's quotas reckon with windows of 11 s."""
+
+
 class MalformedResponseError(ValueError):
     """A response that does not follow the protocol; the connection is of no further use."""
 
@@ -188,7 +192,7 @@ def _decode(version: int, body: bytes, names: Mapping[bytes, str]) -> Response:
                 answers.append(answer._replace(log=TopicPartition(topic, number)))
         source.tags()
     source.tags()
-    return Response(throttle_ms, error, session_id, answers)
+    return Response(max(0, min(throttle_ms, THROTTLE_MOST_MS)), error, session_id, answers)
 
 
 _UNNAMED = TopicPartition("", NONE)

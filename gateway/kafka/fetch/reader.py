@@ -202,7 +202,6 @@ class FetchReader:
         self._group: asyncio.TaskGroup | None = None
         self._leaders_only_until = float("-inf")
         """After a follower has failed: leaders know only later that it should not be read."""
-        cluster.on_change(self._place_all)
 
     # What the owner calls.
 
@@ -250,6 +249,7 @@ class FetchReader:
 
     async def run(self) -> None:
         """Read for as long as the task lives."""
+        forget = self._cluster.on_change(self._place_all)
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
@@ -261,6 +261,7 @@ class FetchReader:
                         self._watch()
                     await asyncio.sleep(CHECK_SECONDS)
         finally:
+            forget()
             self._group = None
             for partition in self._partitions.values():
                 self._detach(partition)
@@ -344,8 +345,12 @@ class FetchReader:
         now = clock.now().monotonic
         for partition in list(self._partitions.values()):
             broker, since = partition.broker, partition.since
-            if broker is not None and broker.covers(partition.log):
-                since = max(since, broker.answered)
+            if broker is not None and broker.session is not None and broker.covers(partition.log):
+                if partition.end == NONE:
+                    # Read again before the broker forgot it: it tells only what has changed.
+                    broker.session.lost()
+                else:
+                    since = max(since, broker.answered)
             if now - since < STALL_SECONDS:
                 continue
             fault = partition.fault
@@ -433,12 +438,13 @@ class FetchReader:
         began = loop.time()
         response = session.receive(body)
         throttled = response.throttle_ms / 1000
-        broker.answered = clock.now().monotonic + throttled
-        broker.fault = ""
         if response.error in RESTARTING:
-            return LEAST_BACKOFF_SECONDS
+            broker.fault = f"broker {broker.node_id}: {_describe(response.error)}"
+            return max(LEAST_BACKOFF_SECONDS, throttled)
         if response.error:
             raise MalformedResponseError(_describe(response.error))
+        broker.answered = clock.now().monotonic + throttled
+        broker.fault = ""
         count = await self._take(broker, session, response)
         if count:
             await asyncio.sleep(0)  # the time of everything else that is ready counts too
@@ -472,14 +478,23 @@ class FetchReader:
     async def _take(self, broker: _Broker, session: FetchSession, response: Response) -> int:
         """Process a response; return how many records it had."""
         total = count = 0
+        cut_off: list[_Partition] = []
+        advanced = False
         fresh: dict[TopicPartition, list[Record]] = {}
         for answer in response.answers:
             log = answer.log
             partition = self._partitions.get(log)
-            if partition is None or partition.position is not session.asked(log):
+            if (
+                partition is None
+                or partition.broker is not broker
+                or partition.position is not session.asked(log)
+            ):
                 continue  # it was stopped, moved, or is read elsewhere by now
             if not self._is_read(partition, broker, answer):
                 continue
+            # The next full request has it last: a broker fills a response in the order asked for.
+            del broker.wanted[log]
+            broker.wanted[log] = asked = partition.position
             batches = unpack(
                 answer.records,
                 partition.position.offset,
@@ -494,7 +509,6 @@ class FetchReader:
                     self._retry(partition, UNEXPECTED)
                     break
                 if batch is None:
-                    partition.failures = 0
                     break
                 _, leader_epoch, _, topic_id = partition.position
                 position = FetchPosition(batch.following, leader_epoch, batch.epoch, topic_id)
@@ -512,6 +526,14 @@ class FetchReader:
                     await asyncio.sleep(0)
                     if partition.position is not position or partition.broker is not broker:
                         break
+            if partition.position is not asked:
+                advanced = True
+                partition.failures = 0
+            elif partition.broker is broker:
+                cut_off.append(partition)
+        if not advanced:  # the first batch of a response is whole, whatever its size
+            for partition in cut_off:
+                self._retry(partition, "the broker sends an incomplete batch")
         if fresh:
             await self._listener.deliver(fresh)
         return total + count
@@ -560,6 +582,8 @@ def _describe(error: int) -> str:
 
 _ERRORS = {
     29: "no permission to read the topic",
+    70: "fetch session not found",
+    71: "invalid fetch session epoch",
     74: "fenced leader epoch",
     75: "unknown leader epoch",
     78: "offset not available",

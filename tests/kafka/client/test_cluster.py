@@ -88,19 +88,6 @@ async def test_offsets_by_time_and_at_both_ends(
             await cluster.offset(TopicPartition("missing", 0), END)
 
 
-async def test_epoch_end_is_returned_if_the_broker_supports_it(
-    broker: Broker, topic: str, producer: AIOKafkaProducer
-) -> None:
-    await producer.send_and_wait(topic, b"value", partition=2)
-    log = TopicPartition(topic, 2)
-    async with client(broker.bootstrap) as cluster:
-        await cluster.describe([topic])
-        leader = cluster.leader(log)
-        assert leader is not None
-        told = await cluster.epoch_end(log, leader.epoch)
-        assert told == ((leader.epoch, 1) if broker.kind == "kafka" else None)
-
-
 async def test_connect_returns_separate_connections(broker: Broker, topic: str) -> None:
     async with client(broker.bootstrap) as cluster:
         await cluster.describe([topic])

@@ -99,6 +99,8 @@ class Cluster:
         self.partitions: dict[TopicPartition, Partition] = {}
         self.sessions: dict[int, dict[int, Session]] = {}
         self.requests: list[Any] = []
+        self.refuses = 0
+        """Error code of every response."""
         self._next_session = 1000
 
     def create(self, name: str, leaders: list[int]) -> None:
@@ -120,12 +122,19 @@ class Cluster:
         assert bytes(request.encode(version=version)) == body, "every byte has a meaning"
         self.requests.append(request)
         error, session_id, asked, told = self._session(node, version, request)
+        error = error or self.refuses
         if error:
             empty = FetchResponse(throttle_time_ms=0, error_code=error, session_id=0, responses=[])
             return bytes(empty.encode(version=version))
         topics: dict[Any, list[Any]] = {}
-        for (key, number), wanted in asked.items():
+        room = request.max_bytes
+        for (key, number), wanted in list(asked.items()):
             part = self._fetch(node, version, key, number, wanted, request.rack_id)
+            if room <= 0:
+                part.records = b""
+            elif part.records:
+                asked[key, number] = asked.pop((key, number))  # last in the session's next turn
+                room -= len(part.records)
             news = part.error_code or part.records or part.diverging_epoch is not None
             if (key, number) not in told or news or part.preferred_read_replica >= 0:
                 topics.setdefault(key, []).append(part)

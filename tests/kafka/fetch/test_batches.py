@@ -310,7 +310,24 @@ def test_offsets_that_do_not_ascend_within_the_batch_make_it_bad(deltas: tuple[i
     assert (fetched.values, fetched.skipped) == ([], [(0, "corrupt")])
 
 
-def test_gzip_data_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = batch(rows(b"x" * 5000), 0, "gzip")
-    monkeypatch.setattr(batches, "_UNPACKED_MOST", 4000)
+@pytest.mark.parametrize("codec", sorted(CODECS))
+def test_decompressed_data_has_a_limit(monkeypatch: pytest.MonkeyPatch, codec: str) -> None:
+    data = batch(rows(b"x" * 100_000), 0, codec)
+    monkeypatch.setattr(batches, "_UNPACKED_MOST", 90_000)
     assert Fetched(data).skipped == [(0, "corrupt")]
+    monkeypatch.setattr(batches, "_UNPACKED_MOST", 110_000)
+    assert Fetched(data).values == [(0, b"x" * 100_000)]
+
+
+def test_number_of_records_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = batch(rows(b"1", b"2", b"3"), 0)
+    monkeypatch.setattr(batches, "_RECORDS_MOST", 2)
+    assert Fetched(data).skipped == [(0, "corrupt")]
+
+
+@pytest.mark.parametrize("base", [-1, -(1 << 63), (1 << 62), (1 << 63) - 1])
+def test_a_base_offset_beyond_all_logs_leads_nowhere(base: int) -> None:
+    """The checksum does not cover it, and the next request could not be encoded."""
+    data = base.to_bytes(8, "big", signed=True) + batch(rows(b"1"), 0)[8:]
+    fetched = Fetched(data)
+    assert (fetched.values, len(fetched.skipped)) == ([], 1)

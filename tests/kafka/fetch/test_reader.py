@@ -18,6 +18,7 @@ from gateway import clock
 from gateway.core.records import Moment, TopicPartition
 from gateway.kafka.client.requests import Leader
 from gateway.kafka.fetch import reader
+from gateway.kafka.fetch.protocol import Limits
 from gateway.kafka.fetch.reader import CHECK_SECONDS, STALL_SECONDS, FetchReader
 from tests.kafka.fetch.cluster import Cluster
 
@@ -57,6 +58,13 @@ class FakeConnection:
         if self.waiting is not None and not self.waiting.done():
             self.waiting.set_exception(KafkaConnectionError("closed"))
 
+    async def request_is_out(self) -> None:
+        for _ in range(1000):
+            if self.waiting is not None and not self.waiting.done():
+                return
+            await asyncio.sleep(0.0005)
+        raise AssertionError("nothing is asked")
+
     def request(self, key: int, version: int, body: bytes, timeout: float) -> asyncio.Future[bytes]:
         loop = asyncio.get_running_loop()
         self.waiting = answered = loop.create_future()
@@ -83,10 +91,17 @@ class World:
 
     rack = "here"
 
-    def __init__(self, newest: int = 17, partitions: int = 2, seed: int = 0) -> None:
+    def __init__(
+        self,
+        newest: int = 17,
+        partitions: int = 2,
+        seed: int = 0,
+        nodes: tuple[int, ...] = NODES,
+        limits: Limits | None = None,
+    ) -> None:
         self.chance = random.Random(seed)
         self.cluster = Cluster(newest)
-        self.cluster.create(TOPIC, [NODES[n % len(NODES)] for n in range(partitions)])
+        self.cluster.create(TOPIC, [nodes[n % len(nodes)] for n in range(partitions)])
         self.logs = [TopicPartition(TOPIC, number) for number in range(partitions)]
         self.known: dict[TopicPartition, Leader | None] = {}
         self.down: set[int] = set()
@@ -99,7 +114,7 @@ class World:
         self.strange: list[TopicPartition] = []
         self.stalls: list[TopicPartition] = []
         self.tells = True
-        self.reader = FetchReader(cast("ClusterClient", self), self, self)
+        self.reader = FetchReader(cast("ClusterClient", self), self, self, limits=limits)
         self.learn()
 
     def latency(self) -> float:
@@ -107,8 +122,9 @@ class World:
 
     # What the reader asks of the client.
 
-    def on_change(self, listener: Callable[[], None]) -> None:
+    def on_change(self, listener: Callable[[], None]) -> Callable[[], None]:
         self.listeners.append(listener)
+        return lambda: self.listeners.remove(listener)
 
     def leader(self, log: TopicPartition) -> Leader | None:
         return self.known.get(log)
@@ -186,6 +202,8 @@ def simulate(
         reading = asyncio.create_task(world.reader.run())
         playing = asyncio.create_task(play)
         await asyncio.wait([reading, playing], return_when=asyncio.FIRST_COMPLETED)
+        if reading.done():  # it never ends by itself
+            await reading
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
         await playing
@@ -330,6 +348,112 @@ def test_a_new_leader_that_cannot_compare_epochs_is_to_be_proven(
         assert world.unproven_logs == [A]
 
     simulate(world, play(), monkeypatch)
+
+
+def test_a_response_for_a_partition_without_a_leader_has_it_fetched_no_more(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def play() -> None:
+        world.begin(A)
+        await asyncio.sleep(1)
+        await world.connections[0].request_is_out()
+        world.cluster.partitions[A].append(b"a")
+        world.known[A] = None
+        for listener in world.listeners:
+            listener()
+        await asyncio.sleep(0.15)
+        world.elect(A, 2)
+        world.learn()
+        await asyncio.sleep(1)
+        assert world.values(A) == [b"a"]
+        world.reader.stop(A)
+        await asyncio.sleep(1)
+        before = len(world.cluster.requests)
+        world.connections[0].close()
+        await asyncio.sleep(5)
+        assert len(world.cluster.requests) == before, "nothing is left to fetch"
+
+    simulate(world, play(), monkeypatch)
+
+
+@pytest.mark.parametrize("newest", [6, 17])
+def test_no_backlog_keeps_another_partition_from_being_read(
+    monkeypatch: pytest.MonkeyPatch, newest: int
+) -> None:
+    """A response has room for one partition, and the first one always has more."""
+    world = World(newest, partitions=3, nodes=(1,), limits=Limits(100, max_bytes=1))
+
+    async def play() -> None:
+        for log in world.logs:
+            world.cluster.partitions[log].append(b"first")
+        for number in range(200):
+            world.cluster.partitions[A].append(b"%d" % number)
+        for log in world.logs:
+            world.begin(log)
+        await asyncio.sleep(1)
+        assert all(b"first" in world.values(log) for log in world.logs)
+
+    simulate(world, play(), monkeypatch)
+
+
+@pytest.mark.parametrize("error", [70, 71, 103])
+def test_a_broker_that_rejects_every_session_is_a_stall(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    async def play() -> None:
+        world.begin(A)
+        await asyncio.sleep(1)
+        world.cluster.refuses = error
+        await asyncio.sleep(2 * STALL_SECONDS)
+        assert world.stalls == [A]
+        assert "broker 1" in world.reader.faults()[A]
+        world.cluster.refuses = 0
+        await asyncio.sleep(3)
+        assert not world.reader.faults()
+
+    simulate(world, play(), monkeypatch)
+
+
+def test_a_partition_read_again_before_the_broker_forgot_it_is_known_to_be_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker has nothing new to tell of it, so the response does not name it."""
+
+    async def play() -> None:
+        world.begin(A)
+        await asyncio.sleep(1)
+        world.reader.stop(A)
+        world.begin(A)
+        await asyncio.sleep(3)
+        assert not world.reader.faults()
+        assert world.reader.end(A) == 0
+
+    simulate(world, play(), monkeypatch)
+
+
+def test_a_batch_that_is_never_whole_is_reported(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def play() -> None:
+        world.begin(A)
+        world.cluster.partitions[A].append(b"a")
+        [entry] = world.cluster.partitions[A].entries
+        whole, entry.data = entry.data, entry.data[:-1]
+        await asyncio.sleep(3)
+        assert "incomplete" in world.reader.faults()[A]
+        entry.data = whole
+        await asyncio.sleep(3)
+        assert world.values(A) == [b"a"]
+        assert not world.reader.faults()
+
+    simulate(world, play(), monkeypatch)
+
+
+def test_a_reader_that_has_ended_is_called_no_more(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulate(world, asyncio.sleep(1), monkeypatch)
+    assert world.listeners == []
 
 
 @pytest.mark.parametrize("fault", ["lags", "down", "frozen"])
