@@ -54,7 +54,7 @@ class Capacity(NamedTuple):
 
 
 class OpenStreams:
-    """The open streams of a worker by user and address; the hub keeps them up to date."""
+    """The open streams of a worker, by user and address; updated by the hub."""
 
     def __init__(self) -> None:
         self.streams: dict[Stream, None] = {}
@@ -121,7 +121,7 @@ class OpenStreams:
 
 
 class ReplayQuota:
-    """The replays that each user may still request: `most` at once, then one in `seconds`.
+    """A quota of replays for each user: `most` at once, then one in `seconds`.
 
     A resume from memory does not count. Holds one number for each user with a recent replay: the
     time at which the quota is full again (generic cell rate algorithm, ITU-T I.371).

@@ -75,10 +75,10 @@ class CatchUp:
     def advance(
         self, stream: Stream, moment: Moment, budget: Budget, greeting: bytes = b""
     ) -> bool:
-        """Advance the stream in every partition; return False if only the budget ended it.
+        """Advance the stream in every partition; return False if the budget is used up.
 
         Writes `greeting` first, then events as far as the transport, the tails and `budget` allow.
-        After False the stream can be advanced again at once.
+        After False the stream is not finished and can be advanced again at once.
         """
         buffer = WriteBuffer()
         buffer.add(greeting)
@@ -203,7 +203,7 @@ class CatchUp:
         moment: Moment,
         budget: Budget,
     ) -> bool:
-        """Write the tail's events and make the stream live, unless its transport fills up."""
+        """Write the tail's events and make the stream live unless its transport fills."""
         assert isinstance(state.position, OffsetPosition)
         if state.position.offset >= tail.head.offset:
             feed.join(stream)

@@ -1,4 +1,4 @@
-"""Containment: an unexpected exception ends one block of the core and does not propagate.
+"""Containment: an unexpected exception ends one block and does not propagate.
 
 The core decides what the exception costs: one record, or one stream. The edge counts and logs the
 exception (`gateway.supervise`).

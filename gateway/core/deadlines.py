@@ -17,7 +17,7 @@ keep their streams in memory, so without a limit clients that reconnect could fi
 
 
 class Deadlines:
-    """One deadline for each stream, earliest first; entries of closed streams may remain."""
+    """The earliest deadline of each stream; entries of closed streams may remain."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Stream, CloseReason]] = []
@@ -25,7 +25,7 @@ class Deadlines:
     def add(
         self, stream: Stream, deadlines: Sequence[tuple[float, CloseReason]], open_streams: int
     ) -> None:
-        """Add the earliest of a stream's deadlines: monotonic seconds and the close reason.
+        """Add the earliest of a stream's deadlines (monotonic seconds, close reason).
 
         Removes entries of closed streams when they outnumber the `open_streams` too far.
         """

@@ -152,7 +152,7 @@ class Outbox:
             self._deliveries.append((record.timestamp, number))
 
     def _add_to_all(self, feed: PartitionFeed, records: Sequence[Record]) -> int:
-        """Frame records for all live streams of a broadcast partition, once for each cursor."""
+        """Frame records for the streams of a broadcast partition, once for each cursor."""
         decoded = [(record, self._interpreter.decode(feed, record)) for record in records]
         events = [
             (record.timestamp, event, feed.entry_after(record))

@@ -1,4 +1,4 @@
-"""Decoder of records into events: three record formats, distinguished by their headers.
+"""Decoding of records into events: three formats, distinguished by the headers.
 
     content-type: application/cloudevents…   CloudEvents 1.0 Kafka binding, structured (§3.3)
     ce_specversion                           CloudEvents 1.0 Kafka binding, binary (§3.2)

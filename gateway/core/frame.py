@@ -1,4 +1,4 @@
-"""Frames: Server-Sent Events (HTML standard, §9.2) in HTTP chunks (RFC 9112, §7.1).
+"""Frames: Server-Sent Events (HTML, §9.2) in HTTP chunks (RFC 9112, §7.1).
 
 The frame of an event has two parts. The *id line* differs between streams, because an id holds the
 cursor of all partitions that a stream follows. The *body* is the same for every stream of the user;
@@ -72,7 +72,7 @@ def id_block(event_id: bytes) -> bytes:
 
 
 def retry(milliseconds: int) -> bytes:
-    """Return the `retry:` line: the time (ms) that the client waits before it reconnects.
+    """Return the `retry:` line, the client's delay before it reconnects.
 
     It must precede a block with an id: a blank line sets the client's last event id to the one
     received on this connection so far (§9.2.6), so a separate block would clear it.
@@ -88,7 +88,7 @@ def heartbeat(event_id: bytes | None) -> bytes:
 
 
 def gap(event_id: bytes, gap: Gap) -> bytes:
-    """Return the event `stream.gap`; its id is the position after the gap, so it is sent once."""
+    """Return the event `stream.gap`; its id is the position after the gap."""
     since = None
     if gap.since is not None:
         moment = _EPOCH + timedelta(milliseconds=gap.since)
@@ -112,7 +112,7 @@ def close(reason: CloseReason, retry_ms: int | None = None) -> bytes:
 
 
 def chunk(data: bytes) -> bytes:
-    """Return `data` as one chunk; empty for empty data, as an empty chunk ends the response."""
+    """Return `data` as one chunk; b"" for no data: an empty chunk ends the response."""
     if not data:
         return b""
     return b"%x\r\n%b\r\n" % (len(data), data)

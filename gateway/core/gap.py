@@ -35,7 +35,7 @@ class CloseReason(StrEnum):
 
 
 class Gap(msgspec.Struct, frozen=True):
-    """A range of a partition that a stream does not deliver; unknown fields are None.
+    """A range of a partition that a stream does not deliver; None for unknown fields.
 
     `first` is the first missing offset, `next` the offset at which the stream continues, `since`
     the time (ms) from which the client should fetch its state again.

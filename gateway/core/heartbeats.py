@@ -1,4 +1,4 @@
-"""Heartbeats: comments with the current event id for streams without recent writes."""
+"""Heartbeats: comments with the current event id, for silent streams."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PROBE_SECONDS = 1.0
 
 
 class Heartbeats:
-    """The queue of heartbeats; `interval` is the silence in seconds after which one is due."""
+    """Heartbeats of all streams, due after `interval` seconds of silence."""
 
     def __init__(
         self, interval: float, streams: Collection[Stream], outbox: Outbox, contain: Contain

@@ -1,4 +1,4 @@
-"""Hub: every stream of a worker, every partition that they follow, and the delivery between them.
+"""Hub: all streams of a worker, the partitions they follow, and the delivery.
 
 Rules:
 
@@ -382,7 +382,7 @@ class Hub:
     ) -> None:
         """Append records to a tail, and their events to the outbox."""
         if not feed.keyed:
-            # A stream that is behind elsewhere has ids of its own, so it catches up separately.
+            # The ids of a stream that is behind elsewhere differ, so it catches up separately.
             for stream in [stream for stream in feed.live_unkeyed if stream.catching_up]:
                 feed.fall_behind(stream)
                 self._ready[stream] = None
@@ -453,7 +453,7 @@ class Hub:
     # The end of a stream.
 
     def _end(self, stream: Stream, reason: CloseReason | None, moment: Moment) -> None:
-        """End a stream after its close event; `reason` is None if its sink has failed."""
+        """End a stream after its close event; without a reason if its sink has failed."""
         if not stream.closed:
             with self._contain():
                 stream.sink.close()

@@ -71,7 +71,7 @@ class Index:
         self.discard(len(self))
 
     def find(self, keys: Collection[bytes | None], begin: int, end: int) -> list[int]:
-        """Return the offsets from `begin` to before `end` that may hold a record of `keys`."""
+        """Return offsets from `begin` to before `end` that may hold records of `keys`."""
         first, last = bisect_left(self._offsets, begin), bisect_left(self._offsets, end)
         wanted = {crc32(key or b"") for key in keys}
         if len(wanted) <= FEW:

@@ -28,7 +28,7 @@ class Observer(Protocol):
     """
 
     def sent(self, path: Path, deliveries: Sequence[tuple[int, int]], moment: Moment) -> None:
-        """Count events written to sinks: for each its timestamp (ms) and number of streams.
+        """Count events written to sinks: timestamp (ms) and number of streams of each.
 
         For other paths than live, only the sum of the numbers is meaningful.
         """
@@ -43,7 +43,7 @@ class Observer(Protocol):
         ...
 
     def closed(self, stream: Stream, reason: CloseReason | None, moment: Moment) -> None:
-        """Record that a stream ends; its positions are still set. None: the client disconnected."""
+        """Record that a stream ends, before it is removed; reason None: client gone."""
         ...
 
     def unreadable(

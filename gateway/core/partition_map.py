@@ -1,4 +1,4 @@
-"""Partition map: the partitions that each user's streams follow, and changes of the topics.
+"""Partition map: the partitions that streams follow, and changes of the topics.
 
     change of a topic        | effect on open streams
     -------------------------+----------------------------------------------------------------------
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class PartitionMap:
-    """Maps users to feeds: the partition that producers select, and the broadcasts if any.
+    """Maps users to feeds: the partition that producers select, and the broadcasts.
 
     `settle` is the settling time in seconds. The feeds of a stream are in this order: its user's
     partition, the former one while it settles, the broadcast partition.
@@ -65,7 +65,7 @@ class PartitionMap:
     def find(
         self, user: bytes, cursor: Sequence[CursorEntry], moment: Moment
     ) -> tuple[tuple[PartitionFeed, ...], bool]:
-        """Return the feeds of a new stream, and whether its id mismatches the known topics.
+        """Return a new stream's feeds, and whether its id mismatches the known topics.
 
         `cursor` holds the entries of the id, empty without an id. A mismatching id may come from a
         worker with newer metadata: a topic has grown, or was recreated. All users of a partition
@@ -105,7 +105,7 @@ class PartitionMap:
         return self.find(user, cursor, moment)[0]
 
     def grow(self, partitions: int, verified: int, moment: Moment) -> None:
-        """Apply that the topic has gained partitions: users who move follow both partitions.
+        """Apply a growth of the topic: users who move follow both partitions.
 
         `verified` (Unix ms) is when the topic was last known to have fewer. If the topic grows
         again while it settles, the oldest partition is dropped: an id has room for two.
@@ -126,7 +126,7 @@ class PartitionMap:
                 self._hub.follow(stream, feeds, begin, moment)
 
     def recreate(self, topic: Topic, verified: int, moment: Moment) -> None:
-        """Apply that one of the two topics was recreated under the same name.
+        """Apply that a topic was recreated: its streams get a gap `reset`.
 
         `verified` (Unix ms) is when the old incarnation was last seen: no record of the new one is
         older. The old one must not be read any more.

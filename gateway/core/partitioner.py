@@ -25,7 +25,7 @@ _MASK = 0xFFFFFFFF
 
 
 def murmur2(key: bytes) -> int:
-    """Return the hash of the Java client (`Utils.murmur2`), as an unsigned 32-bit number.
+    """Return the Java client's hash (`Utils.murmur2`) as an unsigned 32-bit integer.
 
     About 2 µs for a key of 16 bytes.
     """
@@ -41,7 +41,7 @@ def murmur2(key: bytes) -> int:
 
 
 def key_hash(name: Literal["murmur2", "crc32"]) -> KeyHash:
-    """Return the hash function with the given name, a value of the setting `partitioner`.
+    """Return the hash function for a value of the setting `partitioner`.
 
     Separate from `partitioner` because the hash dominates the cost: 2 µs for 16 bytes, 50 µs for
     512.
@@ -50,7 +50,7 @@ def key_hash(name: Literal["murmur2", "crc32"]) -> KeyHash:
 
 
 def partitioner(name: Literal["murmur2", "crc32"]) -> Partitioner:
-    """Return the partitioner with the given name: its `key_hash` modulo the partition count."""
+    """Return the partitioner: `key_hash(name)` modulo the number of partitions."""
     hashed = key_hash(name)
     return lambda key, partitions: hashed(key) % partitions
 

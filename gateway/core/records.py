@@ -15,7 +15,7 @@ import msgspec
 RECORD_OVERHEAD = 300
 """Bytes of a record in memory besides its key, value and headers: the struct, the object headers of
 key and value, two boxed integers, two list slots, and its share of the per-key index. Measured with
-tracemalloc on CPython 3.11: 255 if a key has many records, 363 if each record has a key of its own.
+tracemalloc on CPython 3.11: 255 if a key has many records, 363 if each record has a unique key.
 `tests/core/test_tail.py` checks the value."""
 
 HEADER_OVERHEAD = 150
@@ -69,7 +69,7 @@ class UnreadableReason(StrEnum):
     EMPTY = "empty"
     """A tombstone, an empty value, or a CloudEvent without data."""
     NO_KEY = "no_key"
-    """The record has no key, so it belongs to no user."""
+    """The record lacks a key, so its user is unknown."""
     KEY_NOT_UTF8 = "key_not_utf8"
     """The key is not UTF-8, so it is not a user id."""
     NOT_JSON = "not_json"
@@ -103,7 +103,7 @@ class UnreadableReason(StrEnum):
 class Event(msgspec.Struct, frozen=True, gc=False):
     """A decoded event: `body` is its frame without the id line.
 
-    `category` is None if neither a header nor the registry defines one; only streams without a
+    `category` is None unless a header or the registry defines one; only streams without a
     filter get such an event.
     """
 
@@ -146,7 +146,7 @@ def make_record(
     value: bytes | None,
     headers: tuple[tuple[str, bytes], ...] = (),
 ) -> Record:
-    """Return a record with its `size` set: bytes in memory, including Python's overhead."""
+    """Return a record with its `size`: bytes in memory, including Python's overhead."""
     size = RECORD_OVERHEAD + len(key or b"") + len(value or b"")
     for name, content in headers:
         size += HEADER_OVERHEAD + len(name) + len(content)

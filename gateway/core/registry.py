@@ -75,7 +75,7 @@ class Registry:
 
     @classmethod
     def from_toml(cls, text: str) -> Registry:
-        """Return the registry in a TOML text: `[categories]`, each `name = ["type", …]`.
+        """Return the registry in a TOML text: `[categories]` of `name = ["type", …]`.
 
         Raises `SettingsError` for the first error found, with one line: the cause and the remedy.
         """

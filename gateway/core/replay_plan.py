@@ -85,7 +85,7 @@ class Search:
 
 
 class Seeker:
-    """One stream in a scan; its events are a part of those of its `search`."""
+    """One stream in a scan; it shares the events found by its `search`."""
 
     __slots__ = (
         "collected",
@@ -154,7 +154,7 @@ class Seeker:
 
 
 class Plan:
-    """Where the streams of one scan continue: `begin`, then `locate` with offsets of `times`."""
+    """Where the streams of one scan continue: call `begin`, then `locate`."""
 
     def __init__(
         self,

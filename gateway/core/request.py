@@ -1,4 +1,4 @@
-"""Stream request: what a client requests, and where its stream begins in each partition."""
+"""Stream request: the parameters of a stream, and where it begins in each partition."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ has grown. Reading that much earlier costs time and repeats no event: none of th
 
 
 def unseen_since(timestamp: int) -> CatchUpState:
-    """Return the state of a stream in a partition that its user has used since `timestamp`."""
+    """Return the state of a stream in a partition used since `timestamp` (ms)."""
     return CatchUpState(TimePosition(max(timestamp - SKEW_MS, 0)), checked=False)
 
 

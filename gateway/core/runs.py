@@ -1,4 +1,4 @@
-"""Runs: frames of consecutive events, joined and shared by streams with the same cursor.
+"""Runs: frames of consecutive events, shared by streams with the same cursor.
 
 After an outage, thousands of streams have missed the same broadcasts. Their frames are equal if
 their cursors are equal, in the event's partition and in every other partition of the id. A
@@ -100,7 +100,7 @@ class Runs:
         entry: bytes | None,
         budget: Budget,
     ) -> Run:
-        """Return the run that begins with the record at index `begin`, which is below `end`."""
+        """Return the run that begins at index `begin` and ends before `end`."""
         if feed.keyed:
             return self._build(stream, feed, found.records, begin, end, around, entry, budget)
         key = (found, begin, end, around, entry)

@@ -153,7 +153,7 @@ class Scan:
         return passed
 
     def skip(self) -> bool:
-        """Skip records without a search; return whether to read `run` offsets at `position`.
+        """Skip unneeded records; return whether to read `run` offsets at `position`.
 
         Call again after False: a call searches one piece of the index.
         """

@@ -1,4 +1,4 @@
-"""Stream: one open SSE response of one user, and its state in each partition that it follows.
+"""Stream: one open SSE response of one user, and its state in each partition.
 
 A stream is *live* in a partition when it has every event up to the head of the partition's tail:
 its position is the head, and the hub stores nothing for it. Otherwise the stream is *behind*, and a
@@ -185,7 +185,7 @@ class PartitionFeed:
 
 
 class Found:
-    """Events that a scan has found, oldest first, for all streams with the same search.
+    """Events that a scan has found, oldest first, for streams with the same search.
 
     Append-only, so that streams can share parts of it.
     """

@@ -1,7 +1,7 @@
-"""Simulated clients: each knows only what it has parsed, and remembers what it may expect.
+"""Simulated clients: each uses only the bytes it has parsed, and records its expectations.
 
-A client's connection is a hub's sink. Its bytes may be held up, cut at any byte, or lost with the
-connection, as TCP does it.
+A client's connection is a sink of the hub. Its bytes can be delayed, cut at any byte, or lost with
+the connection, as with TCP.
 """
 
 from __future__ import annotations
@@ -33,33 +33,33 @@ EPOCH = "1970-01-01T00:00:00Z"
 
 
 class SeenGap(NamedTuple):
-    """A gap as the client was told of it; `epoch` is when the worker wrote it."""
+    """A gap that the client received; `epoch` is when the worker wrote it."""
 
     reason: GapReason
     log: TopicPartition | None
     first: int | None
     next: int | None
     since: int
-    """Unix ms; 0 where it is not known."""
+    """Unix ms; 0 if unknown."""
     epoch: int
     received: int
-    """How many events the client had received before."""
+    """Number of events received before the gap."""
 
 
 class Crossing(NamedTuple):
-    """A place of the client in a log that was made anew since."""
+    """A position of the client in a partition that was recreated since."""
 
     log: TopicPartition
     incarnation: int
     position: Position
     foreign: bool
-    """Whether the id's tag alone tells that it is another log's."""
+    """Whether the id's tag is of another incarnation."""
     by_id: bool
-    """Whether the client came with it; else it was an open stream's."""
+    """Whether the position came from the client's id; otherwise from an open stream."""
 
 
 class Client:
-    """One user's device. `expects` says from which offset on each log must reach it."""
+    """One device of a user; `expects` is the first offset it must get, for each partition."""
 
     def __init__(
         self,
@@ -75,15 +75,15 @@ class Client:
         self.last_id = ""
         self.connection: Connection | None = None
         self.rogue = False
-        """It came with an id that is not its own: only what it must not see is judged."""
+        """The client used an id of another client: only forbidden events are judged."""
         self.expects: dict[TopicPartition, tuple[int, int]] = {}
         self.received: list[int] = []
         self.gaps: list[SeenGap] = []
         self.crossings: list[Crossing] = []
         self.excused: dict[TopicPartition, tuple[int, int]] = {}
-        """Up to where retention has removed what a place given by time cannot speak of."""
+        """Offsets removed by retention, while the client had a position by time, are excused."""
         self._floor: dict[TopicPartition, tuple[int, int]] = {}
-        """Before it, a stream that began without an id has nothing to send."""
+        """The first offset that a stream without an id may send."""
         self._garbage: dict[TopicPartition, tuple[int, int]] | None = None
         self._snapshots: list[tuple[str, int, int, int]] = []
         self._known: set[TopicPartition] = set()
@@ -97,7 +97,7 @@ class Client:
         malformed = False
         world = self.world
         if not self.last_id:
-            assert self.rogue or not self.received, "an event came without an id"
+            assert self.rogue or not self.received, "an event without an id"
             self.expects = self._from_now(worker)
             self.since = None if self.since is None else min(self.since, world.now - 1)
             for log, (incarnation, _) in self.expects.items():
@@ -121,7 +121,7 @@ class Client:
             created = world.logs[log].created
             foreign = entry.tag != world.tag
             incarnation = world.logs[log].incarnation
-            # Its first place there decides: what had to be told then may not be forgotten.
+            # Its first position there decides: a gap that was due then must still be sent.
             again = isinstance(entry.position, TimePosition) and any(
                 (each.log, each.incarnation, each.by_id) == (log, incarnation, True)
                 for each in self.crossings
@@ -150,13 +150,13 @@ class Client:
         return connection
 
     def disconnected(self) -> None:
-        """Take note that the connection has ended."""
+        """Record that the connection has ended."""
         self.connection = None
         lengths = len(self.received), len(self.gaps), len(self.crossings)
         self._snapshots.append((self.last_id, *lengths))
 
     def go_back(self, index: int) -> None:
-        """Forget everything since an earlier time, as a device that is restored from a backup."""
+        """Restore an earlier state, like a device restored from a backup."""
         if self._snapshots and self._garbage is None:
             del self._snapshots[index % len(self._snapshots) + 1 :]
             self.last_id, received, gaps, crossings = self._snapshots[-1]
@@ -165,7 +165,7 @@ class Client:
             del self.crossings[crossings:]
 
     def receive(self, parser: EventStreamParser, data: bytes, epoch: int) -> None:
-        """Read bytes of the stream."""
+        """Parse bytes of the stream."""
         for event in parser.feed(data):
             if event.type == "stream.gap":
                 self._on_gap(json.loads(event.data), epoch)
@@ -173,16 +173,18 @@ class Client:
                 number = int(event.data)
                 kafka, written = self.world.events[number]
                 assert event.type == written.event_type
-                assert self.wants(written), "an event that the client's filter leaves out"
-                assert kafka.log in self.world.logs_of(self.user), "an event of another log"
-                assert kafka.kind is LogKind.BROADCAST or written.key == self.user, "not its own"
+                assert self.wants(written), "an event outside the client's filter"
+                assert kafka.log in self.world.logs_of(self.user), "an event of another partition"
+                assert kafka.kind is LogKind.BROADCAST or written.key == self.user, (
+                    "an event of another user"
+                )
                 position = kafka.incarnation, written.offset
                 floor = (
                     position
                     if self.world.topics_recreated
                     else self._floor.get(kafka.log, position)
                 )
-                assert self.rogue or position >= floor, "from before it came"
+                assert self.rogue or position >= floor, "an event from before the stream"
                 self.received.append(number)
         self.last_id = parser.last_event_id
 
@@ -190,13 +192,13 @@ class Client:
         return self.categories is None or CATEGORIES[written.event_type] in self.categories
 
     def concerns(self, kind: LogKind, written: Written) -> bool:
-        """Whether the record is an event that the client is to get."""
+        """Return whether the record is an event for the client."""
         if written.number is None or not self.wants(written):
             return False
         return kind is LogKind.BROADCAST or written.key == self.user
 
     def before_recreation(self, log: TopicPartition, worker: Worker, incarnation: int) -> None:
-        """Note where the client's stream is, before its log is made anew."""
+        """Record the position of the client's stream before its partition is recreated."""
         stream = None if self.connection is None else self.connection.stream
         if stream is None or self.connection is None or self.connection.worker is not worker:
             return
@@ -214,7 +216,7 @@ class Client:
                     )
 
     def before_trimming(self, log: TopicPartition, start: int) -> None:
-        """Excuse what retention removes while the client is at a place given by time alone."""
+        """Excuse removed records while the client has a position by time."""
         try:
             entries = parse(self.last_id)
         except EventIdError:
@@ -230,7 +232,7 @@ class Client:
     def _on_gap(self, facts: dict[str, object], epoch: int) -> None:
         reason = GapReason(str(facts["reason"]))
         if reason is GapReason.INVALID:
-            assert self.rogue or self._garbage is not None, "the id was good"
+            assert self.rogue or self._garbage is not None, "the id was valid"
             self._start_over()
             self.expects = self._garbage or {}
             self._garbage = None
@@ -251,11 +253,11 @@ class Client:
         self._snapshots.clear()
 
     def before_growth(self) -> None:
-        """Note that whatever comes to the user in another partition must reach the client."""
+        """Record the user's partitions before the topic grows."""
         self._known = set(self.world.logs_of(self.user))
 
     def after_growth(self) -> None:
-        """Expect what comes to where the user's events go now, if the client has begun at all."""
+        """Expect all events of the user's new partition, if the client has connected before."""
         if self.expects:
             for log in set(self.world.logs_of(self.user)) - self._known:
                 kafka = self.world.logs[log]
@@ -264,9 +266,9 @@ class Client:
                     self._garbage[log] = self.expects[log]
 
     def _from_now(self, worker: Worker) -> dict[TopicPartition, tuple[int, int]]:
-        """Return what the client may expect from now on: not what nobody follows for it.
+        """Return the client's expectations from now on, for partitions that are followed.
 
-        A worker that has not noticed yet that the topic has grown will.
+        Includes the user's present partition, which a worker with old metadata will follow later.
         """
         followed = [feed.log for feed in worker.routes.feeds(self.user, (), self.world.moment)]
         logs = [self.world.logs[log] for log in {*followed, self.world.logs_of(self.user)[0]}]
@@ -279,10 +281,10 @@ class Client:
 
 
 class Connection:
-    """A sink with a network behind it.
+    """A sink with a simulated network.
 
-    `room` is how many bytes the transport takes from a worker while the client does not read; None:
-    the client reads. `cut` is after how many bytes the connection breaks; None: it does not.
+    `room` is the number of bytes that the transport accepts while the client does not read; None:
+    the client reads. `cut` is the number of bytes after which the connection breaks; None: never.
     """
 
     chunked = False
@@ -296,17 +298,17 @@ class Connection:
         self.stuck = False
         self.writes = 0
         self.delivered = b""
-        """All that the client has read."""
+        """All bytes that the client has read."""
         self._room = room
         self._cut = cut
         self._pending: deque[tuple[bytes, int]] = deque()
         self._size = 0
         self._broken = False
         self._parser = EventStreamParser()
-        # By the standard the id outlives a connection until the first blank line of the next one.
+        # By the standard the id is kept until the first blank line of the next connection.
         self._parser.last_event_id = client.last_id
 
-    # What the hub calls.
+    # Called by the hub.
 
     def bind(self, stream: Stream) -> None:
         self.stream = stream
@@ -329,15 +331,15 @@ class Connection:
         self._flush()
         self._break()
 
-    # What the network does.
+    # Actions of the network.
 
     def stall(self, room: int) -> None:
-        """Let the client stop reading."""
+        """Stop reading in the client."""
         if self._room is None:
             self._room = room
 
     def drain(self) -> None:
-        """Let the client read on."""
+        """Resume reading in the client."""
         self._room = None
         self._flush()
         if self.stuck:
@@ -346,7 +348,7 @@ class Connection:
             self.worker.hub.drained(self.stream, self.client.world.moment)
 
     def drain_once(self, room: int) -> None:
-        """Let the client read what has come, and stop again."""
+        """Let the client read the bytes received so far, and stop again."""
         self._flush()
         self._room = room
         if self.stuck:
@@ -355,14 +357,14 @@ class Connection:
             self.worker.hub.drained(self.stream, self.client.world.moment)
 
     def drop(self, arrived: int) -> None:
-        """Break it; of what is under way only so many bytes arrive."""
+        """Break the connection; only `arrived` bytes in flight reach the client."""
         if not self._broken:
             self._cut = arrived if self._cut is None else min(arrived, self._cut)
             self._flush()
             self._break()
 
     def lost(self) -> None:
-        """Tell the worker what has happened."""
+        """Report the broken connection to the worker."""
         assert self.stream is not None
         assert self._broken
         self.worker.hub.lost(self.stream, self.client.world.moment)

@@ -1,4 +1,4 @@
-"""What must be true of a worker at any time."""
+"""Invariants of a worker at any time."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def assert_consistent(worker: Worker) -> None:
-    """Hold everything that the hub keeps twice against each other, and look for the forgotten.
+    """Check redundant state of the hub, and that no stream is stranded.
 
-    A log must not be without anybody who will scan it while streams wait for that, and each stream
-    that is behind must be where something will bring it up.
+    A partition with streams that wait for a scan must have a scan running or requested, and each
+    stream that is behind must be in a set from which the hub will advance it.
     """
     hub = worker.hub
     for feed in hub.feeds.values():
@@ -25,7 +25,7 @@ def assert_consistent(worker: Worker) -> None:
         _live_is_not_behind(feed, following)
         _nobody_is_forgotten(worker, feed, following)
         scanned = feed in worker.woken or feed in worker.scans
-        assert not feed.waiting or feed.tail is None or scanned, "nobody scans for those who wait"
+        assert not feed.waiting or feed.tail is None or scanned, "streams wait without a scan"
     for feed in hub.feeds.values():
         assert not len(feed.index) or (feed.keyed and feed.tail is not None)
     for stream in hub.streams:
@@ -42,7 +42,7 @@ def _live_is_not_behind(feed: PartitionFeed, following: set[Stream]) -> None:
     assert not live or feed.tail is not None
     assert not (feed.live_unkeyed if feed.keyed else feed.live_by_key)
     for key, streams in feed.live_by_key.items():
-        assert streams, "an empty list of live streams is left"
+        assert streams, "an empty list of live streams"
         assert all(stream.key == key for stream in streams)
 
 
@@ -50,10 +50,10 @@ def _nobody_is_forgotten(worker: Worker, feed: PartitionFeed, following: set[Str
     scan = worker.hub.scans.get(feed)
     seekers = {} if scan is None else scan.seekers
     ready = worker.hub._ready  # noqa: SLF001
-    assert worker.busy or not ready, "nobody does the steps"
+    assert worker.busy or not ready, "streams are queued without a step"
     assert not seekers.keys() & feed.waiting.keys()
     for others in (feed.parked, feed.waiting, seekers):
-        assert others.keys() <= following, "a stream that has gone is kept"
+        assert others.keys() <= following, "a removed stream is kept"
     for stream, state in feed.waiting.items():
         assert stream.catching_up[feed] is state
     for stream, seeker in seekers.items():
@@ -66,7 +66,7 @@ def _nobody_is_forgotten(worker: Worker, feed: PartitionFeed, following: set[Str
         if stream.stuck_since is not None or state.scanning or stream in ready:
             continue
         assert not state.backlog
-        assert stream in feed.parked, "nothing will bring the stream up"
+        assert stream in feed.parked, "no event will advance the stream"
         if feed.tail is not None:
             assert not isinstance(state.position, TimePosition)
             assert state.position.offset > feed.tail.head.offset

@@ -1,4 +1,4 @@
-"""A digest of what the clients of random histories have seen."""
+"""A digest of all events and gaps that the clients of random histories receive."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PROFILES = (Profile(removal=True, growth=True), Profile(removal=True, recreation
 
 
 def digest(seeds: int) -> str:
-    """Return a hash of everything that each client has received and was told."""
+    """Return a hash of the events and gaps of every client."""
     seen = hashlib.sha256()
     registry = Registry.built_in()
     for seed in range(seeds):

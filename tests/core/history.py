@@ -1,4 +1,4 @@
-"""A random history of a whole fleet, made from a seed alone."""
+"""A random history of a fleet, determined by a seed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ USERS = (b"a", b"b", b"c", b"ab")
 
 
 class Profile(NamedTuple):
-    """What may happen in a history, besides reading, writing and reconnecting."""
+    """Optional steps of a history, besides reading, writing and reconnecting."""
 
     removal: bool = False
     """Retention and compaction."""
@@ -33,17 +33,17 @@ class Profile(NamedTuple):
     growth: bool = False
     """The topic gains partitions."""
     renewal: bool = False
-    """Topics are made anew, and have other tags."""
+    """Topics are recreated with other tags."""
     hostility: bool = False
-    """Ids that are garbage, forged or somebody else's."""
+    """Ids that are malformed, forged or of another client."""
     piece: int = 150
     short: int = 3
     step: int = 2000
-    """What the hub does in one step: `gateway.core.budget`."""
+    """Work in one step of the hub: `gateway.core.budget`."""
 
 
 class History:
-    """One random history: `run` it, and it judges itself."""
+    """One random history; `run` executes and judges it."""
 
     def __init__(self, seed: int, profile: Profile, registry: Registry) -> None:
         random = self.random = Random(seed)
@@ -65,7 +65,7 @@ class History:
         self.every_worker = list(self.workers)
         self.clients = [self._client() for _ in range(random.randint(1, 4))]
         self._lost: list[Callable[[], None]] = []
-        """What workers will be told of connections that have broken."""
+        """Reports of broken connections that workers have not received yet."""
         steps: list[tuple[int, Callable[[], None]]] = [
             (12, self._write),
             (10, self._poll),
@@ -108,7 +108,7 @@ class History:
             judge(client)
 
     def _come_to_rest(self) -> None:
-        """Bring every client back, first while much goes on, then until nothing does."""
+        """Reconnect every client, first during other steps, then until all is idle."""
         self._notice()
         for last in (False, True):
             for client in self.clients:
@@ -126,14 +126,14 @@ class History:
                 assert_consistent(worker)
         for client in self.clients:
             connection = client.connection
-            if connection is None:  # a cut that came due only now
+            if connection is None:  # a cut that was reached only now
                 connection = client.connect(self.workers[0])
                 self.workers[0].settle()
             assert connection.stream is not None
             stream = connection.stream
             assert stream.state in (State.LIVE, State.LAGGING)
             for feed, state in stream.catching_up.items():
-                # At the end of a log whose last offsets are not records, or are not there.
+                # At the end of a partition whose last offsets hold no records.
                 position = state.position
                 assert isinstance(position, OffsetPosition)
                 assert position.offset <= self.world.logs[feed.log].end
@@ -156,7 +156,7 @@ class History:
             if self.world.setup.broadcast and random.random() < 0.2:
                 log, key = TopicPartition(BROADCAST_TOPIC, 0), None
             else:
-                key = random.choice([*USERS, b"a", b"nobody"])
+                key = random.choice([*USERS, b"a", b"norman"])
                 log, *others = self.world.logs_of(key)
                 former = [other for other in others if other.topic == USER_TOPIC]
                 stale = self.world.now < self.world.grown + self.world.setup.stale_ms
@@ -285,7 +285,7 @@ class History:
             end = self.world.logs[log].end
             self.world.recreate(log)
             if end and self.random.random() < 0.5:
-                # As long as the old one was: only the timestamps can tell them apart.
+                # As long as the old one: only timestamps distinguish the two.
                 key = None if log.topic == BROADCAST_TOPIC else bytes([96 + 2 - log.partition])
                 self.world.write(log, key)
                 if end > 1:
@@ -295,7 +295,7 @@ class History:
                     worker.restart(worker.hub.feeds[log])
 
     def _fail_over(self) -> None:
-        """Let another cluster take over, which has none of the records."""
+        """Fail over to another cluster without the records."""
         if self.random.random() < 0.2:
             for worker in self.workers:
                 self._kill(worker)

@@ -1,7 +1,7 @@
-"""What a client may complain of: an event lost, repeated or out of order, or a gap that is none.
+"""The judge of a history: no event lost, repeated or out of order, and no false gap.
 
-Judged at the end of a history, when every client is connected, has read everything, and every
-worker has come to rest.
+Runs at the end of a history, when every client is connected and has read everything, and every
+worker is idle.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def judge(client: Client) -> None:
-    """Raise `AssertionError` with what is wrong with what a client has seen."""
+    """Raise `AssertionError` with the first fault in a client's events and gaps."""
     if client.rogue:
         return
     for log in client.world.logs_of(client.user):
@@ -34,7 +34,7 @@ def judge(client: Client) -> None:
 
 
 def _in_order_and_once(client: Client, log: TopicPartition) -> None:
-    """Behind a reset events may come again: it goes on from a time."""
+    """Check order; events may repeat after a reset, which continues by time."""
     resets = [
         gap.received for gap in client.gaps if gap.log == log and gap.reason is GapReason.RESET
     ]
@@ -48,9 +48,9 @@ def _in_order_and_once(client: Client, log: TopicPartition) -> None:
 
 
 def _goes_on_behind_gaps(client: Client, log: TopicPartition) -> None:
-    """What a client was told that it cannot see does not come after all, nor is it told again.
+    """Check that events of a gap do not follow it, and that no gap is repeated.
 
-    A reset begins anew: what was told before it may have been of the log before.
+    Gaps before a reset do not count: they may belong to the former incarnation.
     """
     gaps = [gap for gap in client.gaps if gap.log == log]
     for index, gap in enumerate(gaps):
@@ -68,7 +68,7 @@ def _goes_on_behind_gaps(client: Client, log: TopicPartition) -> None:
 
 def _complete(client: Client, log: TopicPartition) -> None:
     received = set(client.received)
-    if log not in client.expects:  # its worker did not know of it any more
+    if log not in client.expects:  # its worker does not follow the partition any more
         return
     begin = client.expects[log]
     for kafka in client.world.incarnations(log):
@@ -110,7 +110,7 @@ def _excused(client: Client, kafka: KafkaLog, written: Written) -> bool:
 def _covers(
     client: Client, crossing: Crossing, kafka: KafkaLog, offset: int, gaps: list[SeenGap]
 ) -> bool:
-    """Whether the client's place was accepted in a new log, for it could not be disproved."""
+    """Return whether a new incarnation accepted the client's position without proof."""
     (new,) = (
         each
         for each in client.world.incarnations(kafka.log)
@@ -136,7 +136,7 @@ def _covers(
 
 
 def _joined(gaps: Iterable[SeenGap]) -> list[SeenGap]:
-    """Return the gaps, with those made one that are told in two: of the log, and of the tail."""
+    """Return the gaps, with adjacent `limit` gaps of scan and tail joined."""
     joined: list[SeenGap] = []
     for gap in gaps:
         last = joined[-1] if joined else None
@@ -155,7 +155,7 @@ def _incarnation_at(client: Client, log: TopicPartition, epoch: int) -> int:
 def _is_true(client: Client, log: TopicPartition, gap: SeenGap) -> None:
     told = _incarnation_at(client, log, gap.epoch)
     logs = [kafka for kafka in client.world.incarnations(log) if kafka.incarnation <= told]
-    assert any(_is_true_of(client, kafka, gap) for kafka in logs), f"a gap that is none: {gap}"
+    assert any(_is_true_of(client, kafka, gap) for kafka in logs), f"a false gap: {gap}"
 
 
 def _is_true_of(client: Client, kafka: KafkaLog, gap: SeenGap) -> bool:
@@ -166,7 +166,9 @@ def _is_true_of(client: Client, kafka: KafkaLog, gap: SeenGap) -> bool:
             for each in client.crossings
         )
         skipped = [w for w in kafka.records if w.offset < gap.next]
-        if client.world.topics_recreated:  # what it skips came before, from a worker unaware
+        if (
+            client.world.topics_recreated
+        ):  # skipped events were sent before, by a worker with old metadata
             return True
         return crossed and not any(client.concerns(kafka.kind, w) for w in skipped)
     assert gap.first is not None
@@ -177,8 +179,8 @@ def _is_true_of(client: Client, kafka: KafkaLog, gap: SeenGap) -> bool:
     events = [w for w in kafka.all if client.concerns(kafka.kind, w) and w.offset >= gap.first]
     oldest = client.world.now - setup.max_age_ms
     young = next((w.offset for w in kafka.all if w.timestamp >= oldest), kafka.end)
-    # Offsets and the cursor's own age are enough for a stretch that is too long to be looked at;
-    # in one that was read there must have been an event, and the limits exceeded by records.
+    # For a range too long to be read, offsets and the cursor's age are enough; a range that was
+    # read must contain an event, and records that exceed the limits.
     unseen = gap.since < oldest or kafka.end - gap.first > setup.max_records
     if unseen and gap.next - gap.first > replay_plan.SHORT:
         return True

@@ -1,4 +1,4 @@
-"""Payloads that try to be more than data, and what a client may make of them."""
+"""Payloads that try to inject fields, and the data that a client must receive."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ hostile = st.lists(
 
 
 def as_text(payload: bytes) -> str:
-    """Return the payload as a client is to see it: UTF-8, with LF as its only line break."""
+    """Return the payload as a client must receive it: UTF-8, with LF as only line break."""
     return payload.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")

@@ -1,4 +1,4 @@
-"""A small stage for tests of the core that tell one story: one user log, one broadcast log."""
+"""Fixture for core tests: one worker, one user partition, one broadcast partition."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BROADCAST_LOG = TopicPartition(BROADCAST_TOPIC, 0)
 
 
 class Stage:
-    """A world with one worker; time goes on by 10 ms with each record."""
+    """A world with one worker; each record advances the time by 10 ms."""
 
     def __init__(self, **setup: Any) -> None:
         self.world = World(Setup(**setup), Registry.built_in())
@@ -36,7 +36,7 @@ class Stage:
 
     @property
     def feed(self) -> PartitionFeed:
-        """The feed of the user's log."""
+        """The feed of the user partition."""
         return self.worker.hub.feeds[USER_LOG]
 
     def write(
@@ -48,7 +48,7 @@ class Stage:
         hole: int = 0,
         event_type: str | None = DATA,
     ) -> list[int | None]:
-        """Write records, and return the numbers of their events."""
+        """Write records; return the numbers of their events."""
         numbers = []
         for _ in range(count):
             self.world.now += 10
@@ -62,7 +62,7 @@ class Stage:
         return Client(self.world, **{"user": USER, **options})
 
     def connect(self, client: Client, **options: Any) -> Connection:
-        """Connect, and let the worker do everything that there is to do."""
+        """Connect, and run the worker until it is idle."""
         connection = client.connect(self.worker, **options)
         self.worker.settle()
         return connection
@@ -75,7 +75,7 @@ class Stage:
         return self.connect(client, **options)
 
     def replace_worker(self) -> None:
-        """Go on with a worker that has nothing in memory."""
+        """Replace the worker by one with empty memory."""
         self.worker = Worker(self.world)
 
     def judged(self, client: Client) -> None:
@@ -88,5 +88,5 @@ def stream_of(connection: Connection) -> Stream:
 
 
 def user_id(position: Position, *, tag: bytes = b"tagA", partition: int = 0) -> str:
-    """Return an id that speaks of the user's log only."""
+    """Return an id with one entry, for the user topic."""
     return encode([CursorEntry(LogKind.USER, tag, partition, position)]).decode()

@@ -70,20 +70,18 @@ def admit(
         (Capacity(3, 3, 3), Refusal.USER),
     ],
 )
-def test_a_newcomer_is_refused_where_a_limit_is_reached(
-    capacity: Capacity, refusal: Refusal | None
-) -> None:
+def test_a_stream_over_a_limit_is_rejected(capacity: Capacity, refusal: Refusal | None) -> None:
     three = open_streams(stream("a", "192.0.2.1") for _ in range(3))
     assert admit(three, b"a", "192.0.2.1", capacity) == (refusal or [])
 
 
 @pytest.mark.parametrize("capacity", [Capacity(9, 3), Capacity(9, 9, 3)])
-def test_one_users_and_one_addresss_limit_is_nobody_elses(capacity: Capacity) -> None:
+def test_a_limit_of_one_user_or_address_does_not_affect_others(capacity: Capacity) -> None:
     three = open_streams(stream("a", "192.0.2.1") for _ in range(3))
     assert admit(three, b"b", "192.0.2.2", capacity) == []
 
 
-def test_an_address_that_does_not_count_has_no_limit() -> None:
+def test_an_empty_address_is_not_limited() -> None:
     three = open_streams(stream("abc"[n]) for n in range(3))
     assert admit(three, b"d", "", Capacity(9, 9, 1)) == []
 
@@ -91,24 +89,24 @@ def test_an_address_that_does_not_count_has_no_limit() -> None:
 @pytest.mark.parametrize(
     "capacity", [Capacity(9, 3, 9), Capacity(9, 9, 3), Capacity(3, 9, 9), Capacity(3, 3, 3)]
 )
-def test_the_stream_that_has_been_stuck_for_longest_gives_its_place_up(capacity: Capacity) -> None:
+def test_the_longest_stuck_stream_is_replaced(capacity: Capacity) -> None:
     well, recent, old = (stream("a", "x", at) for at in (None, 8.0, 5.0))
     assert admit(open_streams([well, recent, old]), b"a", "x", capacity) == [old]
 
 
-def test_the_longest_stuck_is_found_among_few_and_among_many() -> None:
+def test_the_longest_stuck_stream_is_found_in_small_and_large_groups() -> None:
     mine = [stream("a", "", at) for at in (None, 8.0, 5.0)]
     others = [stream("b", "", float(at)) for at in range(20)]
     assert admit(open_streams([*mine, *others]), b"a", "", Capacity(99, 3)) == [mine[2]]
     assert admit(open_streams([*mine, *others[:2]]), b"b", "", Capacity(5, 9)) == [others[0]]
 
 
-def test_another_users_stuck_stream_gives_no_place_to_a_user_at_the_limit() -> None:
+def test_a_stuck_stream_of_another_user_does_not_help_a_user_at_the_limit() -> None:
     crowd = [stream("a"), stream("b", "", 1.0), stream("b", "", 2.0)]
     assert admit(open_streams(crowd), b"a", "", Capacity(9, 1)) == Refusal.USER
 
 
-def test_two_limits_may_cost_two_stuck_streams_and_one_where_one_will_do() -> None:
+def test_two_limits_replace_two_stuck_streams_or_one_counted_in_both() -> None:
     mine, neighbour = stream("a", "x", 1.0), stream("b", "y", 2.0)
     crowd = open_streams([mine, neighbour])
     assert admit(crowd, b"a", "y", Capacity(9, 1, 1)) == [mine, neighbour]
@@ -116,14 +114,14 @@ def test_two_limits_may_cost_two_stuck_streams_and_one_where_one_will_do() -> No
     assert admit(crowd, b"a", "y", Capacity(2, 1, 1)) == [mine, neighbour]
 
 
-def test_nobody_gives_a_place_up_for_a_newcomer_who_is_refused() -> None:
+def test_a_rejected_request_replaces_no_stream() -> None:
     stuck, well = stream("a", "x", 1.0), stream("b", "y")
     crowd = open_streams([stuck, well])
     assert admit(crowd, b"a", "y", Capacity(9, 1, 1)) == Refusal.ADDRESS
     assert list(crowd.streams) == [stuck, well]
 
 
-def test_a_client_that_does_not_answer_gives_its_place_up_to_its_own_user_only() -> None:
+def test_an_unanswered_stream_is_replaced_only_for_its_own_user() -> None:
     well, gone, stuck = stream("a", "x"), stream("a", "x"), stream("a", "x", 1.0)
     crowd = open_streams([well, gone])
     assert admit(crowd, b"a", "x", Capacity(9, 2), gone) == [gone]
@@ -145,7 +143,7 @@ SOME = st.integers(1, 4)
 
 
 @given(STEPS, st.builds(Capacity, SOME, SOME, st.none() | SOME))
-def test_no_limit_is_ever_passed_and_nothing_is_left_when_all_have_gone(
+def test_limits_hold_and_no_stream_remains_after_all_are_removed(
     steps: list[tuple[str, str | int, str | None]], capacity: Capacity
 ) -> None:
     crowd, here = OpenStreams(), list[Stream]()
@@ -191,7 +189,7 @@ def test_no_limit_is_ever_passed_and_nothing_is_left_when_all_have_gone(
     assert vars(crowd) == vars(OpenStreams())
 
 
-def test_the_hub_counts_streams_as_they_come_and_go_in_every_way() -> None:
+def test_the_hub_adds_and_removes_open_streams_on_every_path() -> None:
     stage = Stage()
     hub = stage.worker.hub
     streams = [stream_of(stage.connect(stage.client())) for _ in range(4)]
@@ -211,7 +209,7 @@ def test_the_hub_counts_streams_as_they_come_and_go_in_every_way() -> None:
     assert vars(hub.open_streams) == vars(OpenStreams())
 
 
-def test_replays_are_free_up_to_the_most_and_then_one_in_a_while() -> None:
+def test_a_replay_quota_allows_a_burst_and_then_one_per_interval() -> None:
     replays = ReplayQuota(3, 10.0)
     for _ in range(3):
         assert replays.wait_seconds(b"a", 100.0) == 0
@@ -226,7 +224,7 @@ def test_replays_are_free_up_to_the_most_and_then_one_in_a_while() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from([b"a", b"b"]), st.integers(0, 40)), max_size=80))
-def test_nobody_has_more_replays_than_the_most_and_one_for_each_interval(
+def test_a_replay_quota_never_exceeds_burst_plus_one_per_interval(
     tries: list[tuple[bytes, int]],
 ) -> None:
     replays, now, done = ReplayQuota(3, 10.0), 0.0, []
@@ -242,7 +240,7 @@ def test_nobody_has_more_replays_than_the_most_and_one_for_each_interval(
                 assert len(between) <= 3 + (end - begin) / 10
 
 
-def test_users_whose_replays_are_worked_off_are_forgotten() -> None:
+def test_users_with_a_full_replay_quota_are_dropped() -> None:
     replays = ReplayQuota(3, 10.0)
     for number in range(1000):
         replays.count(b"%d" % number, number * 10.0)

@@ -14,11 +14,11 @@ from tests.core.world import OTHER
 
 
 def away(stage: Stage) -> None:
-    """Let another user of the partition stay, so that its tail goes on."""
+    """Connect another user of the partition, so that its tail stays."""
     stage.connect(stage.client(user=b"c"))
 
 
-def test_a_cursor_inside_the_tail_is_live_in_one_step() -> None:
+def test_a_cursor_in_the_tail_is_live_in_one_step() -> None:
     stage = Stage()
     away(stage)
     client = stage.client()
@@ -33,13 +33,13 @@ def test_a_cursor_inside_the_tail_is_live_in_one_step() -> None:
     stage.worker.poll()
     stage.worker.observer.paths.clear()
     connection = client.connect(stage.worker)
-    assert stream_of(connection).state is State.LIVE, "without a scan, and before anything else"
+    assert stream_of(connection).state is State.LIVE, "without a scan, in the first call"
     assert client.received == [1, 2, 3, 4, 5]
     assert stage.worker.observer.paths == {Path.TAIL: 3}
-    assert connection.writes == 1, "one write with the greeting and everything"
+    assert connection.writes == 1, "one write with the greeting and all events"
 
 
-def test_what_is_older_than_the_tail_comes_by_a_scan_and_ends_with_the_id_of_its_end() -> None:
+def test_events_older_than_the_tail_come_by_scan_and_the_id_moves_to_its_end() -> None:
     stage = Stage(warm_ms=0)
     client = stage.client()
     stage.connect(client)
@@ -56,7 +56,7 @@ def test_what_is_older_than_the_tail_comes_by_a_scan_and_ends_with_the_id_of_its
     assert stage.worker.observer.paths == {Path.REPLAY: 2}
     (position, _) = [entry.position for entry in parse(client.last_id)]
     assert isinstance(position, OffsetPosition)
-    assert position.offset == 7, "not that of its last event"
+    assert position.offset == 7, "the end of the scan, not the last event"
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_the_limits_are_the_same_from_memory_and_from_kafka(
     stage.judged(client)
 
 
-def test_events_that_a_filter_leaves_out_do_not_count_against_the_limits() -> None:
+def test_filtered_events_do_not_count_against_the_limits() -> None:
     stage = Stage(max_events=2)
     client = stage.client(categories=frozenset({"import"}))
     away(stage)
@@ -113,7 +113,7 @@ def test_events_that_a_filter_leaves_out_do_not_count_against_the_limits() -> No
     assert (client.received, client.gaps) == ([1, 2], [])
 
 
-def test_a_cursor_that_does_not_fit_the_tail_is_reset() -> None:
+def test_a_cursor_that_contradicts_the_tail_is_reset() -> None:
     stage = Stage()
     stage.write(4)
     away(stage)
@@ -127,8 +127,8 @@ def test_a_cursor_that_does_not_fit_the_tail_is_reset() -> None:
     assert client.received == [8], "from the id's time on"
 
 
-def test_a_cursor_at_an_unknown_base_is_proved_by_kafka() -> None:
-    """A log that was made anew and is as long as the old one: only its last record can tell."""
+def test_a_cursor_at_an_unknown_base_is_verified_by_a_scan() -> None:
+    """A recreated partition of the same length: only the last record's timestamp differs."""
     stage = Stage(warm_ms=0)
     client = stage.client()
     stage.connect(client)
@@ -146,7 +146,7 @@ def test_a_cursor_at_an_unknown_base_is_proved_by_kafka() -> None:
     stage.judged(client)
 
 
-def test_a_cursor_at_an_unknown_base_that_is_good_is_live_after_one_scan() -> None:
+def test_a_valid_cursor_at_an_unknown_base_is_live_after_one_scan() -> None:
     stage = Stage(warm_ms=0)
     client = stage.client()
     stage.connect(client)
@@ -161,7 +161,7 @@ def test_a_cursor_at_an_unknown_base_that_is_good_is_live_after_one_scan() -> No
     assert client.gaps == []
 
 
-def test_a_cursor_ahead_of_the_tail_waits_for_it_and_is_held_against_it_then() -> None:
+def test_a_cursor_ahead_of_the_tail_is_verified_when_the_tail_reaches_it() -> None:
     stage = Stage()
     client, late = stage.client(), stage.client()
     stage.connect(client)
@@ -171,7 +171,7 @@ def test_a_cursor_ahead_of_the_tail_waits_for_it_and_is_held_against_it_then() -
     assert connection is not None
     connection.drop(0)
     stage.replace_worker()
-    stage.kafka.end, end = 2, stage.kafka.end  # what this worker's consumer knows so far
+    stage.kafka.end, end = 2, stage.kafka.end  # the end as this worker's consumer knows it
     stage.worker.open_logs()
     stage.kafka.end = end
     for each, last_id in ((client, client.last_id), (late, user_id(OffsetPosition(4, 7, True)))):
@@ -191,7 +191,7 @@ def test_a_cursor_ahead_of_the_tail_waits_for_it_and_is_held_against_it_then() -
     assert [gap.reason for gap in late.gaps] == [GapReason.RESET]
 
 
-def test_a_transport_that_fills_up_between_pieces_keeps_the_place(
+def test_a_transport_that_fills_up_between_runs_keeps_the_position(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(runs, "PIECE", 60)  # two events
@@ -218,7 +218,7 @@ def test_a_transport_that_fills_up_between_pieces_keeps_the_place(
     assert stream_of(connection).state is State.LIVE
 
 
-def test_a_transport_that_fills_up_with_the_last_piece_falls_behind_at_the_head() -> None:
+def test_a_transport_that_fills_up_with_the_last_run_leaves_the_stream_behind_at_the_head() -> None:
     stage = Stage()
     client = stage.client()
     connection = stage.connect(client)
@@ -231,7 +231,7 @@ def test_a_transport_that_fills_up_with_the_last_piece_falls_behind_at_the_head(
     assert client.received == [1, 2]
 
 
-def test_a_stream_is_live_in_one_log_while_it_waits_for_another() -> None:
+def test_a_stream_is_live_in_one_partition_and_behind_in_another() -> None:
     stage = Stage()
     client = stage.client()
     connection = stage.connect(client)
@@ -247,7 +247,7 @@ def test_a_stream_is_live_in_one_log_while_it_waits_for_another() -> None:
     stage.judged(client)
 
 
-def test_a_place_by_time_is_looked_up() -> None:
+def test_a_position_by_time_is_looked_up() -> None:
     stage = Stage()
     stage.write(5)
     client = stage.client(since=stage.world.now - 15)
@@ -259,10 +259,10 @@ def test_a_place_by_time_is_looked_up() -> None:
 
 @pytest.mark.parametrize("memory", [True, False])
 @pytest.mark.parametrize("late", ["at once", "evicted"])
-def test_events_that_come_after_the_opening_do_not_count_against_the_limits(
+def test_events_written_after_the_opening_do_not_count_against_the_limits(
     late: str, *, memory: bool
 ) -> None:
-    """Ten missed, a limit of ten, and events written just after the stream has opened: no gap."""
+    """Ten missed events, a limit of ten, and events written after the opening: no gap."""
     stage = Stage(warm_ms=0, max_events=10, tail_bytes=1500 if late == "evicted" else 1 << 30)
     client = stage.client()
     connection = stage.connect(client)
@@ -287,7 +287,7 @@ def test_events_that_come_after_the_opening_do_not_count_against_the_limits(
 
 
 @pytest.mark.parametrize("memory", [True, False])
-def test_what_was_missed_counts_as_before(*, memory: bool) -> None:
+def test_missed_events_count_against_the_limits(*, memory: bool) -> None:
     stage = Stage(warm_ms=0, max_events=10)
     client = stage.client()
     connection = stage.connect(client)

@@ -1,8 +1,8 @@
-"""Every way to resume, cut wherever it can be: the client must end up with the same.
+"""Every way to resume, with the connection cut at any byte: the client gets the same events.
 
-Each case leads a client to a stream that holds something, and is run once whole. Then it is run
-again for each number of bytes after which the connection can break; the client comes back with the
-id that it has, and what it has seen in the end must be what it would have seen without.
+Each case leads a client to a stream with events, and runs once without a cut. Then it runs again
+for each number of bytes after which the connection can break; the client resumes with its last id,
+and must have received the same events and gaps in the end.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Case = tuple[Stage, "Client"]
 
 
 def _away(stage: Stage, *, before: int = 2) -> Case:
-    """A client that has seen something, and has gone."""
+    """Return a client that has received events and disconnected."""
     client = stage.client()
     stage.connect(client)
     stage.write(before)
@@ -154,19 +154,19 @@ CASES: dict[Callable[[], Case], set[GapReason]] = {
 
 
 def seen(client: Client) -> tuple[list[int], list[tuple[GapReason, int | None, int | None]]]:
-    """Return what a client has seen: the order of two logs among each other is left open."""
+    """Return a client's events and gaps, sorted: the order between partitions is open."""
     return sorted(client.received), sorted((g.reason, g.first, g.next) for g in client.gaps)
 
 
 def _cuts(total: bytes) -> Iterator[int]:
-    """Every place around a line break, where it matters, and every seventh elsewhere."""
+    """Yield every offset around a line break, and every seventh elsewhere."""
     for cut in range(len(total)):
         if cut % 7 == 0 or b"\n" in total[max(0, cut - 2) : cut + 2]:
             yield cut
 
 
 def finish(stage: Stage, client: Client) -> None:
-    """Let something more happen, live, and judge."""
+    """Write live events, and judge the client."""
     stage.write(2)
     stage.broadcast()
     stage.worker.settle()
@@ -174,7 +174,7 @@ def finish(stage: Stage, client: Client) -> None:
 
 
 @pytest.mark.parametrize(("case", "reasons"), CASES.items(), ids=[c.__name__ for c in CASES])
-def test_a_connection_cut_at_any_byte_ends_up_with_the_same_total(
+def test_a_connection_cut_at_any_byte_delivers_the_same_events(
     case: Callable[[], Case],
     reasons: set[GapReason],
     monkeypatch: pytest.MonkeyPatch,

@@ -96,7 +96,7 @@ def arrives(event: Event | Unreadable) -> tuple[str, str]:
          "ai.response.chunk", "ai", "1"),
     ],
 )  # fmt: skip
-def test_a_record_is_read_as_this_event(
+def test_a_record_is_decoded(
     written: Record, event_type: str, category: str | None, data: str
 ) -> None:
     event = decoder.decode(written, keyed=True)
@@ -178,7 +178,7 @@ def test_a_record_is_read_as_this_event(
         (record(envelope(user_id="bob"), ("trace", b"1")), "user_mismatch"),
     ],
 )  # fmt: skip
-def test_a_record_is_unreadable_for_this_reason(written: Record, reason: str) -> None:
+def test_an_invalid_record_has_this_reason(written: Record, reason: str) -> None:
     unreadable = decoder.decode(written, keyed=True)
     assert isinstance(unreadable, Unreadable)
     assert unreadable.reason == UnreadableReason(reason)
@@ -202,7 +202,7 @@ def test_a_record_is_unreadable_for_this_reason(written: Record, reason: str) ->
         (record(cloud_event(data_base64="!"), STRUCTURED), "`data_base64` is not base64"),
     ],
 )
-def test_detail_names_the_field_at_fault(written: Record, detail: str) -> None:
+def test_detail_names_the_invalid_field(written: Record, detail: str) -> None:
     unreadable = decoder.decode(written, keyed=True)
     assert isinstance(unreadable, Unreadable)
     assert detail in unreadable.detail
@@ -226,7 +226,7 @@ HALF = b'{"t":"Hi \\ud83d"}'
         (b'{"event_type":"x","data":1,"event_id":{"a":[]},"occurred_at":1e999}', b"1"),
     ],
 )  # fmt: skip
-def test_json_of_other_writers_arrives_byte_for_byte(value: bytes, data: bytes) -> None:
+def test_json_that_msgspec_rejects_arrives_byte_for_byte(value: bytes, data: bytes) -> None:
     assert arrives(decoder.decode(record(value), keyed=True)) == ("x", data.decode())
     event = json.loads(value.decode("utf-8-sig").replace("event_type", "type"))
     structured = value.replace(b'"event_type":"x"', b'"specversion":"1.0","type":"x"')
@@ -248,12 +248,12 @@ def test_any_ascii_json_arrives_byte_for_byte(data: object) -> None:
 
 
 @pytest.mark.parametrize("key", [None, b"", b"\xff", b"alice"])
-def test_the_key_of_a_broadcast_means_nothing(key: bytes | None) -> None:
+def test_the_key_of_a_broadcast_is_ignored(key: bytes | None) -> None:
     event = decoder.decode(record(envelope(user_id="bob"), key=key), keyed=False)
     assert arrives(event) == ("ai.response.chunk", '{"n": 1}')
 
 
-def test_a_type_of_another_registry_is_judged_by_that_one() -> None:
+def test_a_decoder_uses_the_types_of_its_registry() -> None:
     other = Decoder(Registry.from_toml('[categories]\norders = ["order.paid"]'))
     paid = other.decode(record(envelope(event_type="order.paid")), keyed=True)
     chunk = other.decode(record(envelope()), keyed=True)
@@ -274,7 +274,7 @@ def test_a_type_of_another_registry_is_judged_by_that_one() -> None:
         ("stream.x", UnreadableReason.RESERVED_TYPE),
     ],
 )
-def test_a_publisher_can_ask_before_it_sends(
+def test_a_publisher_can_validate_a_type_before_sending(
     event_type: str, fault: UnreadableReason | None
 ) -> None:
     assert type_fault(event_type) is fault
@@ -294,7 +294,7 @@ def test_json_arrives_byte_for_byte(event_type: str, data: object, shape: str) -
 
 
 @given(good_types, hostile.filter(bool), st.sampled_from(["headers", "binary", "base64"]))
-def test_any_bytes_arrive_as_themselves_up_to_line_breaks(
+def test_any_bytes_arrive_unchanged_except_line_breaks(
     event_type: str, payload: bytes, shape: str
 ) -> None:
     if shape == "headers":
@@ -335,7 +335,7 @@ header_values = hostile | st.sampled_from([b"1.0", STRUCTURED[1], b"application/
     st.none() | st.binary(),
     st.booleans(),
 )
-def test_no_record_raises_and_none_injects_a_field(
+def test_decode_never_raises_and_no_payload_injects_a_field(
     value: bytes | None, headers: list[tuple[str, bytes]], key: bytes | None, keyed: bool
 ) -> None:
     event = decoder.decode(record(value, *headers, key=key), keyed=keyed)

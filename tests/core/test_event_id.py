@@ -39,14 +39,14 @@ THREE = event_id.encode([USER, BROADCAST, USER._replace(partition=9)]).decode()
 
 
 def raw(packed: bytes, kind: str = "u") -> str:
-    """Spell an id of one mark out of 21 bytes, by the layout alone."""
+    """Return an id with one entry of 21 bytes, encoded independently."""
     number = int.from_bytes(packed, "big")
     alphabet = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
     return f"1{kind}" + "".join(alphabet[number >> 6 * i & 63] for i in reversed(range(28)))
 
 
 @given(entries)
-def test_an_id_says_what_was_written_into_it(written: list[CursorEntry]) -> None:
+def test_an_encoded_id_is_parsed_to_the_same_entries(written: list[CursorEntry]) -> None:
     text = event_id.encode(written).decode()
     assert event_id.parse(text) == written
     assert len(text) == 1 + 29 * len(written) <= MAX_LENGTH
@@ -54,7 +54,7 @@ def test_an_id_says_what_was_written_into_it(written: list[CursorEntry]) -> None
 
 
 @given(st.text(BASE64URL, min_size=28, max_size=28), st.sampled_from("ub"))
-def test_every_text_that_is_accepted_is_the_only_one_for_its_cursor(body: str, kind: str) -> None:
+def test_every_accepted_text_is_the_canonical_id_of_its_cursor(body: str, kind: str) -> None:
     text = f"1{kind}{body}"
     try:
         parsed = event_id.parse(text)
@@ -64,13 +64,13 @@ def test_every_text_that_is_accepted_is_the_only_one_for_its_cursor(body: str, k
 
 
 @given(st.text() | st.text(BASE64URL + "=+/ \r\n\0é", max_size=MAX_LENGTH + 5))
-def test_other_texts_raise_their_one_error(text: str) -> None:
+def test_parse_raises_only_event_id_error(text: str) -> None:
     with pytest.raises(EventIdError):
         event_id.parse(text)
 
 
 @given(entries, st.data())
-def test_a_damaged_id_is_another_one_or_none(
+def test_a_damaged_id_is_never_parsed_to_the_same_entries(
     written: list[CursorEntry], data: st.DataObject
 ) -> None:
     text = event_id.encode(written).decode()
@@ -85,9 +85,7 @@ def test_a_damaged_id_is_another_one_or_none(
 
 
 @given(entries, st.integers(0, MAX_LENGTH))
-def test_a_truncated_id_is_never_taken_for_the_whole(
-    written: list[CursorEntry], length: int
-) -> None:
+def test_a_truncated_id_is_invalid_or_a_prefix(written: list[CursorEntry], length: int) -> None:
     text = event_id.encode(written).decode()
     assume(length < len(text))
     try:
@@ -97,7 +95,7 @@ def test_a_truncated_id_is_never_taken_for_the_whole(
     assert parsed == written[: len(parsed)]
 
 
-def test_the_layout_is_the_documented_one() -> None:
+def test_the_layout_is_as_documented() -> None:
     packed = bytes.fromhex("01020304 010203 0000000000000005") + (
         1_700_000_000_000 << 1 | 1
     ).to_bytes(6, "big")
@@ -107,7 +105,7 @@ def test_the_layout_is_the_documented_one() -> None:
 
 
 @pytest.mark.parametrize("cursor", [[], [USER] * (MAX_ENTRIES + 1)])
-def test_a_cursor_of_no_log_or_too_many_has_no_id(cursor: list[CursorEntry]) -> None:
+def test_an_id_has_one_to_three_entries(cursor: list[CursorEntry]) -> None:
     with pytest.raises(AssertionError, match="1 to 3 entries"):
         event_id.encode(cursor)
 
@@ -137,12 +135,12 @@ def test_a_cursor_of_no_log_or_too_many_has_no_id(cursor: list[CursorEntry]) -> 
         (raw(bytes(7) + b"\xff" * 7 + b"\xfe" + bytes(6)), "an offset has 63 bits"),
     ],
 )
-def test_a_text_that_is_no_id_is_refused_for_this(text: str, complaint: str) -> None:
+def test_an_invalid_id_is_rejected_with_this_message(text: str, complaint: str) -> None:
     with pytest.raises(EventIdError, match=complaint):
         event_id.parse(text)
 
 
-def test_topics_and_clusters_have_tags_of_their_own() -> None:
+def test_each_topic_of_each_cluster_has_a_different_tag() -> None:
     tags = {
         event_id.incarnation_tag(cluster, topic)
         for cluster, topic in [("c", "user-events"), ("c", "other"), ("d", "user-events"), ("", "")]

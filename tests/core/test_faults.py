@@ -1,4 +1,4 @@
-"""An exception that nobody foresaw costs the record or the stream that it comes from."""
+"""An unexpected exception costs only the record or the stream that caused it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 
 class Defect(Exception):
-    """What nobody foresaw."""
+    """An unexpected exception."""
 
 
 class Brittle:
-    """A sink that raises at its writes of certain numbers, or when it is closed."""
+    """A sink that raises at some writes, or when it is closed."""
 
     chunked = True
 
@@ -93,7 +93,7 @@ def fail_to_decode(stage: Stage, monkeypatch: pytest.MonkeyPatch, value: bytes) 
     monkeypatch.setattr(Decoder, "decode", decode)
 
 
-def test_a_record_that_cannot_be_decoded_by_a_defect_is_skipped_and_counted(
+def test_a_record_that_makes_the_decoder_raise_is_skipped_and_counted(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_to_decode(stage, monkeypatch, b"2")
@@ -107,11 +107,11 @@ def test_a_record_that_cannot_be_decoded_by_a_defect_is_skipped_and_counted(
     stage.reconnect(client)
     stage.write(1)
     stage.worker.settle()
-    assert client.received == [1, 3, 4], "it is not decoded again"
+    assert client.received == [1, 3, 4], "the record is not decoded again"
     assert len(stage.worker.faults.seen) == 1
 
 
-def test_a_client_that_comes_back_does_not_bring_the_fault_to_the_next_worker(
+def test_a_client_that_resumes_does_not_move_the_failure_to_the_next_worker(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_to_decode(stage, monkeypatch, b"2")
@@ -127,7 +127,7 @@ def test_a_client_that_comes_back_does_not_bring_the_fault_to_the_next_worker(
 
 
 @pytest.mark.parametrize("at_close", [False, True])
-def test_a_stream_whose_sink_fails_is_closed_and_the_others_get_the_event(
+def test_a_stream_with_a_failing_sink_is_closed_and_others_get_the_event(
     stage: Stage, *, at_close: bool
 ) -> None:
     sinks = [Brittle(never), Brittle(from_write(1), at_close=at_close), Brittle(never)]
@@ -143,14 +143,14 @@ def test_a_stream_whose_sink_fails_is_closed_and_the_others_get_the_event(
     assert_consistent(stage.worker)
 
 
-def test_a_sink_that_fails_at_once_leaves_nothing_behind(stage: Stage) -> None:
+def test_a_sink_that_fails_at_the_opening_leaves_no_stream(stage: Stage) -> None:
     stream = open_stream(stage, Brittle(always))
     assert stream.closed
     assert not stage.worker.hub.streams
     assert_consistent(stage.worker)
 
 
-def test_a_sink_that_reports_its_client_lost_and_then_fails_is_closed_once(stage: Stage) -> None:
+def test_a_sink_that_reports_a_lost_client_and_raises_is_closed_once(stage: Stage) -> None:
     streams: list[Stream] = []
 
     def lose() -> bool:
@@ -165,7 +165,7 @@ def test_a_sink_that_reports_its_client_lost_and_then_fails_is_closed_once(stage
     assert_consistent(stage.worker)
 
 
-def test_a_sink_that_fails_at_its_heartbeat_or_goodbye_is_closed(stage: Stage) -> None:
+def test_a_sink_that_fails_at_a_heartbeat_or_close_event_is_closed(stage: Stage) -> None:
     first, second = (open_stream(stage, Brittle(from_write(1))) for _ in range(2))
     stage.worker.hub.close(first, CloseReason.CLOSED, stage.world.moment)
     stage.world.now += 1000
@@ -176,7 +176,7 @@ def test_a_sink_that_fails_at_its_heartbeat_or_goodbye_is_closed(stage: Stage) -
     assert_consistent(stage.worker)
 
 
-def test_a_batch_that_fails_ends_the_streams_that_would_have_missed_it(
+def test_a_failed_batch_ends_the_streams_that_would_miss_it(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, other = stage.client(), stage.client(user=b"c")
@@ -199,10 +199,10 @@ def test_a_batch_that_fails_ends_the_streams_that_would_have_missed_it(
         stage.connect(each)
     stage.write(1)
     stage.worker.settle()
-    assert client.received == [1, 2, 3], "what it had missed comes with its cursor"
+    assert client.received == [1, 2, 3], "the client resumes from its cursor"
 
 
-def test_who_looks_on_costs_nothing_by_failing(stage: Stage) -> None:
+def test_a_failing_delivery_observer_does_not_affect_streams(stage: Stage) -> None:
     client = stage.client()
     stage.connect(client)
 
@@ -216,7 +216,7 @@ def test_who_looks_on_costs_nothing_by_failing(stage: Stage) -> None:
     assert len(stage.worker.faults.seen) == 1
 
 
-def test_a_scan_that_a_log_has_already_and_one_without_a_tail_are_refused(stage: Stage) -> None:
+def test_begin_scan_raises_for_a_second_scan_and_without_a_tail(stage: Stage) -> None:
     hub = stage.worker.hub
     hub.begin_scan(stage.feed)
     with pytest.raises(ValueError, match="one scan"):
@@ -230,8 +230,8 @@ def test_a_scan_that_a_log_has_already_and_one_without_a_tail_are_refused(stage:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 1 << 32), st.floats(0.01, 0.3))
-def test_whatever_fails_the_others_see_everything_once(seed: int, share: float) -> None:
-    """Sinks and decoding fail at random; whose sink never does gets every decoded event."""
+def test_random_failures_do_not_affect_other_streams(seed: int, share: float) -> None:
+    """Sinks and decoding fail at random; streams with a sound sink get every decoded event."""
     random = Random(seed)
     stage = Stage(heartbeat=0.05, slow=100)
     stage.worker.open_logs()
@@ -279,6 +279,6 @@ def test_whatever_fails_the_others_see_everything_once(seed: int, share: float) 
             assert text.count(b"data: %d\n" % number) == (number not in spoilt)
 
 
-def test_two_lists_of_what_was_found_are_never_taken_for_one_another() -> None:
+def test_two_found_lists_are_never_equal() -> None:
     assert Found() != Found()
     assert len({Found(), Found()}) == 2

@@ -20,7 +20,7 @@ types = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\
 @example("a", b"\r\n")
 @example(" a", b" leading blank")
 @example("a", b"cut \xe2\r\n\xa8 apart")
-def test_an_event_arrives_as_itself_and_as_nothing_else(event_type: str, payload: bytes) -> None:
+def test_an_event_arrives_unchanged_and_injects_no_field(event_type: str, payload: bytes) -> None:
     body = frame.event_body(event_type, payload)
     parser = EventStreamParser()
     before = parser.feed(frame.retry(3000) + frame.id_block(b"1abc"))
@@ -45,23 +45,23 @@ def test_an_event_arrives_as_itself_and_as_nothing_else(event_type: str, payload
         (b"\xff\xe2\x82", "data: \ufffd\ufffd".encode()),
     ],
 )
-def test_a_payload_becomes_these_lines(payload: bytes, data: bytes) -> None:
+def test_a_payload_is_split_into_data_lines(payload: bytes, data: bytes) -> None:
     assert frame.event_body("a.b", payload) == b"event: a.b\n" + data + b"\n\n"
 
 
 @pytest.mark.parametrize("event_type", ["a\nb", "a\rb"])
-def test_a_type_with_a_line_break_is_never_framed(event_type: str) -> None:
+def test_a_type_with_a_line_break_is_rejected(event_type: str) -> None:
     with pytest.raises(ValueError, match="line break"):
         frame.event_body(event_type, b"{}")
 
 
-def test_an_id_block_sets_the_id_and_fires_no_event() -> None:
+def test_an_id_block_sets_the_id_without_an_event() -> None:
     parser = EventStreamParser()
     assert parser.feed(frame.id_block(b"1abc")) == []
     assert parser.last_event_id == "1abc"
 
 
-def test_a_heartbeat_carries_the_id_where_there_is_one() -> None:
+def test_a_heartbeat_contains_the_id_if_given() -> None:
     parser = EventStreamParser()
     assert parser.feed(frame.heartbeat(None)) == []
     assert parser.last_event_id == ""
@@ -95,7 +95,7 @@ def test_a_heartbeat_carries_the_id_where_there_is_one() -> None:
         ),
     ],
 )
-def test_a_gap_tells_what_is_known_and_moves_the_id_behind_it(
+def test_a_gap_event_contains_the_known_fields_and_sets_the_id(
     gap: Gap, facts: dict[str, object]
 ) -> None:
     (event,) = EventStreamParser().feed(frame.gap(b"1abc", gap))
@@ -104,7 +104,7 @@ def test_a_gap_tells_what_is_known_and_moves_the_id_behind_it(
 
 
 @pytest.mark.parametrize("reason", CloseReason)
-def test_a_close_says_why_and_leaves_id_and_retry_alone(reason: CloseReason) -> None:
+def test_a_close_event_has_a_reason_and_keeps_id_and_retry(reason: CloseReason) -> None:
     parser = EventStreamParser()
     parser.feed(frame.id_block(b"1abc"))
     (event,) = parser.feed(frame.close(reason))
@@ -112,14 +112,14 @@ def test_a_close_says_why_and_leaves_id_and_retry_alone(reason: CloseReason) -> 
     assert parser.retry is None
 
 
-def test_a_close_can_set_the_time_to_wait_in_the_same_block() -> None:
+def test_a_close_event_can_set_retry_in_the_same_block() -> None:
     parser = EventStreamParser()
     (event,) = parser.feed(frame.close(CloseReason.DRAINING, 4210))
     assert (event.type, parser.retry) == ("stream.close", 4210)
 
 
 @given(st.binary(min_size=1, max_size=5000))
-def test_a_chunk_is_its_length_in_hex_and_the_data(data: bytes) -> None:
+def test_a_chunk_is_the_length_in_hex_and_the_data(data: bytes) -> None:
     size, _, rest = frame.chunk(data).partition(b"\r\n")
     assert rest == data + b"\r\n"
     assert int(size, 16) == len(data)
@@ -131,7 +131,7 @@ def test_only_the_last_chunk_is_empty() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"event: t\ndata: 1\n\n", b"x" * 300])
-def test_an_event_in_one_step_is_what_it_is_in_several(body: bytes) -> None:
+def test_an_event_equals_its_id_line_and_body(body: bytes) -> None:
     whole = frame.id_line(b"1abc") + body
     assert frame.event(b"1abc", body, chunked=False) == whole
     assert frame.event(b"1abc", body, chunked=True) == frame.chunk(whole)

@@ -42,10 +42,12 @@ def test_a_stream_begins_with_retry_and_an_id_in_one_block() -> None:
     lines = written[0].split(b"\n")
     assert lines[0] == b"retry: 3000"
     assert lines[1].startswith(b"id: 1u")
-    assert lines[2:] == [b"", b""], "one block: a blank line before the id would clear the client's"
+    assert lines[2:] == [b"", b""], (
+        "one block: a blank line before the id would clear the client's id"
+    )
 
 
-def test_a_malformed_id_is_answered_by_a_gap_before_any_good_id() -> None:
+def test_a_malformed_id_gets_a_gap_before_any_valid_id() -> None:
     stage = Stage()
     client = stage.client()
     client.last_id = "garbage"
@@ -61,10 +63,10 @@ def test_a_malformed_id_is_answered_by_a_gap_before_any_good_id() -> None:
     assert len(client.received) == 1
 
 
-# Dispatching.
+# Dispatch.
 
 
-def test_a_batch_of_all_logs_is_one_write() -> None:
+def test_a_batch_of_several_partitions_is_one_write() -> None:
     stage = Stage()
     client = stage.client()
     connection = stage.connect(client)
@@ -78,7 +80,7 @@ def test_a_batch_of_all_logs_is_one_write() -> None:
     assert stream_of(connection).sent == 7
 
 
-def test_what_everybody_gets_is_written_in_pieces_and_only_one_to_a_client_that_does_not_read(
+def test_broadcasts_are_written_in_pieces_and_a_stalled_client_gets_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(delivery, "PIECE", 1000)
@@ -96,13 +98,13 @@ def test_what_everybody_gets_is_written_in_pieces_and_only_one_to_a_client_that_
     assert len(reading.received) == 31
     connections[1].drain()
     assert stalled.received == reading.received[1:]
-    for size in range(8):  # wherever the last piece ends
+    for size in range(8):  # the last piece ends at different sizes
         stage.broadcast(size)
         stage.worker.poll()
     assert len(stalled.received) == 30 + sum(range(8))
 
 
-def test_a_record_is_decoded_once_for_all_streams_and_not_at_all_for_nobody(
+def test_a_record_is_decoded_once_for_all_streams_and_never_without_streams(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     decoded: list[int] = []
@@ -124,7 +126,7 @@ def test_a_record_is_decoded_once_for_all_streams_and_not_at_all_for_nobody(
     assert [client.received for client in clients] == [[1]] * 5
 
 
-def test_a_filtered_event_is_not_sent_but_the_cursor_passes_it() -> None:
+def test_a_filtered_event_is_not_sent_but_moves_the_cursor() -> None:
     stage = Stage()
     client = stage.client(categories=frozenset({"ai"}))
     stage.connect(client)
@@ -138,7 +140,7 @@ def test_a_filtered_event_is_not_sent_but_the_cursor_passes_it() -> None:
     )
 
 
-def test_an_unreadable_record_leaves_the_events_around_it_alone() -> None:
+def test_an_unreadable_record_does_not_affect_its_neighbours() -> None:
     stage = Stage()
     client = stage.client()
     stage.connect(client)
@@ -150,7 +152,7 @@ def test_an_unreadable_record_leaves_the_events_around_it_alone() -> None:
     assert len(stage.worker.observer.unreadables) == 1
 
 
-def test_a_batch_of_a_log_that_is_no_longer_read_is_dropped() -> None:
+def test_a_batch_of_a_partition_that_is_not_read_any_more_is_dropped() -> None:
     stage = Stage()
     client = stage.client()
     connection = stage.connect(client)
@@ -166,7 +168,7 @@ def test_a_batch_of_a_log_that_is_no_longer_read_is_dropped() -> None:
     assert hub.memory.tails == 0
 
 
-def test_tails_together_stay_within_the_budget() -> None:
+def test_all_tails_stay_within_the_shared_budget() -> None:
     stage = Stage(partitions=2, tail_bytes=4000)
     stage.connect(stage.client())
     stage.connect(stage.client(user=b"b"))
@@ -177,10 +179,10 @@ def test_tails_together_stay_within_the_budget() -> None:
         stage.worker.poll()
         assert hub.memory.tails <= 4000
         assert_consistent(stage.worker)
-    assert hub.memory.tails > 3000, "and use it"
+    assert hub.memory.tails > 3000, "the budget is used"
 
 
-def test_a_warmed_tail_stays_within_the_budget_too() -> None:
+def test_a_warmed_tail_stays_within_the_budget() -> None:
     stage = Stage(tail_bytes=1200)
     stage.write(20)
     stage.broadcast(20)
@@ -191,7 +193,7 @@ def test_a_warmed_tail_stays_within_the_budget_too() -> None:
 # Slow clients.
 
 
-def test_a_stuck_stream_is_written_nothing_and_goes_on_where_it_was() -> None:
+def test_a_stuck_stream_gets_no_writes_and_resumes_at_its_position() -> None:
     stage = Stage()
     client, other = stage.client(), stage.client()
     connection = stage.connect(client)
@@ -205,7 +207,7 @@ def test_a_stuck_stream_is_written_nothing_and_goes_on_where_it_was() -> None:
     stage.worker.poll()
     stage.world.now += 200
     stage.worker.hub.tick(stage.world.moment)
-    assert connection.writes == writes, "no heartbeat either"
+    assert connection.writes == writes, "no heartbeat is sent"
     assert len(other.received) == 11
     connection.drain()
     assert sorted(client.received) == sorted(other.received)
@@ -213,7 +215,7 @@ def test_a_stuck_stream_is_written_nothing_and_goes_on_where_it_was() -> None:
     stage.judged(client)
 
 
-def test_a_stream_that_stays_stuck_is_closed_and_loses_nothing() -> None:
+def test_a_stream_that_stays_stuck_is_closed_without_loss() -> None:
     stage = Stage()
     client = stage.client()
     connection = stage.connect(client)
@@ -232,12 +234,12 @@ def test_a_stream_that_stays_stuck_is_closed_and_loses_nothing() -> None:
     assert len(client.received) == 4
 
 
-def test_reports_about_a_stream_that_has_gone_are_ignored() -> None:
+def test_reports_about_a_closed_stream_are_ignored() -> None:
     stage = Stage()
     client = stage.client()
     connection = stage.connect(client)
     stream, hub, moment = stream_of(connection), stage.worker.hub, stage.world.moment
-    hub.drained(stream, moment)  # it was not stuck
+    hub.drained(stream, moment)  # not stuck
     hub.stuck(stream, moment)
     hub.stuck(stream, moment._replace(monotonic=moment.monotonic + 1))
     assert stream.stuck_since == moment.monotonic, "stuck since the first report"
@@ -251,7 +253,7 @@ def test_reports_about_a_stream_that_has_gone_are_ignored() -> None:
     assert_consistent(stage.worker)
 
 
-def test_a_stream_that_is_stuck_while_its_log_is_taken_up_again_waits_for_its_transport() -> None:
+def test_a_stuck_stream_whose_partition_is_read_again_waits_for_its_transport() -> None:
     stage = Stage()
     client = stage.client()
     connection = stage.connect(client)
@@ -271,7 +273,7 @@ def test_a_stream_that_is_stuck_while_its_log_is_taken_up_again_waits_for_its_tr
 # Heartbeats and deadlines.
 
 
-def test_a_silent_stream_is_sent_its_current_id() -> None:
+def test_a_silent_stream_gets_its_current_id() -> None:
     stage = Stage(heartbeat=3.0)
     client = stage.client()
     connection = stage.connect(client)
@@ -289,10 +291,10 @@ def test_a_silent_stream_is_sent_its_current_id() -> None:
     assert connection.writes == writes + 1
     (position, _) = [entry.position for entry in parse(client.last_id)]
     assert isinstance(position, OffsetPosition)
-    assert position.offset == 7, "a quiet user's cursor keeps up with others' records"
+    assert position.offset == 7, "a quiet user's cursor advances with the partition"
 
 
-def test_live_streams_of_a_partition_share_a_heartbeat_and_others_have_their_own() -> None:
+def test_live_streams_share_a_heartbeat_and_others_have_separate_ones() -> None:
     stage = Stage()
     clients = [stage.client() for _ in range(3)]
     for client in clients[:2]:
@@ -317,7 +319,7 @@ def writes_of(client: Client) -> int:
     return connection_of(client).writes
 
 
-def test_the_streams_of_a_user_beat_when_they_are_asked_whether_anybody_is_there() -> None:
+def test_a_probe_sends_heartbeats_to_the_streams_of_a_user() -> None:
     stage = Stage()
     mine, other, stalled = stage.client(), stage.client(user=b"b"), stage.client()
     for client in (mine, other, stalled):
@@ -334,7 +336,7 @@ def test_the_streams_of_a_user_beat_when_they_are_asked_whether_anybody_is_there
     assert [writes_of(client) for client in (other, stalled)] == beats[1:]
 
 
-def test_a_stream_ends_at_the_first_of_its_deadlines() -> None:
+def test_a_stream_is_closed_at_its_first_deadline() -> None:
     stage = Stage()
     client = stage.client()
     stage.connect(client)
@@ -356,7 +358,7 @@ def test_a_stream_ends_at_the_first_of_its_deadlines() -> None:
     assert len(stage.worker.observer.closes) == 2
 
 
-def test_streams_that_have_closed_are_not_kept_until_their_deadline() -> None:
+def test_closed_streams_are_not_kept_until_their_deadlines() -> None:
     stage = Stage()
     hub, feeds = stage.worker.hub, stage.worker.routes.feeds(USER, (), stage.world.moment)
     deadlines = [(stage.world.now / 1000 + 3600, CloseReason.MAX_AGE)]
@@ -370,7 +372,7 @@ def test_streams_that_have_closed_are_not_kept_until_their_deadline() -> None:
 
 
 class Ignore:
-    """A sink for nobody."""
+    """A sink that discards all bytes."""
 
     chunked = False
 
@@ -385,7 +387,7 @@ class Ignore:
 
 
 class Keep(Ignore):
-    """A sink that keeps what it was given."""
+    """A sink that stores its writes."""
 
     def __init__(self, *, chunked: bool) -> None:
         self.chunked = chunked
@@ -395,7 +397,7 @@ class Keep(Ignore):
         self.written.append(data)
 
 
-def test_an_event_is_framed_once_for_all_streams_that_take_chunks() -> None:
+def test_an_event_is_framed_once_for_all_chunked_streams() -> None:
     stage = Stage()
     stage.worker.open_logs()
     hub, moment = stage.worker.hub, stage.world.moment
@@ -420,23 +422,23 @@ def test_an_event_is_framed_once_for_all_streams_that_take_chunks() -> None:
     assert sinks[0].written[1] is sinks[2].written[1]
 
 
-# Logs that come and go.
+# Partitions that start and stop.
 
 
-def test_streams_open_while_kafka_is_away_get_what_is_written_from_then_on() -> None:
+def test_streams_opened_while_kafka_is_unavailable_get_later_events() -> None:
     stage = Stage()
     stage.write(3)
     stage.world.now += 1
     client = stage.client()
     client.connect(stage.worker, kafka=False)
-    assert client.last_id, "an id at once"
+    assert client.last_id, "the first write has an id"
     stage.write(3)
     stage.worker.settle()
     assert client.received == [4, 5, 6]
     stage.judged(client)
 
 
-def test_a_log_that_was_recreated_under_open_streams_is_told_to_each_of_them() -> None:
+def test_open_streams_get_a_reset_when_their_partition_is_recreated() -> None:
     stage = Stage()
     live, stuck = stage.client(), stage.client()
     stage.connect(live)
@@ -460,7 +462,7 @@ def test_a_log_that_was_recreated_under_open_streams_is_told_to_each_of_them() -
         assert client.received == list(range(1, 13))
 
 
-def test_closing_a_stream_that_waits_for_a_scan_takes_it_out() -> None:
+def test_closing_a_stream_that_waits_for_a_scan_removes_it() -> None:
     stage = Stage(warm_ms=0)
     stage.write(5)
     client = stage.client(since=stage.world.now - 20)
@@ -472,7 +474,7 @@ def test_closing_a_stream_that_waits_for_a_scan_takes_it_out() -> None:
     stage.worker.settle()
 
 
-def test_broadcasts_reach_everybody() -> None:
+def test_broadcasts_reach_all_users() -> None:
     stage = Stage(partitions=2)
     clients = [stage.client(user=user) for user in (b"a", b"b", b"c")]
     for client in clients:
@@ -483,7 +485,7 @@ def test_broadcasts_reach_everybody() -> None:
     assert len(stage.worker.hub.feeds[BROADCAST_LOG].live_unkeyed) == 3
 
 
-def test_with_chunks_the_events_and_their_ids_are_the_same_as_without() -> None:
+def test_chunked_and_plain_streams_get_the_same_events_and_ids() -> None:
     stage = Stage()
     stage.worker.open_logs()
     hub, moment = stage.worker.hub, stage.world.moment
@@ -502,7 +504,7 @@ def test_with_chunks_the_events_and_their_ids_are_the_same_as_without() -> None:
 
 
 def unchunked(data: bytes) -> bytes:
-    """Return what stands in the chunks (RFC 9112, §7.1)."""
+    """Return the content of the chunks (RFC 9112, §7.1)."""
     content = b""
     while data:
         size, _, rest = data.partition(b"\r\n")
@@ -512,7 +514,7 @@ def unchunked(data: bytes) -> bytes:
     return content
 
 
-def test_who_looks_on_is_told_of_each_batch_once_it_is_delivered() -> None:
+def test_delivered_is_called_after_each_batch() -> None:
     stage = Stage()
     stage.connect(stage.client())
     seen: list[tuple[Any, int]] = []
@@ -524,4 +526,4 @@ def test_who_looks_on_is_told_of_each_batch_once_it_is_delivered() -> None:
     stage.write(2)
     stage.worker.settle()
     assert len(seen) == 2
-    assert all(isinstance(event, Event) for event, _ in seen), "it was decoded for the stream"
+    assert all(isinstance(event, Event) for event, _ in seen), "decoded for the stream"

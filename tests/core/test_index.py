@@ -31,7 +31,7 @@ def records(*entries: tuple[int, bytes | None]) -> list[Record]:
     end=st.integers(0, 90),
     forgotten=st.integers(0, 50),
 )
-def test_it_finds_exactly_the_offsets_of_the_keys(
+def test_find_returns_exactly_the_offsets_of_the_keys(
     few: int,
     keys: list[bytes | None],
     gaps: Random,
@@ -54,7 +54,7 @@ def test_it_finds_exactly_the_offsets_of_the_keys(
     assert index.size == ENTRY_BYTES * len(left)
     if left:
         assert index.start == left[0][0]
-    # No key and an empty one are one to the index: what it finds may be another's.
+    # The index treats a missing key as an empty one, so a hit may be of either.
     found = {key or b"" for key in wanted}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "FEW", few)
@@ -63,7 +63,7 @@ def test_it_finds_exactly_the_offsets_of_the_keys(
         ]
 
 
-def test_bytes_across_two_hashes_are_not_taken_for_one() -> None:
+def test_bytes_across_two_hashes_do_not_match() -> None:
     wanted = crc32(b"wanted").to_bytes(4, "little")
     index = Index()
     index.append(records((5, b"x"), (6, b"y"), (7, b"wanted")))
@@ -71,7 +71,7 @@ def test_bytes_across_two_hashes_are_not_taken_for_one() -> None:
     assert index.find([b"wanted"], 0, 10) == [7]
 
 
-def test_a_cleared_index_knows_nothing_and_can_begin_anew() -> None:
+def test_a_cleared_index_is_empty_and_can_be_appended_to() -> None:
     index = Index()
     index.append(records((5, b"a"), (9, b"b")))
     index.clear()
@@ -80,14 +80,14 @@ def test_a_cleared_index_knows_nothing_and_can_begin_anew() -> None:
     assert (index.start, index.find([b"a"], 0, 100)) == (3, [3])
 
 
-def test_what_follows_lies_behind() -> None:
+def test_appended_offsets_must_increase() -> None:
     index = Index()
     index.append(records((5, b"a")))
     with pytest.raises(AssertionError):
         index.append(records((5, b"a")))
 
 
-def test_its_size_is_what_it_takes() -> None:
+def test_size_matches_the_memory_used() -> None:
     batch = records(*((offset, b"user-%d" % offset) for offset in range(1000)))
     index = Index()
     tracemalloc.start()

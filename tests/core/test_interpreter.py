@@ -43,7 +43,7 @@ def record(
     return make_record(offset, 1000, key, b"{}", headers)
 
 
-def test_a_record_is_decoded_once_and_lets_go_of_what_it_was_read_from(
+def test_a_record_is_decoded_once_and_drops_value_and_headers(
     interpreter: Interpreter, feed: PartitionFeed
 ) -> None:
     one = record(7)
@@ -62,7 +62,7 @@ def test_an_unreadable_record_is_reported_once(
     assert observer.unreadables == [(LOG, 7, UnreadableReason.WRONG_SHAPE)]
 
 
-def test_a_type_without_a_category_is_an_event_and_reported(
+def test_a_type_without_a_category_is_decoded_and_reported(
     interpreter: Interpreter, feed: PartitionFeed, observer: SilentObserver
 ) -> None:
     event = interpreter.decode(feed, record(7, headers=(("event_type", b"new.type"),)))
@@ -85,7 +85,7 @@ def test_a_broadcast_needs_no_key(interpreter: Interpreter) -> None:
         (b"\xff", UnreadableReason.KEY_NOT_UTF8),
     ],
 )
-def test_a_key_that_is_no_user_id_is_reported(
+def test_an_invalid_key_is_reported(
     interpreter: Interpreter,
     feed: PartitionFeed,
     observer: SilentObserver,
@@ -102,7 +102,7 @@ def test_a_key_that_is_no_user_id_is_reported(
     [(b"a", [(LOG, 7, 97 % 3)] if 97 % 3 != 1 else []), (b"b", [(LOG, 7, 2)]),
      ("ä".encode(), [(LOG, 7, 0)])],
 )  # fmt: skip
-def test_a_key_in_a_partition_that_is_not_its_own_is_reported(
+def test_a_key_in_the_wrong_partition_is_reported(
     interpreter: Interpreter,
     feed: PartitionFeed,
     observer: SilentObserver,
@@ -114,7 +114,7 @@ def test_a_key_in_a_partition_that_is_not_its_own_is_reported(
     assert observer.unreadables == []
 
 
-def test_only_so_many_keys_of_a_batch_are_held_against_the_partitioner(
+def test_the_number_of_keys_checked_per_batch_is_limited(
     interpreter: Interpreter, feed: PartitionFeed, observer: SilentObserver
 ) -> None:
     records = [record(i, b"b%d" % i) for i in range(2 * CHECKED_KEYS)]

@@ -1,11 +1,11 @@
-"""The model test: random histories of a whole fleet, judged by what each client has seen.
+"""The model test: random histories of a fleet, judged by the events that each client gets.
 
-Clients drop, stall, lag and change worker over logs that grow, are trimmed and made anew. A history
-is made from a seed alone, and a failure names it:
+Clients disconnect, stall, lag and change workers while partitions grow, are trimmed and recreated.
+A history is determined by its seed, and a failure prints it. To run one history:
 
     GATEWAY_MODEL_SEED=4711 .venv/bin/pytest tests/core/test_model.py
 
-runs that one again; `GATEWAY_MODEL_HISTORIES` sets how many there are of each profile.
+`GATEWAY_MODEL_HISTORIES` is the number of histories of each profile.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PROFILES = {
 
 
 class Tally:
-    """What happened in all histories: a model in which nothing happens proves nothing."""
+    """Counts over all histories, to assert that every kind of event occurred."""
 
     def __init__(self) -> None:
         self.histories = 0
@@ -60,7 +60,7 @@ class Tally:
 
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES.keys())
-def test_every_client_sees_its_own_events_once_and_in_order_or_is_told_of_a_gap(
+def test_every_client_gets_its_events_once_and_in_order_or_a_gap(
     profile: Profile,
     monkeypatch: pytest.MonkeyPatch,
     record_property: Callable[[str, object], None],

@@ -1,4 +1,4 @@
-"""Nothing depends on an assertion: without them every history ends as it does with them."""
+"""With assertions disabled (`python -O`) every history has the same result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.core import histories
 SEEDS = 40
 
 
-def test_without_assertions_every_client_sees_the_same() -> None:
+def test_clients_get_the_same_events_without_assertions() -> None:
     program = f"from tests.core import histories; print(__debug__, histories.digest({SEEDS}))"
     run = subprocess.run(
         [sys.executable, "-O", "-c", program], capture_output=True, text=True, check=True

@@ -29,21 +29,21 @@ NOW = Moment(1.0, 1_000_000)
 BROADCAST = Topic(BROADCAST_TOPIC, LogKind.BROADCAST, b"tagA", 1)
 
 
-def test_a_user_follows_the_partition_of_its_key_and_the_broadcasts() -> None:
+def test_a_user_follows_the_partition_of_the_key_and_the_broadcasts() -> None:
     routes = PartitionMap(Stage().worker.hub, TOPIC, BROADCAST, first_byte, 300)
     for user in (b"a", b"b", b"c"):
         logs = [feed.log for feed in routes.feeds(user, (), NOW)]
         assert logs == [TopicPartition(USER_TOPIC, user[0] % 3), BROADCAST_LOG]
 
 
-def test_a_users_partition_is_that_of_its_key_whatever_is_followed_besides() -> None:
+def test_partition_returns_the_present_partition_of_a_key() -> None:
     routes = PartitionMap(Stage().worker.hub, TOPIC, BROADCAST, first_byte, 300)
     assert [routes.partition(user) for user in (b"a", b"b", b"c")] == [1, 2, 0]
     routes.grow(5, 0, NOW)
     assert [routes.partition(user) for user in (b"a", b"b", b"c")] == [2, 3, 4]
 
 
-def test_without_a_broadcast_topic_there_is_one_log() -> None:
+def test_without_a_broadcast_topic_a_user_follows_one_partition() -> None:
     stage = Stage(partitions=3, broadcast=False)
     assert [feed.log for feed in stage.worker.routes.feeds(b"a", (), NOW)] == [
         TopicPartition(USER_TOPIC, b"a"[0] % 3)
@@ -54,11 +54,11 @@ def test_all_users_of_a_partition_share_one_tuple_of_feeds() -> None:
     routes = PartitionMap(Stage().worker.hub, TOPIC, BROADCAST, first_byte, 300)
     assert routes.feeds(b"a1", (), NOW) is routes.feeds(b"a2", (), NOW)
     assert routes.feeds(b"a", (), NOW)[1] is routes.feeds(b"b", (), NOW)[1], (
-        "and one feed of the broadcasts"
+        "one feed of the broadcasts"
     )
 
 
-def test_routes_made_again_lead_to_the_same_feeds() -> None:
+def test_a_second_partition_map_returns_the_same_feeds() -> None:
     hub = Stage().worker.hub
     first = PartitionMap(hub, TOPIC, BROADCAST, first_byte, 300)
     assert PartitionMap(hub, TOPIC, BROADCAST, first_byte, 300).feeds(b"a", (), NOW) == first.feeds(
@@ -78,7 +78,7 @@ def logs(feeds: tuple[PartitionFeed, ...]) -> list[int]:
 
 
 @pytest.mark.parametrize("partitions", [3, 1000])
-def test_a_user_is_hashed_once_for_an_opening_whatever_its_id_says(partitions: int) -> None:
+def test_a_user_is_hashed_once_for_an_opening_with_any_id(partitions: int) -> None:
     hashed: list[bytes] = []
 
     def count(key: bytes) -> int:
@@ -92,7 +92,7 @@ def test_a_user_is_hashed_once_for_an_opening_whatever_its_id_says(partitions: i
     assert len(hashed) == 1
 
 
-def test_every_partition_that_a_user_ever_had_is_followed() -> None:
+def test_every_former_partition_of_a_user_is_followed() -> None:
     hashed = 2_000_000_011
     topic = Topic(USER_TOPIC, LogKind.USER, b"tagA", 50)
     routes = PartitionMap(Stage().worker.hub, topic, BROADCAST, lambda _: hashed, 300)
@@ -105,14 +105,14 @@ def test_every_partition_that_a_user_ever_had_is_followed() -> None:
 
 
 class TestATopicThatGrows:
-    """`a` is 97: of 2 partitions it has 1, of 3 it has 1, of 5 it has 2; `b` has 0, 2 and 3."""
+    """User `a` (97) has partition 1 of 2, 1 of 3, 2 of 5; user `b` has 0, 2 and 3."""
 
     @pytest.fixture
     def stage(self) -> Stage:
         return Stage(partitions=2, settle=10)
 
     @pytest.mark.parametrize("stalled", [False, True])
-    def test_a_user_who_moves_follows_both_and_the_new_one_from_before_it_grew(
+    def test_a_moved_user_follows_both_and_the_new_one_from_before_the_growth(
         self, stage: Stage, *, stalled: bool
     ) -> None:
         client = stage.client(user=b"b")
@@ -137,15 +137,13 @@ class TestATopicThatGrows:
         assert set(numbers) <= set(client.received)
         stage.judged(client)
 
-    def test_a_user_who_stays_follows_one(self, stage: Stage) -> None:
+    def test_a_user_whose_partition_is_unchanged_follows_one(self, stage: Stage) -> None:
         connection = stage.connect(stage.client(user=b"a"))
         stage.world.grow(3)
         stage.worker.settle()
         assert logs(stream_of(connection).feeds) == [1]
 
-    def test_the_former_partition_is_let_go_when_it_has_settled_and_is_read_up(
-        self, stage: Stage
-    ) -> None:
+    def test_the_former_partition_is_dropped_once_settled_and_caught_up(self, stage: Stage) -> None:
         client = stage.client(user=b"b")
         connection = stage.connect(client)
         stage.world.grow(3)
@@ -158,7 +156,7 @@ class TestATopicThatGrows:
         stage.worker.settle()
         stage.world.now += 1
         stage.worker.sweep()
-        assert logs(stream_of(connection).feeds) == [2, 0], "it is behind there"
+        assert logs(stream_of(connection).feeds) == [2, 0], "the stream is behind there"
 
         connection.drain()
         stage.worker.sweep()
@@ -167,7 +165,7 @@ class TestATopicThatGrows:
         assert logs(stage.worker.routes.feeds(b"b", (), stage.world.moment)) == [2]
         stage.worker.sweep()
 
-    def test_new_streams_follow_both_while_it_settles(self, stage: Stage) -> None:
+    def test_new_streams_follow_both_during_the_settling_time(self, stage: Stage) -> None:
         stage.world.grow(3)
         stage.worker.refresh_topics()
         assert logs(stage.worker.routes.feeds(b"b", (), stage.world.moment)) == [2, 0]
@@ -189,7 +187,7 @@ class TestATopicThatGrows:
         ],
         ids=str,
     )
-    def test_which_partitions_an_id_leads_to(
+    def test_an_id_selects_these_partitions(
         self, stage: Stage, cursor: list[CursorEntry], partitions: list[int]
     ) -> None:
         routes = Stage(partitions=3).worker.routes
@@ -208,18 +206,18 @@ class TestATopicThatGrows:
         ],
         ids=str,
     )
-    def test_what_asks_for_a_look_at_the_topics(
+    def test_an_entry_mismatches_the_known_topics(
         self, cursor: CursorEntry, *, mismatch: bool
     ) -> None:
         assert Stage(partitions=3).worker.routes.find(b"b", [cursor], NOW)[1] == mismatch
 
-    def test_without_a_broadcast_topic_no_mark_of_it_asks_for_a_look(self) -> None:
+    def test_a_broadcast_entry_is_no_mismatch_without_a_broadcast_topic(self) -> None:
         routes = Stage(partitions=3, broadcast=False).worker.routes
         assert not routes.find(
             b"b", [CursorEntry(LogKind.BROADCAST, b"tagB", 0, TimePosition(5))], NOW
         )[1]
 
-    def test_a_client_that_was_away_gets_what_came_to_both(self, stage: Stage) -> None:
+    def test_a_client_that_reconnects_gets_events_of_both_partitions(self, stage: Stage) -> None:
         client = stage.client(user=b"b")
         connection = stage.connect(client)
         connection.drop(1 << 30)
@@ -235,14 +233,14 @@ class TestATopicThatGrows:
         assert client.gaps == []
         stage.judged(client)
 
-    def test_growing_again_lets_the_oldest_partition_go(self, stage: Stage) -> None:
+    def test_growing_again_drops_the_oldest_partition(self, stage: Stage) -> None:
         connection = stage.connect(stage.client(user=b"b"))
         for partitions in (3, 5):
             stage.world.grow(partitions)
             stage.worker.settle()
         assert logs(stream_of(connection).feeds) == [3, 2]
 
-    def test_a_worker_that_knows_less_than_the_id_follows_it_and_learns_later(self) -> None:
+    def test_a_worker_with_old_metadata_follows_the_id_and_grows_later(self) -> None:
         stage = Stage(partitions=3)
         hub, routes = stage.worker.hub, stage.worker.routes
         connection = Connection(stage.client(user=b"c"), stage.worker)
@@ -255,10 +253,10 @@ class TestATopicThatGrows:
             StreamRequest(b"c", cursor=cursor), feeds, connection, [], stage.world.moment
         )
         routes.grow(14, stage.world.now, stage.world.moment)
-        assert logs(stream.feeds) == [1, 0], "and nothing begins anew"
+        assert logs(stream.feeds) == [1, 0], "and no position is reset"
         assert stream.position(feeds[1]) == cursor[1].position
 
-    def test_a_key_in_the_partition_of_before_is_no_mismatch(self, stage: Stage) -> None:
+    def test_a_key_in_a_former_partition_is_not_reported(self, stage: Stage) -> None:
         stage.connect(stage.client(user=b"b"))
         stage.world.grow(3)
         stage.worker.settle()
@@ -268,8 +266,8 @@ class TestATopicThatGrows:
         assert stage.worker.observer.misplacements == [(TopicPartition(USER_TOPIC, 2), 0, 0)]
 
 
-class TestATopicMadeAnew:
-    def test_every_open_stream_is_told_and_goes_on_by_time(self) -> None:
+class TestARecreatedTopic:
+    def test_every_open_stream_gets_a_reset_and_continues_by_time(self) -> None:
         stage = Stage()
         client = stage.client()
         connection = stage.connect(client)
@@ -287,7 +285,7 @@ class TestATopicMadeAnew:
         assert client.received[-1] == 11
         assert stream_of(connection).state is State.LIVE
 
-    def test_a_worker_that_read_on_unaware_sends_it_again_behind_the_gap(self) -> None:
+    def test_a_worker_that_read_the_new_topic_unaware_repeats_events_after_the_gap(self) -> None:
         stage = Stage(broadcast=False)
         client = stage.client()
         stage.connect(client)
@@ -296,12 +294,12 @@ class TestATopicMadeAnew:
         stage.world.recreate_topics(b"tagB")
         stage.write(4)
         stage.worker.poll()
-        assert client.received == [1, 2, 5, 6], "as if it were the old one"
+        assert client.received == [1, 2, 5, 6], "read as the old topic"
         stage.worker.settle()
         assert client.received == [1, 2, 5, 6, 3, 4, 5, 6]
         assert [gap.received for gap in client.gaps] == [4]
 
-    def test_a_client_that_drops_before_it_is_told_is_told_when_it_comes_back(self) -> None:
+    def test_a_client_that_disconnects_before_its_reset_gets_it_on_resume(self) -> None:
         stage = Stage(broadcast=False)
         client = stage.client()
         connection = stage.connect(client)
@@ -316,7 +314,7 @@ class TestATopicMadeAnew:
         stage.reconnect(client)
         assert [gap.reason for gap in client.gaps] == [GapReason.RESET]
 
-    def test_with_fewer_partitions_the_others_are_forgotten_and_users_move(self) -> None:
+    def test_with_fewer_partitions_the_others_are_removed_and_users_move(self) -> None:
         stage = Stage(partitions=3)
         client = stage.client(user=b"b")
         connection = stage.connect(client)
@@ -328,9 +326,11 @@ class TestATopicMadeAnew:
         routes.recreate(renewed, stage.world.now, moment)
         assert logs(stream_of(connection).feeds) == [0]
         assert TopicPartition(USER_TOPIC, 2) not in stage.worker.hub.feeds
-        assert parse(stream_of(connection).id().decode())[0].partition == 2, "until it is told"
+        assert parse(stream_of(connection).id().decode())[0].partition == 2, (
+            "until the reset is sent"
+        )
 
-    def test_new_broadcasts_leave_a_partition_that_settles_as_it_is(self) -> None:
+    def test_a_recreated_broadcast_topic_does_not_end_the_settling_time(self) -> None:
         stage = Stage(partitions=2, settle=10)
         connection = stage.connect(stage.client(user=b"b"))
         stage.world.grow(3)

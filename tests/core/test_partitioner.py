@@ -14,7 +14,7 @@ partition_counts = st.integers(1, 2000)
 @pytest.mark.parametrize(
     ("key", "answer"),
     [
-        # What the Java client answers, from Kafka's own tests of `Utils.murmur2`.
+        # Values of the Java client, from Kafka's tests of `Utils.murmur2`.
         (b"21", -973932308),
         (b"foobar", -790332482),
         (b"a-little-bit-long-string", -985981536),
@@ -23,17 +23,17 @@ partition_counts = st.integers(1, 2000)
         (b"abc", 479470107),
     ],
 )
-def test_murmur2_is_that_of_the_java_client(key: bytes, answer: int) -> None:
+def test_murmur2_equals_the_java_client(key: bytes, answer: int) -> None:
     assert murmur2(key) == answer % (1 << 32)
 
 
 @given(st.binary(max_size=70))
-def test_murmur2_is_that_of_aiokafka(key: bytes) -> None:
+def test_murmur2_equals_aiokafka(key: bytes) -> None:
     assert murmur2(key) == aiokafka_murmur2(key)
 
 
 @given(st.binary(min_size=1, max_size=70), partition_counts)
-def test_a_key_goes_where_aiokafka_puts_it(key: bytes, partitions: int) -> None:
+def test_a_key_maps_to_the_partition_of_aiokafka(key: bytes, partitions: int) -> None:
     everywhere = list(range(partitions))
     assert partitioner("murmur2")(key, partitions) == DefaultPartitioner()(
         key, everywhere, everywhere
@@ -42,10 +42,10 @@ def test_a_key_goes_where_aiokafka_puts_it(key: bytes, partitions: int) -> None:
 
 @pytest.mark.parametrize(
     ("key", "checksum"),
-    # The check value of CRC-32/ISO-HDLC, and two more; librdkafka takes them modulo the count.
+    # The check value of CRC-32/ISO-HDLC, and two more; librdkafka uses the remainder by the count.
     [(b"123456789", 0xCBF43926), (b"a", 0xE8B7BE43), (b"", 0)],
 )
-def test_crc32_is_the_checksum_modulo_the_partitions(key: bytes, checksum: int) -> None:
+def test_crc32_is_the_checksum_modulo_the_partition_count(key: bytes, checksum: int) -> None:
     by_crc32 = partitioner("crc32")
     assert [by_crc32(key, n) for n in (1, 7, 12, 1000)] == [checksum % n for n in (1, 7, 12, 1000)]
 

@@ -17,10 +17,10 @@ IMPURE = {
     "asyncio", "concurrent", "logging", "multiprocessing", "os", "random", "secrets", "select",
     "selectors", "signal", "socket", "ssl", "subprocess", "threading", "time", "urllib", "uuid",
 }  # fmt: skip
-"""Of the standard library, what does I/O, waits, reads a clock or draws random numbers."""
+"""Standard modules that do I/O, wait, read a clock or draw random numbers."""
 
 CORE_LIBRARIES = {"msgspec"}
-"""What the core uses besides the standard library."""
+"""Libraries that the core uses besides the standard library."""
 
 FETCH_SESSION = [
     "kafka/client/wire.py",
@@ -35,7 +35,7 @@ CLOCKS = {"now", "utcnow", "today"}
 AIOKAFKA = ("kafka/",)
 AIOHTTP = ("http/", "ops/", "demo/", "client/", "workers/", "app.py", "listeners.py")
 OPENTELEMETRY = ("ops/spans.py", "ops/traced.py")
-"""An extra: the latter needs its types only."""
+"""An optional dependency; `traced.py` needs its types only."""
 
 
 JUDGED = tuple(
@@ -53,7 +53,7 @@ JUDGED = tuple(
         "ops",
     )
 )
-"""What the conformance suite judges, so that it may have none of it."""
+"""Packages under test by the conformance suite, which must not import them."""
 
 
 class Import(NamedTuple):
@@ -70,7 +70,7 @@ def tree_of(module: str) -> ast.Module:
 
 
 def imports(module: str) -> list[Import]:
-    """Return everything that a module imports, also inside functions and for types only."""
+    """Return all imports of a module, also in functions and for types only."""
     found = []
     for node in ast.walk(tree_of(module)):
         if isinstance(node, ast.Import):
@@ -82,7 +82,7 @@ def imports(module: str) -> list[Import]:
     return found
 
 
-def test_the_core_is_found() -> None:
+def test_the_core_modules_are_found() -> None:
     assert {"core/records.py", "core/event.py", "core/frame.py", "core/event_id.py"} <= set(CORE)
 
 
@@ -128,7 +128,9 @@ def test_the_core_reads_no_clock(module: str) -> None:
     ("library", "allowed"),
     [("aiokafka", AIOKAFKA), ("aiohttp", AIOHTTP), ("opentelemetry", OPENTELEMETRY)],
 )
-def test_a_library_stays_in_its_rooms(module: str, library: str, allowed: tuple[str, ...]) -> None:
+def test_a_library_is_imported_only_in_its_folders(
+    module: str, library: str, allowed: tuple[str, ...]
+) -> None:
     if not module.startswith(allowed):
         for found in imports(module):
             assert found.package != library, f"gateway/{module}:{found.line} imports {library}"
@@ -161,7 +163,7 @@ def test_a_library_stays_in_its_rooms(module: str, library: str, allowed: tuple[
         ("conformance/", JUDGED),
     ],
 )
-def test_the_edges_import_nothing_further_out(inner: str, outer: tuple[str, ...]) -> None:
+def test_no_package_imports_an_outer_package(inner: str, outer: tuple[str, ...]) -> None:
     for module in MODULES:
         if module.startswith(inner):
             for found in imports(module):

@@ -28,7 +28,7 @@ from gateway.core.records import (
         ),
     ],
 )
-def test_a_record_counts_what_it_holds_and_its_overhead(
+def test_the_size_of_a_record_includes_content_and_overhead(
     key: bytes | None, value: bytes | None, headers: tuple[tuple[str, bytes], ...], size: int
 ) -> None:
     record = make_record(7, 1_700_000_000_000, key, value, headers)
@@ -45,12 +45,12 @@ def test_a_record_counts_what_it_holds_and_its_overhead(
         (-1, OffsetPosition(8, 0, False)),
     ],
 )
-def test_the_position_after_a_record_knows_its_timestamp_where_it_makes_sense(
+def test_the_position_after_a_record_has_its_timestamp_if_valid(
     timestamp: int, position: OffsetPosition
 ) -> None:
     assert OffsetPosition.after(Record(7, timestamp, b"alice", b"{}")) == position
 
 
-def test_a_log_equals_the_plain_pair_of_topic_and_partition() -> None:
+def test_a_topic_partition_equals_a_plain_tuple() -> None:
     assert TopicPartition("user-events", 3) == ("user-events", 3)
     assert hash(TopicPartition("user-events", 3)) == hash(("user-events", 3))

@@ -33,7 +33,7 @@ def test_a_type_has_this_category(event_type: str, category: str | None) -> None
     assert Registry.built_in().category_of(event_type) == category
 
 
-def test_a_deployment_brings_its_own() -> None:
+def test_a_registry_is_read_from_toml() -> None:
     registry = Registry.from_toml('[categories]\norders = ["order.paid"]\n"größe-2" = ["g"]')
     assert registry.categories == ("orders", "größe-2")
     assert dict(registry.types) == {"order.paid": "orders", "g": "größe-2"}
@@ -44,7 +44,7 @@ def test_the_types_cannot_be_changed() -> None:
         Registry.built_in().types["new"] = "ai"  # type: ignore[index]
 
 
-def test_the_built_in_text_can_be_extended_as_an_example() -> None:
+def test_the_built_in_text_can_be_extended() -> None:
     registry = Registry.from_toml(BUILT_IN + 'orders = ["order.paid"]\n')
     assert registry.categories == (*CATEGORIES, "orders")
 
@@ -81,7 +81,7 @@ def test_the_built_in_text_can_be_extended_as_an_example() -> None:
         ('[categories]\na = ["' + "é" * 128 + '"]', "longer than 255 bytes"),
     ],
 )
-def test_a_mistake_gets_one_line_that_says_what_to_mend(text: str, complaint: str) -> None:
+def test_an_invalid_registry_gets_one_line_with_cause_and_remedy(text: str, complaint: str) -> None:
     with pytest.raises(SettingsError) as caught:
         Registry.from_toml(text)
     line = str(caught.value)

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from gateway.core.stream import Stream
     from tests.core.clients import Client
 
-# What an id leads to.
+# Ids.
 
 Told = tuple[GapReason, int | None, int | None]
 
 
 def log_of_ten(**setup: int) -> Stage:
-    """Ten events at offsets 10 to 19, ten ms apart from 1,000,010 on; the log begins at 10."""
+    """Return a stage with ten events at offsets 10 to 19, every 10 ms from 1,000,010 on."""
     stage = Stage(broadcast=False, **setup)
     stage.write(1, hole=10)
     stage.write(9)
@@ -58,7 +58,7 @@ EXPIRED = [(GapReason.EXPIRED, 3, 10)]
         (TimePosition((1 << 47) - 1), 11, []),
     ],
 )
-def test_what_an_id_leads_to(
+def test_an_id_leads_to_this_position_and_gap(
     position: Position, first: int, gaps: list[Told], warm_ms: int
 ) -> None:
     stage = log_of_ten(warm_ms=warm_ms)
@@ -77,7 +77,7 @@ def told(client: Client) -> list[Told]:
 
 
 @pytest.mark.parametrize(("tag", "partition"), [(b"tagB", 0), (b"tagA", 1)])
-def test_a_mark_of_another_log_is_reset_and_kept_until_that_is_told(
+def test_an_entry_of_another_partition_is_kept_until_its_reset_is_sent(
     tag: bytes, partition: int
 ) -> None:
     stage = log_of_ten()
@@ -87,7 +87,7 @@ def test_a_mark_of_another_log_is_reset_and_kept_until_that_is_told(
         OffsetPosition(3, 1_000_040, True), tag=tag, partition=partition
     )
     connection = client.connect(stage.worker)
-    assert client.last_id == last_id, "a client that drops now has to come back with it"
+    assert client.last_id == last_id, "a client that disconnects now must resume with it"
     assert stream_of(connection).id() == last_id.encode()
     stage.worker.settle()
     assert told(client) == [(GapReason.RESET, None, 13)]
@@ -110,7 +110,7 @@ def test_a_mark_of_another_log_is_reset_and_kept_until_that_is_told(
     ],
 )
 @pytest.mark.parametrize("short", [0, 3, 1000])
-def test_the_newest_part_that_fits_the_limits_is_replayed(
+def test_the_newest_part_within_the_limits_is_replayed(
     limits: dict[str, int],
     position: Position,
     received: int,
@@ -128,7 +128,7 @@ def test_the_newest_part_that_fits_the_limits_is_replayed(
     assert told(client) == gaps
 
 
-def test_no_gap_is_told_for_a_short_stretch_with_nothing_in_it() -> None:
+def test_an_empty_short_range_gets_no_gap() -> None:
     stage = Stage(broadcast=False, max_records=5, max_age_ms=50, warm_ms=0)
     stage.write(3, b"c")
     stage.write(1, b"c", hole=500)
@@ -140,8 +140,8 @@ def test_no_gap_is_told_for_a_short_stretch_with_nothing_in_it() -> None:
     assert client.gaps == []
 
 
-def test_a_long_hole_behind_a_young_cursor_is_no_gap() -> None:
-    """As an aborted transaction leaves it: the first young record stands thousands behind."""
+def test_a_long_hole_after_a_young_cursor_gets_no_gap() -> None:
+    """As after an aborted transaction: the first young record is thousands of offsets later."""
     stage = Stage(broadcast=False, warm_ms=0)
     stage.write(2)
     client = stage.client()
@@ -158,7 +158,7 @@ def test_a_long_hole_behind_a_young_cursor_is_no_gap() -> None:
 def waiting(
     stage: Stage, *positions: Position, categories: frozenset[str] | None = None
 ) -> list[Stream]:
-    """Let clients wait for a scan, each at a place; the tail begins where the log ends."""
+    """Return streams that wait for a scan; the tail begins at the partition's end."""
     streams = []
     for position in positions:
         client = stage.client(categories=categories)
@@ -179,7 +179,7 @@ def client_of(stage: Stage, stream: Stream) -> Client:
     return client
 
 
-def test_streams_that_wait_share_one_scan_from_the_earliest_of_them() -> None:
+def test_waiting_streams_share_one_scan_from_the_earliest_position() -> None:
     stage = log_of_ten(warm_ms=0)
     streams = waiting(
         stage, OffsetPosition(17, 1_000_070, True), OffsetPosition(12, 1_000_020, True)
@@ -188,8 +188,8 @@ def test_streams_that_wait_share_one_scan_from_the_earliest_of_them() -> None:
     assert not stage.feed.waiting
     scan.begin(Extent(10, 20, 10, 0))
     assert scan.locate({}) == []
-    assert scan.position == 11, "the record before proves the place"
-    assert scan.skip(), "without an index everything is read"
+    assert scan.position == 11, "the previous record verifies the position"
+    assert scan.skip(), "without an index all records are read"
     assert (scan.position, scan.run) == (11, scan_.BATCH)
     scan.feed(scan.pick(records(stage, 11, 20)), 20)
     assert not scan.reading
@@ -203,12 +203,12 @@ def test_streams_that_wait_share_one_scan_from_the_earliest_of_them() -> None:
 
 
 def stage_with_an_index(monkeypatch: pytest.MonkeyPatch) -> Stage:
-    """A tail of 60 records or so, and an index of 1,600 before it."""
+    """Return a stage with a tail of some 60 records after an index of 1,600."""
     monkeypatch.setattr(memory, "INDEX_SHARE", 2)
     return Stage(broadcast=False, warm_ms=0, tail_bytes=40_000)
 
 
-def test_a_scan_goes_from_one_record_of_its_streams_to_the_next(
+def test_a_scan_skips_to_the_records_of_its_streams(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(scan_, "PIECE", 300)
@@ -239,7 +239,7 @@ def test_a_scan_goes_from_one_record_of_its_streams_to_the_next(
     assert client_of(stage, stream).received == [1, 402, 403, 1104]
 
 
-def test_what_the_index_has_forgotten_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_range_before_the_index_is_read_completely(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = stage_with_an_index(monkeypatch)
     stage.connect(stage.client(user=b"d"))
     stage.write(100, b"b")
@@ -255,7 +255,7 @@ def test_what_the_index_has_forgotten_is_read(monkeypatch: pytest.MonkeyPatch) -
     assert (scan.position, scan.run) == (50, scan_.BATCH)
     scan.feed(scan.pick(records(stage, 50, 95)), 95)
     assert scan.skip()
-    assert (scan.position, scan.run) == (95, 6), "near enough to read on"
+    assert (scan.position, scan.run) == (95, 6), "near enough to read without a seek"
     scan.feed(scan.pick(records(stage, 95, 101)), 101)
     assert not scan.skip()
     assert not scan.reading
@@ -263,7 +263,7 @@ def test_what_the_index_has_forgotten_is_read(monkeypatch: pytest.MonkeyPatch) -
     assert client_of(stage, stream).received == [101]
 
 
-def test_the_record_that_proves_a_place_is_read_whosever_it_is(
+def test_the_record_that_verifies_a_position_is_read_for_any_key(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stage = stage_with_an_index(monkeypatch)
@@ -283,8 +283,8 @@ def test_the_record_that_proves_a_place_is_read_whosever_it_is(
 
 
 @pytest.mark.parametrize("steps", ["nothing", "begin", "locate", "half"])
-def test_a_scan_that_is_interrupted_costs_nobody_an_event(steps: str) -> None:
-    """Kafka may fail at any time; who took part keeps his place, and asks again."""
+def test_an_interrupted_scan_loses_no_event(steps: str) -> None:
+    """Kafka may fail at any time; a stream keeps its position and requests another scan."""
     stage = log_of_ten(warm_ms=0)
     (stream,) = waiting(stage, OffsetPosition(12, 1_000_020, True))
     scan = stage.worker.hub.begin_scan(stage.feed)
@@ -301,7 +301,7 @@ def test_a_scan_that_is_interrupted_costs_nobody_an_event(steps: str) -> None:
     assert client_of(stage, stream).received == [3, 4, 5, 6, 7, 8, 9, 10]
 
 
-def test_records_that_a_reader_brings_again_are_found_once() -> None:
+def test_records_read_twice_are_found_once() -> None:
     stage = log_of_ten(warm_ms=0)
     (stream,) = waiting(stage, OffsetPosition(12, 1_000_020, True))
     scan = stage.worker.hub.begin_scan(stage.feed)
@@ -315,18 +315,18 @@ def test_records_that_a_reader_brings_again_are_found_once() -> None:
     assert client_of(stage, stream).received == [3, 4, 5, 6, 7, 8, 9, 10]
 
 
-def test_a_place_that_was_not_disproved_yet_is_held_against_the_log_by_the_next_scan() -> None:
+def test_an_unverified_position_is_verified_by_the_next_scan() -> None:
     stage = log_of_ten(warm_ms=0)
     (stream,) = waiting(stage, OffsetPosition(15, 1_000_001, True))
     scan = stage.worker.hub.begin_scan(stage.feed)
     scan.begin(Extent(10, 20, 10, 0))
     scan.locate({})
-    stage.worker.hub.end_scan(stage.feed, stage.world.moment)  # before the proof was read
+    stage.worker.hub.end_scan(stage.feed, stage.world.moment)  # before the previous record was read
     stage.worker.settle()
     assert told(client_of(stage, stream)) == [(GapReason.RESET, None, 10)]
 
 
-def test_what_is_found_is_handed_over_once_no_limit_can_take_it_back() -> None:
+def test_found_events_are_sent_once_no_limit_can_exclude_them() -> None:
     stage = log_of_ten(warm_ms=0, max_events=5)
     (stream,) = waiting(stage, OffsetPosition(15, 1_000_050, True))
     hub, moment = stage.worker.hub, stage.world.moment
@@ -334,7 +334,7 @@ def test_what_is_found_is_handed_over_once_no_limit_can_take_it_back() -> None:
     scan.begin(Extent(10, 20, 10, 0))
     scan.locate({})
     scan.feed(records(stage, 14, 15), 15)
-    assert scan.harvest() == [], "nothing is found yet"
+    assert scan.harvest() == [], "no event is found yet"
     scan.feed(records(stage, 15, 17), 17)
     assert scan.harvest() == [stream]
     hub.advance([stream], moment)
@@ -347,20 +347,20 @@ def test_what_is_found_is_handed_over_once_no_limit_can_take_it_back() -> None:
     assert_consistent(stage.worker)
 
 
-def test_what_a_limit_may_still_take_back_is_kept() -> None:
+def test_events_that_a_limit_may_still_exclude_are_kept() -> None:
     stage = log_of_ten(warm_ms=0, max_events=2)
     (stream,) = waiting(stage, OffsetPosition(12, 1_000_020, True))
     scan = stage.worker.hub.begin_scan(stage.feed)
     scan.begin(Extent(10, 20, 10, 0))
     scan.locate({})
     scan.feed(records(stage, 11, 19), 19)
-    assert scan.harvest() == [], "one more may come, and only two may be sent"
+    assert scan.harvest() == [], "one more event may follow, and the limit is two"
     scan.feed(records(stage, 19, 20), 20)
     stage.worker.hub.end_scan(stage.feed, stage.world.moment)
     assert client_of(stage, stream).received == [9, 10]
 
 
-def test_a_stream_that_has_gone_no_longer_counts() -> None:
+def test_a_removed_stream_does_not_count_in_a_scan() -> None:
     stage = log_of_ten(warm_ms=0)
     positions = [OffsetPosition(12, 1_000_020, True), OffsetPosition(15, 1_000_050, True)]
     one, other = waiting(stage, *positions)
@@ -372,13 +372,13 @@ def test_a_stream_that_has_gone_no_longer_counts() -> None:
     scan.feed(records(stage, 11, 16), 16)
     assert scan.reading
     hub.lost(other, moment)
-    assert not scan.reading, "nobody is left"
+    assert not scan.reading, "no stream is left"
     hub.end_scan(stage.feed, moment)
     assert client_of(stage, one).received == []
 
 
 @pytest.mark.parametrize("when", ["located", "read"])
-def test_a_scan_whose_log_is_no_longer_read_brings_nothing(when: str) -> None:
+def test_a_scan_of_a_partition_that_was_restarted_has_no_effect(when: str) -> None:
     stage = log_of_ten(warm_ms=0)
     (stream,) = waiting(stage, OffsetPosition(12, 1_000_020, True))
     hub = stage.worker.hub
@@ -400,13 +400,13 @@ def test_a_scan_whose_log_is_no_longer_read_brings_nothing(when: str) -> None:
     assert client_of(stage, stream).received == [3, 4, 5, 6, 7, 8, 9, 10]
 
 
-def test_a_scan_reads_up_to_where_the_tail_begins_once_the_offsets_are_known() -> None:
+def test_a_scan_ends_at_the_tails_base_when_the_offsets_are_located() -> None:
     stage = log_of_ten(warm_ms=0, tail_bytes=1000)
     (stream,) = waiting(stage, OffsetPosition(15, 1_000_050, True))
     scan = stage.worker.hub.begin_scan(stage.feed)
     scan.begin(Extent(10, 20, 10, 0))
     stage.write(6)
-    stage.worker.poll()  # and the tail lets go of the first of them
+    stage.worker.poll()  # the tail evicts the first of these records
     scan.locate({})
     assert stage.feed.tail is not None
     assert scan.end == stage.feed.tail.base.offset > 20
@@ -415,7 +415,7 @@ def test_a_scan_reads_up_to_where_the_tail_begins_once_the_offsets_are_known() -
     assert client_of(stage, stream).received == list(range(6, 17))
 
 
-def test_a_tail_that_has_moved_on_meanwhile_leaves_a_lap_to_be_scanned() -> None:
+def test_a_tail_that_evicts_during_a_scan_requires_another_scan() -> None:
     stage = log_of_ten(warm_ms=0, tail_bytes=1000)
     (stream,) = waiting(stage, OffsetPosition(15, 1_000_050, True))
     scan = stage.worker.hub.begin_scan(stage.feed)
@@ -430,7 +430,7 @@ def test_a_tail_that_has_moved_on_meanwhile_leaves_a_lap_to_be_scanned() -> None
     assert client_of(stage, stream).received == list(range(6, 17))
 
 
-def test_a_tail_is_warmed_as_far_as_its_room_goes() -> None:
+def test_a_tail_is_warmed_up_to_its_room() -> None:
     stage = log_of_ten()
     stage.connect(stage.client(user=b"c"))
     tail = stage.feed.tail
@@ -440,7 +440,7 @@ def test_a_tail_is_warmed_as_far_as_its_room_goes() -> None:
     assert tail.base == OffsetPosition(20 - len(tail), 0, False)
 
 
-def test_a_tail_that_has_let_go_of_its_first_records_is_not_warmed() -> None:
+def test_a_tail_that_has_evicted_records_is_not_warmed() -> None:
     stage = log_of_ten(tail_bytes=1000)
     stage.worker.open_logs()
     scan = stage.worker.hub.begin_scan(stage.feed)
@@ -456,8 +456,8 @@ def test_a_tail_that_has_let_go_of_its_first_records_is_not_warmed() -> None:
 
 
 @pytest.mark.parametrize("timestamp", [-1, 1 << 60])
-def test_a_time_that_no_id_can_say_is_left_out_of_it(timestamp: int) -> None:
-    """A record with a time from nowhere, and behind it a hole up to where the tail begins."""
+def test_a_timestamp_out_of_range_is_omitted_from_the_id(timestamp: int) -> None:
+    """A record with an invalid timestamp, followed by a hole up to the tail's base."""
     stage = Stage(broadcast=False, warm_ms=0)
     stage.write(2)
     written = stage.kafka.records[1] = stage.kafka.records[1]._replace(timestamp=timestamp)
@@ -472,7 +472,7 @@ def test_a_time_that_no_id_can_say_is_left_out_of_it(timestamp: int) -> None:
     assert parse(client_of(stage, stream).last_id)[0].position == OffsetPosition(4, 0, False)
 
 
-def test_a_filtered_stream_is_brought_up_too() -> None:
+def test_a_filtered_stream_catches_up_by_scan() -> None:
     stage = log_of_ten(warm_ms=0)
     stage.write(2, event_type=OTHER)
     stage.write(1, event_type=None)
@@ -483,8 +483,8 @@ def test_a_filtered_stream_is_brought_up_too() -> None:
     assert stream.catching_up == {}
 
 
-def test_events_beyond_the_limits_are_left_out_to_the_last_one() -> None:
-    """Old events in a short stretch: all of them are dropped, not only the first."""
+def test_all_events_beyond_the_limits_are_skipped() -> None:
+    """Old events in a short range are all skipped, not only the first."""
     stage = log_of_ten(warm_ms=0, max_age_ms=35)
     (stream,) = waiting(stage, OffsetPosition(12, 1_000_020, True))
     stage.worker.wake(stage.feed)
@@ -492,7 +492,7 @@ def test_events_beyond_the_limits_are_left_out_to_the_last_one() -> None:
     assert client_of(stage, stream).received == [7, 8, 9, 10]
 
 
-def test_a_gap_waits_for_the_transport() -> None:
+def test_a_gap_is_sent_after_the_transport_drains() -> None:
     stage = log_of_ten(warm_ms=0)
     (stream,) = waiting(stage, OffsetPosition(3, 1, True))
     client = client_of(stage, stream)
@@ -510,7 +510,7 @@ def test_a_gap_waits_for_the_transport() -> None:
     assert client.received == list(range(1, 11))
 
 
-def test_the_mark_of_an_untold_reset_is_the_clients_own() -> None:
+def test_a_pending_reset_keeps_the_clients_own_entry() -> None:
     stage = log_of_ten(warm_ms=0)
     position = OffsetPosition(15, 1_000_001, True)
     (stream,) = waiting(stage, position)
@@ -518,7 +518,9 @@ def test_the_mark_of_an_untold_reset_is_the_clients_own() -> None:
     scan.begin(Extent(10, 20, 10, 0))
     scan.locate({})
     scan.feed(records(stage, 14, 15), 15)
-    assert stream in stage.feed.waiting, "it needs a time looked up, so it waits for the next scan"
+    assert stream in stage.feed.waiting, (
+        "its offset by time is unknown, so it waits for the next scan"
+    )
     entry = encode_entry(*CursorEntry(LogKind.USER, b"tagA", 0, position))
     assert stream.catching_up[stage.feed].reset_entry == entry
     assert scan.reading is False

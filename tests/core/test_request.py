@@ -64,7 +64,7 @@ def start_of(request: StreamRequest, feed: PartitionFeed) -> CatchUpState:
         (StreamRequest(b"a", cursor=[entry(kind=LogKind.BROADCAST)], since=999_999), HEAD, True),
     ],
 )
-def test_where_a_stream_begins(
+def test_a_stream_begins_at_this_position(
     stream_request: StreamRequest, position: Position, *, checked: bool
 ) -> None:
     state = start_of(stream_request, feed_of())
@@ -72,7 +72,7 @@ def test_where_a_stream_begins(
 
 
 @pytest.mark.parametrize("wrong", [entry(tag=b"tagB"), entry(partition=2)])
-def test_a_mark_of_another_incarnation_or_partition_is_kept_until_its_reset_is_told(
+def test_an_entry_of_another_incarnation_or_partition_is_kept_for_its_reset(
     wrong: CursorEntry,
 ) -> None:
     state = start_of(StreamRequest(b"a", cursor=[wrong]), feed_of())
@@ -82,6 +82,8 @@ def test_a_mark_of_another_incarnation_or_partition_is_kept_until_its_reset_is_t
 
 
 @pytest.mark.parametrize("since", [None, 2_000_000])
-def test_while_nobody_reads_the_log_a_stream_begins_at_its_moment(since: int | None) -> None:
+def test_a_stream_begins_at_the_present_time_if_the_partition_is_not_read(
+    since: int | None,
+) -> None:
     state = start_of(StreamRequest(b"a", since=since), feed_of(read=False))
     assert (state.position, state.checked) == (TimePosition(NOW.wall), True)

@@ -1,6 +1,6 @@
-"""What thousands of streams have to do is done in steps, and each of them is bounded.
+"""Work for thousands of streams is done in bounded steps.
 
-Work is counted: writes to sinks, events framed, streams closed. Nothing is timed.
+The tests count work: writes to sinks, events framed, streams closed. They measure no time.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ MOST_CLOSED = STEP // CLOSE + 1
 
 
 class Work:
-    """What was done since it was last looked at."""
+    """Work done since the last `reset`."""
 
     def __init__(self) -> None:
         self.writes = self.framed = self.closed = 0
 
-    def take(self) -> tuple[int, int, int]:
+    def reset(self) -> tuple[int, int, int]:
         done = self.writes, self.framed, self.closed
         self.__init__()  # type: ignore[misc]
         return done
@@ -87,7 +87,7 @@ def stage() -> Stage:
 
 
 def crowd(stage: Stage, work: Work, *entries: CursorEntry, first: int = 0) -> list[CountingSink]:
-    """Open thousands of streams, all with the same id, or without one."""
+    """Open thousands of streams, all with the same id or without an id."""
     hub, moment = stage.worker.hub, stage.world.moment
     sinks = []
     for number in range(first, first + CROWD):
@@ -100,9 +100,9 @@ def crowd(stage: Stage, work: Work, *entries: CursorEntry, first: int = 0) -> li
 
 
 def steps(stage: Stage, work: Work) -> Iterator[tuple[int, int, int]]:
-    """Do all steps, and yield what was done in each."""
+    """Run all steps; yield the work of each."""
     while stage.worker.work():
-        yield work.take()
+        yield work.reset()
 
 
 def at_start() -> list[CursorEntry]:
@@ -117,7 +117,7 @@ def events_of(sink: CountingSink) -> int:
 
 
 def assert_bounded(done: list[tuple[int, int, int]]) -> None:
-    assert len(done) > 3, "it was done at once"
+    assert len(done) > 3, "all work was done at once"
     for writes, framed, closed in done:
         assert writes <= MOST_WRITES
         assert framed <= MOST_FRAMED
@@ -125,7 +125,7 @@ def assert_bounded(done: list[tuple[int, int, int]]) -> None:
 
 
 def parked_crowd(stage: Stage, work: Work) -> list[CountingSink]:
-    """Let a crowd wait for a tail that has all it has missed, and bring none of it up yet."""
+    """Return many streams that wait for a tail with all missed events."""
     stage.broadcast(MISSED)
     stage.worker.settle()
     feed = stage.worker.hub.feeds[BROADCAST_LOG]
@@ -135,23 +135,25 @@ def parked_crowd(stage: Stage, work: Work) -> list[CountingSink]:
     assert len(feed.parked) == CROWD
     feed.tail = tail
     stage.worker.positions[feed] = MISSED
-    work.take()
+    work.reset()
     return sinks
 
 
-def test_a_crowd_is_brought_up_from_the_tail_in_bounded_steps(stage: Stage, work: Work) -> None:
+def test_many_streams_catch_up_from_the_tail_in_bounded_steps(stage: Stage, work: Work) -> None:
     sinks = parked_crowd(stage, work)
     hub, moment = stage.worker.hub, stage.world.moment
     hub.advance(list(hub.feeds[BROADCAST_LOG].parked), moment)
     hub.feeds[BROADCAST_LOG].parked.clear()
-    done = [work.take(), *steps(stage, work)]
+    done = [work.reset(), *steps(stage, work)]
     assert_bounded(done)
     assert all(events_of(sink) == MISSED for sink in sinks)
-    assert sum(framed for _, framed, _ in done) == MISSED, "each event is framed once for all"
+    assert sum(framed for _, framed, _ in done) == MISSED, (
+        "each event is framed once for all streams"
+    )
     assert_consistent(stage.worker)
 
 
-def test_what_is_shared_is_bounded_and_built_again_where_it_was_dropped(
+def test_shared_runs_are_bounded_and_rebuilt_after_a_drop(
     stage: Stage, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runs, "SHARED_BYTES", 5000)
@@ -159,13 +161,11 @@ def test_what_is_shared_is_bounded_and_built_again_where_it_was_dropped(
     hub, moment = stage.worker.hub, stage.world.moment
     hub.advance(list(hub.feeds[BROADCAST_LOG].parked), moment)
     hub.feeds[BROADCAST_LOG].parked.clear()
-    assert_bounded([work.take(), *steps(stage, work)])
+    assert_bounded([work.reset(), *steps(stage, work)])
     assert all(events_of(sink) == MISSED for sink in sinks)
 
 
-def test_a_live_event_goes_out_at_once_while_a_crowd_is_brought_up(
-    stage: Stage, work: Work
-) -> None:
+def test_a_live_event_is_sent_at_once_while_many_streams_catch_up(stage: Stage, work: Work) -> None:
     parked_crowd(stage, work)
     hub, moment = stage.worker.hub, stage.world.moment
     sink = CountingSink(work)
@@ -173,25 +173,25 @@ def test_a_live_event_goes_out_at_once_while_a_crowd_is_brought_up(
         StreamRequest(b"live"), stage.worker.routes.feeds(b"live", (), moment), sink, [], moment
     )
     hub.advance(list(hub.feeds[BROADCAST_LOG].parked), moment)
-    assert stage.worker.busy, "the crowd is not up yet"
+    assert stage.worker.busy, "the other streams are still behind"
     stage.write(1, b"live")
     stage.worker.poll()
     assert events_of(sink) == 1
     assert stage.worker.busy
 
 
-def test_a_crowd_is_brought_up_by_a_scan_in_bounded_steps(stage: Stage, work: Work) -> None:
+def test_many_streams_catch_up_by_scan_in_bounded_steps(stage: Stage, work: Work) -> None:
     stage.broadcast(MISSED)
     stage.replace_worker()
     stage.worker.open_logs()
     sinks = crowd(stage, work, *at_start())
-    work.take()
+    work.reset()
     feed = stage.worker.hub.feeds[BROADCAST_LOG]
     for scanned in list(stage.worker.woken):
         stage.worker.begin_scan(scanned)
         while scanned in stage.worker.scans:
             stage.worker.step(scanned)
-    done = [work.take(), *steps(stage, work)]
+    done = [work.reset(), *steps(stage, work)]
     assert all(events_of(sink) == MISSED for sink in sinks)
     assert sum(framed for _, framed, _ in done) <= 2 * MISSED
     assert max(writes for writes, _, _ in done[1:]) <= MOST_WRITES
@@ -200,16 +200,16 @@ def test_a_crowd_is_brought_up_by_a_scan_in_bounded_steps(stage: Stage, work: Wo
     assert_consistent(stage.worker)
 
 
-def test_a_crowd_that_opens_between_two_steps_is_brought_up_in_the_next_ones(
+def test_many_streams_opened_between_two_steps_catch_up_in_later_steps(
     stage: Stage, work: Work
 ) -> None:
-    """Thousands of requests can be read in one turn of the event loop."""
+    """One turn of the event loop can accept thousands of requests."""
     stage.broadcast(MISSED)
     stage.worker.settle()
-    work.take()
+    work.reset()
     sinks = crowd(stage, work, *at_start())
-    writes, framed, _ = work.take()
-    assert writes == CROWD, "the first bytes of each"
+    writes, framed, _ = work.reset()
+    assert writes == CROWD, "the first bytes of each stream"
     assert framed <= MISSED, "shared, as in any step"
     assert sum(events_of(sink) for sink in sinks) < CROWD * MISSED / 4
     list(steps(stage, work))
@@ -219,19 +219,17 @@ def test_a_crowd_that_opens_between_two_steps_is_brought_up_in_the_next_ones(
 def test_broadcasts_are_framed_once_and_written_in_bounded_steps(stage: Stage, work: Work) -> None:
     sinks = crowd(stage, work)
     list(steps(stage, work))
-    work.take()
+    work.reset()
     stage.broadcast(20)
     stage.worker.poll()
-    done = [work.take(), *steps(stage, work)]
+    done = [work.reset(), *steps(stage, work)]
     assert_bounded(done)
     assert sum(framed for _, framed, _ in done) == 20
     assert sum(writes for writes, _, _ in done) == CROWD, "one write for each stream"
     assert all(events_of(sink) == 20 for sink in sinks)
 
 
-def test_what_is_written_while_a_broadcast_is_on_its_way_comes_behind_it(
-    stage: Stage, work: Work
-) -> None:
+def test_writes_during_a_pending_broadcast_come_after_it(stage: Stage, work: Work) -> None:
     sinks = crowd(stage, work)
     list(steps(stage, work))
     hub = stage.worker.hub
@@ -265,11 +263,11 @@ def test_a_large_batch_is_dispatched_in_bounded_steps_and_in_order(
         StreamRequest(b"many"), stage.worker.routes.feeds(b"many", (), moment), sink, [], moment
     )
     list(steps(stage, work))
-    work.take()
+    work.reset()
     numbers = stage.write(5000, b"many")
     stage.broadcast(300)
     stage.worker.poll()
-    done = [work.take(), *steps(stage, work)]
+    done = [work.reset(), *steps(stage, work)]
     assert_bounded(done)
     assert events_of(sink) == 5300
     text = b"".join(sink.data)
@@ -279,23 +277,19 @@ def test_a_large_batch_is_dispatched_in_bounded_steps_and_in_order(
     assert_consistent(stage.worker)
 
 
-def test_heartbeats_of_a_crowd_come_in_bounded_steps_and_share_their_bytes(
-    stage: Stage, work: Work
-) -> None:
+def test_heartbeats_of_many_streams_are_sent_in_bounded_steps(stage: Stage, work: Work) -> None:
     sinks = crowd(stage, work)
     list(steps(stage, work))
-    work.take()
+    work.reset()
     stage.world.now += 30_000
     stage.worker.hub.tick(stage.world.moment)
-    done = [work.take(), *steps(stage, work)]
+    done = [work.reset(), *steps(stage, work)]
     assert_bounded(done)
     assert sum(writes for writes, _, _ in done) == CROWD
     assert len({id(sink.data[-1]) for sink in sinks}) <= CROWD
 
 
-def test_a_stream_that_was_written_to_meanwhile_needs_no_heartbeat(
-    stage: Stage, work: Work
-) -> None:
+def test_a_stream_with_a_recent_write_gets_no_heartbeat(stage: Stage, work: Work) -> None:
     sinks = crowd(stage, work)
     list(steps(stage, work))
     stage.world.now += 30_000
@@ -322,20 +316,20 @@ def reach_slow(stage: Stage, streams: list[Stream]) -> None:
 @pytest.mark.parametrize(
     ("close", "reason"), [(close_all, CloseReason.REVOKED), (reach_slow, CloseReason.SLOW)]
 )
-def test_a_crowd_is_closed_in_bounded_steps(
+def test_many_streams_are_closed_in_bounded_steps(
     stage: Stage, work: Work, close: Callable[[Stage, list[Stream]], None], reason: CloseReason
 ) -> None:
     crowd(stage, work)
     list(steps(stage, work))
-    work.take()
+    work.reset()
     close(stage, list(stage.worker.hub.streams))
-    done = [work.take(), *steps(stage, work)]
+    done = [work.reset(), *steps(stage, work)]
     assert_bounded(done)
     assert stage.worker.observer.closes == [reason] * CROWD
     assert not stage.worker.hub.streams
 
 
-def test_deadlines_of_a_crowd_are_kept_in_bounded_steps(stage: Stage, work: Work) -> None:
+def test_deadlines_of_many_streams_are_applied_in_bounded_steps(stage: Stage, work: Work) -> None:
     hub, moment = stage.worker.hub, stage.world.moment
     feeds = stage.worker.routes.feeds(b"a", (), moment)
     at = moment.monotonic + 5
@@ -343,8 +337,8 @@ def test_deadlines_of_a_crowd_are_kept_in_bounded_steps(stage: Stage, work: Work
         deadlines = [(at, CloseReason.MAX_AGE)]
         hub.open(StreamRequest(b"a"), feeds, CountingSink(work), deadlines, moment)
     list(steps(stage, work))
-    work.take()
+    work.reset()
     stage.world.now += 5000
     hub.tick(stage.world.moment)
-    assert_bounded([work.take(), *steps(stage, work)])
+    assert_bounded([work.reset(), *steps(stage, work)])
     assert not hub.streams

@@ -23,7 +23,7 @@ def event(category: str | None) -> Event:
         (frozenset({"ai"}), None, False),
     ],
 )
-def test_a_filter_wants_its_categories_and_nothing_unknown(
+def test_a_filter_matches_its_categories_only(
     categories: frozenset[str] | None, category: str | None, *, wanted: bool
 ) -> None:
     connection = Stage().client().connect(Stage().worker)
@@ -31,11 +31,11 @@ def test_a_filter_wants_its_categories_and_nothing_unknown(
     assert stream.wants(event(category)) is wanted
 
 
-def test_the_state_of_a_stream_follows_what_happens_to_it() -> None:
+def test_a_stream_goes_through_every_state() -> None:
     stage = Stage()
     client = stage.client()
     stream = stream_of(client.connect(stage.worker, kafka=False))
-    states = [stream.state]  # nobody reads its logs yet
+    states = [stream.state]  # its partitions are not read yet
     stage.worker.activate()
     states.append(stream.state)
     stage.worker.settle()
@@ -56,7 +56,7 @@ def test_the_state_of_a_stream_follows_what_happens_to_it() -> None:
     ]
 
 
-def test_an_id_holds_the_heads_of_live_logs_and_the_places_of_others() -> None:
+def test_an_id_has_the_heads_of_live_partitions_and_the_positions_of_others() -> None:
     stage = Stage()
     stage.write(3)
     stage.broadcast(2)
@@ -79,7 +79,7 @@ def test_an_id_holds_the_heads_of_live_logs_and_the_places_of_others() -> None:
     )
 
 
-def test_the_mark_of_the_head_is_encoded_once_until_the_head_moves() -> None:
+def test_the_entry_of_the_head_is_encoded_once_until_the_head_moves() -> None:
     stage = Stage()
     stage.connect(stage.client())
     feed = stage.worker.hub.feeds[USER_LOG]
@@ -90,7 +90,7 @@ def test_the_mark_of_the_head_is_encoded_once_until_the_head_moves() -> None:
     assert feed.head_entry() != entry
 
 
-def test_a_key_without_live_streams_is_forgotten() -> None:
+def test_a_key_without_live_streams_is_removed() -> None:
     stage = Stage()
     one, other = stage.client(), stage.client()
     stage.connect(one)
@@ -105,16 +105,16 @@ def test_a_key_without_live_streams_is_forgotten() -> None:
     assert stage.worker.hub.feeds[BROADCAST_LOG].live_unkeyed == {}
 
 
-def test_a_stream_lags_by_what_was_written_since_its_place_in_the_log_where_that_is_most() -> None:
+def test_lag_is_the_largest_over_all_partitions() -> None:
     stage = Stage()
     client = stage.client()
     stream = stream_of(client.connect(stage.worker, kafka=False))
     begin = stage.world.now
     assert stream.lag(begin) == 0
-    assert stream.lag(begin + 700) == 700, "nobody reads its logs: the present time is their end"
+    assert stream.lag(begin + 700) == 700, "its partitions are not read: lag counts to now"
     stage.worker.activate()
     stage.worker.settle()
-    assert stream.lag(begin + 9000) == 0, "it is live, however quiet its logs are"
+    assert stream.lag(begin + 9000) == 0, "a live stream has no lag"
     connection = client.connection
     assert connection is not None
     connection.stall(0)
@@ -125,4 +125,4 @@ def test_a_stream_lags_by_what_was_written_since_its_place_in_the_log_where_that
     position = stream.position(stage.feed)
     assert stream.lag(begin + 9000) == stage.world.now - position.timestamp == 30
     stream.catching_up[stage.feed].position = OffsetPosition(1, 0, False)
-    assert stream.lag(begin + 9000) == 0, "where it is has no time"
+    assert stream.lag(begin + 9000) == 0, "the position has no timestamp"

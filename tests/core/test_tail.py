@@ -36,7 +36,7 @@ def size_of(records: Sequence[Record]) -> int:
 
 
 class NaiveTail:
-    """A tail as one would write it first: a list, and a search of all of it for every answer."""
+    """A reference implementation: a list, searched linearly."""
 
     def __init__(self, start: OffsetPosition) -> None:
         self.base = self.head = start
@@ -65,7 +65,7 @@ class NaiveTail:
 
 @pytest.mark.parametrize("keyed", [True, False])
 @pytest.mark.parametrize("seed", range(20))
-def test_a_random_run_agrees_with_a_naive_list_after_every_step(seed: int, *, keyed: bool) -> None:
+def test_a_tail_equals_a_naive_list_after_every_random_step(seed: int, *, keyed: bool) -> None:
     random = Random(seed)
     tail, naive = Tail(START, keyed=keyed), NaiveTail(START)
 
@@ -105,11 +105,11 @@ def test_a_random_run_agrees_with_a_naive_list_after_every_step(seed: int, *, ke
         naive.assert_equals(tail, keyed=keyed)
 
 
-def test_the_head_of_an_empty_tail_is_where_it_began() -> None:
+def test_base_and_head_of_an_empty_tail_are_its_start() -> None:
     tail = tail_of()
     assert (tail.base, tail.head, len(tail), tail.size) == (START, START, 0, 0)
     assert not tail.since(10, b"a")
-    assert not tail.since(99, b"a"), "a position ahead of the tail has nothing to be sent"
+    assert not tail.since(99, b"a"), "no records from a position ahead of the tail"
 
 
 def test_only_the_first_record_of_a_new_key_is_fresh() -> None:
@@ -130,7 +130,7 @@ def test_evicting_less_than_a_record_frees_a_whole_one() -> None:
     assert (tail.base, len(tail)) == (OffsetPosition(11, 100, True), 1)
 
 
-def test_evicting_more_than_there_is_leaves_an_empty_tail_at_its_head() -> None:
+def test_evicting_more_than_the_size_leaves_an_empty_tail_at_its_head() -> None:
     tail = tail_of(record(10), record(15))
     assert size_of(tail.evict(1 << 30)) == 2 * record(10).size
     assert (tail.base, tail.head, tail.size) == (OffsetPosition(16, 150, True),) * 2 + (0,)
@@ -142,14 +142,14 @@ def test_evicting_more_than_there_is_leaves_an_empty_tail_at_its_head() -> None:
         (OffsetPosition(11, 100, True), True),
         (OffsetPosition(11, 101, True), False),
         (OffsetPosition(11, 101, False), True),
-        (OffsetPosition(13, 777, True), True),  # nobody knows what was at 12
+        (OffsetPosition(13, 777, True), True),  # the record at 12 is unknown
         (OffsetPosition(15, 140, True), True),
         (OffsetPosition(15, 141, True), False),
-        (OffsetPosition(10, 1000, True), None),  # nor at 9, but the log may
+        (OffsetPosition(10, 1000, True), None),  # the record at 9 is unknown, a scan can tell
         (OffsetPosition(10, 1000, False), True),
     ],
 )
-def test_a_position_is_held_against_the_record_before_it(
+def test_a_position_is_compared_with_the_previous_record(
     position: OffsetPosition, fits: bool | None
 ) -> None:
     tail = tail_of(record(10), record(11), record(14))
@@ -157,15 +157,13 @@ def test_a_position_is_held_against_the_record_before_it(
 
 
 @pytest.mark.parametrize(("timestamp", "fits"), [(100, True), (101, False)])
-def test_the_base_proves_a_position_once_the_record_before_it_was_here(
-    timestamp: int, *, fits: bool
-) -> None:
+def test_a_base_after_an_eviction_verifies_a_position(timestamp: int, *, fits: bool) -> None:
     tail = tail_of(record(10), record(11))
     tail.evict(1)
     assert tail.fits(OffsetPosition(11, timestamp, True)) is fits
 
 
-def test_a_hole_behind_the_base_proves_nothing() -> None:
+def test_a_hole_after_the_base_disproves_no_position() -> None:
     tail = tail_of(record(14))
     assert tail.fits(OffsetPosition(12, 777, True)) is True
 
@@ -174,14 +172,14 @@ def test_a_hole_behind_the_base_proves_nothing() -> None:
     ("offset", "timestamp", "first"),
     [(10, 0, 10), (11, 0, 12), (10, 105, 12), (10, 120, 12), (10, 121, 13), (10, 131, 14)],
 )
-def test_the_first_record_at_or_after_a_time_is_found_as_kafka_finds_it(
+def test_first_at_or_after_equals_list_offsets_by_time(
     offset: int, timestamp: int, first: int
 ) -> None:
     tail = tail_of(record(10), record(12), record(13))
     assert tail.first_at_or_after(offset, timestamp) == first
 
 
-def test_warm_records_stand_in_front() -> None:
+def test_warm_prepends_records() -> None:
     tail = tail_of(record(12, b"a"))
     tail.warm(OffsetPosition(4, 0, False), [record(5, b"a"), record(9, b"b")])
     assert tail.base == OffsetPosition(4, 0, False)
@@ -190,7 +188,7 @@ def test_warm_records_stand_in_front() -> None:
     assert tail.size == 3 * record(5).size
 
 
-def test_an_empty_stretch_can_be_warm() -> None:
+def test_an_empty_range_can_be_warmed() -> None:
     tail = tail_of(record(12), keyed=False)
     tail.warm(OffsetPosition(4, 0, False), [])
     assert (tail.base.offset, offsets(tail.since(4))) == (4, [12])
@@ -212,7 +210,7 @@ def test_misuse_raises(misuse: object) -> None:
         misuse(tail_of(record(10)))
 
 
-def test_records_that_come_again_are_added_once() -> None:
+def test_records_received_twice_are_added_once() -> None:
     tail = tail_of(record(10), record(12))
     again = [record(10), record(12), record(13, b"b")]
     added, fresh = tail.append(again)
@@ -225,14 +223,14 @@ def test_records_that_come_again_are_added_once() -> None:
 @pytest.mark.parametrize("headers", [0, 2])
 @pytest.mark.parametrize("value_bytes", [60, 300, 1000])
 @pytest.mark.parametrize("keys", [1, 100, 4000])
-def test_the_size_of_a_tail_is_its_memory(keys: int, value_bytes: int, headers: int) -> None:
+def test_the_size_of_a_tail_matches_its_memory(keys: int, value_bytes: int, headers: int) -> None:
     count = 4000
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
         tail = Tail(OffsetPosition(0, 0, False), keyed=True)
         for start in range(0, count, 50):
-            # Everything made anew, as a record of aiokafka is; nothing interned or shared.
+            # New objects for each record, as aiokafka creates them; none interned or shared.
             tail.append(
                 [
                     make_record(

@@ -1,7 +1,7 @@
-"""Workers without I/O: a real hub, and an edge that goes one small step at a time.
+"""Workers without I/O: a real hub, and a simulated edge that runs step by step.
 
-The edge stands in for `gateway.kafka.live_reader` and `gateway.kafka.replay_reader`. Wherever those
-await, the test chooses the next step.
+The edge replaces `gateway.kafka.live_reader` and `gateway.kafka.replay_reader`. Where those await,
+the test chooses the next step.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 
 class Interrupted(Exception):
-    """Kafka did not answer a scan."""
+    """Kafka failed during a scan."""
 
 
 class SilentObserver:
-    """Counts what the core reports; asks nothing."""
+    """Records all reports of the core."""
 
     def __init__(self) -> None:
         self.gaps: list[GapReason] = []
@@ -79,7 +79,7 @@ class Faults:
         self.seen: list[BaseException] = []
 
     def contain(self) -> Contained:
-        """Return a block that contains what is tolerated."""
+        """Return a block that suppresses exceptions if `tolerant`."""
         return Contained(self)
 
 
@@ -105,7 +105,7 @@ class Contained(Containment):
 
 
 class Worker:
-    """A hub and a simulated edge. Whatever the real edge awaits is a step here."""
+    """A hub and a simulated edge; each await of the real edge is a step."""
 
     def __init__(self, world: World) -> None:
         setup = world.setup
@@ -113,7 +113,7 @@ class Worker:
         self.observer = SilentObserver()
         self.faults = Faults()
         self.busy = False
-        """Whether the hub has asked for steps."""
+        """Whether the hub has requested steps."""
         self.hub = Hub(
             interpreter=Interpreter(
                 Decoder(world.registry), first_byte, self.observer, self.faults.contain
@@ -135,17 +135,17 @@ class Worker:
         self.routes = PartitionMap(self.hub, topics[0], topics[1], first_byte, setup.settle)
         self.verified = world.now
         self.requested: dict[PartitionFeed, None] = {}
-        """Logs to be read, as soon as Kafka answers."""
+        """Partitions to read as soon as Kafka answers."""
         self.woken: dict[PartitionFeed, None] = {}
         self.cold: set[PartitionFeed] = set()
         self.positions: dict[PartitionFeed, int] = {}
-        """Where the live consumer is."""
+        """Offsets of the live consumer."""
         self.scans: dict[PartitionFeed, Generator[None]] = {}
 
     # Live.
 
     def open(self, request: StreamRequest, sink: Sink, *, kafka: bool = True) -> Stream:
-        """Open a stream; without `kafka` its logs, if nobody reads them yet, are read later."""
+        """Open a stream; without `kafka`, partitions that are not read start later."""
         feeds, mismatch = self.routes.find(request.user, request.cursor, self.world.moment)
         if mismatch:
             self.refresh_topics()
@@ -158,7 +158,7 @@ class Worker:
         return self.hub.open(request, feeds, sink, [], self.world.moment)
 
     def refresh_topics(self) -> None:
-        """Go by what the topics are now."""
+        """Apply the present topics."""
         world, moment = self.world, self.world.moment
         for topic in (self.routes.topic, self.routes.broadcast):
             if topic is None:
@@ -181,7 +181,7 @@ class Worker:
                 self.requested[feed] = None
 
     def activate(self) -> None:
-        """Begin to read the logs that are asked for."""
+        """Start reading the requested partitions."""
         for feed in self.requested:
             if self.hub.feeds.get(feed.log) is not feed:
                 continue
@@ -194,13 +194,13 @@ class Worker:
         self.requested.clear()
 
     def open_logs(self) -> None:
-        """Begin to read all logs, as if they had streams."""
+        """Start reading all partitions, as if they had streams."""
         for feed in self.hub.feeds.values():
             self.requested[feed] = None
         self.activate()
 
     def restart(self, feed: PartitionFeed) -> None:
-        """Begin again at the end, for the log does not go on where it was read."""
+        """Restart at the end: the partition does not continue at the offset read."""
         if feed.tail is not None:
             self.stop_reading(feed)
             self.requested[feed] = None
@@ -210,14 +210,14 @@ class Worker:
         self.hub.deactivate(feed)
 
     def sweep(self) -> None:
-        """Let go of partitions that have settled, and of logs that have no streams."""
+        """Drop former partitions that have settled, and partitions without streams."""
         self.routes.settle(self.world.moment)
         for feed in list(self.positions):
             if not feed.streams:
                 self.stop_reading(feed)
 
     def poll(self, random: Random | None = None) -> bool:
-        """Dispatch what is new: a random part of it, or all. Return whether there was any."""
+        """Dispatch new records, all or a random part; return whether any were found."""
         batches = {}
         for feed, position in list(self.positions.items()):
             if not self.world.logs[feed.log].holds_position(position):
@@ -243,7 +243,7 @@ class Worker:
         self.busy = True
 
     def work(self) -> bool:
-        """Let the hub do one step, if it has asked for that; return whether it has."""
+        """Run one requested step of the hub; return whether one was requested."""
         if not self.busy:
             return False
         self.busy = self.hub.step(self.world.moment)
@@ -256,13 +256,13 @@ class Worker:
             self.woken[feed] = None
 
     def begin_scan(self, feed: PartitionFeed, random: Random | None = None) -> None:
-        """Begin the scan that the hub has asked for; `step` goes on with it."""
+        """Begin a requested scan, which `step` continues."""
         del self.woken[feed]
         if feed.tail is not None:
             self.scans[feed] = self._scan(feed, random)
 
     def step(self, feed: PartitionFeed, *, interrupt: bool = False) -> None:
-        """Go on with a scan up to the next thing that it waits for, or let that fail."""
+        """Continue a scan up to its next await, or interrupt it."""
         scan = self.scans[feed]
         try:
             if interrupt:
@@ -314,7 +314,7 @@ class Worker:
             self.hub.end_scan(feed, world.moment)
 
     def settle(self) -> None:
-        """Let everything happen that can: read all, and scan all that is asked for."""
+        """Read all records and run all requested scans until the worker is idle."""
         for _ in range(1000):
             self.refresh_topics()
             self.activate()
@@ -328,4 +328,4 @@ class Worker:
                     self.step(feed)
             if not (moved or self.busy or self.requested or self.woken):
                 return
-        raise AssertionError("the worker does not come to rest")
+        raise AssertionError("the worker does not become idle")

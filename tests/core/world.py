@@ -1,6 +1,6 @@
-"""A simulated Kafka, and a clock.
+"""A simulated Kafka and a clock.
 
-Kafka here is a few lists of records whose offsets have holes and whose start moves.
+A partition is a list of records with holes in the offsets and a moving start offset.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ _offset = attrgetter("offset")
 
 
 def first_byte(key: bytes) -> int:
-    """Return a hash that a reader of a test can tell by looking at the key."""
+    """Return the first byte of a key, a hash that is easy to read in tests."""
     return key[0] if key else 0
 
 
 def by_first_byte(key: bytes, partitions: int) -> int:
-    """Return the partition by that hash."""
+    """Return the partition of a key by `first_byte`."""
     return first_byte(key) % partitions
 
 
 class Written(NamedTuple):
-    """One record of the simulated Kafka; `number` is None for one that holds no event."""
+    """One record of the simulated Kafka; `number` is None if it is not an event."""
 
     offset: int
     timestamp: int
@@ -44,7 +44,7 @@ class Written(NamedTuple):
     event_type: str = DATA
 
     def record(self) -> Record:
-        """Return it as a worker reads it: anew each time, as from the network."""
+        """Return a new `Record`, as if read from the network."""
         if self.number is None:
             return make_record(self.offset, self.timestamp, self.key, None)
         headers = (("event_type", self.event_type.encode()),)
@@ -53,7 +53,7 @@ class Written(NamedTuple):
 
 
 class KafkaLog:
-    """One log: what is retained of it, and for the judge all that was ever written."""
+    """One partition: the retained records, and for the judge all records ever written."""
 
     def __init__(self, log: TopicPartition, kind: LogKind, incarnation: int, created: int) -> None:
         self.log = log
@@ -72,16 +72,16 @@ class KafkaLog:
         self.end = written.offset + 1
 
     def trim(self, start: int) -> None:
-        """Let retention remove everything before `start`."""
+        """Remove all records before `start`, as retention does."""
         self.start = max(self.start, start)
         del self.records[: bisect_left(self.records, self.start, key=_offset)]
 
     def compact(self, index: int) -> None:
-        """Remove one record, and leave a hole."""
+        """Remove one record, which leaves a hole."""
         self.compacted.add(self.records.pop(index).offset)
 
     def at(self, timestamp: int) -> int:
-        """Return the first offset at or after a time, or the end: ListOffsets by time."""
+        """Return the first offset at or after a time, or the end, as ListOffsets does."""
         for written in self.records:
             if written.timestamp >= timestamp:
                 return written.offset
@@ -92,7 +92,7 @@ class KafkaLog:
         return self.records[index : index + most]
 
     def holds_position(self, offset: int) -> bool:
-        """Whether it can be read from there; else Kafka answers that the offset is out of range."""
+        """Return whether `offset` is in range, as Kafka checks a fetch."""
         return self.start <= offset <= self.end
 
     def holds(self, offset: int) -> bool:
@@ -101,7 +101,7 @@ class KafkaLog:
 
 
 class Setup(NamedTuple):
-    """What a history is set up with."""
+    """Configuration of a history."""
 
     partitions: int = 1
     broadcast: bool = True
@@ -115,11 +115,11 @@ class Setup(NamedTuple):
     tag: bytes = b"tagA"
     settle: float = 0.3
     stale_ms: int = 100
-    """How long after the topic has grown some producers write by its former partitions."""
+    """How long some producers still use the former partition count after a growth (ms)."""
 
 
 class World:
-    """Kafka, a clock, and what every worker of a history is made with."""
+    """Kafka, a clock, and the common configuration of all workers of a history."""
 
     def __init__(self, setup: Setup, registry: Registry) -> None:
         self.setup = setup
@@ -127,22 +127,22 @@ class World:
         self.now = 1_000_000
         self.tag = setup.tag
         self.partitions = [setup.partitions]
-        """How many partitions the user topic has had, the present number last."""
+        """Partition counts of the user topic, the present one last."""
         self.grown = 0
-        """When it gained some."""
+        """When the topic last grew."""
         self.topics_recreated = False
-        """Whether a topic was made anew, and some worker may have read on in it unaware."""
+        """Whether topics were recreated, so that a worker may have read a new one unaware."""
         self.epoch = 0
-        """How many logs were recreated so far."""
+        """Number of partitions recreated so far."""
         self.logs: dict[TopicPartition, KafkaLog] = {}
         self.former: list[KafkaLog] = []
-        """Logs that were deleted."""
+        """Deleted partitions."""
         for partition in range(setup.partitions):
             self._create(TopicPartition(USER_TOPIC, partition), LogKind.USER)
         if setup.broadcast:
             self._create(TopicPartition(BROADCAST_TOPIC, 0), LogKind.BROADCAST)
         self.events: dict[int, tuple[KafkaLog, Written]] = {}
-        """Every event that was ever written, by its number."""
+        """Every event ever written, by number."""
 
     @property
     def moment(self) -> Moment:
@@ -159,7 +159,7 @@ class World:
         hole: int = 0,
         event_type: str | None = DATA,
     ) -> Written:
-        """Write a record `hole` offsets behind the end; one without a type holds no event."""
+        """Write a record `hole` offsets after the end; without a type it is unreadable."""
         kafka = self.logs[log]
         number = None if event_type is None else len(self.events) + 1
         written = Written(kafka.end + hole, self.now, key, number, event_type or DATA)
@@ -169,7 +169,7 @@ class World:
         return written
 
     def logs_of(self, user: bytes) -> list[TopicPartition]:
-        """Return the logs that a user's events were ever to go to, the present one first."""
+        """Return all partitions that a user's events have had, the present one first."""
         partitions = [by_first_byte(user, count) for count in reversed(self.partitions)]
         logs = [TopicPartition(USER_TOPIC, partition) for partition in dict.fromkeys(partitions)]
         return [*logs, TopicPartition(BROADCAST_TOPIC, 0)] if self.setup.broadcast else logs
@@ -183,11 +183,11 @@ class World:
         self.grown = self.now
 
     def incarnations(self, log: TopicPartition) -> list[KafkaLog]:
-        """Return a log and its predecessors, oldest first."""
+        """Return all incarnations of a partition, oldest first."""
         return [*(former for former in self.former if former.log == log), self.logs[log]]
 
     def recreate(self, log: TopicPartition) -> None:
-        """Delete a log and make it anew, some time later."""
+        """Delete and recreate a partition; takes 10 ms."""
         self.now += 5
         old = self.logs[log]
         self.former.append(old)
@@ -196,7 +196,7 @@ class World:
         self.now += 5
 
     def recreate_topics(self, tag: bytes) -> None:
-        """Delete all topics and make them anew, as their tags tell."""
+        """Delete and recreate all topics with a new tag."""
         self.tag = tag
         self.topics_recreated = True
         for log in list(self.logs):
