@@ -151,7 +151,11 @@ class Worker:
         self._latest = Latest((hashed(settings) if settings.log_users == "plain" else names).name)
         self._hub.delivered = self._show_latest
         self._board = DashboardFeed(
-            self._vitals.worker, self._fleet, self._fleet_problem, self._latest
+            self._vitals.worker,
+            self._fleet,
+            self._fleet_problem,
+            self._latest,
+            settings.fleet_name or "",
         )
         self._reporting = Reporting(
             self._supervisor,

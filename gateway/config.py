@@ -253,6 +253,9 @@ class Settings(BaseSettings):
         None, description="bearer token of the operations listener; required beyond loopback"
     )
     ops_token_file: FilePath = Field(None, description="file with that token")
+    fleet_name: OptionalText = Field(
+        None, description="name of the cluster or environment, shown in the dashboard's title"
+    )
     log_format: Literal["text", "json"] | None = Field(
         None, description="none: text on a terminal, else json"
     )

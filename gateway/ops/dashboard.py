@@ -92,9 +92,10 @@ class DashboardFeed:
     """
 
     def __init__(
-        self, worker: str, fleet: Fleet, problem: Callable[[], str], latest: Latest
+        self, worker: str, fleet: Fleet, problem: Callable[[], str], latest: Latest, name: str = ""
     ) -> None:
         self._worker = worker
+        self._name = name
         self._fleet = fleet
         self._problem = problem
         self._latest = latest
@@ -161,6 +162,7 @@ class DashboardFeed:
         moment, problem = clock.now(), self._problem()
         members = self._fleet.members(moment.monotonic)
         document = {
+            "fleet_name": self._name,
             "worker": self._worker,
             "workers": workers(self._fleet, moment.monotonic),
             "problem": problem,

@@ -33,7 +33,8 @@ SESSION_SECONDS = 12 * 3600
 MAX_BODY = 4096
 
 COOKIE = "gateway_ops"
-_PATH = "/ops"
+_PATH = ""
+"""None is sent, so the browser takes the folder of `/ops/session`, with a proxy's prefix if any."""
 
 
 class _SignIn(msgspec.Struct):

@@ -53,10 +53,13 @@ async def test_its_numbers_are_the_facts(
     user: str,
 ) -> None:
     served = await topics(workers=1)
-    first, second = await start_worker(served), await start_worker(served)
+    first, second = await start_worker(served, fleet_name="staging"), await start_worker(served)
     clients = await open_streams(open_stream, user, (first, 4), (second, 3))
     await browser.open(f"{first.ops_url}/ops")
     await browser.wait_for(f"return {SUM.format('streams')} === 7", SOON)
+    assert await browser.run("return document.title") == "staging · Fleet · 7 streams"
+    legend = "return document.querySelector('[data-chart=p99] .keys').textContent"
+    assert await browser.run(legend) == "p99p90p50"
     assert await browser.run(f"return {STATES}") == ["ready", "ready"]
 
     await RecordWriter(producer, served).numbered(user, range(20))

@@ -1,8 +1,9 @@
 // Lines over the last 15 minutes, as plain SVG. To the keyboard and to a screen reader each chart is a
 // slider through its time: left and right move as a pointer does; its value is the text of that point.
 
-import { bytes, count, NONE, percent, rate, seconds, setText, time } from "./text.js";
+import { bytes, count, make, NONE, percent, rate, seconds, setText, time } from "./text.js";
 
+const SVG = "http://www.w3.org/2000/svg";
 const WINDOW_MS = 900_000;
 const MINUTES = [1, 2, 5, 10, 15]; // after the start of a worker, less than 15 minutes
 const WIDTH = 300;
@@ -15,6 +16,7 @@ const CHARTS = [
   {
     name: "Delivery, p99",
     lines: ["p99", "p90", "p50"],
+    keys: ["p99", "p90", "p50"],
     show: seconds,
     detail: (s) => (s.p50 === null ? "nothing was delivered just now" : `p50 ${seconds(s.p50)} · p90 ${seconds(s.p90)}`),
   },
@@ -22,11 +24,12 @@ const CHARTS = [
   {
     name: "Replays",
     lines: ["replays_waiting", "replays_running"],
+    keys: ["waiting", "running"],
     show: count,
     detail: (s) => `streams wait · ${s.replays_running} running`,
   },
-  { name: "Gaps and rejects", lines: ["gaps", "rejects"], show: count, total: true, detail: (_, all) => `gaps · ${count(all("rejects"))} rejects in 15 min` },
-  { name: "Memory", lines: ["resident_bytes", "tail_bytes"], show: bytes, detail: (s) => `${bytes(s.tail_bytes)} in tails` },
+  { name: "Gaps and rejects", lines: ["gaps", "rejects"], keys: ["gaps", "rejects"], show: count, total: true, detail: (_, all) => `gaps · ${count(all("rejects"))} rejects in 15 min` },
+  { name: "Memory", lines: ["resident_bytes", "tail_bytes"], keys: ["process", "tails"], show: bytes, detail: (s) => `${bytes(s.tail_bytes)} in tails` },
   { name: "CPU", lines: ["cpu_share"], show: percent, detail: () => "of one core, in sum" },
 ];
 
@@ -62,6 +65,7 @@ class Chart {
     this.#figure = document.getElementById("chart-template").content.firstElementChild.cloneNode(true);
     this.#figure.dataset.chart = chart.lines[0];
     this.#find(".name").textContent = chart.name;
+    this.#legend(chart.keys ?? []);
     const plot = this.#find(".plot");
     plot.onpointermove = (event) => this.#choose(this.#nearest(event.offsetX / plot.clientWidth));
     plot.onpointerleave = plot.onblur = () => this.#choose(null);
@@ -89,7 +93,7 @@ class Chart {
     const svg = this.#find("svg");
     const paths = lines.map((name, number) => {
       const line = path(samples, name, top, this.#window);
-      const element = document.createElementNS("http://www.w3.org/2000/svg", "path");
+      const element = document.createElementNS(SVG, "path");
       element.setAttribute("class", `line line-${number}`);
       element.setAttribute("d", line);
       if (number || !line) return [element];
@@ -102,6 +106,21 @@ class Chart {
     setText(this.#find(".top-label"), Math.max(...values) > 0 ? this.#chart.show(top) : "");
     // What is read out changes under the eyes of nobody who listens, but when a key asks for it.
     this.#tell(document.activeElement !== this.#find(".plot"));
+  }
+
+  // Says which line is dashed how; a screen reader hears the values instead.
+  #legend(keys) {
+    const entries = keys.map((key, number) => {
+      const line = document.createElementNS(SVG, "svg");
+      line.setAttribute("viewBox", "0 0 22 8");
+      const stroke = document.createElementNS(SVG, "path");
+      stroke.setAttribute("class", `line line-${number}`);
+      stroke.setAttribute("d", "M1 4H21");
+      line.append(stroke);
+      return make("span", {}, line, key);
+    });
+    this.#find(".keys").hidden = !entries.length;
+    this.#find(".keys").replaceChildren(...entries);
   }
 
   #find(selector) {

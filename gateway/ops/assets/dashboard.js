@@ -1,4 +1,5 @@
-// The dashboard: one stream of the fleet's documents, and its consumers.
+// The dashboard: one stream of the fleet's documents, and its consumers. All paths are relative to the
+// page, which a proxy may serve below a prefix.
 
 import { Charts } from "./charts.js";
 import { isThere, showConcerns, showReasons, showSummary, showWorkers } from "./fleet.js";
@@ -19,13 +20,14 @@ let fleet = null;
 let heard = 0;
 
 function connect() {
-  const source = new EventSource("/ops/events");
+  const source = new EventSource("ops/events");
   source.addEventListener("history", (event) => charts.begin(JSON.parse(event.data)));
   source.addEventListener("sample", (event) => sample.add(JSON.parse(event.data)));
   source.addEventListener("fleet", (event) => {
     heard = Date.now();
     fleet = JSON.parse(event.data);
     link("live", "Live");
+    setText(byId("fleet-name"), fleet.fleet_name);
     byId("main").hidden = false;
     byId("sign-in").hidden = true;
     byId("sign-out").hidden = !sessionStorage.getItem("signed-in");
@@ -39,7 +41,7 @@ function connect() {
     if (byId("link").dataset.state === "live") link("connecting", "Reconnecting …");
     if (source.readyState !== EventSource.CLOSED) return;
     // It was refused, and an EventSource does not say how.
-    const answer = await fetch("/ops/fleet").catch(() => null);
+    const answer = await fetch("ops/fleet").catch(() => null);
     if (answer?.status === 401) signIn();
     else setTimeout(connect, RETRY_MS);
   };
@@ -66,7 +68,7 @@ function signIn() {
 byId("sign-in").onsubmit = async (event) => {
   event.preventDefault();
   const field = byId("token");
-  const answer = await fetch("/ops/session", { method: "POST", body: JSON.stringify({ token: field.value }) }).catch(() => null);
+  const answer = await fetch("ops/session", { method: "POST", body: JSON.stringify({ token: field.value }) }).catch(() => null);
   field.value = "";
   setText(byId("sign-in-problem"), answer?.ok ? "" : (await answer?.json())?.detail ?? "This worker does not answer.");
   if (!answer?.ok) return field.focus();
@@ -75,7 +77,7 @@ byId("sign-in").onsubmit = async (event) => {
 };
 
 byId("sign-out").onclick = async () => {
-  await fetch("/ops/session", { method: "DELETE" });
+  await fetch("ops/session", { method: "DELETE" });
   sessionStorage.clear();
   location.reload();
 };

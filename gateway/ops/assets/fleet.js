@@ -20,7 +20,7 @@ const OTHERS = [
 
 export const isThere = (worker) => worker.state !== "gone";
 
-export function showSummary({ workers, sample, concerns }) {
+export function showSummary({ workers, sample, concerns, fleet_name }) {
   const there = workers.filter(isThere);
   const ready = there.filter((worker) => worker.state === "ready").length;
   const who =
@@ -31,7 +31,8 @@ export function showSummary({ workers, sample, concerns }) {
   // Screen readers read each change, so numbers that change all the time are left out.
   const state = urgent ? `${urgent} ${urgent === 1 ? "matter needs" : "matters need"} attention` : "nothing needs attention";
   setText(byId("summary"), `${who}; ${state}.`);
-  document.title = `${urgent ? `(${urgent}) ` : ""}Fleet · ${count(sample.streams)} streams`;
+  const title = `${urgent ? `(${urgent}) ` : ""}Fleet · ${count(sample.streams)} streams`;
+  document.title = fleet_name ? `${fleet_name} · ${title}` : title; // several fleets in several tabs
 }
 
 export function showConcerns({ concerns }) {

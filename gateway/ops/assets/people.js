@@ -95,7 +95,7 @@ export class People {
   }
 
   async #look(user) {
-    const { partition, streams } = await ask("/ops/streams", { user });
+    const { partition, streams } = await ask("ops/streams", { user });
     const answer = byId("user-answer");
     const open = streams.length === 1 ? "1 stream is open" : `${streams.length} streams are open`;
     const where = partition === null ? "" : `Partition ${partition}. `;
@@ -106,7 +106,7 @@ export class People {
     list.replaceChildren(...(streams.length ? [this.#table(user, streams)] : []));
     if (streams.length > 1) {
       const all = ending("End all", async () => {
-        await ask("/ops/streams", { user }, "DELETE");
+        await ask("ops/streams", { user }, "DELETE");
         await this.#lookAgain(user);
       });
       answer.append(all);
@@ -139,7 +139,7 @@ export class People {
   }
 
   #row(user, stream) {
-    const cursor = stream.cursor.map((place) => `${place.log} ${place.partition}: ${place.offset ?? place.time}`);
+    const cursor = stream.cursor.map(position);
     const stuck = stream.stuck_seconds === null ? "" : ` ${seconds(stream.stuck_seconds)}`;
     return make(
       "tr",
@@ -148,19 +148,19 @@ export class People {
       make("td", {}, make("span", { class: "state", "data-state": stream.state }, make("span", { class: "dot" }), stream.state + stuck)),
       make("td", { title: stream.since }, since(stream.since)),
       make("td", { class: "mono" }, stream.address || NONE),
-      make("td", { class: "mono" }, cursor.join(" · ")),
+      make("td", {}, cursor.join("; ")),
       make("td", {}, stream.lag === null ? NONE : count(stream.lag)),
       make("td", {}, count(stream.events)),
       make("td", {}, stream.bytes === null ? NONE : bytes(stream.bytes)),
       make("td", {}, ending("End", async () => {
-        await ask(`/ops/streams/${encodeURIComponent(stream.stream)}`, {}, "DELETE");
+        await ask(`ops/streams/${encodeURIComponent(stream.stream)}`, {}, "DELETE");
         await this.#lookAgain(user);
       }, stream.stream)),
     );
   }
 
   async #explain(id) {
-    const { marks } = await ask("/ops/id", { id });
+    const { marks } = await ask("ops/id", { id });
     const list = marks.map((mark) =>
       make(
         "li",
@@ -173,6 +173,12 @@ export class People {
     );
     byId("id-answer").replaceChildren(make("ul", { class: "marks" }, ...list));
   }
+}
+
+// Returns the position of a stream in one partition, in words.
+function position({ log, partition, offset, time: at }) {
+  const where = `${log} partition ${partition}`;
+  return offset === null ? `${where}: first record from ${at} on` : `${where}: next offset ${offset}`;
 }
 
 // A status is what a worker wrote into a topic: its address is a link only if it is a web address.
