@@ -16,6 +16,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 
+from gateway.publisher import EventPublisher
 from tests.brokers.authority import Authority
 from tests.brokers.kafka import KafkaNode
 from tests.brokers.metadata import create_topics
@@ -112,6 +113,25 @@ async def test_cluster_is_found_at_another_port(
         await node.start()
         await write(node.bootstrap, user, 1)
         await eventually("the stream goes on", reads(client, 0, 1), SOON_SECONDS)
+
+
+async def test_publisher_finds_a_cluster_that_comes_back_under_other_addresses(
+    tmp_path: Path,
+) -> None:
+    require("java", "mvn")
+    later = free_port()
+    async with KafkaNode(tmp_path / "kafka") as node:
+        await make(node.bootstrap)
+        servers = [node.bootstrap, f"127.0.0.1:{later}"]
+        async with EventPublisher(servers, timeout=3 * SOON_SECONDS) as publisher:
+            await publisher.publish("alice", "a.b", {})
+            node.end()
+            waiting = asyncio.create_task(publisher.publish("alice", "a.b", {}))
+            node.move(later)
+            await node.start()
+            async with asyncio.timeout(SOON_SECONDS):
+                await waiting
+                await publisher.publish("alice", "a.b", {})
 
 
 async def test_logins_are_renewed_under_open_streams(

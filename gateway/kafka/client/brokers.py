@@ -1,9 +1,10 @@
-"""aiokafka's connections to the brokers, as its consumer and its producer need them here.
+"""aiokafka's connections to the brokers, as its producer needs them here.
 
-aiokafka has one lock for all new connections, asks one broker after the other for metadata, and
-asks again without a pause where a broker or a leader is away. Its requests for metadata create a
-deleted topic again. Here each broker has a lock of its own, the next broker is asked soon and the
-first answer counts, requests are `METADATA_SECONDS` apart, and none creates a topic.
+aiokafka has one lock for all new connections, sends metadata requests to one broker after the
+other, repeats them without a pause while a broker or a leader is away, and never returns to the
+bootstrap servers. Its metadata requests recreate a deleted topic. Here each broker has its own
+lock, the first answer of several brokers is used, and the bootstrap servers are asked when no known
+broker answers (KIP-899). Requests are `METADATA_SECONDS` apart, and none creates a topic.
 """
 
 from __future__ import annotations
@@ -12,26 +13,47 @@ import asyncio
 import random
 import time
 from collections import defaultdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 
 from gateway.kafka.client.login import current_password
+from gateway.kafka.client.race import first_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 NEXT_BROKER_SECONDS = 0.5
-"""How long one broker is waited for until another one is asked as well."""
+"""Delay until the next known broker is asked too."""
+
+NEXT_BOOTSTRAP_SECONDS = 0.1
+"""Delay until the next bootstrap server is asked too."""
 
 METADATA_SECONDS = 0.2
-"""The least time between two looks for metadata, so that brokers that are away cost no core."""
+"""Minimum interval of metadata requests: brokers that are away cost no core."""
+
+
+_CONNECTION_OPTIONS = (
+    "client_id",
+    "request_timeout_ms",
+    "ssl_context",
+    "security_protocol",
+    "sasl_mechanism",
+    "sasl_plain_username",
+    "sasl_plain_password",
+    "sasl_kerberos_service_name",
+    "sasl_kerberos_domain_name",
+    "sasl_oauth_token_provider",
+)
+"""What aiokafka's client was given for its connections."""
 
 
 class BrokerClient(AIOKafkaClient):  # type: ignore[misc]
-    """aiokafka's connections to the brokers, where none of them waits for another."""
+    """aiokafka's connections to the brokers; no broker delays another."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -49,7 +71,7 @@ class BrokerClient(AIOKafkaClient):  # type: ignore[misc]
 
     @property
     def _get_conn_lock(self) -> asyncio.Lock:
-        return asyncio.Lock()  # nobody else's: see below
+        return asyncio.Lock()  # not shared: `_get_conn` has a lock for each broker
 
     async def _get_conn(
         self, node_id: object, *, group: object = ConnectionGroup.DEFAULT, no_hint: bool = False
@@ -58,15 +80,17 @@ class BrokerClient(AIOKafkaClient):  # type: ignore[misc]
             return await super()._get_conn(node_id, group=group, no_hint=no_hint)
 
     async def _maybe_wait_metadata(self) -> None:
-        """Go by what is known; see above."""
+        """Use the cached metadata."""
 
     async def _metadata_update(self, cluster_metadata: Any, topics: Any) -> bool:
-        """Ask the brokers, the next one whenever the last one is silent for a while."""
+        """Update the metadata by the first answer of a broker; return whether there was one."""
         await asyncio.sleep(self._updated + METADATA_SECONDS - time.monotonic())
         if not self.cluster.brokers():
             return bool(await super()._metadata_update(cluster_metadata, topics))
         request = MetadataRequest(list(topics) if topics else None, allow_auto_topic_creation=False)
         answer = await self.first_answer(request)
+        if answer is None:
+            answer = await self._bootstrap_again(request)
         self._updated = time.monotonic()
         if answer is None:
             cluster_metadata.failed_update(None)
@@ -74,10 +98,31 @@ class BrokerClient(AIOKafkaClient):  # type: ignore[misc]
         cluster_metadata.update_metadata(answer)
         return True
 
+    async def _bootstrap_again(self, request: MetadataRequest) -> Any:
+        """Return the bootstrap servers' answer, or None: the known brokers may have moved."""
+        attempts = [partial(self._ask, host, port, request) for host, port, _ in self.hosts]
+        try:
+            answer = await first_of(attempts, NEXT_BOOTSTRAP_SECONDS)
+        except (KafkaError, OSError):
+            return None
+        addresses = {broker[0]: (broker[1], broker[2]) for broker in answer.brokers}
+        for (node_id, _), connection in list(self._conns.items()):
+            if addresses.get(node_id) != (connection.host, connection.port):
+                connection.close()  # the next request opens one to the new address
+        return answer if addresses else None
+
+    async def _ask(self, host: str, port: int, request: MetadataRequest) -> Any:
+        options = {name: getattr(self, f"_{name}") for name in _CONNECTION_OPTIONS}
+        connection = await create_conn(host, port, **options)
+        try:
+            return await connection.send(request)
+        finally:
+            connection.close()
+
     async def first_answer(
         self, request: Any, accept: Callable[[Any], bool] = lambda answer: bool(answer.brokers)
     ) -> Any:
-        """Return the first accepted answer of a broker (one that knows the others), or None."""
+        """Return the first accepted answer of a known broker, or None if there is none."""
         brokers = [broker.nodeId for broker in self.cluster.brokers()]
         random.shuffle(brokers)
         asked: set[asyncio.Task[Any]] = set()
