@@ -1,4 +1,4 @@
-"""Whom a request comes from, as the log and the client are told: address, request id, trace id.
+"""The caller of a request, for logs and responses: address, request id, trace id.
 
 A request has one id for its answer, its line in the log and bug reports. The id of a
 trusted proxy is kept; an id from any other client is replaced, since the client could write the ids

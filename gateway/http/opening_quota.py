@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 
 OPENINGS_PER_TURN = 8
-"""Opening and resuming a stream takes up to 0.6 ms (`docs/performance.md`): 5 ms for a turn."""
+"""Opening and resuming a stream costs up to 0.6 ms (`docs/performance.md`): 5 ms for a turn."""
 
 
 class OpeningQuota:

@@ -78,7 +78,7 @@ class Origins:
             response.headers[hdrs.VARY] = ", ".join(varies)
 
     async def preflight(self, request: web.Request) -> web.Response:
-        """Answer a browser that asks before it lets a page send headers of its own."""
+        """Answer a browser that asks before it lets a page send additional headers."""
         headers = {"Cache-Control": "no-store"}
         if request.headers.get(hdrs.ORIGIN) in self._allowed:
             headers["Access-Control-Allow-Methods"] = METHODS

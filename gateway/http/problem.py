@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def facts(error: HttpError, request_id: str) -> dict[str, str | int]:
     """Return the members of the problem details.
 
-    The request's id is a member of its own (RFC 9457, §3.2): `instance` has to be a URI.
+    The request's id is a separate member (RFC 9457, §3.2): `instance` has to be a URI.
     """
     return {
         "type": "about:blank",

@@ -55,7 +55,7 @@ AGE_JITTER = 0.1
 """The part of the maximum age that is drawn for each stream: they end one by one."""
 
 GOODBYES_PER_TURN = 50
-"""Ending a stream takes up to 0.1 ms: 5 ms for a turn of the event loop."""
+"""Ending a stream costs up to 0.1 ms: 5 ms for a turn of the event loop."""
 
 EXPIRY_JITTER = 0.1
 EXPIRY_JITTER_SECONDS = 5.0

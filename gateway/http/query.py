@@ -43,8 +43,8 @@ def read_opening(
     """Return the stream request.
 
     Raises `BadRequest` for a category that is not among `categories` and for a `since` that is no
-    time. A malformed id is not an error, since a browser would send it again for ever: the opening
-    says so.
+    time. A malformed id is not an error, since a browser would repeat it in every request: the
+    opening reports it.
     """
     text = last_event_id(request)
     malformed = False

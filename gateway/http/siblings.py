@@ -2,8 +2,8 @@
 
 The acceptor asks before a request is parsed (`pass_on_unread`): the user is read from the token
 without verifying it, which costs a tenth of an opening. A request that comes in pieces, or on a
-connection that has served others, is passed on by its handler (`pass_on`), with its head written
-anew from what aiohttp has parsed.
+connection that has served others, is passed on by its handler (`pass_on`), with its head rebuilt
+from the request that aiohttp has parsed.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Siblings:
         self._places = [re.compile(place + _TOKEN) for place in places]
 
     def pass_on_unread(self, sock: socket.socket, data: bytes) -> bool:
-        """Return whether a connection went to its worker; `data` is what was read from it."""
+        """Return whether a connection went to its worker; `data` was read from it."""
         for place in self._places:
             if found := place.search(data):
                 user = self._authenticator.claimed_user(found[1].decode())
@@ -52,7 +52,7 @@ class Siblings:
     def pass_on(self, request: web.Request, user: bytes) -> bool:
         """Return whether a request's connection went to its worker; aiohttp has lost it then.
 
-        TLS connections stay, and those that another worker has passed on.
+        TLS connections and connections from another worker stay here.
         """
         handler, transport = request.protocol, request.transport
         if (

@@ -65,7 +65,7 @@ async def test_a_connection_that_breaks_in_the_middle_of_events_loses_and_repeat
     assert [item.resumed for item in found if isinstance(item, Opened)] == [True] * 5
 
 
-async def test_a_program_that_is_killed_goes_on_where_its_file_says(
+async def test_killed_program_resumes_from_its_id_file(
     url: str, write: RecordWriter, user: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "id"
@@ -130,7 +130,7 @@ async def test_a_token_that_expires_is_renewed_and_no_event_lost(
     assert next(lifetimes, None) is None
 
 
-async def test_what_is_too_much_for_a_replay_is_told_as_a_gap(
+async def test_replay_above_the_limit_is_reported_as_gap(
     url: str, write: RecordWriter, user: str, tmp_path: Path
 ) -> None:
     file = IdFile(tmp_path / "id", Delivery.AT_MOST_ONCE)

@@ -24,7 +24,7 @@ def found(timestamp: int, *, lag: int = 0) -> TimeOff | None:
 
 
 @pytest.mark.parametrize("timestamp", [LATER + AHEAD_MS, NOW - BEHIND_MS, LATER])
-def test_clocks_that_differ_a_little_are_nothing(timestamp: int) -> None:
+def test_small_clock_differences_are_ignored(timestamp: int) -> None:
     assert found(timestamp) is None
 
 

@@ -97,7 +97,7 @@ def test_a_trouble_is_a_late_one_as_long_as_the_history_has_seen_it_grow() -> No
     assert not history.has_grown("a", "unreadable"), "it is over"
 
 
-def test_who_is_shown_no_more_is_forgotten() -> None:
+def test_worker_that_is_no_longer_shown_is_forgotten() -> None:
     history = History()
     history.add_sample(of(status("a"), status("b", gaps={"expired": 1})), 0)
     history.add_sample(of(status("a"), status("b", gaps={"expired": 2})), 3000)

@@ -36,12 +36,12 @@ def only(*members: Status | Member, **given: Any) -> Issue:
     return concern
 
 
-def test_a_fleet_that_is_well_is_no_concern() -> None:
+def test_healthy_fleet_has_no_issues() -> None:
     assert found(status("a"), status("b")) == []
     assert found(status("a", unreadable={"not_json": 5}, gaps={"expired": 3})) == [], "long ago"
 
 
-def test_a_worker_that_is_not_ready_says_why_and_the_worst_comes_first() -> None:
+def test_unready_worker_states_its_reason_and_worst_issue_is_first() -> None:
     doubt = {"reason": "kafka", "detail": "Kafka does not answer at broker:9092"}
     [worst, second] = found(status(state="not_ready", doubts=[doubt]))
     assert worst.kind == "nobody_ready"
@@ -52,7 +52,7 @@ def test_a_worker_that_is_not_ready_says_why_and_the_worst_comes_first() -> None
     assert only(status("b"), status(doubts=[strange])).action == "The detail names the remedy."
 
 
-def test_a_worker_that_starts_or_drains_is_no_alarm() -> None:
+def test_starting_or_draining_worker_is_not_critical() -> None:
     starting = {"reason": "starting", "detail": "the worker has not reached Kafka yet"}
     assert found(status("b"), status(state="starting", doubts=[starting])) == []
     draining = {"reason": "draining", "detail": "the worker is being stopped"}
@@ -93,7 +93,7 @@ def test_retention_that_removes_what_clients_come_back_for_is_one() -> None:
     assert "GATEWAY_REPLAY_MAX_AGE_SECONDS" in concern.action
 
 
-def test_retention_that_is_shorter_than_the_promise_is_told_once_for_each_topic() -> None:
+def test_short_retention_is_reported_once_per_topic() -> None:
     def short(topic: str) -> dict[str, Any]:
         return {"topic": topic, "kept_seconds": 60, "promised_seconds": 86_400}
 

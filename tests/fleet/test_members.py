@@ -43,7 +43,7 @@ def test_a_worker_knows_itself_without_kafka() -> None:
     assert own == (status(OWN), 0.0, False)
 
 
-def test_everybody_who_is_heard_is_shown_by_name() -> None:
+def test_live_workers_are_shown_by_name() -> None:
     topic = Topic("b", "a")
     topic.go_on(9.0)
     assert list(topic.shown().items()) == [("a", "ready"), ("b", "ready"), (OWN, "ready")]
@@ -132,7 +132,7 @@ def test_number_of_workers_is_bounded_and_known_ones_stay_current() -> None:
     assert members[0].status.state is WorkerState.DRAINING
 
 
-def test_while_kafka_is_away_nobody_is_gone() -> None:
+def test_no_worker_is_gone_while_kafka_is_unavailable() -> None:
     topic = Topic("a")
     topic.go_on(3.0)
     topic.now += 10 * FORGET_SECONDS

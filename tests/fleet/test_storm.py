@@ -13,7 +13,7 @@ BUSY = st.floats(0, 0.9)
 SPREAD = st.floats(0, 60)
 
 
-def test_nobody_is_no_storm() -> None:
+def test_zero_clients_cause_an_empty_storm() -> None:
     storm = simulate(0, 0.5, OPEN, 3.0, 0.0)
     assert storm == (0, 0.0, 0, 3.0, 0.5)
     assert needed_spread(0, 0.5, OPEN, 3.0) == 0
@@ -36,7 +36,7 @@ def test_what_fits_is_served_as_it_comes() -> None:
     assert storm.over_after == pytest.approx(13.0, abs=2 * STEP_SECONDS)
 
 
-def test_whom_the_kernel_has_no_room_for_comes_again_later() -> None:
+def test_client_rejected_by_full_backlog_retries_later() -> None:
     storm = simulate(BACKLOG + 1000, 0.0, OPEN, 0.0, 0.0)
     assert storm.refused == 1000
     assert storm.longest_wait > 1.0

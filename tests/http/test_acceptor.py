@@ -79,7 +79,7 @@ async def test_a_request_with_a_body_in_its_first_packet_opens_the_same_stream(
         (b"GET /api/v1/events HTTP/9.9\r\nHost: x\r\n\r\n", 400),
     ],
 )
-async def test_who_is_refused_is_refused_by_aiohttp_and_counted_once(
+async def test_rejected_request_is_answered_by_aiohttp_and_counted_once(
     served: Served, head: bytes, status: int
 ) -> None:
     async with connected(served.port) as client:

@@ -171,7 +171,7 @@ async def test_of_many_at_the_same_time_only_as_many_get_in_as_there_is_room() -
         assert len(served.hub.streams) == 3
 
 
-async def test_more_openings_at_a_time_than_may_wait_are_turned_away(
+async def test_openings_above_the_limit_are_rejected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(admission, "MAX_OPENINGS", 2)
@@ -220,7 +220,7 @@ async def test_a_user_who_comes_back_for_the_past_again_and_again_is_slowed_down
         assert rejects(served) == {"user_replays": 2}
 
 
-async def test_a_resume_from_memory_is_no_replay() -> None:
+async def test_resume_from_memory_does_not_count_as_replay() -> None:
     async with crowd(max_streams_per_user=1) as (served, clients):
         served.publish(*[b"1"] * 5)
         moment = clock.now()
@@ -240,7 +240,7 @@ async def test_a_resume_from_memory_is_no_replay() -> None:
     ],
     ids=["url", "headers"],
 )
-async def test_a_request_that_is_too_large_is_told_so(
+async def test_oversized_request_is_rejected(
     target: str, headers: dict[str, str], status: int, reason: str
 ) -> None:
     async with crowd() as (served, clients):

@@ -270,7 +270,7 @@ async def test_a_token_that_expires_while_its_key_is_looked_for_is_refused() -> 
     assert await verdict(authenticator(keys), mint(new)) == "alice"
 
 
-async def test_while_there_are_no_keys_a_worker_says_that_it_is_not_ready() -> None:
+async def test_worker_without_keys_is_not_ready() -> None:
     class Nothing(Held):
         def find(self, kid: str | None, algorithm: str) -> Sequence[Key]:
             raise NotReady("no keys yet")

@@ -62,7 +62,7 @@ def test_an_id_that_is_malformed_or_long_is_replaced(request_ids: list[str]) -> 
     ("peer", "trusted"),
     [("192.0.2.1", "10.0.0.0/8"), ("2001:db8::1", "10.0.0.0/8"), ("10.0.0.1", "")],
 )
-def test_the_id_of_anybody_else_is_not_taken(peer: str, trusted: str) -> None:
+def test_request_id_of_an_untrusted_peer_is_ignored(peer: str, trusted: str) -> None:
     caller = identify([("X-Request-Id", "b7a1")], peer=peer, trusted=trusted)
     assert MADE.fullmatch(caller.request_id)
 
@@ -83,7 +83,7 @@ def test_the_address_is_that_of_the_client_behind_its_proxies() -> None:
         f"01-{TRACE}-{PARENT}-01-what-comes-later", f"fe-{TRACE}-{PARENT}-01-",
     ],
 )  # fmt: skip
-def test_a_trace_is_taken_from_anybody(traceparent: str) -> None:
+def test_trace_context_is_accepted_from_every_client(traceparent: str) -> None:
     caller = identify([("Traceparent", traceparent)], peer="192.0.2.1")
     assert caller.trace_id == TRACE
     assert caller.facts()["trace_id"] == TRACE

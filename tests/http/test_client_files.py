@@ -40,7 +40,7 @@ async def test_it_needs_no_token_and_is_asked_for_again_in_a_few_bytes(
             assert answer.status == 200
 
 
-async def test_it_is_compressed_for_those_who_take_that(http: aiohttp.ClientSession) -> None:
+async def test_response_is_compressed_on_request(http: aiohttp.ClientSession) -> None:
     async with serving() as served:
         url = f"http://127.0.0.1:{served.port}/api/v1/client.js"
         sizes, tags, texts = [], [], []

@@ -134,7 +134,7 @@ def test_a_key_that_must_not_be_used_is_left_out(jwk: Any) -> None:
      b"[" * 100_000, b'{"keys": [' + b"[" * 100_000, b'{"keys": ["\xff"]}'],
     ids=lambda document: repr(document[:16]),
 )  # fmt: skip
-def test_what_is_no_key_set_is_refused(document: bytes) -> None:
+def test_invalid_key_set_is_rejected(document: bytes) -> None:
     with pytest.raises(KeySetError):
         read_key_set(document, DEFAULT)
 

@@ -229,7 +229,7 @@ async def test_an_answer_is_not_unpacked() -> None:
         assert await failure(provider.url) == "what it answers is no JSON Web Key Set"
 
 
-async def test_what_is_no_key_set_is_a_failure() -> None:
+async def test_invalid_key_set_counts_as_failed_fetch() -> None:
     async with published(OLD) as provider:
         provider.document = b"<html>"
         assert await failure(provider.url) == "what it answers is no JSON Web Key Set"
@@ -237,7 +237,7 @@ async def test_what_is_no_key_set_is_a_failure() -> None:
         assert await failure(provider.url) == "it has no key for RS256, ES256, EdDSA"
 
 
-async def test_a_url_where_nobody_listens_is_a_failure() -> None:
+async def test_unreachable_key_url_counts_as_failed_fetch() -> None:
     port = free_port()
     assert f"127.0.0.1:{port}" in await failure(f"http://127.0.0.1:{port}/keys")
     assert "no.such.host.invalid" in await failure("https://no.such.host.invalid/keys")

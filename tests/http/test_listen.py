@@ -40,7 +40,7 @@ async def running(address: str) -> AsyncIterator[web.AppRunner]:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])
-async def test_a_server_listens_where_it_is_told(host: str) -> None:
+async def test_server_listens_on_the_configured_address(host: str) -> None:
     async with running(f"{host}:0") as runner, connected(runner.addresses[0][1]) as client:
         await client.request("/")
         assert (await client.response()).endswith(b"hello")
@@ -71,7 +71,7 @@ async def test_a_host_that_is_not_here_is_one_line_that_names_the_setting(addres
             pass
 
 
-async def test_the_kernel_holds_those_who_come_while_nobody_is_taken() -> None:
+async def test_kernel_queues_clients_while_accepting_is_paused() -> None:
     """Many more than are taken at once connect before the loop has turned, and all are served."""
     async with running("127.0.0.1:0") as runner, AsyncExitStack() as stack:
         port = runner.addresses[0][1]

@@ -50,5 +50,5 @@ def test_anything_else_that_a_server_logs_is_shown(caplog: pytest.LogCaptureFixt
     ]
 
 
-def test_each_server_has_a_log_of_its_own() -> None:
+def test_each_server_has_a_separate_log() -> None:
     assert server_log(None) is not server_log(None)

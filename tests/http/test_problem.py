@@ -37,9 +37,7 @@ EVENTS = "/api/v1/events"
         (NotReady, 503, "Service Unavailable"),
     ],
 )
-def test_an_error_is_told_as_problem_details(
-    kind: type[HttpError], status: int, title: str
-) -> None:
+def test_error_is_sent_as_problem_details(kind: type[HttpError], status: int, title: str) -> None:
     answer = problem(kind('what is "wrong"'), "b7a1")
     assert isinstance(answer.body, bytes)
     assert json.loads(answer.body) == {

@@ -127,7 +127,7 @@ def test_a_plus_sign_that_is_not_escaped_is_taken_for_one() -> None:
     ],
     ids=lambda text: repr(text[:26]),
 )  # fmt: skip
-def test_a_start_that_is_no_time_is_refused(text: str) -> None:
+def test_invalid_start_time_is_rejected(text: str) -> None:
     with pytest.raises(BadRequest, match="since must be an RFC 3339 time"):
         opening(str(URL.build(query={"since": text}))[1:])
 
@@ -166,20 +166,20 @@ def test_where_the_id_is_taken_from(query: str, ids: list[str], expected: str) -
     assert last_event_id(request(query, *ids)) == expected
 
 
-def test_an_id_says_where_the_stream_goes_on() -> None:
+def test_event_id_sets_the_resume_position() -> None:
     asked = opening("since=0", ID)
     assert asked.cursor == [MARK]
     assert not asked.malformed
 
 
-def test_an_empty_id_is_none() -> None:
+def test_empty_event_id_is_ignored() -> None:
     asked = opening("Last-Event-ID=", "")
     assert asked.cursor == ()
     assert not asked.malformed
 
 
 @given(st.text(min_size=1))
-def test_an_id_that_is_none_of_ours_is_no_error(text: str) -> None:
+def test_foreign_event_id_is_not_an_error(text: str) -> None:
     asked = opening(str(URL.build(query={"last_event_id": text}))[1:])
     assert asked.malformed
     assert asked.cursor == ()

@@ -55,9 +55,7 @@ async def test_scopes_limit_what_a_stream_reads_and_the_query_narrows_it(
         (None, "", None),
     ],
 )
-async def test_a_token_without_the_scope_is_told_which(
-    scope: object, query: str, missing: str | None
-) -> None:
+async def test_missing_scope_is_named(scope: object, query: str, missing: str | None) -> None:
     async with serving(**SCOPED) as served, connected(served.port) as client:
         await client.request(EVENTS + query, token=mint("alice", scope=scope))
         head = (await client.response()).decode()

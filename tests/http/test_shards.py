@@ -104,7 +104,7 @@ async def test_a_browser_that_asks_first_is_answered_at_any_shard(client: RawCli
     ("token", "query", "status"),
     [(None, "", 401), ("x.y.z", "?shard=7", 401), (mint("alice"), "?categories=weather", 400)],
 )
-async def test_who_gets_no_stream_is_told_so_where_it_is(
+async def test_rejected_client_is_answered_without_redirect(
     served: Served, client: RawClient, token: str | None, query: str, status: int
 ) -> None:
     """The user decides the partition, and only a good token names the user."""
@@ -114,7 +114,7 @@ async def test_who_gets_no_stream_is_told_so_where_it_is(
     assert "Location" not in headers_of(answer)
 
 
-async def test_a_worker_that_was_never_ready_sends_nobody_anywhere(
+async def test_worker_that_was_never_ready_does_not_redirect(
     aiohttp_client: AiohttpClient,
 ) -> None:
     client = await aiohttp_client(Served(readiness=Readiness(), sharding="redirect").app)

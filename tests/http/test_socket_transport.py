@@ -134,7 +134,7 @@ async def test_a_closed_wire_sends_what_it_has_and_then_ends(pair: Pair) -> None
     await pair.hears("pause", "resume", "lost")
 
 
-async def test_the_protocol_is_told_of_the_end_later_and_once(pair: Pair) -> None:
+async def test_protocol_learns_of_the_end_later_and_once(pair: Pair) -> None:
     pair.wire.close()
     pair.wire.abort()
     pair.wire.write(b"nobody gets this")
@@ -151,7 +151,7 @@ async def test_an_aborted_wire_drops_what_it_has(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("kept", [b"", MUCH], ids=["empty", "full"])
-async def test_a_connection_that_breaks_is_told_once(pair: Pair, kept: bytes) -> None:
+async def test_broken_connection_is_reported_once(pair: Pair, kept: bytes) -> None:
     if kept:
         pair.wire.write(kept)
     pair.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -126,7 +126,7 @@ async def test_a_client_that_never_reads_is_cut_off(
         assert not (await client.rest()).endswith(frame.LAST_CHUNK)
 
 
-async def test_a_client_without_tls_is_turned_away_without_a_line_in_the_log(
+async def test_client_without_tls_is_rejected_without_a_log_line(
     served: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with connected(served.port) as client:
@@ -136,7 +136,7 @@ async def test_a_client_without_tls_is_turned_away_without_a_line_in_the_log(
     assert [record for record in caplog.records if record.levelname != "DEBUG"] == []
 
 
-async def test_a_renewed_certificate_is_taken_up_while_streams_stay_open(
+async def test_renewed_certificate_is_loaded_while_streams_stay_open(
     served: Served, files: Files, certificate: Certificate
 ) -> None:
     before = files.client
@@ -168,7 +168,7 @@ async def test_half_of_a_pair_leaves_the_old_one_until_the_other_half_comes(
 
 
 @pytest.mark.parametrize("content", [b"", b"no certificate", None])
-async def test_files_that_cannot_be_used_are_told_of_once_and_change_nothing(
+async def test_unusable_certificate_files_are_logged_once_and_ignored(
     served: Served,
     files: Files,
     certificate: Certificate,

@@ -126,7 +126,7 @@ async def test_a_time_to_come_means_now(
 @pytest.mark.parametrize(
     "value", ["yesterday", "-1", "1e9", "2026-01-02", "2026-01-02T03:04:05", "2026-13-01T00:00:00Z"]
 )
-async def test_a_start_that_is_no_time_is_refused(
+async def test_invalid_start_time_is_rejected(
     worker: Worker, user: str, http: aiohttp.ClientSession, value: str
 ) -> None:
     async with http.get(

@@ -128,7 +128,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("answer", REFUSALS.values(), ids=REFUSALS)
-async def test_an_answer_that_is_no_stream_is_final(tmp_path: Path, answer: Answer) -> None:
+async def test_response_other_than_a_stream_is_final(tmp_path: Path, answer: Answer) -> None:
     said, requests = await run(
         tmp_path, "const s = follow(); await rest(300); said.state = s.readyState;", answer
     )
@@ -212,7 +212,7 @@ async def test_an_endless_event_is_an_error_that_says_so(tmp_path: Path) -> None
     assert "an event has more than" in said["errors"][0]["detail"]
 
 
-async def test_planned_renewal_of_a_token_is_no_error(tmp_path: Path) -> None:
+async def test_planned_token_renewal_is_not_an_error(tmp_path: Path) -> None:
     goodbye = 'event: stream.close\ndata: {"reason":"token_expired"}\n\n'
     said, requests = await run(
         tmp_path,

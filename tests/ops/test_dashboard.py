@@ -87,7 +87,9 @@ async def test_a_dashboard_gets_all_that_is_known_at_once_and_then_what_is_new(
         assert await response.content.read() == b""
 
 
-async def test_nobody_is_worked_for_once_all_have_gone(aiohttp_client: AiohttpClient) -> None:
+async def test_dashboard_is_idle_without_watchers(
+    aiohttp_client: AiohttpClient,
+) -> None:
     stage = Stage()
     client = await aiohttp_client(stage.app())
     async with client.get("/ops/events") as response:

@@ -31,7 +31,7 @@ def test_an_event_is_shown_without_its_payload_and_its_user() -> None:
     assert latest.take() == []
 
 
-def test_nothing_is_taken_while_nobody_watches() -> None:
+def test_nothing_is_collected_without_watchers() -> None:
     latest = watched()
     latest.watched = False
     latest.dispatched({LOG: [record(7)]}, NOW)

@@ -81,7 +81,7 @@ async def test_metrics_are_served_as_prometheus_reads_them(connect: Connect) -> 
     assert {family.name for family in text_string_to_metric_families(text)} > {"gateway_gaps"}
 
 
-async def test_openmetrics_is_served_to_those_who_ask_for_it(connect: Connect) -> None:
+async def test_openmetrics_is_served_on_request(connect: Connect) -> None:
     headers = {"Accept": "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"}
     async with (await connect()).get("/metrics", headers=headers) as response:
         assert response.headers["Content-Type"].startswith("application/openmetrics-text")
@@ -211,7 +211,7 @@ async def test_probes_need_no_token(connect: Connect, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/api/v1/events", "/metrics/", "/ops/"])
-async def test_what_there_is_not_is_told_as_problem_details(connect: Connect, path: str) -> None:
+async def test_unknown_path_is_answered_with_problem_details(connect: Connect, path: str) -> None:
     async with (await connect()).get(path) as response:
         assert response.status == 404
         assert response.headers["Content-Type"] == "application/problem+json"

@@ -18,7 +18,7 @@ def test_a_name_is_what_openssl_makes_of_the_user() -> None:
     assert names.name(b"alice") == "63cd6c7b78af783c"
 
 
-def test_a_name_is_no_plain_hash() -> None:
+def test_pseudonym_is_not_a_plain_hash() -> None:
     assert Pseudonyms(b"key").name(b"7") not in hashlib.sha256(b"7").hexdigest()
     assert Pseudonyms(b"key").name(b"7") != Pseudonyms(b"another").name(b"7")
 

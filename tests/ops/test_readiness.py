@@ -47,7 +47,7 @@ def test_a_doubt_is_news_once_for_each_thing_it_says() -> None:
     assert readiness.report()["reasons"] == [{"reason": "kafka", "detail": "refused"}]
 
 
-def test_who_was_ready_once_has_been_so_for_ever() -> None:
+def test_first_readiness_is_remembered() -> None:
     readiness = ready()
     readiness.set_reason(NotReadyReason.KAFKA, "it does not answer")
     assert not readiness

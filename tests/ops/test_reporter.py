@@ -121,7 +121,7 @@ def test_the_state_follows_readiness_and_a_change_is_noticed() -> None:
     assert vitals.status(at(4), "", gone=True).state is WorkerState.GONE
 
 
-def test_memory_and_waiting_streams_are_told() -> None:
+def test_memory_and_waiting_streams_are_reported() -> None:
     assert ResidentMemory().bytes() > 1_000_000
     assert replays_waiting(Served().hub) == 0
     assert rfc3339(0) == "1970-01-01T00:00:00.000Z"

@@ -207,7 +207,7 @@ def test_a_delivery_is_linked_to_its_producer(stage: Stage) -> None:
     assert 0 <= attributes(span)["gateway.delivery.ms"] < 60_000
 
 
-def test_a_broadcast_is_linked_too_and_names_nobody(stage: Stage) -> None:
+def test_broadcast_is_linked_without_a_user(stage: Stage) -> None:
     stage.open()
     moment = clock.now()
     header = ("traceparent", PARENT.encode())
@@ -233,7 +233,7 @@ def test_a_producer_whose_trace_is_not_kept_or_is_none_leaves_nothing(
     assert [span.name for span in stage.exporter.get_finished_spans()] == ["GET /api/v1/events"]
 
 
-def test_nobody_who_gets_it_is_no_delivery(stage: Stage) -> None:
+def test_event_without_receivers_is_not_a_delivery(stage: Stage) -> None:
     stage.open(categories=frozenset({"security"}))
     header = ("traceparent", PARENT.encode())
     stage.dispatch(header, user=b"bob")
@@ -278,7 +278,7 @@ def test_a_refusal_says_its_status_and_only_our_faults_are_errors(
     assert "MISCHIEF" not in span.to_json()
 
 
-def test_a_drain_is_told_with_its_streams(stage: Stage) -> None:
+def test_drain_span_counts_its_streams(stage: Stage) -> None:
     stage.spans.drained(7, 1_000)
     (span,) = stage.named("drain")
     assert span.start_time == 1_000
@@ -304,7 +304,7 @@ class Outage(SpanExporter):
         return self.results.pop(0)
 
 
-def test_an_outage_of_the_collector_is_told_once_and_its_end_too() -> None:
+def test_collector_outage_and_recovery_are_logged_once() -> None:
     good, bad = SpanExportResult.SUCCESS, SpanExportResult.FAILURE
     exporter = Told(Outage(good, bad, bad, good, good))
     with capture_logs() as lines:

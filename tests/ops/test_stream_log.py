@@ -59,7 +59,7 @@ async def test_a_stream_leaves_one_line_with_its_life(served: Served) -> None:
     assert "secret" not in json.dumps(lines)
 
 
-async def test_a_client_that_goes_is_told_of_as_such(served: Served) -> None:
+async def test_closed_client_is_logged_with_its_reason(served: Served) -> None:
     with capture_logs() as lines:
         async with connected(served.port) as client:
             await served.open(client)

@@ -198,7 +198,7 @@ CHANGES = st.one_of(
 
 
 @given(st.lists(CHANGES), st.data())
-def test_it_says_what_a_list_of_all_changes_says(
+def test_table_agrees_with_a_list_of_all_changes(
     changes: list[Change], data: st.DataObject
 ) -> None:
     table, naive = Revocations(), Naive([])

@@ -207,7 +207,7 @@ async def fetch_issuer_keys(
         except (msgspec.DecodeError, ValueError, RecursionError):
             raise KeySetError(
                 f"{issuer.keys_at} is not a discovery document; set jwks_url where the provider"
-                " has none"
+                " publishes none"
             ) from None
         if found.issuer != issuer.issuer:
             raise KeySetError(

@@ -1,10 +1,9 @@
-"""Who opens a stream: a bearer token (RFC 6750), verified as a JWT (RFC 7519, RFC 8725).
+"""Authenticates a stream request: a bearer token (RFC 6750) as a JWT (RFC 7519, RFC 8725).
 
-PyJWT's algorithms verify signatures of public keys: the one that the token names, if it is
-accepted, with keys that go with it and were looked at once. Its decoder around them costs 50 µs a
-token, much of what opening a stream costs, and compares times by a clock of its own, with one
-leeway for all of them. So the three segments and the claims are read here: `exp` gets no leeway, or
-a stream would open only to end at once.
+PyJWT's algorithms verify signatures: the algorithm of the token, if it is accepted, with keys of
+that algorithm that were validated once. PyJWT's decoder costs 50 µs per token, a large part of an
+opening, and compares all times with its own clock and one leeway. This module parses the segments
+and claims instead: `exp` gets no leeway, because the stream would end at once.
 
 A token that is refused is refused with the same words whatever is wrong with it.
 """

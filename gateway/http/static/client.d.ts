@@ -4,8 +4,7 @@ export const VERSION: string;
 export interface EventStreamOptions {
   /**
    * Returns a token: asked for at first, when the stream ends because its token expires or was
-   * revoked, and once more when one is refused. An empty one means that there is none: the stream
-   * is closed. A
+   * revoked, and once more when one is refused. An empty token closes the stream. A
    * callback that throws, or does not return within `silence`, is a failure to connect. Without
    * this option only cookies are sent.
    */
@@ -23,8 +22,8 @@ export interface EventStreamOptions {
    */
   storage?: IdStorage | (() => IdStorage);
   /**
-   * Tabs that give the same name, URL and categories share one connection. Name the user: whoever
-   * shares gets this user's events. Without Web Locks every tab has a connection of its own.
+   * Tabs that give the same name, URL and categories share one connection. Name the user: all
+   * tabs that share get this user's events. Without Web Locks every tab has a separate connection.
    */
   share?: string;
   /** Sends cookies to another origin too. */
@@ -55,7 +54,7 @@ export class Parser {
 /** A connection was lost or refused; the stream's `readyState` says whether for good. */
 export class StreamErrorEvent extends Event {
   constructor(facts: { status: number; detail: string; wait: number });
-  /** Of HTTP; 0 where there was no answer, or the stream had been open. */
+  /** HTTP status; 0 without a response, or if the stream had been open. */
   readonly status: number;
   readonly detail: string;
   /** Ms until the next try. */
@@ -63,8 +62,8 @@ export class StreamErrorEvent extends Event {
 }
 
 /**
- * What `data` says in an event `stream.gap`. Reason `tab`: other tabs are further than what they
- * have kept, as after this one was frozen for long; only where the connection is shared.
+ * The payload of an event `stream.gap`. Reason `tab`: other tabs no longer keep the events that this
+ * tab missed, for example while it was frozen; only where the connection is shared.
  */
 export interface Gap {
   reason: "expired" | "limit" | "reset" | "invalid" | "tab";
@@ -75,7 +74,7 @@ export interface Gap {
   since?: string;
 }
 
-/** What `data` says in an event `stream.close`. */
+/** The payload of an event `stream.close`. */
 export interface Goodbye {
   reason: "draining" | "max_age" | "slow" | "token_expired" | "revoked" | "replaced" | "closed";
 }
@@ -105,6 +104,6 @@ export class EventStream extends EventTarget {
   addEventListener(type: "error", listener: (event: StreamErrorEvent) => void, options?: boolean | AddEventListenerOptions): void;
   addEventListener(type: string, listener: (event: MessageEvent<string>) => void, options?: boolean | AddEventListenerOptions): void;
 
-  /** Ends the stream in this tab; where it led those that share it, another one goes on. */
+  /** Ends the stream in this tab; if it led the tabs that share it, another tab takes over. */
   close(): void;
 }

@@ -6,8 +6,8 @@
 //
 // Of the tabs that share one *leads*: it holds a Web Lock, reads the stream, and tells the others
 // what it reads by a BroadcastChannel. Events are numbered, and each tab keeps the latest. Who gets
-// the lock next first calls a roll: each tab tells what it has seen, and from then on ignores the
-// former leader. So all have the same events before the new leader connects with the last id, and
+// the lock next first calls a roll: each tab states its position, and from then on ignores the
+// former leader. Thus all have the same events before the new leader connects with the last id, and
 // none is lost or comes twice, however the former one ended.
 
 const CONNECTING = 0;
@@ -110,7 +110,7 @@ export class StreamErrorEvent extends Event {
   /** @param {{ status: number, detail: string, wait: number }} facts */
   constructor({ status, detail, wait }) {
     super("error");
-    this.status = status; // of HTTP; 0 where there was no answer
+    this.status = status; // HTTP status; 0 without a response
     this.detail = detail;
     this.wait = wait; // ms until the next try
   }
@@ -180,7 +180,7 @@ export class EventStream extends EventTarget {
     else this.#read(this.#leaving.signal);
   }
 
-  /** Ends the stream in this tab; where it led, another one goes on. */
+  /** Ends the stream in this tab; if it led, another tab takes over. */
   close() {
     this.readyState = CLOSED;
     for (const [type, act] of this.#lifecycle) globalThis.removeEventListener?.(type, act, true);
@@ -197,7 +197,7 @@ export class EventStream extends EventTarget {
       const begun = Date.now();
       const end = await this.#connect(signal);
       if (signal.aborted) return;
-      // A stream that ends at once is a failure too, or we would be back at once, for ever.
+      // A stream that ends at once is a failure too, or reconnects would follow without a wait.
       failures = end.opened && Date.now() - begun > LIVED_MS ? 0 : failures + 1;
       let wait = this.#retry; // the server has drawn it
       if (this.#hurried || (end.renewed && (end.status === 401 || !failures))) wait = 0;
@@ -266,7 +266,7 @@ export class EventStream extends EventTarget {
     return end;
   }
 
-  /** Returns the answer, or null where the page has no token to give.
+  /** Returns the response; null where the page returns an empty token.
    * @param {AbortSignal} signal */
   async #request(signal) {
     const { token, withCredentials } = this.#options;
@@ -303,7 +303,7 @@ export class EventStream extends EventTarget {
       for (const block of blocks) {
         if (block.type === "stream.close" && block.data) goodbye = reasonOf(block.data);
         this.#tell(block.data === null ? { kind: "id", id: block.id } : { kind: "event", ...block });
-        if (signal.aborted) return goodbye; // by whoever got the event
+        if (signal.aborted) return goodbye; // by a listener of the event
       }
     }
   }
@@ -351,7 +351,7 @@ export class EventStream extends EventTarget {
 
   /** @param {any} message */
   #take(message) {
-    if (this.readyState === CLOSED) return; // by whoever got the event before
+    if (this.readyState === CLOSED) return; // by a listener of an earlier event
     const { kind, n, id, type, data } = message;
     if (kind === "event") {
       this.#n = n;
@@ -430,7 +430,7 @@ export class EventStream extends EventTarget {
     }
   }
 
-  /** Opens a connection of its own: this page may not share, for example in an opaque origin. */
+  /** Opens a separate connection: this page may not share, for example in an opaque origin. */
   #separate() {
     this.#leave();
     this.#shares = false;
@@ -456,8 +456,8 @@ export class EventStream extends EventTarget {
     if (this.#leaving.signal.aborted) this.#rejoin();
   };
 
-  // A page that freezes, or waits to be shown again, must hold no lock. The document is the one
-  // that is told of freezing; the window captures that.
+  // A page that freezes, or waits in the back/forward cache, must release the lock. The document
+  // gets the freeze event; the window captures it.
   /** @returns {[string, () => void][]} */
   get #lifecycle() {
     const [online, visible] = [this.#isOnline, this.#isVisible];
@@ -515,7 +515,7 @@ export class EventStream extends EventTarget {
       this.#post({ kind: "ask" });
     } else if (kind !== "event" || n > this.#n) {
       this.#take(message);
-      // Timers of a page that nobody looks at may be a minute late, so one that is seen has the time.
+      // Timers of a hidden page may be a minute late, so one that is seen has the time.
       if (message.wait && !document.hidden) {
         after(message.wait, () => this.#post({ kind: "wake" }));
       }

@@ -2,7 +2,7 @@
 
 The acceptor gives it a `SocketTransport`, or it is taken over from aiohttp
 (`asyncio.Transport.set_protocol`), because a stream needs neither a request nor a handler task for
-the hours it lives. What is left is this object and its transport: bytes go out by `write`, and the
+the hours it lives. Only this object and its transport remain: bytes go out by `write`, and the
 transport tells when it is full, when it has drained, and when the client has gone.
 """
 

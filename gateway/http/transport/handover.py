@@ -5,9 +5,9 @@ its user together with the bytes that were read from it, before anything was ans
 notices nothing and needs no second connection. Each slot has one socket pair, which the supervisor
 keeps open, so a connection that is handed to a worker that dies waits there for its successor.
 
-Where a connection goes decides nothing else: each worker can serve each user. So it stays where it
-is if the slot has no worker that accepts connections, or the kernel takes no more, and one that was
-handed over is never handed on.
+The destination of a connection affects nothing else: each worker can serve each user. A connection
+stays where it is if the slot has no accepting worker, or the kernel queue is full, and a connection
+that was handed over is never handed over again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 MAX_BYTES = 65_536
-"""Largest beginning of a request that is handed over: what is read from a socket at once."""
+"""Largest part of a request that is handed over: one read from a socket."""
 
 TAKEN_AT_ONCE = 16
 """Connections received in one turn of the loop, as many as are accepted."""
@@ -56,7 +56,7 @@ class Handover:
     def send(self, user: bytes, sock: socket.socket, data: bytes) -> bool:
         """Return whether a connection went to the slot of its user; then close this copy of it.
 
-        `data` is what was read from it. False: serve it here.
+        `data` was read from it. False: serve it here.
         """
         slot = self._owner(user)
         if slot is None or slot == self._own or slot not in self.up or len(data) > MAX_BYTES:
