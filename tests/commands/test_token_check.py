@@ -102,3 +102,24 @@ def test_the_command_takes_a_user_or_a_token(
     assert (refused.exit_code, refused.output) == (1, "not accepted: expired: exp was 5 s ago\n")
     assert run(app, ["token"]).exit_code == 2
     assert run(app, ["token", "alice", "--explain", str(file)]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "status", "line"),
+    [(60, "ok", "user 'alice', expires in "), (-30, "failed", "expired: exp was ")],
+)
+def test_check_reports_a_token_file_as_one_row(
+    lifetime: float, status: str, line: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    file.write_text(mint("alice", lifetime=lifetime) + "\n", encoding="utf-8")
+    ended = CliRunner().invoke(
+        build(),
+        ["check", "--token-file", str(file)],
+        env={"GATEWAY_JWT_SECRET": SECRET, "GATEWAY_KAFKA_BOOTSTRAP": "127.0.0.1:1"},
+        terminal_width=200,
+    )
+    assert ended.exit_code == 1, "Kafka does not answer"
+    [row] = [row for row in ended.output.splitlines() if row.startswith("token ")]
+    assert row.split(maxsplit=2)[1] == status
+    assert line in row
