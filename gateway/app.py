@@ -27,8 +27,10 @@ from gateway.http.auth.tokens import Authenticator
 from gateway.http.public import say_goodbye, say_goodbye_to_all
 from gateway.http.transport.listen import bind, listen, listen_on
 from gateway.http.transport.tls import Certificate
+from gateway.kafka.client.options import connection_options
 from gateway.kafka.fleet_topic import FleetTopic
 from gateway.kafka.session import KafkaSession
+from gateway.kafka.tool_commands import describe_command
 from gateway.listeners import ops_runner, public_listener, url_of
 from gateway.metrics import Metrics
 from gateway.ops.dashboard import DashboardFeed
@@ -155,6 +157,7 @@ class Worker:
             self._fleet,
             self._fleet_problem,
             self._latest,
+            partial(describe_command, options=connection_options(settings)),
             settings.fleet_name or "",
         )
         self._reporting = Reporting(

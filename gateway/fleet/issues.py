@@ -15,7 +15,7 @@ import msgspec
 from gateway.fleet.status import WorkerState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from gateway.fleet.history import History, Sample
     from gateway.fleet.members import Member
@@ -71,15 +71,20 @@ class Issue(msgspec.Struct, frozen=True):
 
 
 def find_issues(
-    members: Sequence[Member], history: History, wall: int, problem: str
+    members: Sequence[Member],
+    history: History,
+    wall: int,
+    problem: str,
+    describe: Callable[[str], str],
 ) -> list[Issue]:
     """Return all issues, the most severe first.
 
     `wall` is the time in Unix ms; `problem` is the reason why fleet status is unavailable, or "".
+    `describe` returns the command that shows the leaders of a topic.
     """
     found = [*_of_the_fleet(members, history, problem)]
     for member in members:
-        found += _of_worker(member, history, wall)
+        found += _of_worker(member, history, wall, describe)
     ranks = list(Severity)
     return sorted(found, key=lambda issue: ranks.index(issue.severity))
 
@@ -156,7 +161,9 @@ def _of_topics(there: Sequence[Status]) -> Iterator[Issue]:
         )
 
 
-def _of_worker(member: Member, history: History, wall: int) -> Iterator[Issue]:
+def _of_worker(
+    member: Member, history: History, wall: int, describe: Callable[[str], str]
+) -> Iterator[Issue]:
     status = member.status
     if status.state is WorkerState.GONE:
         if member.silent:
@@ -195,7 +202,7 @@ def _of_worker(member: Member, history: History, wall: int) -> Iterator[Issue]:
             f"Does not read {status.partitions_unread:,} partitions that have streams, among them"
             f" {first.topic}-{first.partition}: {first.reason}.",
             "Streams stay open and resume once the partition is read. Look at its leader:"
-            f" kafka-topics.sh --bootstrap-server HOST:PORT --describe --topic {first.topic}",
+            f" {describe(first.topic)}",
         )
     yield from _of_records(status, history)
     yield from _of_resources(status)

@@ -27,3 +27,8 @@ def config_command(topic: str, config: str, options: Mapping[str, Any]) -> str:
     """Return the line that sets `config` (`name=value`) on a topic."""
     words = f"--alter --entity-type topics --entity-name {topic} --add-config {config}"
     return tool_command("kafka-configs", options, words)
+
+
+def describe_command(topic: str, options: Mapping[str, Any]) -> str:
+    """Return the line that prints the leader of each partition of a topic."""
+    return tool_command("kafka-topics", options, f"--describe --topic {topic}")

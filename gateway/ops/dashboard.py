@@ -88,12 +88,20 @@ class Watcher:
 class DashboardFeed:
     """Keeps the history, and shows it and the fleet to dashboards.
 
-    `worker` is the name of this worker; `problem` returns why other workers are not visible.
+    `worker` is the name of this worker; `problem` returns why other workers are not visible,
+    and `describe` the command that shows the leaders of a topic.
     """
 
     def __init__(
-        self, worker: str, fleet: Fleet, problem: Callable[[], str], latest: Latest, name: str = ""
+        self,
+        worker: str,
+        fleet: Fleet,
+        problem: Callable[[], str],
+        latest: Latest,
+        describe: Callable[[str], str],
+        name: str = "",
     ) -> None:
+        self._describe = describe
         self._worker = worker
         self._name = name
         self._fleet = fleet
@@ -166,7 +174,7 @@ class DashboardFeed:
             "worker": self._worker,
             "workers": workers(self._fleet, moment.monotonic),
             "problem": problem,
-            "concerns": find_issues(members, self._history, moment.wall, problem),
+            "concerns": find_issues(members, self._history, moment.wall, problem, self._describe),
             "sample": sample,
         }
         return Shown("fleet", _json(document), f"{self._worker}-{self._number}")

@@ -32,7 +32,7 @@ class Stage:
     def __init__(self) -> None:
         self.fleet = Fleet("a")
         self.latest = Latest(lambda _: "somebody")
-        self.board = DashboardFeed("a", self.fleet, lambda: "", self.latest)
+        self.board = DashboardFeed("a", self.fleet, lambda: "", self.latest, str)
         self.number = 0
 
     def go_on(self, **facts: Any) -> None:

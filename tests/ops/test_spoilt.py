@@ -115,7 +115,7 @@ def test_no_status_that_was_read_makes_the_fleet_its_board_or_its_table_fail(
     records: list[tuple[str, bytes, bool]],
 ) -> None:
     fleet, history = Fleet("own"), History()
-    board = DashboardFeed("own", fleet, lambda: "", Latest(lambda _: ""))
+    board = DashboardFeed("own", fleet, lambda: "", Latest(lambda _: ""), str)
     for turn, (key, value, whole) in enumerate(records):
         now = 3.0 * turn
         own = msgspec.structs.replace(FULL, worker="own", number=turn)
@@ -127,7 +127,7 @@ def test_no_status_that_was_read_makes_the_fleet_its_board_or_its_table_fail(
             fleet.apply(status, now, whole=whole)
         sample = history.add_sample(fleet.members(now), WALL + 3000 * turn)
         board.sample()
-        found = find_issues(fleet.members(now), history, WALL, "a problem")
+        found = find_issues(fleet.members(now), history, WALL, "a problem", str)
         shown = workers(fleet, now)
         for answer in (sample, found, shown):
             json.loads(msgspec.json.encode(answer), parse_constant=_no_constant)
