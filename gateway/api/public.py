@@ -21,6 +21,7 @@ from gateway.api.parts import (
     failure,
     file_operation,
     info,
+    json_answer,
     responses,
 )
 from gateway.core import event_id, frame
@@ -31,6 +32,7 @@ from gateway.http.client_files import BASE, TYPES
 from gateway.http.origins import HEADERS, METHODS
 from gateway.http.public import EVENTS
 from gateway.http.query import EXAMPLES, LATEST_SINCE
+from gateway.http.refusals import metadata_path
 from gateway.http.request_reader import NEVER_READY
 from gateway.http.shards import PARAMETER
 from gateway.http.transport.acceptor import MAX_HEADERS, MAX_LINE_BYTES
@@ -50,6 +52,10 @@ _STREAM = """\
 The stream. It stays open until the client disconnects or the gateway sends an event
 `stream.close`; an event `stream.gap` reports lost events. The first bytes are `retry:` and a block
 with only an `id:`. Heartbeats are comments with the current id."""
+
+_REFUSED_BY_STREAM = """
+At a limit, or while no worker is ready, the stream has only `retry:` and `stream.close` with the
+reason, and ends."""
 
 
 def public_document(settings: Settings, registry: Registry) -> Json:
@@ -77,6 +83,14 @@ def public_document(settings: Settings, registry: Registry) -> Json:
     }
     if settings.cors_origins:
         paths[EVENTS]["options"] = _preflight()
+    if settings.resource_url is not None:
+        paths[metadata_path(settings.resource_url)] = {
+            "get": {
+                "operationId": "describeResource",
+                "summary": "Metadata of the protected resource (RFC 9728)",
+                "responses": {"200": json_answer("The metadata.", {"type": "object"})},
+            }
+        }
     return {
         "openapi": OPENAPI,
         "info": info("Kafka SSE gateway", _DESCRIPTION),
@@ -121,6 +135,9 @@ def _open_stream(settings: Settings, registry: Registry, ways: list[str]) -> Jso
             "No token, or one that is not accepted or is revoked; which, it does not say.",
             CHALLENGE,
         ),
+        403: failure(
+            "The token is valid, and its scopes do not allow a requested category.", CHALLENGE
+        ),
         414: failure(f"Path and query have more than {MAX_URL} characters."),
         429: failure(
             "The user or the address has reached a limit. Open streams are not affected.",
@@ -128,6 +145,7 @@ def _open_stream(settings: Settings, registry: Registry, ways: list[str]) -> Jso
             [error for error in refusals if isinstance(error, TooMany)],
         ),
         431: failure(f"The headers have more than {MAX_HEAD_BYTES} bytes."),
+        500: failure("A defect of the gateway; its log has the cause under the request id."),
         503: failure(
             "This worker is full or was never ready; another worker may serve the request now.",
             RETRY_AFTER,
@@ -179,7 +197,8 @@ def _stream(settings: Settings) -> Json:
         },
     }
     content = {"schema": _EVENT, "example": shown.decode()}
-    return answer(_STREAM, "text/event-stream", content, headers)
+    description = _STREAM + _REFUSED_BY_STREAM if settings.refuse_by_stream else _STREAM
+    return answer(description, "text/event-stream", content, headers)
 
 
 def _bad_request(registry: Registry) -> Json:

@@ -95,10 +95,14 @@ def metadata_routes(settings: Settings, registry: Registry) -> Iterable[Abstract
             headers={hdrs.CACHE_CONTROL: "max-age=3600"},
         )
 
-    return [web.get(urlsplit(_metadata_url(settings.resource_url)).path, show)]
+    return [web.get(metadata_path(settings.resource_url), show)]
+
+
+def metadata_path(resource: str) -> str:
+    """Return the path of the metadata: it goes before the resource's own (RFC 9728, §3.1)."""
+    return METADATA + urlsplit(resource).path.rstrip("/")
 
 
 def _metadata_url(resource: str) -> str:
-    """Return the metadata's URL: its path goes before the resource's own (RFC 9728, §3.1)."""
     parts = urlsplit(resource)
-    return f"{parts.scheme}://{parts.netloc}{METADATA}{parts.path.rstrip('/')}"
+    return f"{parts.scheme}://{parts.netloc}{metadata_path(resource)}"

@@ -46,7 +46,7 @@ def test_every_query_parameter_that_the_code_reads_is_described() -> None:
     source = "".join(
         path.read_text(encoding="utf-8")
         for folder in gateway.http.__path__
-        for path in Path(folder).glob("*.py")
+        for path in Path(folder).rglob("*.py")
     )
     read = set(re.findall(r'query\.get(?:all)?\(\s*"([^"]+)"', source))
     assert read >= {"categories", "since", "access_token"}
@@ -112,6 +112,16 @@ def test_the_public_description_hides_the_backend() -> None:
     text = str(of_requests())
     for hidden in (made.topic, made.broadcast_topic, *made.kafka_bootstrap, made.listen):
         assert str(hidden) not in text
+
+
+def test_metadata_and_refusals_by_a_stream_are_described_where_they_are_enabled() -> None:
+    path = "/.well-known/oauth-protected-resource/api/v1/events"
+    assert path not in of_requests()["paths"]
+    url = "https://events.example.com/api/v1/events"
+    assert path in of_requests(resource_url=url)["paths"]
+    text = of_stream(refuse_by_stream=True)["responses"]["200"]["description"]
+    assert "stream.close` with the" in text
+    assert text.startswith(of_stream()["responses"]["200"]["description"])
 
 
 async def test_every_route_of_the_public_listener_is_described() -> None:

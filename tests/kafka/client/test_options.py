@@ -54,7 +54,7 @@ def test_a_password_is_handed_on(mechanism: str) -> None:
     )
     assert options["sasl_mechanism"] == mechanism
     assert options["sasl_plain_username"] == "me"
-    assert options["sasl_plain_password"] == PASSWORD
+    assert options["sasl_plain_password"]() == PASSWORD
     assert options["ssl_context"] is None
 
 
