@@ -60,6 +60,12 @@ async def test_its_numbers_are_the_facts(
     assert await browser.run("return document.title") == "staging · Fleet · 7 streams"
     legend = "return document.querySelector('[data-chart=p99] .keys').textContent"
     assert await browser.run(legend) == "p99p90p50"
+    empty = (
+        "[...document.querySelectorAll('.plot svg')].filter((each) => !each.querySelector('.line'))"
+    )
+    assert await browser.run(f"return {empty}.length") == 0, "each chart has its lines"
+    swatches = "document.querySelectorAll('[data-chart=p99] .keys .line').length"
+    assert await browser.run(f"return {swatches}") == 3
     assert await browser.run(f"return {STATES}") == ["ready", "ready"]
 
     await RecordWriter(producer, served).numbered(user, range(20))

@@ -90,7 +90,7 @@ class Chart {
     setText(this.#find(".from"), `${minutes} min ago`);
     const values = samples.flatMap((sample) => lines.map((name) => sample[name] ?? 0));
     const top = nice(Math.max(...values));
-    const svg = this.#find("svg");
+    const svg = this.#find(".plot svg");
     const paths = lines.map((name, number) => {
       const line = path(samples, name, top, this.#window);
       const element = document.createElementNS(SVG, "path");
