@@ -1,7 +1,7 @@
 """Fixtures of the suite that goes through the program's own door: a worker, its users, its clients.
 
 Tests that need no settings of their own share one worker for each broker. They do not meet: each
-has a user of its own. Broadcasts reach everybody, so only tests with topics of their own count
+has its own user. Broadcasts reach every stream, so only tests with their own topics count
 them.
 """
 
@@ -45,7 +45,7 @@ class OpenStream(Protocol):
 class Witness:
     """A stream that tells how far its worker has read a topic of one partition.
 
-    What a worker has not read when a client comes back reaches it live. So tests of memory and
+    Records that a worker reads after a client resumes reach the client live, so tests of memory and
     replay wait for their witness first.
     """
 
@@ -79,7 +79,7 @@ def user() -> str:
 
 
 def new_user() -> str:
-    """Return a user that nobody else is."""
+    """Return a unique user id."""
     return f"user-{uuid.uuid4().hex[:12]}"
 
 

@@ -1,4 +1,4 @@
-"""What the tests of records that nobody should write have in common."""
+"""Helpers of the tests of malformed records."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def follow(
 
 
 async def expect(clients: list[StreamClient], *numbers: int) -> None:
-    """Wait for what each client has to have, and for nothing else."""
+    """Wait until each client has exactly its expected events."""
     for client in clients:
         await client.wait_for(len(numbers))
         assert client.numbers == [*numbers]
@@ -57,6 +57,6 @@ async def expect(clients: list[StreamClient], *numbers: int) -> None:
 
 
 def skipped(worker: Worker) -> list[tuple[str, int, int, str]]:
-    """Return what the worker has logged of records that it skipped."""
+    """Return the log lines of skipped records."""
     lines = [json.loads(line) for line in worker.log().splitlines() if "record skipped" in line]
     return [(line["topic"], line["partition"], line["offset"], line["reason"]) for line in lines]

@@ -1,4 +1,4 @@
-"""Who may open a stream, what the others are told, and what happens when a token ends."""
+"""Authentication: accepted tokens, responses to invalid ones, and token expiry."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def test_a_refusal_does_not_say_which_check_failed(
     assert len(texts) == 1
 
 
-async def test_a_user_claim_that_is_no_text_is_refused(
+async def test_non_string_user_claim_is_refused(
     worker: Worker, http: aiohttp.ClientSession
 ) -> None:
     token = mint("u", sub=["u"])
@@ -148,7 +148,7 @@ async def test_issuer_audience_and_user_claim_can_be_required(
             assert response.status == status, claims
 
 
-async def test_a_stream_ends_with_its_token_and_goes_on_with_the_next(
+async def test_stream_ends_when_its_token_expires_and_resumes_with_the_next_token(
     topics: MakeTopics,
     start_worker: StartWorker,
     open_stream: OpenStream,

@@ -1,7 +1,7 @@
 """A partition whose leader is away never delays the others: neither live nor replay.
 
-Each partition has one copy only, so nobody takes over, and the broadcast log is among those that
-are away. The partitions that are away want more replays than there are places for.
+Each partition has one replica, so no other broker becomes its leader, and the broadcast log is one
+of the unavailable partitions. These partitions need more replays than the worker runs at once.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import OpenStream
 
 BAD, GOOD = 1, 2
-"""A node whose partitions go away, and one of those that stay."""
+"""The node whose partitions become unavailable, and a node whose partitions stay available."""
 
 LOGS = 4
 """Partitions on each of the two nodes: the first ones are on the bad one."""

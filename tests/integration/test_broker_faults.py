@@ -1,7 +1,7 @@
-"""Brokers end, freeze and come back under open streams: nobody is thrown out, nothing is lost.
+"""Brokers stop, freeze and return under open streams: streams stay open and lose no events.
 
-On three real brokers, every event written with `acks=all`. What clients must have in the end is
-what the log has: each event once, in order.
+On three real brokers, every event written with `acks=all`. In the end, clients must have the
+contents of the log: each event once, in order.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ RECOVERY_SECONDS = 30.0
 
 
 class Scene:
-    """A worker, open streams on it, and writers that go on all the time."""
+    """A worker, open streams on it, and writers that write continuously."""
 
     def __init__(
         self, cluster: Cluster, worker: Worker, topics: Topics, clients: dict[str, StreamClient]
@@ -63,7 +63,7 @@ class Scene:
             await client.wait_for(len(client.events) + count, RECOVERY_SECONDS)
 
     async def judge(self) -> None:
-        """Hold what the clients have against the log."""
+        """Compare the received events with the log."""
         written = await numbers_by_user(self.cluster.bootstrap, self.topics.user, PARTITIONS)
         for user, client in self.clients.items():
             acknowledged = self.writer.acknowledged[user]
@@ -79,7 +79,7 @@ class Scene:
 async def scene(
     cluster: Cluster, open_stream: OpenStream, folder: Path, request: pytest.FixtureRequest
 ) -> AsyncIterator[Scene]:
-    """Set a scene; the block is the fault, and what every client has is judged after it."""
+    """Set up a scene; the block causes the fault, then the events of every client are checked."""
     name = new_user()
     topics = Topics(f"user-events-{name}", f"broadcast-events-{name}")
     await create_topics(

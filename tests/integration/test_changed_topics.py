@@ -1,4 +1,4 @@
-"""Topics that gain partitions, and topics that are deleted and made anew, under clients and away.
+"""Topics gain partitions or are recreated, with clients connected and disconnected.
 
 The embedded broker has neither `create_partitions` nor another cluster's id, so most of this is
 Apache Kafka's.
@@ -41,7 +41,7 @@ only_kafka = pytest.mark.parametrize("broker", ["kafka"], indirect=True, scope="
 
 
 def user_who_moves(old: int, new: int) -> str:
-    """Return a new user who has one partition of two, and another of four."""
+    """Return a new user id with one partition of two and another partition of four."""
     choose = partitioner("murmur2")
     users = ((user, user.encode()) for user in iter(new_user, ""))
     return next(
@@ -71,7 +71,7 @@ async def grow(bootstrap: str, topic: str) -> None:
 
 
 async def recreate(bootstrap: str, topic: str, partitions: int = BEFORE) -> None:
-    """Delete a topic and make it anew."""
+    """Delete and recreate a topic."""
     async with admin_client(bootstrap) as admin:
         await admin.delete_topics([topic])
 
@@ -164,7 +164,7 @@ async def test_ids_cross_between_workers_of_which_one_has_not_noticed_yet(
 
 @pytest.mark.parametrize("fewer", [True, False], ids=["fewer records", "more records"])
 @pytest.mark.parametrize("partitions", [BEFORE, 1], ids=["same", "other partitions"])
-async def test_a_topic_made_anew_is_told_to_open_streams_and_to_those_who_were_away(
+async def test_recreated_topic_sends_a_gap_to_open_and_resuming_streams(
     broker: Broker,
     topics: MakeTopics,
     start_worker: StartWorker,
@@ -204,7 +204,7 @@ async def test_a_topic_made_anew_is_told_to_open_streams_and_to_those_who_were_a
     assert reasons(client) == ["reset"], "a gap is told once"
 
 
-async def test_while_a_topic_is_away_the_worker_says_so_and_streams_stay(
+async def test_deleted_topic_is_reported_and_streams_stay_open(
     broker: Broker, topics: MakeTopics, start_worker: StartWorker, open_stream: OpenStream
 ) -> None:
     served = await topics(1)
@@ -234,7 +234,7 @@ async def test_while_a_topic_is_away_the_worker_says_so_and_streams_stay(
     await worker.wait_until_ready()
 
 
-async def test_another_cluster_behind_the_same_address_is_told_as_a_gap(
+async def test_another_cluster_at_the_same_address_leads_to_a_gap(
     tmp_path: Path, open_stream: OpenStream, request: pytest.FixtureRequest
 ) -> None:
     served = Topics("user-events", "broadcast-events")

@@ -1,6 +1,6 @@
 """Clusters that change under open streams: addresses, logins, rights, leaders.
 
-The worker finds them by itself, nothing is lost, and readiness names the cause meanwhile.
+The worker finds the cluster again and loses no events; meanwhile readiness names the cause.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ async def _expect_replay(
     begin: str,
     numbers: list[int],
 ) -> None:
-    """Resume at a worker that has nothing in memory and warms nothing, so Kafka is read again."""
+    """Resume at a worker with an empty tail and no warm-up, so it reads Kafka again."""
     worker = await start_worker(served, tail_warm_seconds=0)
     resumed = await open_stream(worker, user, headers={"Last-Event-ID": begin})
     await resumed.wait_for(len(numbers))

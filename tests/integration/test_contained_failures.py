@@ -87,7 +87,7 @@ async def running(broker: Broker, topics: Topics, **settings: object) -> AsyncIt
 
 
 class Fault:
-    """Makes a method raise `RuntimeError` where `when` says so, for the first `times` calls."""
+    """Makes a method raise `RuntimeError` in the first `times` calls for which `when` is true."""
 
     def __init__(self, times: int = 1 << 30) -> None:
         self.left = times

@@ -26,7 +26,7 @@ EACH = 3
 """Events of each of them that are written while they are away."""
 
 NOISE = 4000
-"""Records of somebody else between two rounds of these events."""
+"""Records of another user between two rounds of these events."""
 
 NUMBER = re.compile(rb'\ndata: \{"n":(\d+)\}\n')
 

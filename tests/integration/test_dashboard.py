@@ -21,7 +21,7 @@ TOKEN = "of the person on call"
 SOON = 30.0
 
 pytestmark = pytest.mark.parametrize("broker", ["embedded"], indirect=True)
-"""What the page shows does not depend on the broker; what it is made from runs on both."""
+"""The page does not depend on the broker; tests of its data run on both brokers."""
 
 SUM = "Number(document.querySelector('#workers tfoot [data-field={}]')?.textContent)"
 SENT = "Number(document.querySelector('#workers-hint').dataset.sent)"
@@ -161,14 +161,14 @@ WAY = (
 """What the key Tab leads to."""
 
 
-async def test_the_keyboard_reaches_everything_and_a_screen_reader_is_told_what_it_is(
+async def test_keyboard_reaches_every_control_and_every_control_has_an_accessible_name(
     topics: MakeTopics,
     start_worker: StartWorker,
     open_stream: OpenStream,
     browser: Browser,
     user: str,
 ) -> None:
-    """With so many partitions that the map has no numbers, in the dark."""
+    """In dark mode, with so many partitions that the map omits their numbers."""
     worker = await start_worker(await topics(128, workers=1))
     [client] = await open_streams(open_stream, user, (worker, 1))
     dark = [{"name": "prefers-color-scheme", "value": "dark"}]

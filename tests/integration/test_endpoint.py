@@ -1,4 +1,4 @@
-"""What a client sees when it opens a stream, and what it gets where there is none."""
+"""Responses of the stream endpoint, and of unknown paths and methods."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CATEGORIES = ["data_sync", "provider", "ai", "import", "portfolio", "security"]
 
 
-async def test_the_response_headers_are_those_that_proxies_and_browsers_need(
+async def test_response_headers_suit_proxies_and_browsers(
     worker: Worker, user: str, open_stream: OpenStream
 ) -> None:
     client = await open_stream(worker, user)
@@ -89,7 +89,7 @@ async def test_an_event_is_an_id_a_type_and_the_payload(
     assert lines[-1] == ""
 
 
-async def test_each_event_has_an_id_of_its_own(
+async def test_each_event_has_a_unique_id(
     worker: Worker, user: str, open_stream: OpenStream, write: RecordWriter
 ) -> None:
     client = await open_stream(worker, user)
@@ -123,7 +123,7 @@ async def test_two_streams_of_a_user_both_get_every_event_and_other_users_none(
     assert stranger.events == []
 
 
-async def test_a_filter_lets_its_categories_through_and_the_cursor_goes_on(
+async def test_filter_passes_its_categories_and_the_cursor_advances(
     worker: Worker, user: str, open_stream: OpenStream, write: RecordWriter
 ) -> None:
     client = await open_stream(worker, user, [("categories", "ai")])
@@ -183,7 +183,7 @@ async def test_an_unknown_category_is_refused_with_the_valid_ones(
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-async def test_other_methods_are_refused_with_those_that_are_allowed(
+async def test_unsupported_methods_are_refused_with_an_allow_header(
     worker: Worker, user: str, http: aiohttp.ClientSession, method: str
 ) -> None:
     async with http.request(method, worker.events_url, headers=bearer(mint(user))) as response:

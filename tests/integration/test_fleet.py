@@ -59,7 +59,7 @@ async def until(
     return seen
 
 
-async def test_every_worker_shows_all_of_them_and_what_they_do(
+async def test_every_worker_shows_the_status_of_all_workers(
     topics: MakeTopics,
     start_worker: StartWorker,
     open_stream: OpenStream,
@@ -230,7 +230,7 @@ async def test_a_worker_makes_the_topic_where_it_may(
     assert json.loads(record.value)["worker"] == own
 
 
-async def test_what_is_no_status_is_counted_and_passed_over(
+async def test_invalid_status_records_are_counted_and_skipped(
     topics: MakeTopics,
     start_worker: StartWorker,
     producer: AIOKafkaProducer,

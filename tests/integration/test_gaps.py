@@ -1,4 +1,4 @@
-"""What a cursor can no longer see, and what it claims to have seen: every kind of gap."""
+"""Every kind of gap: events that expired before a cursor read them, and invalid cursors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def reasons(client: StreamClient) -> list[str]:
-    """Return the reasons of the gaps that the client was told of."""
+    """Return the reasons of the gaps that the client received."""
     return [json.loads(data)["reason"] for data in client.own("gap")]
 
 
@@ -39,7 +39,7 @@ def with_user_mark(event_id: str, **changes: Any) -> str:
 
 
 def user_mark(event_id: str) -> CursorEntry:
-    """Return what the id says of the user's log."""
+    """Return the position of the user's log in the id."""
     (mark,) = (mark for mark in parse(event_id) if mark.kind is LogKind.USER)
     return mark
 
@@ -147,7 +147,7 @@ async def test_older_events_than_the_limit_leave_a_gap_and_the_newest(
 
 
 @pytest.mark.parametrize("broker", ["kafka"], indirect=True, scope="session")
-async def test_an_id_older_than_retention_leads_to_a_gap_and_what_is_left(
+async def test_id_older_than_retention_leads_to_a_gap_and_the_retained_events(
     broker: Broker,
     topics: MakeTopics,
     start_worker: StartWorker,
@@ -223,7 +223,7 @@ async def test_an_id_whose_last_record_has_another_time_leads_to_a_gap(
         assert reasons(again) == expected
 
 
-async def test_a_topic_made_anew_is_told_as_a_gap(
+async def test_recreated_topic_leads_to_a_gap(
     broker: Broker,
     topics: MakeTopics,
     start_worker: StartWorker,

@@ -1,4 +1,4 @@
-"""Heartbeats, and what the id in them is for: a quiet user on a busy partition."""
+"""Heartbeats and their ids: a quiet user on a busy partition."""
 
 from __future__ import annotations
 

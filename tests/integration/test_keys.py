@@ -27,7 +27,7 @@ NEW = SigningKey("ES256", "new")
 NEWEST = SigningKey("EdDSA", "newest")
 
 
-async def test_a_stream_outlives_the_key_of_its_token_and_goes_on_with_the_next(
+async def test_stream_outlives_its_signing_key_and_resumes_with_a_token_of_the_next_key(
     topics: MakeTopics,
     start_worker: StartWorker,
     open_stream: OpenStream,
@@ -94,7 +94,7 @@ async def test_a_worker_that_starts_while_the_url_is_down_serves_when_it_is_up(
     assert "GATEWAY_JWT_JWKS_URL" in warnings[0]
 
 
-async def test_while_the_url_is_down_the_last_keys_are_good_and_nobody_waits(
+async def test_while_the_url_is_down_the_last_keys_stay_valid_without_delay(
     topics: MakeTopics, start_worker: StartWorker, user: str, http: aiohttp.ClientSession
 ) -> None:
     async with published(OLD, NEW) as provider:
@@ -130,7 +130,7 @@ async def test_names_that_are_made_up_do_not_reach_the_provider(
             assert response.status == 200
 
 
-async def test_a_provider_that_hangs_locks_out_nobody_whose_key_is_known(
+async def test_hanging_provider_does_not_affect_tokens_with_known_keys(
     topics: MakeTopics, start_worker: StartWorker, user: str
 ) -> None:
     """More tokens with made-up keys than openings may wait are held; good tokens do not notice."""

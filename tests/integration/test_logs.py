@@ -1,4 +1,4 @@
-"""What a worker writes to its log, and what it never does, as a process with every door open."""
+"""The log of a worker process with every listener enabled: its lines, and data it must not hold."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_nothing_that_a_client_or_producer_sends_is_in_the_log_at_any_leve
     open_stream: OpenStream,
     http: aiohttp.ClientSession,
 ) -> None:
-    """As one session: good and bad tokens in every place, payloads, records that are none."""
+    """In one session: valid and invalid tokens in every place, payloads, malformed records."""
     made = await topics()
     worker = await start_worker(
         made, token_cookie="token", token_query="true", log_level="debug", ops_token="opened-sesame"
@@ -137,7 +137,7 @@ async def test_each_stream_leaves_one_line_that_its_client_can_name(
     assert left["trace_id"] == TRACE
 
 
-async def test_refusals_are_told_once_a_second_with_their_number(
+async def test_refusals_are_logged_once_a_second_with_their_count(
     topics: MakeTopics, start_worker: StartWorker, http: aiohttp.ClientSession
 ) -> None:
     worker = await start_worker(await topics())

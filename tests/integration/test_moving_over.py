@@ -39,7 +39,7 @@ def gaps(client: StreamClient) -> list[str]:
     ("name", "carrier"),
     [*((name, "header") for name in IDS), ("Mercure's", "query")],
 )
-async def test_an_id_of_another_server_is_one_gap_and_what_follows_is_exact(
+async def test_id_of_another_server_leads_to_one_gap_and_exact_delivery_after_it(
     worker: Worker,
     user: str,
     open_stream: OpenStream,

@@ -53,7 +53,7 @@ METRICS = [
 
 
 async def readiness(worker: Worker, http: aiohttp.ClientSession) -> tuple[int, str]:
-    """Return what `/readyz` says: its status, and its text."""
+    """Return the status and the text of `/readyz`."""
     async with http.get(f"{worker.ops_url}/readyz") as response:
         text = await response.text()
         assert json.loads(text)
@@ -184,7 +184,7 @@ async def test_a_worker_without_streams_drains_at_once(
     assert "Traceback" not in worker.log()
 
 
-async def test_a_worker_waits_for_kafka_says_so_and_serves_when_it_comes(
+async def test_worker_waits_for_kafka_reports_it_and_serves_once_kafka_is_up(
     http: aiohttp.ClientSession, tmp_path: Path, open_stream: OpenStream, user: str
 ) -> None:
     port = free_port()

@@ -1,4 +1,4 @@
-"""Kafka stops answering under open streams, and goes on: nobody is thrown out, nothing is lost."""
+"""Kafka stops answering under open streams, then recovers: streams stay open and lose no events."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import OpenStream
 
 
-async def test_streams_outlive_an_outage_of_kafka_and_go_on_where_they_were(
+async def test_streams_outlive_a_kafka_outage_and_resume_at_their_position(
     tmp_path: Path, http: aiohttp.ClientSession, open_stream: OpenStream
 ) -> None:
     served = Topics("user-events", "broadcast-events")

@@ -1,7 +1,7 @@
 """An outbox table through Debezium's event router, as `docs/producers.md` configures it.
 
 The router, Kafka's transforms and the converters are the real ones, run by a program in the place
-of a Connect worker; what they make of made-up changes is written to Kafka.
+of a Connect worker; the records that they make of test changes are written to Kafka.
 """
 
 from __future__ import annotations

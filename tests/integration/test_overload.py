@@ -38,14 +38,14 @@ IDLE_LIMIT = 250
 SILENT = 200
 EVENTS = 600
 FILLER = b"x" * 1000
-"""600 events of a kilobyte for everybody are more than every buffer on the way takes."""
+"""600 broadcasts of a kilobyte exceed every buffer between the worker and a client."""
 
 
 NUMBER = re.compile(rb'\ndata: \{"n":(\d+)')
 
 
 async def have_all(worker: Worker, name: str, value: float, **labels: str) -> None:
-    """Return when the worker says so."""
+    """Return when the worker's metric has this value."""
 
     async def reached() -> bool:
         return await worker.metric(name, **labels) == value
@@ -53,7 +53,7 @@ async def have_all(worker: Worker, name: str, value: float, **labels: str) -> No
     await eventually(f"{name} {labels} is {value}", reached, 30)
 
 
-async def test_a_storm_is_shed_and_those_who_were_there_lose_nothing(
+async def test_connection_storm_is_shed_and_open_streams_lose_nothing(
     topics: MakeTopics,
     start_worker: StartWorker,
     open_stream: OpenStream,
@@ -121,7 +121,7 @@ async def test_more_events_than_a_worker_can_deliver_come_late_and_all(
         assert sorted(orders.pop()) == [*range(300)]
 
 
-async def test_a_user_who_asks_for_the_past_in_a_loop_is_stopped_and_holds_nobody_up(
+async def test_replay_loop_of_one_user_is_limited_and_delays_no_other_user(
     topics: MakeTopics,
     start_worker: StartWorker,
     open_stream: OpenStream,
@@ -181,7 +181,7 @@ def numbers(received: bytes | bytearray) -> list[int]:
 
 
 def kernel_kb() -> int:
-    """Return what the kernel holds for TCP, of everybody in this network."""
+    """Return the kernel's TCP memory for all sockets of this network namespace, in KiB."""
     (line,) = (x for x in Path("/proc/net/sockstat").read_text().splitlines() if "TCP:" in x)
     return int(line.split(" mem ")[1]) * 4
 
@@ -190,7 +190,7 @@ def resident_kb(worker: Worker) -> int:
     return int(Path(f"/proc/{worker.pid}/statm").read_text().split()[1]) * 4
 
 
-async def test_clients_that_never_read_cost_little_hold_nobody_up_and_lose_nothing(
+async def test_clients_that_never_read_use_little_memory_delay_no_others_and_lose_nothing(
     topics: MakeTopics,
     start_worker: StartWorker,
     open_stream: OpenStream,
@@ -259,7 +259,7 @@ async def test_connections_that_say_nothing_take_no_files_from_the_worker(
     user: str,
     http: aiohttp.ClientSession,
 ) -> None:
-    """Streams, probes and Kafka go on; nobody else gets in until the idle ones have been closed."""
+    """Streams, probes and Kafka keep working; new clients wait until idle ones are closed."""
     served = await topics()
     worker = await start_worker(served)
     write = RecordWriter(producer, served)

@@ -1,4 +1,4 @@
-"""Records that nobody should write: each is passed by or refused, and nothing else waits for it."""
+"""Malformed records: each is skipped or refused, and delays no other record."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PARTITIONS = 2
 POISONED = 0
-"""The partition that has the poison; the other one has none."""
+"""The partition that has the poison; the other partition has only valid records."""
 
 MIB = 1 << 20
 

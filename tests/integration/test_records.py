@@ -1,4 +1,4 @@
-"""What producers write and what reaches the client: each shape, each mistake, every byte."""
+"""Delivery of each record shape to the client, byte for byte, and of each producer mistake."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize(("payload", "data"), HOSTILE.values(), ids=HOSTILE.keys())
-async def test_no_payload_can_start_a_field_of_its_own(
+async def test_payload_cannot_inject_a_field(
     worker: Worker,
     user: str,
     open_stream: OpenStream,

@@ -200,7 +200,7 @@ async def write_slowly(write: RecordWriter, user: str, count: int) -> None:
         await write.numbered(user, [number])
 
 
-async def test_a_worker_that_starts_anew_takes_up_where_the_last_one_was(
+async def test_restarted_worker_resumes_the_streams_of_its_predecessor(
     topics: MakeTopics,
     start_worker: StartWorker,
     open_stream: OpenStream,

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import OpenStream
 
 DEADLINE = 5.0
-"""Within a second is what is promised, on a machine that has nothing else to do."""
+"""The documented limit is one second, on an otherwise idle machine."""
 
 REVOKED = "security.session.revoked"
 
@@ -185,7 +185,7 @@ async def test_an_event_of_a_user_without_a_stream_is_found_too(
     assert (await answer(elsewhere, mint(away, sid="s2"), http))[0] == 200
 
 
-async def test_an_event_that_nobody_read_revokes_when_it_is_replayed(
+async def test_replayed_event_revokes_although_it_was_never_delivered(
     topics: MakeTopics,
     start_worker: StartWorker,
     open_stream: OpenStream,
@@ -348,7 +348,7 @@ async def test_a_worker_is_not_ready_without_the_topic_and_says_how_to_make_it(
 
 
 @pytest.mark.parametrize("broker", ["kafka"], indirect=True, scope="session")
-async def test_a_topic_that_is_made_anew_is_read_from_its_start(
+async def test_recreated_topic_is_read_from_its_start(
     broker: Broker,
     topics: MakeTopics,
     start_worker: StartWorker,

@@ -1,4 +1,4 @@
-"""Brokers that ask who is there: what is needed is set, or the worker says what is wrong.
+"""Brokers that require authentication: the worker connects, or names the wrong setting.
 
 One node has a listener for each way of connecting. A worker that cannot connect, or may not read,
 is not ready, and its log, `/readyz` and `gateway check` name what to change.
@@ -139,7 +139,7 @@ async def test_events_are_delivered_and_resumed(
     await client.wait_for(10)
     assert client.numbers == list(range(10))
 
-    again = start(settings)  # has nothing in memory
+    again = start(settings)  # its tail is empty
     await again.wait_until_ready()
     resumed = await open_stream(again, user, headers={"Last-Event-ID": begin})
 

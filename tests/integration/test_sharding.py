@@ -75,7 +75,7 @@ async def test_a_stream_is_opened_behind_the_redirect_and_resumed_behind_another
 
 
 @only_kafka
-async def test_a_topic_that_grows_changes_the_shard_and_no_worker_sends_anybody_to_and_fro(
+async def test_added_partitions_change_the_shard_without_a_redirect_loop(
     broker: Broker,
     topics: MakeTopics,
     start_worker: StartWorker,
@@ -87,7 +87,7 @@ async def test_a_topic_that_grows_changes_the_shard_and_no_worker_sends_anybody_
     for worker in workers:
         assert await sent_to(http, worker, user, "?shard=1") is None
     await grow(broker.bootstrap, served.user)
-    # Whoever is asked looks first: none that comes from a worker that knows is sent back.
+    # A worker looks the partitions up first, so it never redirects a client back.
     assert await sent_to(http, workers[0], user, "?shard=3") is None
     assert await sent_to(http, workers[1], user, "?shard=3") is None
     for worker in workers:

@@ -1,4 +1,4 @@
-"""A client that does not read: it lags as a cursor, holds nobody up, and loses nothing."""
+"""A client that does not read: it lags as a cursor, delays no other client and loses no events."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def bulk_numbers(data: list[str]) -> list[int]:
     return [int(text[1:].partition(" ")[0]) for text in data]
 
 
-async def test_a_client_that_does_not_read_holds_nobody_up_and_gets_everything_when_it_reads(
+async def test_slow_client_delays_no_others_and_gets_every_event_once_it_reads(
     topics: MakeTopics,
     start_worker: StartWorker,
     open_stream: OpenStream,

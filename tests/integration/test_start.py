@@ -142,7 +142,7 @@ async def test_invalid_start_time_is_rejected(
     ids=lambda value: value[:10],
 )
 @pytest.mark.parametrize("place", ["header", "query"])
-async def test_an_id_that_is_none_of_ours_gets_a_live_stream_that_begins_with_a_gap(
+async def test_foreign_id_gets_a_live_stream_that_begins_with_a_gap(
     worker: Worker,
     user: str,
     open_stream: OpenStream,

@@ -1,4 +1,4 @@
-"""Traces of a worker as a collector gets them, and what becomes of streams where there is none."""
+"""Traces of a worker as a collector gets them, and streams while the collector is unavailable."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ async def test_a_trace_goes_from_the_producer_to_the_client(
         StreamClient(worker.events_url, mint("alice")) as again,
     ):
         await write.numbered("alice", range(3))
-        # Nobody reads the log yet, so this one gets to aiohttp; the next has all at hand.
+        # The log is not read yet, so aiohttp handles this request; the next takes the fast path.
         await alice.connect([("since", "1")], {"traceparent": traceparent(1)})
         await alice.wait_for(lambda client: len(client.data) == 3)
         await bob.connect(headers={"traceparent": traceparent(2)})

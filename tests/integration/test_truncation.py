@@ -1,7 +1,7 @@
-"""A leader comes back without the last records, and others take their offsets: nobody is misled.
+"""A leader returns without its last records, whose offsets are reused: clients get a gap.
 
-Kafka does this only where it is allowed to (`unclean.leader.election.enable`). What was delivered
-is not in the log any more, and what is there now has the offsets that cursors have passed.
+Kafka does this only with `unclean.leader.election.enable`. The delivered records are no longer in
+the log, and the records now in the log have offsets that cursors have already passed.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from tests.integration.conftest import OpenStream
 
 OLD, NEW, WITNESS = 1, 2, 3
-"""Who leads the log first, who then, and who has no copy but a vote."""
+"""The first leader of the log, the second leader, and a broker that votes without a replica."""
 
 RECOVERY_SECONDS = 30.0
 
 
 @pytest.mark.parametrize("newer", [1, 10], ids=["shorter", "overtaken"])
-async def test_a_log_that_lost_its_last_records_is_told_as_a_gap(
+async def test_truncated_log_leads_to_a_gap(
     cluster: Cluster,
     open_stream: OpenStream,
     tmp_path: Path,
@@ -100,5 +100,5 @@ async def write(cluster: Cluster, topics: Topics, user: str, numbers: range | li
 
 
 def reasons(client: StreamClient) -> list[str]:
-    """Return the reasons of the gaps that the client was told of."""
+    """Return the reasons of the gaps that the client received."""
     return [json.loads(data)["reason"] for data in client.own("gap")]

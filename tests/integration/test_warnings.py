@@ -1,6 +1,6 @@
 """Warnings of the dashboard that need the fault itself: wrong clocks of producers, short retention.
 
-On Apache Kafka, as the embedded broker does not tell what a topic's retention is.
+On Apache Kafka, as the embedded broker does not report a topic's retention.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ async def keep(broker: Broker, topic: str, milliseconds: int) -> None:
 
 
 async def shown(browser: Browser, kind: str, words: str) -> str:
-    """Return the whole text of a warning once it is there and has those words."""
+    """Return the whole text of a warning once the page shows one with those words."""
     text = f"document.querySelector('.concern[data-kind={kind}]')?.innerText"
     said: str = await browser.wait_for(f"return {text}?.includes('{words}') && {text}", SOON)
     return said
 
 
 @pytest.mark.parametrize("broker", ["kafka"], indirect=True)
-async def test_what_is_wrong_with_times_and_retention_is_said_until_it_is_mended(
+async def test_warnings_about_timestamps_and_retention_last_until_the_cause_is_fixed(
     broker: Broker,
     topics: MakeTopics,
     start_worker: StartWorker,

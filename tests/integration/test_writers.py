@@ -1,4 +1,4 @@
-"""Producers that are not ours: their users' events are where the gateway looks, or it says so.
+"""Third-party producers: the gateway finds their users' events, or reports the misplaced ones.
 
 Each writes all shapes of a record for its users, in one batch; one worker for each partitioner
 reads them all.
@@ -37,7 +37,7 @@ PARTITIONS = 7
 """No power of two, of which a hash that is not cut to 31 bits makes the same as one that is."""
 
 PAYLOADS = ['{"n": %d,  "é🙂": 1.50}' % number for number in range(4)]  # noqa: UP031 - braces
-"""One for each shape; what a client gets, byte for byte."""
+"""One payload for each shape, which a client must get byte for byte."""
 
 pytestmark = pytest.mark.parametrize("broker", ["kafka"], indirect=True, scope="session")
 
@@ -61,7 +61,7 @@ def shapes(user: str) -> list[Row]:
 
 
 def rows_of(users: list[str]) -> list[Row]:
-    """Return each user's records, in turn with those of the others."""
+    """Return the records of all users, interleaved."""
     return [row for rows in zip(*map(shapes, users), strict=True) for row in rows]
 
 
@@ -162,7 +162,7 @@ async def test_cloud_events_arrive_byte_for_byte_as_their_sdk_wrote_them(
     use_worker(request, worker)
     users = new_users()
     clients = await streams_of(users, worker, open_stream)
-    data = '{"n":1,  "é":[1.50, null]}'  # sent as it is in binary mode, made anew in structured
+    data = '{"n":1,  "é":[1.50, null]}'  # unchanged in binary mode, reserialized in structured
     rows = [
         Row(user, data, (("type", TYPE), ("mode", mode)))
         for mode in ("binary", "structured")
@@ -182,7 +182,7 @@ async def test_cloud_events_arrive_byte_for_byte_as_their_sdk_wrote_them(
 
 
 async def mismatch_warning(worker: Worker) -> dict[str, str]:
-    """Wait until a misplaced event is counted, and return what the log says of it."""
+    """Wait until a misplaced event is counted, and return its log line."""
 
     async def counted() -> bool:
         return await worker.metric("gateway_partitioner_mismatches_total") > 0
