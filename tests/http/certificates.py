@@ -1,4 +1,4 @@
-"""A certificate that signs itself, as files: made anew for each test."""
+"""A self-signed certificate as files, created for each test."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Files:
             self.write(self.keyfile, pem)
 
     def write(self, path: Path, content: bytes) -> None:
-        """Write a file, with a time of its own however fast the test is."""
+        """Write a file with a unique modification time."""
         self._writes += 1
         path.write_bytes(content)
         os.utime(path, ns=(0, self._writes))

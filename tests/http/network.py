@@ -1,4 +1,4 @@
-"""A network of its own for clients, which can be cut: nothing arrives any more, and nobody is told.
+"""A separate network for clients that can be cut: packets are dropped without any error.
 
 It takes a network namespace and a pair of virtual devices, so Linux, root and iproute2.
 """
@@ -36,7 +36,7 @@ class Network:
         self._name = name
 
     def make_socket(self) -> socket.socket:
-        """Return a socket in the network. It stays there, whoever uses it."""
+        """Return a socket in the network, which any thread can use."""
         with ThreadPoolExecutor(1) as thread:  # the namespace of a thread ends with it
             return thread.submit(self._enter).result()
 

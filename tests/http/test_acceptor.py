@@ -120,7 +120,7 @@ async def test_a_process_with_all_its_files_open_takes_others_a_moment_later(
 async def test_some_files_stay_free_for_everything_else(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Clients get no more connections than the process can spare, and one log line says so."""
+    """Accepting pauses at the limit of files for clients, with one log line."""
     assert acceptor.files_for_clients() < resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     monkeypatch.setattr(acceptor, "FULL_SECONDS", 0.01)
     with capture_logs() as lines:

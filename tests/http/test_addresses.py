@@ -52,7 +52,7 @@ def test_without_a_proxy_the_peer_is_the_client(peer: str | None, counted: str) 
     assert TOLD.client(request(peer)) == counted
 
 
-def test_a_client_that_has_gone_has_no_address() -> None:
+def test_address_of_a_disconnected_client_is_empty() -> None:
     gone = Mock(transport=None)
     assert TOLD.client(gone) == ""
 
@@ -86,7 +86,7 @@ def test_what_a_peer_says_that_is_not_trusted_does_not_count(
         (["garbage, 192.0.2.1"], "192.0.2.1"),
     ],
 )
-def test_the_right_most_address_that_is_no_proxys_counts(values: list[str], counted: str) -> None:
+def test_right_most_address_that_is_not_a_proxy_counts(values: list[str], counted: str) -> None:
     assert listed(*values) == counted
     assert listed(*values, peer="::ffff:10.0.0.1") == counted
     assert listed(*values, peer="fd00::1") == counted

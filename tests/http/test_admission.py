@@ -105,7 +105,7 @@ async def test_a_user_at_the_limit_gets_429_and_others_a_stream() -> None:
         assert rejects(served) == {"user_streams": 1}
 
 
-async def test_a_worker_at_the_limit_gets_503_and_keeps_those_that_it_has() -> None:
+async def test_worker_at_the_limit_answers_503_and_keeps_its_streams() -> None:
     async with crowd(max_streams=2) as (served, clients):
         first, second = await clients.enter("alice"), await clients.enter("bob")
         for user in ("alice", "bob", "carol"):
@@ -118,7 +118,7 @@ async def test_a_worker_at_the_limit_gets_503_and_keeps_those_that_it_has() -> N
         assert rejects(served) == {"worker_streams": 3}
 
 
-async def test_an_address_at_the_limit_gets_429_whoever_asks() -> None:
+async def test_address_at_the_limit_gets_429_for_every_user() -> None:
     async with crowd(max_streams_per_address=2) as (served, clients):
         await clients.enter("alice")
         await clients.enter("bob")

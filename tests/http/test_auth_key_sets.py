@@ -246,13 +246,13 @@ async def test_a_key_that_is_not_known_is_looked_for_once() -> None:
     ["no algorithm", "a published secret", "a proof of possession", "critical extensions",
      "another's key of that name", "expired", "five parts"],
 )  # fmt: skip
-async def test_a_token_that_no_key_would_help_has_no_key_looked_for(name: str) -> None:
+async def test_token_that_is_invalid_with_any_key_causes_no_key_lookup(name: str) -> None:
     keys = held()
     assert await verdict(authenticator(keys), BAD[name]()) == REFUSED
     assert keys.renewed == 0
 
 
-def test_a_key_that_is_not_known_is_a_refusal_of_its_own_kind() -> None:
+def test_unknown_key_raises_unknown_key() -> None:
     with pytest.raises(UnknownKey):
         authenticator(held()).verify(mint(EC, header={"kid": "made-up"}), time.time())
 

@@ -1,4 +1,4 @@
-"""Pages of several origins in Chromium: what a browser really sends, keeps and hands out."""
+"""Pages of several origins in Chromium: the headers, cookies and bodies of a real browser."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ FETCH = """
 
 @asynccontextmanager
 async def site() -> AsyncIterator[int]:
-    """Serve an empty page; its port makes it an origin of its own, on the same site."""
+    """Serve an empty page; its port makes it a separate origin on the same site."""
 
     async def page(_: web.Request) -> web.Response:
         return web.Response(text="<title>page</title>", content_type="text/html")

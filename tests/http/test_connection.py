@@ -43,7 +43,7 @@ async def client(served: Served) -> AsyncIterator[RawClient]:
 
 @pytest.fixture
 def quiet(caplog: pytest.LogCaptureFixture) -> Callable[[], None]:
-    """A check that nothing was logged that would alarm anybody."""
+    """A check that nothing was logged at WARNING or above."""
 
     def check() -> None:
         loud = [record for record in caplog.records if record.levelno >= logging.WARNING]
@@ -60,7 +60,7 @@ async def until_state(served: Served, state: State) -> None:
 
 
 async def round_trip(served: Served) -> None:
-    """Return when the server has taken up whatever its sockets had for it before."""
+    """Return when the server has read everything that its sockets had received before the call."""
     async with connected(served.port) as other:
         await other.send(A_REQUEST)
         await other.response()
@@ -320,7 +320,7 @@ async def test_what_is_written_to_a_connection_that_has_broken_fills_no_log(
     quiet()
 
 
-async def test_a_client_that_stops_reading_is_stuck_and_gets_everything_once_when_it_goes_on(
+async def test_client_that_stops_reading_is_stuck_and_gets_each_event_once_when_it_resumes(
     served: Served, client: RawClient
 ) -> None:
     await served.open(client)
@@ -363,7 +363,7 @@ async def test_a_slow_client_that_is_ended_may_still_read_all_that_was_written_t
     assert await payloads_of(client, 100) == [payload.decode() for payload in PAYLOADS[:100]]
     goodbye = frame.chunk(frame.close(CloseReason.SLOW)) + frame.LAST_CHUNK
     assert await client.rest() == goodbye
-    await asyncio.sleep(1.05)  # when it would have been cut off, there is nothing left to cut
+    await asyncio.sleep(1.05)  # past the deadline for a connection that is already closed
     quiet()
 
 
@@ -376,7 +376,7 @@ async def test_a_client_that_never_reads_is_cut_off(
     monkeypatch.setattr(connection, "FLUSH_SECONDS", 0.1)
     served.hub.close(served.stream, CloseReason.SLOW, clock.now())
 
-    await asyncio.sleep(0.2)  # the time that it is allowed goes by
+    await asyncio.sleep(0.2)  # its time limit expires
     rest = await client.rest()
 
     assert not rest.endswith(frame.LAST_CHUNK)

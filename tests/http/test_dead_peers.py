@@ -50,7 +50,7 @@ async def test_a_client_that_cannot_be_reached_is_found_within_the_time(
             await served.open(client)
         phones.cut()
         begin = time.monotonic()
-        served.publish(b"1")  # or a heartbeat: what matters is that something is sent
+        served.publish(b"1")  # or a heartbeat: any data sent has the same effect
 
         await served.until_open(1)
 
@@ -97,7 +97,7 @@ async def test_a_phone_whose_streams_are_alive_gets_no_more(
         assert served.stream.state is State.LIVE
 
 
-async def test_a_stuck_client_of_a_network_that_is_gone_is_no_obstacle_either(
+async def test_stuck_client_of_a_lost_network_does_not_block_its_successor(
     phones: Network, stack: AsyncExitStack
 ) -> None:
     async with serving(host=HERE, max_streams_per_user=1) as served:

@@ -26,7 +26,7 @@ ED = SigningKey("EdDSA", "ed")
 
 
 def names(*jwks: SigningKey | dict[str, Any], algorithms: list[str] | None = None) -> set[Any]:
-    """Return what can be looked up by name."""
+    """Return the keys that can be looked up by name."""
     found = read_key_set(key_set(*jwks), algorithms or DEFAULT)
     return {name for name in found if name[0] is not None}
 

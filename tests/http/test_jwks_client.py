@@ -138,7 +138,7 @@ async def test_names_that_are_made_up_cost_one_fetch_in_a_set_time() -> None:
     provider = Provider(OLD)
     async with running(provider) as keys:
         await keys.renew()
-        async with asyncio.timeout(1):  # and nobody waits for what is not fetched
+        async with asyncio.timeout(1):  # a skipped fetch returns at once
             for _ in range(1000):
                 await keys.renew()
         assert provider.fetched == 2
@@ -157,7 +157,7 @@ async def test_after_that_time_a_name_can_be_asked_for_again() -> None:
             await eventually(f"fetched {count} times", again)
 
 
-async def test_nobody_waits_for_long_for_a_provider_that_does_not_answer() -> None:
+async def test_wait_for_an_unresponsive_provider_is_short() -> None:
     provider = Provider(OLD)
     async with running(provider, pace=Pace(patience=0.05)) as keys:
         await keys.renew()
@@ -165,7 +165,7 @@ async def test_nobody_waits_for_long_for_a_provider_that_does_not_answer() -> No
         async with asyncio.timeout(1):
             await keys.renew()
         assert provider.at_once == 1
-        assert found(keys, OLD)  # and who has a known key does not wait at all
+        assert found(keys, OLD)  # a known key needs no wait
 
 
 async def test_requests_that_wait_for_a_key_have_a_limit_of_their_own() -> None:

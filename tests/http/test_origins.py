@@ -115,7 +115,7 @@ async def test_a_page_that_is_allowed_may_read_what_went_wrong(
         assert json.loads(answer.partition(b"\r\n\r\n")[2])["status"] == status
 
 
-async def test_a_browser_that_asks_first_is_told_what_a_page_may_send(client: RawClient) -> None:
+async def test_preflight_response_lists_the_allowed_methods_and_headers(client: RawClient) -> None:
     await client.request(
         EVENTS,
         method="OPTIONS",
@@ -140,7 +140,7 @@ async def test_a_browser_that_asks_first_is_told_what_a_page_may_send(client: Ra
 
 
 @pytest.mark.parametrize("origin", STRANGE)
-async def test_a_browser_that_asks_for_another_page_is_told_nothing(
+async def test_preflight_of_a_foreign_origin_gets_no_cors_headers(
     client: RawClient, origin: str
 ) -> None:
     headers = {"Origin": origin, "Access-Control-Request-Method": "GET"}
@@ -150,7 +150,7 @@ async def test_a_browser_that_asks_for_another_page_is_told_nothing(
     assert cors(headers_of(head)) == {}
 
 
-async def test_without_an_allow_list_there_is_nothing_to_ask_for() -> None:
+async def test_preflight_without_an_allow_list_gets_405() -> None:
     async with serving() as served, connected(served.port) as client:
         headers = {"Origin": APP, "Access-Control-Request-Method": "GET"}
         await client.request(EVENTS, method="OPTIONS", headers=headers)
@@ -185,7 +185,7 @@ STRANGERS: list[dict[str, str]] = [
     {"Origin": f"https://{HOST}.evil.test"},
     {"Origin": f"https://evil.test/{HOST}"},
     {"Origin": f"https://{HOST}@evil.test"},
-    # The page of this host that anybody on the way could have written.
+    # A page of this host over plain HTTP, which a man in the middle can replace.
     {"Origin": f"http://{HOST}", "Sec-Fetch-Site": "cross-site"},
     # An image, a frame, a link: without an origin.
     {"Sec-Fetch-Site": "cross-site"},
@@ -217,7 +217,7 @@ async def test_another_site_cannot_even_open_a_stream_with_a_cookie(
     assert not served.hub.openings
 
 
-async def test_a_token_that_a_page_has_itself_counts_whoever_it_is(
+async def test_token_that_a_page_sends_is_valid_from_any_origin(
     served: Served, client: RawClient
 ) -> None:
     """Another site that knows the token needs no cookie."""

@@ -81,7 +81,7 @@ async def test_what_a_request_says_reaches_the_hub(served: Served, client: RawCl
 
 
 @pytest.mark.parametrize("text", IDS, ids=lambda text: repr(text[:12]))
-async def test_an_id_that_is_none_of_ours_gets_a_stream_that_begins_with_a_gap(
+async def test_foreign_id_gets_a_stream_that_begins_with_a_gap(
     served: Served, client: RawClient, text: bytes
 ) -> None:
     head = f"GET {EVENTS} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {mint('alice')}\r\n"
@@ -133,7 +133,7 @@ async def test_a_long_look_up_does_not_put_off_the_end_of_the_token(
     assert deadlines[CloseReason.TOKEN_EXPIRED] <= begin.monotonic + 1.0
 
 
-async def test_a_token_that_expires_during_the_look_up_gets_a_stream_that_says_so(
+async def test_token_that_expires_during_the_lookup_gets_a_stream_that_closes_as_expired(
     served: Served, client: RawClient
 ) -> None:
     served.let_through.clear()
@@ -203,7 +203,7 @@ async def test_streams_reach_their_greatest_age_one_by_one() -> None:
     assert all(900 <= age <= 1000 for age in ages)
 
 
-async def test_a_stream_on_a_worker_that_drains_keeps_its_id_and_is_told_to_come_back(
+async def test_stream_on_a_draining_worker_keeps_its_id_and_gets_a_retry_hint(
     served: Served, client: RawClient
 ) -> None:
     """Not a 503, at which an `EventSource` gives up."""

@@ -75,7 +75,7 @@ async def test_all_else_of_the_query_stays_as_it_is(client: RawClient) -> None:
     assert there["Location"] == f"events?shard=0&{kept}"
 
 
-async def test_the_token_in_a_query_goes_along_and_nobody_may_keep_it(client: RawClient) -> None:
+async def test_redirect_keeps_the_query_token_and_forbids_caching(client: RawClient) -> None:
     token = mint("alice")
     await client.request(f"{EVENTS}?access_token={token}")
     answer = await client.response()

@@ -90,7 +90,7 @@ async def pair() -> AsyncIterator[Pair]:
     it.client.close()
 
 
-async def test_what_is_written_arrives_and_what_is_sent_is_handed_on(pair: Pair) -> None:
+async def test_transport_sends_written_bytes_and_delivers_received_bytes(pair: Pair) -> None:
     pair.wire.write(b"there")
     assert await pair.read(5) == b"there"
     pair.client.send(b"back")

@@ -95,7 +95,7 @@ async def test_a_stream_ends_with_its_client(
     assert [record for record in caplog.records if record.levelname != "DEBUG"] == []
 
 
-async def test_a_client_that_stops_reading_gets_everything_once_when_it_goes_on(
+async def test_client_that_stops_reading_gets_each_event_once_when_it_resumes(
     served: Served, files: Files
 ) -> None:
     async with connected(served.port, files.client) as client:
@@ -122,7 +122,7 @@ async def test_a_client_that_never_reads_is_cut_off(
         await until_stuck(served)
         monkeypatch.setattr("gateway.http.transport.connection.FLUSH_SECONDS", 0.1)
         served.hub.close(served.stream, CloseReason.SLOW, clock.now())
-        await asyncio.sleep(0.2)  # the time that it is allowed goes by
+        await asyncio.sleep(0.2)  # its time limit expires
         assert not (await client.rest()).endswith(frame.LAST_CHUNK)
 
 

@@ -62,7 +62,7 @@ def segment(data: bytes) -> str:
 
 
 def signed(payload: bytes, header: bytes = b'{"alg":"HS256"}', secret: str = SECRET) -> str:
-    """Sign any bytes at all, as no library would."""
+    """Sign arbitrary bytes, which no library allows."""
     text = f"{segment(header)}.{segment(payload)}"
     digest = hmac.digest(secret.encode(), text.encode(), hashlib.sha256)
     return f"{text}.{segment(digest)}"
