@@ -50,7 +50,7 @@ def tls(reason: str) -> ssl.SSLError:
 
 
 def closed(cause: BaseException) -> KafkaConnectionError:
-    """Return what aiokafka raises where the connection ends under a question."""
+    """Return the error that aiokafka raises when the connection closes during a request."""
     error = KafkaConnectionError("Connection at kafka:9092 closed")
     error.__cause__ = cause
     return error
@@ -92,7 +92,7 @@ def test_each_failure_names_the_setting_behind_it(
     assert "\n" not in str(diagnosis)
 
 
-def test_a_clock_that_is_wrong_is_no_setting() -> None:
+def test_wrong_clock_is_diagnosed_as_a_clock_error() -> None:
     assert "clock" in diagnose(unverified(9), OPTIONS).advice
 
 
@@ -109,13 +109,13 @@ def test_a_question_that_is_refused_is_a_missing_right(place: object) -> None:
     assert diagnose(error, OPTIONS) == missing_right("Read", "user-events", OPTIONS)
 
 
-def test_what_no_setting_is_behind_is_told_as_it_is() -> None:
+def test_error_unrelated_to_settings_is_reported_unchanged() -> None:
     assert str(diagnose(InvalidTopicError("no/name"), OPTIONS)) == (
         "Kafka refuses: [Error 17] InvalidTopicError: no/name"
     )
 
 
-async def test_a_server_that_is_away_is_told_apart_from_one_that_refuses() -> None:
+async def test_unreachable_server_is_distinguished_from_one_that_hangs_up() -> None:
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
         writer.close()

@@ -86,7 +86,7 @@ def test_a_worker_reads_what_was_encoded(user: str, data: Any) -> None:
 
 
 @pytest.mark.parametrize("user", ["", None, 7, b"alice", "\ud800"])
-def test_what_is_no_user_id_is_refused(user: Any) -> None:
+def test_invalid_user_id_is_refused(user: Any) -> None:
     with pytest.raises(PublishError, match="user id"):
         user_key(user)
 
@@ -131,7 +131,7 @@ def test_data_that_json_cannot_hold_is_refused(data: Any, text: str) -> None:
         encode_data(data)
 
 
-def test_a_null_is_no_nan() -> None:
+def test_null_is_not_rejected_as_nan() -> None:
     assert encode_data({"a": None, "b": "null", "c": [1.5]}) == msgspec.Raw(
         b'{"a":null,"b":"null","c":[1.5]}'
     )

@@ -30,7 +30,7 @@ class SilentOffsets:
 
 
 class Nobody:
-    """A sink for nobody."""
+    """A sink that discards all records."""
 
     chunked = False
 

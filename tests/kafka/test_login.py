@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class Endpoint:
-    """A token endpoint on loopback that keeps what it was asked."""
+    """A token endpoint on loopback that keeps its requests."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str | None, dict[str, list[str]]]] = []

@@ -1,7 +1,7 @@
 """Every private name of aiokafka that the gateway uses: each must exist, and no other may be used.
 
-Reading uses none. What sends (`gateway.kafka.idempotent`, `gateway.kafka.client.brokers`) overrides
-parts of the producer, which is why `pyproject.toml` limits aiokafka's version.
+The reader uses only public names. `gateway.kafka.idempotent` and `gateway.kafka.client.brokers`
+override parts of the producer, which is why `pyproject.toml` limits aiokafka's version.
 """
 
 from __future__ import annotations

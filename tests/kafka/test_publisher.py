@@ -99,7 +99,7 @@ async def test_submitted_events_keep_their_order(broker: Broker, topics: MakeTop
     assert [json.loads(record.value)["data"] for record in records] == list(range(500))
 
 
-async def test_many_users_get_an_event_with_an_id_of_its_own(
+async def test_event_for_many_users_gets_a_unique_id_per_user(
     broker: Broker, topics: MakeTopics
 ) -> None:
     made = await topics()
@@ -179,7 +179,7 @@ async def test_an_unknown_type_is_warned_of_once(
     assert "import.started" not in caplog.text
 
 
-async def test_it_writes_without_idempotence_only_where_the_broker_has_none(
+async def test_publisher_is_idempotent_if_the_broker_supports_it(
     broker: Broker, topics: MakeTopics, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "gateway")
@@ -262,7 +262,7 @@ async def test_a_broker_that_is_away_is_an_error() -> None:
             pass
 
 
-async def test_a_service_starts_and_goes_on_without_kafka() -> None:
+async def test_service_starts_and_keeps_running_without_kafka() -> None:
     async with EventPublisher(f"127.0.0.1:{free_port()}", on_error="drop") as publisher:
         assert publisher.dropped == 0
         assert await publisher.publish("alice", "import.started", {}) is None

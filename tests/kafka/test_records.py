@@ -41,7 +41,7 @@ def test_topic_id_is_that_of_the_topic_as_the_worker_knows_it(known: bytes) -> N
     assert topic_id(client, topic(known)) == known
 
 
-def test_a_recreated_topic_has_no_id_that_it_may_be_fetched_by() -> None:
+def test_topic_id_of_a_recreated_topic_is_refused() -> None:
     client = cast("ClusterClient", Known(uuid.uuid4().bytes))
     with pytest.raises(UnknownTopicOrPartitionError):
         topic_id(client, topic(uuid.uuid4().bytes))

@@ -149,7 +149,9 @@ async def _settled(delivery: Any) -> str | None:
 
 
 @only_kafka
-async def test_a_refused_timestamp_is_reported_and_the_partition_goes_on(broker: Broker) -> None:
+async def test_refused_timestamp_is_reported_and_the_partition_keeps_accepting_events(
+    broker: Broker,
+) -> None:
     async with bench(broker, {"message.timestamp.before.max.ms": "0"}) as made:
         # One that arrives within its own millisecond is accepted.
         results = [await made.attempt(-number) for number in range(20)]
@@ -206,7 +208,7 @@ async def test_an_event_whose_answer_is_lost_is_written_once(
 
 
 @only_kafka
-async def test_an_event_in_doubt_says_so_and_the_partition_goes_on(
+async def test_event_in_doubt_is_reported_and_the_partition_keeps_accepting_events(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with bench(broker) as made:

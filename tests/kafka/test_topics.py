@@ -51,14 +51,14 @@ async def test_a_topic_that_exists_is_left_as_it_is(broker: Broker) -> None:
     assert (await describe(options, [name])).partitions == {name: 2}
 
 
-async def test_a_refusal_says_what_is_wrong(broker: Broker) -> None:
+async def test_refusal_names_the_cause(broker: Broker) -> None:
     if broker.kind == "embedded":
         pytest.skip("the embedded broker takes any name")
     with pytest.raises(BrokerError, match="no/name"):
         await create({"bootstrap_servers": [broker.bootstrap]}, [TopicSpec("no/name")])
 
 
-async def test_retention_is_told_where_the_broker_tells_it(broker: Broker) -> None:
+async def test_retention_is_returned_if_the_broker_reports_it(broker: Broker) -> None:
     options = {"bootstrap_servers": [broker.bootstrap]}
     name = fresh_name()
     await create(options, [TopicSpec(name)])
@@ -68,7 +68,7 @@ async def test_retention_is_told_where_the_broker_tells_it(broker: Broker) -> No
         assert kept == ({name: week} if broker.kind == "kafka" else {})
 
 
-async def test_compaction_is_told_where_the_broker_tells_it(broker: Broker) -> None:
+async def test_compaction_is_returned_if_the_broker_reports_it(broker: Broker) -> None:
     options = {"bootstrap_servers": [broker.bootstrap]}
     compacted, plain = fresh_name(), fresh_name()
     await create(options, [TopicSpec(compacted, compacted=True), TopicSpec(plain)])

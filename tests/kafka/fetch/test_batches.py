@@ -37,7 +37,7 @@ TIMESTAMP = 1_700_000_000_000
 
 
 class Fetched:
-    """What was unpacked: offsets and values, the offset to go on from, and what was skipped."""
+    """The unpacked offsets and values, the next offset, and the skipped records."""
 
     def __init__(
         self, data: bytes, position: int = 0, aborted: Sequence[tuple[int, int]] = ()

@@ -29,7 +29,7 @@ A, B = TopicPartition("events", 0), TopicPartition("events", 1)
 
 
 class Follower:
-    """A reader of some logs, and what it has read."""
+    """A reader of some logs, and the records that it has read."""
 
     def __init__(self, client: ClusterClient) -> None:
         self.client = client

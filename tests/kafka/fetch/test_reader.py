@@ -87,7 +87,7 @@ class FakeConnection:
 
 
 class World:
-    """Brokers, what the client knows of them, and the listener that records what is read."""
+    """Brokers, the client's metadata, and a listener that keeps the records read."""
 
     rack = "here"
 
@@ -157,7 +157,7 @@ class World:
         await asyncio.sleep(0)
 
     def lost(self, log: TopicPartition) -> None:
-        """Go on at the end of the log, as the live reader does."""
+        """Continue at the end of the log, as the live reader does."""
         self.losses.append(log)
         self.begin(log, self.cluster.partitions[log].end)
 
@@ -202,7 +202,7 @@ def simulate(
         reading = asyncio.create_task(world.reader.run())
         playing = asyncio.create_task(play)
         await asyncio.wait([reading, playing], return_when=asyncio.FIRST_COMPLETED)
-        if reading.done():  # it never ends by itself
+        if reading.done():  # the reader stops only on cancellation
             await reading
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
@@ -417,7 +417,7 @@ def test_a_broker_that_rejects_every_session_is_a_stall(
 def test_a_partition_read_again_before_the_broker_forgot_it_is_known_to_be_read(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The broker has nothing new to tell of it, so the response does not name it."""
+    """Without a change to report, the response of the broker omits the partition."""
 
     async def play() -> None:
         world.begin(A)
