@@ -17,7 +17,7 @@ def head(offset: int, timestamp: int) -> dict[TopicPartition, OffsetPosition]:
 
 
 def found(timestamp: int, *, lag: int = 0) -> TimeOff | None:
-    """Return what is found of one record that was read between two looks."""
+    """Return the result for one record that was read between two checks."""
     times = RecordTimes()
     assert times.check(head(40, NOW), {LOG: lag}, NOW) is None
     return times.check(head(41, timestamp), {}, LATER)
@@ -45,7 +45,7 @@ def test_what_was_written_while_kafka_was_away_tells_nothing() -> None:
 
 
 @pytest.mark.parametrize("timestamp", [-1, 0, TIMESTAMP_LIMIT])
-def test_no_timestamp_is_none(timestamp: int) -> None:
+def test_missing_timestamp_is_ignored(timestamp: int) -> None:
     assert found(timestamp) is None
 
 
@@ -66,7 +66,7 @@ def test_a_log_that_is_read_for_the_first_time_may_hold_a_record_from_the_future
     assert times.check(future, {}, NOW) is None, "it is said once"
 
 
-def test_the_worst_is_told_for_some_looks_and_while_its_log_is_read() -> None:
+def test_worst_timestamp_is_reported_for_several_checks_while_its_log_is_read() -> None:
     times = RecordTimes()
     times.check({LOG: OffsetPosition(1, NOW, True), OTHER: OffsetPosition(1, NOW, True)}, {}, NOW)
     both = {

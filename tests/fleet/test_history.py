@@ -24,7 +24,7 @@ def delivered(*counts: int, bounds: tuple[float, ...] = BOUNDS) -> DeliveryTimes
     return DeliveryTimes(bounds, counts)
 
 
-def test_a_sample_is_the_sum_over_those_who_are_there() -> None:
+def test_sample_sums_the_workers_that_are_alive() -> None:
     one = status("a", streams=3, events_per_second=1.5, lag=7, cpu_share=0.25, replays_waiting=2)
     two = status("b", streams=4, events_per_second=2.0, lag=1, cpu_share=0.5, resident_bytes=9)
     gone = status("c", state="gone", streams=50, events_per_second=9.0)

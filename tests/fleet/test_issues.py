@@ -36,7 +36,7 @@ def only(*members: Status | Member, **given: Any) -> Issue:
     return concern
 
 
-def test_healthy_fleet_has_no_issues() -> None:
+def test_healthy_fleet_raises_zero_issues() -> None:
     assert found(status("a"), status("b")) == []
     assert found(status("a", unreadable={"not_json": 5}, gaps={"expired": 3})) == [], "long ago"
 
@@ -68,7 +68,7 @@ def test_a_worker_that_went_without_a_word_is_one(age: float, ago: str) -> None:
     assert ago in concern.what
 
 
-def test_a_worker_that_ended_in_order_is_none() -> None:
+def test_stopped_worker_is_not_an_issue() -> None:
     assert found(status("b"), Member(status(state="gone", version="0.9", at=5), 12.0)) == []
 
 
@@ -126,7 +126,7 @@ def test_unread_partitions_are_critical_and_name_the_first() -> None:
         (-90, "90 s behind its clock", "If the producer does not keep them back, set the clock"),
     ],
 )
-def test_times_of_records_that_are_off_are_told_once_by_the_worst(
+def test_wrong_record_timestamps_are_one_issue_that_names_the_worst(
     seconds: int, what: str, action: str
 ) -> None:
     worst = status("b", time_off={**SEEN, "seconds": seconds})
@@ -142,7 +142,7 @@ def test_a_worker_without_time_is_one(facts: dict[str, Any]) -> None:
     assert only(status(**facts)).kind == "busy"
 
 
-def test_many_streams_that_are_stuck_are_one_and_a_few_are_none() -> None:
+def test_stuck_streams_are_an_issue_above_a_tenth_of_all_streams() -> None:
     assert found(status(streams=100, streams_stuck=10)) == []
     assert only(status(streams=100, streams_stuck=11)).kind == "stuck"
     assert found(status(streams=1000, streams_stuck=90)) == []
@@ -152,11 +152,11 @@ def test_many_streams_that_are_stuck_are_one_and_a_few_are_none() -> None:
     ("at", "age", "words"),
     [(NOW + 9000, 0.0, "9 s ahead of"), (NOW - 20_000, 2.0, "18 s behind")],
 )
-def test_a_clock_that_is_wrong_is_one(at: int, age: float, words: str) -> None:
+def test_wrong_clock_is_an_issue(at: int, age: float, words: str) -> None:
     assert words in only(status("b"), Member(status(at=at), age)).what
 
 
-def test_a_clock_is_none_where_the_status_is_only_late_or_says_no_time() -> None:
+def test_late_status_or_status_without_a_time_is_not_a_clock_issue() -> None:
     assert found(Member(status(at=NOW - 9000), 8.5)) == []
     assert found(status(at=0)) == []
 
@@ -171,7 +171,7 @@ def test_a_fleet_that_is_not_to_be_seen_is_one() -> None:
     assert "a right is missing" in only(status(), problem="a right is missing").what
 
 
-def test_lag_that_grows_is_one_and_lag_that_is_there_for_a_moment_is_none() -> None:
+def test_growing_lag_is_an_issue_and_brief_lag_is_not() -> None:
     def after(*lags: int) -> bool:
         history = History()
         for number, lag in enumerate(lags):

@@ -51,7 +51,7 @@ def test_live_workers_are_shown_by_name() -> None:
     assert ages == {"a": STATUS_SECONDS, "b": STATUS_SECONDS, OWN: 0.0}
 
 
-def test_who_is_silent_is_gone_after_three_statuses_and_forgotten_after_minutes() -> None:
+def test_silent_worker_is_gone_after_three_statuses_and_forgotten_after_minutes() -> None:
     topic = Topic("a", "silent")
     topic.go_on(9.0)
     topic.others.remove("silent")
@@ -112,7 +112,7 @@ def test_who_stands_in_the_topic_from_before_is_shown_when_heard_or_when_it_is_g
     assert topic.shown()["dead"] == "gone"
 
 
-def test_a_topic_that_is_read_again_makes_nobody_alive_but_who_has_said_more() -> None:
+def test_rereading_the_topic_revives_only_workers_with_a_newer_status() -> None:
     topic = Topic("a", "b")
     topic.go_on(3.0)
     topic.others.clear()
@@ -155,7 +155,7 @@ def test_no_worker_is_gone_while_kafka_is_unavailable() -> None:
         max_size=30,
     )
 )
-def test_no_history_shows_anybody_twice_or_forgets_this_worker(
+def test_any_history_shows_each_worker_once_and_keeps_this_worker(
     history: list[tuple[str, int, WorkerState, float, bool, bool]],
 ) -> None:
     fleet, now = Fleet("a"), 0.0

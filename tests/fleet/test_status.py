@@ -50,7 +50,7 @@ def test_another_version_may_say_more_and_less() -> None:
         (b"w", b"[" * 100_000),
     ],
 )
-def test_invalid_status_or_status_of_another_worker_is_none(key: bytes, value: bytes) -> None:
+def test_invalid_status_or_status_of_another_worker_is_ignored(key: bytes, value: bytes) -> None:
     assert read_status(key, value) is None
 
 
@@ -87,7 +87,7 @@ def test_invalid_status_or_status_of_another_worker_is_none(key: bytes, value: b
     ],
     ids=lambda fields: json.dumps(fields)[:60],
 )
-def test_status_that_breaks_an_invariant_is_none(fields: dict[str, object]) -> None:
+def test_status_that_breaks_an_invariant_is_ignored(fields: dict[str, object]) -> None:
     status = {"worker": "w", "number": 1, "state": "ready", **fields}
     assert read_status(str(status["worker"]).encode(), json.dumps(status).encode()) is None
 
@@ -98,7 +98,7 @@ def test_unknown_state_of_a_later_version_reads_as_not_ready() -> None:
     assert status.state is WorkerState.NOT_READY
 
 
-def test_half_a_character_in_the_name_is_none() -> None:
+def test_status_with_half_a_character_in_the_name_is_ignored() -> None:
     assert read_status(b"w", b'{"worker":"\\ud83d","number":1,"state":"ready"}') is None
 
 
@@ -116,7 +116,7 @@ def test_nothing_that_stands_in_the_topic_raises(value: bytes) -> None:
     read_status(b"w", value)
 
 
-def test_of_many_partitions_those_are_told_that_lag_and_then_the_busiest() -> None:
+def test_status_lists_lagging_partitions_first_then_the_busiest() -> None:
     loads = [
         PartitionLoad(LogKind.USER, number, float(number), lag=int(number == 0))
         for number in range(MAX_PARTITIONS + 100)
