@@ -2,7 +2,7 @@
 
     python -m tests.ops.picture [FOLDER] [SECONDS] [PARTITIONS] [USERS]
 
-`dashboard.png` is what is in docs/images; beside it are the whole page and a phone's, also dark.
+`dashboard.png` is the file in docs/images; the others are the whole page and a phone's, also dark.
 """
 
 from __future__ import annotations

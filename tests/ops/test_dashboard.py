@@ -115,7 +115,7 @@ async def test_only_so_many_watch(aiohttp_client: AiohttpClient) -> None:
     stage.board.end()
 
 
-async def test_a_dashboard_that_does_not_read_is_cut_off_and_nobody_waits_for_it(
+async def test_dashboard_that_does_not_read_is_disconnected_without_delaying_others(
     aiohttp_client: AiohttpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CUT_SECONDS", 0.2)

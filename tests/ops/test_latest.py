@@ -38,13 +38,13 @@ def test_nothing_is_collected_without_watchers() -> None:
     assert latest.take() == []
 
 
-def test_what_was_delivered_to_nobody_is_not_decoded_for_this() -> None:
+def test_undelivered_record_is_not_decoded() -> None:
     latest = watched()
     latest.dispatched({LOG: [make_record(1, 0, b"bob", b"{}")]}, NOW)
     assert latest.take() == []
 
 
-def test_a_broadcast_has_no_user_and_a_clock_ahead_no_latency() -> None:
+def test_broadcast_has_an_empty_user_and_a_future_timestamp_zero_latency() -> None:
     latest = watched()
     early = record(7, key=None)
     early.timestamp = NOW.wall + 5000

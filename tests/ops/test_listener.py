@@ -190,7 +190,7 @@ async def test_without_a_token_no_page_of_another_site_is_answered(
     assert bool(drains) is (allowed and method == "POST")
 
 
-async def test_a_client_that_is_no_browser_need_not_say_whom_it_asks(connect: Connect) -> None:
+async def test_non_browser_client_needs_no_host_header(connect: Connect) -> None:
     server = (await connect()).server
     assert server.port is not None
     async with connected(server.port) as client:

@@ -12,7 +12,7 @@ from tests.tokens import SECRET
 KEY = "a key for the log: 32 bytes or more."
 
 
-def test_a_name_is_what_openssl_makes_of_the_user() -> None:
+def test_pseudonym_matches_the_openssl_hmac() -> None:
     """printf %s alice | openssl dgst -sha256 -hmac "$GATEWAY_LOG_KEY"."""
     names = pseudonyms(load_settings(None, jwt_secret=SECRET, log_key=KEY))
     assert names.name(b"alice") == "63cd6c7b78af783c"

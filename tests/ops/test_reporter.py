@@ -74,7 +74,7 @@ def test_counts_are_since_the_start_and_rates_since_the_status_before() -> None:
     assert sum(quiet.delivery.counts) == 20
 
 
-def test_a_log_that_was_made_anew_has_no_rate_below_nothing() -> None:
+def test_rate_of_a_recreated_log_is_not_negative() -> None:
     served = Served()
     vitals = make_vitals(served)
     feed = served.hub.feed(LOG, TOPIC)

@@ -61,7 +61,7 @@ def cookie_of(client: Client) -> str:
     return next(cookie.value for cookie in client.session.cookie_jar)
 
 
-async def test_the_page_needs_no_token_and_holds_no_facts(connect: Connect) -> None:
+async def test_page_needs_no_token_and_contains_no_data(connect: Connect) -> None:
     client = await connect(TOKEN)
     for path in ("/ops", *(f"/ops/assets/{name}" for name in ASSETS)):
         async with client.get(path) as response:
@@ -76,7 +76,7 @@ async def test_the_page_needs_no_token_and_holds_no_facts(connect: Connect) -> N
     assert await status(client, "/ops/assets/%2e%2e/session.py") == 401
 
 
-async def test_without_a_token_the_page_is_for_no_other_site_and_there_is_no_sign_in(
+async def test_without_a_token_other_hosts_are_refused_and_sign_in_is_disabled(
     connect: Connect,
 ) -> None:
     client = await connect()
@@ -85,7 +85,7 @@ async def test_without_a_token_the_page_is_for_no_other_site_and_there_is_no_sig
     assert await sign_in(client) == 404
 
 
-async def test_who_knows_the_token_signs_in_and_out(connect: Connect) -> None:
+async def test_client_with_the_token_signs_in_and_out(connect: Connect) -> None:
     client = await connect(TOKEN)
     assert await status(client) == 401
     async with client.post("/ops/session", json={"token": TOKEN}) as response:
@@ -121,7 +121,7 @@ async def test_who_does_not_know_the_token_does_not(connect: Connect, token: str
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"\xff", b'{"token": 1}', b'"' + b"x" * 5000 + b'"'])
-async def test_what_is_no_sign_in_is_refused(connect: Connect, body: bytes) -> None:
+async def test_invalid_sign_in_is_refused(connect: Connect, body: bytes) -> None:
     client = await connect(TOKEN)
     async with client.post("/ops/session", data=body) as response:
         assert response.status == 400

@@ -53,7 +53,7 @@ NAMES = Pseudonyms(b"k" * 32)
 
 
 class Stage:
-    """A hub that is traced, with one user log and one for everybody; spans are kept."""
+    """A traced hub with one user log and one broadcast log; spans are kept."""
 
     def __init__(self) -> None:
         self.exporter = InMemorySpanExporter()
@@ -117,7 +117,7 @@ def attributes(span: ReadableSpan) -> dict[str, Any]:
     return dict(span.attributes)
 
 
-def test_a_request_that_opens_a_stream_goes_on_with_its_clients_trace(stage: Stage) -> None:
+def test_opening_request_continues_the_trace_of_its_client(stage: Stage) -> None:
     stage.open(PARENT)
     (span,) = stage.named("GET /api/v1/events")
     assert span.parent is not None
@@ -186,7 +186,7 @@ def test_a_scan_is_a_replay_of_all_who_waited_for_it_and_are_still_there(stage: 
     assert span.end_time - span.start_time == 500_000_000
 
 
-def test_a_scan_that_nobody_waits_for_leaves_nothing(stage: Stage) -> None:
+def test_scan_without_waiting_streams_creates_no_span(stage: Stage) -> None:
     stage.metrics.replayed(0.5, Summary(USER_LOG, (), 900, 0))
     assert stage.exporter.get_finished_spans() == ()
 
@@ -224,9 +224,7 @@ def test_broadcast_is_linked_without_a_user(stage: Stage) -> None:
         b"\xff" * 55, PARENT.encode() + b"-more",
     ],
 )  # fmt: skip
-def test_a_producer_whose_trace_is_not_kept_or_is_none_leaves_nothing(
-    stage: Stage, header: bytes
-) -> None:
+def test_unsampled_or_invalid_producer_trace_creates_no_span(stage: Stage, header: bytes) -> None:
     stream = stage.open()
     stage.dispatch(("traceparent", header))
     assert stream.sent == 1
@@ -295,7 +293,7 @@ def test_no_user_stands_in_a_span(stage: Stage) -> None:
 
 
 class Outage(SpanExporter):
-    """An exporter that gives the results it is told, one after the other."""
+    """An exporter that returns the given results in order."""
 
     def __init__(self, *results: SpanExportResult) -> None:
         self.results = list(results)

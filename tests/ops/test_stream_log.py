@@ -54,7 +54,7 @@ async def test_a_stream_leaves_one_line_with_its_life(served: Served) -> None:
         "user": "alice", "session": "s-1", "address": "127.0.0.1", "request_id": request_id,
         "trace_id": TRACE,
     }.items()  # fmt: skip
-    # The last chunk is sent after its line, and has no content.
+    # The last chunk follows its log line and is empty.
     assert line["bytes"] == sent
     assert "secret" not in json.dumps(lines)
 
