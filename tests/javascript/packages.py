@@ -12,6 +12,6 @@ SOURCES = Path(__file__).parent
 
 
 async def packages() -> Path:
-    """Return the folder `node_modules`. Skips the test where there is no Node."""
+    """Return the folder `node_modules`; skip the test if Node is not installed."""
     require("node", "npm", in_ci=False)
     return await asyncio.to_thread(node_modules, SOURCES)

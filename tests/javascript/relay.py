@@ -1,4 +1,4 @@
-"""A relay between clients and a worker: it sees what is asked and what is got, and can cut."""
+"""A relay between clients and a worker: it records requests and responses, and can cut them."""
 
 from __future__ import annotations
 

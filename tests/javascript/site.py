@@ -31,7 +31,7 @@ class Answer(NamedTuple):
 
 
 class Site:
-    """`answers` are given one after the other, the last one for ever; `requests` came."""
+    """Serves `answers` in order and then repeats the last one; `requests` holds all requests."""
 
     def __init__(self, library: Path | None) -> None:
         self.url = ""

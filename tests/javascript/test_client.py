@@ -1,4 +1,4 @@
-"""The JavaScript client by itself: its parser, its types, and what refusals make it do."""
+"""The JavaScript client alone: its parser, its types, and its reaction to refusals."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Case:
         self.answers = list(answers)
 
     async def run(self, folder: Path, until: int) -> tuple[list[Any], list[Any]]:
-        """Return requests and what was seen, when there are so many errors and openings."""
+        """Wait for that many errors and openings; return the requests and the observations."""
         async with serving() as site:
             site.answers = self.answers
             tokens = {"first": "old", "second": "new", "until": 0}

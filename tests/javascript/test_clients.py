@@ -1,4 +1,4 @@
-"""What each client does with a stream: it is filtered, dropped, resumed, ended, and goes on."""
+"""Each client against a stream that is filtered, dropped, resumed, closed and reopened."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ process.exit();
 
 
 async def run(folder: Path, program: str, *answers: Answer) -> tuple[dict[str, Any], int]:
-    """Run a program with `follow`, `rest`, `until`; return what it said, and the requests made."""
+    """Run a program with `follow`, `rest`, `until`; return its output and its requests."""
     await lay_out(folder / "program")
     (folder / "program" / "hostile.mjs").write_text(RUN % program)
     async with serving() as site:
@@ -100,7 +100,7 @@ async def test_a_long_wait_is_waited_for(tmp_path: Path, answer: Answer) -> None
     assert len(said["errors"]) == requests
 
 
-async def test_a_wait_longer_than_a_timer_goes_on_behind_it(tmp_path: Path) -> None:
+async def test_wait_longer_than_the_maximum_timer_is_split(tmp_path: Path) -> None:
     said, requests = await run(
         tmp_path,
         """
@@ -206,7 +206,7 @@ async def test_a_line_in_many_pieces_costs_its_length_once_and_has_a_limit(tmp_p
     assert said["limit"] == "RangeError"
 
 
-async def test_an_endless_event_is_an_error_that_says_so(tmp_path: Path) -> None:
+async def test_endless_event_raises_an_error_with_the_limit(tmp_path: Path) -> None:
     answer = Answer(text="data: " + "x" * (17 << 20))
     said, _ = await run(tmp_path, "follow(); await until(() => said.errors.length);", answer)
     assert "an event has more than" in said["errors"][0]["detail"]

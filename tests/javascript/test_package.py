@@ -1,4 +1,4 @@
-"""The npm package: what is in it, and a page that is built with it and run in Chromium."""
+"""The npm package: its files, and a page that is built with it and run in Chromium."""
 
 from __future__ import annotations
 

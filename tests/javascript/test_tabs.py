@@ -57,7 +57,7 @@ class Tab:
         await self.browser.wait_for(IS_OPEN)
 
     async def until_seen(self, numbers: Iterable[int]) -> None:
-        """Return when these are what it has seen, and there is no other among them."""
+        """Return when the tab has received exactly these events."""
         await self.look()
         expected = list(numbers)
         seen: list[object] = []
@@ -121,7 +121,7 @@ async def test_tabs_share_one_connection_whichever_of_them_ends(
     await second.set_state("active")
     await second.until_seen(range(210))
 
-    # Away for a moment: what came meanwhile is told by the other one, or by the gateway.
+    # Away for a moment: the other tab or the gateway delivers the missed events.
     for ends in (third, second):
         await ends.look()
         await browser.open("about:blank")

@@ -1,4 +1,4 @@
-// The browser's own, with a cookie: whoever renews that is not this page.
+// The browser's EventSource with a cookie, which another page renews.
 export function start({ url, types }, tell) {
   const source = new EventSource(url);
   source.onopen = () => tell({ open: true });

@@ -1,4 +1,4 @@
-// The package `eventsource`: a `fetch` of ours sends the token, anew for each connection.
+// The package `eventsource`: a custom `fetch` sends a current token with each connection.
 export async function start({ url, token, types }, tell) {
   const { EventSource } = await import("eventsource");
   const source = new EventSource(url, {

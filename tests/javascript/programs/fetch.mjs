@@ -1,4 +1,4 @@
-// `fetch` and a stream reader: what a page has to do itself, with no library.
+// `fetch` and a stream reader: the code of a page without a library.
 export async function start({ url, client, token }, tell) {
   const { Parser } = await import(client);
   let lastId = "";

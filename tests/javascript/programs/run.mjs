@@ -1,4 +1,4 @@
-// Runs one of the clients in Node: `node run.mjs NAME SETTINGS`. It tells what it sees line by line.
+// Runs a client in Node: `node run.mjs NAME SETTINGS`. Prints each event as a line of JSON.
 const [name, settings] = process.argv.slice(2);
 const { tokens, ...others } = JSON.parse(settings);
 const tell = ({ open, type, data, lastEventId, error }) =>
