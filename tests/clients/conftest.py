@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.worker import Worker
 
 MAX_EVENTS = 100
-"""That a client may have missed before it is told of a gap."""
+"""Largest number of missed events that a client gets without a gap."""
 
 SETTINGS: dict[str, Any] = {
     "retry_ms": 100,

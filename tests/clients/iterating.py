@@ -24,7 +24,7 @@ async def opened(stream: EventStream) -> None:
 
 
 async def until(stream: EventStream, number: int) -> list[Item]:
-    """Return what comes, up to the event with this number."""
+    """Return the events received, up to the event with this number."""
     found: list[Item] = []
     async with asyncio.timeout(15):
         async for item in stream:

@@ -1,4 +1,4 @@
-"""How each client is built and started; what it needs and is not there skips its test."""
+"""How each client is built and started; a missing tool skips the client's test."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BUILD_SECONDS = 100.0
 """Go compiles its libraries at the first run of a machine, later nothing."""
 
 Prepare: TypeAlias = "Callable[[], list[str]]"
-"""Builds the client where that is needed, and returns the command that takes what all take."""
+"""Builds the client if needed, and returns the command, which takes the common arguments."""
 
 JAVA = ("java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # curl: shows a stream as it is; reading the lines and coming back with the id are the shell's.
-# It has no watch for silence but a speed limit: less than a byte a second for 90 s.
+# The timeout for silence is a speed limit: less than a byte a second for 90 s.
 url=$1 token_file=$2 id=$3 wait=3
 while true; do
   type="" data="" next=$id

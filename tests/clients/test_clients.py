@@ -1,7 +1,7 @@
 """Clients that people have, each on a live worker behind a network that fails.
 
-One story for all. They begin with an id that cannot be read and are told of the gap; they see their
-categories only; a heartbeat is no event to them; their token expires, and they come back with
+All clients run the same scenario. They begin with an invalid id and get a gap; they get their
+categories only; a heartbeat is not an event for them; their token expires, and they reconnect with
 another one; the connection breaks in the middle of an event, and they miss and repeat nothing.
 """
 
@@ -55,7 +55,7 @@ class Token:
 
 
 class Reader:
-    """A client in a process of its own, and what it has told so far."""
+    """A client in its own process, and its output so far."""
 
     def __init__(self, child: Child) -> None:
         self._child = child

@@ -66,7 +66,7 @@ async def platformatic(bootstrap: str, topic: str, rows: Sequence[Row], folder: 
 async def platformatic_as_it_is(
     bootstrap: str, topic: str, rows: Sequence[Row], folder: Path
 ) -> list[int]:
-    """Write with @platformatic/kafka, which partitions as nobody else does."""
+    """Write with @platformatic/kafka, whose partitioner differs from all others."""
     return await _node(["platformatic.mjs", bootstrap, topic, "default"], rows, folder)
 
 
@@ -125,7 +125,7 @@ async def _partitions(
 
 
 async def _run(command: Sequence[str], folder: Path | None, text: str = "") -> str:
-    """Run a program to its end, and return what it says; it must not fail."""
+    """Run a program to its end and return its output; the program must not fail."""
     process = await asyncio.create_subprocess_exec(
         *command,
         cwd=folder,

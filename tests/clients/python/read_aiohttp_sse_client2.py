@@ -1,4 +1,4 @@
-"""aiohttp-sse-client2: comes back by itself when a stream has ended, but not when it broke."""
+"""aiohttp-sse-client2: reconnects when a stream ends in order, but not after an error."""
 
 import asyncio
 import sys

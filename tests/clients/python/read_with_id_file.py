@@ -1,4 +1,4 @@
-"""A program that is killed and started again: it goes on where its file says."""
+"""A program that is killed and started again: it resumes from the id in its file."""
 
 import asyncio
 import sys

@@ -1,6 +1,6 @@
 """Writes rows with kafka-python's defaults; prints each record's partition.
 
-A program of its own, since its import warns, and in the tests warnings are errors.
+A separate program, since the import of kafka-python warns, and in the tests warnings are errors.
 """
 
 from __future__ import annotations
