@@ -133,7 +133,7 @@ class History:
             stream = connection.stream
             assert stream.state in (State.LIVE, State.LAGGING)
             for feed, state in stream.catching_up.items():
-                # At the end of a partition whose last offsets hold no records.
+                # At the end of a partition whose last offsets are empty.
                 position = state.position
                 assert isinstance(position, OffsetPosition)
                 assert position.offset <= self.world.logs[feed.log].end

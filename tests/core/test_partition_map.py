@@ -211,7 +211,7 @@ class TestATopicThatGrows:
     ) -> None:
         assert Stage(partitions=3).worker.routes.find(b"b", [cursor], NOW)[1] == mismatch
 
-    def test_a_broadcast_entry_is_no_mismatch_without_a_broadcast_topic(self) -> None:
+    def test_broadcast_entry_is_not_a_mismatch_without_a_broadcast_topic(self) -> None:
         routes = Stage(partitions=3, broadcast=False).worker.routes
         assert not routes.find(
             b"b", [CursorEntry(LogKind.BROADCAST, b"tagB", 0, TimePosition(5))], NOW

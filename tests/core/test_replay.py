@@ -378,7 +378,7 @@ def test_a_removed_stream_does_not_count_in_a_scan() -> None:
 
 
 @pytest.mark.parametrize("when", ["located", "read"])
-def test_a_scan_of_a_partition_that_was_restarted_has_no_effect(when: str) -> None:
+def test_scan_of_a_restarted_partition_is_discarded(when: str) -> None:
     stage = log_of_ten(warm_ms=0)
     (stream,) = waiting(stage, OffsetPosition(12, 1_000_020, True))
     hub = stage.worker.hub

@@ -35,7 +35,7 @@ def by_first_byte(key: bytes, partitions: int) -> int:
 
 
 class Written(NamedTuple):
-    """One record of the simulated Kafka; `number` is None if it is not an event."""
+    """One record of the simulated Kafka; `number` is `None` if it is not an event."""
 
     offset: int
     timestamp: int

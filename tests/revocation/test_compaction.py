@@ -32,7 +32,7 @@ def digest(*every: Written, known: frozenset[bytes] = frozenset()) -> list[Writt
     return drained
 
 
-def test_the_last_record_of_a_key_is_what_it_comes_down_to() -> None:
+def test_last_record_of_a_key_wins() -> None:
     assert digest(revoked(end=NOW + 1), revoked(end=NOW + 2)) == [revoked(end=NOW + 2)]
     assert digest(revoked(), lifted()) == [lifted()]
     assert digest(lifted(), revoked()) == [lifted(), revoked()]

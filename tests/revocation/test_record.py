@@ -55,7 +55,7 @@ def test_no_record_raises(
         (b"user:alice", {"user_id": "alice", "revoked_at": NOW - 5}, NOW - 5, NOW - 5 + LIFE),
     ],
 )
-def test_what_is_left_out_does_not_let_anybody_in(
+def test_omitted_fields_default_to_the_widest_revocation(
     key: bytes, value: object, begin: int, end: int
 ) -> None:
     change = read_change(key, json.dumps(value).encode(), NOW, LIFE)

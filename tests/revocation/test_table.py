@@ -94,7 +94,7 @@ def test_a_later_record_of_the_same_key_takes_the_place_of_the_earlier() -> None
     assert len(table) == 1
 
 
-def test_a_tombstone_lifts_a_session_of_whomever_and_a_user() -> None:
+def test_tombstone_lifts_a_session_of_any_user_and_a_user() -> None:
     table = holding(session("s1"), session("s1", b"bob"), user(), Change(session_key("s1"), None))
     assert not table.cover(b"bob", "s1", None, NOW)
     assert table.cover(b"alice", "s1", None, NOW), "the user is revoked still"
@@ -160,7 +160,7 @@ def test_an_old_event_revokes_nothing_and_no_lift_is_kept_for_it() -> None:
     assert table.revoke_session(b"alice", "s1", NOW, LIFE, NOW + LIFE - 1) is not None
 
 
-# A table that is nothing but a list of all that was said.
+# A table that is a plain list of all changes.
 
 
 @dataclass
