@@ -28,10 +28,10 @@ PORTS = range(10_000, 32_000)
 
 
 def free_port() -> int:
-    """Return a port of the loopback address that nobody listens on, and no other call returned.
+    """Return a free port of the loopback address that no other call returned.
 
-    It is below the range that the kernel takes for outgoing connections and for binds to port 0,
-    so it stays free until it is listened on.
+    The port is below the range that the kernel takes for outgoing connections and for binds to
+    port 0, so no other program takes it before the caller listens on it.
     """
     return next(_free_ports())
 
@@ -55,9 +55,9 @@ def _is_free(port: int) -> bool:
 
 
 class Child:
-    """A running process; `output` is a file that takes what it writes.
+    """A running process; `output` is a file that takes its output.
 
-    Without an `environment` of its own it gets that of the tests.
+    Without an `environment` the process gets that of the tests.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Child:
         return self._process.poll()
 
     def log(self, offset: int = 0) -> str:
-        """Return what the process has written, from a byte on."""
+        """Return the output of the process, from a byte on."""
         return self._output.read_bytes()[offset:].decode(errors="replace")
 
     def log_size(self) -> int:

@@ -129,7 +129,7 @@ class StreamClient:
         return await self.connect(self._params, {"Last-Event-ID": self.last_event_id})
 
     async def drop(self) -> None:
-        """Cut the connection; what has not been read by now is lost with it."""
+        """Cut the connection; data not read by now is lost."""
         if self._reading is not None:
             self._reading.cancel()
             with suppress(asyncio.CancelledError):
@@ -152,7 +152,7 @@ class StreamClient:
     ) -> None:
         """Return when there are that many events, or the condition is true.
 
-        `AssertionError` that shows the last of what came, where that is not so in time.
+        Raises `AssertionError`, which shows the last events received, on timeout.
         """
         try:
             async with asyncio.timeout(timeout):

@@ -50,7 +50,7 @@ class Broker(NamedTuple):
 
 
 class MakeTopics(Protocol):
-    """Makes topics with names of their own: a pair, and those that are given partitions."""
+    """Makes topics with unique names: a pair, and the others that are given partitions."""
 
     def __call__(
         self, partitions: int = PARTITIONS, *, revocations: int = 0, workers: int = 0
@@ -99,7 +99,7 @@ async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clu
 
 
 def require_kafka() -> None:
-    """Skip the test where a real Kafka cannot be run; fail it where that is no excuse."""
+    """Skip the test if a real Kafka cannot be run; fail it where Kafka is required."""
     if missing := kafka.missing_programs():
         reason = f"Apache Kafka cannot be run: {' and '.join(missing)} not installed"
         if "CI" in os.environ:
@@ -121,7 +121,7 @@ def logging_as_it_was() -> Iterator[None]:
 
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
-    """A headless Chromium. Where there is none the test is skipped, or fails with `CI` set."""
+    """A headless Chromium; without Chromium the test is skipped, or fails with `CI` set."""
     programs = find_browser()
     if programs is None:
         reason = "no page can be looked at: chromium or chromedriver is not installed"

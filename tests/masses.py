@@ -34,7 +34,7 @@ class Comer(asyncio.Protocol):
 
     @property
     def status(self) -> int:
-        """The status of the answer; 0 as long as there is none."""
+        """The status of the response; 0 until it has arrived."""
         words = bytes(self.received[:16]).split(b" ")
         return int(words[1]) if len(words) > 2 else 0
 

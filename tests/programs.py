@@ -1,4 +1,4 @@
-"""Programs that tests need: where to find them, and how to get those that are missing."""
+"""Programs that tests need: where to find them, and how to get the missing ones."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def find(program: str) -> str | None:
 
 
 def packages() -> dict[str, str]:
-    """Return the Debian package of each program, `make-tools` for what `make tools` builds."""
+    """Return the Debian package of each program, `make-tools` for those built by `make tools`."""
     lines = (ROOT / ".ci/packages").read_text(encoding="utf-8").splitlines()
     pairs = (line.split() for line in lines if line and not line.startswith("#"))
     return dict(pairs)

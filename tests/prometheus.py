@@ -18,10 +18,10 @@ START_SECONDS = 20.0
 
 
 class Prometheus(Child):
-    """A Prometheus with a database of its own in `folder`.
+    """A Prometheus with its own database in `folder`.
 
-    It scrapes each of `targets` (`host:port`) every `interval` seconds, as the job `gateway`, and
-    looks at the `rules` as often. Its configuration is JSON, which is YAML too.
+    Prometheus scrapes each of `targets` (`host:port`) every `interval` seconds, as the job
+    `gateway`, and evaluates the `rules` as often. The configuration is JSON, which is also YAML.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Prometheus(Child):
                 found = await self.query("up")
             except aiohttp.ClientConnectionError:
                 return False
-            # What one that is missing counts until it is scraped would be no increase.
+            # Counts of a target before its first scrape would not appear as an increase.
             return [series["value"][1] for series in found] == ["1"] * self._targets
 
         try:
@@ -78,19 +78,19 @@ class Prometheus(Child):
             raise AssertionError(f"{error}\n{self.log()}") from None
 
     async def query(self, expression: str) -> list[dict[str, Any]]:
-        """Return what an expression gives now: series with their `metric` and `value`."""
+        """Evaluate an expression now; return series with their `metric` and `value`."""
         return await self._ask("query", query=expression)
 
     async def query_range(
         self, expression: str, start: float, end: float, step: float
     ) -> list[dict[str, Any]]:
-        """Return what an expression gave in Unix seconds: series with `metric` and `values`."""
+        """Evaluate an expression over Unix seconds; return series with `metric` and `values`."""
         return await self._ask(
             "query_range", query=expression, start=str(start), end=str(end), step=str(step)
         )
 
     async def get(self, path: str, **params: str) -> Any:
-        """Return the data of an answer; `AssertionError` with what Prometheus objects to."""
+        """Return the data of a response; raise `AssertionError` with the error of Prometheus."""
         async with (
             aiohttp.ClientSession() as http,
             http.get(f"{self.url}/api/v1/{path}", params=params) as response,

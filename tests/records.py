@@ -81,7 +81,7 @@ class RecordWriter:
         return (await self._send_all([(user, number) for number in numbers], options))[-1]
 
     async def broadcast(self, event_type: str = TYPE, data: bytes = b"{}") -> RecordMetadata:
-        """Write one event for everybody."""
+        """Write one broadcast event."""
         return await self.record(
             None, envelope("", event_type, data), topic=self._topics.broadcast, partition=0
         )
@@ -95,7 +95,7 @@ class RecordWriter:
         )
 
     async def noise(self, count: int, partition: int, size: int = 10) -> RecordMetadata:
-        """Write events of users that nobody streams into one partition."""
+        """Write events of users without streams into one partition."""
         rows = [(f"noise-{number}", number) for number in range(count)]
         options = {"partition": partition}
         return (await self._send_all(rows, options, b'"' + b"x" * size + b'"'))[-1]

@@ -16,8 +16,8 @@ PIECE = 1 << 16
 class Relay:
     """Listens on a free port of the loopback address, and connects each client to `port`.
 
-    `accepted` counts the connections that clients have made; `heard` is the end of what the server
-    has said on the last of them.
+    `accepted` counts the connections that clients have made; `heard` is the end of the data that
+    the server has sent on the last connection.
     """
 
     def __init__(self, port: int) -> None:

@@ -1,4 +1,4 @@
-"""A worker that the tests of a folder share: each of them has users of its own."""
+"""A worker that the tests of a folder share: each test has its own users."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Shared(NamedTuple):
 async def sharing(
     broker: Broker, folder: Path, partitions: int = PARTITIONS, **settings: object
 ) -> AsyncIterator[Shared]:
-    """Run a worker with these settings on topics of its own; its log is in the folder."""
+    """Run a worker with these settings on its own topics; its log is in the folder."""
     topics = await make_topics(broker, partitions)
     worker = Worker(
         worker_settings(topics, kafka_bootstrap=broker.bootstrap, **settings), folder / "log"

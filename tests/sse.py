@@ -1,6 +1,6 @@
 """A parser of event streams, written from the HTML standard (§9.2.5 and §9.2.6) alone.
 
-What a gateway sends is judged by what a browser would make of it. So this knows nothing of the
+The tests judge the gateway's output as a browser would parse it. The parser knows nothing of the
 gateway, and takes the standard's steps one by one, at the price of speed.
 """
 
@@ -21,8 +21,8 @@ class ReceivedEvent(NamedTuple):
 class EventStreamParser:
     """Takes the bytes of a stream as they arrive, and keeps the state that an `EventSource` keeps.
 
-    `last_event_id` is what the next connection would send, `retry` the last reconnection time that
-    the stream set (ms), `comments` all comments so far.
+    `last_event_id` is the id that the next connection would send, `retry` the last reconnection
+    time that the stream set (ms), `comments` all comments so far.
     """
 
     def __init__(self) -> None:

@@ -48,7 +48,7 @@ def make_worker(**values: object) -> Worker:
 
 @pytest.fixture
 def taken() -> Iterator[str]:
-    """An address that somebody listens on."""
+    """An address that another socket listens on."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         sock.listen()
@@ -232,9 +232,7 @@ def test_without_a_key_it_does_not_start() -> None:
         make_worker(jwt_secret=None)
 
 
-async def test_a_certificate_that_is_renewed_is_taken_up(
-    tmp_path: Path, http: aiohttp.ClientSession
-) -> None:
+async def test_renewed_certificate_is_loaded(tmp_path: Path, http: aiohttp.ClientSession) -> None:
     files = Files(tmp_path)
     async with make_worker(tls_certfile=files.certfile, tls_keyfile=files.keyfile) as worker:
         assert worker.url.startswith("https://")

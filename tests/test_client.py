@@ -113,7 +113,7 @@ async def test_an_answer_that_is_final_says_what_to_do(
             await items(stream, 1)
 
 
-async def test_what_sends_no_stream_is_no_gateway() -> None:
+async def test_response_that_is_not_an_event_stream_is_rejected() -> None:
     async def serve(request: web.Request) -> web.StreamResponse:
         return web.Response(text="hello")
 
@@ -145,7 +145,7 @@ async def test_a_server_that_is_away_is_named() -> None:
 
 
 def refusing(*good: str) -> tuple[Handler, list[str]]:
-    """Return a server that takes these tokens only, and those that it was asked with."""
+    """Return a server that accepts only these tokens, and the list of tokens it received."""
     asked = []
 
     async def serve(request: web.Request) -> web.StreamResponse:
@@ -262,7 +262,7 @@ async def test_a_wait_that_is_cancelled_loses_nothing() -> None:
         assert await items(stream, 1) == [Event("message", "2", "", "")]
 
 
-async def test_what_the_source_of_tokens_raises_is_the_callers_who_may_go_on() -> None:
+async def test_error_of_the_token_source_reaches_the_caller_and_the_stream_stays_usable() -> None:
     serve, _ = refusing("a")
     tokens: Iterator[str | Exception] = iter([LookupError("no token service"), "a"])
 

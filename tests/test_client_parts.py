@@ -46,7 +46,7 @@ def test_a_stream_is_read_as_a_browser_reads_it(
     text = "\ufeff" * mark + "".join(line + end for line, end in zip(lines, ends, strict=False))
     data = text.encode()
     parser, decoder = EventStreamParser(), EventStreamDecoder()
-    # A CR at the end of all waits for what follows, in the decoder only.
+    # Only the decoder holds back a CR at the end of the input, until the next byte.
     expected = parser.feed(data + b":\n")
     places = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
     events = []
@@ -72,9 +72,7 @@ def test_a_connection_leaves_nothing_unfinished_to_the_next() -> None:
 
 
 @pytest.mark.parametrize("end", [b"\n", b""])
-def test_an_event_without_an_end_is_no_gateways(
-    monkeypatch: pytest.MonkeyPatch, end: bytes
-) -> None:
+def test_endless_event_is_rejected(monkeypatch: pytest.MonkeyPatch, end: bytes) -> None:
     monkeypatch.setattr(decoding, "MAX_EVENT_CHARACTERS", 100)
     decoder = EventStreamDecoder()
     assert decoder.feed(b"data: " + b"x" * 101 + end) == []
@@ -86,7 +84,7 @@ def test_an_event_without_an_end_is_no_gateways(
     ("event_type", "kind"),
     [("stream.gap", Gap), ("stream.close", Close), ("stream.new", Message), ("stream", Event)],
 )
-def test_a_message_is_what_its_type_says(event_type: str, kind: type[Message]) -> None:
+def test_event_type_selects_the_message_class(event_type: str, kind: type[Message]) -> None:
     assert type(message(event_type, "{}", "2", "1")) is kind
 
 
@@ -103,7 +101,7 @@ class Import:
     rows: int
 
 
-def test_a_payload_is_read_as_json_or_as_what_the_caller_wants() -> None:
+def test_payload_is_read_as_json_or_as_the_requested_type() -> None:
     event = Event("import.completed", '{"rows": 9}', "", "")
     assert event.json() == {"rows": 9}
     assert event.decode(Import) == Import(9)

@@ -39,7 +39,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def refusal(config: Path | None = None) -> str:
-    """Return what is said of settings that cannot work."""
+    """Return the error message for invalid settings."""
     with pytest.raises(SettingsError) as refused:
         load_settings(config)
     # Whatever is shown of the error, also as a traceback, must not show a secret.
@@ -294,7 +294,7 @@ def test_variable_close_to_a_setting_is_refused_with_a_hint(
     assert refusal() == f"{name}: there is no such setting{hint}"
 
 
-# What Kubernetes writes for a Service named `gateway`, and what other programs may have.
+# Variables that Kubernetes sets for a Service named `gateway`, or that other programs may use.
 FOREIGN = [
     "GATEWAY_", "GATEWAY_ENV", "GATEWAY_IMAGE", "GATEWAY_PORT", "GATEWAY_PORT_8080_TCP",
     "GATEWAY_PORT_8080_TCP_ADDR", "GATEWAY_PORT_8080_TCP_PORT", "GATEWAY_PORT_8080_TCP_PROTO",
@@ -396,7 +396,7 @@ def test_a_file_that_cannot_be_read_is_one_line_that_names_it(
     assert len(text.splitlines()) == 1
 
 
-def test_every_mistake_is_told_at_once(environment: pytest.MonkeyPatch, file: Path) -> None:
+def test_all_mistakes_are_reported_together(environment: pytest.MonkeyPatch, file: Path) -> None:
     file.write_text("retry_ms = -1")
     environment.setenv("GATEWAY_LISTN", "x")
     environment.setenv("GATEWAY_TOPIC", "")
@@ -475,7 +475,7 @@ def test_who_verifies_tokens_needs_a_key() -> None:
     assert len(str(refused.value).splitlines()) == 1
 
 
-def test_every_setting_says_what_it_is() -> None:
+def test_every_setting_has_a_description() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
 
 

@@ -5,7 +5,7 @@ import gc
 from gateway import garbage
 
 
-def test_what_is_there_is_not_looked_through_again_and_a_fetch_begins_no_look() -> None:
+def test_startup_objects_are_frozen_and_a_fetch_triggers_no_collection() -> None:
     before = gc.get_threshold()
     try:
         garbage.spare()

@@ -64,7 +64,7 @@ def test_libraries_log_in_the_same_form(capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.parametrize("form", ["json", "text"])
-def test_an_exception_is_told_without_its_text_and_the_values_of_variables(
+def test_exception_is_logged_without_its_message_and_local_variables(
     capsys: pytest.CaptureFixture[str], form: Literal["json", "text"]
 ) -> None:
     log.configure(form, "debug")
@@ -90,7 +90,7 @@ def fail(token: str, cause: Exception | None) -> None:
         fail(token, error)
 
 
-def test_an_exception_that_leads_to_itself_is_told_once(
+def test_exception_that_causes_itself_is_logged_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     log.configure("json", "info")
@@ -173,7 +173,7 @@ def test_text_is_a_line_for_a_person(capsys: pytest.CaptureFixture[str]) -> None
         json.loads(line)
 
 
-def test_without_a_form_it_is_json_where_there_is_no_terminal(
+def test_default_log_format_is_json_without_a_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     log.configure(None, "info")
@@ -182,7 +182,7 @@ def test_without_a_form_it_is_json_where_there_is_no_terminal(
     assert json.loads(line)["event"] == "it happened"
 
 
-def test_without_a_form_it_is_text_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_log_format_is_text_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     log.configure(None, "info")
@@ -261,7 +261,7 @@ def test_reader_that_stalls_blocks_no_writer_and_dropped_lines_are_counted() -> 
         with log.Background(file, max_waiting=100_000) as background:
             log.configure("json", "info", background)
             logger = structlog.stdlib.get_logger("gateway.test")
-            for number in range(10_000):  # nobody reads: a pipe holds 64 KB
+            for number in range(10_000):  # without a reader: a pipe holds 64 KB
                 logger.info("it happened", number=number)
             found: list[str] = []
             thread = read_all(reading, found)

@@ -7,7 +7,7 @@ from tests.programs import require
 MISSING = "no-such-program"
 
 
-def test_a_program_that_is_there_changes_nothing() -> None:
+def test_installed_program_does_not_skip_the_test() -> None:
     require("sh")
 
 

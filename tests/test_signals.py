@@ -41,7 +41,7 @@ def running(output: Path, **settings: str) -> Iterator[Worker]:
 
 
 async def logged(worker: Worker, event: str) -> dict[str, object]:
-    """Return the first log line whose event begins so, once it is there."""
+    """Wait for the first log line whose event begins with this text, and return it."""
 
     def found() -> list[dict[str, object]]:
         assert worker.exit_code is None, f"the worker ended:\n{worker.log()}"
@@ -116,7 +116,7 @@ async def test_closed_standard_streams_do_not_keep_it_from_running(
 async def test_reader_of_the_log_that_stalls_does_not_stall_the_worker(
     http: aiohttp.ClientSession,
 ) -> None:
-    """More lines than a pipe holds, and nobody reads them."""
+    """More lines than a pipe holds, without a reader."""
     port = free_port()
     settings = {"GATEWAY_OPS_LISTEN": f"127.0.0.1:{port}", "GATEWAY_LOG_FORMAT": "json"}
     process = serve(settings=settings, stderr=subprocess.PIPE)

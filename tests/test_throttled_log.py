@@ -23,7 +23,7 @@ def test_one_of_a_kind_is_logged_with_its_facts() -> None:
     assert lines == [{"event": "something happened", "log_level": "warning", "offset": 7}]
 
 
-def test_more_of_a_kind_within_a_second_are_counted_and_told_of_with_the_next() -> None:
+def test_repeated_warnings_within_a_second_are_counted_in_the_next_line() -> None:
     clock = Clock()
     notices = ThrottledLog(clock)
     with capture_logs() as lines:
@@ -60,7 +60,7 @@ def test_nothing_is_logged_more_than_once_a_second_and_nothing_is_forgotten(
     assert sum(1 + line.get("not_logged_before", 0) for line in lines) == len(times) + 1
 
 
-def test_what_was_counted_is_told_when_its_second_is_over_also_if_nothing_comes() -> None:
+def test_sweep_logs_the_pending_count_after_a_second() -> None:
     clock = Clock()
     notices = ThrottledLog(clock)
     with capture_logs() as lines:

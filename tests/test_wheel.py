@@ -51,18 +51,18 @@ try:
 except PublishError as error:
     print(error)
 """
-"""By the strict rules an ignored error that is none is an error: it proves that types are seen."""
+"""In strict mode an unused `type: ignore` is an error, which proves that mypy sees the types."""
 
 
 class Installed(NamedTuple):
-    """The wheel, the sdist, and an environment with nothing but the wheel and what it needs."""
+    """The wheel, the sdist, and an environment with only the wheel and its dependencies."""
 
     wheel: Path
     sdist: Path
     bin: Path
 
     def environment(self, **settings: str) -> dict[str, str]:
-        """Return the environment of a process that has no other Python to find."""
+        """Return the environment of a process that cannot find another Python."""
         named = {f"GATEWAY_{name.upper()}": value for name, value in settings.items()}
         return {
             "PATH": f"{self.bin}:{os.defpath}",

@@ -1,4 +1,4 @@
-"""A worker as operators run it: the program `gateway serve` in a process of its own."""
+"""A worker as operators run it: the program `gateway serve` in its own process."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Worker(Child):
         return f"http://127.0.0.1:{self.ops_port}"
 
     async def wait_until_ready(self) -> None:
-        """Return when `/readyz` says so; `AssertionError` with the log where it does not."""
+        """Return when `/readyz` answers 200; raise `AssertionError` with the log on timeout."""
         async with aiohttp.ClientSession() as http:
 
             async def ready() -> bool:
@@ -75,12 +75,12 @@ class Worker(Child):
                 raise AssertionError(f"{error}\n{self.log()}") from None
 
     async def metric(self, name: str, **labels: str) -> float:
-        """Return the sum of the samples with that name and those labels, 0 where there is none."""
+        """Return the sum of the samples with that name and those labels, or 0."""
         return await metric(self.ops_url, name, **labels)
 
 
 async def metric(ops_url: str, name: str, **labels: str) -> float:
-    """Return the sum of the samples with that name and those labels, 0 where there is none."""
+    """Return the sum of the samples with that name and those labels, or 0."""
     async with aiohttp.ClientSession() as http, http.get(f"{ops_url}/metrics") as response:
         families = text_string_to_metric_families(await response.text())
     return sum(
@@ -92,7 +92,7 @@ async def metric(ops_url: str, name: str, **labels: str) -> float:
 
 
 async def status(http: aiohttp.ClientSession, url: str) -> int | None:
-    """Return the status that a GET is answered with, or none where nobody listens yet."""
+    """Return the status of the response to a GET, or `None` while the port is closed."""
     try:
         async with http.get(url) as response:
             return response.status

@@ -1,8 +1,8 @@
 """Writers that never give up: every user's events numbered, `acks=all`, whatever happens to Kafka.
 
 A write that fails may have reached the log or not, and an idempotent producer that has given one up
-cannot vouch for the order of the next. So what clients must get is not what was sent but what the
-log holds in the end, which has everything that was acknowledged.
+cannot guarantee the order of the next. Clients must therefore get the final contents of the log,
+not the events sent; the log has everything that was acknowledged.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class SteadyWriter:
     """Writes events of each user, the next one when the last one was acknowledged or given up.
 
     `acknowledged` has, by user, when each number was (`time.monotonic()`); `refused` counts writes
-    that were given up. After one of those all go on with a new producer, since the old one's
+    that were given up. After such a write all continue with a new producer, since the old one's
     sequence has a hole.
     """
 

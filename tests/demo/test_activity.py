@@ -125,6 +125,6 @@ def test_the_same_seed_yields_the_same_activity() -> None:
     assert first_steps(7) != first_steps(8)
 
 
-def test_activity_of_one_user_has_no_long_pause() -> None:
+def test_activity_of_one_user_never_pauses_for_long() -> None:
     steps = islice(Activity(["alice"], Random(1)), 2000)
     assert all(step.delay <= 1 for step in steps)

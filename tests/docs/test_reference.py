@@ -22,7 +22,7 @@ REASONS = ROOT / "docs/reasons.md"
 METHODS = {"get", "post", "put", "patch", "delete"}
 
 
-def test_the_command_line_page_is_what_the_commands_say() -> None:
+def test_command_line_page_matches_the_help_texts() -> None:
     text = command_line.PAGE.read_text(encoding="utf-8")
     assert text == command_line.page(), "run: python -m tests.docs.command_line"
 

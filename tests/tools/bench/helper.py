@@ -55,7 +55,7 @@ class Helper:
 async def helper(
     name: str, *arguments: object, package: str = __package__
 ) -> AsyncIterator[Helper]:
-    """Run a module of a package; it is killed at the end because it has no state to save."""
+    """Run a module of a package; kill the process at the end, as it is stateless."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", f"{package}.{name}", *map(str, arguments)),
         stdin=asyncio.subprocess.PIPE,

@@ -36,7 +36,7 @@ class Kind(StrEnum):
 
     @property
     def is_restart(self) -> bool:
-        """Whether the fault has no duration."""
+        """Whether the fault is instantaneous."""
         return self.name.endswith("RESTARTED")
 
 

@@ -73,7 +73,7 @@ def run(target: Target, seed: int, seconds: float, inputs: int | None = None) ->
 
 
 def fault_of(target: Target, data: bytes) -> str:
-    """Return the finding for an input; empty if there was none."""
+    """Return the finding for an input, or an empty text."""
     began = time.monotonic()
     try:
         target.check(data)

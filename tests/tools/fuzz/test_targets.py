@@ -22,7 +22,7 @@ every = pytest.mark.parametrize("target", TARGETS.values(), ids=list(TARGETS))
 
 
 @every
-def test_random_mutations_have_no_findings(target: Target) -> None:
+def test_random_mutations_reveal_nothing(target: Target) -> None:
     tried = mutation.run(target, SEED, 0, INPUTS)
     assert tried.findings == ()
     assert tried.inputs == INPUTS
@@ -33,7 +33,7 @@ def test_random_mutations_have_no_findings(target: Target) -> None:
 @settings(
     max_examples=20, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
-def test_random_pieces_have_no_findings(target: Target, data: st.DataObject) -> None:
+def test_random_pieces_reveal_nothing(target: Target, data: st.DataObject) -> None:
     words = [word for word in target.words if len(word) < 100]
     pieces = [*words, SEPARATOR, *(part for seed in target.seeds for part in seed.split(SEPARATOR))]
     piece = st.sampled_from(pieces) | st.binary(max_size=8)
