@@ -1,10 +1,10 @@
-"""aiokafka's connections to the brokers, as its producer needs them here.
+"""Replacement for the broker connections of aiokafka's producer.
 
 aiokafka has one lock for all new connections, sends metadata requests to one broker after the
 other, repeats them without a pause while a broker or a leader is away, and never returns to the
 bootstrap servers. Its metadata requests recreate a deleted topic. Here each broker has its own
 lock, the first answer of several brokers is used, and the bootstrap servers are asked when no known
-broker answers (KIP-899). Requests are `METADATA_SECONDS` apart, and none creates a topic.
+broker answers (KIP-899). Requests are `METADATA_SECONDS` apart and never create a topic.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NEXT_BOOTSTRAP_SECONDS = 0.1
 """Delay until the next bootstrap server is asked too."""
 
 METADATA_SECONDS = 0.2
-"""Minimum interval of metadata requests: brokers that are away cost no core."""
+"""Minimum interval of metadata requests: retries do not use up a core while brokers are down."""
 
 
 _CONNECTION_OPTIONS = (
@@ -49,7 +49,7 @@ _CONNECTION_OPTIONS = (
     "sasl_kerberos_domain_name",
     "sasl_oauth_token_provider",
 )
-"""What aiokafka's client was given for its connections."""
+"""Connection options of aiokafka's client."""
 
 
 class BrokerClient(AIOKafkaClient):  # type: ignore[misc]
@@ -62,7 +62,7 @@ class BrokerClient(AIOKafkaClient):  # type: ignore[misc]
 
     @property
     def _sasl_plain_password(self) -> str | None:
-        """The password at this moment: aiokafka reads it for each connection."""
+        """The current password: aiokafka reads it for each connection."""
         return current_password(self._password)
 
     @_sasl_plain_password.setter
@@ -83,7 +83,7 @@ class BrokerClient(AIOKafkaClient):  # type: ignore[misc]
         """Use the cached metadata."""
 
     async def _metadata_update(self, cluster_metadata: Any, topics: Any) -> bool:
-        """Update the metadata by the first answer of a broker; return whether there was one."""
+        """Apply the first metadata answer of a broker; return whether one arrived."""
         await asyncio.sleep(self._updated + METADATA_SECONDS - time.monotonic())
         if not self.cluster.brokers():
             return bool(await super()._metadata_update(cluster_metadata, topics))
@@ -122,7 +122,7 @@ class BrokerClient(AIOKafkaClient):  # type: ignore[misc]
     async def first_answer(
         self, request: Any, accept: Callable[[Any], bool] = lambda answer: bool(answer.brokers)
     ) -> Any:
-        """Return the first accepted answer of a known broker, or None if there is none."""
+        """Return the first accepted answer of a known broker, or None if all fail."""
         brokers = [broker.nodeId for broker in self.cluster.brokers()]
         random.shuffle(brokers)
         asked: set[asyncio.Task[Any]] = set()

@@ -1,12 +1,12 @@
-"""The cluster as one client sees it: brokers, leaders, topic ids, and short questions to brokers.
+"""Cluster metadata (brokers, leaders, topic ids) and short requests to brokers.
 
 Metadata is cached and refreshed: every few seconds, and soon after `request_refresh`. Reading the
 cache never waits. Brokers are independent of each other: each has its own connection for short
 requests, opened on first use, and a failure or a silent broker affects only its own requests.
 
 A metadata request goes to one broker, to another one after a short silence, and to the bootstrap
-servers when no known broker answers (KIP-899), which finds a cluster that has come back under other
-addresses. It names its topics and creates none of them.
+servers when no known broker answers (KIP-899), which finds a cluster whose addresses have changed.
+The request names its topics and never creates one.
 """
 
 from __future__ import annotations
@@ -86,10 +86,10 @@ UNCHANGED_SECONDS = 1.0
 and its readers request refreshes all the time."""
 
 NEXT_BROKER_SECONDS = 0.5
-"""Delay until the next known broker is asked too."""
+"""Delay until the next known broker is asked as well."""
 
 NEXT_BOOTSTRAP_SECONDS = 0.1
-"""The same for bootstrap servers, any of which may be away when a worker starts."""
+"""The same for bootstrap servers, any of which may be down when a worker starts."""
 
 KNOWN_BROKERS = 3
 """Known brokers that are asked for metadata before the bootstrap servers."""
@@ -105,12 +105,12 @@ _ELSEWHERE = (
     NotLeaderForPartitionError,
     UnknownTopicOrPartitionError,
 )
-"""Errors of a request that another broker leads by now: metadata is stale."""
+"""Errors of a request to a former leader: the cached metadata is stale."""
 
 _UNKNOWN_SERVER_ERROR = -1
 
 _MOVED = {74, 75, 100, 103}
-"""Codes that aiokafka has no errors for: leader epoch (KIP-320) or topic id (KIP-516) mismatch."""
+"""Codes unknown to aiokafka: leader epoch (KIP-320) or topic id (KIP-516) mismatch."""
 
 
 class ClusterClient:
@@ -140,17 +140,17 @@ class ClusterClient:
         self._pause = SOON_SECONDS
 
     async def start(self) -> None:
-        """Refresh the metadata from now on, and return when it was loaded.
+        """Begin to refresh the metadata; return after the first load.
 
-        Raises the most telling `KafkaError` where no bootstrap server answers; that is tried again
-        in the background.
+        If no bootstrap server answers, raises the most specific `KafkaError` and retries in the
+        background.
         """
         if not self._tasks:
             self._start_task(self._keep_fresh())
         await self._refresh()
 
     async def stop(self) -> None:
-        """Close the connections, except those that `connect` returned."""
+        """Close the connections, except connections returned by `connect`."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -189,18 +189,18 @@ class ClusterClient:
     def on_change(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call `listener` whenever a broker's address, a leader or a topic has changed.
 
-        The function that is returned ends that.
+        The returned function removes the listener.
         """
         self._listeners.append(listener)
         return partial(self._listeners.remove, listener)
 
     def leader(self, log: TopicPartition) -> Leader | None:
-        """Return the leader of a partition by the cached metadata; None: it has none."""
+        """Return the leader of a partition by the cached metadata; None: unknown."""
         topic = self._topic(log.topic)
         return topic.leaders.get(log.partition) if topic else None
 
     def topic_id(self, name: str) -> bytes | None:
-        """Return the id of a topic; None: the topic is missing, or brokers have no ids."""
+        """Return the id of a topic; None: missing topic, or brokers without topic ids."""
         topic = self._topic(name)
         return topic.id if topic and topic.id != NO_ID else None
 
@@ -209,7 +209,7 @@ class ClusterClient:
         self._wanted.set()
 
     async def describe(self, names: Sequence[str]) -> Cluster:
-        """Return fresh metadata of these topics. Raises `KafkaError` where no broker answers."""
+        """Fetch metadata of these topics. Raises `KafkaError` if no broker answers."""
         self._names.update(names)
         known = await self._refresh()
         topics = {name: topic for name, topic in known.topics.items() if name in names}
@@ -227,7 +227,7 @@ class ClusterClient:
     async def connect(self, node_id: int) -> Connection:
         """Return a new connection to a broker; the caller closes it.
 
-        Waits first if the last attempts have failed. Raises `KafkaError`.
+        Waits for the back-off if the last attempts have failed. Raises `KafkaError`.
         """
         backoff = self._backoffs[node_id]
         await backoff.wait()
@@ -246,7 +246,7 @@ class ClusterClient:
     def offset(self, log: TopicPartition, timestamp: int) -> asyncio.Future[ListedOffset]:
         """Return the future of the offset at a timestamp: ms, `START` or `END`.
 
-        Where no record is at or after the timestamp, `ListedOffset.timestamp` is -1. Calls of one
+        If no record is at or after the timestamp, `ListedOffset.timestamp` is -1. Calls of one
         loop iteration are sent together: one request for each leader, and one more for each further
         timestamp of the same log; all are pipelined.
         """
@@ -257,7 +257,7 @@ class ClusterClient:
         return lookup.answer
 
     async def peek(self, log: TopicPartition, offset: int) -> Peek:
-        """Return the answer to a fetch at an offset, without records; it checks the right Read."""
+        """Fetch at an offset, discard the records; the broker checks the ACL `Read`."""
         leader = self._leader_or_raise(log)
         connection = await self._questions(leader.node_id).connection()
         body = await connection.request(
@@ -268,9 +268,9 @@ class ClusterClient:
     async def configs(
         self, topics: Sequence[str], keys: Sequence[str]
     ) -> Mapping[str, Mapping[str, str]]:
-        """Return the values of some configuration keys of topics, as far as brokers return them.
+        """Return configuration values of topics, as far as brokers return them.
 
-        A value is missing where this client has no right to see it. Any broker may be asked.
+        A value is missing if the ACLs hide it from this client. Any broker can answer.
         """
         if self.quirks.no_configs:
             return {}
@@ -462,7 +462,7 @@ class ClusterClient:
             yield asked, list_offsets_request(wanted, version)
 
     async def _fail(self, failed: Mapping[_Lookup, KafkaError], *, retry: bool) -> None:
-        """Fail the lookups; with `retry`, repeat those that another leader may answer."""
+        """Fail the lookups; with `retry`, repeat lookups that another leader may answer."""
         again = []
         for lookup, error in failed.items():
             if retry and isinstance(error, _ELSEWHERE):

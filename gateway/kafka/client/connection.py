@@ -5,7 +5,7 @@ broker answers the requests of a connection in order. Frames are read into a reu
 ones straight into a buffer of their size.
 
 If the broker limits the lifetime of a login (KIP-368, `connections.max.reauth.ms`), the connection
-re-authenticates in time; requests wait meanwhile.
+re-authenticates before the deadline; requests wait meanwhile.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 NEXT_ADDRESS_SECONDS = 0.25
-"""Delay until the next address of a name is tried too (RFC 8305)."""
+"""Delay until the next address of a host name is tried as well (RFC 8305)."""
 
 LOGIN_SECONDS = 5.0
 """Timeout of each request of a login."""
@@ -44,7 +44,7 @@ RENEWED_AFTER = 0.85
 """Fraction of the lifetime after which a login is renewed; Kafka's clients use 0.85 to 0.95."""
 
 LEAST_LOGIN_SECONDS = 1.1
-"""Brokers reject re-authentication within a second."""
+"""Minimum delay of re-authentication: brokers reject it within a second of the last login."""
 
 INBOX = 1 << 16
 """Size of the reused buffer in bytes."""
@@ -89,7 +89,7 @@ class Connection(asyncio.BufferedProtocol):
         self._client = wire.string(client_id, flexible=False)
         self._pending: deque[_Pending] = deque()
         self._held: list[tuple[bytes, _Pending]] | None = None
-        """Requests that wait for the end of re-authentication; None outside of it."""
+        """Requests that wait for the end of re-authentication; None: not in progress."""
         self._correlation_id = 0
         self._check: asyncio.TimerHandle | None = None
         self._renewal: asyncio.TimerHandle | None = None
@@ -132,7 +132,7 @@ class Connection(asyncio.BufferedProtocol):
     def request_at_once(
         self, api_key: int, version: int, body: bytes, timeout: float
     ) -> asyncio.Future[bytes]:
-        """Send a request of a login, ahead of those that wait for the login."""
+        """Send a login request, ahead of the requests that wait for the login."""
         frame, pending = self._prepare(api_key, version, body, timeout)
         self._send(frame, pending)
         return pending.answered
@@ -377,7 +377,7 @@ async def _login(connection: Connection, options: Mapping[str, Any]) -> float:
             _check_code(code, message or "")
             lifetime_ms = reader.int64() if version >= 1 else 0
     except (*wire.MALFORMED, ValueError, KeyError, AssertionError) as error:
-        # The authenticators raise these if the server does not prove that it has the password.
+        # The authenticators raise these if the server cannot prove that it knows the password.
         raise SaslAuthenticationFailed(f"{connection.peer}: login not understood") from error
     return lifetime_ms / 1000
 

@@ -1,11 +1,11 @@
-"""Tokens for logins at Kafka by SASL/OAUTHBEARER, and the options of the other mechanisms.
+"""Tokens for SASL/OAUTHBEARER logins, and the options of the other mechanisms.
 
-A token is kept for all connections with the same options, and renewed in a thread when `RENEW_AT`
-of its life is over; connections use the old one meanwhile. Sources:
+A token is shared by all connections with the same options and renewed in a thread after `RENEW_AT`
+of its lifetime; connections use the old token meanwhile. Sources:
 
     token endpoint, client credentials   RFC 6749, §4.4, as Kafka's Java client sends them
     token endpoint, assertion file       RFC 7523, §2.1 (KIP-1139)
-    token file                           a token that something else renews, such as the kubelet
+    token file                           a token renewed by another program, such as the kubelet
     AWS_MSK_IAM                          a presigned request, made by the extra `aws`
 """
 
@@ -38,25 +38,25 @@ if TYPE_CHECKING:
     from gateway.config import Settings
 
 RENEW_AT = 0.8
-"""Part of a token's life after which it is renewed; Kafka's Java client takes 0.8."""
+"""Fraction of a token's lifetime after which it is renewed; Kafka's Java client uses 0.8."""
 
 RETRY_SECONDS = 5.0
-"""Least time between two attempts to get a token."""
+"""Minimum interval of attempts to get a token."""
 
 ANSWER_SECONDS = 10.0
 """Timeout of a token endpoint."""
 
 MAX_ANSWER = 1 << 20
-"""Bytes read of the answer of a token endpoint."""
+"""Maximum size of a token endpoint's response, in bytes."""
 
 UNKNOWN_LIFE = 60.0
-"""Life in seconds of a token that does not say when it expires."""
+"""Assumed lifetime in seconds of a token without an expiry time."""
 
 _PREFIX = "GATEWAY_KAFKA_SASL_OAUTHBEARER_"
 
 
 class TokenUnavailable(KafkaError):  # type: ignore[misc]
-    """No token to log in with: `found` says why, and `advice` which setting to change."""
+    """No token to log in with: `found` is the cause, `advice` the setting to change."""
 
     def __init__(self, found: str, advice: str) -> None:
         super().__init__(f"{found}; {advice}")
@@ -65,7 +65,7 @@ class TokenUnavailable(KafkaError):  # type: ignore[misc]
 
 
 class Token(NamedTuple):
-    """A token, and how many seconds it is good for."""
+    """A token and its remaining lifetime in seconds."""
 
     value: str
     life: float
@@ -94,9 +94,9 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
         return self._extensions
 
     async def token(self) -> str:
-        """Return a token that has not expired; at once, unless there is none.
+        """Return a token that has not expired; waits only if the cached one has expired.
 
-        Raises `TokenUnavailable`; a failure counts for `RETRY_SECONDS`.
+        Raises `TokenUnavailable`; for `RETRY_SECONDS` after a failure without a new attempt.
         """
         now = self._monotonic()
         if now < self._renew_at:
@@ -136,25 +136,25 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
 
 
 class BearerAuthenticator(OAuthAuthenticator):  # type: ignore[misc]
-    """The client's side of OAUTHBEARER (RFC 7628): a token, and the broker's refusal."""
+    """The client's side of OAUTHBEARER (RFC 7628): sends a token, reads the rejection."""
 
     async def step(self, payload: bytes | None) -> tuple[bytes, bool] | None:
-        """Return what to send next, None at the end. Raises `SaslAuthenticationFailed`."""
-        if payload:  # the broker's error, as JSON; success has no payload
+        """Return the next message, None at the end. Raises `SaslAuthenticationFailed`."""
+        if payload:  # the broker's error, as JSON; the payload is empty on success
             raise SaslAuthenticationFailed(f"token refused{_oauth_status(payload)}")
         step: tuple[bytes, bool] | None = await super().step(payload)
         return step
 
 
 def current_password(source: str | Callable[[], str] | None) -> str | None:
-    """Return the password for the next login: `source` itself, or what it returns."""
+    """Return the password for the next login: `source`, or its result if callable."""
     return source() if callable(source) else source
 
 
 def token_provider(settings: Settings) -> TokenProvider | None:
-    """Return what gives tokens for the login that the settings name; None: it needs none.
+    """Return the token provider for the configured login; None: login without tokens.
 
-    Raises `SettingsError` where an extra is not installed.
+    Raises `SettingsError` if a required extra is not installed.
     """
     if settings.kafka_sasl_mechanism == "AWS_MSK_IAM":
         return TokenProvider(_aws_source(settings))
@@ -177,7 +177,7 @@ def _from_file(path: Path) -> Token:
         raise TokenUnavailable(
             f"the token in {path} has expired", f"have {_PREFIX}TOKEN_FILE renewed"
         )
-    # The file is read again when half of the rest is over: it may be renewed at any time.
+    # At most `UNKNOWN_LIFE`, after which the file is read again: it may be replaced at any time.
     return Token(value, min(life, UNKNOWN_LIFE))
 
 
@@ -210,7 +210,7 @@ def _from_endpoint(settings: Settings, client_secret: Callable[[], str]) -> Toke
 
 
 def _post(url: str, body: bytes, headers: dict[str, str]) -> dict[str, Any]:
-    """Return the JSON object that the endpoint answers with. Redirects are not followed."""
+    """Return the JSON object in the endpoint's response; do not follow redirects."""
     request = urllib.request.Request(url, body, headers, method="POST")  # noqa: S310 - https, or loopback
     context = ssl.create_default_context()
     opener = urllib.request.build_opener(_NoRedirect, urllib.request.HTTPSHandler(context=context))
@@ -241,19 +241,19 @@ def _post(url: str, body: bytes, headers: dict[str, str]) -> dict[str, Any]:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Credentials go to the configured URL only."""
+    """Sends credentials to the configured URL only."""
 
     def redirect_request(self, *_: object) -> None:
-        """Refuse: the redirect becomes an `HTTPError`."""
+        """Reject the redirect: urllib raises `HTTPError`."""
 
 
 def _oauth_status(data: bytes) -> str:
-    """Return the `status` of a broker's refusal (RFC 7628, §3.2.2) where it has one."""
+    """Return the `status` of a broker's rejection (RFC 7628, §3.2.2), if present."""
     return _word(data, "status")
 
 
 def _oauth_error(data: bytes) -> str:
-    """Return the `error` of an OAuth answer (RFC 6749, §5.2) where it is one."""
+    """Return the `error` of an OAuth error response (RFC 6749, §5.2), if present."""
     return _word(data, "error")
 
 
@@ -310,7 +310,7 @@ def _read(path: Path, setting: str) -> str:
 
 
 def _life(token: str) -> float:
-    """Return how many seconds a JWT is good for, by its `exp`; `UNKNOWN_LIFE` for other tokens."""
+    """Return the seconds until a JWT's `exp`; `UNKNOWN_LIFE` for other tokens."""
     try:
         payload = token.split(".")[1]
         claims = msgspec.json.decode(

@@ -1,4 +1,4 @@
-"""How every Kafka client of the gateway connects, from the settings."""
+"""Connection options of all Kafka clients of the gateway, from the settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def connection_options(settings: Settings, client_id: str = "gateway") -> dict[str, Any]:
     """Return the arguments that every aiokafka client takes.
 
-    Raises `SettingsError` where a certificate or key file cannot be used.
+    Raises `SettingsError` if a certificate or key file cannot be used.
     """
     mechanism = settings.kafka_sasl_mechanism
     if mechanism == "GSSAPI" and find_spec("gssapi") is None:

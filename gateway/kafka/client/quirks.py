@@ -1,4 +1,4 @@
-"""Where brokers deviate from Apache Kafka, by the id of their cluster."""
+"""Deviations of brokers from Apache Kafka, by cluster id."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ EMBEDDED_CLUSTER = "tansu_cluster"
 
 
 class Quirks(NamedTuple):
-    """Deviations of a broker; Apache Kafka has none of them."""
+    """Deviations of a broker; all are False for Apache Kafka."""
 
     low_ends: bool = False
     """ListOffsets returns base offset + 1 of the last batch as the end, also for larger batches."""
     no_configs: bool = False
     """DescribeConfigs closes the connection."""
     no_rights: bool = False
-    """There are no ACLs, and a fetch beyond the end is not rejected at once."""
+    """ACLs are not implemented; a fetch beyond the end is not rejected at once."""
 
 
 def quirks_of(cluster_id: str) -> Quirks:

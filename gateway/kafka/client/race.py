@@ -23,7 +23,7 @@ async def first_of(
 
     An attempt begins when the previous one has failed, or `delay` seconds after it began: a silent
     peer costs only this delay. `discard` receives late results. When all have failed, raises the
-    most telling failure (`KafkaError` or `OSError`): a rejection before an unreachable peer.
+    most specific failure (`KafkaError` or `OSError`): a rejection before an unreachable peer.
     """
     waiting = list(attempts)[::-1]
     running: set[asyncio.Task[T]] = set()

@@ -1,6 +1,6 @@
-"""Requests of Kafka's protocol beside Fetch, and their responses.
+"""Requests of Kafka's protocol other than Fetch, and their responses.
 
-For each request one function returns the body, and another one reads the response. Constants give
+For each request one function encodes the body and another one decodes the response. Constants are
 the supported versions. `gateway.kafka.client.wire` explains flexible versions.
 """
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 METADATA_LEAST, METADATA_MOST = 4, 12
-"""Versions 4 (Kafka 1.0) to 12; topics have ids from 10 on (KIP-516), leaders epochs from 7 on."""
+"""Versions 4 (Kafka 1.0) to 12; 7 adds leader epochs, 10 adds topic ids (KIP-516)."""
 
 LIST_OFFSETS_MOST = 7
-"""Versions 2 (Kafka 0.11) to 7; leaders have epochs from 4 on."""
+"""Versions 2 (Kafka 0.11) to 7; 4 adds leader epochs."""
 
 PEEK_VERSION = 4
-"""The oldest Fetch of brokers 4.x: an offset and an error code need no more."""
+"""The oldest Fetch of brokers 4.x; it returns the offsets and the error code, which suffices."""
 
 PEEK_WAIT_MS = 500
-"""The longest wait of a peek; the embedded broker returns no partition at all for 0."""
+"""Maximum wait of a peek; with 0 the embedded broker omits the partition."""
 
 CONFIGS_VERSION = 1
 """The oldest DescribeConfigs of brokers 4.x."""
@@ -56,7 +56,7 @@ class Node(NamedTuple):
 
 
 class Leader(NamedTuple):
-    """The leader of a partition and its epoch; -1: the brokers have no leader epochs."""
+    """The leader of a partition and its epoch; -1: brokers without leader epochs."""
 
     node_id: int
     epoch: int
@@ -96,7 +96,7 @@ class Peek(NamedTuple):
 
 
 def metadata_request(names: Sequence[str], version: int) -> bytes:
-    """Return the request for these topics; it creates none of them."""
+    """Return the request for these topics; it does not create missing topics."""
     flexible = is_flexible(wire.METADATA, version)
     id_bytes = NO_ID if version >= 10 else b""
     tags = wire.NO_TAGS if flexible else b""
@@ -220,7 +220,7 @@ def configs_request(topics: Sequence[str], keys: Sequence[str]) -> bytes:
 
 
 def read_configs(body: bytes) -> dict[str, dict[str, str]]:
-    """Return the values of each topic; one that this client may not see has none."""
+    """Return the values of each topic; empty if ACLs hide the topic from this client."""
     reader = Reader(body, flexible=False)
     reader.int32()  # throttle_time_ms
     found: dict[str, dict[str, str]] = {}

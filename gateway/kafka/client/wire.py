@@ -23,7 +23,7 @@ DESCRIBE_CONFIGS = 32
 SASL_AUTHENTICATE = 36
 
 FLEXIBLE_SINCE = {FETCH: 12, LIST_OFFSETS: 6, METADATA: 9, SASL_AUTHENTICATE: 2}
-"""The first flexible version of each request; a missing key: never flexible here."""
+"""The first flexible version of each request; requests that are not listed are never flexible."""
 
 NO_TAGS = b"\x00"
 """An empty set of tagged fields."""
@@ -40,7 +40,7 @@ def is_flexible(api_key: int, version: int) -> bool:
 
 
 def uvarint(value: int) -> bytes:
-    """Return an unsigned varint: seven bits a byte, the lowest first."""
+    """Return an unsigned varint: seven bits per byte, lowest bits first."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -50,18 +50,18 @@ def uvarint(value: int) -> bytes:
 
 
 def string(text: str, flexible: bool) -> bytes:
-    """Return a string, compact where the request is flexible."""
+    """Return a string, compact if the request is flexible."""
     data = text.encode()
     return (uvarint(len(data) + 1) if flexible else _INT16.pack(len(data))) + data
 
 
 def array_head(count: int, flexible: bool) -> bytes:
-    """Return the length prefix of an array, compact where the request is flexible."""
+    """Return the length prefix of an array, compact if the request is flexible."""
     return uvarint(count + 1) if flexible else _INT32.pack(count)
 
 
 def supported(versions: Mapping[int, tuple[int, int]], api_key: int, most: int) -> int | None:
-    """Return the highest version up to `most` that a broker supports; None: it has none.
+    """Return the highest version up to `most` that a broker supports; None: no match.
 
     `versions` are those of `Connection.versions`.
     """
@@ -149,7 +149,7 @@ class Reader:
         self.at += 4 * count
 
     def tags(self) -> dict[int, builtins.bytes]:
-        """Return the tagged fields at the end of a structure; none where it is not flexible."""
+        """Return the tagged fields at the end of a structure; empty if it is not flexible."""
         if not self.flexible:
             return {}
         return {self.uvarint(): self.raw(self.uvarint()) for _ in range(self.uvarint())}
