@@ -1,16 +1,16 @@
-"""Unpacking of fetched batches: every message format, whatever a batch holds.
+"""Decoding of fetched batches: all message formats, with every field verified.
 
-All of a batch is verified: its length, checksum, record count, the length of each record, key,
-value and header, and that offsets ascend within the range that the batch states. aiokafka's
-compiled parser is tried first. It checks lengths against the end of its buffer, with two
-exceptions, which cannot occur here:
+The checks cover the batch length, checksum and record count, the length of each record, key, value
+and header, and that offsets ascend within the range in the batch header. aiokafka's compiled parser
+is tried first. It checks lengths against the end of its buffer, with two exceptions, which cannot
+occur here:
 
-- a number may be read up to 20 bytes beyond the end: so many bytes of padding stand there;
-- a length of almost 2^63 overflows the check: a batch with the bytes of such a number, and any that
-  the compiled parser rejects, is read by `_records`, in Python, by index and slice only.
+- It may read a number up to 20 bytes beyond the end: 20 bytes of padding follow the batch.
+- A length of almost 2^63 overflows its check: a batch that contains the bytes of such a number, or
+  that the compiled parser rejects, is read by `_records`, in Python, by index and slice only.
 
-A batch that cannot be read is skipped as a whole and reported with its offsets. Exception: a record
-with a header whose name is not UTF-8 is skipped alone. Formats:
+An unreadable batch is skipped as a whole and reported with its offsets. Exception: a record with a
+header name that is not UTF-8 is skipped alone. Formats:
 
 | magic | format |
 | --- | --- |
@@ -18,7 +18,7 @@ with a header whose name is not UTF-8 is skipped alone. Formats:
 | 1 | the same with timestamps; offsets inside a wrapper are relative to the wrapper's |
 | 2 | record batch (KIP-98): header of 61 bytes, CRC-32C over what follows it, records in varints |
 
-Of transactions (`read_committed`) the aborted ones and the markers are left out, as KIP-98 says.
+As KIP-98 requires for `read_committed`, aborted transactions and control records are left out.
 """
 
 from __future__ import annotations
@@ -58,23 +58,23 @@ _NO_TIMESTAMP = -1
 
 _VARINT_BITS = 63
 _OVERFLOWING = b"\xff\xff\xff\xff\x01"
-"""Part of each number that, added to an index, exceeds 2^63 - 1."""
+"""Bytes in every varint that exceeds 2^63 - 1 when added to an index."""
 _PADDING = bytes(32)
 
 _UNPACKED_MOST = 64 << 20
-"""Bytes that a compressed batch may have when decompressed: a small one may claim gigabytes."""
+"""Maximum size of a decompressed batch in bytes: a small batch may expand to gigabytes."""
 
 _RECORDS_MOST = 1 << 19
-"""Records that a batch may have. Empty ones compress to almost nothing, and take memory here."""
+"""Maximum records in a batch: empty records compress to almost nothing, but use memory here."""
 
 _FIRST_GUESS, _GROWTH = 4096, 8
-"""Size of the first buffer beside eight times the data, and how much larger the next one is."""
+"""First buffer: `_FIRST_GUESS` + `_GROWTH` x data size; each retry multiplies it by `_GROWTH`."""
 
 _OFFSET_MOST = 1 << 62
-"""The checksum does not cover a base offset; one near 2^63 leads beyond what can be fetched."""
+"""Maximum base offset. The checksum does not cover it; near 2^63 the next fetch would overflow."""
 
 _XERIAL = b"\x82SNAPPY\x00"
-"""Start of snappy data in blocks: then two versions, and blocks behind their lengths."""
+"""Magic of framed snappy data; two version numbers and length-prefixed blocks follow."""
 _XERIAL_HEAD = 16
 
 _PLAIN, _GZIP, _SNAPPY, _LZ4, _ZSTD = range(5)
@@ -99,7 +99,7 @@ def _decompress_by(
             buffer = bytearray(room)
             try:
                 size = decompress_into(data, buffer)
-            except cramjam.DecompressionError:  # too small a buffer is not told from bad data
+            except cramjam.DecompressionError:  # raised both for a small buffer and for bad data
                 if room == _UNPACKED_MOST:
                     raise
                 room = min(_UNPACKED_MOST, _GROWTH * room)
@@ -141,12 +141,12 @@ _CODECS: dict[int, Callable[[bytes], bytes]] = {
 
 
 class _CorruptError(ValueError):
-    """A batch that does not hold what its header says."""
+    """A batch whose content contradicts its header."""
 
 
 _FAULTS = (
     ValueError,  # ours
-    LookupError,  # a number that is cut off; an unknown codec
+    LookupError,  # truncated number; unknown codec
     struct.error,
     OSError,
     EOFError,
@@ -155,16 +155,16 @@ _FAULTS = (
     OverflowError,  # a length that does not fit into an index
     MemoryError,
 )
-"""What unpacking raises for batches that were changed at random."""
+"""Exceptions of the decoder for randomly corrupted batches."""
 
 
 class Batch(NamedTuple):
-    """What was unpacked of one batch. `following` is the offset to fetch next."""
+    """The decoded records of one batch. `following` is the offset to fetch next."""
 
     records: list[Record]
     following: int
     epoch: int
-    """Leader epoch that the batch was written in; -1 if it is not known."""
+    """Leader epoch in which the batch was written; -1: unknown."""
 
 
 def unpack(
@@ -176,11 +176,11 @@ def unpack(
 ) -> Iterator[Batch]:
     """Yield the batches of a partition's records from offset `position` on.
 
-    `end` is the high watermark, which no damaged batch leads beyond; sound ones may, since a broker
-    looks it up before it reads. `aborted` are the producer id
-    and first offset of aborted transactions. `skipped` is called with the first offset and the
-    reason of whatever cannot be read. A last batch that the broker has cut off is left to the next
-    fetch.
+    `end` is the high watermark: a corrupt batch never advances the position beyond it. Valid
+    batches may, because a broker looks up the high watermark before it reads. `aborted` are the
+    producer id and first offset of aborted transactions. `skipped` is called with the first offset
+    of each unreadable record or batch and the reason. A last batch that the broker has truncated is
+    left to the next fetch.
     """
     pending = sorted(aborted, key=lambda transaction: transaction[1], reverse=True)
     producers: set[int] = set()
@@ -191,7 +191,7 @@ def unpack(
         stop = at + _OVERHEAD.size + length
         if stop > size:
             break
-        if length <= _MAGIC_AT - _OVERHEAD.size:  # where is the next batch?
+        if length <= _MAGIC_AT - _OVERHEAD.size:  # the start of the next batch is unknown
             skipped(position, UnreadableReason.CORRUPT)
             yield Batch([], position + 1, -1)
             return
@@ -220,7 +220,7 @@ def unpack(
         if batch.following > position:
             position = batch.following
             yield batch
-    if at and position == start:  # whole batches, and none of them leads on
+    if at and position == start:  # complete batches, but none advances the position
         skipped(position, UnreadableReason.CORRUPT)
         yield Batch([], position + 1, -1)
 
@@ -272,13 +272,13 @@ def _batch(
             records = _records(data, start, stop, (base, last), times, number, skipped)
         if not is_control:
             return Batch(records, last + 1, epoch)
-        # The cleaner leaves markers without a record.
+        # The log cleaner leaves control batches without records.
         if not records or _MARKER.unpack_from(records[0].key or b"")[1] == _ABORT:
             producers.discard(producer)
         return Batch([], last + 1, epoch)
     except _FAULTS:
         skipped(base, UnreadableReason.CORRUPT)
-        if is_control:  # taken for an abort: a commit changes nothing for its producer
+        if is_control:  # treat it as an abort: a commit does not change the producer's state
             producers.discard(producer)
         return Batch([], min(last + 1, following) if delta >= 0 else following, -1)
 
@@ -319,10 +319,10 @@ def _records(
     number: int,
     skipped: Callable[[int, UnreadableReason], None],
 ) -> list[Record]:
-    """Return the records between two indexes of decompressed data, read with care.
+    """Decode the records between two indexes of decompressed data, with all checks.
 
-    `offsets` are the first and last that the batch states, `times` its first timestamp and that of
-    all records where the broker has set it. Raises one of `_FAULTS`.
+    `offsets` are the first and last offset in the batch header, `times` its first timestamp and,
+    if the broker has set timestamps, the timestamp of all records. Raises one of `_FAULTS`.
     """
     base, last = offsets
     first, appended = times
@@ -378,7 +378,7 @@ def _bytes(data: bytes, pos: int, end: int) -> tuple[bytes | None, int]:
 
 
 def _varint(data: bytes, pos: int) -> tuple[int, int]:
-    """Return the number in zigzag encoding at an index, and where it ends."""
+    """Return the zigzag varint at an index, and the index after it."""
     number = shift = 0
     while True:
         byte = data[pos]
@@ -397,7 +397,7 @@ def _messages(
     stop: int,
     skipped: Callable[[int, UnreadableReason], None],
 ) -> Batch:
-    """Unpack a message of magic 0 or 1, and those that it wraps."""
+    """Unpack a message of magic 0 or 1, and its wrapped messages."""
     offset = _LONG.unpack_from(data, at)[0]
     try:
         record, attributes, magic = _message(data, at, stop)
@@ -413,7 +413,7 @@ def _messages(
 
 
 def _wrapped(data: bytes, wrapper: Record, attributes: int, magic: int) -> list[Record]:
-    """Return the messages inside a compressed one, which has the offset of the last of them."""
+    """Return the messages inside a wrapper; its offset is that of the last message."""
     records: list[Record] = []
     pos = 0
     while pos < len(data):

@@ -1,6 +1,6 @@
 """The Fetch request and response, versions 4 to 17, encoded and decoded by `struct`.
 
-The schema is Kafka's `FetchRequest.json` and `FetchResponse.json`. What each version adds:
+The schema is Kafka's `FetchRequest.json` and `FetchResponse.json`. Changes by version:
 
 | version | adds |
 | --- | --- |
@@ -35,7 +35,7 @@ SESSIONS, EPOCHS, RACKS, FLEXIBLE, TOPIC_IDS, NO_REPLICA_ID = 7, 9, 11, 12, 13, 
 
 READ_COMMITTED = 1
 NONE = -1
-"""An epoch, replica or offset that is not known."""
+"""An unknown epoch, replica or offset."""
 
 _HEAD = struct.Struct(">iiiib")  # replica id, max wait, min bytes, max bytes, isolation level
 _SESSION = struct.Struct(">ii")
@@ -55,27 +55,27 @@ _DIVERGING_EPOCH = 0
 
 
 THROTTLE_MOST_MS = 30_000
-"""The longest throttle time that is believed; Kafka's quotas reckon with windows of 11 s."""
+"""Maximum throttle time that is respected; Kafka computes quotas over windows of 11 s."""
 
 
 class MalformedResponseError(ValueError):
-    """A response that does not follow the protocol; the connection is of no further use."""
+    """A response that violates the protocol; the connection must be closed."""
 
 
 class FetchPosition(NamedTuple):
-    """Where a partition is read: one line of a request."""
+    """The position at which a partition is read: one entry of a request."""
 
     offset: int
     leader_epoch: int = NONE
-    """Of the leader that the client knows; a broker with another one rejects the request."""
+    """Leader epoch in the client's metadata; a broker with another epoch rejects the request."""
     last_epoch: int = NONE
     """Leader epoch of the record before `offset`; the broker reports where its log diverges."""
     topic_id: bytes = b""
-    """16 bytes, or empty where the brokers have no topic ids."""
+    """16 bytes, or empty for brokers without topic ids."""
 
 
 class Limits(NamedTuple):
-    """How long a broker may hold a fetch, and how much it returns."""
+    """Maximum wait of a fetch; size limits of its response and of each partition."""
 
     wait_ms: int
     min_bytes: int = 1
@@ -84,20 +84,20 @@ class Limits(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a response says of one partition."""
+    """The part of a response about one partition."""
 
     log: TopicPartition
     error: int
     high_watermark: int = NONE
     stable: int = NONE
-    """Last stable offset: readers of committed records get no further."""
+    """Last stable offset: the end of the log for `read_committed`."""
     start: int = NONE
     aborted: tuple[tuple[int, int], ...] = ()
     """Producer id and first offset of each aborted transaction among the records."""
     preferred: int = NONE
     """Node id of the follower to read from, or -1."""
     diverging: tuple[int, int] | None = None
-    """An epoch and its end offset, where the log does not hold what the client has read."""
+    """An epoch and its end offset, if the log lacks records that the client has read."""
     records: bytes = b""
 
 
@@ -120,7 +120,7 @@ def encode(
 ) -> bytes:
     """Return the body of a request.
 
-    `session` is the session id and epoch; (0, -1) asks without a session. `forgotten` are
+    `session` is the session id and epoch; (0, -1) fetches without a session. `forgotten` are
     partitions to remove from the session, each with its topic id.
     """
     wait_ms, min_bytes, max_bytes, partition_bytes = limits
@@ -166,7 +166,7 @@ def _topics(version: int, topics: Mapping[tuple[str, bytes], list[bytes]]) -> by
 
 
 def decode(version: int, body: bytes, names: Mapping[bytes, str]) -> Response:
-    """Return what a response says; `names` are those of the topic ids that were asked for.
+    """Decode a response; `names` maps the requested topic ids to topic names.
 
     Raises `MalformedResponseError`. Partitions of an unknown topic id are left out.
     """

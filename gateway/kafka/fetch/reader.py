@@ -1,8 +1,8 @@
 """Reading partitions from all brokers of a cluster: one task and one connection for each broker.
 
-A partition is read from where `read` says until `stop`; its records go to the listener in order,
-each once. Nothing waits for another broker, and a partition with an error is fetched again by
-itself after a pause, so it delays no other.
+`read` starts reading a partition at an offset, `stop` ends it; the listener gets each record once,
+in order. Brokers do not wait for each other. A partition with an error is fetched again after a
+pause and does not delay other partitions.
 
 | from a broker | what the reader does |
 | --- | --- |
@@ -10,22 +10,22 @@ itself after a pause, so it delays no other.
 | preferred replica (KIP-392) | reads there for `FOLLOWER_SECONDS`, then asks the leader again |
 | any error or silence of a follower | reads from leaders only for `FOLLOWER_SECONDS` |
 | offset out of range, or a diverging epoch (KIP-320) | stops the partition, calls `lost` |
-| another leader, which cannot compare epochs | calls `unproven` before it fetches from that one |
-| unknown topic id | calls `unknown_topic`, tries again |
-| not leader, fenced or unknown epoch, no leader | refreshes the metadata, tries again |
-| another error: no permission, disk failure | tries again; `faults` has it |
-| no response in time, a broken connection, a malformed response | connects again |
+| a new leader that cannot compare epochs | calls `unproven` before it fetches from that leader |
+| unknown topic id | calls `unknown_topic`, retries |
+| not leader, fenced or unknown epoch, no leader | refreshes the metadata, retries |
+| another error: no permission, disk failure | retries; `faults` reports the error |
+| no response in time, a broken connection, a malformed response | reconnects |
 | records that raise an unexpected exception | fetches that partition again, with back-off |
-| another unexpected exception | calls `lost` for the broker's partitions and connects again |
+| another unexpected exception | calls `lost` for the broker's partitions and reconnects |
 
-A broker answers the requests of a connection in order and holds a fetch that finds nothing. A
-partition that is added meanwhile waits for that response, so the hold is short as long as any may
-be added (`patient` is false). A second connection would save that wait and cost a second session;
-to close the connection would cost a login.
+A broker answers the requests of a connection in order and holds a fetch without new records. A
+partition that is added meanwhile waits for the response, so the hold is short while partitions may
+be added (`patient` is false). A second connection would avoid the wait but need a second session;
+closing the connection would cost a login.
 
-Every wait ends by itself after `CHECK_SECONDS`, and the watchdog looks at each partition as often:
-if no response has covered one for `STALL_SECONDS`, that is logged and counted, and its broker is
-connected again.
+Every wait times out after `CHECK_SECONDS`, and the watchdog checks each partition as often: if no
+response has covered a partition for `STALL_SECONDS`, the watchdog logs and counts the stall and
+reconnects to the broker.
 """
 
 from __future__ import annotations
@@ -61,30 +61,30 @@ if TYPE_CHECKING:
     from gateway.kafka.fetch.protocol import Answer, Response
 
 HOLD_MS = 100
-"""How long a broker holds a fetch that finds nothing while partitions may be added."""
+"""How long a broker holds a fetch without new records while partitions may be added."""
 
 PATIENT_HOLD_MS = 500
-"""The same where all are read. Each empty response costs some 0.2 ms."""
+"""The same while all partitions are read. Each empty response costs some 0.2 ms."""
 
 REQUEST_SECONDS = 5.0
-"""How long a response may take beyond the hold."""
+"""Timeout of a response, in addition to the hold."""
 
 CHECK_SECONDS = 1.0
-"""Longest wait for anything, and the interval of the watchdog."""
+"""Upper bound of every wait, and the interval of the watchdog."""
 
 STALL_SECONDS = 10.0
-"""A partition without a response for so long is stalled: twice what a fetch may take."""
+"""A partition without a response for this long is stalled: twice the maximum time of a fetch."""
 
 FOLLOWER_SECONDS = 30.0
-"""How long a follower is read until the leader is asked again: it may have left the replica set."""
+"""How long a follower is read before the leader is asked again: the replica set may change."""
 
 SLICE = 500
-"""Records that are delivered in one step, some milliseconds; then the event loop has a turn."""
+"""Records delivered before a yield to the event loop: some milliseconds."""
 
 LEAST_BACKOFF_SECONDS, MOST_BACKOFF_SECONDS = 0.05, 1.0
 
 SOON_SECONDS = 0.005
-"""A response without records that comes sooner than this is not a hold: the reader pauses."""
+"""An empty response within this time was not held by the broker: the reader pauses."""
 
 OUT_OF_RANGE = 1
 UNEXPECTED = "unexpected exception, see the worker's log"
@@ -93,7 +93,7 @@ UNKNOWN_TOPIC = {3, 100, 103}
 """Unknown topic or partition; unknown or inconsistent topic id (KIP-516)."""
 MOVED = {5, 6, 9, 56, 74, 75, 78}
 """No leader, not leader or follower, replica not available, storage error, fenced or unknown leader
-epoch, offset not available: another broker may lead by now."""
+epoch, offset not available: the leader may have changed."""
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -102,23 +102,23 @@ class Listener(Protocol):
     """The owner of the positions. Its methods may call `read` and `stop`."""
 
     async def deliver(self, fresh: dict[TopicPartition, list[Record]]) -> None:
-        """Process the next records of some partitions; no more of this broker come meanwhile."""
+        """Process the next records of some partitions; the broker's next fetch waits."""
         ...
 
     def lost(self, log: TopicPartition) -> None:
-        """Read elsewhere: the log does not have the position, or has replaced what was read."""
+        """Choose a new position: the log lacks the old one, or was truncated before it."""
         ...
 
     def unproven(self, log: TopicPartition) -> None:
-        """Verify by other means that a new leader has what was read; reading goes on if not."""
+        """Verify that a new leader has the delivered records; by default reading continues."""
         ...
 
     def unknown_topic(self, log: TopicPartition) -> None:
-        """Look at the topic: it may have been deleted or recreated."""
+        """Check the topic: it may have been deleted or recreated."""
         ...
 
     def stalled(self, log: TopicPartition, reason: str) -> None:
-        """Count that a partition is not read; told once until it is read again."""
+        """Count a stalled partition; called once until the partition is read again."""
         ...
 
 
@@ -131,7 +131,7 @@ class Reports(Failures, Protocol):
 
 
 class _Partition:
-    """A partition that is read. `position` is replaced whenever what is in flight becomes void."""
+    """A partition that is read. A new `position` object invalidates fetches in flight."""
 
     def __init__(self, log: TopicPartition, position: FetchPosition) -> None:
         self.log = log
@@ -141,14 +141,14 @@ class _Partition:
         self.follower_until = 0.0
         self.broker: _Broker | None = None
         self.since = clock.now().monotonic
-        """When it was given to its broker."""
+        """When the partition was assigned to its broker."""
         self.retry: asyncio.TimerHandle | None = None
         self.failures = 0
         self.fault = "not read yet"
         self.lost = False
         self.stalled = False
         self.end = NONE
-        """Last stable offset: where reading ends for now."""
+        """Last stable offset: the current end of the readable log."""
 
 
 class _Broker:
@@ -162,7 +162,7 @@ class _Broker:
         self.session: FetchSession | None = None
         self.news = asyncio.Event()
         self.answered = clock.now().monotonic
-        """When the last response came."""
+        """When the last response arrived."""
         self.failures = 0
         self.fault = ""
 
@@ -172,12 +172,12 @@ class _Broker:
         self.connection = self.session = None
 
     def covers(self, log: TopicPartition) -> bool:
-        """Whether the last response speaks of a partition, by its silence too."""
+        """Whether the last fetch included a partition; a response omits unchanged ones."""
         return self.session is not None and self.session.asked(log) is not None
 
 
 class FetchReader:
-    """Reads partitions for a listener; `run` is to be kept running.
+    """Reads partitions for a listener while `run` runs.
 
     `delay` bounds pacing, in seconds. `patient`: no partition will be added soon.
     """
@@ -201,50 +201,50 @@ class FetchReader:
         self._brokers: dict[int, _Broker] = {}
         self._group: asyncio.TaskGroup | None = None
         self._leaders_only_until = float("-inf")
-        """After a follower has failed: leaders know only later that it should not be read."""
+        """Set when a follower fails: leaders keep naming the follower for some time."""
 
-    # What the owner calls.
+    # Called by the owner.
 
     def read(self, log: TopicPartition, offset: int, topic_id: bytes = b"") -> None:
-        """Read a partition from an offset; one that is read already goes on from there.
+        """Read a partition from an offset; moves a partition that is already being read.
 
-        Under `topic_id` only: a recreated topic is reported and not read.
+        With a `topic_id`, a recreated topic is reported and not read.
         """
         former = self._partitions.get(log)
         self.stop(log)
         partition = _Partition(log, FetchPosition(offset, topic_id=topic_id))
-        if former is not None:  # a new leader has to be recognized as such
+        if former is not None:  # so that `_place` detects a change of leader
             partition.leader = former.leader
         self._partitions[log] = partition
         self._place(partition)
 
     def seek(self, log: TopicPartition, offset: int) -> None:
-        """Read a partition that is read already from another offset on."""
+        """Move a partition that is being read to another offset."""
         self.read(log, offset, self._partitions[log].position.topic_id)
 
     def stop(self, log: TopicPartition) -> None:
-        """Stop reading a partition, if it is read; nothing of it is delivered any more."""
+        """Stop reading a partition, if it is read; records in flight are discarded."""
         partition = self._partitions.pop(log, None)
         if partition is not None:
             self._detach(partition)
 
     def position(self, log: TopicPartition) -> int | None:
-        """Return the offset that is fetched next; None where the partition is not read."""
+        """Return the offset that is fetched next; None: the partition is not read."""
         partition = self._partitions.get(log)
         return None if partition is None else partition.position.offset
 
     def end(self, log: TopicPartition) -> int | None:
-        """Return the last stable offset as the last response told it; None: none has yet."""
+        """Return the last stable offset in the last response; None before the first one."""
         partition = self._partitions.get(log)
         return None if partition is None or partition.end == NONE else partition.end
 
     def lag(self, log: TopicPartition) -> int:
-        """Return how many offsets are left to be read, at most."""
+        """Return an upper bound of the records between the position and the log end."""
         partition = self._partitions.get(log)
         return 0 if partition is None else max(0, partition.end - partition.position.offset)
 
     def faults(self) -> Mapping[TopicPartition, str]:
-        """Return why partitions are not read at present; those that are read are left out."""
+        """Return the reason for each partition that is currently not read."""
         return {log: each.fault for log, each in self._partitions.items() if each.fault}
 
     async def run(self) -> None:
@@ -270,7 +270,7 @@ class FetchReader:
             self._partitions.clear()
             self._brokers.clear()
 
-    # Which broker a partition is read from.
+    # Assignment of partitions to brokers.
 
     def _place_all(self) -> None:
         for partition in list(self._partitions.values()):
@@ -278,7 +278,7 @@ class FetchReader:
                 self._place(partition)
 
     def _place(self, partition: _Partition) -> None:
-        """Give a partition to the broker that it is to be read from now."""
+        """Assign a partition to its current leader or preferred follower."""
         if partition.lost:
             return
         log, position = partition.log, partition.position
@@ -290,7 +290,7 @@ class FetchReader:
             return
         is_new = leader != partition.leader
         if partition.retry is not None and not is_new:
-            return  # placed when its pause is over
+            return  # assigned after its pause
         if is_new or clock.now().monotonic >= partition.follower_until:
             partition.follower = NONE
         node_id = leader.node_id if partition.follower == NONE else partition.follower
@@ -301,7 +301,7 @@ class FetchReader:
         if is_new and partition.leader is not None:
             broker.unproven.add(log)
         partition.leader = leader
-        # Another object, so that what the former broker sends now is not taken.
+        # A new object, so that late responses of the former broker are ignored.
         partition.position = position._replace(leader_epoch=leader.epoch)
         partition.broker = broker
         partition.since = clock.now().monotonic
@@ -341,13 +341,13 @@ class FetchReader:
             self._place(partition)
 
     def _watch(self) -> None:
-        """Report partitions that no response covers, and connect their brokers again."""
+        """Report partitions that no response covers, and reconnect to their brokers."""
         now = clock.now().monotonic
         for partition in list(self._partitions.values()):
             broker, since = partition.broker, partition.since
             if broker is not None and broker.session is not None and broker.covers(partition.log):
                 if partition.end == NONE:
-                    # Read again before the broker forgot it: it tells only what has changed.
+                    # Stopped and read again: the session would omit it while unchanged. Reset.
                     broker.session.lost()
                 else:
                     since = max(since, broker.answered)
@@ -379,7 +379,7 @@ class FetchReader:
                     pause = await self._cycle(broker, pacer)
                 except (KafkaError, MalformedResponseError) as error:
                     broker.fault = f"broker {broker.node_id}: {str(error) or type(error).__name__}"
-                    log = _log.debug if broker.failures else _log.warning  # once in a row
+                    log = _log.debug if broker.failures else _log.warning  # warn once
                     log("fetch failed", broker=broker.node_id, error=broker.fault)
                     pause = self._failed(broker)
                 else:
@@ -391,7 +391,7 @@ class FetchReader:
             await asyncio.sleep(pause)
 
     def _abandon(self, broker: _Broker) -> None:
-        """Have all partitions of a broker read elsewhere: what was delivered is not known."""
+        """Call `lost` for all partitions of a broker: the delivered records are unknown."""
         for log in list(broker.wanted):
             partition = self._partitions[log]
             partition.lost = True
@@ -400,7 +400,7 @@ class FetchReader:
             self._listener.lost(log)
 
     async def _wait(self, broker: _Broker) -> None:
-        """Wait until the broker has partitions; a wake-up that is lost costs `CHECK_SECONDS`."""
+        """Wait until the broker has partitions; a lost wake-up costs `CHECK_SECONDS`."""
         broker.news.clear()
         if not broker.wanted:
             with suppress(TimeoutError):
@@ -418,7 +418,7 @@ class FetchReader:
             else:
                 partition.fault = broker.fault
         failures, broker.failures = broker.failures, min(broker.failures + 1, 10)
-        # At once after a first failure: a broker closes connections that were idle.
+        # Retry the first failure at once: brokers close idle connections.
         return min(MOST_BACKOFF_SECONDS, LEAST_BACKOFF_SECONDS * ((1 << failures) - 1))
 
     async def _cycle(self, broker: _Broker, pacer: Pacer) -> float:
@@ -447,7 +447,7 @@ class FetchReader:
         broker.fault = ""
         count = await self._take(broker, session, response)
         if count:
-            await asyncio.sleep(0)  # the time of everything else that is ready counts too
+            await asyncio.sleep(0)  # include other ready callbacks in the cycle time
             pause = pacer.pause(loop.time() - began)
         else:
             pause = SOON_SECONDS if began - asked < SOON_SECONDS else 0.0
@@ -468,7 +468,7 @@ class FetchReader:
         return connection, session
 
     def _prove(self, broker: _Broker, session: FetchSession) -> None:
-        """Have new leaders verified that cannot do so themselves."""
+        """Call `unproven` for new leaders that cannot compare epochs."""
         while broker.unproven:
             log = broker.unproven.pop()
             partition = self._partitions[log]
@@ -489,10 +489,10 @@ class FetchReader:
                 or partition.broker is not broker
                 or partition.position is not session.asked(log)
             ):
-                continue  # it was stopped, moved, or is read elsewhere by now
+                continue  # stopped, moved, or assigned to another broker meanwhile
             if not self._is_read(partition, broker, answer):
                 continue
-            # The next full request has it last: a broker fills a response in the order asked for.
+            # Move it to the end of the next full request: brokers fill responses in request order.
             del broker.wanted[log]
             broker.wanted[log] = asked = partition.position
             batches = unpack(
@@ -531,7 +531,7 @@ class FetchReader:
                 partition.failures = 0
             elif partition.broker is broker:
                 cut_off.append(partition)
-        if not advanced:  # the first batch of a response is whole, whatever its size
+        if not advanced:  # brokers return the first batch whole, regardless of size limits
             for partition in cut_off:
                 self._retry(partition, "the broker sends an incomplete batch")
         if fresh:
@@ -539,13 +539,13 @@ class FetchReader:
         return total + count
 
     def _is_read(self, partition: _Partition, broker: _Broker, answer: Answer) -> bool:
-        """Process what a broker says of a partition besides records; return whether it has any."""
+        """Process a partition's answer except its records; return whether it has records."""
         error = answer.error
         if not error and answer.diverging is None and answer.preferred in {NONE, broker.node_id}:
             partition.end = answer.high_watermark if answer.stable < 0 else answer.stable
             partition.fault, partition.stalled = "", False
             if not answer.records:
-                partition.failures = 0  # otherwise once they are unpacked
+                partition.failures = 0  # with records: reset after decoding
             return bool(answer.records)
         fault = _describe(error)
         if partition.follower == broker.node_id:

@@ -1,7 +1,6 @@
-"""Reading the past: one log at a time, from any offset, by requests without a session.
+"""Reads one log at a time, from any offset, by fetches without a session.
 
-Each scanner has connections of its own, so that a scan never waits for live reading and live
-reading never waits for a scan.
+Each scanner opens separate connections: scans and live reading never wait for each other.
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ if TYPE_CHECKING:
     from gateway.kafka.fetch.protocol import Answer
 
 LIMITS = Limits(wait_ms=100, max_bytes=1 << 20)
-"""A broker answers a scan at once as long as it has records."""
+"""A broker answers a scan at once, except at the end of the log."""
 
 EVERYTHING = 1 << 30
 
 
 def ignore(log: TopicPartition, offset: int, reason: UnreadableReason) -> None:
-    """Discard what is reported as unreadable: for commands that only look."""
+    """Ignore unreadable records: for read-only commands."""
 
 
 class LogScanner:
@@ -50,9 +49,9 @@ class LogScanner:
         self._log: TopicPartition | None = None
         self._position = FetchPosition(0)
         self._records: list[Record] = []
-        """Fetched and not returned yet."""
+        """Fetched records that were not returned yet."""
         self._following = 0
-        """The offset that follows them."""
+        """The offset after `_records`."""
 
     def close(self) -> None:
         """Disconnect."""
@@ -61,7 +60,7 @@ class LogScanner:
         self._connections.clear()
 
     def seek(self, log: TopicPartition, offset: int, topic_id: bytes = b"") -> None:
-        """Read a log from an offset on, under its topic id where it has one."""
+        """Read a log from an offset on, by topic id if given."""
         self._log = log
         self._position = FetchPosition(offset, topic_id=topic_id)
         self._records, self._following = [], offset
@@ -69,8 +68,8 @@ class LogScanner:
     async def fetch(self, most: int = EVERYTHING) -> tuple[list[Record], int]:
         """Return the next records, at most `most`, and the offset that follows them.
 
-        None at the end of the log, after `LIMITS.wait_ms`. The offset may be further on than the
-        last record: behind transaction markers, aborted records, and unreadable batches.
+        At the end of the log the list is empty, after `LIMITS.wait_ms`. The offset skips
+        transaction markers, aborted records and unreadable batches after the last record.
         """
         assert self._log is not None, "seek first"
         if not self._records:
@@ -98,7 +97,7 @@ class LogScanner:
             raise KafkaConnectionError(str(error)) from error
         await asyncio.sleep(response.throttle_ms / 1000)
         if log != self._log:
-            return  # another log was sought meanwhile
+            return  # `seek` was called meanwhile
         for answer in response.answers:
             self._take(log, answer)
 

@@ -2,24 +2,24 @@
 
 The broker remembers which partitions a session fetches and from where. After one full request
 a client sends only what has changed, and the broker answers only with partitions that have records
-or news. The session numbers its requests; a broker that has lost a request, or the session itself,
-says so, and the client sends a full request again.
+or changes. The session numbers its requests; a broker that has lost a request, or the session,
+returns an error, and the client sends a full request again.
 
-`request` returns the bytes to send, `receive` takes the bytes that came back. One request is
-outstanding at a time. `lost` must be called when a connection ends before its response came.
+`request` returns the bytes to send, `receive` processes the response. One request is outstanding
+at a time. `lost` must be called when a connection ends before its response has arrived.
 
 A session is in one of two states. `id` is 0 and `epoch` 0 in NEW; the broker assigns the id.
 
 | state | event | next state | next request |
 | --- | --- | --- | --- |
 | NEW | response with a session id | OPEN, epoch 1 | changed partitions only |
-| NEW | response with session id 0: the broker keeps none, or its cache is full | NEW | full |
+| NEW | response with session id 0: sessions disabled, or the broker's cache is full | NEW | full |
 | OPEN | response without error | OPEN, epoch + 1 | changed partitions only |
 | OPEN | error 70, session id not found: evicted, or the broker was restarted | NEW | full |
 | any | error 71, invalid session epoch | NEW | full |
 | any | error 103 or 106, topic ids do not fit the session | NEW | full |
 | any | another version is needed: a topic without an id | NEW | full |
-| any | `lost`: what the broker received is unknown | NEW | full |
+| any | `lost`: the broker may not have received the request | NEW | full |
 
 The epoch wraps from 2^31 - 1 to 1. A scan does not need a session: with `keep=False` each request
 is full and has the epoch -1, and the broker stores nothing.
@@ -65,10 +65,10 @@ RESTARTING = {
 
 
 class FetchSession:
-    """What one broker knows of the partitions that a client fetches from it.
+    """The client's side of a fetch session with one broker.
 
-    `versions` are the oldest and newest that the broker implements, as in ApiVersions. Raises
-    `MalformedResponseError` where none of them is known here.
+    `versions` are the oldest and newest version that the broker implements, as in ApiVersions.
+    Raises `MalformedResponseError` if this module supports none of them.
     """
 
     def __init__(self, versions: tuple[int, int], *, keep: bool = True) -> None:
@@ -79,7 +79,7 @@ class FetchSession:
         self._version = self._newest
         self._state = FULL if keep else NO_SESSION
         self._known: dict[TopicPartition, FetchPosition] = {}
-        """What the broker was told of each partition, in the last requests of the session."""
+        """The last position sent to the broker for each partition of the session."""
         self._names: dict[bytes, str] = {}
 
     @property
@@ -95,9 +95,9 @@ class FetchSession:
     def request(
         self, wanted: Mapping[TopicPartition, FetchPosition], limits: Limits, rack: str = ""
     ) -> bytes:
-        """Return the body of the next request: every wanted partition is fetched by it.
+        """Return the body of the next request, which fetches every wanted partition.
 
-        `rack` is the client's: the leader may name a follower that is nearer (KIP-392).
+        `rack` is the client's rack: the leader may name a nearer follower (KIP-392).
         """
         known = self._known
         changed = {log: at for log, at in wanted.items() if known.get(log) is not at}
@@ -113,7 +113,7 @@ class FetchSession:
             self._names = {}
             self._known = changed
         else:
-            # A topic that was recreated is another topic: the former one is removed.
+            # A recreated topic has another id: remove the former one from the session.
             forgotten = [
                 (log, at.topic_id)
                 for log, at in known.items()
@@ -127,10 +127,10 @@ class FetchSession:
         return encode(version, limits, self._state, changed.items(), forgotten, rack)
 
     def receive(self, body: bytes) -> Response:
-        """Return what the broker answered to the last request.
+        """Decode the response to the last request and update the session.
 
-        Where its `error` is in `RESTARTING` the next request is a full one. Raises
-        `MalformedResponseError`: the connection is to be closed.
+        If its `error` is in `RESTARTING`, the next request is full. Raises
+        `MalformedResponseError`: the connection must be closed.
         """
         response = decode(self._version, body, self._names)
         if self._state == NO_SESSION or self._version < SESSIONS:
@@ -147,10 +147,10 @@ class FetchSession:
         return response
 
     def asked(self, log: TopicPartition) -> FetchPosition | None:
-        """Return the position that the last response's records of a partition begin at."""
+        """Return the position of a partition in the last request."""
         return self._known.get(log)
 
     def lost(self) -> None:
-        """Start again with a full request."""
+        """Reset the session: the next request is full."""
         if self._keep:
             self._state = FULL
