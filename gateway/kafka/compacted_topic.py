@@ -1,8 +1,8 @@
-"""Following a compacted topic: read whole at the start, then as it grows.
+"""Follows a compacted topic: reads it whole at the start, then new records.
 
-Such a topic is small, so anything unusual is answered by reading it again from its start: a
-position that the log does not have, a new leader that cannot prove to have what was read, a topic
-that was recreated or has gained partitions. The previous result stays in force meanwhile.
+Such a topic is small, so it is read again from its start in each of these cases: the log lacks the
+position, a new leader cannot prove that it has the delivered records, or the topic was recreated or
+has gained partitions. The previous result stays in force meanwhile.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from gateway.kafka.metadata import Cluster
 
 IDLE_SECONDS = 1.0
-"""Interval of the check whether the topic is to be read again, without records."""
+"""How often an idle reader checks whether the topic must be read again."""
 
 LOOKUP_SECONDS = 15.0
-"""Upper bound of a lookup of offsets, retries included; the client's own limits are shorter."""
+"""Upper bound of an offset lookup with retries; the client's own limits are shorter."""
 
 BATCH = 500
-"""Records between two turns of the event loop: some 2 ms."""
+"""Records processed before a yield to the event loop: some 2 ms."""
 
 RETRY_SECONDS = 1.0
 
@@ -43,10 +43,10 @@ _log = structlog.stdlib.get_logger(__name__)
 
 
 class Follower(Protocol):
-    """The owner of what a compacted topic holds."""
+    """The owner of the state that a compacted topic stores."""
 
     part: Part
-    """What unexpected exceptions are counted as."""
+    """The metric label of unexpected exceptions."""
 
     def begin(self) -> None:
         """Discard pending records: the topic is read from its start."""
@@ -61,7 +61,7 @@ class Follower(Protocol):
         ...
 
     def failed(self, reason: str) -> None:
-        """Log that the topic cannot be read; that is tried again every second."""
+        """Log that the topic cannot be read; the read is retried every second."""
         ...
 
 
@@ -103,13 +103,13 @@ class CompactedTopic:
         return True
 
     async def look(self) -> bool:
-        """Ask the brokers about the topic, and `compare`. Raises `KafkaError`: none answers."""
+        """Fetch the metadata and `compare`. Raises `KafkaError` if no broker answers."""
         return self.compare(await self._client.describe([self.topic]))
 
     async def run(self) -> None:
         """Read for as long as the task lives.
 
-        After an unexpected exception, of the follower too, the topic is read again with back-off.
+        After an unexpected exception, also in the follower, the topic is read again with back-off.
         """
         async with asyncio.TaskGroup() as group:
             group.create_task(self._supervisor.keep(self._follower.part, self._fetch))
@@ -130,7 +130,7 @@ class CompactedTopic:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _read(self) -> None:
-        """Read the topic from its start, and on, until it has to be read again."""
+        """Read the topic from its start until it must be read again."""
         logs = [TopicPartition(self.topic, number) for number in range(self._partitions)]
         async with asyncio.timeout(LOOKUP_SECONDS):
             found = await asyncio.gather(
@@ -151,7 +151,7 @@ class CompactedTopic:
         while not self._restart:
             while self._pending:
                 await self._add()
-            # Not the end asked for above: the embedded broker's is before its last records.
+            # Use the end in fetch responses: the embedded broker's ListOffsets returns less.
             behind = {log for log in behind if self._is_behind(log)}
             if not behind:
                 await self._follower.take()
@@ -168,7 +168,7 @@ class CompactedTopic:
                 await asyncio.sleep(0)
 
     async def _wait(self) -> None:
-        """Wait for records; one wake-up that is lost costs `IDLE_SECONDS`."""
+        """Wait for records; a lost wake-up costs `IDLE_SECONDS`."""
         try:
             async with asyncio.timeout(IDLE_SECONDS):
                 await self._news.wait()
@@ -185,7 +185,7 @@ class CompactedTopic:
         self._restart = True
         self._news.set()
 
-    # What the fetch reader calls.
+    # Called by the fetch reader.
 
     async def deliver(self, fresh: dict[TopicPartition, list[Record]]) -> None:
         """Keep records for the follower."""
@@ -204,10 +204,10 @@ class CompactedTopic:
         self._read_again()
 
     def unknown_topic(self, log: TopicPartition) -> None:
-        """Wait for `compare`, which is called every few seconds."""
+        """Do nothing: `compare`, called every few seconds, handles a recreated topic."""
 
     def stalled(self, log: TopicPartition, reason: str) -> None:
-        """Report that the topic is not read."""
+        """Report that reading has stalled."""
         del log
         self._follower.failed(reason)
 

@@ -1,4 +1,4 @@
-"""What the readers of event topics share."""
+"""Shared dependencies of the readers of event topics."""
 
 from __future__ import annotations
 

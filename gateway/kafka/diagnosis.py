@@ -1,8 +1,8 @@
-"""Why Kafka cannot be reached or read, as a sentence, and which setting changes that.
+"""Turns connection and read failures of Kafka into a cause and a remedy.
 
-What a person sees of a wrong password or certificate is an exception with a number of TLS or of
-Kafka's protocol. Here each one that a setting is behind becomes two short texts: what was found,
-and what to do about it. Nothing here connects: `gateway.kafka.direct` brings the exceptions.
+A wrong password or certificate surfaces as an exception with a TLS or Kafka protocol code. This
+module maps each exception that a setting can cause to two short texts: the cause, and the setting
+to change. It opens no connections: `gateway.kafka.direct` provides the exceptions.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _UNVERIFIED = {
     62: ("is made out for another name", _NAME),
     64: ("is made out for another address", _NAME),
 }
-"""What OpenSSL's verification codes (`X509_V_ERR_…` in x509_vfy.h) say of a certificate."""
+"""Meaning of OpenSSL's verification codes (`X509_V_ERR_…` in x509_vfy.h)."""
 
 _CERTIFICATE = f"{_PREFIX}SSL_CERTFILE and {_PREFIX}SSL_KEYFILE"
 
@@ -58,7 +58,7 @@ _REFUSED = (
 
 _ALERTS = {
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": _WANTED,
-    # Java's TLS, so every broker, says this where it was given no certificate, and seldom else.
+    # Java's TLS, hence every broker, sends this alert mainly for a missing client certificate.
     "SSLV3_ALERT_BAD_CERTIFICATE": _WANTED,
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": _REFUSED,
     "SSLV3_ALERT_CERTIFICATE_UNKNOWN": _REFUSED,
@@ -68,7 +68,7 @@ _ALERTS = {
 
 
 class Diagnosis(NamedTuple):
-    """What was found, and what to do about it; as text both, in one line."""
+    """A cause and its remedy; `str` joins both in one line."""
 
     found: str
     advice: str
@@ -78,10 +78,10 @@ class Diagnosis(NamedTuple):
 
 
 def diagnose(error: BaseException, options: dict[str, Any]) -> Diagnosis:
-    """Return what an exception of aiokafka, of TLS or of the network means, and what to do.
+    """Return cause and remedy of an exception of aiokafka, TLS or the network.
 
-    `options` are those of `connection_options`. The most telling exception of
-    the chain of causes counts.
+    `options` are those of `connection_options`. The most specific exception of the chain of causes
+    is used.
     """
     chain = list(_chain(error))
     for cause in chain:
@@ -106,7 +106,7 @@ def diagnose(error: BaseException, options: dict[str, Any]) -> Diagnosis:
 
 
 def unreachable(addresses: Sequence[str]) -> Diagnosis:
-    """Return the diagnosis of a cluster that answers, some of whose brokers do not."""
+    """Return the diagnosis of a cluster in which some brokers do not answer."""
     return Diagnosis(
         f"the cluster answers, but not its broker at {' and '.join(addresses)}",
         "start it; if it runs, see that its advertised.listeners can be reached from here",
@@ -114,7 +114,7 @@ def unreachable(addresses: Sequence[str]) -> Diagnosis:
 
 
 def slow(options: dict[str, Any]) -> Diagnosis:
-    """Return the diagnosis of a request that has timed out though all brokers answer now."""
+    """Return the diagnosis of a timed-out request although all brokers answer now."""
     return Diagnosis(
         f"{_servers(options)} did not answer in time, and does now",
         "if that happens again, look for overload or a restart in the brokers' logs",
@@ -185,16 +185,17 @@ def _of_tls(error: BaseException, options: dict[str, Any]) -> Diagnosis | None:
 def _of_topic(error: BaseException, options: dict[str, Any]) -> Diagnosis | None:
     if not isinstance(error, TopicAuthorizationFailedError):
         return None
-    # Metadata and fetches name the topic, look-ups of offsets name the partition.
+    # Errors of Metadata and Fetch name the topic, errors of ListOffsets name the partition.
     [place] = error.args or ["(not named)"]
     topic = place.topic if isinstance(place, TopicPartition) else str(place)
     return missing_right("Read", topic, options)
 
 
 def missing_right(right: str, topic: str, options: Mapping[str, Any]) -> Diagnosis:
-    """Return what to do where an ACL does not give this client a right on a topic.
+    """Return cause and remedy of a missing ACL of this client on a topic.
 
-    The command gives Read, which implies Describe: both are needed. Or Write, where that is.
+    The remedy is a command that grants Write if `right` is Write, otherwise Read, which implies
+    Describe: reading needs both.
     """
     operation = "Write" if right == "Write" else "Read"
     user = options.get("sasl_plain_username") or "NAME"

@@ -1,7 +1,7 @@
-"""Why a request to Kafka has failed: a fresh look at the bootstrap servers and the brokers.
+"""Finds the cause of a failed request: connects to bootstrap servers and brokers.
 
-aiokafka raises the same `KafkaConnectionError`, "Unable to bootstrap", for every failure at the
-start, and logs its cause. A connection of our own raises the cause.
+aiokafka raises the same `KafkaConnectionError`, "Unable to bootstrap", for every start-up failure,
+and only logs the cause. A connection of `gateway.kafka.client` raises the cause.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from gateway.kafka.client.cluster import ClusterClient
 from gateway.kafka.diagnosis import Diagnosis, diagnose, slow, unreachable
 
 ATTEMPT_SECONDS = 2.0
-"""Timeout of each step; a broker that is up answers within it, TLS and login included."""
+"""Timeout of each step; enough for a reachable broker, TLS and login included."""
 
 
 async def explain(error: KafkaError | OSError, options: dict[str, Any]) -> Diagnosis:
-    """Return the meaning of a failed request to Kafka, with the findings of a new attempt.
+    """Return the diagnosis of a failed request, based on a new connection attempt.
 
-    `options` are those of `connection_options`. Takes at most twice `ATTEMPT_SECONDS`; raises
-    nothing.
+    `options` are those of `connection_options`. Takes at most twice `ATTEMPT_SECONDS`; never
+    raises.
     """
     if not isinstance(error, KafkaConnectionError | NodeNotReadyError | OSError):
         return diagnose(error, options)

@@ -1,7 +1,7 @@
-"""What a producer writes: events checked and encoded before anything is sent.
+"""Validates and encodes events before they are sent.
 
-The checks are those of the worker that will read the record (`gateway.core.event`), made where the
-mistake can still be mended: a worker can only skip what it does not understand.
+The checks are those of the worker that reads the record (`gateway.core.event`). The publisher can
+still report a mistake to the caller; a worker can only skip an invalid record.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 MAX_USER_BYTES = 512
-"""Bytes of a user id that a token may name (`gateway.http.auth.tokens`)."""
+"""Maximum bytes of a user id in a token (`gateway.http.auth.tokens`)."""
 
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 class Envelope(msgspec.Struct):
-    """The value of a record, in the default shape; a broadcast has no user."""
+    """The value of a record, in the default shape; a broadcast omits the user."""
 
     event_id: str
     event_type: str
@@ -40,7 +40,7 @@ class Envelope(msgspec.Struct):
 
 
 class Message(NamedTuple):
-    """A record ready to send; `key` is None for a broadcast, `value` to lift a revocation."""
+    """A record to send; None as `key`: broadcast; None as `value`: lifts a revocation."""
 
     event_id: str
     key: bytes | None
@@ -49,7 +49,7 @@ class Message(NamedTuple):
 
 
 def user_key(user_id: str) -> bytes:
-    """Return the record key of a user. Raises `PublishError` for what is no user id."""
+    """Return the record key of a user. Raises `PublishError` for an invalid user id."""
     if not isinstance(user_id, str) or not user_id:
         raise PublishError(f"the user id must be a non-empty string, not {user_id!r}")
     key = _utf8("user id", user_id)
@@ -62,7 +62,7 @@ def user_key(user_id: str) -> bytes:
 
 
 def check_type(event_type: str) -> None:
-    """Raise `PublishError` for an event type that no worker would send on."""
+    """Raise `PublishError` for an event type that workers would skip."""
     if not isinstance(event_type, str):
         raise PublishError(f"the event type must be a text, not {event_type!r}")
     fault = type_fault(event_type)
@@ -79,15 +79,15 @@ def check_type(event_type: str) -> None:
 
 
 def encode_data(data: object) -> msgspec.Raw:
-    """Return the payload as JSON; `msgspec.Raw` is taken as JSON that is already encoded.
+    """Return the payload as JSON; `msgspec.Raw` is already encoded JSON.
 
-    Raises `PublishError` for what JSON cannot hold. About 1 µs for a small dictionary.
+    Raises `PublishError` for values without a JSON form. About 1 µs for a small dictionary.
     """
     if isinstance(data, msgspec.Raw):
         return data
     try:
         encoded = msgspec.json.encode(data)
-        # msgspec writes NaN and infinities as null, so only a payload with a null has to be walked.
+        # msgspec encodes NaN and infinities as null: search only payloads that contain null.
         unfit = b"null" in encoded and _is_unfit(msgspec.to_builtins(data, enc_hook=_opaque))
     except (TypeError, ValueError, RecursionError) as error:
         raise PublishError(f"the data cannot be written as JSON: {error}") from None
@@ -107,10 +107,10 @@ def encode(
     occurred_at: datetime | None = None,
     category: str | None = None,
 ) -> Message:
-    """Return the record of an event, with a new UUID and the time of now where none is given.
+    """Return the record of an event; id and time default to a new UUID and now.
 
-    `key`, `event_type` and `data` have been through `user_key`, `check_type` and `encode_data`; a
-    broadcast has no key. Raises `PublishError` for whatever else is wrong.
+    `key`, `event_type` and `data` were validated by `user_key`, `check_type` and `encode_data`;
+    `key` is None for a broadcast. Raises `PublishError` for other invalid arguments.
     """
     user_id = None if key is None else key.decode()
     moment = datetime.now(UTC) if occurred_at is None else occurred_at
@@ -124,7 +124,7 @@ def encode(
 
 
 def session_id_of(session_id: str) -> str:
-    """Return the session id. Raises `PublishError` for what is none."""
+    """Return the session id. Raises `PublishError` if it is invalid."""
     if not isinstance(session_id, str) or not session_id:
         raise PublishError(f"the session id must be a text that is not empty, not {session_id!r}")
     _utf8("session id", session_id)
@@ -132,7 +132,7 @@ def session_id_of(session_id: str) -> str:
 
 
 def encode_change(change: Change) -> Message:
-    """Return the record that revokes, or lifts what was revoked; it is no event, and has no id."""
+    """Return the record of a revocation or of its removal; it is not an event."""
     revocation = change.revocation
     return Message("", change.key, None if revocation is None else write_value(revocation), [])
 
@@ -145,11 +145,11 @@ def _utf8(noun: str, text: str) -> bytes:
 
 
 def _opaque(value: object) -> None:
-    """Stand in for what is already JSON, which cannot hold a NaN."""
+    """Replace encoded JSON, which cannot contain NaN, by None."""
 
 
 def _is_unfit(data: object) -> bool:
-    """Whether NaN or an infinity is anywhere in the data."""
+    """Whether the data contains NaN or an infinity."""
     if isinstance(data, float):
         return not math.isfinite(data)
     if isinstance(data, dict):

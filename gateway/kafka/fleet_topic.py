@@ -1,7 +1,7 @@
-"""The compacted topic of worker statuses: writes this worker's status, reads those of all.
+"""The compacted topic of worker statuses: writes this worker's, reads all.
 
-No failure here makes a worker not ready. Without the topic, or a right on it, a worker logs the
-problem once, with the command that solves it, and checks again every few seconds.
+Failures here never make a worker not ready. Without the topic, or an ACL on it, a worker logs the
+problem once, with the command that fixes it, and checks again every few seconds.
 """
 
 from __future__ import annotations
@@ -48,15 +48,15 @@ WRITE_SECONDS = 5.0
 """Timeout of one write."""
 
 LEAVE_SECONDS = 2.0
-"""Longest time for the last status of a worker that stops."""
+"""Timeout of a stopping worker's last status."""
 
 _log = structlog.stdlib.get_logger(__name__)
 
 
 class FleetTopic:
-    """Writes this worker's status to the topic, and passes those of others to `fleet`.
+    """Writes this worker's status to the topic, and passes all statuses to `fleet`.
 
-    A status that raises an unexpected exception is discarded alone.
+    A status that raises an unexpected exception is discarded; others are not affected.
     """
 
     part = Part.FLEET
@@ -71,16 +71,16 @@ class FleetTopic:
         self._status: Status | None = None
         self._news = asyncio.Event()
         self._found: dict[bytes, tuple[TopicPartition, int, bytes]] = {}
-        """Of each key the status that was read last, and where it stands."""
+        """The last status of each key, with its log and offset."""
         self._removed: set[bytes] = set()
-        """Keys whose records were removed after that."""
+        """Keys with a later tombstone."""
         self._whole = False
         self._written = False
         self.problem = ""
-        """Why the fleet is not visible, and the remedy; empty where it is."""
+        """Why the fleet is not visible, and the remedy; empty if it is visible."""
 
     def tell(self, status: Status) -> None:
-        """Write the status soon; it replaces one that was not written yet."""
+        """Write the status soon; it replaces a pending one."""
         self._status = status
         self._news.set()
 
@@ -90,7 +90,7 @@ class FleetTopic:
         try:
             while True:
                 cluster = await self._find()
-                with suppress(KafkaError):  # it goes on trying
+                with suppress(KafkaError):  # the client retries in the background
                     await client.start()
                 topic = CompactedTopic(
                     client, cluster, self._spec.name, self, self._reports, LIMITS
@@ -108,7 +108,7 @@ class FleetTopic:
             await client.stop()
 
     async def leave(self, status: Status) -> None:
-        """Write that this worker is gone, and remove its record; gives up after `LEAVE_SECONDS`."""
+        """Write a final status, then a tombstone; gives up after `LEAVE_SECONDS`."""
         if not self._written:
             return
         producer = self._producer(LEAVE_SECONDS)
@@ -120,7 +120,7 @@ class FleetTopic:
         finally:
             await producer.close()
 
-    # What the topic calls.
+    # Called by `CompactedTopic`.
 
     def begin(self) -> None:
         """Discard pending records."""
@@ -128,7 +128,7 @@ class FleetTopic:
         self._whole = False
 
     def add(self, partition: int, records: Sequence[Any]) -> None:
-        """Add records, of which the last of each key counts."""
+        """Add records; only the last one of each key is kept."""
         log = TopicPartition(self._spec.name, partition)
         for record in records:
             key = record.key or b""
@@ -137,7 +137,7 @@ class FleetTopic:
                 self._removed.discard(key)
             else:
                 self._removed.add(key)
-                if not self._whole:  # then what it had said is over, and else it may be news
+                if not self._whole:  # first read: a removed status is obsolete; later it is news
                     self._found.pop(key, None)
 
     async def take(self) -> None:
@@ -157,13 +157,13 @@ class FleetTopic:
         self._whole = True
 
     def failed(self, reason: str) -> None:
-        """Take note that the topic cannot be read."""
+        """Log that the topic cannot be read."""
         _log.debug("fleet topic cannot be read; retried", error=reason)
 
     # Inside.
 
     async def _find(self) -> Cluster:
-        """Return the cluster once it has the topic, and this client may read it."""
+        """Return the cluster once the topic exists and this client may read it."""
         name = self._spec.name
         while True:
             try:
@@ -186,7 +186,7 @@ class FleetTopic:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _watch(self, topic: CompactedTopic) -> None:
-        """Return when the topic is not there any more."""
+        """Return when the topic no longer exists."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             with suppress(KafkaError, TimeoutError):
@@ -220,12 +220,12 @@ class FleetTopic:
         return Producer(options.pop("bootstrap_servers"), "murmur2", timeout, options)
 
     async def _send(self, producer: Producer, worker: str, value: bytes | None) -> None:
-        """Write a record, and wait for it however long that takes: so never more than one waits."""
+        """Write a record and wait without limit, so that at most one is pending."""
         message = Message("", worker.encode(), value, [])
         await (await producer.send(self._spec, message))
 
     def _say(self, problem: str) -> None:
-        """Log a problem once."""
+        """Log a changed problem once."""
         if problem and problem != self.problem:
             _log.warning("fleet status unavailable; streams are not affected", detail=problem)
         self.problem = problem

@@ -1,24 +1,24 @@
-"""aiokafka's producer, which goes on after a batch was refused or lost.
+"""aiokafka's producer, which recovers after a rejected or lost batch.
 
-An idempotent producer numbers the records of each partition, and a broker accepts the next number
-only. aiokafka numbers a batch when it takes it from its buffer, and does nothing where the batch
-fails: every later batch of that partition is then refused with `OutOfOrderSequenceNumber`, until
-the process ends. Here each batch that fails is sorted by what is known of it:
+An idempotent producer assigns sequence numbers to the records of each partition, and a broker
+accepts only the next number. aiokafka assigns them when it takes a batch from its buffer and does
+not recover if the batch fails: the broker then rejects every later batch of that partition with
+`OutOfOrderSequenceNumber`, until the process ends. This module handles a failed batch as follows:
 
-| the batch | its numbers | its records |
+| the batch | its sequence numbers | its records |
 | --- | --- | --- |
-| was refused, in all attempts | are given back | fail with the broker's error |
-| was refused as too large, with several records in it | are given back | are sent in two halves |
-| was refused for its number, producer id or epoch | a new producer id | are sent again, in order |
-| may have been written: the answer to one attempt was lost | a new producer id | fail: `InDoubt` |
+| was rejected, in all attempts | are reused | fail with the broker's error |
+| was rejected as too large, with several records | are reused | are sent in two halves |
+| was rejected for its number, producer id or epoch | new producer id | are resent, in order |
+| may have been written: the response to one attempt was lost | new producer id | fail: `InDoubt` |
 
-A partition has one batch under way at a time, and the numbers of the others are not drawn yet. So
-what is sent again keeps its place before all later records. Nothing is sent under a new number
-that may have been written under an old one, so nothing is written twice.
+A partition has one batch in flight, and later batches have not been numbered yet: resent records
+stay ahead of all later records. A record that may have been written under an old number is never
+resent under a new one, so no record is written twice.
 
-A partition without a leader fails what is buffered for it after the request timeout, unsent. The
-brokers are asked for its leader a few times a second, and nothing else waits for their answer.
-aiokafka asks again and again without a pause.
+Records for a partition without a leader fail, unsent, after the request timeout. The client
+requests its leader a few times a second, and other partitions do not wait for the answer. aiokafka
+repeats the request without a pause.
 
 All private names of aiokafka's producer that the gateway uses are in this module.
 """
@@ -66,14 +66,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ATTEMPTS = 3
-"""How often a batch is sent under a new producer id before its records fail."""
+"""How often a batch is resent under a new producer id before its records fail."""
 
 EXPIRED_AFTER = 0.9
-"""Of the request timeout: when a batch fails whose partition has no leader. Callers wait as long as
-the timeout, and would not learn otherwise that their event was not sent."""
+"""Fraction of the request timeout after which a batch without a leader fails. Callers wait for the
+timeout, and would otherwise not learn that their event was not sent."""
 
 STOP_SECONDS = 1.0
-"""How long a producer may take to end once its connections are closed."""
+"""Timeout of a producer's stop after its connections are closed."""
 
 _SEQUENCE_LIMIT = 1 << 31
 
@@ -82,7 +82,7 @@ _TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 _SEQUENCE_BROKEN = (OutOfOrderSequenceNumber, UnknownProducerId, ProducerFenced)
 
 _REFUSALS = (BrokerResponseError, ProducerFenced, NodeNotReadyError, IncompatibleBrokerVersion)
-"""Errors after which a batch was not written, or never sent; `UnknownError` says neither."""
+"""Errors of a batch that was not written or not sent; except `UnknownError`, which is unclear."""
 
 _PERHAPS_WRITTEN = frozenset(
     error.errno
@@ -93,15 +93,15 @@ _PERHAPS_WRITTEN = frozenset(
         KafkaStorageError,
     )
 )
-"""Answers of a broker that may have written the batch all the same."""
+"""Error codes of a broker that may nevertheless have written the batch."""
 
 
 class InDoubt(KafkaError):  # type: ignore[misc] # aiokafka ships no type information
-    """An event may have been written or not: Kafka's answer to it was lost."""
+    """An event may have been written or not: Kafka's response was lost."""
 
 
 class IdempotentProducer(AIOKafkaProducer):  # type: ignore[misc]
-    """A producer that survives refusals; `options` are those of `AIOKafkaProducer`.
+    """A producer that recovers from rejections; takes the options of `AIOKafkaProducer`.
 
     With `idempotent=False` a retry may write a record twice, for brokers without idempotence.
     """
@@ -133,12 +133,12 @@ class IdempotentProducer(AIOKafkaProducer):  # type: ignore[misc]
 
     @property
     def ended(self) -> bool:
-        """Whether the task that sends has ended, as after a refused producer id."""
+        """Whether the sender task has ended, as after a rejected producer id."""
         task = self._sender.sender_task
         return task is not None and task.done()
 
     async def abandon(self) -> None:
-        """End without what is buffered: its records fail, and nothing of them is sent later.
+        """Stop at once: buffered records fail and are never sent.
 
         Takes `STOP_SECONDS` at most.
         """
@@ -151,7 +151,7 @@ class IdempotentProducer(AIOKafkaProducer):  # type: ignore[misc]
 
 
 def _client_options(client: Any) -> dict[str, Any]:
-    """Return the options that aiokafka's producer has given to its client."""
+    """Return the options of an aiokafka client, from its private attributes."""
     names = (
         "bootstrap_servers client_id metadata_max_age_ms request_timeout_ms security_protocol"
         " ssl_context connections_max_idle_ms sasl_mechanism sasl_plain_username"
@@ -163,12 +163,12 @@ def _client_options(client: Any) -> dict[str, Any]:
 
 
 class _Client(BrokerClient):
-    """The connections of a producer; knows of each partition whether its batch is in doubt."""
+    """The connections of a producer; tracks partitions whose batch is in doubt."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.in_doubt: set[TopicPartition] = set()
-        """Partitions whose batch may have been written by an attempt without a clear answer."""
+        """Partitions whose batch may have been written by an attempt with an unclear outcome."""
 
     async def send(self, node_id: int, request: Any, *, group: object = None) -> Any:
         group = ConnectionGroup.DEFAULT if group is None else group
@@ -199,24 +199,24 @@ class _Client(BrokerClient):
 
 
 class _Numbers(TransactionManager):  # type: ignore[misc]
-    """The producer id, and the next number in each partition."""
+    """The producer id, and the next sequence number of each partition."""
 
     def increment_sequence_number(self, tp: TopicPartition, increment: int) -> None:
-        """Draw numbers, or give them back; as in Kafka, 0 follows the largest of 31 bits."""
+        """Advance or rewind a sequence; as in Kafka, it wraps from 2^31 - 1 to 0."""
         self._sequence_numbers[tp] = (self._sequence_numbers[tp] + increment) % _SEQUENCE_LIMIT
 
     def renew(self) -> None:
-        """Have a new producer id fetched before the next batch; what is under way keeps its own."""
+        """Request a new producer id for the next batch; batches in flight keep the old one."""
         self._pid_and_epoch = PidAndEpoch(NO_PRODUCER_ID, NO_PRODUCER_EPOCH)
         self._pid_waiter = asyncio.get_running_loop().create_future()
         self._sequence_numbers.clear()
 
     def fatal_error(self, exc: BaseException) -> None:
-        """Nothing: there are no transactions, and who waits is told by the buffer."""
+        """Do nothing: transactions are not used, and the buffer fails waiting callers."""
 
 
 class _Buffer(MessageAccumulator):  # type: ignore[misc]
-    """What is to be sent, in batches by partition: one under way, and at most one that fills."""
+    """Batches to send by partition: one in flight, and at most one that fills."""
 
     def __init__(self, client: _Client, numbers: _Numbers | None, like: Any) -> None:
         super().__init__(
@@ -235,7 +235,7 @@ class _Buffer(MessageAccumulator):  # type: ignore[misc]
         self._batches.clear()
 
     def reenqueue(self, batch: _Batch) -> None:
-        if not batch.future.done():  # it has failed with all others meanwhile
+        if not batch.future.done():  # done: `fail_all` was called meanwhile
             super().reenqueue(batch)
 
     async def flush(self) -> None:
@@ -245,9 +245,9 @@ class _Buffer(MessageAccumulator):  # type: ignore[misc]
     def drain_by_nodes(
         self, ignore_nodes: Any, muted_partitions: Any = frozenset()
     ) -> tuple[Any, bool]:
-        """Return the batches to send, by broker; a missing leader is looked up beside that.
+        """Return the batches to send, by broker; look up missing leaders concurrently.
 
-        aiokafka's sender would wait for that answer, and send nothing to the other partitions.
+        aiokafka's sender would wait for the lookup and send nothing to the other partitions.
         """
         nodes, leaderless = super().drain_by_nodes(ignore_nodes, muted_partitions)
         if leaderless:
@@ -263,22 +263,22 @@ class _Buffer(MessageAccumulator):  # type: ignore[misc]
         return batch
 
     def put_back(self, tp: TopicPartition, records: list[_Record], requeued: int) -> None:
-        """Make a batch of these records, before all that is buffered for the partition."""
+        """Put a batch of these records at the head of the partition's queue."""
         batch = _Batch(self, tp, self.create_builder(), requeued)
         for record in records:
             batch.append_again(record)
-        # Whoever comes next starts another batch: this one may be refused for its size.
+        # Later records go to another batch: this one may be rejected for its size.
         batch._builder.close()
         self._batches[tp].appendleft(batch)
         self._wakeup(self._waiter_future)
 
 
 _Record = tuple[Any, tuple[bytes | None, bytes | None, int | None, Any]]
-"""The future of a record, and what `append` was given: key, value, timestamp, headers."""
+"""The future of a record, and the arguments of `append`: key, value, timestamp, headers."""
 
 
 class _Batch(MessageBatch):  # type: ignore[misc]
-    """Records of one partition that are written together or not at all."""
+    """Records of one partition that are written atomically."""
 
     def __init__(
         self, buffer: _Buffer, tp: TopicPartition, builder: Any, requeued: int = 0
@@ -298,7 +298,7 @@ class _Batch(MessageBatch):  # type: ignore[misc]
         return future
 
     def append_again(self, record: _Record) -> None:
-        """Append a record that another batch had, unless nobody waits for it any more."""
+        """Append a record of a failed batch, with its original future."""
         future, (key, value, timestamp, headers) = record
         self.append(key, value, timestamp, headers, _create_future=lambda: future)
 
@@ -311,12 +311,12 @@ class _Batch(MessageBatch):  # type: ignore[misc]
         super().done(*place, **named)
 
     def failure(self, exception: BaseException) -> None:
-        """Sort what happened, as the module says, before the sender takes the next batch."""
+        """Handle the failure as in the module's table, before the next batch is taken."""
         in_doubt = self.tp in self._buffer.client.in_doubt
         self._buffer.client.in_doubt.discard(self.tp)
         refused = isinstance(exception, _REFUSALS) and not isinstance(exception, UnknownError)
         if self.retry_count and (in_doubt or not refused):
-            # The one caller within a pass over the buffer, whose batches need their id to the end.
+            # May run within a pass over the buffer, whose batches need the old id until its end.
             asyncio.get_running_loop().call_soon(self._renew)
             super().failure(InDoubt(str(exception)))
         elif isinstance(exception, _SEQUENCE_BROKEN):
@@ -351,5 +351,5 @@ class _Batch(MessageBatch):  # type: ignore[misc]
             numbers.increment_sequence_number(self.tp, -self.record_count)
 
     def _numbered_by(self, numbers: _Numbers) -> bool:
-        """Return whether this batch has numbers of the present producer id."""
+        """Return whether this batch is numbered under the current producer id."""
         return bool(NO_PRODUCER_ID != self._producer_id == numbers.producer_id)

@@ -1,7 +1,7 @@
-"""The live reader: moves new records of all logs that have streams into the hub.
+"""The live reader: moves new records of all logs with streams into the hub.
 
-The first stream of a log has it read from its end; a while after the last one has left, it is
-stopped. How records are fetched is `gateway.kafka.fetch.reader`'s matter.
+The first stream of a log starts reading at its end; reading stops `GRACE_SECONDS` after the last
+stream has left. `gateway.kafka.fetch.reader` fetches the records.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
     from gateway.kafka.context import ReaderContext
 
 GRACE_SECONDS = 30.0
-"""How long a log without streams is still read: a client that reconnects finds its tail."""
+"""How long a log is read after its last stream: a client that reconnects finds its tail."""
 
 RETRY_SECONDS = 0.5
 
 LOOKUP_SECONDS = 15.0
-"""Upper bound of a lookup of offsets, retries included; the client's own limits are shorter."""
+"""Upper bound of an offset lookup with retries; the client's own limits are shorter."""
 
 _log = structlog.stdlib.get_logger(__name__)
 
 
 class LiveReader:
-    """Reads what is new into the hub.
+    """Reads new records into the hub.
 
-    `delay` bounds pacing, in seconds. `activated` is called for each log that begins to be read.
-    `look` is awaited when a log does not have the position it was read at, or its topic id is
-    unknown: the topic may have been recreated.
+    `delay` bounds pacing, in seconds. `activated` is called for each log when reading starts.
+    `look` is awaited when a log lacks the position, or its topic id is unknown: the topic may have
+    been recreated.
     """
 
     def __init__(
@@ -63,15 +63,15 @@ class LiveReader:
         self._looks: set[asyncio.Task[None]] = set()
         self._idle_since: dict[PartitionFeed, float] = {}
         self._unproven: set[PartitionFeed] = set()
-        """Logs with a new leader that is to send the tail's last record before any other."""
+        """Logs whose new leader must first return the last record of the tail."""
         self._reader = FetchReader(self._cluster, self, self._metrics, delay=delay)
 
     def take(self) -> None:
-        """Adopt the logs that the hub has now; those that are read go on where they are."""
+        """Activate new logs of the hub with streams; logs that are read are not affected."""
         self.sweep()
 
     async def stop(self) -> None:
-        """End what `run` has not started."""
+        """Cancel the tasks that run outside of `run`."""
         tasks = [*self._activations.values(), *self._looks]
         for task in tasks:
             task.cancel()
@@ -80,7 +80,7 @@ class LiveReader:
     async def run(self) -> None:
         """Move records into the hub for as long as the task lives; may be called again.
 
-        When it ends no log is read any more; `sweep` activates those that have streams.
+        Reading of all logs stops at the end; `sweep` activates logs with streams again.
         """
         try:
             await self._reader.run()
@@ -89,7 +89,7 @@ class LiveReader:
                 self.stop_reading(feed)
 
     def activate(self, feed: PartitionFeed) -> asyncio.Task[None]:
-        """Begin to read a log, if it is not read; the task ends when it is read."""
+        """Start reading a log, unless it is read; the task ends once reading has started."""
         task = self._activations.get(feed)
         if task is None:
             task = asyncio.create_task(self._activate(feed))
@@ -98,7 +98,7 @@ class LiveReader:
         return task
 
     def lags(self) -> dict[TopicPartition, int]:
-        """Return how many offsets each log is ahead of what was read, at most."""
+        """Return an upper bound of each log's unread records."""
         return {
             feed.log: self._reader.lag(feed.log)
             for feed in self._hub.feeds.values()
@@ -106,13 +106,13 @@ class LiveReader:
         }
 
     def faults(self) -> dict[TopicPartition, str]:
-        """Return why logs with streams are not read at present."""
+        """Return the reason for each log with streams that is currently not read."""
         return dict(self._reader.faults())
 
     def sweep(self) -> None:
-        """Stop reading logs whose last stream left a while ago; to be called now and then.
+        """Stop reading logs without streams for `GRACE_SECONDS`; call it periodically.
 
-        And read those that have streams: one may have come to a log just as it was stopped.
+        Also activates logs with streams: a stream may open just as reading stops.
         """
         now = clock.now().monotonic
         for feed in self._hub.feeds.values():
@@ -138,13 +138,13 @@ class LiveReader:
         self._unproven.discard(feed)
         self._hub.deactivate(feed)
 
-    # What the fetch reader calls.
+    # Called by the fetch reader.
 
     async def deliver(self, fresh: dict[TopicPartition, list[Record]]) -> None:
-        """Dispatch the next records of some logs, and return when all of it is on its way.
+        """Dispatch the next records of some logs; return when all are dispatched.
 
         After an unexpected exception these logs are not read until the next `sweep`. Their streams
-        keep their cursors, and get what they miss by a scan.
+        keep their cursors, and a scan replays the missed records.
         """
         moment = clock.now()
         logs = list(fresh)
@@ -164,20 +164,19 @@ class LiveReader:
                 self.stop_reading(self._hub.feeds[log])
 
     def lost(self, log: TopicPartition) -> None:
-        """Start again at the end of a log, unless its topic turns out to be another one."""
+        """Check the topic, then restart at the log end unless it was recreated."""
         self._begin_look(self._hub.feeds[log])
 
     def unknown_topic(self, log: TopicPartition) -> None:
-        """Look at the topics."""
+        """Check the topics, unless a check is running."""
         del log
         if not self._looks:
             self._begin_look(None)
 
     def unproven(self, log: TopicPartition) -> None:
-        """Have a log's new leader send the last record of the tail first.
+        """Fetch the last record of the tail again from the new leader.
 
-        An unclean election may have made a leader that lacks records, and whose next ones take
-        their offsets.
+        After an unclean election the leader may lack records and reuse their offsets.
         """
         feed = self._hub.feeds[log]
         if feed.tail is None:
@@ -189,17 +188,17 @@ class LiveReader:
             self._restart(feed)
 
     def stalled(self, log: TopicPartition, reason: str) -> None:
-        """Log and count that a log is not read."""
+        """Log and count a stalled log."""
         with self._contain(Part.METRICS):
             _log.warning("partition stalled", log=log_name(log), reason=reason)
             self._metrics.stalled()
 
-    # Inside.
+    # Internal.
 
     async def _activate(self, feed: PartitionFeed) -> None:
         with self._contain(Part.PARTITION) as contained:
             await self._activate_now(feed)
-        if contained.failed:  # the next sweep tries again
+        if contained.failed:  # the next sweep retries
             self.stop_reading(feed)
 
     async def _activate_now(self, feed: PartitionFeed) -> None:
@@ -213,7 +212,7 @@ class LiveReader:
                 _log.debug("log does not tell its end", log=log_name(feed.log), error=str(error))
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
-            if feed.topic.tag != topic.tag:  # the end of a log that is gone
+            if feed.topic.tag != topic.tag:  # recreated meanwhile: the end is of the former log
                 continue
             moment = clock.now()
             self._reader.read(feed.log, end, pinned)
@@ -233,16 +232,16 @@ class LiveReader:
             self._restart(feed)
 
     def _restart(self, feed: PartitionFeed) -> None:
-        """Start again at the end of a log that cannot be read on from its position.
+        """Restart at the end of a log that cannot be read from its position.
 
-        Each of its streams is brought up from there by a scan, or told of a gap.
+        A scan replays the missed records to each stream, or the stream gets a gap event.
         """
         _log.warning("partition restarts at its end", log=log_name(feed.log))
         self.stop_reading(feed)
         self.activate(feed)
 
     def _prove(self, fresh: dict[TopicPartition, list[Record]]) -> None:
-        """Remove the last record again from what new leaders sent; restart a log without it."""
+        """Remove the repeated last record from new leaders' records; restart on mismatch."""
         for feed in [feed for feed in self._unproven if feed.log in fresh]:
             self._unproven.discard(feed)
             assert feed.tail is not None
