@@ -110,7 +110,7 @@ def encode(
     """Return the record of an event; id and time default to a new UUID and now.
 
     `key`, `event_type` and `data` were validated by `user_key`, `check_type` and `encode_data`;
-    `key` is None for a broadcast. Raises `PublishError` for other invalid arguments.
+    a broadcast is sent without a key. Raises `PublishError` for other invalid arguments.
     """
     user_id = None if key is None else key.decode()
     moment = datetime.now(UTC) if occurred_at is None else occurred_at

@@ -1,4 +1,4 @@
-"""What the brokers say of topics: how many partitions, and the id of each incarnation.
+"""Topic metadata: partition counts, and the id of each incarnation.
 
 A topic that was deleted and created again has the same name and another id (KIP-516).
 """
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 class Cluster(NamedTuple):
-    """What the brokers answered: who they are, and the topics of those asked for that exist."""
+    """The cluster's id and the requested topics that exist."""
 
     cluster_id: str
     partitions: Mapping[str, int]
     ids: Mapping[str, bytes]
-    """16 bytes for each topic; none for a topic of brokers that know no ids (before Kafka 2.8)."""
+    """16 bytes for each topic; missing for brokers without topic ids (before Kafka 2.8)."""
     denied: frozenset[str] = frozenset()
-    """Topics that this client has no right to describe; they may not exist either."""
+    """Topics that the ACLs hide from this client; they may also not exist."""
 
     def tag(self, topic: str) -> bytes:
-        """Return the tag of a topic's present incarnation, as it stands in event ids."""
+        """Return the tag of a topic's current incarnation, as used in event ids."""
         return incarnation_tag(self.cluster_id, topic, self.ids.get(topic, b""))

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from gateway.kafka.metadata import Cluster
 
 NO_TIMESTAMP = -1
-"""The timestamp in an answer without a record."""
+"""The timestamp in a response without a matching record."""
 
 LATEST_TIMESTAMP = (1 << 63) - 1
 """Timestamps are signed 64-bit integers in Kafka's protocol."""
 
 
 class Offsets:
-    """Lookups of offsets. All methods raise aiokafka's `KafkaError` if the leader does not answer.
+    """Offset lookups. All methods raise aiokafka's `KafkaError` if the leader does not answer.
 
     Concurrent lookups share requests: see `ClusterClient.offset`.
     """
@@ -33,7 +33,7 @@ class Offsets:
         self._cluster = cluster
 
     async def describe(self, topics: Sequence[str]) -> Cluster:
-        """Return fresh metadata of these topics. Raises `KafkaError` where no broker answers."""
+        """Fetch metadata of these topics. Raises `KafkaError` if no broker answers."""
         return await self._cluster.describe(topics)
 
     async def end(self, log: TopicPartition) -> int:
@@ -50,7 +50,7 @@ class Offsets:
     async def located(
         self, log: TopicPartition, timestamps: Iterable[int]
     ) -> dict[int, int | None]:
-        """Return `at` for several timestamps, whose requests are pipelined."""
+        """Return `at` for several timestamps; their requests are pipelined."""
         wanted = list(dict.fromkeys(timestamps))
         for timestamp in wanted:
             _check(timestamp)

@@ -1,16 +1,16 @@
 """Pacing: how long records may gather before the next fetch.
 
-At rest a broker holds the fetch and an event leaves at once. Under load many small fetches would
-spend the processor on cycles, so records gather between them. The pause is a multiple of the time
-that the last cycle took, with everything else that the event loop did in it: a worker with time to
-spare fetches again almost at once, and one that is behind gathers up to the bound.
+At low load a broker holds the fetch and the worker delivers an event at once. Under load many small
+fetches would use up the CPU, so records accumulate at the broker between fetches. The pause is a
+multiple of the duration of the last cycle, which includes all other work of the event loop
+meanwhile: an idle worker fetches again almost at once, an overloaded one pauses up to the bound.
 """
 
 from __future__ import annotations
 
 RATIO = 10.0
-"""Pause for each second that a cycle took: a reader takes at most a tenth of the processor, until
-the bound is reached."""
+"""Pause per second of a cycle: a reader uses at most a tenth of a core, until the bound is
+reached."""
 
 
 class Pacer:

@@ -1,7 +1,7 @@
-"""A look into logs for a person who asks: how far they go, and what stands where.
+"""Inspects logs for an operator: start and end offsets, and single records.
 
-For commands that run once. Nothing is cached, committed or created; the topics that are asked about
-must exist, as `gateway.kafka.topics.describe` tells.
+For commands that run once. Nothing is cached, committed or created; the requested topics must
+exist (`gateway.kafka.topics.describe` lists them).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Probe:
-    """Answers about logs; made by `probe`. Every method raises aiokafka's `KafkaError`."""
+    """Inspects logs; made by `probe`. Every method raises aiokafka's `KafkaError`."""
 
     def __init__(self, scanner: LogScanner, offsets: Offsets) -> None:
         self._scanner = scanner
@@ -32,14 +32,14 @@ class Probe:
         return await self._offsets.extent(log, cutoff)
 
     async def at(self, log: TopicPartition, timestamp: int) -> int | None:
-        """Return the offset of the first record at or after `timestamp` (ms); None: there is none.
+        """Return the offset of the first record at or after `timestamp` (ms); None: no record.
 
-        A time that Kafka cannot hold raises `ValueError`.
+        Raises `ValueError` for a timestamp that Kafka cannot represent.
         """
         return await self._offsets.at(log, timestamp)
 
     async def record(self, log: TopicPartition, offset: int) -> Record | None:
-        """Return the record at the offset, or None where there is none (compacted, a marker)."""
+        """Return the record at the offset; None if it was compacted or is a marker."""
         found = await self._read(log, offset, offset + 1)
         return next((record for record in found if record.offset == offset), None)
 
@@ -49,7 +49,7 @@ class Probe:
         return await self._read(log, max(extent.start, extent.end - count), extent.end)
 
     async def _read(self, log: TopicPartition, start: int, end: int) -> list[Record]:
-        """Return the records from one offset up to another, as far as they come in time."""
+        """Return the records between two offsets that arrive before the timeout."""
         if start >= end:
             return []
         self._scanner.seek(log, start)
@@ -57,7 +57,7 @@ class Probe:
         position = start
         while position < end:
             fetched, following = await self._scanner.fetch()
-            if following == position:  # the end: what is left are markers
+            if following == position:  # at the end: only markers are left
                 break
             found += fetched
             position = following
@@ -66,7 +66,7 @@ class Probe:
 
 @asynccontextmanager
 async def probe(options: dict[str, Any], timeout: float = ANSWER_SECONDS) -> AsyncIterator[Probe]:
-    """Lend a probe for the block, which has `timeout` seconds in all.
+    """Provide a probe for the block, which must end within `timeout` seconds.
 
     Raises `BrokerError` when the brokers do not answer in time, or reject a request.
     """

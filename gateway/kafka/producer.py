@@ -1,10 +1,10 @@
 """The producer of the publisher, of revocations and of worker statuses.
 
-It connects when it is first needed, and again after a failure, so that a service may start before
-Kafka does. It is idempotent where the broker supports that. It names only topics that are in the
-list of all topics, because naming a missing one creates it where the broker allows that.
+The producer connects at the first use, and again after a failure, so that a service may start
+before Kafka does. Writes are idempotent if the broker supports it. Requests name only topics in the
+broker's list of all topics, because naming a missing topic creates it if the broker allows that.
 
-`gateway.kafka.idempotent` says what happens to events whose batch is refused or lost.
+`gateway.kafka.idempotent` documents the handling of events whose batch is rejected or lost.
 """
 
 from __future__ import annotations
@@ -42,23 +42,23 @@ if TYPE_CHECKING:
     from gateway.kafka.topics import TopicSpec
 
 RETRY_SECONDS = 1.0
-"""How long a failed connection is taken as still so, that a busy service does not try each time."""
+"""Minimum interval of connection attempts: a busy service does not reconnect for each event."""
 
 FAILURES = (KafkaError, TimeoutError)
-"""Raised by what waits for a producer; `Producer.explain` turns each into a `PublishError`."""
+"""Errors of calls to a producer; `Producer.explain` turns each into a `PublishError`."""
 
 _NOT_IDEMPOTENT = (
-    UnknownError,  # what the embedded broker answers
+    UnknownError,  # the embedded broker's answer
     UnsupportedVersionError,
     IncompatibleBrokerVersion,
-    ClusterAuthorizationFailedError,  # brokers before 2.8 want a permission of its own for it
+    ClusterAuthorizationFailedError,  # brokers before 2.8 require the ACL IdempotentWrite
 )
 
 _log = logging.getLogger(__name__)
 
 
 class Producer:
-    """Sends messages; every call needs a running loop, and may be cancelled or run with others."""
+    """Sends messages; calls need a running loop, may run concurrently and be cancelled."""
 
     def __init__(
         self,
@@ -78,9 +78,9 @@ class Producer:
         self._rest_until = float("-inf")
 
     async def connect(self) -> None:
-        """Connect, unless it is done. Raises `KafkaError` when no broker answers.
+        """Connect, unless connected. Raises `KafkaError` if no broker answers.
 
-        Takes 5 ms where a broker is up. What it answers about idempotence costs no extra time.
+        Takes 5 ms with a reachable broker, including the check for idempotence.
         """
         try:
             async with asyncio.timeout(self._timeout), self._preparing:
@@ -89,15 +89,15 @@ class Producer:
             raise KafkaConnectionError(self._bootstrap) from None
 
     async def send(self, topic: TopicSpec, message: Message) -> asyncio.Future[Any]:
-        """Put the message into the producer's buffer; the future is done when Kafka has it.
+        """Buffer a message; the returned future resolves when Kafka has acknowledged it.
 
-        Messages of one caller keep their order. Raises `PublishError` where the topic is missing
-        and `KafkaError` otherwise.
+        Messages of one caller keep their order. Raises `PublishError` if the topic is missing and
+        `KafkaError` otherwise.
         """
         producer = self._started
         if producer is None or not self._knows(producer, topic):
             producer = await self._prepared(topic)
-        # A broadcast topic has one partition; were there more, nobody would read the others.
+        # Workers read only partition 0 of the broadcast topic.
         partition = 0 if message.key is None else None
         future: asyncio.Future[Any] = await producer.send(
             topic.name, message.value, message.key, partition, headers=message.headers
@@ -105,21 +105,21 @@ class Producer:
         return future
 
     async def close(self) -> None:
-        """Send what is buffered, within the timeout, and disconnect."""
+        """Send buffered messages, within the timeout, and disconnect."""
         if self._started is None:
             return
         try:
             async with asyncio.timeout(self._timeout):
                 await self._started.stop()
         except TimeoutError:
-            # Left to itself, an idempotent producer tries for ever.
+            # An idempotent producer retries without limit.
             _log.warning("Kafka did not confirm the last events in %g s: given up", self._timeout)
             await self._started.abandon()
 
     def explain(self, error: KafkaError | TimeoutError, *, sent: bool = True) -> PublishError:
-        """Return what happened to an event, and what to do about it.
+        """Return an error with the fate of an event, the cause and the remedy.
 
-        `sent` is false where the event did not get into the producer's buffer.
+        `sent` is false if the event did not reach the producer's buffer.
         """
         if isinstance(error, TimeoutError) and not sent:
             return PublishError(
@@ -174,7 +174,7 @@ class Producer:
         return producer
 
     def _knows(self, producer: IdempotentProducer, topic: TopicSpec) -> bool:
-        """Return whether the producer works, and has the topic's partitions: it may be deleted."""
+        """Return whether the producer runs and its metadata has the topic's partitions."""
         partitions = producer.client.cluster.partitions_for_topic(topic.name)
         return not producer.ended and topic.name in self._topics and partitions is not None
 

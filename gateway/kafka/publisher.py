@@ -1,3 +1,3 @@
-"""The former place of `gateway.publisher`, for services that import it from here."""
+"""Former module of `gateway.publisher`, kept for services that import it."""
 
 from gateway.publisher import EventPublisher as EventPublisher

@@ -1,4 +1,4 @@
-"""Names and ids of what is read."""
+"""Names and topic ids of logs."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ if TYPE_CHECKING:
 
 
 def log_name(log: TopicPartition) -> str:
-    """Return the log as Kafka's own tools write it: `topic-partition`."""
+    """Return the name of a log in the format of Kafka's tools: `topic-partition`."""
     return f"{log.topic}-{log.partition}"
 
 
 def topic_id(cluster: ClusterClient, topic: Topic) -> bytes:
-    """Return the id of a topic as the worker knows it; empty where the brokers have no ids.
+    """Return the id of a topic as the worker knows it; empty: brokers without topic ids.
 
-    Whoever fetches by it gets no record of a topic that was recreated. Raises
-    `UnknownTopicOrPartitionError` while the brokers name another one: the topic watch adopts that.
+    A fetch by this id never returns records of a recreated topic. Raises
+    `UnknownTopicOrPartitionError` while the brokers return another id, until the topic watch has
+    applied it.
     """
     found = cluster.topic_id(topic.name) or b""
     if incarnation_tag(cluster.cluster_id, topic.name, found) != topic.tag:

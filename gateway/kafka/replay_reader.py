@@ -1,7 +1,7 @@
-"""Replay scans: reading the past, on consumers of their own, a few at a time.
+"""Replay scans: read old records on separate connections, a few logs at a time.
 
-A scan never slows live reading: it has its own connection, takes records in small batches, and lets
-the loop go between them.
+A scan never delays live reading: it has its own connection, processes records in small batches, and
+yields to the event loop between them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.kafka.revocation_events import Revoked
 
 STALL_SECONDS = 10.0
-"""A scan that gets nothing for so long gives its place up, and is tried again."""
+"""A scan without progress for this long is aborted and retried."""
 
 RETRY_SECONDS = 1.0
 
@@ -34,7 +34,7 @@ _log = structlog.stdlib.get_logger(__name__)
 
 
 class ReplayReader:
-    """Runs the scans that the hub wakes it for, at most `most` at the same time."""
+    """Runs the scans that the hub requests by `wake`, at most `most` concurrently."""
 
     def __init__(
         self,
@@ -60,16 +60,16 @@ class ReplayReader:
         self._cold: set[PartitionFeed] = set()
         self._admissions: set[asyncio.Task[None]] = set()
         self._pauses: dict[PartitionFeed, float] = {}
-        """Seconds until the next scan of logs whose last one has failed unexpectedly."""
+        """Back-off in seconds of logs whose last scan raised an unexpected exception."""
 
     def wake(self, feed: PartitionFeed) -> None:
-        """Scan the log soon, for the streams that wait by then. Cheap to call again."""
+        """Scan the log soon, for the streams that are waiting then; cheap to repeat."""
         if feed not in self._queued and feed.tail is not None and feed not in self._hub.scans:
             self._queued.add(feed)
             self._ask_in(feed)
 
     def warm(self, feed: PartitionFeed) -> None:
-        """Scan the log soon, for its tail: it has just begun to be read."""
+        """Scan the log soon to fill its tail, after live reading has started."""
         if self._warm_ms:
             self._cold.add(feed)
             self.wake(feed)
@@ -90,9 +90,9 @@ class ReplayReader:
         task.add_done_callback(self._admissions.discard)
 
     async def _admit(self, feed: PartitionFeed, delay: float) -> None:
-        """Put the log in the queue once it answers.
+        """Put the log in the queue once its leader answers.
 
-        A log whose leader is away would take a place from the others for as long as it is.
+        Otherwise a log without a reachable leader would occupy a scan slot.
         """
         await asyncio.sleep(delay)
         while feed.tail is not None:
@@ -111,7 +111,7 @@ class ReplayReader:
                 with self._context.contain(Part.SCAN) as contained:
                     await self._attempt(scanner, feed)
                 if contained.failed:
-                    scanner.close()  # its next scan begins with new connections
+                    scanner.close()  # the next scan opens new connections
                     pause = self._pauses.get(feed, FIRST_SECONDS)
                     self._pauses[feed] = min(2 * pause, LONGEST_SECONDS)
                     self._ask_in(feed, pause)
@@ -119,7 +119,7 @@ class ReplayReader:
             scanner.close()
 
     async def _attempt(self, scanner: LogScanner, feed: PartitionFeed) -> None:
-        """Scan a log, and again after a pause if Kafka fails."""
+        """Scan a log; retry after a pause if Kafka fails."""
         try:
             await self._scan(scanner, feed)
         except (KafkaError, TimeoutError) as error:
@@ -128,7 +128,7 @@ class ReplayReader:
                 log=log_name(feed.log),
                 error=str(error) or "no answer",
             )
-            # It stays among the queued meanwhile, so that nothing begins it earlier.
+            # The log stays in `_queued` meanwhile, so that `wake` does not start it earlier.
             self._ask_in(feed, RETRY_SECONDS)
         else:
             self._pauses.pop(feed, None)
@@ -170,9 +170,9 @@ class ReplayReader:
 
     async def _warm(self, feed: PartitionFeed, scan: Scan, wall: int) -> None:
         offset = await self._offsets.at(feed.log, max(0, wall - self._warm_ms))
-        # The newest record at least, if there is one: it proves or disproves an id at the head.
+        # Include at least the newest record, which confirms or refutes an id at the head.
         start = scan.end - 1 if offset is None else min(offset, scan.end - 1)
-        # More than its share of memory need not be kept: the biggest tail is the first to lose it.
+        # Keep at most a fair share of memory: the largest tail is trimmed first.
         tails = sum(feed.tail is not None for feed in self._hub.feeds.values())
         room = self._warm_bytes // max(1, tails)
         scan.warm(max(start, scan.end - room // RECORD_OVERHEAD), room)

@@ -1,7 +1,7 @@
-"""Comparison of the topics' retention with the replay time that clients are promised.
+"""Compares the retention of topics with the promised replay time.
 
-A topic with a shorter retention loses events that clients may resume from. It may be changed at any
-time: it is requested once a minute, for all topics at once, and more often while it is too short.
+A topic with a shorter retention deletes events that clients may resume from. An operator may change
+a retention at any time: one request a minute covers all topics, more often while one is too short.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ LOOK_SECONDS = 60.0
 """Interval of the requests."""
 
 SHORT_LOOK_SECONDS = 10.0
-"""The same while a retention is too short: somebody may be about to change it."""
+"""The same while a retention is too short: an operator may be changing it."""
 
 
 class RetentionWatch:
-    """Keeps the event topics whose retention is too short in `short`."""
+    """Lists in `short` the event topics whose retention is too short."""
 
     def __init__(self, settings: Settings, client: ClusterClient) -> None:
         self._client = client
@@ -36,7 +36,7 @@ class RetentionWatch:
         self.short: tuple[ShortRetention, ...] = ()
 
     async def run(self) -> None:
-        """Look for as long as the task lives; without an answer the last result stays."""
+        """Check for as long as the task lives; without an answer keep the last result."""
         while True:
             with suppress(KafkaError):
                 kept = await retentions(self._client, self._names)

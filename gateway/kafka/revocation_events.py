@@ -1,7 +1,7 @@
-"""Events that revoke: `security.session.revoked`, found among all records that a worker reads.
+"""Applies `security.session.revoked` events among the records that a worker reads.
 
-The event is delivered first, then the streams of the session on this worker are closed, and its
-revocation is written to the topic that every other worker reads, unless another has written it.
+The worker delivers the event first, then closes the streams of the session, and writes the
+revocation to the topic that all workers read, unless another worker has written it.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ WRITE_SECONDS = 10.0
 """Timeout of one write."""
 
 SPREAD_SECONDS = 0.5
-"""Each worker waits for a random time up to this; the first one writes, the others need not.
+"""Maximum random delay of the write; after the first worker's write the others skip theirs.
 
-A worker that reads the event revokes at once; only a token of the session at a worker that reads
-no record of that user waits for the topic."""
+A worker that reads the event revokes at once; only workers that do not read the user's partition
+depend on the topic."""
 
 RETRY_SECONDS = 5.0
 
@@ -55,7 +55,7 @@ Revoked = list[tuple[bytes, str, int]]
 
 
 class RevocationEvents:
-    """Applies such events; does nothing where the settings switch revocations off."""
+    """Applies revoking events; does nothing if the settings disable revocations."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class RevocationEvents:
         self._news = asyncio.Event()
 
     def find(self, batches: Mapping[TopicPartition, Sequence[Record]]) -> Revoked:
-        """Return what events among these records revoke; call it before they are dispatched.
+        """Return the revoked sessions in these records; call it before they are dispatched.
 
         A broadcast event revokes nothing: a session belongs to a user.
         """
@@ -98,10 +98,10 @@ class RevocationEvents:
         return found
 
     def revoke(self, found: Revoked, moment: Moment) -> None:
-        """Revoke what was found, after its events were delivered, and close the streams."""
+        """Revoke the found sessions and close their streams, after the events' delivery."""
         users = set()
         for user, session, timestamp in found:
-            # A timestamp that is missing or in the future is a mistake of the producer.
+            # A missing or future timestamp is a producer error: use the current time.
             since = timestamp if 0 < timestamp < moment.wall else moment.wall
             with self._contain(Part.REVOCATIONS):
                 change = self._revocations.revoke_session(
@@ -118,7 +118,7 @@ class RevocationEvents:
         self._hub.close_all(covered, CloseReason.REVOKED, moment)
 
     def seen(self, change: Change) -> None:
-        """Take note of a record in the topic: what it says is not written again."""
+        """Note a record in the topic: this worker does not write its revocation again."""
         self._pending.seen(change)
 
     async def run(self) -> None:
@@ -143,7 +143,7 @@ class RevocationEvents:
                 if written:
                     self._pending.seen(change)
                 else:
-                    # Behind the others: a record that the broker refuses does not hold them up.
+                    # Move it behind the others: a rejected record does not block them.
                     self._pending.postpone(change)
                     await asyncio.sleep(RETRY_SECONDS)
         finally:

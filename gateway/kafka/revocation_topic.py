@@ -34,7 +34,7 @@ _log = structlog.stdlib.get_logger(__name__)
 
 
 class RevocationFollower:
-    """Moves revocations from their topic into the table, and closes the streams they revoke.
+    """Copies revocations from their topic into the table, and closes revoked streams.
 
     `life` (ms) is the lifetime of a revocation without `expires_at`. `whole` is called each time
     the topic has been read up to its end; `seen` with each change that was applied. A record that

@@ -1,8 +1,8 @@
-"""Rights that this client lacks on topics, where the brokers check rights (ACLs).
+"""Finds ACLs that this client lacks on topics, if the brokers check ACLs.
 
-A topic without the right Describe is hidden from metadata, as if it were missing; one without the
-right Read has metadata and no records. Both are asked for by name, when a worker starts and while
-it runs.
+Without Describe, metadata hides a topic as if it were missing; without Read, its metadata is
+visible and fetches are rejected. Both are checked by topic name, at the start and while a worker
+runs.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from gateway.kafka.metadata import Cluster
 
 NOWHERE = 1 << 62
-"""An offset beyond every log: a broker checks the right first, then rejects it at once."""
+"""An offset beyond every log: a broker checks the ACL first, then rejects it at once."""
 
 
 async def missing_rights(
     client: ClusterClient, cluster: Cluster, names: Sequence[str]
 ) -> dict[str, Diagnosis]:
-    """Return the missing right of each topic that lacks one, and the remedy.
+    """Return the missing ACL and the remedy for each topic that lacks one.
 
-    `cluster` is the metadata of these topics. A topic that may not be described may be missing too:
-    Kafka does not tell which. Costs one request for each topic. A topic whose leaders do not answer
-    counts as readable. Raises nothing.
+    `cluster` is the metadata of these topics. Kafka does not distinguish a topic without Describe
+    from a missing one. Costs one request for each topic. A topic whose leaders do not answer counts
+    as readable. Never raises.
     """
     if client.quirks.no_rights:
         return {}
@@ -55,5 +55,5 @@ async def _is_readable(client: ClusterClient, topic: str) -> bool:
     try:
         peek = await client.peek(TopicPartition(topic, 0), NOWHERE)
     except KafkaError:
-        return True  # the leader is away, which other checks report
+        return True  # the leader is unreachable, which other checks report
     return bool(peek.error != TopicAuthorizationFailedError.errno)

@@ -1,8 +1,8 @@
-"""A worker's link to Kafka: finds the topics, reads them, and reports whether that works.
+"""A worker's link to Kafka: finds and reads the topics, and reports readiness.
 
-Until the topics are found the worker is not ready and nothing is read. From then on the link never
-gives up: its clients reconnect, and a probe reports to readiness every two seconds: does a broker
-answer, do the topics exist, may this client read them.
+The worker is not ready, and reads nothing, until the topics are found. After that the clients
+reconnect without limit, and a probe updates readiness every two seconds: whether a broker answers,
+the topics exist, and the ACLs let this client read them.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ if TYPE_CHECKING:
 RETRY_SECONDS = 1.0
 
 UNREAD_SECONDS = 5.0
-"""A partition that is not read for so long is reported; an election or a new stream takes less."""
+"""A partition that is not read for this long is reported; an election or a new stream is faster."""
 PROBE_SECONDS = 2.0
 
 _log = structlog.stdlib.get_logger(__name__)
 
 
 class KafkaSession:
-    """Everything that a worker has to do with Kafka, behind one `run`."""
+    """All Kafka tasks of a worker, behind one `run`."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class KafkaSession:
         self._scans: ReplayReader | None = None
         self._watch: TopicWatch | None = None
         self._unread: dict[TopicPartition, tuple[float, str]] = {}
-        """Logs that are not read, since when, and why."""
+        """Logs that are not read, with the start time and the reason."""
         self._reported: set[TopicPartition] = set()
         self.connected = False
 
@@ -138,8 +138,8 @@ class KafkaSession:
     async def _keep(self, part: Part, run: Callable[[], Awaitable[None]]) -> None:
         """Run a part until the task is cancelled: restart it alone, with back-off, when it fails.
 
-        A part handles the errors of Kafka itself. One that it lets through, alone or in the group
-        of its tasks, makes the worker not ready until the next probe succeeds.
+        A part handles Kafka errors internally. A Kafka error that it raises, alone or in an
+        exception group, makes the worker not ready until the next probe succeeds.
         """
 
         async def attempt() -> None:
@@ -185,15 +185,16 @@ class KafkaSession:
         return CompactedTopic(self.cluster, cluster, topic, follower, self._metrics)
 
     def shard(self, user: bytes) -> str:
-        """Return the shard that a user's streams belong to: its partition, in digits."""
+        """Return the shard of a user's streams: the user's partition, in digits."""
         assert self._routes is not None
         return str(self._routes.partition(user))
 
     async def agreed_shard(self, user: bytes, given: str) -> str:
-        """Return the shard of a user for whom a request names another one.
+        """Return a user's shard after a request has named a different one.
 
-        That may be from a worker that knows more of the topic, so we look first, or the two would
-        send a client to and fro. While Kafka is away nobody can tell who is wrong: any is right.
+        The other shard may come from a worker with newer metadata, so this worker refreshes first;
+        otherwise the two could redirect a client back and forth. While Kafka is unreachable, the
+        given shard is accepted: neither worker can verify it.
         """
         if not self.connected:
             return given
@@ -201,10 +202,11 @@ class KafkaSession:
         return self.shard(user)
 
     async def follow(self, opening: StreamRequest, patience: float) -> tuple[PartitionFeed, ...]:
-        """Return the feeds of a new stream, read from now on if they were not.
+        """Return the feeds of a new stream; start reading them if necessary.
 
-        Waits at most `patience` seconds for that, and not at all while Kafka is away. An id that
-        does not fit what is known of the topics may be from a worker that knows more.
+        Waits for reading to start, at most `patience` seconds, or 0 while Kafka is unreachable. An
+        id that does not match the known topics may come from a worker with newer metadata, so this
+        worker refreshes first.
         """
         assert self._routes is not None
         assert self._live is not None
@@ -219,18 +221,18 @@ class KafkaSession:
         return feeds
 
     def at_hand(self, opening: StreamRequest) -> tuple[PartitionFeed, ...] | None:
-        """Return what `follow` would, where it would not wait; None where it might."""
+        """Return the result of `follow` if available without waiting, else None."""
         assert self._routes is not None
         feeds, strange = self._routes.find(opening.user, opening.cursor, clock.now())
         return None if strange or any(feed.tail is None for feed in feeds) else feeds
 
     def wake(self, feed: PartitionFeed) -> None:
-        """Scan a log soon; the hub's call."""
+        """Scan a log soon; called by the hub."""
         if self._scans is not None:
             self._scans.wake(feed)
 
     def sweep(self) -> None:
-        """Stop following and reading what is over; to be called about once a second."""
+        """Remove unused logs and expired revocations; call it about once a second."""
         if self._live is None or self._routes is None:
             return
         contain = self._supervisor.contain
@@ -244,19 +246,16 @@ class KafkaSession:
             self._revocations.discard_expired(clock.now(), self._revocation_life)
 
     def lags(self) -> Mapping[TopicPartition, int]:
-        """Return how many records, at most, the brokers have and the tails have not.
-
-        Of each log that is read.
-        """
+        """Return an upper bound of the unread records of each log that is read."""
         return {} if self._live is None else self._live.lags()
 
     def unread(self) -> dict[TopicPartition, str]:
-        """Return the logs with streams that are not read, though a broker may answer, and why."""
+        """Return the reason for each log with streams that has not been read for a while."""
         limit = clock.now().monotonic - UNREAD_SECONDS
         return {log: reason for log, (since, reason) in self._unread.items() if since <= limit}
 
     def _faults(self) -> dict[TopicPartition, str]:
-        """Return why logs with streams are not read at this moment."""
+        """Return the reason for each log with streams that is currently not read."""
         faults = {} if self._live is None else self._live.faults()
         for feed in self._hub.feeds.values():
             if not feed.streams:
@@ -282,15 +281,15 @@ class KafkaSession:
         self._reported = (self._reported & faults.keys()) | set(fresh)
 
     def short_retentions(self) -> tuple[ShortRetention, ...]:
-        """Return the topics that do not keep their records as long as clients are promised."""
+        """Return the topics whose retention is shorter than the promised replay time."""
         return self._retention.short
 
     def partition(self, user: bytes) -> int | None:
-        """Return the partition of a user's events; None until Kafka has said how many there are."""
+        """Return the partition of a user's events; None until the topics are found."""
         return None if self._routes is None else self._routes.partition(user)
 
     async def _find_topics(self) -> Cluster:
-        """Return the cluster once it has the topics that streams are made of."""
+        """Return the cluster once all event topics exist and can be read."""
         settings = self._settings
         specs = [spec for spec in topic_specs(settings) if spec.name != settings.workers_topic]
         needed = [spec.name for spec in specs]
@@ -316,7 +315,7 @@ class KafkaSession:
             self._report_topics(missing, refused)
             self._readiness.clear(
                 NotReadyReason.STARTING
-            )  # Kafka is reached: the topics are the reason
+            )  # Kafka is reachable: the reason is now the topics
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _probe(self, watch: TopicWatch) -> None:
@@ -327,7 +326,7 @@ class KafkaSession:
                     refused = await missing_rights(self.cluster, found.cluster, watch.names())
             except (KafkaError, TimeoutError) as error:
                 detail = f"Kafka does not answer: {str(error) or type(error).__name__}"
-                if not self.connected:  # so there is time to find out why
+                if not self.connected:  # already unreachable: there is time for the cause
                     detail = str(await explain(error, self._options))
                 self.connected = False
                 self._doubt(NotReadyReason.KAFKA, detail)
@@ -338,9 +337,10 @@ class KafkaSession:
             await asyncio.sleep(PROBE_SECONDS)
 
     def _report_unread(self, explained: bool) -> None:
-        """Report a worker that reads none of its partitions, though a broker answers.
+        """Set the worker not ready if a broker answers but no partition is read.
 
-        One that reads some of them serves most users, and other workers would not do better.
+        A worker that reads some partitions still serves most users, and other workers would be
+        affected in the same way.
         """
         unread = self.unread()
         followed = sum(bool(feed.streams) for feed in self._hub.feeds.values())
@@ -353,7 +353,7 @@ class KafkaSession:
             self._settle(NotReadyReason.KAFKA, NotReadyReason.STARTING)
 
     async def _look(self) -> None:
-        """Look at the topics now, as far as Kafka answers soon."""
+        """Refresh the topics now; give up after `PROBE_SECONDS`."""
         assert self._watch is not None
         with suppress(KafkaError, TimeoutError):
             async with asyncio.timeout(PROBE_SECONDS):

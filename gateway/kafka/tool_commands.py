@@ -1,4 +1,4 @@
-"""Command lines of Kafka's own tools for messages, complete enough to be run as printed."""
+"""Command lines of Kafka's tools for messages, which can be run as printed."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ADMIN_PROPERTIES = "admin.properties"
-"""File with the login of an administrator, where the brokers need one; not this program's."""
+"""File with an administrator's login, if the brokers need one; not the gateway's login."""
 
 
 def tool_command(tool: str, options: Mapping[str, Any], words: str) -> str:
     """Return the line that runs `tool` (without `.sh`) with `words` against the brokers.
 
-    `options` are those of `connection_options`. Brokers that need TLS or a login get a
-    `--command-config`, because the tools need the administrator's own.
+    `options` are those of `connection_options`. For brokers with TLS or a login the line has
+    `--command-config`, because the tools need the administrator's login.
     """
     servers = ",".join(options["bootstrap_servers"])
     secured = options.get("security_protocol", "PLAINTEXT") != "PLAINTEXT"

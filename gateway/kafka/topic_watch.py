@@ -1,8 +1,8 @@
-"""Watching the topics: partitions that were added, and topics that were deleted and made anew.
+"""Detects added partitions, and topics that were deleted and recreated.
 
-Nothing tells a consumer so: it reads on in the partitions that it has, and in a new topic of the
-same name at the offset where it was in the old one. So what the brokers say of the topics is held
-against what the worker goes by, every few seconds and whenever something points that way.
+Kafka does not notify a consumer of either: it continues with the partitions that it knows, and in a
+recreated topic at the offset in the old one. The watch therefore compares the brokers' metadata
+with the worker's every few seconds, and whenever an id or a fetch error indicates a change.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
     from gateway.kafka.offsets import Offsets
 
 PAUSE_SECONDS = 0.1
-"""Between two looks: an id is a client's word, and a forged one asks for a look."""
+"""Minimum interval of metadata requests: a client can trigger them with a forged id."""
 
 _log = structlog.stdlib.get_logger(__name__)
 
 
 class Found(NamedTuple):
-    """Fresh metadata, and the topics of the worker that it lacks."""
+    """Fresh metadata, and the worker's topics that are missing in it."""
 
     cluster: Cluster
     missing: list[str]
 
 
 class TopicWatch:
-    """Keeps a worker's routes true to the topics."""
+    """Updates a worker's routes when its topics change."""
 
     def __init__(
         self,
@@ -56,9 +56,9 @@ class TopicWatch:
         self._revocations = revocations
         self._cluster_id = cluster_id
         self._former: set[bytes] = set()
-        """Tags of former incarnations, which a broker that lags behind may still tell."""
+        """Tags of former incarnations, which a lagging broker may still return."""
         self._verified = dict.fromkeys(LogKind, clock.now().wall)
-        """When each topic was last known to be there as we know it: Unix ms."""
+        """When metadata last confirmed each topic's current state: Unix ms."""
         self._looking = asyncio.Lock()
         self._looked = float("-inf")
         self._found = Found(Cluster("", {}, {}), [])
@@ -66,7 +66,7 @@ class TopicWatch:
     async def look(self) -> Found:
         """Fetch metadata, apply it, and return it with the topics that are missing.
 
-        Concurrent calls share the next look. Raises `KafkaError` where no broker answers.
+        Concurrent calls share the next request. Raises `KafkaError` if no broker answers.
         """
         asked = clock.now().monotonic
         async with self._looking:

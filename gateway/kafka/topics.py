@@ -1,7 +1,7 @@
-"""Topics: which exist, with how many partitions, and how missing ones are made.
+"""Topics: metadata, configuration, and the creation of missing topics.
 
-Metadata requests here create no topic. Topics are created by aiokafka's admin client, for demos and
-trials only (`GATEWAY_CREATE_TOPICS`).
+Metadata requests never create a topic. aiokafka's admin client creates topics, for demos and trials
+only (`GATEWAY_CREATE_TOPICS`).
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ if TYPE_CHECKING:
     from gateway.kafka.metadata import Cluster
 
 USER_PARTITIONS = 12
-"""Of a user topic that the gateway creates: enough to share out, few enough for one machine."""
+"""Partitions of a created user topic: enough for several workers, few enough for one machine."""
 
 ANSWER_SECONDS = 10.0
-"""How long one function here may take in all; a broker that is there answers in milliseconds."""
+"""Timeout of each function in this module; a reachable broker answers in milliseconds."""
 
 MAX_REPLICAS = 3
-"""Copies of a created topic where there are brokers for them: two may fail, none is lost."""
+"""Replicas of a created topic, if the cluster has as many brokers: two may fail without loss."""
 
 _LEADER_POLL_SECONDS = 0.05
 
 _RETENTION, _CLEANUP = "retention.ms", "cleanup.policy"
 
 STATUS_SEGMENT_MS = 600_000
-"""Kafka compacts no segment that is still written to. Statuses come every few seconds, and nobody
-needs an old one, so a segment of theirs is closed after ten minutes instead of a week."""
+"""Kafka does not compact the active segment. Workers write statuses every few seconds, and old ones
+are useless, so a segment of this topic is rolled after ten minutes instead of a week."""
 
 
 class TopicSpec(NamedTuple):
-    """A topic as it has to be when it is created."""
+    """The specification of a topic to create."""
 
     name: str
     partitions: int = 1
@@ -53,7 +53,7 @@ class TopicSpec(NamedTuple):
 
     @property
     def configs(self) -> dict[str, str]:
-        """What differs from the broker's own defaults."""
+        """The configuration that differs from the broker's defaults."""
         configs = {}
         if self.compacted:
             configs["cleanup.policy"] = "compact"
@@ -63,10 +63,10 @@ class TopicSpec(NamedTuple):
 
 
 def topic_specs(settings: Settings, user_partitions: int = USER_PARTITIONS) -> list[TopicSpec]:
-    """Return the topics that the settings name, as they have to be; one switched off is left out.
+    """Return the specifications of the configured topics; disabled ones are left out.
 
-    Broadcasts have one partition, for every stream follows it; the two topics that hold state are
-    compacted, so that they can be read whole.
+    The broadcast topic has one partition, because every stream follows it; the two topics with
+    state are compacted, so that they can be read whole.
     """
     specs = [
         TopicSpec(settings.topic, user_partitions),
@@ -78,12 +78,12 @@ def topic_specs(settings: Settings, user_partitions: int = USER_PARTITIONS) -> l
 
 
 def workers_topic(settings: Settings) -> TopicSpec:
-    """Return the topic of the fleet's statuses; its name is empty where it is switched off."""
+    """Return the topic of the worker statuses; its name is empty if it is disabled."""
     return TopicSpec(settings.workers_topic, compacted=True, segment_ms=STATUS_SEGMENT_MS)
 
 
 def creation_command(spec: TopicSpec, options: Mapping[str, Any]) -> str:
-    """Return the line that creates the topic with Kafka's own tools, for messages.
+    """Return the command line of Kafka's tools that creates the topic, for messages.
 
     `options` are those of `gateway.kafka.client.options.connection_options`.
     """
@@ -95,7 +95,7 @@ def creation_command(spec: TopicSpec, options: Mapping[str, Any]) -> str:
 async def describe(
     options: dict[str, Any], names: Sequence[str], timeout: float = ANSWER_SECONDS
 ) -> Cluster:
-    """Return the cluster's id and the metadata of those `names` that exist.
+    """Return the cluster's id and the metadata of the existing topics in `names`.
 
     `options` are those of `connection_options`. Creates nothing. Raises `BrokerError` when no
     broker answers within `timeout` seconds.
@@ -105,7 +105,7 @@ async def describe(
 
 
 async def create(options: dict[str, Any], specs: Iterable[TopicSpec]) -> None:
-    """Create the missing topics with a client of its own; see `create_missing`.
+    """Create the missing topics with a new client; see `create_missing`.
 
     Raises `BrokerError` also when the brokers do not answer in time.
     """
@@ -177,7 +177,7 @@ def _led(
 async def answering(
     options: dict[str, Any], timeout: float = ANSWER_SECONDS
 ) -> AsyncIterator[None]:
-    """Give the block `timeout` seconds, and raise `BrokerError` for Kafka's errors in it."""
+    """Limit the block to `timeout` seconds; convert Kafka's errors to `BrokerError`."""
     try:
         async with asyncio.timeout(timeout):
             yield
@@ -189,7 +189,7 @@ async def answering(
 async def connected(
     options: dict[str, Any], timeout: float = ANSWER_SECONDS
 ) -> AsyncIterator[ClusterClient]:
-    """Lend a client of the cluster for the block, which has `timeout` seconds in all.
+    """Provide a client for the block, which must end within `timeout` seconds.
 
     Raises `BrokerError` for Kafka's errors in the block.
     """
