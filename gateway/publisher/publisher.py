@@ -1,4 +1,4 @@
-"""The publisher: how a Python service sends events to its users.
+"""The publisher: sends events from a Python service to its users.
 
     async with EventPublisher("kafka:9092") as publisher:
         await publisher.publish("alice", "import.completed", {"rows": 9})
@@ -6,14 +6,14 @@
         await publisher.broadcast("maintenance.planned", {"minutes": 10})
         await publisher.revoke_session("alice", "a6b4")
 
-An event is checked before it is sent, written with `acks=all`, and idempotently where the broker
-has it, so that a retry does not write it twice. Nothing here creates a topic.
+An event is validated before it is sent, and written with `acks=all`; if the broker supports
+idempotent writes, a retry does not write it twice. The publisher never creates a topic.
 
-A service chooses what a failure means. With `on_error="raise"` it is told, by `PublishError`. With
-`on_error="drop"` it goes on: the event is logged, counted in `dropped` and lost, also while Kafka
-is away, at the start too. Either way a call ends in bounded time. A revocation is never dropped.
+`on_error` selects the handling of failures. `"raise"` raises `PublishError`. `"drop"` logs the
+event, counts it in `dropped` and discards it, also while Kafka is unreachable, at the start too.
+In both cases a call ends in bounded time. A revocation is never dropped.
 
-It logs through the standard library, because it runs inside other people's services.
+The publisher logs through the standard library, because it runs inside other services.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ if TYPE_CHECKING:
     from gateway.core.registry import Registry
 
 WINDOW = 1000
-"""Events of `publish_to_users` on their way at a time: enough to fill the producer's batches."""
+"""Maximum events of `publish_to_users` in flight: enough to fill the producer's batches."""
 
 MAX_WARNED_TYPES = 1000
-"""Unknown types that are warned of; a service that writes an id into its types makes no end."""
+"""Maximum warnings of unknown types: a service with ids in its types would warn without end."""
 
 _DROP_LOG_SECONDS = 1.0
 
@@ -62,10 +62,10 @@ _log = logging.getLogger(__name__)
 
 
 class Delivery:
-    """An event on its way. Await it once: the result is its event id, or None if it was dropped.
+    """An event in flight. Await it once for its event id, or None if it was dropped.
 
-    Raises `PublishError` where the publisher raises. A delivery that is never awaited is sent all
-    the same, but nobody learns whether it arrived.
+    Raises `PublishError` if `on_error` is "raise". An event is sent even if its delivery is never
+    awaited, but then a failure is not reported.
     """
 
     __slots__ = ("_settle",)
@@ -84,18 +84,18 @@ class _Sent(NamedTuple):
 
 
 class EventPublisher:
-    """Writes events to Kafka; use it as an async context manager, one for a service.
+    """Writes events to Kafka: an async context manager; create one per service.
 
-    `bootstrap` is `host:port`, or several. `registry` makes it warn, once for each type, of types
-    that no category holds. `partitioner` has to be the gateway's. `timeout` (seconds) bounds how
-    long an event may take. Further `options` are those of `aiokafka.AIOKafkaProducer`: security,
+    `bootstrap` is one `host:port` or several. With a `registry`, the publisher warns once of each
+    event type without a category. `partitioner` must be the gateway's. `timeout` (seconds) is the
+    maximum time of an event. Further `options` are those of `aiokafka.AIOKafkaProducer`: security,
     compression, `linger_ms`, `max_request_size`.
 
-    Calls may run at the same time; they share requests.
+    Calls may run concurrently; they share requests.
     """
 
     dropped: int
-    """Events that were lost, with `on_error="drop"`."""
+    """Number of discarded events, with `on_error="drop"`."""
 
     def __init__(
         self,
@@ -131,9 +131,9 @@ class EventPublisher:
         registry: Registry | None = None,
         on_error: Literal["raise", "drop"] = "raise",
     ) -> Self:
-        """Return a publisher that writes where a gateway with these settings reads.
+        """Return a publisher that writes to the topics of a gateway with these settings.
 
-        Raises `SettingsError` where a certificate or key file cannot be used.
+        Raises `SettingsError` if a certificate or key file cannot be used.
         """
         options = connection_options(settings, client_id="gateway-publisher")
         return cls(
@@ -173,11 +173,11 @@ class EventPublisher:
         occurred_at: datetime | None = None,
         category: str | None = None,
     ) -> str | None:
-        """Send an event to a user, and return its event id once Kafka has it.
+        """Send an event to a user; return its event id once Kafka has acknowledged it.
 
-        `data` is anything that `msgspec.json` encodes. Without `event_id` it is a new UUID, without
-        `occurred_at` it is now. `category` overrides the registry's. Returns None for an event that
-        was dropped; raises `PublishError` otherwise.
+        `data` is any value that `msgspec.json` encodes. `event_id` defaults to a new UUID,
+        `occurred_at` to now. `category` overrides the registry's category. Returns None for a
+        dropped event; otherwise a failure raises `PublishError`.
 
             await publisher.publish("alice", "portfolio.networth.updated", {"value": "1017.20"})
         """
@@ -202,11 +202,11 @@ class EventPublisher:
         occurred_at: datetime | None = None,
         category: str | None = None,
     ) -> Delivery:
-        """Send an event to a user without waiting until Kafka has it.
+        """Send an event to a user without waiting for Kafka's acknowledgement.
 
-        As `publish`, but in two steps, to write many: events that are submitted one after another
-        share requests and keep their order. Waits only while the producer's buffer is full. Await
-        each delivery in the end, and keep no more than some thousand at a time.
+        Like `publish`, in two steps, to write many events: events submitted one after another share
+        requests and keep their order. Waits only while the producer's buffer is full. Await each
+        delivery in the end, and keep at most some thousand deliveries at a time.
 
             deliveries = [await publisher.submit("alice", "ai.response.chunk", c) for c in chunks]
             for delivery in deliveries:
@@ -228,11 +228,12 @@ class EventPublisher:
         return Delivery(partial(self._settle, sent))
 
     async def publish_to_users(self, user_ids: Iterable[str], event_type: str, data: object) -> int:
-        """Send the same event to many users, each with an event id of its own.
+        """Send the same event to many users, each with a separate event id.
 
-        Returns how many of the events Kafka has. All is checked before the first is sent, the data
-        is encoded once, and up to `WINDOW` events are on their way at a time. The first failure
-        ends it; where the publisher raises, `PublishError` says how many were written.
+        Returns the number of acknowledged events. All arguments are validated before the first
+        event is sent, the data is encoded once, and up to `WINDOW` events are in flight. The first
+        failure stops the call; with `on_error="raise"`, `PublishError` reports how many were
+        written.
 
             await publisher.publish_to_users(members, "provider.disconnected", {"name": "Bank"})
         """
@@ -270,7 +271,7 @@ class EventPublisher:
         occurred_at: datetime | None = None,
         category: str | None = None,
     ) -> str | None:
-        """Send an event to every open stream; otherwise as `publish`.
+        """Send an event to every open stream; otherwise like `publish`.
 
         await publisher.broadcast("maintenance.planned", {"minutes": 10})
         """
@@ -294,11 +295,12 @@ class EventPublisher:
     async def revoke_session(
         self, user_id: str, session_id: str, *, expires_at: datetime | None = None
     ) -> None:
-        """End the streams of a user's session, and have it refused from now on.
+        """Revoke a user's session: its streams end, and its tokens are rejected.
 
-        Returns once Kafka has it: within a second its streams have ended on every worker. It is
-        forgotten at `expires_at`, by when the session's tokens must have expired; without, after
-        `revocation_seconds`. Raises `PublishError`, whatever `on_error` says.
+        Returns once Kafka has acknowledged the revocation; within a second every worker has ended
+        the session's streams. The revocation expires at `expires_at`, by when the session's tokens
+        must have expired; by default after `revocation_seconds`. Raises `PublishError`, regardless
+        of `on_error`.
 
             await publisher.revoke_session("alice", "a6b4")
         """
@@ -306,19 +308,20 @@ class EventPublisher:
         await self._write(Change(key, self._revocation(user_id, expires_at)))
 
     async def revoke_user(self, user_id: str, *, expires_at: datetime | None = None) -> None:
-        """Do so with all that the user has: every token that was issued before now.
+        """Revoke all tokens of a user that were issued before now, and end their streams.
 
-        One of this very second counts as issued before, since most tokens say no more than that.
+        A token of the current second counts as issued before, because most tokens state their issue
+        time in whole seconds.
         """
         revocation = self._revocation(user_id, expires_at)
         await self._write(Change(key_of_user(revocation.user), revocation))
 
     async def lift_session(self, session_id: str) -> None:
-        """Let a revoked session in again. Raises `PublishError`."""
+        """Remove the revocation of a session. Raises `PublishError`."""
         await self._write(Change(key_of_session(session_id_of(session_id)), None))
 
     async def lift_user(self, user_id: str) -> None:
-        """Let a user's old tokens in again; revoked sessions stay so. Raises `PublishError`."""
+        """Remove a user's revocation; sessions stay revoked. Raises `PublishError`."""
         await self._write(Change(key_of_user(user_key(user_id)), None))
 
     def _revocation(self, user_id: str, expires_at: datetime | None) -> Revocation:
@@ -375,7 +378,7 @@ class EventPublisher:
         return sent.event_id
 
     def _fail(self, error: PublishError, events: int = 1) -> None:
-        """Raise, or count and say it: at most once a second, as events may come by the thousand."""
+        """Raise, or count the events and log, at most once a second."""
         if self._raises:
             raise error
         self.dropped += events
@@ -386,4 +389,4 @@ class EventPublisher:
 
 
 async def _dropped() -> None:
-    """Settle the delivery of an event that was refused before it was sent."""
+    """Return at once: the delivery of an event that was rejected before it was sent."""
