@@ -1,4 +1,4 @@
-"""A worker: builds its parts, starts them, drains and stops them."""
+"""A worker: builds, starts, drains and stops its parts."""
 
 from __future__ import annotations
 
@@ -65,23 +65,23 @@ if TYPE_CHECKING:
     from gateway.workers.slot import Slot
 
 TICK_SECONDS = 0.1
-"""How often deadlines are looked at: a stream ends that close to the expiry of its token."""
+"""Interval of deadline checks: a stream ends within this time after its token expires."""
 
 SWEEP_TICKS = 10
-"""Ticks between two sweeps: unused feeds, certificate files."""
+"""Ticks between two sweeps of unused feeds and certificate files."""
 
 MAX_HOST = 64
-"""Characters of the host's name in the worker's."""
+"""Maximum characters of the host name in the worker's name."""
 
 _log = structlog.stdlib.get_logger(__name__)
 
 
 class Worker:
-    """One worker, running while the `async with` block does.
+    """One worker, which runs during its `async with` block.
 
     Entering listens at once and connects to Kafka in the background; leaving ends all streams at
-    once (`drain` before it spreads that out). Raises `SettingsError` for settings that cannot work,
-    and `GatewayError` for a port that is taken.
+    once (call `drain` first to spread their ends). Raises `SettingsError` for settings that cannot
+    work, and `GatewayError` for a port in use.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Worker:
         self._readiness = Readiness()
         self._notices = ThrottledLog(lambda: clock.now().monotonic)
         names, name = pseudonyms(settings), worker_name() if slot is None else slot.name
-        # Without tracing the hub and the metrics are the plain ones.
+        # Without tracing, the hub and the metrics are used unwrapped.
         self._spans = spans = start_tracing(settings, name, names)
         make_metrics = Metrics if spans is None else partial(TracedMetrics, spans)
         self._metrics = make_metrics(self._notices, StreamLog(names), settings.partitioner)
@@ -188,12 +188,12 @@ class Worker:
 
     @property
     def url(self) -> str:
-        """Where clients connect."""
+        """The URL for clients."""
         return url_of(self._public, "http" if self._certificate is None else "https")
 
     @property
     def ops_url(self) -> str:
-        """Where operators connect."""
+        """The URL for operators."""
         return url_of(self._ops) if self._slot is None else self._slot.ops_url
 
     @property
@@ -203,21 +203,21 @@ class Worker:
 
     @property
     def readiness(self) -> Readiness:
-        """Whether it can serve."""
+        """Whether the worker can serve, and why not."""
         return self._readiness
 
     @property
     def is_accepting(self) -> bool:
-        """Whether clients can connect, and get a stream."""
+        """Whether clients can connect and open a stream."""
         return bool(self._acceptors and self._readiness.ever and not self._readiness.draining)
 
     @property
     def handover(self) -> Handover | None:
-        """Hands connections to other workers of the machine; None where there are none."""
+        """Hands connections to other workers of the machine; None for a single worker."""
         return self._handover
 
     async def __aenter__(self) -> Self:
-        """Listen, and begin to reach for Kafka."""
+        """Listen, and start connecting to Kafka."""
         try:
             if self._slot is None:
                 await self._accept(await bind(self._settings.listen, "GATEWAY_LISTEN"))
@@ -248,7 +248,7 @@ class Worker:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End every stream, and leave Kafka and the ports."""
+        """End every stream, disconnect from Kafka and close the ports."""
         self._readiness.set_reason(NotReadyReason.DRAINING, "the worker is being stopped")
         await say_goodbye_to_all(self._hub, self._settings)
         for task in self._tasks:
@@ -270,7 +270,7 @@ class Worker:
 
     @property
     def not_ready_details(self) -> list[str]:
-        """Why the worker is not ready, with what to do; empty while it is."""
+        """Return why the worker is not ready, with remedies; empty while it is ready."""
         return list(self._readiness.reasons.values())
 
     async def _accept(self, sockets: Iterable[socket.socket]) -> None:
@@ -282,7 +282,7 @@ class Worker:
         ]
 
     async def _accept_in(self, slot: Slot) -> None:
-        """Accept clients as one of several workers; where siblings do, only once it is ready."""
+        """Accept clients as one of several workers; if siblings do, wait until ready."""
         if slot.patient:
             await self._readiness.first()
         await self._accept(slot.listening)
@@ -294,15 +294,15 @@ class Worker:
         _log.info("listening", worker=self._vitals.worker, url=self.url, ops_url=self.ops_url)
 
     async def ready(self) -> None:
-        """Return when the worker can serve."""
+        """Wait until the worker can serve."""
         await self._readiness.first()
 
     def end(self) -> None:
-        """Ask the worker to end: `ended` returns."""
+        """Request the worker's end: `ended` returns."""
         self._ended.set()
 
     async def ended(self) -> None:
-        """Return when the worker was asked to end."""
+        """Wait until `end` is called."""
         await self._ended.wait()
 
     async def drain(self) -> None:
@@ -335,13 +335,13 @@ class Worker:
                 self._spans.drained(len(streams), begun)
 
     async def _pump(self) -> None:
-        """Do the hub's work step by step, and let the event loop go in between."""
+        """Run the hub's work step by step, and yield to the event loop between steps."""
         while True:
             await self._more.wait()
             self._more.clear()
             more = True
             while more:
-                more = False  # what a step leaves undone by an exception, the next tick takes up
+                more = False  # after an exception the next tick resumes the remaining work
                 with self._supervisor.contain(Part.STREAM):
                     more = self._hub.step(clock.now())
                 await asyncio.sleep(0)
@@ -391,7 +391,7 @@ class Worker:
         return self._fleet_link.problem
 
     def _connections(self) -> int:
-        """Return how many clients are connected, with a stream or before it."""
+        """Return the number of clients: open streams and connections without one."""
         server = self._public.server
         return len(self._hub.streams) + (0 if server is None else len(server.connections))
 
@@ -400,7 +400,7 @@ class Worker:
 
 
 def worker_name() -> str:
-    """Return a name for this worker that no other has, nor one before it on this host."""
+    """Return a unique worker name, also different from former workers on this host."""
     return f"{socket.gethostname()[:MAX_HOST]}-{secrets.token_hex(3)}"
 
 

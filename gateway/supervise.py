@@ -1,8 +1,8 @@
 """Containment of unexpected exceptions: one part fails, and the worker keeps running.
 
-An unexpected exception is one that no `except` around the failing code names. Delivery must survive
-it: a worker that exits cuts off all of its streams, and clients that reconnect carry the same input
-to the next worker. The two forms of containment:
+An exception is unexpected if no `except` around the failing code names it. Delivery must survive
+it: a worker that exits ends all of its streams, and clients that reconnect bring the same input to
+the next worker. The two forms of containment:
 
     with supervisor.contain(Part.STATUS):        # one step: an exception ends the block
         ...

@@ -18,7 +18,7 @@ _END = "# EOF"
 def merged(expositions: Mapping[str, str], own: str = "") -> str:
     """Return one exposition; keys are the values of the label.
 
-    `own` is an exposition whose samples stay as they are: that of the supervisor.
+    `own` is the supervisor's exposition, whose samples are not changed.
     """
     families: dict[str, tuple[list[str], list[str]]] = {}
     ended = False
@@ -44,7 +44,7 @@ def _lines(families: Iterable[tuple[list[str], list[str]]]) -> list[str]:
 
 
 def _labelled(sample: str, worker: str) -> str:
-    """Return a sample with the label in front of its others; a name has no brace and no space."""
+    """Insert the label before other labels; names contain neither braces nor spaces."""
     name, brace, rest = sample.partition("{")
     if brace and " " not in name:
         more = "" if rest.startswith("}") else ","

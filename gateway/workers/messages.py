@@ -1,4 +1,4 @@
-"""What supervisor and worker tell each other, over a socket pair that only they have.
+"""Messages between supervisor and worker, over a private socket pair.
 
 The first message is the `Place` of the worker, pickled; all others are JSON, one on a line. The end
 of the stream means that the other process has ended: a worker drains then.
@@ -21,15 +21,15 @@ _LENGTH = struct.Struct("!I")
 
 
 class Assignment(NamedTuple):
-    """What a worker process is started with."""
+    """The arguments of a worker process."""
 
     settings: Settings
-    """As validated by the supervisor: a restart does not read a file that was edited meanwhile."""
+    """Validated by the supervisor: a restart does not read a settings file edited meanwhile."""
     name: str
     slot: int
     slots: int
     ops_url: str
-    """The operations listener of the supervisor, which the fleet is told."""
+    """The operations listener of the supervisor, published in the fleet status."""
     listening: tuple[int, ...]
     """File descriptors of the listening sockets."""
     receiving: int
@@ -41,29 +41,29 @@ class Assignment(NamedTuple):
 
 
 class Report(msgspec.Struct, frozen=True, tag="report"):
-    """Of a worker: sent when it has changed."""
+    """From a worker: its state, sent after each change."""
 
     ops_port: int
-    """Where its own operations listener is, on loopback."""
+    """Port of the worker's operations listener, on loopback."""
     ready: bool
     up: bool
     reasons: tuple[dict[str, str], ...]
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
-    """Of a worker that ends because it cannot start."""
+    """From a worker that ends because it cannot start."""
 
     detail: str
 
 
 class Siblings(msgspec.Struct, frozen=True, tag="siblings"):
-    """Of the supervisor: the slots whose workers accept connections."""
+    """From the supervisor: the slots whose workers accept connections."""
 
     up: frozenset[int]
 
 
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
-    """Of the supervisor: cut the drain short."""
+    """From the supervisor: end the drain now."""
 
 
 def write_assignment(sock: socket.socket, assignment: Assignment) -> None:

@@ -6,8 +6,8 @@
     POST /ops/drain              drains all workers
     everything else              by one worker: the first that is ready
 
-Each request goes to the workers with its headers, and a worker verifies its token, cookie and
-origin: the supervisor answers nothing that no worker has allowed.
+Each request is forwarded to the workers with its headers, and a worker verifies its token, cookie
+and origin: the supervisor answers only requests that a worker has allowed.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _HOP = frozenset(
 
 
 class Answer:
-    """What one worker has answered: status, headers without those of its connection, body."""
+    """One worker's answer: status, end-to-end headers, body."""
 
     def __init__(self, response: aiohttp.ClientResponse, body: bytes) -> None:
         self.status = response.status
@@ -60,7 +60,7 @@ class Answer:
         self.body = body
 
     def response(self, body: bytes | None = None) -> web.Response:
-        """Return it as the answer of the supervisor, perhaps with another body."""
+        """Return the supervisor's response, with another body if given."""
         response = web.Response(status=self.status, body=self.body if body is None else body)
         response.headers.clear()
         for name, value in self.headers:
@@ -97,12 +97,12 @@ class Operations:
 
     @property
     def url(self) -> str:
-        """Where operators connect."""
+        """The URL for operators."""
         host, port = self._runner.addresses[0][:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     async def start(self) -> None:
-        """Listen. Raises `GatewayError` for a port that is taken."""
+        """Listen. Raises `GatewayError` for a port in use."""
         self._http = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -183,7 +183,7 @@ class Operations:
         return await self._by_one(request)
 
     async def _drain(self, request: web.Request) -> web.Response:
-        # A question that changes nothing: whether a worker allows the request.
+        # A read-only request, to check whether a worker allows the drain.
         answer = await self._ask(self._one(), request, "GET", "/version")
         if answer.status != 200:
             return answer.response()
@@ -214,16 +214,16 @@ class Operations:
             if response is None:
                 raise _unanswered(process) from None
             if request.transport is not None:
-                request.transport.abort()  # so that half an answer is not taken for a whole one
+                request.transport.abort()  # a truncated response must not look complete
             return response
 
-    # Questions to workers.
+    # Requests to workers.
 
     def _reachable(self) -> list[WorkerProcess]:
         return [process for process in self._supervisor.processes if process.report is not None]
 
     def _one(self) -> WorkerProcess:
-        """Return the worker that answers for all. Raises `NotReady` where none runs."""
+        """Return the worker that answers for all. Raises `NotReady` if none runs."""
         found = self._reachable()
         if not found:
             raise NotReady("no worker of this machine is running; see the log")
@@ -248,7 +248,7 @@ class Operations:
     async def _ask(
         self, process: WorkerProcess, request: web.Request, method: str = "", path: str = ""
     ) -> Answer:
-        """Return a worker's answer to a request. Raises `NotReady` if there is none in time."""
+        """Return a worker's answer to a request. Raises `NotReady` on timeout or failure."""
         try:
             async with (
                 asyncio.timeout(ANSWER_SECONDS),
@@ -314,7 +314,7 @@ class _Processes:
 def _agreed(
     answers: Sequence[tuple[WorkerProcess, Answer]],
 ) -> tuple[Answer, list[bytes] | None]:
-    """Return an answer that shows status and headers, and all bodies; None: one is refused."""
+    """Return an answer for status and headers, and all bodies; None: one is rejected."""
     for _, answer in answers:
         if answer.status != 200:
             return answer, None

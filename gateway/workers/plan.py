@@ -1,7 +1,7 @@
 """Decisions of the supervisor: restart pauses, reloads, ownership of partitions. No I/O, no clock.
 
-A slot is the place of one worker, numbered from 0: a worker that dies or is replaced leaves its
-slot to its successor, and the partitions of the slot with it.
+A slot is the place of one worker, numbered from 0: the successor of a worker that dies or is
+replaced gets the same slot with its partitions.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Restarts:
 
 
 def owner(partition: int, workers: int) -> int:
-    """Return the slot that reads a partition, where connections are handed over."""
+    """Return the slot that reads a partition, if connections are handed over."""
     return partition % workers
 
 
@@ -57,7 +57,7 @@ def fixed_changes(former: Settings, new: Settings) -> str:
 
 
 class WorkerState(NamedTuple):
-    """What the supervisor knows of one worker process."""
+    """The supervisor's view of one worker process."""
 
     slot: int
     name: str
@@ -66,14 +66,14 @@ class WorkerState(NamedTuple):
     up: bool
     """Whether it accepts connections: it was ready once, and does not drain."""
     reasons: Sequence[dict[str, str]] = ()
-    """Why it is not ready, as its `/readyz` says it."""
+    """Why it is not ready, from its `/readyz`."""
 
 
 def readiness(states: Iterable[WorkerState], *, stopping: bool) -> dict[str, object]:
     """Return the answer of the machine's `/readyz`: ready while one of its workers is.
 
-    Every worker can serve every user, so one that is ready suffices. `reasons` are those of the
-    workers that are not ready, with `worker` for the name.
+    Every worker can serve every user, so one ready worker suffices. `reasons` lists the reasons of
+    workers that are not ready, with the name as `worker`.
     """
     found = list(states)
     reasons: list[dict[str, str]] = [

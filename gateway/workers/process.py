@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gateway.workers.messages import Assignment
 
 MAX_LINE = 1 << 20
-"""Characters of a log line that are kept together."""
+"""Maximum length of a log line in characters; longer lines are split."""
 
 READ_BYTES = 1 << 16
 
@@ -53,7 +53,7 @@ class WorkerProcess:
         self.started = clock.now().monotonic
         self.report: Report | None = None
         self.failure = ""
-        """Why it could not start, in its own words."""
+        """Why the worker could not start, as reported by the worker."""
         self.leaving = False
         """Whether the supervisor has asked it to end."""
         self._process = process
@@ -85,7 +85,7 @@ class WorkerProcess:
                 # Ctrl-C in a terminal signals a whole group: the supervisor passes it on.
                 process_group=0,
             )
-        with suppress(OSError):  # it has ended already
+        with suppress(OSError):  # the process has ended already
             write_assignment(ours, assignment)
         control = await asyncio.open_connection(sock=ours)
         return cls(assignment, process, control, log, changed)
@@ -97,7 +97,7 @@ class WorkerProcess:
 
     @property
     def state(self) -> WorkerState:
-        """What it has reported."""
+        """The last reported state."""
         report = self.report
         if report is None or self.leaving:
             return WorkerState(self.slot, self.name, ready=False, up=False)
@@ -138,7 +138,7 @@ class WorkerProcess:
                     self._changed()
 
     async def _read_log(self) -> None:
-        """Pass the process's lines on, each with its name."""
+        """Forward the process's log lines, each with the worker's name."""
         output = self._process.stdout
         assert output is not None
         rest = b""
@@ -158,7 +158,7 @@ class WorkerProcess:
         mark = f'"worker": {json.dumps(self.name)}'
         if line.startswith("{") and line.endswith("}"):
             return f"{line}\n" if mark in line else f"{{{mark}, {line[1:]}\n"
-        # Of the interpreter or a library, not of the log: a fatal error, for example.
+        # Output of the interpreter or a library, not of the logger: a fatal error, for example.
         fields = {
             "worker": self.name,
             "event": line,

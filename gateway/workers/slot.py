@@ -1,4 +1,4 @@
-"""The slot that a worker process was started in: what it shares with its siblings."""
+"""The slot of a worker process, with the sockets to its siblings."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Slot(NamedTuple):
     def handover(
         self, partition: Callable[[bytes], int | None], sent: Callable[[], None]
     ) -> Handover | None:
-        """Return what hands connections to the slots of their partitions.
+        """Return the handover of connections to the slots of their partitions.
 
-        `partition` returns the partition of a user, None: not known yet; `sent` counts.
+        `partition` returns the partition of a user, None: not known yet; `sent` counts handovers.
         """
         if self.receiving is None:
             return None

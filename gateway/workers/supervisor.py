@@ -1,12 +1,12 @@
 """The supervisor of `gateway serve --workers N`: starts workers, restarts and replaces them.
 
     SIGTERM, SIGINT    drain all workers; a second signal ends their streams at once
-    SIGHUP             read the settings again, and replace the workers one by one
+    SIGHUP             reload the settings, and replace the workers one by one
     SIGUSR1            ignored
 
 A replacement starts beside its predecessor, which drains once the replacement accepts clients: the
-machine serves at all times, and clients resume by their ids. Settings that cannot work change
-nothing: the supervisor logs the reason and keeps the former ones.
+machine serves without interruption, and clients resume with `Last-Event-ID`. Invalid settings are
+not applied: the supervisor logs the reason and keeps the former ones.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
     from gateway.log import File
 
 UP_SECONDS = 60.0
-"""Longest time that a replacement may take until it accepts clients."""
+"""Timeout of a replacement until it accepts clients."""
 
 GRACE_SECONDS = 15.0
 """Time beyond `GATEWAY_DRAIN_SECONDS` after which a draining worker is killed."""
 
 ANY_PORT = "127.0.0.1:0"
-"""Where a worker's own operations listener is: the supervisor asks it for operators."""
+"""Address of a worker's operations listener, to which the supervisor forwards requests."""
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -190,7 +190,7 @@ class Supervisor:
         return process
 
     async def _watch(self, process: WorkerProcess) -> None:
-        """Wait for the end of a worker; restart it if its end was not asked for."""
+        """Wait for the end of a worker; restart it if the end was not requested."""
         code = await process.wait()
         del self._watches[process]
         self._changed.set()
@@ -199,7 +199,7 @@ class Supervisor:
             return
         self._current[process.slot] = None
         if process.failure and process.report is None and not any(self.restarts):
-            # Settings that cannot work, or a port: the next worker would fail as this one has.
+            # Invalid settings or a port in use: the next worker would fail in the same way.
             kind = SettingsError if code == SettingsError.exit_code else GatewayError
             self.failure = self.failure or kind(process.failure)
             self._stopping.set()
@@ -259,7 +259,7 @@ class Supervisor:
                 return
 
     async def _replace_each(self, settings: Settings) -> None:
-        """Replace the worker of each slot. Raises `GatewayError` if the first one cannot be."""
+        """Replace the worker of each slot. Raises `GatewayError` if the first one fails."""
         _log.info("settings read again; workers are replaced one by one")
         for slot in range(len(self._current)):
             successor = await self._start(slot, settings, patient=True)
@@ -276,7 +276,7 @@ class Supervisor:
         _log.info("all workers are replaced")
 
     async def _until_up(self, process: WorkerProcess) -> str:
-        """Wait until a worker accepts clients; return why it does not, or an empty text."""
+        """Wait until a worker accepts clients; return the failure, or an empty string."""
         with suppress(TimeoutError):
             async with asyncio.timeout(UP_SECONDS):
                 while not process.state.up:
@@ -304,7 +304,7 @@ def _ignore() -> None:
 
 
 def with_format(settings: Settings) -> Settings:
-    """Return the settings with a format of the log: workers write to a pipe, not to a terminal."""
+    """Return the settings with an explicit log format: workers write to a pipe."""
     form = settings.log_format or ("text" if sys.stderr.isatty() else "json")
     return settings.model_copy(update={"log_format": form})
 
@@ -315,9 +315,9 @@ def _url(sock: socket.socket) -> str:
 
 
 def supervise(settings: Settings, reload: Callable[[], Settings]) -> None:
-    """Run `settings.workers` workers until SIGTERM or SIGINT; `reload` reads the settings again.
+    """Run `settings.workers` workers until SIGTERM or SIGINT; `reload` reloads settings.
 
-    Raises `GatewayError` for a port that is taken, and for settings that cannot work.
+    Raises `GatewayError` for a port in use, and for settings that cannot work.
     """
     settings = with_format(settings)
     with log.Background(sys.stderr) as file:
