@@ -245,15 +245,15 @@ async def test_recreated_topic_leads_to_a_gap(
 
 
 FORGERIES: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "the beginning": ({"place": OffsetPosition(0, 0, False)}, []),
-    "the greatest offset": ({"place": OffsetPosition((1 << 63) - 1, 0, False)}, ["reset"]),
+    "the beginning": ({"position": OffsetPosition(0, 0, False)}, []),
+    "the greatest offset": ({"position": OffsetPosition((1 << 63) - 1, 0, False)}, ["reset"]),
     "the greatest offset, seen": (
-        {"place": OffsetPosition((1 << 63) - 1, (1 << 47) - 1, True)},
+        {"position": OffsetPosition((1 << 63) - 1, (1 << 47) - 1, True)},
         ["reset"],
     ),
     "another tag": ({"tag": b"\0\0\0\0"}, ["reset"]),
     "another tag and the greatest time": (
-        {"tag": b"\xff\xff\xff\xff", "place": OffsetPosition(5, (1 << 47) - 1, True)},
+        {"tag": b"\xff\xff\xff\xff", "position": OffsetPosition(5, (1 << 47) - 1, True)},
         ["reset"],
     ),
     "a partition that there is not": ({"partition": (1 << 24) - 1}, ["reset"]),
