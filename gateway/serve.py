@@ -25,7 +25,7 @@ _log = structlog.stdlib.get_logger(__name__)
 
 
 def serve(settings: Settings) -> None:
-    """Run a worker until SIGTERM or SIGINT, then drain it; a second signal stops it at once.
+    """Run a worker until SIGTERM or SIGINT, then drain; a second signal stops it at once.
 
     SIGHUP and SIGUSR1 are logged and ignored.
     """
@@ -65,7 +65,7 @@ def _cut_short(drain: asyncio.Task[None]) -> None:
 
 
 def log_start(settings: Settings) -> None:
-    """Log the version and the most important settings, and variables that are not settings."""
+    """Log the version, the most important settings, and unknown variables."""
     for name in foreign_variables():
         _log.warning("variable ignored: it is not a setting of the gateway", name=name)
     _log.info(

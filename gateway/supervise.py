@@ -1,4 +1,4 @@
-"""Containment of unexpected exceptions: one part fails, and the worker keeps running.
+"""Contains unexpected exceptions: one part fails, and the worker keeps running.
 
 An exception is unexpected if no `except` around the failing code names it. Delivery must survive
 it: a worker that exits ends all of its streams, and clients that reconnect bring the same input to
@@ -153,7 +153,7 @@ class Supervisor:
 
 
 def flat(error: BaseException) -> list[BaseException]:
-    """Return the exceptions of a group and of the groups in it, or the one exception itself."""
+    """Return the exceptions of a group and its nested groups, or the one exception."""
     if not isinstance(error, BaseExceptionGroup):
         return [error]
     return [leaf for part in error.exceptions for leaf in flat(part)]

@@ -160,7 +160,7 @@ class CompactedTopic:
                 await self._wait()
 
     async def _add(self) -> None:
-        """Hand pending records to the follower, and yield to the event loop between batches."""
+        """Pass pending records to the follower; yield to the event loop between batches."""
         pending, self._pending = self._pending, defaultdict(list)
         for log, records in pending.items():
             for first in range(0, len(records), BATCH):

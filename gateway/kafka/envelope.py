@@ -40,7 +40,7 @@ class Envelope(msgspec.Struct):
 
 
 class Message(NamedTuple):
-    """A record to send; None as `key`: broadcast; None as `value`: lifts a revocation."""
+    """A record to send; `key` None: broadcast; `value` None: lifts a revocation."""
 
     event_id: str
     key: bytes | None

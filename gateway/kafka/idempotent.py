@@ -101,7 +101,7 @@ class InDoubt(KafkaError):  # type: ignore[misc] # aiokafka ships no type inform
 
 
 class IdempotentProducer(AIOKafkaProducer):  # type: ignore[misc]
-    """A producer that recovers from rejections; takes the options of `AIOKafkaProducer`.
+    """A producer that recovers from rejections; options as in `AIOKafkaProducer`.
 
     With `idempotent=False` a retry may write a record twice, for brokers without idempotence.
     """
@@ -206,7 +206,7 @@ class _Numbers(TransactionManager):  # type: ignore[misc]
         self._sequence_numbers[tp] = (self._sequence_numbers[tp] + increment) % _SEQUENCE_LIMIT
 
     def renew(self) -> None:
-        """Request a new producer id for the next batch; batches in flight keep the old one."""
+        """Request a new producer id for the next batch; batches in flight keep theirs."""
         self._pid_and_epoch = PidAndEpoch(NO_PRODUCER_ID, NO_PRODUCER_EPOCH)
         self._pid_waiter = asyncio.get_running_loop().create_future()
         self._sequence_numbers.clear()

@@ -1,4 +1,4 @@
-"""Offsets of logs: where each starts and ends, and the first record at a time (ListOffsets)."""
+"""Offset lookups (ListOffsets): start, end, and the first record after a time."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ LATEST_TIMESTAMP = (1 << 63) - 1
 
 
 class Offsets:
-    """Offset lookups. All methods raise aiokafka's `KafkaError` if the leader does not answer.
+    """Offset lookups; concurrent ones share requests (see `ClusterClient.offset`).
 
-    Concurrent lookups share requests: see `ClusterClient.offset`.
+    All methods raise aiokafka's `KafkaError` if the leader does not answer.
     """
 
     def __init__(self, cluster: ClusterClient) -> None:
@@ -41,7 +41,7 @@ class Offsets:
         return await self._true_end(log, (await self._cluster.offset(log, END)).offset)
 
     async def at(self, log: TopicPartition, timestamp: int) -> int | None:
-        """Return the offset of the first record at or after `timestamp` (ms); None: no record.
+        """Return the first offset at or after `timestamp` (ms); None: no record.
 
         Raises `ValueError` for a timestamp that Kafka cannot represent.
         """
@@ -58,7 +58,7 @@ class Offsets:
         return dict(zip(wanted, map(_existing, found), strict=True))
 
     async def extent(self, log: TopicPartition, cutoff: int) -> Extent:
-        """Return where the log starts and ends, and its first record at or after `cutoff` (ms)."""
+        """Return start and end of a log, and its first offset at or after `cutoff` (ms)."""
         _check(cutoff)
         # The leader answers in this order, and the end must not be before the other two.
         start, young, end = await asyncio.gather(

@@ -28,11 +28,11 @@ class Probe:
         self._offsets = offsets
 
     async def extent(self, log: TopicPartition, cutoff: int) -> Extent:
-        """Return where the log starts and ends, and its first record at or after `cutoff` (ms)."""
+        """Return start and end of a log, and its first offset at or after `cutoff` (ms)."""
         return await self._offsets.extent(log, cutoff)
 
     async def at(self, log: TopicPartition, timestamp: int) -> int | None:
-        """Return the offset of the first record at or after `timestamp` (ms); None: no record.
+        """Return the first offset at or after `timestamp` (ms); None: no record.
 
         Raises `ValueError` for a timestamp that Kafka cannot represent.
         """

@@ -19,7 +19,7 @@ def log_name(log: TopicPartition) -> str:
 
 
 def topic_id(cluster: ClusterClient, topic: Topic) -> bytes:
-    """Return the id of a topic as the worker knows it; empty: brokers without topic ids.
+    """Return the worker's id of a topic; empty for brokers without topic ids.
 
     A fetch by this id never returns records of a recreated topic. Raises
     `UnknownTopicOrPartitionError` while the brokers return another id, until the topic watch has

@@ -1,4 +1,4 @@
-"""Applies `security.session.revoked` events among the records that a worker reads.
+"""Applies `security.session.revoked` events among a worker's records.
 
 The worker delivers the event first, then closes the streams of the session, and writes the
 revocation to the topic that all workers read, unless another worker has written it.
@@ -78,7 +78,7 @@ class RevocationEvents:
         self._news = asyncio.Event()
 
     def find(self, batches: Mapping[TopicPartition, Sequence[Record]]) -> Revoked:
-        """Return the revoked sessions in these records; call it before they are dispatched.
+        """Return the sessions that these records revoke; call it before dispatch.
 
         A broadcast event revokes nothing: a session belongs to a user.
         """

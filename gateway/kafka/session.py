@@ -136,7 +136,7 @@ class KafkaSession:
             await live.stop()
 
     async def _keep(self, part: Part, run: Callable[[], Awaitable[None]]) -> None:
-        """Run a part until the task is cancelled: restart it alone, with back-off, when it fails.
+        """Run a part until cancelled; restart it alone, with back-off, after a failure.
 
         A part handles Kafka errors internally. A Kafka error that it raises, alone or in an
         exception group, makes the worker not ready until the next probe succeeds.
@@ -360,7 +360,7 @@ class KafkaSession:
                 await self._watch.look()
 
     def _report_topics(self, missing: list[str], refused: Mapping[str, Diagnosis]) -> None:
-        """Report topics that are missing or may not be read, with the commands that fix it."""
+        """Report missing and unreadable topics, with the commands that fix them."""
         missing = [name for name in missing if name not in refused]
         details = [str(diagnosis) for diagnosis in refused.values()]
         if missing:

@@ -12,7 +12,7 @@ ADMIN_PROPERTIES = "admin.properties"
 
 
 def tool_command(tool: str, options: Mapping[str, Any], words: str) -> str:
-    """Return the line that runs `tool` (without `.sh`) with `words` against the brokers.
+    """Return the line that runs `tool` (without `.sh`) with `words` on the brokers.
 
     `options` are those of `connection_options`. For brokers with TLS or a login the line has
     `--command-config`, because the tools need the administrator's login.

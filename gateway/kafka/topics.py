@@ -144,7 +144,7 @@ async def _create(client: ClusterClient, missing: list[TopicSpec]) -> None:
 
 
 async def retentions(client: ClusterClient, topics: Sequence[str]) -> dict[str, int]:
-    """Return the retention of existing topics in ms, as far as brokers return it; -1: unlimited."""
+    """Return the retention in ms of each topic, if brokers return it; -1: unlimited."""
     configs = await client.configs(topics, [_RETENTION])
     return {topic: int(values[_RETENTION]) for topic, values in configs.items() if values}
 

@@ -1,8 +1,8 @@
-"""A worker process of `gateway serve --workers N`: `python -m gateway.workers.child FD`.
+"""A worker process of a supervisor: `python -m gateway.workers.child FD`.
 
 FD is the socket to the supervisor. SIGTERM and SIGINT drain the worker, once: an init system sends
-them to every process of the service, and the supervisor once more. The supervisor's message `Stop`
-cuts the drain short. A worker whose supervisor has ended drains too.
+them to every process of the service, and the supervisor sends them again. The supervisor's message
+`Stop` ends the drain early. A worker whose supervisor has ended drains as well.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from gateway.workers.messages import (
 from gateway.workers.slot import slot_of
 
 REPORT_SECONDS = 0.1
-"""How often the worker looks whether the supervisor must be told a change."""
+"""How often the worker checks its state for changes to report to the supervisor."""
 
 _log = structlog.stdlib.get_logger(__name__)
 

@@ -1,4 +1,4 @@
-"""Metrics of several workers in one exposition: each sample gets the label `worker`.
+"""Merges the metrics of several workers: each sample gets the label `worker`.
 
 Works on both text formats of Prometheus, which group all samples of a metric family behind its
 comments (https://prometheus.io/docs/instrumenting/exposition_formats/).

@@ -1,4 +1,4 @@
-"""The operations listener of the supervisor: it asks the workers and answers for all of them.
+"""The supervisor's operations listener: queries the workers and merges answers.
 
     /healthz, /readyz            the machine's own
     /metrics                     of all workers, with the label `worker`
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from gateway.workers.supervisor import Supervisor
 
 ANSWER_SECONDS = 5.0
-"""How long a worker may take to answer; one that hangs is left out of sums."""
+"""Timeout of a worker's answer; sums leave out a worker that hangs."""
 
 _HOP = frozenset(
     {"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
@@ -322,7 +322,10 @@ def _agreed(
 
 
 def _labels(processes: Sequence[WorkerProcess]) -> list[str]:
-    """Return the values of the label `worker`: slots, which outlive processes, and `0-draining`."""
+    """Return the values of the label `worker`: a slot, or `0-draining` while it drains.
+
+    Slots outlive processes.
+    """
     return [
         f"{process.slot}-draining" if process.leaving else str(process.slot)
         for process in processes

@@ -1,5 +1,6 @@
-"""Decisions of the supervisor: restart pauses, reloads, ownership of partitions. No I/O, no clock.
+"""The supervisor's decisions: restart pauses, reloads, ownership of partitions.
 
+No I/O, no clock.
 A slot is the place of one worker, numbered from 0: the successor of a worker that dies or is
 replaced gets the same slot with its partitions.
 """
@@ -51,7 +52,7 @@ def owner(partition: int, workers: int) -> int:
 
 
 def fixed_changes(former: Settings, new: Settings) -> str:
-    """Return the changed settings that only a restart of the supervisor applies; empty: none."""
+    """Return changed settings that need a restart of the supervisor; empty: none."""
     changed = [name for name in _FIXED if getattr(former, name) != getattr(new, name)]
     return ", ".join(f"GATEWAY_{name.upper()}" for name in changed)
 
@@ -70,7 +71,7 @@ class WorkerState(NamedTuple):
 
 
 def readiness(states: Iterable[WorkerState], *, stopping: bool) -> dict[str, object]:
-    """Return the answer of the machine's `/readyz`: ready while one of its workers is.
+    """Return the answer of the machine's `/readyz`: ready while one worker is ready.
 
     Every worker can serve every user, so one ready worker suffices. `reasons` lists the reasons of
     workers that are not ready, with the name as `worker`.

@@ -1,4 +1,4 @@
-"""One worker process as the supervisor sees it: its start, its messages, its log, its end."""
+"""The supervisor's view of a worker process: start, messages, log and end."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class WorkerProcess:
 
     @classmethod
     async def start(cls, assignment: Assignment, log: File, changed: Callable[[], None]) -> Self:
-        """Start a process with these settings, and the descriptors that the assignment names."""
+        """Start a process with the settings and descriptors of the assignment."""
         ours, theirs = socket.socketpair()
         with theirs:
             process = await asyncio.create_subprocess_exec(

@@ -1,4 +1,4 @@
-"""The supervisor of `gateway serve --workers N`: starts workers, restarts and replaces them.
+"""The supervisor of `gateway serve --workers N`: runs and replaces workers.
 
     SIGTERM, SIGINT    drain all workers; a second signal ends their streams at once
     SIGHUP             reload the settings, and replace the workers one by one
@@ -99,7 +99,7 @@ class Supervisor:
         return self._stopping.is_set()
 
     async def run(self) -> None:
-        """Return when all workers have ended. Raises `GatewayError` if they could not start."""
+        """Run until all workers have ended. Raises `GatewayError` if they cannot start."""
         loop = asyncio.get_running_loop()
         await self._operations.start()
         for number in STOP_SIGNALS:
@@ -315,7 +315,7 @@ def _url(sock: socket.socket) -> str:
 
 
 def supervise(settings: Settings, reload: Callable[[], Settings]) -> None:
-    """Run `settings.workers` workers until SIGTERM or SIGINT; `reload` reloads settings.
+    """Run the workers until SIGTERM or SIGINT; `reload` reloads the settings.
 
     Raises `GatewayError` for a port in use, and for settings that cannot work.
     """

@@ -1,1 +1,1 @@
-"""Kafka clients: connections, cluster metadata, offset lookups, options from the settings."""
+"""Kafka clients: connections, cluster metadata, offset lookups, options."""

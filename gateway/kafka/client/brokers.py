@@ -1,7 +1,7 @@
 """Replacement for the broker connections of aiokafka's producer.
 
 aiokafka has one lock for all new connections, sends metadata requests to one broker after the
-other, repeats them without a pause while a broker or a leader is away, and never returns to the
+other, repeats them without a pause while a broker or a leader is down, and never returns to the
 bootstrap servers. Its metadata requests recreate a deleted topic. Here each broker has its own
 lock, the first answer of several brokers is used, and the bootstrap servers are asked when no known
 broker answers (KIP-899). Requests are `METADATA_SECONDS` apart and never create a topic.
@@ -99,7 +99,7 @@ class BrokerClient(AIOKafkaClient):  # type: ignore[misc]
         return True
 
     async def _bootstrap_again(self, request: MetadataRequest) -> Any:
-        """Return the bootstrap servers' answer, or None: the known brokers may have moved."""
+        """Return the bootstrap servers' answer, or None; finds brokers that have moved."""
         attempts = [partial(self._ask, host, port, request) for host, port, _ in self.hosts]
         try:
             answer = await first_of(attempts, NEXT_BOOTSTRAP_SECONDS)

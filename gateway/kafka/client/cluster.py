@@ -174,7 +174,7 @@ class ClusterClient:
         return self._known.nodes
 
     def live_options(self) -> dict[str, Any]:
-        """Return the options for an aiokafka client that bootstraps from the known brokers.
+        """Return options for an aiokafka client that bootstraps from the known brokers.
 
         aiokafka tries bootstrap servers one after the other, with a whole timeout for each.
         """
@@ -314,7 +314,7 @@ class ClusterClient:
             self._pause = SOON_SECONDS if changed else min(2 * self._pause, UNCHANGED_SECONDS)
 
     async def _refresh(self) -> Metadata:
-        """Return metadata requested after this call began; concurrent calls share a request."""
+        """Return metadata requested after this call; concurrent calls share a request."""
         loop = asyncio.get_running_loop()
         asked = loop.time()
         async with self._refreshing:

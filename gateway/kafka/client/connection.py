@@ -1,4 +1,4 @@
-"""One open, authenticated connection to a broker: request bytes in, response bytes out.
+"""An authenticated connection to a broker: request bytes in, response bytes out.
 
 A request costs one future and one queue entry, without a reader task or a timer for each request: a
 broker answers the requests of a connection in order. Frames are read into a reused buffer, larger

@@ -136,7 +136,7 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
 
 
 class BearerAuthenticator(OAuthAuthenticator):  # type: ignore[misc]
-    """The client's side of OAUTHBEARER (RFC 7628): sends a token, reads the rejection."""
+    """Client side of OAUTHBEARER (RFC 7628): sends a token, reads the rejection."""
 
     async def step(self, payload: bytes | None) -> tuple[bytes, bool] | None:
         """Return the next message, None at the end. Raises `SaslAuthenticationFailed`."""

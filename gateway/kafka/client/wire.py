@@ -1,4 +1,4 @@
-"""Primitive types of Kafka's protocol: numbers, strings, arrays and tagged fields.
+"""Primitive types of Kafka's protocol: numbers, strings, arrays, tagged fields.
 
 From some version on a request is *flexible* (KIP-482): strings and arrays are compact (a varint of
 length + 1 comes first), and every structure ends with tagged fields. `Reader` and the encoding
@@ -149,7 +149,7 @@ class Reader:
         self.at += 4 * count
 
     def tags(self) -> dict[int, builtins.bytes]:
-        """Return the tagged fields at the end of a structure; empty if it is not flexible."""
+        """Return the tagged fields at the end of a structure; empty if not flexible."""
         if not self.flexible:
             return {}
         return {self.uvarint(): self.raw(self.uvarint()) for _ in range(self.uvarint())}

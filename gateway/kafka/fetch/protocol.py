@@ -1,4 +1,4 @@
-"""The Fetch request and response, versions 4 to 17, encoded and decoded by `struct`.
+"""Encodes Fetch requests and decodes responses, versions 4 to 17, by `struct`.
 
 The schema is Kafka's `FetchRequest.json` and `FetchResponse.json`. Changes by version:
 

@@ -1,4 +1,4 @@
-"""Reading partitions from all brokers of a cluster: one task and one connection for each broker.
+"""Reads partitions from all brokers, with one task and one connection per broker.
 
 `read` starts reading a partition at an offset, `stop` ends it; the listener gets each record once,
 in order. Brokers do not wait for each other. A partition with an error is fetched again after a
@@ -110,7 +110,7 @@ class Listener(Protocol):
         ...
 
     def unproven(self, log: TopicPartition) -> None:
-        """Verify that a new leader has the delivered records; by default reading continues."""
+        """Verify that a new leader has the delivered records; reading continues if not."""
         ...
 
     def unknown_topic(self, log: TopicPartition) -> None:
@@ -131,7 +131,7 @@ class Reports(Failures, Protocol):
 
 
 class _Partition:
-    """A partition that is read. A new `position` object invalidates fetches in flight."""
+    """A partition being read. A new `position` object invalidates fetches in flight."""
 
     def __init__(self, log: TopicPartition, position: FetchPosition) -> None:
         self.log = log

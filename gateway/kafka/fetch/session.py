@@ -89,7 +89,7 @@ class FetchSession:
 
     @property
     def checks_epochs(self) -> bool:
-        """Whether the broker compares `last_epoch` with its log, and reports a divergence."""
+        """Whether the broker checks `last_epoch` against its log, to report divergence."""
         return self._newest >= FLEXIBLE
 
     def request(
