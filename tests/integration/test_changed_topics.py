@@ -92,7 +92,7 @@ async def write(
 
 @only_kafka
 @pytest.mark.parametrize("tail_warm_seconds", [60, 0])
-async def test_a_user_who_moves_gets_everything_from_both_partitions_once(
+async def test_user_whose_partition_changes_gets_each_event_of_both_partitions_once(
     broker: Broker,
     topics: MakeTopics,
     start_worker: StartWorker,

@@ -115,7 +115,7 @@ async def test_cluster_is_found_at_another_port(
         await eventually("the stream goes on", reads(client, 0, 1), SOON_SECONDS)
 
 
-async def test_publisher_finds_a_cluster_that_comes_back_under_other_addresses(
+async def test_publisher_finds_a_cluster_that_returns_at_other_addresses(
     tmp_path: Path,
 ) -> None:
     require("java", "mvn")

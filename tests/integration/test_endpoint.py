@@ -199,7 +199,7 @@ async def test_unknown_paths_are_answered_with_problem_details(
         await expect_problem(response, 404)
 
 
-async def test_the_root_says_in_one_line_what_this_is(
+async def test_root_describes_the_service_in_one_line(
     worker: Worker, http: aiohttp.ClientSession
 ) -> None:
     async with http.get(worker.url) as response:

@@ -186,7 +186,7 @@ async def test_spoilt_statuses_stop_no_worker_and_no_stream(
     assert "later" in shown.out
 
 
-async def test_without_its_topic_a_worker_serves_and_says_once_how_to_make_it(
+async def test_worker_without_the_fleet_topic_serves_and_logs_once_how_to_create_it(
     broker: Broker, topics: MakeTopics, start_worker: StartWorker, http: aiohttp.ClientSession
 ) -> None:
     served = (await topics())._replace(workers=f"gateway-workers-{new_user()}")

@@ -281,7 +281,7 @@ async def test_a_forged_id_never_shows_another_users_event(
     assert reasons(client) == gaps
 
 
-async def test_the_id_of_another_user_shows_nothing_of_them(
+async def test_id_of_another_user_reveals_none_of_their_events(
     worker: Worker, user: str, open_stream: OpenStream, write: RecordWriter
 ) -> None:
     victim = new_user()

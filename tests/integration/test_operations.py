@@ -287,7 +287,7 @@ def test_wrong_settings_stop_the_start_with_one_line(
     assert all(word in lines[0] for word in words)
 
 
-def test_a_worker_without_a_key_says_how_to_make_one(tmp_path: Path) -> None:
+def test_worker_without_a_key_logs_how_to_create_one(tmp_path: Path) -> None:
     worker = Worker(Topics("user-events", "broadcast-events").settings, tmp_path / "log")
     try:
         assert worker.wait() == 2

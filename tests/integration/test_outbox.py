@@ -47,7 +47,7 @@ def shown() -> tuple[dict[str, str], dict[str, str]]:
     return header, {**header, **envelope}
 
 
-async def test_what_the_event_router_makes_reaches_clients_as_the_document_says(
+async def test_outbox_events_reach_clients_as_documented(
     broker: Broker,
     shared: Shared,
     user: str,

@@ -220,7 +220,7 @@ async def test_a_category_header_overrides_the_registry(
     assert client.numbers == [0, 1, 3]
 
 
-async def test_a_registry_of_ones_own_replaces_the_built_in_one(
+async def test_custom_registry_replaces_the_built_in_registry(
     topics: MakeTopics,
     start_worker: StartWorker,
     open_stream: OpenStream,
@@ -243,7 +243,7 @@ async def test_a_registry_of_ones_own_replaces_the_built_in_one(
     assert client.numbers == [1]
 
 
-async def test_a_key_in_another_partition_is_counted_and_the_log_says_what_to_change(
+async def test_key_in_another_partition_is_counted_and_the_log_names_the_remedy(
     topics: MakeTopics,
     start_worker: StartWorker,
     open_stream: OpenStream,

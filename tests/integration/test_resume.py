@@ -72,7 +72,7 @@ async def test_what_memory_does_not_have_any_more_is_replayed_from_kafka(
     assert client.numbers[-1] == 50
 
 
-async def test_clients_that_come_back_together_share_what_is_read(
+async def test_clients_that_resume_together_share_one_scan(
     topics: MakeTopics,
     start_worker: StartWorker,
     open_stream: OpenStream,

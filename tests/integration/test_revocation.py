@@ -322,7 +322,7 @@ async def test_bad_records_in_the_topic_are_skipped_and_counted(
     )
 
 
-async def test_a_worker_is_not_ready_without_the_topic_and_says_how_to_make_it(
+async def test_worker_without_the_topic_is_not_ready_and_logs_how_to_create_it(
     broker: Broker, topics: MakeTopics, start_worker: StartWorker, http: aiohttp.ClientSession
 ) -> None:
     served = (await topics(1))._replace(revocations=f"revocations-{new_user()}")

@@ -200,7 +200,7 @@ async def test_corrected_password_file_lets_a_running_worker_log_in(
     ],
     ids=lambda value: " and ".join(value) or "nothing" if isinstance(value, list) else None,
 )
-async def test_what_keeps_a_worker_out_is_one_line_that_names_the_setting(
+async def test_connection_error_is_one_line_that_names_the_setting(
     site: Site,
     start: Callable[..., Worker],
     http: aiohttp.ClientSession,
@@ -255,7 +255,7 @@ async def test_a_right_that_is_missing_on_one_topic_is_named_with_the_topic(
     [(HIDDEN, "Describe", "Read"), (UNREADABLE, "Read", "Read"), (UNWRITABLE, "Write", "Write")],
     ids=["Describe", "Read", "Write"],
 )
-async def test_a_right_that_is_missing_on_the_fleets_topic_is_said_once_and_streams_are_served(
+async def test_missing_right_on_the_fleet_topic_is_logged_once_and_streams_are_served(
     site: Site,
     start: Callable[..., Worker],
     http: aiohttp.ClientSession,

@@ -95,7 +95,7 @@ async def test_added_partitions_change_the_shard_without_a_redirect_loop(
         assert await sent_to(http, worker, user) == "events?shard=3"
 
 
-async def test_while_kafka_is_away_whatever_shard_is_named_is_served(
+async def test_any_shard_is_served_while_kafka_is_down(
     tmp_path: Path, http: aiohttp.ClientSession, user: str
 ) -> None:
     served = Topics("user-events", "broadcast-events")

@@ -143,7 +143,7 @@ async def tracing_worker(
             await asyncio.to_thread(worker.end)
 
 
-async def test_a_trace_goes_from_the_producer_to_the_client(
+async def test_trace_spans_producer_worker_and_client(
     request: pytest.FixtureRequest, tmp_path: Path, http: aiohttp.ClientSession
 ) -> None:
     collector = Collector()
