@@ -89,7 +89,7 @@ async def test_rejected_request_is_answered_by_aiohttp_and_counted_once(
     assert served.hub.openings == []
 
 
-async def test_many_who_come_at_once_are_all_let_in(served: Served) -> None:
+async def test_many_simultaneous_connections_are_all_accepted(served: Served) -> None:
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(connected(served.port)) for _ in range(20)]
         for number, client in enumerate(clients):

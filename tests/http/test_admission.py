@@ -200,7 +200,7 @@ async def test_who_gets_no_stream_for_another_reason_takes_nobodys_place() -> No
         assert rejects(served) == {"bad_request": 3}
 
 
-async def test_a_user_who_comes_back_for_the_past_again_and_again_is_slowed_down() -> None:
+async def test_repeated_replays_of_one_user_are_throttled() -> None:
     """The tail begins at 0 with nothing before it to prove an id: each resume asks for a scan."""
     async with crowd(max_streams_per_user=2) as (served, clients):
         served.publish(*[b"1"] * 5)

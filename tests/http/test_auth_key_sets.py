@@ -229,7 +229,7 @@ async def test_without_a_name_the_keys_that_fit_are_tried() -> None:
         assert await verdict(auth, unnamed) == "alice"
 
 
-async def test_a_key_that_is_not_known_is_looked_for_once() -> None:
+async def test_unknown_key_is_looked_up_once() -> None:
     new = SigningKey("ES256", "new")
     keys = Held(read_key_set(PUBLISHED, ALGORITHMS), read_key_set(key_set(EC, new), ALGORITHMS))
     auth = authenticator(keys)
@@ -257,7 +257,7 @@ def test_unknown_key_raises_unknown_key() -> None:
         authenticator(held()).verify(mint(EC, header={"kid": "made-up"}), time.time())
 
 
-async def test_a_token_that_expires_while_its_key_is_looked_for_is_refused() -> None:
+async def test_token_that_expires_during_the_key_lookup_is_refused() -> None:
     new = SigningKey("ES256", "new")
 
     class Slow(Held):

@@ -185,7 +185,7 @@ async def test_a_page_sends_its_token_and_its_id_itself_and_can_read_a_refusal(
         assert await browser.wait_for(SEEN) == [[401, told, "the token is not accepted"]]
 
 
-async def test_a_page_of_another_origin_gets_no_answer_whatever_token_it_has(
+async def test_page_of_another_origin_cannot_read_a_response_with_any_token(
     browser: Browser,
 ) -> None:
     async with site() as port, gateway("http://127.0.0.1:1") as served:

@@ -156,7 +156,7 @@ A_REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 @pytest.mark.parametrize("behind", [b"\r\n\r\n", A_REQUEST, A_REQUEST * 100])
-async def test_what_comes_in_the_same_packet_as_a_request_is_ignored(
+async def test_bytes_after_the_request_in_its_packet_are_ignored(
     served: Served, client: RawClient, behind: bytes, quiet: Callable[[], None]
 ) -> None:
     await served.open(client, behind=behind)
@@ -189,7 +189,7 @@ async def test_a_stream_can_follow_other_requests_on_the_same_connection(
     assert (await client.chunk()).endswith(body(b"1"))
 
 
-async def test_a_request_with_a_body_that_never_comes_opens_a_stream(
+async def test_request_with_a_missing_body_opens_a_stream(
     served: Served, client: RawClient, quiet: Callable[[], None]
 ) -> None:
     await served.open(client, headers={"Content-Length": "50"}, behind=b"half of it")
@@ -214,7 +214,7 @@ WAYS = pytest.mark.parametrize("way", [finish, leave, reset])
 
 
 @WAYS
-async def test_a_client_that_leaves_while_its_logs_are_looked_up_keeps_no_stream(
+async def test_client_that_disconnects_during_the_lookup_leaves_no_stream(
     served: Served, client: RawClient, way: Callable[[RawClient], None], quiet: Callable[[], None]
 ) -> None:
     served.let_through.clear()

@@ -68,7 +68,7 @@ def test_a_key_goes_with_the_algorithms_of_its_kind_and_curve_only() -> None:
         ({"x5t": "abc", "x5c": ["MIIB"], "other": {"deep": [1]}}, True),
     ],
 )
-def test_what_a_key_says_of_itself_is_heeded(members: dict[str, Any], usable: bool) -> None:
+def test_use_and_operations_of_a_key_are_respected(members: dict[str, Any], usable: bool) -> None:
     other = SigningKey("RS256", "other")
     found = names(RSA.jwk(**members), other)
     assert (("rsa", "RS256") in found) is usable

@@ -118,7 +118,7 @@ async def test_the_last_good_set_stays_while_the_url_is_down() -> None:
         assert keys.fresh
 
 
-async def test_the_key_that_is_not_known_is_fetched_once_for_all_who_wait() -> None:
+async def test_unknown_key_is_fetched_once_for_all_waiting_requests() -> None:
     provider = Provider(OLD)
     async with running(provider) as keys:
         await keys.renew()

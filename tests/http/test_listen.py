@@ -56,7 +56,7 @@ async def test_the_address_of_all_ipv6_interfaces_takes_ipv4_too(host: str) -> N
         writer.close()
 
 
-async def test_a_port_that_is_taken_is_one_line_that_names_the_setting() -> None:
+async def test_port_in_use_is_reported_in_one_line_with_its_setting() -> None:
     async with running("127.0.0.1:0") as runner:
         port = runner.addresses[0][1]
         with pytest.raises(GatewayError, match=f"127.0.0.1:{port}: .* with GATEWAY_LISTEN$"):
@@ -65,7 +65,7 @@ async def test_a_port_that_is_taken_is_one_line_that_names_the_setting() -> None
 
 
 @pytest.mark.parametrize("address", ["192.0.2.1:0", "a..b:80"])
-async def test_a_host_that_is_not_here_is_one_line_that_names_the_setting(address: str) -> None:
+async def test_foreign_host_is_reported_in_one_line_with_its_setting(address: str) -> None:
     with pytest.raises(GatewayError, match=rf"cannot listen on {address}: .* with GATEWAY_LISTEN"):
         async with running(address):
             pass

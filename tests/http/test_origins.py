@@ -99,7 +99,7 @@ async def test_no_other_page_may_read_a_stream(client: RawClient, origin: str | 
         ("/", "GET", 200),
     ],
 )
-async def test_a_page_that_is_allowed_may_read_what_went_wrong(
+async def test_allowed_page_may_read_the_error(
     client: RawClient, target: str, method: str, status: int
 ) -> None:
     token = None if status == 401 else mint("alice")

@@ -116,7 +116,7 @@ async def test_a_refused_request_can_be_followed_by_a_good_one_on_the_same_conne
         await served.open(client)
 
 
-async def test_a_worker_that_was_never_ready_says_when_to_come_back(
+async def test_worker_that_was_never_ready_sends_retry_after(
     aiohttp_client: AiohttpClient,
 ) -> None:
     client = await aiohttp_client(Served(readiness=Readiness()).app)

@@ -46,7 +46,7 @@ async def client(served: Served) -> AsyncIterator[RawClient]:
         yield it
 
 
-async def test_the_root_says_in_one_line_what_this_is(aiohttp_client: AiohttpClient) -> None:
+async def test_root_describes_the_service_in_one_line(aiohttp_client: AiohttpClient) -> None:
     client = await aiohttp_client(Served().app)
     async with client.get("/") as response:
         assert response.status == 200
@@ -65,7 +65,7 @@ async def test_routes_can_be_added(served: Served, aiohttp_client: AiohttpClient
         assert await response.text() == "a page"
 
 
-async def test_what_a_request_says_reaches_the_hub(served: Served, client: RawClient) -> None:
+async def test_request_parameters_reach_the_hub(served: Served, client: RawClient) -> None:
     mark = CursorEntry(LogKind.USER, TOPIC.tag, 0, OffsetPosition(0, 0, False))
     await served.open(
         client,
@@ -115,9 +115,7 @@ async def test_streams_end_one_by_one_a_little_before_their_tokens(
     assert all(earliest - slack <= seconds <= latest + slack for seconds in before)
 
 
-async def test_a_long_look_up_does_not_put_off_the_end_of_the_token(
-    served: Served, client: RawClient
-) -> None:
+async def test_slow_lookup_does_not_extend_the_token(served: Served, client: RawClient) -> None:
     begin = clock.now()
     served.let_through.clear()
     await client.request(EVENTS, token=mint("alice", lifetime=1.0))
@@ -231,7 +229,7 @@ async def test_a_worker_that_was_ready_once_opens_streams_while_kafka_is_away(
 
 
 @pytest.mark.parametrize("authorized", [True, False])
-async def test_only_who_may_open_streams_learns_that_a_worker_is_not_ready(
+async def test_only_authenticated_clients_learn_that_a_worker_is_not_ready(
     authorized: bool, aiohttp_client: AiohttpClient
 ) -> None:
     client = await aiohttp_client(Served(readiness=Readiness()).app)

@@ -108,7 +108,7 @@ def test_a_start_in_the_past(text: str, expected: int) -> None:
     assert opening(str(URL.build(query={"since": text}))[1:]).since == expected
 
 
-def test_a_plus_sign_that_is_not_escaped_is_taken_for_one() -> None:
+def test_unescaped_plus_sign_is_accepted() -> None:
     assert opening("since=2026-01-31T17:30:00+05:30").since == NOON
 
 

@@ -66,7 +66,7 @@ async def test_missing_scope_is_named(scope: object, query: str, missing: str | 
         assert served.hub.openings == []
 
 
-async def test_the_reason_of_a_401_is_counted_and_not_told() -> None:
+async def test_reason_of_a_401_is_counted_but_not_sent() -> None:
     bodies = set()
     async with serving(jwt_issuer="https://id.test", jwt_audience="gateway") as served:
         for claims in (
@@ -142,7 +142,7 @@ async def test_by_default_an_event_source_gets_the_status() -> None:
         ("https://events.test/push/", "/.well-known/oauth-protected-resource/push"),
     ],
 )
-async def test_the_metadata_stands_where_the_rfc_says(resource: str, path: str) -> None:
+async def test_metadata_is_at_the_path_of_the_rfc(resource: str, path: str) -> None:
     settings: dict[str, Any] = {**SCOPED, "resource_url": resource, "jwt_issuer": "https://id.test"}
     async with serving(**settings) as served, connected(served.port) as client:
         await client.request(path)

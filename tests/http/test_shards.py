@@ -127,7 +127,7 @@ async def test_without_sharding_any_shard_is_served() -> None:
         await served.open(client, f"{EVENTS}?shard=7")
 
 
-async def test_what_no_url_should_have_comes_back_encoded(client: RawClient) -> None:
+async def test_characters_invalid_in_a_url_are_returned_encoded(client: RawClient) -> None:
     headers = await ask(client, f'{EVENTS}?x=<\\">')
     assert headers["Location"] == "events?shard=0&x=%3C%5C%22%3E"
 

@@ -126,7 +126,7 @@ async def test_a_client_that_finishes_is_gone_once_it_has_everything(pair: Pair)
     assert pair.parting == set()
 
 
-async def test_a_closed_wire_sends_what_it_has_and_then_ends(pair: Pair) -> None:
+async def test_closed_transport_flushes_its_buffer_and_ends(pair: Pair) -> None:
     pair.wire.write(MUCH)
     pair.wire.close()
     pair.wire.close()
@@ -143,7 +143,7 @@ async def test_protocol_learns_of_the_end_later_and_once(pair: Pair) -> None:
     assert await pair.read(1) == b""
 
 
-async def test_an_aborted_wire_drops_what_it_has(pair: Pair) -> None:
+async def test_aborted_transport_discards_its_buffer(pair: Pair) -> None:
     pair.wire.write(MUCH)
     pair.wire.abort()
     await pair.hears("pause", "lost")

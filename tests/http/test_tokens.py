@@ -130,7 +130,7 @@ def assert_refused(auth: Authenticator, bad: str, now: float = NOW) -> None:
         (token(aud="anyone", iss="anyone", jti="1"), Identity("alice", None, NOW + 60, None)),
     ],
 )  # fmt: skip
-def test_a_good_token_says_who_it_speaks_for(good: str, identity: Identity) -> None:
+def test_valid_token_yields_its_user(good: str, identity: Identity) -> None:
     assert authenticator().verify(good, NOW) == identity
 
 
@@ -248,7 +248,7 @@ def test_a_good_token_says_who_it_speaks_for(good: str, identity: Identity) -> N
     ],
     ids=lambda bad: repr(bad[:24]),
 )
-def test_a_bad_token_is_refused_and_never_told_why(bad: str) -> None:
+def test_invalid_token_is_refused_without_the_reason(bad: str) -> None:
     assert_refused(authenticator(), bad)
 
 
