@@ -32,7 +32,7 @@ def workers(load: Load, bounds: Bounds = BOUNDS, *, sharding: bool) -> float:
     ],
     ids=["delivery", "busy", "ingest"],
 )
-def test_the_costs_give_back_what_was_measured(load: Load, micros: float) -> None:
+def test_cost_model_reproduces_the_measurements(load: Load, micros: float) -> None:
     """CPU for an event, as docs/performance.md has it: no heartbeat is due, and none resumes."""
     quiet = COSTS._replace(idle_us=0, write_us=0, resume_us=0)
     assert cpu(load, BOUNDS, quiet) * 1e6 / load.events == pytest.approx(micros, rel=0.02)

@@ -49,7 +49,7 @@ def test_missing_timestamp_is_ignored(timestamp: int) -> None:
     assert found(timestamp) is None
 
 
-def test_only_what_was_read_since_the_last_look_is_looked_at() -> None:
+def test_only_records_read_since_the_last_check_are_checked() -> None:
     times = RecordTimes()
     old = head(40, NOW - 300_000)
     assert times.check(old, {}, NOW) is None, "who knows when it was written"

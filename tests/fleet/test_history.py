@@ -34,7 +34,7 @@ def test_sample_sums_the_workers_that_are_alive() -> None:
     assert (sample.replays_waiting, sample.resident_bytes) == (2, 9)
 
 
-def test_counts_are_what_was_added_since_the_sample_before() -> None:
+def test_counts_are_increments_since_the_previous_sample() -> None:
     history = History()
     first = history.add_sample(of(status(gaps={"limit": 5}, closes={"slow": 2})), 0)
     assert (first.gaps, first.closes) == (0, 0), "nobody knows when those were"

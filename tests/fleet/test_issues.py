@@ -62,7 +62,7 @@ def test_starting_or_draining_worker_is_not_critical() -> None:
 
 
 @pytest.mark.parametrize(("age", "ago"), [(12.0, "12 s ago"), (185.0, "3 minutes ago")])
-def test_a_worker_that_went_without_a_word_is_one(age: float, ago: str) -> None:
+def test_worker_that_disappeared_is_an_issue(age: float, ago: str) -> None:
     concern = only(status("b"), Member(status(state="gone", streams=9), age, silent=True))
     assert (concern.kind, concern.worker) == ("gone", "a")
     assert ago in concern.what
@@ -87,7 +87,7 @@ def test_records_that_cannot_be_read_come_with_the_last_ones_position() -> None:
     assert "gateway record user-events 3 41" in concern.action
 
 
-def test_retention_that_removes_what_clients_come_back_for_is_one() -> None:
+def test_expired_events_of_a_resume_are_an_issue() -> None:
     concern = only(status(gaps={"expired": 1}), before=status())
     assert concern.kind == "retention"
     assert "GATEWAY_REPLAY_MAX_AGE_SECONDS" in concern.action
@@ -138,7 +138,7 @@ def test_wrong_record_timestamps_are_one_issue_that_names_the_worst(
 
 
 @pytest.mark.parametrize("facts", [{"cpu_share": 0.97}, {"loop_delay_seconds": 0.8}])
-def test_a_worker_without_time_is_one(facts: dict[str, Any]) -> None:
+def test_busy_worker_is_an_issue(facts: dict[str, Any]) -> None:
     assert only(status(**facts)).kind == "busy"
 
 
@@ -167,7 +167,7 @@ def test_a_worker_of_another_version_than_most_is_named() -> None:
     assert "2.0; most run 1.0" in concern.what
 
 
-def test_a_fleet_that_is_not_to_be_seen_is_one() -> None:
+def test_unavailable_fleet_topic_is_an_issue() -> None:
     assert "a right is missing" in only(status(), problem="a right is missing").what
 
 

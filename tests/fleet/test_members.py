@@ -68,7 +68,7 @@ def test_silent_worker_is_gone_after_three_statuses_and_forgotten_after_minutes(
     assert set(topic.shown()) == {"a", OWN}
 
 
-def test_one_that_comes_back_is_shown_again() -> None:
+def test_returning_worker_is_shown_again() -> None:
     topic = Topic("a")
     topic.go_on(3.0)
     topic.others.remove("a")

@@ -28,7 +28,7 @@ def test_all_at_once_wait_for_as_long_as_the_work_takes() -> None:
     assert storm.peak_cpu == pytest.approx(1.0)
 
 
-def test_what_fits_is_served_as_it_comes() -> None:
+def test_load_within_capacity_is_served_without_delay() -> None:
     storm = simulate(5000, 0.5, OPEN, 3.0, 10.0)
     assert storm.per_second == 500
     assert storm.longest_wait <= STEP_SECONDS

@@ -89,7 +89,7 @@ async def token_of(made: Settings) -> str:
     return await provider.token()
 
 
-async def test_client_credentials_are_sent_as_rfc_6749_says(endpoint: Endpoint) -> None:
+async def test_client_credentials_are_sent_as_in_rfc_6749(endpoint: Endpoint) -> None:
     made = settings(
         token_endpoint_url=endpoint.url,
         client_id="a:b",

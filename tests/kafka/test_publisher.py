@@ -158,7 +158,7 @@ async def test_a_missing_topic_is_not_created(broker: Broker) -> None:
                 await publisher.publish("alice", "import.started", {})
 
 
-async def test_a_topic_that_comes_later_is_found(broker: Broker, topics: MakeTopics) -> None:
+async def test_topic_created_later_is_found(broker: Broker, topics: MakeTopics) -> None:
     made = await topics()
     missing = f"missing-{uuid.uuid4().hex[:8]}"
     async with publishing(broker, made._replace(broadcast=missing)) as publisher:
@@ -270,7 +270,7 @@ async def test_service_starts_and_keeps_running_without_kafka() -> None:
         assert publisher.dropped == 3
 
 
-async def test_a_broker_that_goes_away_costs_no_more_than_the_timeout() -> None:
+async def test_stopped_broker_costs_no_more_than_the_timeout() -> None:
     async with EmbeddedBroker() as broker:
         await create({"bootstrap_servers": [broker.bootstrap]}, [TopicSpec("user-events", 4)])
         publisher = EventPublisher(broker.bootstrap, timeout=0.3)

@@ -101,7 +101,7 @@ def test_certificates_that_cannot_be_used_are_one_line(files: Files, damage: str
 
 
 @pytest.mark.parametrize("damage", ["missing", "of another pair"])
-def test_a_pair_that_cannot_be_used_is_one_line(files: Files, damage: str) -> None:
+def test_unusable_certificate_pair_is_reported_in_one_line(files: Files, damage: str) -> None:
     if damage == "missing":
         files.keyfile.unlink()
     else:

@@ -85,7 +85,7 @@ def test_records_are_unpacked_with_all_their_parts(codec: str | None) -> None:
 
 
 @pytest.mark.parametrize("codec", EVERY_CODEC)
-def test_the_careful_parser_reads_what_the_compiled_one_does(codec: str | None) -> None:
+def test_careful_parser_agrees_with_the_compiled_parser(codec: str | None) -> None:
     tail = b"\xff\xff\xff\xff\x01"  # as in a length that would overflow
     whole = [Row(b"key", b"v%d" % n, [("name", b"content")] * (n % 3)) for n in range(100)]
     assert Fetched(batch([*whole, Row(b"key", tail)], 0, codec)).records[:-1] == (
@@ -288,14 +288,14 @@ def test_no_content_of_a_batch_gets_further_than_its_batch(codec: str | None) ->
         b"",
     ],
 )
-def test_nothing_is_read_beyond_a_batch_whatever_length_a_record_claims(body: bytes) -> None:
+def test_record_length_beyond_the_batch_is_never_read(body: bytes) -> None:
     fetched = Fetched(with_body(body))
     assert (fetched.values, fetched.following) == ([], 1)
     assert fetched.skipped == [(0, "corrupt")]
 
 
 @pytest.mark.parametrize("number", [-1, 0, 2, (1 << 31) - 1])
-def test_a_number_of_records_that_is_not_theirs_makes_a_batch_bad(number: int) -> None:
+def test_wrong_record_count_makes_a_batch_invalid(number: int) -> None:
     fetched = Fetched(with_body(batch(rows(b"a"))[61:], number))
     assert (fetched.values, fetched.skipped) == ([], [(0, "corrupt")])
 

@@ -93,7 +93,7 @@ def test_every_version_asks_for_all_partitions_and_reads_the_records(version: in
 
 
 @pytest.mark.parametrize("version", WITH_SESSIONS)
-def test_an_open_session_sends_only_what_has_changed(version: int) -> None:
+def test_open_session_sends_only_changed_partitions(version: int) -> None:
     client = Client(version)
     for log in (A, B, OTHER):
         client.want(log, 0)
