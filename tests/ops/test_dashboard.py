@@ -58,7 +58,7 @@ async def read(response: aiohttp.ClientResponse, count: int) -> list[ReceivedEve
     return events
 
 
-async def test_a_dashboard_gets_all_that_is_known_at_once_and_then_what_is_new(
+async def test_dashboard_gets_the_whole_state_first_and_then_changes(
     aiohttp_client: AiohttpClient,
 ) -> None:
     stage = Stage()

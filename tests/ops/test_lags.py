@@ -6,7 +6,7 @@ from gateway.core.records import TopicPartition
 from gateway.ops.lags import PartitionLags
 
 
-def test_each_log_that_is_read_has_its_lag_and_no_other_has_one() -> None:
+def test_only_logs_that_are_read_have_a_lag() -> None:
     lags = {TopicPartition("events", 3): 40, TopicPartition("news", 0): 0}
     registry = CollectorRegistry(auto_describe=False)
     registry.register(PartitionLags(lambda: lags, "news"))

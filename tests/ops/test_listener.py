@@ -198,7 +198,7 @@ async def test_non_browser_client_needs_no_host_header(connect: Connect) -> None
         assert (await client.head()).startswith(b"HTTP/1.0 200 ")
 
 
-async def test_with_a_token_that_is_enough_by_whatever_name(connect: Connect) -> None:
+async def test_token_is_sufficient_under_any_host_name(connect: Connect) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}", "Host": "gateway-ops.example"}
     async with (await connect(TOKEN)).get("/metrics", headers=headers) as response:
         assert response.status == 200

@@ -203,7 +203,7 @@ def test_a_misplaced_key_is_logged_with_the_setting_to_change(
     assert re.search(r"offset\W+7\b", line)
 
 
-def test_refusals_are_counted_each_and_told_once_a_second_for_each_reason() -> None:
+def test_refusals_are_counted_and_logged_once_a_second_per_reason() -> None:
     metrics = make_metrics()
     with capture_logs() as lines:
         for number in range(5):

@@ -140,7 +140,7 @@ def test_a_client_without_a_trace_begins_one(stage: Stage) -> None:
     assert span.parent is None
 
 
-def test_a_client_that_says_its_trace_is_not_kept_leaves_nothing(stage: Stage) -> None:
+def test_unsampled_client_trace_creates_no_span(stage: Stage) -> None:
     stream = stage.open(PARENT[:-1] + "0")
     stage.metrics.replayed(0.5, Summary(USER_LOG, (stream.number,), 900, 3))
     assert stage.exporter.get_finished_spans() == ()
@@ -167,7 +167,7 @@ def mark_of(stage: Stage, place: OffsetPosition) -> Any:
     return CursorEntry(LogKind.USER, b"tagA", 0, place)
 
 
-def test_a_scan_is_a_replay_of_all_who_waited_for_it_and_are_still_there(stage: Stage) -> None:
+def test_scan_creates_a_replay_span_for_each_stream_still_waiting(stage: Stage) -> None:
     first, gone, last = stage.open(PARENT), stage.open(), stage.open()
     requests = [span.context for span in stage.named("GET /api/v1/events")]
     stage.hub.lost(gone, clock.now())
@@ -319,7 +319,9 @@ def test_off_nothing_is_imported() -> None:
     subprocess.run([sys.executable, "-c", check], check=True, timeout=60)
 
 
-def test_on_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tracing_without_the_extra_names_the_package_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delitem(sys.modules, "gateway.ops.spans")
     monkeypatch.setitem(sys.modules, "opentelemetry.context", None)
     settings = load_settings(None, tracing=True)

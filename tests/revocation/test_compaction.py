@@ -69,7 +69,7 @@ CHANGES = st.builds(
 
 
 @given(st.lists(CHANGES), st.lists(CHANGES))
-def test_a_table_says_the_same_after_the_digest_as_after_every_change(
+def test_table_is_equal_after_the_digest_and_after_all_changes(
     before: list[Change], changes: list[Change]
 ) -> None:
     one_by_one, at_once, made = Revocations(), Revocations(), Digest()

@@ -133,13 +133,13 @@ def test_an_event_revokes_its_session_once() -> None:
     assert table.revoke_session(b"bob", "s1", NOW, LIFE, NOW) is not None
 
 
-def test_an_event_does_not_shorten_what_is_in_the_topic() -> None:
+def test_event_does_not_shorten_a_revocation_of_the_topic() -> None:
     table = holding(session("s1", end=LATER + LIFE))
     assert table.revoke_session(b"alice", "s1", NOW, LIFE, NOW) is None
     assert table.cover(b"alice", "s1", None, LATER)
 
 
-def test_an_event_that_is_replayed_does_not_revoke_what_was_lifted_since() -> None:
+def test_replayed_event_does_not_revoke_a_session_lifted_since() -> None:
     table = holding(session("s1"))
     table.apply(Change(session_key("s1"), None), NOW + 5)
     for since in (NOW, NOW + 5):
