@@ -59,7 +59,7 @@ def port_of(url: str) -> int:
     return int(url.rpartition(":")[2])
 
 
-async def test_it_is_up_and_says_that_it_cannot_serve(http: aiohttp.ClientSession) -> None:
+async def test_worker_without_kafka_is_live_but_not_ready(http: aiohttp.ClientSession) -> None:
     async with make_worker() as worker:
         async with http.get(f"{worker.ops_url}/healthz") as response:
             assert response.status == 200
@@ -74,7 +74,9 @@ async def test_it_is_up_and_says_that_it_cannot_serve(http: aiohttp.ClientSessio
             assert response.headers["Retry-After"]
 
 
-async def test_it_says_which_setting_leads_to_kafka(http: aiohttp.ClientSession) -> None:
+async def test_readiness_names_the_setting_of_the_kafka_address(
+    http: aiohttp.ClientSession,
+) -> None:
     async with make_worker() as worker:
 
         async def named() -> bool:

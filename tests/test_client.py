@@ -59,7 +59,7 @@ async def items(stream: EventStream, count: int) -> list[Item]:
         return [await anext(stream) for _ in range(count)]
 
 
-async def test_a_client_comes_back_with_its_id_when_the_server_says() -> None:
+async def test_client_reconnects_with_its_id_after_the_retry_time() -> None:
     requests = []
 
     async def serve(request: web.Request) -> web.StreamResponse:
@@ -102,7 +102,7 @@ async def test_a_server_that_says_goodbye_has_drawn_the_wait_itself() -> None:
         (418, RequestRefused, "418 No: go away; ask the operator of"),
     ],
 )
-async def test_an_answer_that_is_final_says_what_to_do(
+async def test_final_response_names_the_remedy(
     status: int, error: type[StreamRefused], text: str
 ) -> None:
     async def serve(request: web.Request) -> web.StreamResponse:

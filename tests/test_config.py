@@ -232,7 +232,7 @@ def test_the_environment_wins_over_the_file_and_the_file_over_defaults_of_a_comm
         ("CORS_ORIGINS", "https://app.example.com\r\nX: 1", "not an origin"),
     ],
 )
-def test_a_wrong_value_is_one_line_that_names_the_setting(
+def test_invalid_value_is_reported_in_one_line_with_its_setting(
     environment: pytest.MonkeyPatch, name: str, text: str, word: str
 ) -> None:
     environment.setenv(PREFIX + name, text)
@@ -366,7 +366,7 @@ def test_secret_for_text_loses_its_line_break_and_an_hmac_key_does_not(
         ("heartbeat_seconds = inf", "GATEWAY_HEARTBEAT_SECONDS: Input should be a finite number"),
     ],
 )
-def test_a_wrong_line_in_a_file_is_one_line_that_names_the_setting(
+def test_invalid_line_in_a_file_is_reported_in_one_line_with_its_setting(
     file: Path, line: str, said: str
 ) -> None:
     file.write_text(line)
@@ -386,7 +386,7 @@ def test_a_wrong_line_in_a_file_is_one_line_that_names_the_setting(
         None,
     ],
 )
-def test_a_file_that_cannot_be_read_is_one_line_that_names_it(
+def test_unreadable_file_is_reported_in_one_line_with_its_name(
     file: Path, content: bytes | None
 ) -> None:
     if content is not None:

@@ -25,7 +25,7 @@ def test_the_registry_is_built_in_or_of_a_file(file: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"\xff", b"[categories]", b"x = ", None])
-def test_a_registry_that_cannot_be_used_is_one_line(file: Path, content: bytes | None) -> None:
+def test_unusable_registry_is_reported_in_one_line(file: Path, content: bytes | None) -> None:
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(SettingsError) as refused:

@@ -62,7 +62,7 @@ def test_issuers_that_cannot_work_are_one_line(
 
 
 @pytest.mark.parametrize("text", ["[", "7", '"a"', "[7]", "[[]]", "null"])
-def test_what_is_not_a_list_of_issuers_is_one_line(
+def test_invalid_list_of_issuers_is_reported_in_one_line(
     text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GATEWAY_OIDC_ISSUERS", text)

@@ -127,7 +127,7 @@ def test_what_libraries_say_for_debugging_is_never_shown(
     assert lines(capsys) == []
 
 
-def test_what_a_library_says_has_the_id_of_the_request_that_is_handled(
+def test_log_lines_of_libraries_have_the_current_request_id(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     log.configure("json", "info")
@@ -211,7 +211,7 @@ def test_the_level_is_the_least_that_is_shown(
 
 
 @pytest.mark.parametrize(("level", "count"), [("info", 0), ("debug", 1)])
-def test_what_aiokafka_says_of_brokers_that_are_away_is_for_debugging(
+def test_aiokafka_messages_about_unreachable_brokers_are_logged_at_debug(
     capsys: pytest.CaptureFixture[str], level: str, count: int
 ) -> None:
     log.configure("json", level)

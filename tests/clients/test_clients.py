@@ -158,7 +158,7 @@ async def test_a_client_gets_every_event_once_whatever_happens(
         assert reader.types() == {"stream.gap", TYPE, "stream.close"}
 
 
-async def test_r3labs_takes_a_broken_event_for_a_whole_one(
+async def test_r3labs_delivers_a_truncated_event_as_complete(
     relay: Relay, write: RecordWriter, user: str, tmp_path: Path
 ) -> None:
     token = Token(tmp_path / "token")

@@ -66,7 +66,7 @@ def test_former_revocation_revokes_the_same(found: dict[str, Any]) -> None:
     assert write_value(revocation(found)) == value
 
 
-def test_former_release_reads_what_this_one_writes() -> None:
+def test_former_release_reads_records_of_this_release() -> None:
     statuses = [
         Status(
             worker=f"host-{state}",

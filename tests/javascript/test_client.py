@@ -60,7 +60,7 @@ def cuts(stream: bytes) -> list[list[bytes]]:
     return [[stream], [bytes([byte]) for byte in stream], *halves]
 
 
-async def test_it_reads_streams_as_the_standard_says_wherever_they_are_cut(tmp_path: Path) -> None:
+async def test_parser_follows_the_standard_for_any_chunking(tmp_path: Path) -> None:
     draw = random.Random(7)
     mixed = [b"".join(draw.choices(PIECES, k=30)) for _ in range(200)]
     cases = [
@@ -91,7 +91,7 @@ async def test_its_types_are_true(tmp_path: Path) -> None:
     await output("node", str(compiler), *OPTIONS, "--allowJs", "script.js", "use.ts", cwd=tmp_path)
 
 
-async def test_the_types_name_what_the_script_has() -> None:
+async def test_types_declare_every_option_of_the_script() -> None:
     script, types = CLIENT.read_text(), CLIENT.with_name("client.d.ts").read_text()
     for option in re.findall(r"options\.(\w+)", script):
         assert f"  {option}?:" in types
@@ -147,7 +147,7 @@ async def test_it_follows_to_its_shard_with_its_token(tmp_path: Path) -> None:
     assert [headers["authorization"] for _, headers in requests] == ["Bearer new"] * 2
 
 
-async def test_it_comes_back_when_the_server_says_and_slower_after_each_failure(
+async def test_client_reconnects_after_retry_and_backs_off_after_failures(
     tmp_path: Path,
 ) -> None:
     busy = Answer(503, headers={"Retry-After": "1"})

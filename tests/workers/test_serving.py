@@ -215,7 +215,7 @@ async def test_sighup_replaces_the_workers_and_no_client_loses_an_event(
     ],
     ids=["value", "toml", "file", "fixed"],
 )
-async def test_broken_settings_change_nothing_and_one_line_says_why(
+async def test_invalid_settings_change_nothing_and_are_reported_in_one_line(
     topics: MakeTopics,
     start_worker: StartWorker,
     open_stream: OpenStream,
