@@ -1,8 +1,8 @@
-"""The command `gateway`: its parts put together, and what an error looks like.
+"""The command line `gateway`: registers the commands and prints errors.
 
-Every command is a module of `gateway.commands`. Results go to standard output, everything else to
-standard error, so that commands can be piped. Exit codes: 0 done, 1 failed, 2 wrong settings or a
-wrong command line, 130 after Ctrl-C.
+Each command is a module of `gateway.commands`. Results go to standard output, all other output to
+standard error, for pipes. Exit codes: 0 success, 1 failure, 2 invalid settings or command line,
+130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ WORKERS_VARIABLE = "GATEWAY_WORKERS"
 
 
 def main() -> None:
-    """Run the command line, and end the process with the exit code."""
+    """Run the command line and exit with its code."""
     open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
-        # A terminal that is not UTF-8 gets replacement characters instead of an exception.
+        # Write replacement characters, and raise no exception, if the terminal is not UTF-8.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
@@ -83,7 +83,7 @@ def build() -> typer.Typer:
 
 
 def _settings_help() -> str:
-    """Return a paragraph for each subject with the names of its settings."""
+    """Return a paragraph for each group of settings, with their names."""
     groups = [
         f"[bold]{group}[/]: {', '.join(PREFIX + name.upper() for name in names)}"
         for group, names in grouped().items()
@@ -100,7 +100,7 @@ def _root(
         ),
     ] = False,
 ) -> None:
-    """Do what all commands need; typer calls it before each."""
+    """Define the options of `gateway` itself; typer calls this before each command."""
 
 
 def _print_version(wanted: bool) -> None:
@@ -120,7 +120,7 @@ def serve(
 ) -> None:
     """Run one or more workers until SIGTERM or Ctrl-C."""
     if workers is not None:
-        os.environ[WORKERS_VARIABLE] = workers  # of all sources of a setting the strongest
+        os.environ[WORKERS_VARIABLE] = workers  # the environment overrides all other sources
     settings = load_settings(config)
     if settings.workers == 1:
         run_worker(settings)

@@ -1,22 +1,22 @@
-"""Every error that the gateway raises on purpose.
+"""The exceptions that the gateway raises deliberately.
 
     GatewayError
     ├── SettingsError            a setting is wrong, unknown or missing
-    ├── PublishError             an event that cannot be written to Kafka as it is
-    ├── BrokerError              Kafka did not answer, or refused
-    ├── EventIdError             text that is no event id
-    ├── KeySetError              keys that cannot be fetched, or are none
-    ├── OperationsError          an operations listener did not answer, or refused
-    ├── IdFileError              a file that is to keep an id cannot
-    ├── StreamRefused            a server's answer to a client, which a second try cannot change
-    │   ├── TokenRefused         the token is not accepted, and no better one was given
-    │   ├── RequestRefused       the request has to be another one
-    │   └── NotAStream           what answers is no gateway
-    ├── ConformanceError         a server cannot be judged as the command says; the text says why
-    └── HttpError                an answer to a request that opens no stream
+    ├── PublishError             an event is invalid, or Kafka did not confirm it
+    ├── BrokerError              Kafka did not answer, or rejected a request
+    ├── EventIdError             text is not a valid event id
+    ├── KeySetError              keys cannot be fetched, or are invalid
+    ├── OperationsError          an operations listener did not answer, or rejected a request
+    ├── IdFileError              a file cannot store or provide an event id
+    ├── StreamRefused            a server rejects a client; a retry cannot succeed
+    │   ├── TokenRefused         the token is rejected, and its source lacks a newer one
+    │   ├── RequestRefused       the request must be changed
+    │   └── NotAStream           the response is not an event stream
+    ├── ConformanceError         a conformance test cannot run; the text has the reason
+    └── HttpError                an error response to a request
         ├── BadRequest           400
         ├── Unauthorized         401
-        │   └── UnknownKey       401, unless the key is found after all
+        │   └── UnknownKey       401, unless a key refresh finds the key
         ├── InsufficientScope    403, the token's scopes do not allow it
         ├── NotFound             404
         ├── MethodNotAllowed     405
@@ -28,8 +28,8 @@
             ├── TooMany          429, of the user or address
             └── Overloaded       503, of the worker
 
-`status` and `retry` are class attributes: what an error means never depends on who catches it.
-The texts are for the person who reads them, so they say what to do.
+`status` and `retry` are class attributes: the meaning of an error never depends on the handler.
+Error texts are written for operators and state the remedy.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ if TYPE_CHECKING:
 
 
 class TokenFault(StrEnum):
-    """Why a request was not authorized: for operators, never in the response."""
+    """Why a request was not authorized; shown to operators, never in the response."""
 
     MISSING = "missing"
-    """No token, or one in a place that the settings do not allow."""
+    """The token is missing, or in a place that the settings do not allow."""
     ORIGIN = "origin"
-    """A cookie in a request of another web site."""
+    """The request with a cookie comes from another web site."""
     MALFORMED = "malformed"
     """Not a JWT: segments, base64url, JSON, `crit`, length."""
     TYPE = "type"
@@ -60,9 +60,9 @@ class TokenFault(StrEnum):
     ISSUER = "issuer"
     AUDIENCE = "audience"
     CLAIM_MISSING = "claim_missing"
-    """A claim that is needed is missing: `exp`, the user id, one of `require`."""
+    """A required claim is missing: `exp`, the user id, one of `require`."""
     CLAIM_TYPE = "claim_type"
-    """A claim has a value that cannot be used."""
+    """A claim has an invalid value."""
     EXPIRED = "expired"
     NOT_YET_VALID = "not_yet_valid"
     """`nbf` or `iat` is ahead of the clock by more than the leeway."""
@@ -70,13 +70,13 @@ class TokenFault(StrEnum):
 
 
 class GatewayError(Exception):
-    """The root of the tree."""
+    """Base class of all errors of the gateway."""
 
     exit_code: ClassVar[int] = 1
 
 
 class SettingsError(GatewayError):
-    """The start is stopped by settings that cannot work; one line for each, nothing else."""
+    """Invalid settings prevent the start; the text has one line for each."""
 
     exit_code: ClassVar[int] = 2
 
@@ -84,9 +84,9 @@ class SettingsError(GatewayError):
 class PublishError(GatewayError):
     """An event was rejected before it was sent, or Kafka did not confirm it.
 
-    `may_be_written` is true where Kafka may have the event all the same: an answer was lost, or did
-    not come in time. Publish such an event again only with the same `event_id`, by which clients
-    discard a repeated one. Otherwise the event was not written.
+    `may_be_written` is true if Kafka may have written the event although the response was lost or
+    late. Publish such an event again only with the same `event_id`, by which clients discard
+    duplicates. Otherwise the event was not written.
     """
 
     def __init__(self, text: str, *, may_be_written: bool = False) -> None:
@@ -95,9 +95,9 @@ class PublishError(GatewayError):
 
 
 class BrokerError(GatewayError):
-    """Kafka did not answer in time, or refused what was asked; the text says where and what.
+    """Kafka did not answer in time, or rejected a request; the text names the cause.
 
-    `advice`, where there is any, says what to do about what was `found`.
+    `found` describes the failure; `advice` is the remedy, or empty.
     """
 
     def __init__(self, found: str, advice: str = "") -> None:
@@ -111,46 +111,46 @@ class EventIdError(GatewayError):
 
 
 class KeySetError(GatewayError):
-    """The keys that verify tokens were not to be had where they should be; the text says why."""
+    """The keys that verify tokens cannot be loaded; the text has the reason."""
 
 
 class OperationsError(GatewayError):
-    """An operations listener did not answer a command, or refused; the text says what to do."""
+    """An operations listener did not answer or rejected a command; the text has the remedy."""
 
 
 class IdFileError(GatewayError):
-    """The file where a client keeps its last id cannot be read or written, or holds none."""
+    """The file with a client's last event id is unreadable, unwritable or invalid."""
 
 
 class StreamRefused(GatewayError):
-    """A server will not open the stream that a client asked for; the text says what to do."""
+    """A server permanently rejects a client's stream; the text has the remedy."""
 
 
 class TokenRefused(StreamRefused):
-    """The token has expired, is revoked or is bad, and its source gave no better one."""
+    """The token is expired, revoked or invalid, and its source lacks a newer one."""
 
 
 class RequestRefused(StreamRefused):
-    """The server does not want this request, whoever asks and whenever."""
+    """The server rejects this request for every client, and a retry cannot succeed."""
 
 
 class NotAStream(StreamRefused):
-    """What answers at the URL sends no event stream."""
+    """The response from the URL is not an event stream."""
 
 
 class ConformanceError(GatewayError):
-    """A server could not be judged: no event of a command came, or it failed; the text says why."""
+    """A conformance test cannot run: a command failed, or its event did not arrive."""
 
 
 class HttpError(GatewayError):
-    """A request that is answered with problem details (RFC 9457) instead of a stream."""
+    """An error response with problem details (RFC 9457) instead of a stream."""
 
     status: ClassVar[int]
     title: ClassVar[str]
     retry_after: int | None = None
-    """Seconds for `Retry-After`, where trying again makes sense."""
+    """Seconds for `Retry-After`; None if a retry cannot succeed."""
     reason: str = ""
-    """What it is counted as."""
+    """Metric label under which the error is counted."""
 
     def __init__(self, detail: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -159,7 +159,7 @@ class HttpError(GatewayError):
 
 
 class BadRequest(HttpError):
-    """The request cannot be served as it is written."""
+    """The request is invalid."""
 
     status = 400
     title = "Bad Request"
@@ -167,10 +167,10 @@ class BadRequest(HttpError):
 
 
 class Unauthorized(HttpError):
-    """No token, or one that is not accepted; the response never says which check failed.
+    """The token is missing or rejected; the response never names the failed check.
 
-    `fault` and `explanation` do, for metrics, logs and commands. The explanation may quote claims,
-    so it is for whoever holds the token.
+    `fault` and `explanation` name the check, for metrics, logs and commands. The explanation may
+    quote claims: show it only to the holder of the token.
     """
 
     status = 401
@@ -190,16 +190,16 @@ class Unauthorized(HttpError):
 
 
 class UnknownKey(Unauthorized):
-    """The token names a key that is not known: perhaps a new one, most often one made up.
+    """The token names an unknown key: possibly a new one, usually an invented one.
 
-    `renew` waits for newer keys of its issuer.
+    `renew` waits for newer keys of the token's issuer.
     """
 
     renew: Callable[[], Awaitable[None]]
 
 
 class InsufficientScope(HttpError):
-    """The token is valid, and its scopes do not allow what is asked for (RFC 6750, §3.1)."""
+    """The token is valid, but its scopes do not allow the request (RFC 6750, §3.1)."""
 
     status = 403
     title = "Forbidden"
@@ -207,7 +207,7 @@ class InsufficientScope(HttpError):
 
 
 class Forbidden(HttpError):
-    """The request comes from where nobody may ask."""
+    """The origin or address of the request is not allowed."""
 
     status = 403
     title = "Forbidden"
@@ -215,7 +215,7 @@ class Forbidden(HttpError):
 
 
 class NotFound(HttpError):
-    """There is nothing at this path."""
+    """The path does not exist."""
 
     status = 404
     title = "Not Found"
@@ -223,7 +223,7 @@ class NotFound(HttpError):
 
 
 class MethodNotAllowed(HttpError):
-    """The path exists, the method does not; `Allow` lists those that do."""
+    """The path does not support the method; `Allow` lists the supported methods."""
 
     status = 405
     title = "Method Not Allowed"
@@ -231,7 +231,7 @@ class MethodNotAllowed(HttpError):
 
 
 class UriTooLong(HttpError):
-    """The path and query are longer than any that make sense."""
+    """The path and query exceed the limit, which is above every valid request."""
 
     status = 414
     title = "URI Too Long"
@@ -239,7 +239,7 @@ class UriTooLong(HttpError):
 
 
 class HeadTooLarge(HttpError):
-    """The headers together are larger than any that make sense (RFC 6585, §5)."""
+    """The headers together exceed the limit (RFC 6585, §5)."""
 
     status = 431
     title = "Request Header Fields Too Large"
@@ -247,7 +247,7 @@ class HeadTooLarge(HttpError):
 
 
 class InternalError(HttpError):
-    """A defect of the gateway; the log has its traceback under the request id."""
+    """A bug in the gateway; the log has the traceback with the request id."""
 
     status = 500
     title = "Internal Server Error"
@@ -264,7 +264,7 @@ class NotReady(HttpError):
 
 
 class Refused(HttpError):
-    """A limit is reached; `reason` says which, and is what the refusal is counted as."""
+    """A limit is reached; `reason` names the limit and is the metric label."""
 
     def __init__(self, detail: str, reason: str, retry_after: int) -> None:
         super().__init__(detail)
@@ -273,14 +273,14 @@ class Refused(HttpError):
 
 
 class TooMany(Refused):
-    """The user or the address has all that it may have; others are served."""
+    """The user or the address is at its limit; others are served."""
 
     status = 429
     title = "Too Many Requests"
 
 
 class Overloaded(Refused):
-    """The worker has all that it can serve; another one may serve the request now."""
+    """The worker is at its limit; another worker may serve the request now."""
 
     status = 503
     title = "Service Unavailable"

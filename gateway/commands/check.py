@@ -1,4 +1,7 @@
-"""`gateway check`: whether a worker with these settings can serve, and what to do if it cannot."""
+"""`gateway check`: test whether a worker with these settings can serve.
+
+Each failed finding has a remedy.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,10 @@ SAMPLE = 50
 """Records read from the end of each partition."""
 
 SAMPLED_PARTITIONS = 24
-"""A broker answers for one in 2 to 5 ms; a wrong partitioner shows in the first few keys."""
+"""Upper bound of sampled partitions.
+
+Reading one takes 2 to 5 ms; the first few keys reveal a wrong partitioner.
+"""
 
 _COLOURS = {Status.OK: "green", Status.WARNING: "yellow", Status.FAILED: "red"}
 
@@ -62,8 +68,8 @@ _COLOURS = {Status.OK: "green", Status.WARNING: "yellow", Status.FAILED: "red"}
 def check(config: ConfigFile = None, token_file: TokenFile = None) -> None:
     """Check settings, keys, ports, Kafka, topics, records and this machine, and start a worker.
 
-    Each finding stands on a line, and what to do about it below. Nothing is written to Kafka.
-    The exit code is 1 where something failed.
+    Prints each finding on a line and its remedy below. Writes nothing to Kafka. The exit code is 1
+    if a check failed.
     """
     console = to_stdout()
     findings = _findings(config, token_file)
@@ -82,7 +88,7 @@ def _findings(config: Path | None, token_file: Path | None) -> list[Finding]:
         settings = prepare(config)
     except SettingsError as error:
         return [Finding("settings", Status.FAILED, line) for line in str(error).splitlines()]
-    log.configure("json", "critical")  # the worker's own log; what it says is in the findings
+    log.configure("json", "critical")  # the findings contain what the worker would log
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     findings = [
         Finding("settings", Status.OK, str(config) if config else "from the environment"),
@@ -107,7 +113,7 @@ def _findings(config: Path | None, token_file: Path | None) -> list[Finding]:
 
 
 def _key_findings(settings: Settings) -> list[Finding]:
-    """Judge the keys that verify tokens: one row for each issuer."""
+    """Check the keys that verify tokens: one row for each issuer."""
     try:
         keys = SigningKeys(settings, Readiness())
     except SettingsError as error:
@@ -197,7 +203,10 @@ async def _kafka_findings(settings: Settings) -> tuple[list[Finding], Sample | N
 
 
 def _decoder(settings: Settings) -> Decoder:
-    """Return a decoder; where the registry cannot be read, which is a finding, the built-in one."""
+    """Return a decoder, with the built-in registry if the configured one is unreadable.
+
+    `_findings` reports the unreadable registry.
+    """
     try:
         return Decoder(load_registry(settings))
     except SettingsError:

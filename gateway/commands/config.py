@@ -1,4 +1,4 @@
-"""`gateway config`: the settings in force, and where each of them comes from."""
+"""`gateway config`: print the settings in force and the origin of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`gateway conformance`: judge whether the streams of a server can be resumed."""
+"""`gateway conformance`: test whether clients can resume a server's streams."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Command = Annotated[
     str | None,
     typer.Option(
         metavar="CMD",
-        help="Shell command that makes an event appear; it finds it in $EVENT_TYPE, $EVENT_DATA,"
+        help="Shell command that publishes one event; it gets $EVENT_TYPE, $EVENT_DATA,"
         " $EVENT_USER, and the data on standard input.",
         show_default=False,
     ),
@@ -39,19 +39,19 @@ Command = Annotated[
 
 
 def conformance(
-    url: Annotated[str, typer.Argument(metavar="URL", help="The stream, as a client opens it.")],
+    url: Annotated[str, typer.Argument(metavar="URL", help="URL of the stream.")],
     token: Annotated[
         str | None, typer.Option(metavar="TOKEN", help="Bearer token of the user.")
     ] = None,
     user: Annotated[
-        str | None, typer.Option(metavar="ID", help="The user, for the commands that publish.")
+        str | None, typer.Option(metavar="ID", help="User id for the publish commands.")
     ] = None,
     publish: Command = None,
     publish_lines: Annotated[
         str | None,
         typer.Option(
             metavar="CMD",
-            help="One that runs all the time, and reads a line of JSON for each event.",
+            help="Command that runs throughout and reads one line of JSON for each event.",
             show_default=False,
         ),
     ] = None,
@@ -71,7 +71,7 @@ def conformance(
         typer.Option(
             "--filter",
             metavar="QUERY",
-            help="Query under which --type comes, and --other-type does not.",
+            help="Query string that selects --type and excludes --other-type.",
             show_default=False,
         ),
     ] = None,
@@ -79,61 +79,66 @@ def conformance(
         str | None, typer.Option(metavar="TYPE", help="See --filter.", show_default=False)
     ] = None,
     id_param: Annotated[
-        str, typer.Option(metavar="NAME", help="Query parameter for the id; empty: none.")
+        str,
+        typer.Option(metavar="NAME", help="Query parameter for the id; empty: none."),
     ] = "Last-Event-ID",
     gap_type: Annotated[
-        str, typer.Option(metavar="TYPE", help="Type of the event that tells a gap; empty: none.")
+        str, typer.Option(metavar="TYPE", help="Type of the gap event; empty: none.")
     ] = "stream.gap",
     close_type: Annotated[
-        str, typer.Option(metavar="TYPE", help="Type of the event that says goodbye; empty: none.")
+        str,
+        typer.Option(
+            metavar="TYPE",
+            help="Type of the closing event; empty: none.",
+        ),
     ] = "stream.close",
     expired_id: Annotated[
         str | None,
-        typer.Option(metavar="ID", help="An id that is too old.", show_default=False),
+        typer.Option(metavar="ID", help="Event id that has expired.", show_default=False),
     ] = None,
     drain: Annotated[
         str | None,
         typer.Option(
-            metavar="CMD", help="Command that has the server end its streams.", show_default=False
+            metavar="CMD", help="Command that makes the server end its streams.", show_default=False
         ),
     ] = None,
     max_age: Annotated[
         float | None,
         typer.Option(
-            metavar="SECONDS", help="When the server ends a stream by itself.", show_default=False
+            metavar="SECONDS", help="Age at which the server ends a stream.", show_default=False
         ),
     ] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="CASE", help="Only this case; also several.", show_default=False),
+        typer.Option(metavar="CASE", help="Run only this case; repeatable.", show_default=False),
     ] = None,
     event_seconds: Annotated[
-        float, typer.Option(min=0.05, help="How long an event may take.")
+        float, typer.Option(min=0.05, help="Timeout of an event.")
     ] = _LIMITS.event_seconds,
     quiet_seconds: Annotated[
-        float, typer.Option(min=0.05, help="How long to listen for what must not come.")
+        float, typer.Option(min=0.05, help="How long to wait for events that must not arrive.")
     ] = _LIMITS.quiet_seconds,
     heartbeat_seconds: Annotated[
-        float, typer.Option(min=0.05, help="How long a stream may be silent.")
+        float, typer.Option(min=0.05, help="Longest silence of a stream.")
     ] = _LIMITS.heartbeat_seconds,
     slow_seconds: Annotated[
-        float, typer.Option(min=0.05, help="How long the slow reader does not read.")
+        float, typer.Option(min=0.05, help="How long the slow reader pauses.")
     ] = _LIMITS.slow_seconds,
     burst_events: Annotated[
-        int, typer.Option(min=20, max=800, help="Events of a burst, at most.")
+        int, typer.Option(min=20, max=800, help="Maximum events of a burst.")
     ] = _LIMITS.burst_events,
-    parallel: Annotated[int, typer.Option(min=1, max=16, help="Cases at a time.")] = (
+    parallel: Annotated[int, typer.Option(min=1, max=16, help="Cases run concurrently.")] = (
         _LIMITS.parallel
     ),
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="Take any certificate of the server.")
+        bool, typer.Option("--insecure", help="Accept any server certificate.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run the cases for streams that can be resumed against a server, whatever it is.
+    """Run the conformance cases for resumable streams against any server.
 
-    Events are published by commands that you give: --publish, or --publish-lines, or both.
-    The exit code is 1 where a case failed, or none could be run.
+    The given commands publish the events: --publish, or --publish-lines, or both. The exit code is
+    1 if a case failed or no case could run.
     """
     if publish is None and publish_lines is None:
         raise typer.BadParameter("events have to come from somewhere: --publish CMD")
@@ -203,7 +208,7 @@ def _facts(finding: Finding) -> dict[str, object]:
 
 
 def findings_table(findings: Iterable[Finding]) -> Table:
-    """Return a row for each case, and how many there are of each verdict."""
+    """Return a row for each case, then the number of cases with each verdict."""
     findings = list(findings)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("case", "verdict", "seen", "requirement", "source"):

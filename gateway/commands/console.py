@@ -1,6 +1,6 @@
-"""What the commands share: the option for a settings file, the terminal, the event registry.
+"""Shared by the commands: common options, consoles, and loading of the settings.
 
-Payloads come from anywhere, so nothing of them reaches a terminal that could steer it.
+Payloads are untrusted: `harmless` escapes every character that could control a terminal.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ConfigFile = Annotated[
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
-# C0, DEL and C1 hold the terminal's own commands; the others turn the direction of a line round.
+# C0, DEL and C1 contain terminal control codes; the others change the direction of a line.
 _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
@@ -37,7 +37,7 @@ def to_stdout() -> Console:
 
 
 def to_stderr() -> Console:
-    """Return the console for everything that is no result."""
+    """Return the console for errors, notices and progress."""
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -49,14 +49,14 @@ def say_error(text: str, console: Console | None = None) -> None:
 
 
 def harmless(text: str) -> str:
-    r"""Return the text on one line, with `\x1b` in place of what would steer a terminal."""
+    r"""Return the text on one line, with escapes such as `\x1b` for control characters."""
     return _STEERING.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def prepare(config: Path | None) -> Settings:
-    """Return the settings for a command that runs once, and keep the libraries' logs out of it.
+    """Return the settings for a command that runs once, and silence the libraries' logs.
 
-    What goes wrong is said by the command itself, in one line. Raises `SettingsError`.
+    The command itself reports an error, on one line. Raises `SettingsError`.
     """
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     return load_settings(config)

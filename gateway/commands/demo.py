@@ -1,4 +1,4 @@
-"""`gateway demo`: everything at once, to look at."""
+"""`gateway demo`: run a broker, a worker and generated activity."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ from gateway.demo.options import USERS, DemoOptions
 
 _DEFAULTS = DemoOptions()
 
-Port = Annotated[int, typer.Option(min=0, max=65535, help="Where the page and the streams are.")]
-OpsPort = Annotated[int, typer.Option(min=0, max=65535, help="Where health and metrics are.")]
-KafkaPort = Annotated[int, typer.Option(min=0, max=65535, help="Of the embedded broker; 0: any.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port of the page and the streams.")]
+OpsPort = Annotated[int, typer.Option(min=0, max=65535, help="Port of health and metrics.")]
+KafkaPort = Annotated[
+    int, typer.Option(min=0, max=65535, help="Port of the embedded broker; 0: any.")
+]
 Bootstrap = Annotated[
     str | None,
-    typer.Option(metavar="HOST:PORT", help="A Kafka that runs already; topics begin with demo-."),
+    typer.Option(
+        metavar="HOST:PORT", help="Existing Kafka to use instead; topics begin with demo-."
+    ),
 ]
-Users = Annotated[int, typer.Option(min=1, max=len(USERS), help="How many people there are.")]
-Pace = Annotated[float, typer.Option(min=0.1, max=100, help="2 is twice as much activity.")]
+Users = Annotated[int, typer.Option(min=1, max=len(USERS), help="Number of simulated users.")]
+Pace = Annotated[float, typer.Option(min=0.1, max=100, help="Activity factor; 2 doubles it.")]
 
 
 def demo(
@@ -31,8 +35,8 @@ def demo(
     users: Users = _DEFAULTS.users,
     pace: Pace = _DEFAULTS.pace,
 ) -> None:
-    """Start a broker, a worker and some lifelike activity, and show where to look."""
-    from gateway.demo.run import run_demo  # a whole worker, which other commands need not load
+    """Start a broker, a worker and simulated activity, and print their URLs."""
+    from gateway.demo.run import run_demo  # slow: imports a whole worker
 
     options = DemoOptions(port, ops_port, kafka_port, bootstrap, users, pace)
     asyncio.run(run_demo(options, to_stdout()))

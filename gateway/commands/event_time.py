@@ -1,7 +1,7 @@
-"""When an event was written, as far as its id says so.
+"""Find out from its id when an event was written.
 
-A frame has no time of its own. But an id holds, for each log, the timestamp of the record before
-its position, and the one log whose position has moved is the one that the event came from.
+A frame carries no timestamp, but an id contains, for each log, the timestamp of the record before
+its position. Exactly one log position changes from one id to the next: that of the event's log.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from gateway.errors import EventIdError
 def written_at(previous_id: str, event_id: str) -> float | None:
     """Return when the event with this id was written, in Unix seconds.
 
-    None where the ids do not tell: they are another server's, or more than one log has moved.
+    None if the ids are another server's, or if the positions of several logs changed.
     """
     before = _marks(previous_id)
     moved = [

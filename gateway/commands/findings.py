@@ -1,6 +1,6 @@
-"""The findings of `gateway check`: each with a status, and with the remedy.
+"""The findings of `gateway check`, each with a status and a remedy.
 
-Facts come in as arguments, so that every judgement can be tested without a broker.
+Each function takes the facts as arguments; its tests need no broker.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from gateway.setting_types import Address
 
 MAX_FAULTS = 3
-"""Different faults of records that one finding names."""
+"""Upper bound of the record faults that one finding lists."""
 
 SKEW_MS = 5000
-"""A producer's clock may be this far ahead before `since=` and latencies mislead anyone."""
+"""How far a producer's clock may be ahead; beyond that, `since=` and latencies are wrong."""
 
 
 PartitionerName = Literal["murmur2", "crc32"]
@@ -43,7 +43,7 @@ _PARTITIONERS: tuple[PartitionerName, ...] = ("murmur2", "crc32")
 
 
 class Status(StrEnum):
-    """How a check ended."""
+    """The result of a check."""
 
     OK = "ok"
     WARNING = "warning"
@@ -66,9 +66,9 @@ def topic_findings(
     settings: Settings,
     options: Mapping[str, Any],
 ) -> list[Finding]:
-    """Judge which topics exist, may be read, and have one partition where they need just one.
+    """Check that each topic exists, is readable and has the required partition count.
 
-    `refused` has those that a right is missing on.
+    `refused` maps each topic with a missing right to its diagnosis.
     """
     findings = []
     for spec in specs:
@@ -103,7 +103,7 @@ def partitions_of(count: int) -> str:
 
 
 def file_finding(what: str, found: str, make: Callable[[], object]) -> Finding:
-    """Return whether `make`, which reads files, succeeds; `found` describes the files."""
+    """Check that `make`, which reads files, succeeds; `found` describes the files."""
     try:
         make()
     except SettingsError as error:
@@ -112,7 +112,7 @@ def file_finding(what: str, found: str, make: Callable[[], object]) -> Finding:
 
 
 def port_finding(setting: str, address: Address) -> Finding:
-    """Judge whether a worker can listen on the address: it is bound for a moment."""
+    """Check that a worker can listen on the address, by binding it briefly."""
     try:
         for family, _, _, _, where in socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -122,7 +122,7 @@ def port_finding(setting: str, address: Address) -> Finding:
     except OSError as error:
         fault = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
         if error.errno == errno.EADDRINUSE:
-            advice = f"in order if that is a running worker; else set {setting}"
+            advice = f"expected if a worker is running; otherwise set {setting}"
             return Finding(setting, Status.WARNING, f"{address}: in use", advice)
         advice = f"set {setting} to an address of this machine that this user may listen on"
         return Finding(setting, Status.FAILED, f"{address}: {fault}", advice)
@@ -132,7 +132,7 @@ def port_finding(setting: str, address: Address) -> Finding:
 def events_finding(
     topic: str, records: Mapping[int, Sequence[Record]], decoder: Decoder, *, keyed: bool
 ) -> Finding:
-    """Judge how many of the newest records of each partition are events, and what others lack."""
+    """Check how many of the newest records are events; list the faults of the others."""
     what = f"events of {topic}"
     faults: Counter[str] = Counter()
     last: dict[str, str] = {}
@@ -146,7 +146,7 @@ def events_finding(
                 faults[fault] += 1
                 last[fault] = f"{topic} {partition} {record.offset}"
     if not total:
-        return Finding(what, Status.OK, "there are no records")
+        return Finding(what, Status.OK, "no records")
     bad = faults.total()
     if not bad:
         return Finding(what, Status.OK, f"all of the newest {total} records are events")
@@ -161,29 +161,29 @@ def events_finding(
 def deletion_finding(
     topic: str, compacted: bool | None, options: Mapping[str, Any]
 ) -> Finding | None:
-    """Warn where compaction removes events of a user's that clients have not seen."""
+    """Warn if compaction can remove events before clients receive them."""
     if not compacted:
         return None
     return Finding(
         f"compaction of {topic}",
         Status.WARNING,
-        "compacted: of each user only the newest event is kept; older ones are lost without a gap",
+        "compacted: Kafka keeps only each user's newest event; older ones are lost without a gap",
         config_command(topic, "cleanup.policy=delete", options),
     )
 
 
 def compaction_finding(topic: str, compacted: bool | None, options: Mapping[str, Any]) -> Finding:
-    """Judge whether the topic keeps the last record of each key, which retention would remove."""
+    """Check that the topic is compacted, so that retention keeps the last record of each key."""
     what = f"compaction of {topic}"
     if compacted:
         return Finding(what, Status.OK, "compacted")
     if compacted is None:
-        advice = "see that cleanup.policy is compact"
-        return Finding(what, Status.WARNING, "the broker does not tell", advice)
+        advice = "make sure that cleanup.policy is compact"
+        return Finding(what, Status.WARNING, "not reported by the broker", advice)
     return Finding(
         what,
         Status.WARNING,
-        "not compacted: what it holds is forgotten with its retention",
+        "not compacted: its records expire with its retention",
         config_command(topic, "cleanup.policy=compact", options),
     )
 
@@ -191,13 +191,13 @@ def compaction_finding(topic: str, compacted: bool | None, options: Mapping[str,
 def retention_finding(
     topic: str, retention_ms: int | None, max_age_seconds: float, options: Mapping[str, Any]
 ) -> Finding:
-    """Judge whether the topic keeps its records as long as they may be replayed."""
+    """Check that the topic keeps records for at least the replay period."""
     what = f"retention of {topic}"
     if retention_ms is None:
-        advice = f"see that retention.ms is {max_age_seconds * 1000:.0f} or more"
-        return Finding(what, Status.WARNING, "the broker does not tell", advice)
+        advice = f"make sure that retention.ms is {max_age_seconds * 1000:.0f} or more"
+        return Finding(what, Status.WARNING, "not reported by the broker", advice)
     if retention_ms < 0:
-        return Finding(what, Status.OK, "for ever")
+        return Finding(what, Status.OK, "unlimited")
     seconds = retention_ms / 1000
     if seconds >= max_age_seconds:
         return Finding(what, Status.OK, f"{seconds:g} s")
@@ -212,9 +212,9 @@ def retention_finding(
 def partitioner_finding(
     records: Mapping[int, Sequence[Record]], partitions: int, configured: PartitionerName
 ) -> Finding:
-    """Judge whether recent keys are where the configured partitioner would have put them.
+    """Check that recent keys are in the partitions that the configured partitioner selects.
 
-    `records` are those of each partition. One partition proves nothing.
+    `records` maps each partition to its newest records. A single partition proves nothing.
     """
     what = "partitioner"
     keys = [
@@ -224,7 +224,7 @@ def partitioner_finding(
         if record.key
     ]
     if not keys or partitions == 1:
-        return Finding(what, Status.OK, f"{configured}; there are no records to hold it against")
+        return Finding(what, Status.OK, f"{configured}; no records to check it with")
     misses = {
         name: sum(partitioner(name)(key, partitions) != partition for key, partition in keys)
         for name in _PARTITIONERS
@@ -237,20 +237,19 @@ def partitioner_finding(
     if not misses[other]:
         advice = f"set GATEWAY_PARTITIONER={other}"
     elif other != configured:
-        advice = f"more fit {other}: set GATEWAY_PARTITIONER={other}, and mend the other producers"
+        advice = f"more fit {other}: set GATEWAY_PARTITIONER={other}, and fix the other producers"
     else:
         advice = (
-            "mend the producers that use another one; right after the topic has gained partitions"
-            " this is normal"
+            "fix the producers that use another one; expected right after partitions were added"
         )
     return Finding(what, Status.FAILED if not misses[other] else Status.WARNING, found, advice)
 
 
 def clock_finding(newest_ms: int | None, now_ms: int) -> Finding:
-    """Judge the clocks by the newest record, which must not be of a time to come."""
+    """Check the clocks: the newest record must not have a timestamp in the future."""
     what = "clocks"
     if newest_ms is None:
-        return Finding(what, Status.OK, "there are no records to hold them against")
+        return Finding(what, Status.OK, "no records to check them with")
     ahead = newest_ms - now_ms
     if ahead > SKEW_MS:
         return Finding(
@@ -263,13 +262,13 @@ def clock_finding(newest_ms: int | None, now_ms: int) -> Finding:
 
 
 def files_finding(limit: int, max_streams: int) -> Finding:
-    """Judge whether the process may open a file for each stream; a limit below 0 is none."""
+    """Check that the process may open a file for each stream; `limit` < 0 means unlimited."""
     needed = max_streams + OTHER_FILES
     if limit < 0 or limit >= needed:
         return Finding("open files", Status.OK, "no limit" if limit < 0 else str(limit))
     return Finding(
         "open files",
         Status.WARNING,
-        f"{limit}, but {max_streams} streams may open",
+        f"{limit}, but GATEWAY_MAX_STREAMS allows {max_streams} streams",
         f"ulimit -n {needed} (LimitNOFILE= of systemd), or lower GATEWAY_MAX_STREAMS",
     )

@@ -1,4 +1,4 @@
-"""`gateway fleet`: every worker, as one of them has heard."""
+"""`gateway fleet`: print the fleet status that one worker has collected."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OpsUrl = Annotated[
     typer.Option(
         "--url",
         metavar="URL",
-        help="A worker's operations listener; otherwise that of the settings.",
+        help="Operations listener of a worker; default: the address in the settings.",
         show_default=False,
     ),
 ]
@@ -37,7 +37,7 @@ _COLOURS = {
 
 
 def fleet(url: OpsUrl = None, as_json: AsJson = False, config: ConfigFile = None) -> None:
-    """Show every worker: whether it is ready, what it serves, and what it costs."""
+    """Show every worker: readiness, load and resource usage."""
     settings = prepare(config)
     answer = asyncio.run(ask(url or default_url(settings), settings, "GET", "/ops/fleet"))
     if as_json:
@@ -54,7 +54,7 @@ def fleet(url: OpsUrl = None, as_json: AsJson = False, config: ConfigFile = None
 def doubt_lines(workers: Iterable[dict[str, Any]]) -> list[str]:
     """Return a line for each reason why a worker is not ready.
 
-    A reason may end with a command, which a column of the table would wrap.
+    A reason may end with a command; a table column would wrap it.
     """
     return [
         harmless(f"{worker['worker']}: {doubt['detail']}")
@@ -65,7 +65,7 @@ def doubt_lines(workers: Iterable[dict[str, Any]]) -> list[str]:
 
 
 def fleet_table(workers: Iterable[dict[str, Any]]) -> Table:
-    """Return a row for each worker, and their sum."""
+    """Return a row for each worker, then a row of totals."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("worker", "state"):
         table.add_column(heading)

@@ -1,4 +1,4 @@
-"""`gateway id`: what an event id says, in words, and what a resume from it would do."""
+"""`gateway id`: decode an event id and predict a resume from it."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
     from gateway.config import Settings
 
 KAFKA_SECONDS = 2.0
-"""A person waits for the answer, and has most of it without Kafka."""
+"""Kafka timeout. Short: an operator waits, and most of the output needs no Kafka."""
 
 
 def read_id(
-    event_id: Annotated[str, typer.Argument(metavar="ID", help="As a client got it in id:.")],
+    event_id: Annotated[str, typer.Argument(metavar="ID", help="Event id, as in the id: field.")],
     bootstrap: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT", help="Kafka to ask; otherwise that of the settings."),
+        typer.Option(metavar="HOST:PORT", help="Kafka to query; default: as in the settings."),
     ] = None,
-    kafka: Annotated[bool, typer.Option("--kafka/--no-kafka", help="Ask Kafka at all.")] = True,
+    kafka: Annotated[bool, typer.Option("--kafka/--no-kafka", help="Query Kafka.")] = True,
     config: ConfigFile = None,
 ) -> None:
-    """Say what an event id says, and what a resume from it would do."""
+    """Decode an event id and predict the result of a resume from it."""
     marks = parse(event_id)
     settings = prepare(config)
     verdicts: list[str] = []
@@ -47,7 +47,7 @@ def read_id(
         try:
             verdicts = asyncio.run(_verdicts(marks, settings, options))
         except BrokerError as error:
-            to_stderr().print(f"what a resume would do is not known: {error}", style="yellow")
+            to_stderr().print(f"cannot predict a resume: {error}", style="yellow")
     to_stdout().print(_table(marks, verdicts))
 
 
@@ -84,7 +84,7 @@ def _table(marks: list[CursorEntry], verdicts: list[str]) -> Table:
 
 
 def _meaning(mark: CursorEntry) -> str:
-    """Return what the time of a mark is the time of."""
+    """Return the event that the time of a mark refers to."""
     if not isinstance(mark.position, OffsetPosition):
         return "the first record to come"
     if mark.position.seen:

@@ -1,7 +1,7 @@
-"""Lines of a file descriptor, as they come in, for an event loop.
+"""Read lines from a file descriptor in an event loop.
 
-`connect_read_pipe` takes no regular files, and a thread of the loop's pool that waits for a quiet
-pipe would keep Ctrl-C from ending the process. So a thread of our own reads, that nobody waits for.
+A daemon thread reads. `connect_read_pipe` does not support regular files, and a thread of the
+loop's pool that is blocked on an idle pipe would prevent Ctrl-C from ending the process.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ CHUNK = 1 << 16
 
 
 async def read_lines(descriptor: int) -> AsyncIterator[bytes]:
-    """Yield each line without its end, the last one also where it has none.
+    """Yield each line without its line end, including an unterminated last line.
 
-    Reads no more than two chunks ahead.
+    Reads at most two chunks ahead.
     """
     chunks: asyncio.Queue[bytes] = asyncio.Queue(1)
     loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""`gateway plan`: how many workers a load needs, and what the loss of one costs the others."""
+"""`gateway plan`: calculate the workers for a load and the effect of losing one."""
 
 from __future__ import annotations
 
@@ -19,24 +19,27 @@ _BOUNDS, _COSTS = Bounds(), Costs()
 
 
 def plan(
-    streams: Annotated[int, typer.Option(min=1, help="Streams that are open at the same time.")],
+    streams: Annotated[int, typer.Option(min=1, help="Concurrent streams.")],
     events_per_second: Annotated[
-        float, typer.Option(min=0, help="Events, each counted for each stream that gets it.")
+        float, typer.Option(min=0, help="Deliveries: events times the streams that receive each.")
     ],
     records_per_second: Annotated[
         float | None,
-        typer.Option(min=0, help="Records in the user topic; otherwise one for each event."),
+        typer.Option(min=0, help="Records in the user topic; default: one for each event."),
     ] = None,
-    broadcasts_per_second: Annotated[float, typer.Option(min=0, help="To every stream.")] = 0.0,
+    broadcasts_per_second: Annotated[float, typer.Option(min=0, help="Broadcast events.")] = 0.0,
     partitions: Annotated[
         int | None,
-        typer.Option(min=1, help="Of the user topic; otherwise 20 for each worker."),
+        typer.Option(min=1, help="Partitions of the user topic; default: 20 for each worker."),
     ] = None,
     busy: Annotated[
-        float, typer.Option(min=0.01, max=0.99, help="Of a worker's core, on a usual day.")
+        float, typer.Option(min=0.01, max=0.99, help="Target CPU share of a worker's core.")
     ] = _BOUNDS.busy,
     strained: Annotated[
-        float, typer.Option(min=0.01, max=0.99, help="Of its core, when another one is lost.")
+        float,
+        typer.Option(
+            min=0.01, max=0.99, help="Highest CPU share after the loss of another worker."
+        ),
     ] = _BOUNDS.strained,
     max_streams: Annotated[
         int, typer.Option(min=1, help="GATEWAY_MAX_STREAMS of a worker.")
@@ -51,13 +54,13 @@ def plan(
         float, typer.Option(min=0, help="CPU to read a record.")
     ] = _COSTS.record_us,
     resume_us: Annotated[
-        float, typer.Option(min=1, help="CPU to open a stream and bring it up.")
+        float, typer.Option(min=1, help="CPU to open a stream and resume it.")
     ] = _COSTS.resume_us,
     as_json: AsJson = False,
 ) -> None:
-    """Plan a fleet: workers, memory, files, and what the loss of a worker costs the others.
+    """Plan a fleet: workers, memory, open files, and the effect of losing a worker.
 
-    The costs are those that were measured on one core; give those of your machines.
+    The default costs were measured on one core; pass the costs of your machines.
     """
     load = Load(
         streams,

@@ -1,4 +1,4 @@
-"""`gateway publish`: an event written by hand, or many from lines of JSON."""
+"""`gateway publish`: write one event, or many from lines of JSON."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LINE = '{"user_id": "alice", "event_type": "import.started", "data": {}}'
 
 
 class Line(msgspec.Struct, forbid_unknown_fields=True):
-    """One event to write, as a line of standard input says it; a broadcast has no user."""
+    """One line of standard input: an event to write. A broadcast omits `user_id`."""
 
     event_type: str
     data: msgspec.Raw = msgspec.Raw(b"{}")
@@ -40,16 +40,17 @@ class Line(msgspec.Struct, forbid_unknown_fields=True):
 
 def publish(
     user: Annotated[
-        str | None, typer.Argument(metavar="USER", help="Whom to send it.", show_default=False)
+        str | None,
+        typer.Argument(metavar="USER", help="User id of the recipient.", show_default=False),
     ] = None,
     event_type: Annotated[
         str | None, typer.Argument(metavar="TYPE", help="Event type.", show_default=False)
     ] = None,
     payload: Annotated[
-        str | None, typer.Argument(metavar="JSON", help="Payload; {} without.", show_default=False)
+        str | None, typer.Argument(metavar="JSON", help="Payload; default: {}.", show_default=False)
     ] = None,
     broadcast: Annotated[
-        bool, typer.Option("--broadcast", help="Send it to everybody: --broadcast TYPE [JSON].")
+        bool, typer.Option("--broadcast", help="Send to all users: --broadcast TYPE [JSON].")
     ] = False,
     config: ConfigFile = None,
 ) -> None:
@@ -59,7 +60,7 @@ def publish(
 
     Without: reads a line of JSON for each event, with [cyan]user_id[/], [cyan]event_type[/] and
     [cyan]data[/], or [cyan]"broadcast": true[/] in place of the user. A line that cannot be
-    written is reported, and the others go on; then the exit code is 1.
+    written is reported and skipped, and the exit code is 1.
     """
     settings = prepare(config)
     words = [word for word in (user, event_type, payload) if word is not None]
@@ -84,11 +85,11 @@ def _from_words(words: list[str], *, broadcast: bool) -> Line:
 
 
 def _json(text: str) -> msgspec.Raw:
-    """Return the text itself, so that its numbers and its order reach the client as they stand."""
+    """Validate JSON and return the text unchanged, with its number format and key order."""
     try:
         msgspec.json.decode(text)
     except (ValueError, RecursionError) as error:
-        raise PublishError(f"the payload is no JSON: {error}") from None
+        raise PublishError(f"the payload is not valid JSON: {error}") from None
     return msgspec.Raw(text.encode())
 
 
@@ -100,7 +101,7 @@ async def _publish_one(settings: Settings, line: Line) -> str | None:
 
 
 async def _publish_lines(settings: Settings, descriptor: int) -> int:
-    """Write an event for each line, and return how many could not be written."""
+    """Write an event for each line and return the number of failures."""
     console = to_stderr()
     if os.isatty(descriptor):
         console.print(f"a line for each event, like {_LINE}; Ctrl-D ends", markup=False)
@@ -120,7 +121,7 @@ async def _publish_lines(settings: Settings, descriptor: int) -> int:
 
 
 class _Writer:
-    """Writes line after line, in order and many at a time, and reports those that fail."""
+    """Writes lines in order, with a window of unconfirmed events, and reports failures."""
 
     def __init__(self, publisher: EventPublisher, console: Console) -> None:
         self.written = 0
@@ -136,7 +137,7 @@ class _Writer:
         return f"{self.written} written, {self.failed} failed"
 
     async def write(self, text: bytes) -> None:
-        """Write the event of the next line; an empty one only counts as a line."""
+        """Write the event of the next line; skip an empty line."""
         self._number += 1
         if not text.strip():
             return
@@ -153,7 +154,7 @@ class _Writer:
         await self.settle(WINDOW)
 
     async def settle(self, at_most: int = 0) -> None:
-        """Wait until no more than `at_most` events are on their way."""
+        """Wait until at most `at_most` events are unconfirmed."""
         while len(self._waiting) > at_most:
             number, delivery = self._waiting.popleft()
             try:
@@ -173,13 +174,13 @@ def _publisher(settings: Settings) -> EventPublisher:
 
 def _user_of(line: Line) -> str:
     if line.broadcast and line.user_id is not None:
-        raise PublishError("a broadcast has no user_id: leave one of the two out")
+        raise PublishError("a broadcast cannot have a user_id: remove user_id or broadcast")
     if line.user_id is None:
-        raise PublishError('there is no user_id; for everybody, write "broadcast": true')
+        raise PublishError('user_id is missing; to send to all users, write "broadcast": true')
     return line.user_id
 
 
 def _size(descriptor: int) -> int | None:
-    """Return the bytes to come, where the input is a file."""
+    """Return the size in bytes of an input file; None for a pipe or terminal."""
     status = os.fstat(descriptor)
     return status.st_size if stat.S_ISREG(status.st_mode) else None

@@ -1,4 +1,4 @@
-"""`gateway record`: one record as it stands in Kafka, and what a worker makes of it."""
+"""`gateway record`: print one Kafka record and the event that a worker decodes from it."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from gateway.core.records import Record
 
 SHOWN_BYTES = 4096
-"""Bytes of a value that are printed; a large payload says little more than its beginning."""
+"""Upper bound of printed bytes of a value; the beginning of a large payload is enough."""
 
 
 def record(
-    topic: Annotated[str, typer.Argument(metavar="TOPIC", help="As the log names it.")],
+    topic: Annotated[str, typer.Argument(metavar="TOPIC", help="Topic, as in the log.")],
     partition: Annotated[int, typer.Argument(metavar="PARTITION", min=0)],
     offset: Annotated[int, typer.Argument(metavar="OFFSET", min=0)],
     config: ConfigFile = None,
 ) -> None:
-    """Show one record, and whether it is an event.
+    """Show one record and whether it is an event.
 
-    For a record that the log or the dashboard names, such as one that was skipped.
+    Use it for a record that the log or the dashboard names, such as a skipped one.
     """
     settings = prepare(config)
     found = asyncio.run(_read(settings, TopicPartition(topic, partition), offset))
@@ -49,11 +49,11 @@ async def _read(settings: Settings, log: TopicPartition, offset: int) -> Record:
     partitions = cluster.partitions.get(log.topic, 0)
     if log.partition >= partitions:
         raise BrokerError(
-            f"there is no partition {log.partition} of topic {log.topic}",
+            f"topic {log.topic} does not have a partition {log.partition}",
             f"it has {partitions}" if partitions else "create the topic, or name another one",
         )
     async with probe(options) as looking:
-        extent = await looking.extent(log, 0)  # the metadata that reading needs comes with it
+        extent = await looking.extent(log, 0)  # also loads the metadata that reading needs
         found = await looking.record(log, offset)
         if found is None:
             raise BrokerError(
@@ -65,7 +65,7 @@ async def _read(settings: Settings, log: TopicPartition, offset: int) -> Record:
 
 
 def describe_record(record: Record, decoder: Decoder, *, keyed: bool) -> list[str]:
-    """Return the lines that show a record; nothing in them can steer a terminal."""
+    """Return the lines that show a record, with terminal control characters escaped."""
     read = decoder.decode(record, keyed=keyed)
     lines = [f"time    {_moment(record.timestamp)}", f"key     {_shown(record.key)}"]
     lines += [f"header  {harmless(name)}: {_shown(value)}" for name, value in record.headers]
@@ -79,7 +79,7 @@ def describe_record(record: Record, decoder: Decoder, *, keyed: bool) -> list[st
 def _moment(timestamp: int) -> str:
     try:
         return f"{datetime.fromtimestamp(timestamp / 1000).astimezone():%F %T %z}"
-    except (ValueError, OverflowError, OSError):  # a producer may write any number
+    except (ValueError, OverflowError, OSError):  # producers can write any number
         return f"{timestamp} ms"
 
 

@@ -1,8 +1,8 @@
-"""A worker started for `gateway check`: it becomes ready, and delivers one event or says why not.
+"""Start a worker for `gateway check` and test readiness and delivery of one event.
 
-It uses the deployment's settings except for what others would notice or what a check cannot have:
-free ports on loopback, a key of its own (`check` has no private key to sign a token with), no
-status in the fleet's topic, no revocations. It writes nothing to Kafka.
+The worker uses the deployment's settings, except that it listens on free loopback ports, uses a
+generated HMAC key (`check` lacks the private key that signs tokens), publishes no fleet status and
+reads no revocations. The worker writes nothing to Kafka.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from gateway.config import Settings
 
 READY_SECONDS = 10.0
-"""A worker is ready within a second where Kafka answers."""
+"""Timeout of readiness; if Kafka answers, a worker is ready within a second."""
 
 DELIVERY_SECONDS = 10.0
-"""A replay of the newest record takes some milliseconds."""
+"""Timeout of delivery; replaying the newest record takes some milliseconds."""
 
 WHAT = "worker"
 
@@ -42,7 +42,7 @@ class Sample(NamedTuple):
 
 
 async def rehearse(settings: Settings, sample: Sample | None) -> Finding:
-    """Start a worker, open a stream for the user of `sample`, and return what happened."""
+    """Start a worker, open a stream for the user of `sample`, and return the finding."""
     private = _private(settings)
     begun = time.monotonic()
     try:
@@ -55,7 +55,7 @@ async def rehearse(settings: Settings, sample: Sample | None) -> Finding:
                 return _failed(f"not ready after {READY_SECONDS:g} s: {reasons}")
             ready = f"ready after {_ms_since(begun)}"
             if sample is None:
-                return Finding(WHAT, Status.OK, f"{ready}; there is no recent event to deliver")
+                return Finding(WHAT, Status.OK, f"{ready}; found no recent event to deliver")
             begun = time.monotonic()
             try:
                 async with asyncio.timeout(DELIVERY_SECONDS):
@@ -93,7 +93,7 @@ def _private(settings: Settings) -> Settings:
 
 
 async def _first_event(settings: Settings, url: str, sample: Sample) -> str:
-    """Return "" once an event of the sample's user has arrived, or why none can."""
+    """Return "" when an event of the sample's user arrives, or the reason for a failure."""
     token = mint(settings, sample.user, None, ttl=60, now=time.time())
     stream = EventStream(url + EVENTS, lambda: token, since=sample.timestamp)
     async with stream:

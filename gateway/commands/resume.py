@@ -1,7 +1,6 @@
-"""What a resume from an id would do, told before it happens.
+"""Predict the result of a resume from an event id.
 
-The table is that of `gateway.core.replay_plan`, for one log and without a stream: a person who
-reads an id wants the answer, not the events.
+Applies the table of `gateway.core.replay_plan` to one log, without opening a stream.
 """
 
 from __future__ import annotations
@@ -20,27 +19,27 @@ if TYPE_CHECKING:
 
 
 class Facts(NamedTuple):
-    """What Kafka knows about one mark of an id."""
+    """The facts from Kafka about one mark of an id."""
 
     extent: Extent
     by_time: int
-    """The first offset at or after the mark's time; the log's end where there is none."""
+    """The first offset at or after the mark's time, or the log's end."""
     same_record: bool | None
-    """Whether the record before the position has the mark's timestamp; None: it is not there."""
+    """Whether the record before the position has the mark's timestamp; None: not found."""
 
 
 def topic_of(mark: CursorEntry, settings: Settings) -> str:
-    """Return the topic that the mark's log is of; empty where broadcasts are switched off."""
+    """Return the topic of the mark's log; empty if broadcasts are disabled."""
     return settings.topic if mark.kind is LogKind.USER else settings.broadcast_topic
 
 
 def misfit(mark: CursorEntry, settings: Settings, cluster: Cluster) -> str | None:
-    """Return why the mark cannot be held against this cluster at all, or None."""
+    """Return why the mark does not match this cluster, or None if it does."""
     topic = topic_of(mark, settings)
     if not topic:
-        return "broadcasts are switched off: ignored"
+        return "broadcasts are disabled: ignored"
     if topic not in cluster.partitions:
-        return f"there is no topic {topic} here: the stream waits for it"
+        return f"topic {topic} does not exist: the stream waits for it"
     if mark.tag != cluster.tag(topic):
         return f"made for another cluster or topic than {topic}: gap reset, from the time on"
     if mark.partition >= cluster.partitions[topic]:
@@ -49,7 +48,7 @@ def misfit(mark: CursorEntry, settings: Settings, cluster: Cluster) -> str | Non
 
 
 async def look_up(mark: CursorEntry, settings: Settings, probe: Probe, now_ms: int) -> Facts:
-    """Ask Kafka about the log of a mark that fits the cluster."""
+    """Query Kafka about the log of a mark that matches the cluster."""
     log = TopicPartition(topic_of(mark, settings), mark.partition)
     cutoff = now_ms - int(settings.replay_max_age_seconds * 1000)
     extent = await probe.extent(log, cutoff)
@@ -66,9 +65,9 @@ async def look_up(mark: CursorEntry, settings: Settings, probe: Probe, now_ms: i
 
 
 def foretell(mark: CursorEntry, facts: Facts, max_records: int) -> str:
-    """Return what a resume would do in this log, in words.
+    """Return a description of a resume in this log.
 
-    A number of records is an upper bound: offsets have holes, and other users' records are counted.
+    A number of records is an upper bound: offsets have gaps, and records of other users count.
     """
     extent, place = facts.extent, mark.position
     gap, start = "", facts.by_time

@@ -1,4 +1,4 @@
-"""`gateway revoke`: a session, or all that a user has, thrown out and kept out."""
+"""`gateway revoke`: revoke a session or all tokens of a user."""
 
 from __future__ import annotations
 
@@ -16,24 +16,27 @@ if TYPE_CHECKING:
 
 
 def revoke(
-    user: Annotated[str, typer.Argument(metavar="USER", help="Whose tokens.")],
+    user: Annotated[str, typer.Argument(metavar="USER", help="User id of the tokens.")],
     session: Annotated[
-        str | None, typer.Option(metavar="ID", help="Only those of this session.")
+        str | None, typer.Option(metavar="ID", help="Only tokens of this session.")
     ] = None,
     expires: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Until when: RFC 3339, such as 2026-01-31T12:00:00Z."),
+        typer.Option(
+            metavar="TIME", help="End of revocation: RFC 3339, such as 2026-01-31T12:00:00Z."
+        ),
     ] = None,
     ttl: Annotated[
-        int | None, typer.Option(metavar="SECONDS", min=1, help="For how long, instead.")
+        int | None,
+        typer.Option(metavar="SECONDS", min=1, help="Duration, instead of --expires."),
     ] = None,
-    lift: Annotated[bool, typer.Option("--lift", help="Take it back.")] = False,
+    lift: Annotated[bool, typer.Option("--lift", help="Lift the revocation.")] = False,
     config: ConfigFile = None,
 ) -> None:
-    """End a user's streams and refuse the tokens, on every worker within a second.
+    """End a user's streams and reject the tokens, on every worker within a second.
 
-    Without --session this is every token that was issued before now. A revocation has to last as
-    long as the tokens do; without --expires and --ttl: GATEWAY_REVOCATION_SECONDS.
+    Without --session, every token issued before now is revoked. A revocation must last at least as
+    long as the tokens; without --expires and --ttl it lasts GATEWAY_REVOCATION_SECONDS.
     """
     if (expires is not None) + (ttl is not None) + lift > 1:
         raise typer.BadParameter("give one of --expires, --ttl and --lift")

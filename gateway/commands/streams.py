@@ -1,4 +1,4 @@
-"""`gateway streams`: one user's streams, where each of them is, and an end to them."""
+"""`gateway streams`: show or end one user's streams."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ _COLOURS = {
 
 
 def streams(
-    user: Annotated[str, typer.Option("--user", metavar="ID", help="Whose streams.")],
-    end: Annotated[bool, typer.Option("--end", help="End them, with `closed`.")] = False,
+    user: Annotated[str, typer.Option("--user", metavar="ID", help="User id of the streams.")],
+    end: Annotated[bool, typer.Option("--end", help="End them, with reason `closed`.")] = False,
     only: Annotated[
-        str | None, typer.Option(metavar="STREAM", help="Of these only the one of that name.")
+        str | None, typer.Option(metavar="STREAM", help="Only the stream with this name.")
     ] = None,
     url: Annotated[
         list[str] | None,
         typer.Option(
             metavar="URL",
-            help="A worker's operations listener, also several; otherwise that of the settings.",
+            help="Operations listener of a worker; repeatable; default: as in the settings.",
             show_default=False,
         ),
     ] = None,
     as_json: AsJson = False,
     config: ConfigFile = None,
 ) -> None:
-    """Show a user's streams: where they are, and whether events reach them.
+    """Show a user's streams, with position, lag and state.
 
-    A worker knows its own streams only, so give the --url of each. A client whose stream was ended
-    comes back with its id; `gateway revoke` keeps it away.
+    A worker knows only its own streams: give the --url of each worker. A client whose stream was
+    ended reconnects with its last event id; `gateway revoke` prevents that.
     """
     settings = prepare(config)
     urls = url or [default_url(settings)]

@@ -1,4 +1,4 @@
-"""`gateway tail`: a user's stream in the terminal, as a person wants it, or as lines for a pipe."""
+"""`gateway tail`: print a user's stream as aligned columns or as lines of JSON."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ MINTED_SECONDS = 3600
 def tail(
     user: Annotated[
         str | None,
-        typer.Argument(metavar="USER", help="Whose stream; not needed with --token."),
+        typer.Argument(metavar="USER", help="User id of the stream; not needed with --token."),
     ] = None,
     url: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="The gateway; otherwise where the settings listen."),
+        typer.Option(metavar="URL", help="URL of the gateway; default: as in the settings."),
     ] = None,
     token: Annotated[
         str | None,
-        typer.Option(metavar="JWT", help="Otherwise one is made with the configured secret."),
+        typer.Option(metavar="JWT", help="Token; default: one signed with the configured secret."),
     ] = None,
     categories: Annotated[
         str | None, typer.Option(metavar="A,B", help="Only events of these categories.")
@@ -48,19 +48,19 @@ def tail(
         str | None, typer.Option(metavar="TIME", help="Start in the past: RFC 3339 or Unix ms.")
     ] = None,
     event_id: Annotated[
-        str, typer.Option("--id", metavar="ID", help="Resume behind the event with this id.")
+        str, typer.Option("--id", metavar="ID", help="Resume after the event with this id.")
     ] = "",
     as_json: Annotated[
-        bool, typer.Option("--json", help="A line of JSON for each event, for pipes.")
+        bool, typer.Option("--json", help="Print one line of JSON for each event.")
     ] = False,
     count: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="End after N events.")
+        int | None, typer.Option(metavar="N", min=1, help="Exit after N events.")
     ] = None,
     config: ConfigFile = None,
 ) -> None:
-    """Follow a user's stream, and come back with its id when it breaks.
+    """Follow a user's stream; reconnect and resume after an interruption.
 
-    Ends with Ctrl-C.
+    Press Ctrl-C to stop.
     """
     settings = prepare(config)
     printer = JsonLines() if as_json else Printer(to_stdout(), load_registry(settings))
@@ -79,10 +79,10 @@ def tail(
 
 
 class EventPrinter(Protocol):
-    """Where events go; `at` is when the event was written, in Unix seconds."""
+    """Prints events; `at` is the time when the event was written, in Unix seconds."""
 
     def event(self, event: Message, at: float) -> None:
-        """Print an event, the gateway's own among them."""
+        """Print an event of the user or of the gateway."""
 
 
 async def _follow(
@@ -120,11 +120,14 @@ def _address(url: str | None, settings: Settings) -> str:
 
 
 def _token_source(settings: Settings, user: str | None, token: str | None) -> Callable[[], str]:
-    """Return where each connection gets its token; made ones are fresh, so that none is too old."""
+    """Return the token source; each connection gets `token` or a newly signed one.
+
+    Raises `SettingsError` if neither `user` nor `token` is given, or signing is impossible.
+    """
     if token is not None:
         return lambda: token
     if user is None:
         raise SettingsError("whose stream? name a USER, or give a --token")
     make = partial(mint, settings, user, None, MINTED_SECONDS)
-    make(time.time())  # says at once what is missing
+    make(time.time())  # fails early if a setting is missing
     return lambda: make(time.time())

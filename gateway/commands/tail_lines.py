@@ -1,4 +1,4 @@
-"""What `gateway tail` prints for an event: aligned columns for a person, or JSON for a program."""
+"""Output formats of `gateway tail`: aligned columns or lines of JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 COLOURS = ("cyan", "green", "magenta", "blue", "bright_yellow", "red", "bright_cyan")
 
 TYPE_WIDTH = 30
-"""Of the column of types: the longest built-in one has 29 characters."""
+"""Width of the type column; the longest built-in type has 29 characters."""
 
 _GAPS = {
     "expired": "events that retention has removed were missed",
@@ -32,10 +32,10 @@ _GAPS = {
 
 
 class JsonLines:
-    """A line of JSON for each event: its id, type, payload, and when it was written."""
+    """Prints one line of JSON for each event: id, type, payload and time written."""
 
     def event(self, event: Message, at: float) -> None:
-        """Print the event; a payload that is JSON stands as it is, any other one as a text."""
+        """Print the event; a JSON payload stays unchanged, any other becomes a JSON string."""
         try:
             data = msgspec.Raw(msgspec.json.format(event.data.encode(), indent=-1))
         except (msgspec.DecodeError, RecursionError):
@@ -53,7 +53,7 @@ class JsonLines:
 
 
 class Printer:
-    """Columns of time, category, type and payload, which is cut to the terminal's width."""
+    """Prints columns: time, category, type, and payload cut to the terminal's width."""
 
     def __init__(self, console: Console, registry: Registry) -> None:
         self._console = console
@@ -61,7 +61,7 @@ class Printer:
         self._width = max(map(len, registry.categories))
 
     def event(self, event: Message, at: float) -> None:
-        """Print the event on one line; what the gateway itself says stands out."""
+        """Print the event on one line; events of the gateway are highlighted."""
         line = Text()
         moment = datetime.fromtimestamp(at).astimezone()
         line.append(f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03d}  ", "dim")

@@ -1,4 +1,4 @@
-"""`gateway token`: a token for trying out, or what is wrong with one."""
+"""`gateway token`: sign a token for tests, or explain why one is rejected."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from gateway.tokens import mint
 
 def token(
     user: Annotated[
-        str | None, typer.Argument(metavar="USER", help="Whose events it opens.")
+        str | None, typer.Argument(metavar="USER", help="User id of the token.")
     ] = None,
     session: Annotated[
-        str | None, typer.Option(metavar="ID", help="Session that it belongs to.")
+        str | None, typer.Option(metavar="ID", help="Session id of the token.")
     ] = None,
-    ttl: Annotated[int, typer.Option(metavar="SECONDS", min=1, help="How long it is good.")] = 3600,
+    ttl: Annotated[int, typer.Option(metavar="SECONDS", min=1, help="Lifetime.")] = 3600,
     explain: TokenFile = None,
     config: ConfigFile = None,
 ) -> None:
     """Print a token for USER, signed with the configured secret, or explain one.
 
-    Nothing else is printed, for use as $(gateway token alice). With --explain the exit code is 1
-    for a token that a worker would not accept.
+    Prints nothing else, for use as $(gateway token alice). With --explain the exit code is 1 if a
+    worker would reject the token.
     """
     if (user is None) == (explain is None):
         raise typer.BadParameter("give USER, or --explain FILE")

@@ -1,4 +1,7 @@
-"""What a worker with these settings would say to a token, and why: for whoever holds the token."""
+"""Verify a token as a worker with these settings does, and explain the result.
+
+The explanation may quote claims: show it only to the holder of the token.
+"""
 
 from __future__ import annotations
 
@@ -22,21 +25,24 @@ if TYPE_CHECKING:
 
 TokenFile = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Say what the token in FILE lacks; -: standard input."),
+    typer.Option(
+        metavar="FILE",
+        help="Explain the verdict on the token in FILE; -: standard input.",
+    ),
 ]
 
 
 class Verdict(NamedTuple):
-    """Whether a token is accepted, and a line that says for whom or why not."""
+    """Whether a token is accepted, and the user or the reason on one line."""
 
     accepted: bool
     line: str
 
 
 def read_token(path: Path) -> str:
-    """Return the token of a file, or of standard input for `-`; `Bearer` before it is dropped.
+    """Return the token from a file, or from standard input for `-`, without `Bearer`.
 
-    Raises `SettingsError` where the file cannot be read.
+    Raises `SettingsError` if the file cannot be read.
     """
     try:
         content = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
@@ -47,9 +53,10 @@ def read_token(path: Path) -> str:
 
 
 async def judge(settings: Settings, token: str) -> Verdict:
-    """Return what a worker would decide now; revocations do not count, since Kafka is not read.
+    """Return the verdict of a worker on the token now, without revocations.
 
-    Keys are fetched where they are published. Raises `SettingsError` for a key that cannot be used.
+    Revocations are ignored because Kafka is not read. Fetches published keys. Raises
+    `SettingsError` for an unusable key.
     """
     keys = SigningKeys(settings, Readiness())
     missing = []

@@ -127,7 +127,7 @@ def test_keys_tell_the_partitioner(
 
 @pytest.mark.parametrize(
     ("many", "few", "text"),
-    [("crc32", "murmur2", "more fit crc32"), ("murmur2", "crc32", "mend the producers that")],
+    [("crc32", "murmur2", "more fit crc32"), ("murmur2", "crc32", "fix the producers that")],
 )
 def test_producers_that_differ_are_a_warning(
     many: PartitionerName, few: PartitionerName, text: str
@@ -176,7 +176,7 @@ ENVELOPE = b'{"event_type": "import.started", "data": {}}'
 @pytest.mark.parametrize(
     ("values", "status", "found", "advice"),
     [
-        ([], "ok", "there are no records", ""),
+        ([], "ok", "no records", ""),
         ([ENVELOPE] * 3, "ok", "all of the newest 3 records are events", ""),
         (
             [b'{"data": 1}', ENVELOPE, b"\0\0\0\0\x07avro", b'{"data": 2}'],

@@ -39,7 +39,7 @@ async def test_a_broker_that_is_away_is_said_in_a_line() -> None:
     finished = await gateway("id", event_id(OffsetPosition(42, 0, False)), "--bootstrap", address)
     assert finished.code == 0
     assert finished.err == (
-        f"what a resume would do is not known: no Kafka broker answers at {address};"
+        f"cannot predict a resume: no Kafka broker answers at {address};"
         " start it, or set GATEWAY_KAFKA_BOOTSTRAP\n"
     )
     assert "user" in finished.out

@@ -76,7 +76,7 @@ async def test_lines_that_are_wrong_are_reported_and_the_others_written(
         (["alice"], "gateway publish USER TYPE [JSON]", 2),
         (["--broadcast"], "gateway publish --broadcast TYPE [JSON]", 2),
         (["--broadcast", "a", "{}", "x"], "gateway publish --broadcast TYPE [JSON]", 2),
-        (["alice", "import.started", "{"], "the payload is no JSON", 1),
+        (["alice", "import.started", "{"], "the payload is not valid JSON", 1),
         (["alice", "import.started"], "no Kafka broker answers at", 1),
     ],
 )

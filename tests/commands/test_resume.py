@@ -50,9 +50,9 @@ TAG = incarnation_tag("cluster", "user-events")
     [
         (user_mark(TimePosition(1), TAG), {"user-events": 4}, None),
         (user_mark(TimePosition(1)), {"user-events": 4}, "made for another cluster or topic"),
-        (user_mark(TimePosition(1), TAG), {}, "there is no topic user-events"),
+        (user_mark(TimePosition(1), TAG), {}, "topic user-events does not exist"),
         (user_mark(TimePosition(1), TAG), {"user-events": 3}, "user-events has 3 partitions"),
-        (CursorEntry(LogKind.BROADCAST, TAG, 0, TimePosition(1)), {}, "switched off"),
+        (CursorEntry(LogKind.BROADCAST, TAG, 0, TimePosition(1)), {}, "disabled"),
     ],
 )
 def test_a_mark_that_does_not_fit_the_cluster(
