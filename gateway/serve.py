@@ -25,9 +25,9 @@ _log = structlog.stdlib.get_logger(__name__)
 
 
 def serve(settings: Settings) -> None:
-    """Run a worker until SIGTERM or SIGINT, then drain; a second signal stops it at once.
+    """Run a worker until SIGTERM or SIGINT, then drain it.
 
-    SIGHUP and SIGUSR1 are logged and ignored.
+    A second signal stops it at once. SIGHUP and SIGUSR1 are logged and ignored.
     """
     with log.Background(sys.stderr) as file:
         log.configure(settings.log_format, settings.log_level, file)

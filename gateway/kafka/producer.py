@@ -58,7 +58,7 @@ _log = logging.getLogger(__name__)
 
 
 class Producer:
-    """Sends messages; calls need a running loop, may run concurrently or be cancelled."""
+    """Sends messages; calls need a running loop, run concurrently, can be cancelled."""
 
     def __init__(
         self,

@@ -322,9 +322,9 @@ def _agreed(
 
 
 def _labels(processes: Sequence[WorkerProcess]) -> list[str]:
-    """Return the values of the label `worker`: a slot, or `0-draining` while it drains.
+    """Return the values of the label `worker`: slots, which outlive processes.
 
-    Slots outlive processes.
+    A draining process has a value like `0-draining`.
     """
     return [
         f"{process.slot}-draining" if process.leaving else str(process.slot)

@@ -79,7 +79,7 @@ class Metadata(NamedTuple):
 
 
 class ListedOffset(NamedTuple):
-    """The offset for a timestamp, and the timestamp (ms) of its record; -1: no record."""
+    """The offset for a timestamp, and its record's timestamp (ms); -1: no record."""
 
     offset: int
     timestamp: int

@@ -110,7 +110,10 @@ class Listener(Protocol):
         ...
 
     def unproven(self, log: TopicPartition) -> None:
-        """Verify that a new leader has the delivered records; reading continues if not."""
+        """Verify by other means that a new leader has the delivered records.
+
+        Reading continues unless this method stops or moves the partition.
+        """
         ...
 
     def unknown_topic(self, log: TopicPartition) -> None:
