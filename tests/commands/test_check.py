@@ -92,7 +92,7 @@ async def test_a_missing_topic_fails_with_the_command_that_creates_it(broker: Br
         ),
     ],
 )
-async def test_what_fails_is_said_with_what_to_do(
+async def test_failed_checks_name_the_remedy(
     settings: dict[str, str], failed: str, text: str
 ) -> None:
     away = {"kafka_bootstrap": f"127.0.0.1:{free_port()}"}
@@ -133,7 +133,7 @@ async def test_a_url_without_keys_fails_with_its_setting() -> None:
     assert "GATEWAY_JWT_JWKS_URL: Cannot connect" in finished.out
 
 
-async def test_records_that_are_not_events_fail_with_what_they_lack(
+async def test_check_of_invalid_events_fails_and_names_the_missing_field(
     broker: Broker, topics: MakeTopics, producer: AIOKafkaProducer
 ) -> None:
     made = await topics(revocations=1)

@@ -72,7 +72,7 @@ async def test_wrong_settings_are_one_clear_line(
     assert finished.err.count("\n") == 1
 
 
-async def test_an_unknown_command_is_said_and_not_traced() -> None:
+async def test_unknown_command_is_reported_without_a_traceback() -> None:
     finished = await gateway("stream")
     assert finished.code == 2
     assert "No such command 'stream'" in finished.err
@@ -84,7 +84,7 @@ async def test_a_failure_is_one_line_and_exit_code_1() -> None:
     assert finished == (1, "", "error: an event id has 30, 59 or 88 characters\n")
 
 
-async def test_a_closed_pipe_is_no_error() -> None:
+async def test_closed_pipe_is_not_an_error() -> None:
     program = f"{sys.executable} -m gateway --help | true"
     process = await asyncio.create_subprocess_shell(program, stderr=asyncio.subprocess.PIPE)
     _, error = await process.communicate()

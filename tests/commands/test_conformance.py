@@ -18,7 +18,7 @@ urllib.request.urlopen(sys.argv[1] + "?" + query, sys.stdin.buffer.read())
 @pytest.mark.parametrize(
     ("fault", "verdict", "code"), [(None, "pass", 0), (Fault.HAS_NO_IDS, "fail", 1)]
 )
-async def test_a_table_says_what_was_seen_and_the_exit_code_whether_it_will_do(
+async def test_table_lists_the_observations_and_the_exit_code_the_verdict(
     fault: Fault | None, verdict: str, code: int
 ) -> None:
     async with StreamServer(fault) as server:
@@ -38,7 +38,7 @@ async def test_a_table_says_what_was_seen_and_the_exit_code_whether_it_will_do(
     assert finished.code == code
 
 
-async def test_json_has_what_a_case_says_and_where_it_comes_from() -> None:
+async def test_json_has_the_text_and_the_source_of_each_case() -> None:
     async with StreamServer() as server:
         finished = await gateway(
             *("conformance", server.url, "--token", TOKEN, "--only", "media-type", "--json"),
@@ -63,7 +63,9 @@ async def test_json_has_what_a_case_says_and_where_it_comes_from() -> None:
         (["--publish", "true"], 1, "error: no case can be run: cannot connect to 127.0.0.1:1"),
     ],
 )
-async def test_what_cannot_be_judged_is_one_line(words: list[str], code: int, text: str) -> None:
+async def test_failure_to_run_is_reported_without_a_traceback(
+    words: list[str], code: int, text: str
+) -> None:
     finished = await gateway("conformance", "http://127.0.0.1:1/", *words)
     assert finished.code == code
     assert text in finished.err

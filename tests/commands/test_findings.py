@@ -41,7 +41,7 @@ def keyed(name: PartitionerName, count: int) -> dict[int, list[Record]]:
     return records
 
 
-def test_topics_are_judged_by_what_they_are_for() -> None:
+def test_topics_are_judged_by_their_purpose() -> None:
     settings = Settings()
     cluster = Cluster("c", {"user-events": 12, "broadcast-events": 3, "gateway-revocations": 2}, {})
     findings = topic_findings(topic_specs(settings), cluster, {}, settings, OPTIONS)

@@ -45,9 +45,7 @@ async def test_a_broker_that_is_away_is_said_in_a_line() -> None:
     assert "user" in finished.out
 
 
-async def test_an_id_of_another_cluster_is_told_from_one_of_this(
-    broker: Broker, topics: MakeTopics
-) -> None:
+async def test_id_of_another_cluster_is_distinguished(broker: Broker, topics: MakeTopics) -> None:
     made = await topics(1)
     settings = settings_of(broker, made)
     async with EventPublisher(broker.bootstrap, topic=made.user) as publisher:

@@ -28,7 +28,7 @@ async def test_a_file_is_read_line_by_line(data: bytes, lines: list[bytes], tmp_
         assert [line async for line in read_lines(file.fileno())] == lines
 
 
-async def test_a_line_of_a_pipe_is_there_before_the_pipe_ends() -> None:
+async def test_line_is_read_before_the_pipe_ends() -> None:
     reading, writing = os.pipe()
     lines = read_lines(reading)
     os.write(writing, b"first\nsec")

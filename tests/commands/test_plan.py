@@ -15,7 +15,7 @@ async def test_a_plan_is_a_table_with_and_without_sharding() -> None:
     assert "costs: cycle_us 1,990, record_us 3.75, event_us 12.6" in finished.out
 
 
-async def test_a_plan_as_json_has_what_it_was_made_of() -> None:
+async def test_json_plan_includes_its_inputs() -> None:
     finished = await gateway("plan", *LOAD, "--max-streams", "50000", "--json")
     facts = json.loads(finished.out)
     assert facts["load"]["records"] == 100_000

@@ -80,7 +80,9 @@ async def test_lines_that_are_wrong_are_reported_and_the_others_written(
         (["alice", "import.started"], "no Kafka broker answers at", 1),
     ],
 )
-async def test_what_cannot_be_written_is_said(arguments: list[str], text: str, code: int) -> None:
+async def test_failed_write_is_reported_without_a_traceback(
+    arguments: list[str], text: str, code: int
+) -> None:
     address = f"127.0.0.1:{free_port()}"
     finished = await gateway("publish", *arguments, settings={"kafka_bootstrap": address})
     assert finished.code == code

@@ -52,7 +52,9 @@ async def test_each_form_writes_its_record(broker: Broker, topics: MakeTopics) -
         (["alice"], "no Kafka broker answers at", 1),
     ],
 )
-async def test_what_cannot_be_written_is_said(arguments: list[str], text: str, code: int) -> None:
+async def test_failed_write_is_reported_without_a_traceback(
+    arguments: list[str], text: str, code: int
+) -> None:
     settings = {"kafka_bootstrap": f"127.0.0.1:{free_port()}"}
     finished = await gateway("revoke", *arguments, settings=settings)
     assert finished.code == code

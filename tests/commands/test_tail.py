@@ -28,7 +28,7 @@ async def publish(settings: dict[str, str], *words: str) -> None:
     assert finished.code == 0, finished.err
 
 
-async def test_history_comes_as_lines_of_json_that_can_be_resumed(
+async def test_history_is_printed_as_json_lines_with_resumable_ids(
     broker: Broker, topics: MakeTopics, start_worker: StartWorker
 ) -> None:
     made = await topics()
@@ -53,7 +53,7 @@ async def test_history_comes_as_lines_of_json_that_can_be_resumed(
     assert "resumed from the last id" in resumed.err
 
 
-async def test_a_person_gets_columns_and_is_told_of_gaps_until_ctrl_c(
+async def test_terminal_output_has_columns_and_gaps_until_ctrl_c(
     broker: Broker, topics: MakeTopics, start_worker: StartWorker, tmp_path: Path
 ) -> None:
     made = await topics()
@@ -87,7 +87,7 @@ def contains(child: Child, text: str) -> Callable[[], Awaitable[bool]]:
         (["--token", "abc"], "401 Unauthorized"),
     ],
 )
-async def test_what_the_gateway_refuses_is_said_in_its_words(
+async def test_refusal_of_the_gateway_is_printed_verbatim(
     topics: MakeTopics, start_worker: StartWorker, words: list[str], text: str
 ) -> None:
     worker = await start_worker(await topics())

@@ -12,7 +12,7 @@ from gateway.core.registry import Registry
 
 
 def printed(event_type: str, data: str, width: int = 120) -> str:
-    """Return what a person gets, without the time at its beginning."""
+    """Return the line for a terminal, without the time at its beginning."""
     output = io.StringIO()
     printer = Printer(Console(file=output, width=width), Registry.built_in())
     printer.event(message(event_type, data, "2", "1"), 0.5)

@@ -47,7 +47,7 @@ def settings(**values: object) -> Settings:
         ("opaque", {}, "malformed: it is not three segments of JSON"),
     ],
 )
-async def test_what_a_token_lacks_is_one_line(
+async def test_invalid_token_is_reported_in_one_line(
     token: str, values: dict[str, object], said: str
 ) -> None:
     accepted, line = await judge(settings(**values), token)
@@ -56,7 +56,7 @@ async def test_what_a_token_lacks_is_one_line(
     assert "\n" not in line
 
 
-async def test_an_accepted_token_says_for_whom() -> None:
+async def test_accepted_token_is_described_in_one_line() -> None:
     token = mint("alice", sid="s1", scope="events:ai events:import")
     verdict = await judge(settings(jwt_scope_claim="scope"), token)
     assert verdict.accepted
