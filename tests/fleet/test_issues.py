@@ -23,7 +23,7 @@ def status(worker: str = "a", **facts: Any) -> Status:
 def found(
     *members: Status | Member, before: Status | None = None, problem: str = ""
 ) -> list[Issue]:
-    """Return the concerns of a fleet that was as `before`, and is well if nothing is said."""
+    """Return the issues of the members; `before` is an earlier status, by default the same."""
     history = History()
     everybody = [m if isinstance(m, Member) else Member(m, 0.0) for m in members]
     history.add_sample([Member(before or everybody[0].status, 0.0)], NOW - 3000)

@@ -1,4 +1,4 @@
-"""A client that sees every byte, reads only when told to, and can break off in every way."""
+"""A client that sees every byte, reads only on request, and can disconnect in every way."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ TOPIC = Topic("user-events", LogKind.USER, b"tagA", 1)
 
 
 class AttentiveHub(Hub):
-    """A hub that remembers what it was asked to open."""
+    """A hub that records its openings."""
 
     def __init__(self, metrics: Metrics) -> None:
         contain = partial(Supervisor(metrics).contain, Part.STREAM)

@@ -313,7 +313,7 @@ async def test_what_is_written_to_a_connection_that_has_broken_fills_no_log(
 ) -> None:
     await served.open(client)
     client.reset()
-    await asyncio.sleep(0)  # the RST is here, and the loop has not looked yet
+    await asyncio.sleep(0)  # the RST has arrived, and the loop has not polled yet
     for _ in range(20):
         served.publish(b"1")
     await served.until_open(0)

@@ -19,7 +19,7 @@ MUCH = b"0123456789" * 40_000
 
 
 class Listener(asyncio.Protocol):
-    """Remembers what the wire says."""
+    """Records the calls of the transport."""
 
     def __init__(self) -> None:
         self.heard: list[str] = []

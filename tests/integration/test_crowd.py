@@ -1,4 +1,4 @@
-"""A thousand clients that come back at once: they share what is read, and each gets its own."""
+"""A thousand clients resume at once: they share scans, and each gets its own events."""
 
 from __future__ import annotations
 

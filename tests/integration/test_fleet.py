@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tests.worker import Worker
 
 SOON = 30.0
-"""A status comes every 3 s, and who was not heard of for 10 s is gone."""
+"""A status arrives every 3 s; a worker without a status for 10 s is gone."""
 
 
 async def fleet_of(worker: Worker, http: aiohttp.ClientSession) -> dict[str, Any]:

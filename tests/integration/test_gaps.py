@@ -31,7 +31,7 @@ def reasons(client: StreamClient) -> list[str]:
 
 
 def with_user_mark(event_id: str, **changes: Any) -> str:
-    """Return the id with something else in what it says of the user's log."""
+    """Return the id with other values in the entry of the user's log."""
     marks = [
         mark._replace(**changes) if mark.kind is LogKind.USER else mark for mark in parse(event_id)
     ]

@@ -228,7 +228,7 @@ async def test_clients_that_never_read_use_little_memory_delay_no_others_and_los
 
 
 async def return_and_read(worker: Worker, silent: Sequence[Comer]) -> None:
-    """Let clients read what has come so far, come back with its last id, and read the rest."""
+    """Let clients read the events so far, resume with the last id, and read the rest."""
     for comer in silent:
         comer.read()
 

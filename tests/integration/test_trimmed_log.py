@@ -1,4 +1,4 @@
-"""The log's start moves past a cursor while its stream is open: a gap, then what is left."""
+"""The log's start moves past a cursor of an open stream: a gap, then the remaining events."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Partition:
         self.entries.append(Entry(self.end, bytes(data), self.epoch, list(values)))
 
     def trim(self, start: int) -> None:
-        """Remove what is before an offset, in whole batches."""
+        """Remove the batches that end before an offset."""
         self.start = max(self.start, min(start, self.end))
         end = self.end
         self.entries = [entry for entry in self.entries if entry.following > self.start]
@@ -90,7 +90,7 @@ class Session:
 
 
 class Cluster:
-    """Brokers that are always there; `connect` of the tests decides who can be reached."""
+    """Brokers that never stop; `connect` of the tests decides which brokers are reachable."""
 
     def __init__(self, newest: int = 17, sessions: bool = True) -> None:
         self.newest = newest
