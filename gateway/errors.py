@@ -115,7 +115,7 @@ class KeySetError(GatewayError):
 
 
 class OperationsError(GatewayError):
-    """An operations listener did not answer or rejected a command; the text has the remedy."""
+    """An operations listener did not answer or rejected a command."""
 
 
 class IdFileError(GatewayError):

@@ -66,8 +66,9 @@ _COLOURS = {Status.OK: "green", Status.WARNING: "yellow", Status.FAILED: "red"}
 
 
 def check(config: ConfigFile = None, token_file: TokenFile = None) -> None:
-    """Check settings, keys, ports, Kafka, topics, records and this machine, and start a worker.
+    """Check that a worker can serve with these settings.
 
+    Checks settings, keys, ports, Kafka, topics, records and this machine, and starts a worker.
     Prints each finding on a line and its remedy below. Writes nothing to Kafka. The exit code is 1
     if a check failed.
     """
@@ -203,7 +204,7 @@ async def _kafka_findings(settings: Settings) -> tuple[list[Finding], Sample | N
 
 
 def _decoder(settings: Settings) -> Decoder:
-    """Return a decoder, with the built-in registry if the configured one is unreadable.
+    """Return a decoder; uses the built-in registry if the configured one is unreadable.
 
     `_findings` reports the unreadable registry.
     """

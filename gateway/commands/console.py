@@ -49,12 +49,12 @@ def say_error(text: str, console: Console | None = None) -> None:
 
 
 def harmless(text: str) -> str:
-    r"""Return the text on one line, with escapes such as `\x1b` for control characters."""
+    r"""Return the text on one line, with control characters escaped, such as `\x1b`."""
     return _STEERING.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def prepare(config: Path | None) -> Settings:
-    """Return the settings for a command that runs once, and silence the libraries' logs.
+    """Return the settings for a one-shot command, and silence the libraries' logs.
 
     The command itself reports an error, on one line. Raises `SettingsError`.
     """

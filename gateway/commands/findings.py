@@ -34,7 +34,7 @@ MAX_FAULTS = 3
 """Upper bound of the record faults that one finding lists."""
 
 SKEW_MS = 5000
-"""How far a producer's clock may be ahead; beyond that, `since=` and latencies are wrong."""
+"""Tolerated clock skew; beyond that, `since=` and latencies are wrong."""
 
 
 PartitionerName = Literal["murmur2", "crc32"]
@@ -173,7 +173,7 @@ def deletion_finding(
 
 
 def compaction_finding(topic: str, compacted: bool | None, options: Mapping[str, Any]) -> Finding:
-    """Check that the topic is compacted, so that retention keeps the last record of each key."""
+    """Check that the topic is compacted: it must keep the last record of each key."""
     what = f"compaction of {topic}"
     if compacted:
         return Finding(what, Status.OK, "compacted")
@@ -212,7 +212,7 @@ def retention_finding(
 def partitioner_finding(
     records: Mapping[int, Sequence[Record]], partitions: int, configured: PartitionerName
 ) -> Finding:
-    """Check that recent keys are in the partitions that the configured partitioner selects.
+    """Check that recent keys are where the configured partitioner puts them.
 
     `records` maps each partition to its newest records. A single partition proves nothing.
     """
@@ -262,7 +262,7 @@ def clock_finding(newest_ms: int | None, now_ms: int) -> Finding:
 
 
 def files_finding(limit: int, max_streams: int) -> Finding:
-    """Check that the process may open a file for each stream; `limit` < 0 means unlimited."""
+    """Check the file limit against `max_streams`; `limit` < 0 means unlimited."""
     needed = max_streams + OTHER_FILES
     if limit < 0 or limit >= needed:
         return Finding("open files", Status.OK, "no limit" if limit < 0 else str(limit))

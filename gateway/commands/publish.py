@@ -85,7 +85,7 @@ def _from_words(words: list[str], *, broadcast: bool) -> Line:
 
 
 def _json(text: str) -> msgspec.Raw:
-    """Validate JSON and return the text unchanged, with its number format and key order."""
+    """Validate JSON and return it unchanged, with number format and key order."""
     try:
         msgspec.json.decode(text)
     except (ValueError, RecursionError) as error:
@@ -121,7 +121,7 @@ async def _publish_lines(settings: Settings, descriptor: int) -> int:
 
 
 class _Writer:
-    """Writes lines in order, with a window of unconfirmed events, and reports failures."""
+    """Writes lines in order, many in flight at a time, and reports failures."""
 
     def __init__(self, publisher: EventPublisher, console: Console) -> None:
         self.written = 0

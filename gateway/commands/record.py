@@ -1,4 +1,4 @@
-"""`gateway record`: print one Kafka record and the event that a worker decodes from it."""
+"""`gateway record`: print one Kafka record and the event decoded from it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.core.records import Record
 
 SHOWN_BYTES = 4096
-"""Upper bound of printed bytes of a value; the beginning of a large payload is enough."""
+"""Printed bytes of a value; the beginning of a large payload is enough."""
 
 
 def record(

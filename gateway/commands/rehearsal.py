@@ -1,4 +1,4 @@
-"""Start a worker for `gateway check` and test readiness and delivery of one event.
+"""Start a worker for `gateway check`; test readiness and delivery of one event.
 
 The worker uses the deployment's settings, except that it listens on free loopback ports, uses a
 generated HMAC key (`check` lacks the private key that signs tokens), publishes no fleet status and
@@ -93,7 +93,7 @@ def _private(settings: Settings) -> Settings:
 
 
 async def _first_event(settings: Settings, url: str, sample: Sample) -> str:
-    """Return "" when an event of the sample's user arrives, or the reason for a failure."""
+    """Return "" when an event of the sample's user arrives, else the failure."""
     token = mint(settings, sample.user, None, ttl=60, now=time.time())
     stream = EventStream(url + EVENTS, lambda: token, since=sample.timestamp)
     async with stream:

@@ -25,7 +25,7 @@ class Facts(NamedTuple):
     by_time: int
     """The first offset at or after the mark's time, or the log's end."""
     same_record: bool | None
-    """Whether the record before the position has the mark's timestamp; None: not found."""
+    """Whether the record before the position has the mark's timestamp, if found."""
 
 
 def topic_of(mark: CursorEntry, settings: Settings) -> str:

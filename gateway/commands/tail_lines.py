@@ -35,7 +35,7 @@ class JsonLines:
     """Prints one line of JSON for each event: id, type, payload and time written."""
 
     def event(self, event: Message, at: float) -> None:
-        """Print the event; a JSON payload stays unchanged, any other becomes a JSON string."""
+        """Print the event; a payload that is not JSON becomes a JSON string."""
         try:
             data = msgspec.Raw(msgspec.json.format(event.data.encode(), indent=-1))
         except (msgspec.DecodeError, RecursionError):

@@ -1,4 +1,4 @@
-"""Where a client comes from, also behind proxies; for the log, and the limit on each address.
+"""Find the address of a client, also behind proxies, for the log and limits.
 
 Every client can send `X-Forwarded-For` and `Forwarded` (RFC 7239). They count only from a trusted
 peer, and are read from the right, where the nearest proxy has written: the first address that is
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Address = IPv4Address | IPv6Address
 
 MAX_HOPS = 32
-"""Entries of a header that are looked at; more than any chain of proxies has."""
+"""Maximum header entries that are read; more than any chain of proxies has."""
 
 MAX_FORWARDED = 4096
 """Characters of all `Forwarded` headers; more are not read, and the peer's own address counts."""
@@ -41,16 +41,16 @@ _NODE = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<v4>[0-9.]+))(?::[0-9]{1,5})?
 
 
 class Addresses:
-    """Tells clients' addresses, as limits count them. `trusted` are networks of proxies."""
+    """Finds clients' addresses for limits. `trusted` are networks of proxies."""
 
     def __init__(self, trusted: Iterable[str]) -> None:
         self._trusted = [ip_network(network) for network in trusted]
 
     def client(self, request: web.Request) -> str:
-        """Return the address that the request's client counts under; empty: it has gone."""
+        """Return the address that limits count; empty if the client disconnected."""
         peer = _peer(request)
         if not self._trusted and ":" not in peer:
-            return peer  # an IPv4 address, at which a look would cost 4 µs and change nothing
+            return peer  # an IPv4 address; parsing costs 4 µs and would not change it
         address = _address(peer)
         if address is None:
             return ""
@@ -61,7 +61,7 @@ class Addresses:
         return _counted(address)
 
     def by_proxy(self, request: web.Request) -> bool:
-        """Return whether the request has come by way of a proxy that is trusted."""
+        """Return whether the request came through a trusted proxy."""
         address = _address(_peer(request)) if self._trusted else None
         return address is not None and self._trusts(address)
 
@@ -86,10 +86,10 @@ def _peer(request: web.Request) -> str:
 
 
 def _chains(request: web.Request) -> tuple[list[str], list[str]]:
-    """Return the hops that each of the two headers tells of, the client's side first."""
+    """Return the hops that each of the two headers lists, starting at the client."""
     listed = ",".join(request.headers.getall("X-Forwarded-For", []))
     forwarded = request.headers.getall("Forwarded", [])
-    # The client has written the left end, as much as it likes. No more of it is read than counts.
+    # The client controls the left end and its length; only the entries that count are read.
     if sum(map(len, forwarded)) > MAX_FORWARDED:
         hops = [""]
     else:
@@ -103,7 +103,7 @@ def _forwarded(line: str) -> list[str]:
     while True:
         pair = _PAIR.match(line, position)
         if pair is None:
-            return [""]  # an open quotation mark may have swallowed what a proxy has written
+            return [""]  # an open quotation mark may hide an entry of a proxy
         if (pair["name"] or "").lower() == "for":
             hop = pair["token"] or pair["quoted"] or ""
         if pair["end"] != ";":

@@ -34,23 +34,29 @@ MAX_URL = 12_288
 """Characters of path and query: room for a token, an id and every category."""
 
 MAX_HEAD_BYTES = 32_768
-"""Of all header fields together: room for a token, an id and the cookies of a whole site."""
+"""Bytes of all header fields: room for a token, an id and a site's cookies."""
 
 MAX_OPENINGS = 1000
-"""Streams being opened at the same time. An opening waits for Kafka only, two seconds at most; a
-request that waits for a signing key is not one (`published_keys.MAX_WAITING`)."""
+"""Streams being opened at the same time.
+
+An opening waits only for Kafka, at most two seconds; a request that waits for a signing key does
+not count (`published_keys.MAX_WAITING`)."""
 
 REPLAYS_FOR_EACH = 2
 REPLAY_SECONDS = 10.0
-"""A user may ask for so many replays at once for each stream that it may have, as when all of them
-come back to a worker that has just started, and then for one in so many seconds."""
+"""Replay quota of a user.
+
+A burst of `REPLAYS_FOR_EACH` for each permitted stream, for example when all streams reconnect to a
+restarted worker, then one replay in `REPLAY_SECONDS`."""
 
 ANSWER_SECONDS = 2.0
-"""How long a client has to answer. The kernel repeats what it has sent after 0.2 s at the least and
-then at double the pause, so that it has done so twice, for a client 300 ms away too."""
+"""Time limit for a client's TCP acknowledgement.
+
+The kernel retransmits after 0.2 s or more, then after double the pause: twice in this time, even
+for a client 300 ms away."""
 
 RETRY_AFTER = (5, 15)
-"""Seconds, drawn for each refusal to spread the retries of a storm."""
+"""Range in seconds of the random retry delay; it spreads a storm's retries."""
 
 _TEXTS = {
     Refusal.USER: "all streams that a user may have are open; close one, or try again later",
@@ -65,8 +71,8 @@ _TEXTS = {
 class StreamAdmission:
     """Admits new streams.
 
-    `check`; then `opening` around all that waits for Kafka, with `find_room` in it; then, in one
-    step with the opening of the stream, `admit`, `replace` and `opened`.
+    Call `check`, then `opening` as the context of every wait for Kafka, with `find_room` inside;
+    then `admit`, `replace` and `opened`, in one synchronous step with the opening of the stream.
     """
 
     def __init__(self, settings: Settings, hub: Hub) -> None:
@@ -74,7 +80,7 @@ class StreamAdmission:
         self._capacity = Capacity(
             settings.max_streams, settings.max_streams_per_user, settings.max_streams_per_address
         )
-        # Behind proxies operators want to know it, too: the peer is the proxy.
+        # Also needed for the log behind proxies, where the peer is the proxy.
         self._by_address = settings.max_streams_per_address is not None or bool(
             settings.trusted_proxies
         )
@@ -83,7 +89,7 @@ class StreamAdmission:
         )
         self._openings = 0
         self._asking: set[bytes] = set()
-        """Users whose streams have been asked for a sign of life."""
+        """Users whose streams are being probed."""
 
     def check(self, request: web.Request) -> None:
         """Reject cheaply: an oversized request, or the worker is full.
@@ -100,7 +106,7 @@ class StreamAdmission:
 
     @contextmanager
     def opening(self) -> Iterator[None]:
-        """Count a stream that is being opened. Raises `Overloaded` where too many are."""
+        """Count a stream that is being opened. Raises `Overloaded` at `MAX_OPENINGS`."""
         if self._openings >= MAX_OPENINGS:
             raise refused(Refusal.OPENINGS)
         self._openings += 1
@@ -110,15 +116,15 @@ class StreamAdmission:
             self._openings -= 1
 
     def address(self, caller: Caller) -> str:
-        """Return where the request comes from, as limits count it; empty: not needed."""
+        """Return the client address, as limits count it; empty if not needed."""
         return caller.address if self._by_address else ""
 
     async def find_room(self, opening: StreamRequest) -> None:
-        """Find out early whether there may be room for the newcomer. Raises `Refused` if not.
+        """Check early whether a limit rejects the new stream. Raises `Refused` if so.
 
-        Where all places of the user are taken, its streams are asked for a sign of life, and have a
-        moment to give it: a phone that has changed its network is held up by none that it has left
-        behind. One newcomer of a user waits for that at a time, or one user could hold up others.
+        If the user is at its limit, probe the user's streams and wait `ANSWER_SECONDS`: streams
+        that a phone abandoned on a network change do not block its new one. Only one request of a
+        user waits at a time, so that one user cannot delay others.
         """
         user = opening.user
         if self._verdict(opening) is Refusal.USER and user not in self._asking:
@@ -131,7 +137,7 @@ class StreamAdmission:
         self.admit(opening, clock.now())
 
     def admit(self, opening: StreamRequest, moment: Moment) -> list[Stream]:
-        """Return the streams that have to be closed for the newcomer. Raises `Refused`."""
+        """Return the streams to close for the new one. Raises `Refused`."""
         if opening.cursor or opening.since is not None:
             wait = self._replays.wait_seconds(opening.user, moment.monotonic)
             if wait > 0:
@@ -142,7 +148,7 @@ class StreamAdmission:
         return verdict
 
     def replace(self, streams: list[Stream], moment: Moment) -> None:
-        """Close the streams that `admit` has found."""
+        """Close the streams that `admit` returned."""
         for stream in streams:
             self._hub.close(stream, CloseReason.REPLACED, moment)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 REQUEST_ID = "X-Request-Id"
 
 _ID = re.compile(r"[0-9A-Za-z._~:@=+/-]{1,64}")
-"""An id that is taken: every form that is in use has room, and nothing that a log would escape."""
+"""An accepted request id: all common formats; no characters that logs escape."""
 
 _TRACE = re.compile(
     r"(?!ff)(?P<version>[0-9a-f]{2})-(?!0{32})(?P<trace>[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}"
@@ -35,16 +35,16 @@ _TRACE = re.compile(
 
 
 class Caller(NamedTuple):
-    """A request's origin, in words that may stand in a log."""
+    """A request's origin, as text that is safe to log."""
 
     address: str
-    """As limits count it: an IPv6 client by its network. Empty: it has gone."""
+    """As limits count it: an IPv6 client by its network. Empty if disconnected."""
     request_id: str
     trace_id: str | None
     traceparent: str = ""
     """The header `traceparent`; empty without one."""
     at: int = 0
-    """When it came, in Unix nanoseconds."""
+    """Time of arrival, in Unix nanoseconds."""
 
     def facts(self) -> dict[str, str]:
         """Return the fields of a log line."""
@@ -55,17 +55,17 @@ class Caller(NamedTuple):
 
 
 CALLER = web.RequestKey("caller", Caller)
-"""Where a request has its caller, once `problems` has seen it."""
+"""Request key of the caller, set by `problems`."""
 
 
 class Callers:
-    """Tells requests' callers. `trusted` are networks of proxies."""
+    """Identifies requests' callers. `trusted` are networks of proxies."""
 
     def __init__(self, trusted: Iterable[str]) -> None:
         self._addresses = Addresses(trusted)
 
     def identify(self, request: web.Request) -> Caller:
-        """Return the request's caller, which gets a new id at every call."""
+        """Return the request's caller, with a new id at every call."""
         given = _only(request, REQUEST_ID)
         taken = _ID.fullmatch(given) is not None and self._addresses.by_proxy(request)
         traceparent = _only(request, "traceparent")
@@ -87,7 +87,7 @@ async def add_request_id(request: web.Request, response: web.StreamResponse) -> 
 
 
 def _only(request: web.Request, name: str) -> str:
-    """Return the value of a header; empty where it is missing, or stands there several times."""
+    """Return the value of a header; empty if it is missing or repeated."""
     values = request.headers.getall(name, [])
     return values[0] if len(values) == 1 else ""
 

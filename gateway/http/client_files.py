@@ -1,4 +1,4 @@
-"""The JavaScript client, served where the stream is: one module, and its types.
+"""Serves the JavaScript client beside the stream: one module and its types.
 
 The files are public and served without a token. A browser revalidates its copy each time, at the
 cost of a 304. A page of another origin imports it by the allow-list.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 BASE = "/api/v1"
 
 TYPES = {"client.js": "text/javascript", "client.d.ts": "text/plain"}
-"""What would be guessed for the second is a kind of film."""
+"""Content types; for `.d.ts`, guessing would return a video type."""
 
 
 def client_routes() -> Iterable[AbstractRouteDef]:

@@ -1,4 +1,4 @@
-"""Texts that stay the same while a worker runs, served: told apart by a hash (RFC 9110, §8.8.3)."""
+"""Serves constant texts with a hash as the ETag (RFC 9110, §8.8.3)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def document_routes(documents: Mapping[str, Mapping[str, Any]]) -> list[AbstractRouteDef]:
-    """Return a route for each description of an interface, by its path."""
+    """Return a route for each API description, by its path."""
     return [
         text_route(path, msgspec.json.encode(document), "application/json")
         for path, document in documents.items()
@@ -26,8 +26,8 @@ def document_routes(documents: Mapping[str, Mapping[str, Any]]) -> list[Abstract
 def text_route(
     path: str, body: bytes, content_type: str, charset: str | None = None
 ) -> AbstractRouteDef:
-    """Return the route of a text, which is compressed once; a 304 where the client has it."""
-    # Hashes of the content and not of the installation: the same at every worker.
+    """Return the route of a text, compressed once; 304 if the client has it."""
+    # Hashes of the content, not of the installation: equal on every worker.
     plain = ETag(sha256(body).hexdigest()[:32])
     compressed = gzip.compress(body, mtime=0)
     packed = ETag(f"{plain.value}-gzip")

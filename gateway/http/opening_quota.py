@@ -1,4 +1,6 @@
-"""Bounds the streams that open in one turn of the event loop, so that live events go in between.
+"""Limits the streams that open in one turn of the event loop.
+
+The limit keeps live events from being delayed.
 
 After an incident thousands of clients reconnect at the same time, and all their requests can become
 ready in one turn of the loop. Opening them all would hold live events back until the last one.
@@ -14,7 +16,7 @@ OPENINGS_PER_TURN = 8
 
 
 class OpeningQuota:
-    """The openings that are left until the next renewal; the loop runs one renewal per turn.
+    """The openings left until the next renewal; the loop renews once per turn.
 
     A turn contains parts of at most two periods, so at most `2 * most` openings. Requests that wait
     are served in order, and come before new ones.
@@ -36,7 +38,7 @@ class OpeningQuota:
         self._renew_soon()
 
     async def wait(self) -> None:
-        """Return when the next stream may open, and count it."""
+        """Wait until the next stream may open, and count it."""
         if self:
             self.use()
             return

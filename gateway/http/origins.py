@@ -1,4 +1,4 @@
-"""Pages of other origins: who may read a stream (CORS), and whose cookies count.
+"""Rules for pages of other origins: access to streams (CORS), and cookies.
 
 A browser sends `Origin` with every request that a script of another origin makes, an `EventSource`
 included, and `Sec-Fetch-Site` with every request to a host that it trusts. No page can set either.
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 METHODS = "GET"
 
 HEADERS = "Authorization, Cache-Control, Last-Event-ID, Traceparent, Tracestate"
-"""What a page sends that uses `fetch`: its token, where it was, the trace it is part of."""
+"""Request headers of pages that use `fetch`: token, last event id, trace."""
 
 EXPOSED = "Retry-After, WWW-Authenticate, X-Request-Id"
-"""What a page needs to tell one refusal from another, and to quote its id in a bug report."""
+"""Response headers that a page needs to handle errors and quote the request id."""
 
 MAX_AGE_SECONDS = 7200
-"""How long a browser may keep the answer to a preflight: as long as Chromium does at most."""
+"""How long a browser may cache a preflight response: the maximum of Chromium."""
 
 _OWN = frozenset({"same-origin", "none"})
-"""`Sec-Fetch-Site` of the page's own origin, and of an address that a person has typed."""
+"""`Sec-Fetch-Site` of the page's own origin, and of an address that a user typed."""
 
 
 class Origins:
@@ -40,7 +40,7 @@ class Origins:
         return bool(self._allowed)
 
     def trust(self, request: web.Request) -> bool:
-        """Return whether the request's cookies are meant: no other site has had it sent.
+        """Return whether the cookies count: no other site caused the request.
 
         Clients other than browsers send neither header, and carry no cookie that they were not
         given for this. An old browser that does not send `Sec-Fetch-Site` still sends `Origin` with
@@ -52,11 +52,11 @@ class Origins:
             return True
         if request.headers.get("Sec-Fetch-Site", "none") not in _OWN:
             return False
-        own = request.headers.get(hdrs.HOST)  # the property would ask the system for a name
+        own = request.headers.get(hdrs.HOST)  # the property would look up the host name
         return origin is None or origin.partition("://")[2] == own
 
     def headers(self, request: web.Request) -> dict[str, str]:
-        """Return the headers that every answer to the request has, whatever it says."""
+        """Return the headers for every response to the request, including errors."""
         headers = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
         if self._allowed:
             headers["Vary"] = "Origin"
@@ -78,7 +78,7 @@ class Origins:
             response.headers[hdrs.VARY] = ", ".join(varies)
 
     async def preflight(self, request: web.Request) -> web.Response:
-        """Answer a browser that asks before it lets a page send additional headers."""
+        """Answer a preflight request for additional headers."""
         headers = {"Cache-Control": "no-store"}
         if request.headers.get(hdrs.ORIGIN) in self._allowed:
             headers["Access-Control-Allow-Methods"] = METHODS

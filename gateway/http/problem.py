@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def facts(error: HttpError, request_id: str) -> dict[str, str | int]:
     """Return the members of the problem details.
 
-    The request's id is a separate member (RFC 9457, §3.2): `instance` has to be a URI.
+    The request's id is a separate member (RFC 9457, §3.2): `instance` must be a URI.
     """
     return {
         "type": "about:blank",
@@ -38,7 +38,7 @@ def facts(error: HttpError, request_id: str) -> dict[str, str | int]:
 
 
 def problem(error: HttpError, request_id: str) -> web.Response:
-    """Return the answer for an error."""
+    """Return the response for an error."""
     headers = {"Cache-Control": "no-store", **error.headers}
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
@@ -53,7 +53,7 @@ def problem(error: HttpError, request_id: str) -> web.Response:
 def problems(
     callers: Callers, metrics: Metrics | None, wording: Wording | None = None
 ) -> Middleware:
-    """Return a middleware that answers every error, and counts it.
+    """Return a middleware that answers and counts every error.
 
     The answer is problem details, or the result of `wording`. The middleware also identifies the
     caller, for the handler and for log lines about defects.
@@ -62,13 +62,13 @@ def problems(
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         caller = request[CALLER] = callers.identify(request)
-        bind_contextvars(request_id=caller.request_id)  # aiohttp has a task for each request
+        bind_contextvars(request_id=caller.request_id)  # aiohttp runs a task for each request
         try:
             return await handler(request)
         except HttpError as error:
             answer = error
         except web.HTTPNotFound:
-            answer = NotFound("there is nothing here; /openapi.json says what there is")
+            answer = NotFound("not found; /openapi.json lists the paths")
         except web.HTTPMethodNotAllowed as error:
             allowed = ", ".join(sorted(error.allowed_methods))
             answer = MethodNotAllowed(f"{request.path} takes {allowed}", {"Allow": allowed})

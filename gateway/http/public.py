@@ -48,28 +48,30 @@ WELCOME = (
 EVENTS = "/api/v1/events"
 
 OPEN_SECONDS = 1.0
-"""How long a request may wait until its logs are read, so that all that is written after its first
-bytes is delivered. It takes milliseconds; while Kafka is away, the stream opens without."""
+"""How long a request may wait until its logs are read.
+
+After the wait, every event written after the response's first bytes is delivered. Usually takes
+milliseconds; without Kafka, the stream opens anyway."""
 
 AGE_JITTER = 0.1
-"""The part of the maximum age that is drawn for each stream: they end one by one."""
+"""Random share of the maximum age, so that streams end one by one."""
 
 GOODBYES_PER_TURN = 50
-"""Ending a stream costs up to 0.1 ms: 5 ms for a turn of the event loop."""
+"""Ending a stream costs up to 0.1 ms: at most 5 ms in a turn of the event loop."""
 
 EXPIRY_JITTER = 0.1
 EXPIRY_JITTER_SECONDS = 5.0
-"""A stream ends a little before its token does: by this part of its life, at most this long."""
+"""A stream ends before its token: by up to this share of its life, at most 5 s."""
 
 
 class LogSource(Protocol):
     """Finds the logs of a stream: the connection to Kafka."""
 
     async def follow(self, opening: StreamRequest, patience: float) -> tuple[PartitionFeed, ...]:
-        """Return the logs that the stream follows; waits `patience` seconds for them at most."""
+        """Return the logs of the stream; waits at most `patience` seconds for them."""
 
     def at_hand(self, opening: StreamRequest) -> tuple[PartitionFeed, ...] | None:
-        """Return the same if it needs no waiting, else None."""
+        """Return the logs if available without waiting, else None."""
 
 
 class EventsEndpoint:
@@ -95,12 +97,12 @@ class EventsEndpoint:
         self._siblings = siblings
         self._head = ResponseHead()
         self._quota = OpeningQuota()
-        # Not before `slow`, which says goodbye: the kernel just cuts a connection off.
+        # Longer than `slow`, which sends a closing event: the kernel just drops the connection.
         patience = max(settings.heartbeat_seconds, settings.slow_seconds)
         self._patience = patience + 2 * FLUSH_SECONDS
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Answer `GET /api/v1/events`. Raises `HttpError` where no stream can be opened."""
+        """Answer `GET /api/v1/events`. Raises `HttpError` if no stream can be opened."""
         await self._quota.wait()  # verifying a token costs as much as the rest of an opening
         asked = await self._reader.read_patiently(request)
         opening = asked.opening
@@ -113,26 +115,26 @@ class EventsEndpoint:
                 return TakenOver()
             await self._admission.find_room(opening)  # before a log is read for it
             feeds = await self._logs.follow(opening, OPEN_SECONDS)
-            await self._quota.wait()  # all that waited for a log resume in one turn
+            await self._quota.wait()  # all requests that waited for a log resume in one turn
         feeds = self._logs.at_hand(opening) or feeds
-        self._reader.confirm(asked)  # it may have been revoked meanwhile
+        self._reader.confirm(asked)  # the token may have been revoked meanwhile
         moment = clock.now()
-        replaced = self._admission.admit(opening, moment)  # others may have come meanwhile
+        replaced = self._admission.admit(opening, moment)  # other streams may have opened meanwhile
         connection = self._connection(request, asked.caller)
         if connection.take_over(request):
             self._open(asked, feeds, connection, replaced, moment)
         return TakenOver()
 
-    # What the acceptor calls.
+    # The acceptor calls the following methods.
 
     path = EVENTS
 
     def bound(self, sock: socket.socket) -> None:
-        """Give a socket the options that those of streams have."""
+        """Set the socket options of streams."""
         bound(sock, self._patience)
 
     def hand_over(self, sock: socket.socket, data: bytes) -> bool:
-        """Return whether the request went to the worker process that its user belongs to."""
+        """Pass the request to its user's worker process; return whether it was passed."""
         return self._siblings is not None and self._siblings.pass_on_unread(sock, data)
 
     def may_open(self) -> bool:
@@ -140,9 +142,10 @@ class EventsEndpoint:
         return bool(self._quota)
 
     def open_at_once(self, request: web.Request, wire: SocketTransport) -> bool:
-        """Open a stream if no check fails and nothing has to be waited for.
+        """Open a stream if every check passes without waiting.
 
-        False: nothing was done; `handle` serves the request or rejects it with the reason.
+        Returns False if it had no effect: `handle` then serves the request or rejects it with the
+        reason.
         """
         self._quota.use()
         try:
@@ -181,7 +184,7 @@ class EventsEndpoint:
         stream = self._hub.open(asked.opening, feeds, connection, deadlines, moment)
         self._admission.opened(stream, moment)
         if self._readiness.draining:
-            # Not a 503, at which an `EventSource` gives up: it keeps its id and comes back.
+            # Not a 503, after which an `EventSource` gives up: it keeps its id and reconnects.
             say_goodbye(self._hub, stream, self._settings)
 
     def _deadlines(self, identity: Identity, moment: Moment) -> Sequence[tuple[float, CloseReason]]:
@@ -195,7 +198,7 @@ class EventsEndpoint:
 
 
 def say_goodbye(hub: Hub, stream: Stream, settings: Settings) -> None:
-    """End a stream because its worker stops, and send its client the time to reconnect.
+    """End a stream because its worker stops, and send its client the reconnect delay.
 
     Reconnects are spread twice: a drain ends streams one by one, each with a random wait.
     """
@@ -220,7 +223,7 @@ def public_app(
     around: Iterable[Middleware] = (),
     wording: Wording | None = None,
 ) -> web.Application:
-    """Return the public application; `routes` are added to it, and `around` sees every answer."""
+    """Return the public application with `routes`; `around` are outer middlewares."""
 
     async def welcome(_: web.Request) -> web.Response:
         return web.Response(text=WELCOME)

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from gateway.http.auth.tokens import Identity
 
 LATEST_SINCE = 1 << 47
-"""Unix ms, exclusive: the year 6429, the most that an event id can say."""
+"""Unix ms, exclusive: the year 6429, the maximum of an event id."""
 
 _TIME = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE
 )
-"""RFC 3339, but for the seconds, which may be left out."""
+"""RFC 3339, with optional seconds."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -42,8 +42,8 @@ def read_opening(
 ) -> StreamRequest:
     """Return the stream request.
 
-    Raises `BadRequest` for a category that is not among `categories` and for a `since` that is no
-    time. A malformed id is not an error, since a browser would repeat it in every request: the
+    Raises `BadRequest` for a category that is not among `categories` and for a `since` that is not
+    a time. A malformed id is not an error, since a browser would repeat it in every request: the
     opening reports it.
     """
     text = last_event_id(request)
@@ -66,7 +66,7 @@ def read_opening(
 
 
 def last_event_id(request: web.Request) -> str:
-    """Return the id that the client came with; the header wins. Empty without one."""
+    """Return the client's last event id; the header wins. Empty without one."""
     return (
         request.headers.get("Last-Event-ID")
         or request.query.get("Last-Event-ID")

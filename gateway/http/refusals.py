@@ -1,4 +1,4 @@
-"""How the public listener words an error: as problem details or, where set, as a stream.
+"""Error responses of the public listener: problem details or a stream.
 
 An `EventSource` gives up on every status but 200. For page authors that cannot change that,
 `GATEWAY_REFUSE_BY_STREAM` answers 429 and 503 by a stream that ends at once: it says why in
@@ -33,7 +33,7 @@ SOFTENED = frozenset({429, 503})
 
 
 class Refusals:
-    """Words errors for requests of the public listener."""
+    """Formats errors of the public listener."""
 
     def __init__(self, settings: Settings) -> None:
         self._by_stream = settings.refuse_by_stream
@@ -42,7 +42,7 @@ class Refusals:
         self._metadata = "" if url is None else f', resource_metadata="{_metadata_url(url)}"'
 
     def answer(self, request: web.Request, error: HttpError, request_id: str) -> web.Response:
-        """Return the answer for an error."""
+        """Return the response for an error."""
         if self._by_stream and error.status in SOFTENED and _wants_stream(request):
             return self._stream(request, error)
         response = problem(error, request_id)
@@ -55,7 +55,7 @@ class Refusals:
         wait = self._retry_ms if error.retry_after is None else error.retry_after * 1000
         reason = msgspec.json.encode({"reason": error.reason})
         body = frame.retry(wait)
-        # A block without an id would clear the one that the client has (HTML standard, §9.2.6).
+        # A block without an id would clear the client's last event id (HTML standard, §9.2.6).
         text = last_event_id(request)
         if text and text.isprintable():
             body += frame.id_line(text.encode(errors="replace"))

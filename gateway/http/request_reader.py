@@ -1,4 +1,4 @@
-"""From a request to a stream request: one set of checks, in one order, for both ways in.
+"""Convert requests to stream requests, with the same checks on both paths.
 
 The acceptor opens most streams at once (`read`); aiohttp's handler has time to wait for a signing
 key that is not known yet (`read_patiently`). The order is that of cost: size, places, token,
@@ -60,17 +60,17 @@ class RequestReader:
         self.admission = admission
 
     def read(self, request: web.Request) -> Asked:
-        """Return the stream request; raises `UnknownKey` where a newer key could help."""
+        """Return the stream request. Raises `UnknownKey` if a newer key may help."""
         identity = self._authenticator.authenticate(self._token(request))
         return self._asked(request, identity, self._callers.identify(request))
 
     async def read_patiently(self, request: web.Request) -> Asked:
-        """Return the same, after waiting a moment for a signing key that is not known."""
+        """Return the stream request; waits briefly for an unknown signing key."""
         identity = await self._authenticator.identify(self._token(request))
         return self._asked(request, identity, request[CALLER])
 
     def confirm(self, asked: Asked) -> None:
-        """Raise `Unauthorized` if the token has been revoked since it was read."""
+        """Raise `Unauthorized` if the token was revoked after it was read."""
         self._authenticator.admit(asked.identity)
 
     def _token(self, request: web.Request) -> str:

@@ -22,15 +22,16 @@ if TYPE_CHECKING:
 PARAMETER = "shard"
 
 _HERE = "events"
-"""The end of the path. Java resolves a reference without any to the folder above (RFC 2396)."""
+"""The end of the path: without it, Java resolves to the folder above (RFC 2396)."""
 
 _AS_IT_CAME = "!$%&'()*+,/:;=?@"
-"""What a query may hold besides letters, digits and `-._~` (RFC 3986, §3.4). A client that sends
-anything else gets it back percent-encoded, so that it can do no harm in a header."""
+"""Characters of a query besides letters, digits and `-._~` (RFC 3986, §3.4).
+
+All others are returned percent-encoded, so that they are harmless in a header."""
 
 
 class Shards:
-    """Finds requests that are at the wrong place.
+    """Redirects requests whose `shard` is wrong.
 
     `shard` tells the right one of a user as far as this worker knows; `agreed` does so for a
     request that names another one, after having asked.
@@ -46,7 +47,7 @@ class Shards:
         return request.query.get(PARAMETER) == self._shard(user)
 
     async def elsewhere(self, request: web.Request, user: bytes) -> web.Response | None:
-        """Return the redirect that a request needs, or None where it is right."""
+        """Return the redirect to the right shard, or None if the request names it."""
         given = request.query.get(PARAMETER, "")
         shard = self._shard(user)
         if given not in ("", shard):
@@ -54,19 +55,19 @@ class Shards:
         if given == shard:
             return None
         self._metrics.redirected()
-        # 307 keeps the method, and a browser keeps `Last-Event-ID`. The reference has no host and
-        # no more of a path than its end (RFC 3986, §4.2): whatever a client sends, it stays where
-        # it is, also behind a proxy that has taken a prefix off. Where the query holds a token the
-        # reference does too, and must not be cached.
+        # 307 keeps the method, and a browser keeps `Last-Event-ID`. The reference omits the host
+        # and all of the path but its end (RFC 3986, §4.2): the client stays on the same host and
+        # path, also behind a proxy that removes a prefix. If the query holds a token, the
+        # reference does too and must not be cached.
         headers = {"Location": location(request.raw_path, shard), "Cache-Control": "no-store"}
         text = f"Your stream is at the same URL with {PARAMETER}={shard}.\n"
         return web.Response(status=307, headers=headers, text=text)
 
 
 def location(raw_path: str, shard: str) -> str:
-    """Return a reference to the same URL with another shard, and all else of its query as it is.
+    """Return a reference to the same URL; only `shard` in the query changes.
 
-    The shard stands first: a balancer takes the first one that it finds.
+    The shard is the first parameter: a balancer uses the first one that it finds.
     """
     query = raw_path.partition("#")[0].partition("?")[2]
     kept = [

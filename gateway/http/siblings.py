@@ -27,7 +27,7 @@ _TOKEN = rb"([\w-]+\.[\w-]+\.[\w-]+)"
 
 
 class Siblings:
-    """Passes requests on by `handover`, each with its connection."""
+    """Hands requests over to other processes with their connections, by `handover`."""
 
     def __init__(
         self, settings: Settings, authenticator: Authenticator, handover: Handover
@@ -42,7 +42,7 @@ class Siblings:
         self._places = [re.compile(place + _TOKEN) for place in places]
 
     def pass_on_unread(self, sock: socket.socket, data: bytes) -> bool:
-        """Return whether a connection went to its worker; `data` was read from it."""
+        """Hand a connection over after reading `data`; return whether that was done."""
         for place in self._places:
             if found := place.search(data):
                 user = self._authenticator.claimed_user(found[1].decode())
@@ -50,7 +50,7 @@ class Siblings:
         return False
 
     def pass_on(self, request: web.Request, user: bytes) -> bool:
-        """Return whether a request's connection went to its worker; aiohttp has lost it then.
+        """Hand a request's connection over; return whether aiohttp no longer has it.
 
         TLS connections and connections from another worker stay here.
         """
@@ -69,12 +69,12 @@ class Siblings:
         handler.transport = None
         handler.connection_lost(None)
         transport.set_protocol(asyncio.Protocol())
-        transport.abort()  # closes this process's copy of the socket, and sends nothing
+        transport.abort()  # closes this process's copy of the socket without sending
         return True
 
 
 def _head(request: web.Request) -> bytes:
-    """Return the request's head with its headers as they came."""
+    """Return the request's head with its headers unchanged."""
     path = request.raw_path.encode(errors="surrogateescape")
     version = b"HTTP/%d.%d" % (request.version.major, request.version.minor)
     lines = [b"%s %s %s" % (request.method.encode(), path, version)]

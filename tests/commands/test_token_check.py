@@ -35,7 +35,7 @@ def settings(**values: object) -> Settings:
         (mint("alice", nbf=time.time() + 300), {}, "not_yet_valid: nbf is"),
         (mint("alice", sub=None), {}, "claim_missing: there is no sub, the user id"),
         (mint("alice", sub=""), {}, "claim_type: sub is not a printable text or an integer"),
-        (mint("alice", exp=None), {}, "claim_missing: there is no exp"),
+        (mint("alice", exp=None), {}, "claim_missing: exp is missing"),
         (mint("alice", exp=(time.time() + 60) * 1000), {}, "claim_type: exp is not a Unix time"),
         (mint("alice", secret="x" * 40), {}, "signature: no key of kid None has signed it"),
         (jwt.encode({"sub": "a"}, "x" * 80, "HS384"), {}, "algorithm: alg is 'HS384'; accepted"),
@@ -71,7 +71,7 @@ async def test_keys_are_fetched_where_they_are_published() -> None:
         assert (await judge(made, KEY.mint("alice"))).accepted
         other = SigningKey("ES256", "k2").mint("alice")
         _, line = await judge(made, other)
-        assert line == "unknown_key: there is no key of kid 'k2' for ES256"
+        assert line == "unknown_key: no key with kid 'k2' for ES256"
     verdict = await judge(made, KEY.mint("alice"))
     assert not verdict.accepted
     assert verdict.line.startswith("GATEWAY_JWT_JWKS_URL: ")

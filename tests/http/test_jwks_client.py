@@ -226,15 +226,15 @@ async def test_an_answer_is_not_unpacked() -> None:
     async with published(OLD) as provider:
         provider.document = gzip.compress(provider.document)
         provider.headers = {"Content-Encoding": "gzip"}
-        assert await failure(provider.url) == "what it answers is no JSON Web Key Set"
+        assert await failure(provider.url) == "the response is not a JSON Web Key Set"
 
 
 async def test_invalid_key_set_counts_as_failed_fetch() -> None:
     async with published(OLD) as provider:
         provider.document = b"<html>"
-        assert await failure(provider.url) == "what it answers is no JSON Web Key Set"
+        assert await failure(provider.url) == "the response is not a JSON Web Key Set"
         provider.document = b'{"keys": []}'
-        assert await failure(provider.url) == "it has no key for RS256, ES256, EdDSA"
+        assert await failure(provider.url) == "the set lacks a key for RS256, ES256, EdDSA"
 
 
 async def test_unreachable_key_url_counts_as_failed_fetch() -> None:

@@ -121,7 +121,7 @@ class JwksClient:
         Raises `NotReady` until the first set is loaded.
         """
         if self._keys is None:
-            raise NotReady("this worker has no keys to verify tokens with yet; try again later")
+            raise NotReady("this worker has not loaded its verification keys yet; try again later")
         return self._keys.get((kid, algorithm), ())
 
     async def renew(self) -> None:
@@ -265,7 +265,7 @@ async def _get(url: str, patience: float) -> bytes:
     except (aiohttp.ClientConnectionError, OSError) as error:
         raise KeySetError(str(error)) from None
     except aiohttp.ClientError as error:
-        raise KeySetError(f"its answer is no HTTP ({type(error).__name__})") from None
+        raise KeySetError(f"its response is not valid HTTP ({type(error).__name__})") from None
     return bytes(document)
 
 

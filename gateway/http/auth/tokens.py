@@ -44,7 +44,7 @@ MAX_DATE = 253_402_300_799
 """The end of the year 9999 in Unix seconds; beyond it stand milliseconds taken for seconds."""
 
 TYPES = frozenset({"jwt", "at+jwt"})
-"""What a token may say it is, if it says so (RFC 7519, §5.1; RFC 9068, §2.1). Issuers sign other
+"""What a token may say it is, if it states one (RFC 7519, §5.1; RFC 9068, §2.1). Issuers sign other
 things with the same key, such as the tokens that log a session out (RFC 8725, §3.11)."""
 
 _DIGESTS = {"HS256": "sha256", "HS384": "sha384", "HS512": "sha512"}
@@ -185,7 +185,7 @@ class Authenticator:
         _check_audience(policy, claims)
         expires_at = _date(claims, "exp")
         if expires_at is None:
-            raise refusal(TokenFault.CLAIM_MISSING, "there is no exp")
+            raise refusal(TokenFault.CLAIM_MISSING, "exp is missing")
         if expires_at <= now:
             raise refusal(TokenFault.EXPIRED, f"exp was {now - expires_at:.0f} s ago")
         issued_at = _date(claims, "iat")
@@ -282,7 +282,7 @@ def _keys(policy: Policy, header: _Header, key_id: str | None) -> Sequence[Key]:
         raise refusal(TokenFault.ALGORITHM, f"alg is {header.alg[:32]!r}; accepted: {accepted}")
     keys = policy.keys.find(key_id, header.alg)
     if not keys:
-        explanation = f"there is no key of kid {key_id!r} for {header.alg}"
+        explanation = f"no key with kid {key_id!r} for {header.alg}"
         error = UnknownKey(_WORDS, _INVALID, TokenFault.UNKNOWN_KEY, explanation)
         error.renew = policy.keys.renew
         raise error
