@@ -15,7 +15,7 @@ class Limits(NamedTuple):
     heartbeat_seconds: float = 35.0
     """Longest allowed silence of a stream."""
     slow_seconds: float = 3.0
-    """How long the slow reader does not read."""
+    """How long the slow reader pauses."""
     burst_seconds: float = 10.0
     """Limit for a burst; a slow publisher sends fewer events."""
     burst_events: int = 120

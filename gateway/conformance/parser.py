@@ -14,7 +14,7 @@ BOM = b"\xef\xbb\xbf"
 class Block(NamedTuple):
     """The fields up to a blank line.
 
-    `data` is None if the block dispatches no event. `id` is None if the block has no such field.
+    `data` is None unless the block dispatches an event. `id` is None if the block lacks the field.
     `last_event_id` is the client's last event id after the block, as the standard defines it for a
     connection that starts without one.
     """

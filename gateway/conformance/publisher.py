@@ -23,7 +23,7 @@ COMMAND_SECONDS = 20.0
 """Time limit of a command; a Python program needs up to 2 s to start on a busy machine."""
 
 MAX_VARIABLE_BYTES = 100_000
-"""Limit of data in the environment: Linux allows 128 KiB per variable. Stdin has no limit."""
+"""Limit of data in the environment: Linux allows 128 KiB per variable. Stdin is unlimited."""
 
 
 class Publish(Protocol):

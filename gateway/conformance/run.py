@@ -27,7 +27,7 @@ async def judge(
     run: str = "run",
     done: Callable[[Finding], None] = lambda _: None,
 ) -> list[Finding]:
-    """Return the findings of all cases, or of those in `only`, in the order of the table.
+    """Return the findings of all cases, or of the cases in `only`, in the order of the table.
 
     `run` marks the events of this run. Raises `ConformanceError` if no stream opens or a published
     event does not arrive: then no case can be judged.

@@ -189,7 +189,7 @@ async def _ask(
 async def _connect(host: str, port: int, receive_buffer: int | None) -> socket.socket:
     """Return a connected socket; the receive buffer is set before it connects."""
     loop = asyncio.get_running_loop()
-    failure: OSError = OSError(f"{host} has no address")
+    failure: OSError = OSError(f"{host} does not resolve to an address")
     for family, kind, protocol, _, address in await loop.getaddrinfo(
         host, port, type=socket.SOCK_STREAM
     ):

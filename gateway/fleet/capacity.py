@@ -5,9 +5,10 @@
         + streams * (`idle_us` + `write_us` / heartbeat + `resume_us` / stream age)
         + broadcasts * streams * `write_us`
 
-Without sharding a worker has 1/N of the streams and events, and reads all records: it is likely to
-serve a user of each partition. With sharding a worker serves and reads its own partitions only. The
-balancer's hash assigns partitions unevenly, so the plan is made for the worker that gets the most.
+Without sharding a worker has 1/N of the streams and events and reads all records, because it
+probably serves a user of each partition. With sharding it serves and reads only its own
+partitions. The balancer's hash assigns partitions unevenly, so the plan is made for the worker
+that gets the most.
 
 A plan is the smallest number of workers that carry the load, also after the loss of one worker.
 The costs were measured (docs/performance.md); docs/capacity.md derives the figures.
@@ -63,7 +64,7 @@ class Load(NamedTuple):
     """Records written to the user topic, with or without an open stream for them."""
     broadcasts: float = 0.0
     partitions: int | None = None
-    """Partitions of the user topic; None: as many as sharding needs."""
+    """Partitions of the user topic; None: the number that sharding needs."""
 
 
 class Bounds(NamedTuple):
@@ -149,7 +150,7 @@ def part(load: Load, workers: int, *, sharding: bool) -> Load:
 
 
 def plan(load: Load, bounds: Bounds, costs: Costs, *, sharding: bool) -> Plan | None:
-    """Return the plan for the load; None where no number of workers can carry it."""
+    """Return the plan for the load; None if no number of workers can carry it."""
     for workers in range(2, MAX_WORKERS + 1):
         # The loss of a worker does not change the number of partitions.
         fixed = load._replace(partitions=_partitions(load, workers)) if sharding else load

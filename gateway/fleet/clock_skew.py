@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.core.records import OffsetPosition, TopicPartition
 
 AHEAD_MS = 5_000
-"""Smaller differences do no harm."""
+"""Smaller differences are harmless."""
 
 BEHIND_MS = 60_000
 """Producers batch and retry: a shorter delay of a record is normal."""
@@ -57,8 +57,8 @@ class RecordTimes:
     ) -> TimeOff | None:
         """Return the worst recent finding at the time `wall` (Unix ms); None: no finding.
 
-        `heads` are the positions after the last record read. `lags` is None while Kafka does not
-        answer.
+        `heads` are the positions after the last record read. None for `lags` means that Kafka does
+        not answer.
         """
         self._checks += 1
         read = {}

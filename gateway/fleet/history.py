@@ -49,7 +49,7 @@ class Sample(msgspec.Struct, frozen=True):
     rejects: int
     unreadable: int
     p50: float | None
-    """Seconds; None where no event was delivered since the previous sample."""
+    """Seconds; None if no event was delivered since the previous sample."""
     p90: float | None
     p99: float | None
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.fleet.status import Status
 
 SKEW_MS = 5_000
-"""Smaller differences do no harm; a status takes up to a second to arrive."""
+"""Smaller differences are harmless; a status takes up to a second to arrive."""
 
 LAG_RECORDS = 1_000
 """One fetch reads fewer records."""
@@ -46,7 +46,7 @@ _REMEDIES = {
     "revocations": "No stream opens here until the topic is read: check it and the rights on it.",
     "keys": "Check that GATEWAY_JWT_JWKS_URL answers on this worker's host.",
 }
-"""Remedies by not-ready reason, where the detail of the reason has none."""
+"""Remedies by not-ready reason, for reasons whose detail lacks a remedy."""
 
 
 class Severity(StrEnum):
@@ -272,7 +272,7 @@ def _of_resources(status: Status) -> Iterator[Issue]:
             status,
             f"{status.streams_stuck:,} of {status.streams:,} streams do not read their data.",
             "Their clients or the network to them are slow; the streams are closed (slow) and"
-            " resume without loss. So many at once indicate a shared proxy or link.",
+            " resume without loss. Many slow clients at once indicate a shared proxy or link.",
         )
 
 

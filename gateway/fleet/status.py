@@ -179,7 +179,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     time_off: TimeOff | None = None
     """The worst recent one; None: none."""
     short_retentions: Annotated[tuple[ShortRetention, ...], Meta(max_length=64)] = ()
-    """As the brokers report; empty where they do not."""
+    """As the brokers report; empty if they do not."""
     resident_bytes: _Count = 0
     cpu_seconds: _Number = 0.0
     cpu_share: _Number = 0.0
@@ -204,7 +204,7 @@ def write_status(status: Status) -> bytes:
 
 
 def read_status(key: bytes, value: bytes) -> Status | None:
-    """Return the status in a record; None where it is invalid or its worker is not the key."""
+    """Return the status in a record; None if invalid or if its worker is not the key."""
     try:
         status = _decoder.decode(value)
         return status if status.worker.encode() == key else None

@@ -53,7 +53,7 @@ async def reconnect(trial: Trial, wanted: Reconnect) -> str:
 
 
 async def event(trial: Trial, wanted: EventData) -> str:
-    """Publish data and compare it with what arrives."""
+    """Publish data and compare it with the received data."""
     tag = json.dumps(trial.tag)
     return await arrives(
         trial, wanted.data.replace("{TAG}", tag), wanted.arrives.replace("{TAG}", tag)
