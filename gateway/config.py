@@ -1,4 +1,4 @@
-"""One frozen settings object, from the environment and a TOML file, validated once.
+"""The settings: one frozen object from the environment and a TOML file.
 
 Environment variables are the field names in upper case with the prefix `GATEWAY_`; the TOML file
 uses the field names as they are. The environment wins. Lists are written with commas in the
@@ -142,7 +142,7 @@ class Settings(BaseSettings):
 
     topic: TopicName = Field("user-events", description="events of users, keyed by user id")
     broadcast_topic: TopicNameOrOff = Field(
-        "broadcast-events", description="events for everybody, one partition; empty: off"
+        "broadcast-events", description="events for all users, one partition; empty: off"
     )
     revocations_topic: TopicNameOrOff = Field(
         "gateway-revocations", description="revoked sessions and users; empty: off"
@@ -160,7 +160,7 @@ class Settings(BaseSettings):
     jwt_secret_file: FilePath = Field(None, description="file with that key")
     jwt_public_key_file: FilePath = Field(None, description="PEM file with the public key")
     jwt_jwks_url: SecureUrl | None = Field(None, description="where the public keys are published")
-    jwt_algorithms: Words = Field((), description="accepted algorithms, nothing else is")
+    jwt_algorithms: Words = Field((), description="accepted algorithms; all others are rejected")
     jwt_issuer: GuardText | None = Field(None, description="`iss` that a token must have")
     jwt_audience: GuardText | None = Field(None, description="`aud` that a token must name")
     jwt_leeway_seconds: float = Field(
@@ -190,9 +190,11 @@ class Settings(BaseSettings):
         86_400, ge=1, le=YEARS, description="life of a revocation by default"
     )
 
-    retry_ms: int = Field(3000, ge=0, le=HOUR * 1000, description="`retry:` that clients are told")
+    retry_ms: int = Field(
+        3000, ge=0, le=HOUR * 1000, description="reconnect delay that clients receive in `retry:`"
+    )
     heartbeat_seconds: float = Field(
-        30, ge=0.1, le=HOUR, description="silence after which a stream beats"
+        30, ge=0.1, le=HOUR, description="silence after which a stream sends a heartbeat"
     )
     max_stream_age_seconds: float = Field(
         3600, ge=1, le=30 * DAY, description="age at which a stream ends"
@@ -218,7 +220,7 @@ class Settings(BaseSettings):
     replay_scans: int = Field(
         4, ge=1, le=100, description="replays that read Kafka at the same time"
     )
-    live_delay_ms: float = Field(5, ge=0, le=10_000, description="the most that pacing may add")
+    live_delay_ms: float = Field(5, ge=0, le=10_000, description="maximum delay that batching adds")
 
     max_streams: int = Field(20_000, ge=1, le=1_000_000, description="streams of this worker")
     max_streams_per_user: int = Field(20, ge=1, le=1_000_000, description="streams of one user")
@@ -260,13 +262,13 @@ class Settings(BaseSettings):
         None, description="none: text on a terminal, else json"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="from here on"
+        "info", description="lowest level that is logged"
     )
     log_users: Literal["hash", "plain"] = Field(
-        "hash", description="how users and sessions stand in the log"
+        "hash", description="form of users and sessions in the log"
     )
     log_key: SecretStr | None = Field(
-        None, description="key of that hash, 32 bytes or more; none: drawn at each start"
+        None, description="key of that hash, 32 bytes or more; none: random at each start"
     )
 
     log_key_file: FilePath = Field(None, description="file with that key")
@@ -282,7 +284,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Put the environment before the file, whose values arrive as arguments."""
+        """Give the environment precedence over the file (the init arguments)."""
         del settings_cls, dotenv_settings, file_secret_settings
         return env_settings, init_settings
 
@@ -313,7 +315,7 @@ class Settings(BaseSettings):
             if alone:
                 raise ValueError(
                     f"{_names(alone)} cannot be set with {_name('oidc_issuers')}: each issuer"
-                    " there has audience, algorithms and claims of its own"
+                    " there has its own audience, algorithms and claims"
                 )
             try:
                 check_issuers(self.oidc_issuers, self.oidc_http_hosts)
@@ -358,7 +360,7 @@ class Settings(BaseSettings):
         return self
 
     def _check_login(self) -> None:
-        """Raise `ValueError` where the login at Kafka lacks a setting, or has one too many."""
+        """Raise `ValueError` if settings of the Kafka login are missing or conflict."""
         mechanism, protocol = self.kafka_sasl_mechanism, self.kafka_security_protocol
         if not protocol.startswith("SASL"):
             if mechanism in {"OAUTHBEARER", "AWS_MSK_IAM", "GSSAPI"}:
@@ -400,9 +402,9 @@ class Settings(BaseSettings):
             )
 
     def read_secret(self, name: str) -> str:
-        """Return the secret of the setting `name`, which comes from a file, as the file is now.
+        """Read the secret of the setting `name` again from its file.
 
-        Raises `SettingsError` where the file cannot be read or its content is invalid.
+        Raises `SettingsError` if the file cannot be read or its content is invalid.
         """
         secret = _read_secret(name, getattr(self, f"{name}_file"))
         if fault := _fault_of(name, secret):
@@ -412,7 +414,7 @@ class Settings(BaseSettings):
     def require_key(self) -> Self:
         """Return the settings if they can verify tokens.
 
-        Raises `SettingsError` otherwise; commands that verify none do not ask.
+        Raises `SettingsError` otherwise; commands that verify no tokens do not call it.
         """
         if self.jwt_secret or self.jwt_public_key_file or self.jwt_jwks_url or self.oidc_issuers:
             return self
@@ -424,7 +426,7 @@ class Settings(BaseSettings):
 
     @property
     def algorithms(self) -> list[str]:
-        """The accepted algorithms: as set, or those that go with the kind of key."""
+        """The accepted algorithms: as set, or the defaults for the kind of key."""
         if self.jwt_algorithms:
             return list(self.jwt_algorithms)
         return ["HS256"] if self.jwt_secret is not None else list(DEFAULT_ASYMMETRIC)
@@ -442,11 +444,11 @@ GROUPS = {
     "TLS and operations": "tls_certfile",
     "Log and traces": "log_format",
 }
-"""Subjects of the settings, each with its first one; a group ends where the next one begins."""
+"""First setting of each group; a group ends where the next one begins."""
 
 
 def grouped() -> dict[str, list[str]]:
-    """Return the fields of the settings by subject."""
+    """Return the fields of the settings by group."""
     groups: dict[str, list[str]] = {}
     firsts = {first: group for group, first in GROUPS.items()}
     for name in Settings.model_fields:
@@ -457,10 +459,10 @@ def grouped() -> dict[str, list[str]]:
 
 
 def origins(config: Path | None = None) -> dict[str, str]:
-    """Return where the value of each setting comes from.
+    """Return the origin of each setting.
 
-    That is `default`, `environment`, the path of the TOML file, or the setting that names the file
-    of a secret. Raises `SettingsError` for a file that cannot be read.
+    The origin is `default`, `environment`, the path of the TOML file, or the setting that names the
+    file of a secret. Raises `SettingsError` for a file that cannot be read.
     """
     environment = {name.lower() for name in os.environ}
     file = _read_toml(config)
@@ -506,8 +508,8 @@ def load_settings(config: Path | None = None, **overrides: object) -> Settings:
 def foreign_variables() -> list[str]:
     """Return the variables of the environment that begin with `GATEWAY_` and are not settings.
 
-    Kubernetes writes such ones for a Service named `gateway`, and other programs may have their
-    own. A name that is close to that of a setting is not among them: `load_settings` refuses it.
+    Kubernetes sets such variables for a Service named `gateway`; other programs may set more. Names
+    close to that of a setting are excluded, because `load_settings` rejects them.
     """
     return [name for name in _unknown(os.environ) if not _hint(name.removeprefix(PREFIX).lower())]
 
@@ -519,11 +521,11 @@ SECRETS = (
     "ops_token",
     "log_key",
 )
-"""Settings that may be read from a file: each has a twin with `_file` behind its name."""
+"""Settings that may be read from a file; `<setting>_file` names the file."""
 
 
 def _add_secrets_of_files(values: dict[str, Any]) -> list[str]:
-    """Add the secrets that stand in files to `values`, and return a line for each mistake."""
+    """Add secrets from files to `values` and return a line for each mistake."""
     environment = {name.lower(): value for name, value in os.environ.items()}
     wrong = []
     for name in SECRETS:
@@ -541,7 +543,7 @@ def _add_secrets_of_files(values: dict[str, Any]) -> list[str]:
 
 
 def _fault_of(name: str, secret: str) -> str:
-    """Return what is wrong with the value of a secret setting, and the remedy; "" if nothing."""
+    """Return the fault of a secret's value with the remedy; "" if it is valid."""
     remedy = "make one with: openssl rand -base64 48"
     if name in {"jwt_secret", "log_key"}:
         size = len(secret.encode())
@@ -549,7 +551,7 @@ def _fault_of(name: str, secret: str) -> str:
         return f"{_name(name)} has {size} bytes, {needed}; {remedy}" * (size < MIN_SECRET_BYTES)
     if not secret.strip():
         return (
-            f"{_name(name)} is empty: without one, any client would be let in; {remedy}"
+            f"{_name(name)} is empty: without one, any client would be accepted; {remedy}"
             if name == "ops_token"
             else f"{_name(name)} is empty"
         )
@@ -559,7 +561,7 @@ def _fault_of(name: str, secret: str) -> str:
 
 
 def _read_secret(name: str, path: Path) -> str:
-    """Return what the file holds without a line break at the end. Raises `SettingsError`."""
+    """Return the file content without a trailing line break. Raises `SettingsError`."""
     try:
         return path.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
     except OSError as error:
@@ -578,7 +580,7 @@ def _read_toml(path: Path | None) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:  # not UTF-8; a number or nesting without end
+    except (ValueError, RecursionError) as error:  # not UTF-8; a number or nesting too long
         raise SettingsError(f"{path}: is not valid TOML: {error}") from None
 
 
@@ -592,7 +594,7 @@ def _unknown(environment: Mapping[str, str]) -> list[str]:
 
 
 def _not_utf8(environment: Mapping[str, str]) -> list[str]:
-    # pydantic can neither validate such a text nor report what is wrong with it.
+    # pydantic can neither validate such a text nor report its fault.
     return [
         f"{name}: holds bytes that are not UTF-8; write a secret in base64 or hex"
         for name, value in sorted(environment.items())

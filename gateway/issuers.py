@@ -1,8 +1,8 @@
-"""Issuers of tokens as the settings describe them, and the user ids that their tokens lead to.
+"""Issuers of tokens in the settings, and the user ids derived from their tokens.
 
-Each issuer maps its users into a namespace of its own by a template such as `customer:{sub}`. Two
-issuers whose templates could make the same user id are refused: the `sub` of one must never open
-the stream of another's.
+Each issuer maps its users into its own namespace by a template such as `customer:{sub}`. Issuers
+whose templates could produce the same user id are rejected: the `sub` of one issuer must never
+open the stream of a user of another.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Issuer(BaseModel):
     issuer: str
     """`iss` of its tokens; the discovery document is below it (OpenID Connect Discovery, §4)."""
     audience: tuple[str, ...]
-    """A token must name one of these in `aud`; empty: `require` tells its tokens from others'."""
+    """`aud` must name one of these; empty: `require` identifies its tokens."""
     require: dict[str, str] = Field(default_factory=dict)
     """Claims that a token must have with exactly this value, such as `client_id`."""
     algorithms: tuple[str, ...] = DEFAULT_ASYMMETRIC
@@ -48,7 +48,7 @@ class Issuer(BaseModel):
     scope_claim: str | None = None
     """Claim whose scopes limit what a token may read; none: no limit."""
     jwks_url: str | None = None
-    """Where the keys are, for an issuer without a discovery document."""
+    """URL of the keys, for an issuer without a discovery document."""
 
     @field_validator("audience", "algorithms", mode="before")
     @classmethod
@@ -93,12 +93,12 @@ class Issuer(BaseModel):
 
     @property
     def keys_at(self) -> str:
-        """The URL that is asked first: of the keys, or of the discovery document."""
+        """The URL of the first request: that of the keys or of the discovery document."""
         return self.jwks_url or f"{self.issuer.rstrip('/')}/.well-known/openid-configuration"
 
     @property
     def user_id(self) -> UserId:
-        """How a user id is made of a token's claims."""
+        """The template that builds a user id from a token's claims."""
         parts = _TEMPLATE.fullmatch(self.user)
         if parts is None:
             raise ValueError(self.user)
@@ -121,10 +121,10 @@ class UserId:
         return f"{self.prefix}{value}{self.suffix}"
 
     def may_meet(self, other: UserId) -> bool:
-        """Return whether two values exist that lead to the same user id in both templates.
+        """Return whether both templates can produce the same user id.
 
-        They do exactly if one prefix begins with the other and one suffix ends with the other: a
-        value can hold any text that is missing.
+        They can if and only if one prefix begins with the other and one suffix ends with the other,
+        because a claim can contain the missing text.
         """
         return (self.prefix.startswith(other.prefix) or other.prefix.startswith(self.prefix)) and (
             self.suffix.endswith(other.suffix) or other.suffix.endswith(self.suffix)
@@ -132,9 +132,9 @@ class UserId:
 
 
 def find_claim(claims: dict[str, Any], path: str) -> Any:
-    """Return a claim by its name or by its path (`realm_access.roles`); None where it is missing.
+    """Return a claim by its name or path (`realm_access.roles`); None if missing.
 
-    The whole path is tried as a name first: names may hold dots, such as those that are URLs.
+    The whole path is tried as a name first, because names such as URLs may contain dots.
     """
     if path in claims:
         return claims[path]
@@ -178,7 +178,7 @@ def _read(number: int, item: object) -> Issuer:
 
 
 def check_issuers(issuers: Iterable[Issuer], http_hosts: Collection[str]) -> None:
-    """Raise `ValueError` for issuers that cannot be told apart, or whose URL is not allowed."""
+    """Raise `ValueError` for indistinguishable issuers, or if a URL is not allowed."""
     issuers = tuple(issuers)
     for issuer in issuers:
         for url in (issuer.issuer, issuer.keys_at):
@@ -194,23 +194,23 @@ def check_issuers(issuers: Iterable[Issuer], http_hosts: Collection[str]) -> Non
             )
     for one, other in combinations(issuers, 2):
         if one.issuer == other.issuer:
-            raise ValueError(f"{one.issuer} is there twice; list its audiences in one entry")
+            raise ValueError(f"{one.issuer} is listed twice; list its audiences in one entry")
         if one.user_id.may_meet(other.user_id):
             raise ValueError(
                 f"the user ids of {one.issuer} ({one.user}) and {other.issuer} ({other.user}) could"
-                " be the same; give each a prefix of its own, such as a:{sub} and b:{sub}"
+                " be the same; give each its own prefix, such as a:{sub} and b:{sub}"
             )
 
 
 def is_safe_url(url: str, http_hosts: Collection[str]) -> bool:
     """Return whether keys may come from a URL: by https, from loopback or from a named host.
 
-    Whoever can change the keys on their way can sign any token.
+    An attacker who can change the keys in transit can sign any token.
     """
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
-    except ValueError:  # of a port or an address that is not one
+    except ValueError:  # invalid port or address
         return False
     if not host or ".." in host or port == 0 or parts.username is not None:
         return False

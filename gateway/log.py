@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from structlog.typing import ExcInfo, Processor
 
 MAX_WAITING = 8 << 20
-"""Characters that wait to be written: some 20,000 lines. Further lines are dropped and counted."""
+"""Queue limit, about 20,000 lines; further lines are dropped and counted."""
 
 CLOSE_SECONDS = 2.0
 """Longest time that the end of a worker waits for its last log lines to be written."""
@@ -48,7 +48,7 @@ class File(Protocol):
         ...
 
     def flush(self) -> None:
-        """Pass on what was written."""
+        """Flush written text."""
         ...
 
     def isatty(self) -> bool:

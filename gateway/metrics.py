@@ -1,4 +1,4 @@
-"""Metrics, as Prometheus reads them; names and labels are those of the design, and fixed.
+"""Prometheus metrics; names and labels are fixed by the design.
 
 No label has a value that a client or a producer chooses: that would create a series for
 each. Events are counted once for each batch, in plain lists.
@@ -44,20 +44,20 @@ DELIVERY_BUCKETS = (
     *(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
     *(1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0),
 )
-"""From an event at rest to one that was held up by an outage of Kafka: seconds."""
+"""Seconds, from immediate delivery to a delay by a Kafka outage."""
 
 REPLAY_BUCKETS = (
     *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0),
 )
-"""From a few records to millions of them: seconds."""
+"""Seconds, for replays of a few records up to millions."""
 
 LOOP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-"""Seconds by which the event loop is late: everything that a worker does waits for that."""
+"""Seconds by which the event loop is late; all work of the worker waits."""
 
 
 class StreamObserver(Protocol):
-    """Logs the begin and the end of streams."""
+    """Logs the start and the end of streams."""
 
     def opened(self, stream: Stream) -> None:
         """Log a stream that opens."""
@@ -67,7 +67,7 @@ class StreamObserver(Protocol):
 
 
 class DeliveryTimes:
-    """The histogram of record timestamp to socket write, of live events: one update for a batch."""
+    """Histogram: record timestamp to socket write, live events; one update a batch."""
 
     def __init__(self) -> None:
         self._counts = [0] * (len(DELIVERY_BUCKETS) + 1)
@@ -83,12 +83,12 @@ class DeliveryTimes:
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """Events up to each bound and above the one before it, and those above all."""
+        """Events up to each bound and above the previous one; the last: above all bounds."""
         return tuple(self._counts)
 
     @property
     def sum(self) -> float:
-        """Seconds, of all events together."""
+        """Sum of all delays, in seconds."""
         return self._sum
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
@@ -106,7 +106,7 @@ class DeliveryTimes:
 
 
 class Totals(NamedTuple):
-    """Counts since the start, by path or reason where there are several."""
+    """Counts since the start, by path or reason if a metric has several."""
 
     events: dict[str, int]
     gaps: dict[str, int]
@@ -142,7 +142,7 @@ class Metrics:
         )
         self._stalls = Counter(
             "gateway_fetch_stalls",
-            "Partitions that no response of a broker has covered in time",
+            "Partitions without a broker response in time",
             registry=registry,
         )
         self._redirects = Counter(
@@ -155,7 +155,7 @@ class Metrics:
         )
         self._loop_delay = Histogram(
             "gateway_loop_delay_seconds",
-            "Time by which the event loop was late, looked at ten times a second",
+            "Time by which the event loop was late, measured ten times a second",
             buckets=LOOP_BUCKETS,
             registry=registry,
         )
@@ -173,13 +173,13 @@ class Metrics:
         )
         self._token_refusals = Counter(
             "gateway_token_refusals",
-            "Requests without a token that is accepted, by what is wrong with it",
+            "Requests whose token was missing or rejected, by reason",
             ["reason"],
             registry=registry,
         )
         self._unreadable = Counter(
             "gateway_unreadable_records",
-            "Records that were skipped because they cannot be understood",
+            "Records that were skipped because they are invalid",
             ["reason"],
             registry=registry,
         )
@@ -231,7 +231,7 @@ class Metrics:
         return self.exposition("")[0]
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
-        """Return all metrics and their content type: OpenMetrics where `Accept` asks for it.
+        """Return all metrics and their content type: OpenMetrics if `Accept` requests it.
 
         Series `_created` are left out: they double the number of series, and Prometheus ignores
         them.
@@ -240,7 +240,7 @@ class Metrics:
         return encode(_WithoutCreated(self.registry)), content_type
 
     def totals(self) -> Totals:
-        """Return the counts; some 50 µs, so not for each event."""
+        """Return the counts. Costs about 50 µs: do not call it for each event."""
         return Totals(
             _by_label(self._sent),
             _by_label(self._gaps),
@@ -257,7 +257,7 @@ class Metrics:
         self._read.inc(records)
 
     def stalled(self) -> None:
-        """Count a partition that is not read although it should be."""
+        """Count a partition whose fetches stalled."""
         self._stalls.inc()
 
     def redirected(self) -> None:
@@ -283,7 +283,7 @@ class Metrics:
         )
 
     def rejected(self, reason: str, **facts: object) -> None:
-        """Count a request that opened no stream; log it where there are facts."""
+        """Count a request that opened no stream; log it if `facts` are given."""
         self._rejects.labels(reason).inc()
         if facts:
             kind = ("refused", reason, facts.get("token"))
@@ -309,11 +309,11 @@ class Metrics:
         self._gaps.labels(reason).inc()
 
     def opened(self, stream: Stream) -> None:
-        """Log a stream that was opened; the hub knows how many there are."""
+        """Log a stream that was opened; the hub counts open streams."""
         self._stream_log.opened(stream)
 
     def closed(self, stream: Stream, reason: CloseReason | None, moment: Moment) -> None:
-        """Count a stream that was ended on purpose, and log its life."""
+        """Count a stream that the gateway ended, and log its totals."""
         self._stream_log.closed(stream, reason, moment)
         if reason is not None:
             self._closes.labels(reason).inc()

@@ -1,7 +1,7 @@
 """Types of settings: addresses, URLs, topic names, origins, files, secrets.
 
-Each is a pydantic annotation. A value that does not fit raises `ValueError` with a text that says
-what to write; `gateway.config` turns it into one line behind the name of the setting.
+Each is a pydantic annotation. An invalid value raises `ValueError` with a text that states
+the expected form; `gateway.config` turns it into one line behind the name of the setting.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _EXTENSION = re.compile(r"[A-Za-z]+=[\x21-\x7e \t\r\n]*")
 _ORIGIN = re.compile(
     r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
 )
-"""An origin as RFC 6454, §6.2, writes it; apps bring schemes of their own."""
+"""An origin as RFC 6454, §6.2, writes it; apps use custom schemes."""
 
 _DEFAULT_PORTS = {"https:": ":443", "http:/": ":80"}
 
@@ -89,7 +89,7 @@ def is_host(host: str) -> bool:
 
 
 def shown(value: object) -> str:
-    """Return the value for an error message: on one line, and not without end."""
+    """Return the value for an error message: on one line and shortened."""
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
@@ -138,7 +138,7 @@ def _secure_url(value: str) -> str:
     if not fits or not value.isascii() or not value.isprintable() or " " in value:
         raise ValueError(
             "write it as https://host/path, without user and password; http:// is for loopback"
-            " only, because whoever changes the answer on its way can sign any token"
+            " only, because an attacker who changes the response in transit can sign any token"
         )
     return value
 
@@ -167,8 +167,8 @@ def _origins(value: tuple[str, ...]) -> tuple[str, ...]:
             raise ValueError(
                 f"{shown(origin)} is not an origin; write each one as browsers send it, for example"
                 " https://app.example.com: scheme, host in lower case, port if it is not the"
-                " default of the scheme, and nothing else. There is no wildcard: a stream belongs"
-                " to one user"
+                " default of the scheme, and nothing else. Wildcards are not supported: a"
+                " stream belongs to one user"
             )
     return value
 
@@ -202,9 +202,9 @@ def _printable(value: str) -> str:
 
 
 def _guard(value: str) -> str:
-    """Refuse an empty text where leaving the setting out would accept more tokens."""
+    """Reject an empty text if an unset value would accept more tokens."""
     if not value:
-        raise ValueError("it is empty: set it to what tokens must have, or remove it to accept any")
+        raise ValueError("it is empty: set it to the required value, or remove it to accept any")
     return _printable(value)
 
 
@@ -221,7 +221,7 @@ def _path(value: Path | None) -> Path | None:
 
 
 def _none_if_empty(value: object) -> object:
-    """Take an empty variable, as compose files pass them on, as one that is not set."""
+    """Treat an empty variable, as compose files pass it on, as unset."""
     return None if isinstance(value, str) and not value.strip() else value
 
 
@@ -258,7 +258,7 @@ Stripped = Annotated[str, StringConstraints(strip_whitespace=True)]
 Text = Annotated[Stripped, AfterValidator(_printable)]
 OptionalText = Annotated[Text | None, BeforeValidator(_none_if_empty)]
 GuardText = Annotated[Stripped, AfterValidator(_guard)]
-"""A text that tokens must have: empty is refused and not taken as unset."""
+"""A text that tokens must have: empty is rejected, not treated as unset."""
 CookieName = Annotated[
     Annotated[Stripped, AfterValidator(_cookie)] | None, BeforeValidator(_none_if_empty)
 ]
@@ -267,7 +267,7 @@ TopicNameOrOff = Annotated[Stripped, AfterValidator(_topic_or_off)]
 SecureUrl = Annotated[Stripped, AfterValidator(_secure_url)]
 FilePath = Annotated[Path | None, AfterValidator(_path), BeforeValidator(_none_if_empty)]
 Secret = Annotated[SecretStr | None, BeforeValidator(_one_line)]
-"""A secret that is sent as text; the HMAC keys are taken byte for byte and do not use this type."""
+"""A secret that is sent as text; HMAC keys, used byte for byte, are `SecretStr`."""
 Issuers = Annotated[tuple[Issuer, ...], NoDecode, BeforeValidator(read_issuers)]
 ListenAddress = Annotated[Any, BeforeValidator(_listen)]
 WorkerCount = Annotated[int, NoDecode, BeforeValidator(_worker_count)]
