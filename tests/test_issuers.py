@@ -45,7 +45,7 @@ def test_issuers_are_read_from_json_and_from_tables(monkeypatch: pytest.MonkeyPa
         ([A | {"issuer": "ftp://a.test"}], {}, "must be https://host/path"),
         ([A | {"jwks_url": "http://a.test/keys"}], {}, "http://a.test/keys"),
         ([A, A | {"user": "b:{sub}"}], {}, "https://a.test is listed twice"),
-        ([A, B | {"user": "{sub}"}], {}, "could be the same; give each a prefix"),
+        ([A, B | {"user": "{sub}"}], {}, "could be the same; give each its own prefix"),
         ([A], {"jwt_issuer": "https://a.test"}, "GATEWAY_JWT_ISSUER cannot be set with"),
         ([A], {"jwt_user_claim": "uid"}, "GATEWAY_JWT_USER_CLAIM cannot be set with"),
         ([A], {"jwt_secret": "x" * 40}, "key kinds are never mixed"),
