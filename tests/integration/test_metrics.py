@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import platform
 from typing import TYPE_CHECKING
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -13,7 +14,8 @@ from gateway.core.admission import Refusal
 from gateway.core.gap import CloseReason, GapReason
 from gateway.core.observer import Path
 from gateway.core.records import LogKind, UnreadableReason
-from gateway.errors import HttpError
+from gateway.errors import HttpError, TokenFault
+from gateway.supervise import Part
 from tests.conftest import PARTITIONS
 from tests.eventually import eventually
 from tests.integration.conftest import new_user
@@ -30,10 +32,12 @@ if TYPE_CHECKING:
 CLOSED = {
     "path": set(map(str, Path)),
     "reason": {
-        *map(str, itertools.chain(GapReason, CloseReason, UnreadableReason, Refusal)),
+        *map(str, itertools.chain(GapReason, CloseReason, UnreadableReason, Refusal, TokenFault)),
         *(error.reason for error in HttpError.__subclasses__() if error.reason),
     },
     "version": {__version__},
+    "python": {platform.python_version()},
+    "part": set(map(str, Part)),
     "kind": set(map(str, LogKind)),
     "partition": set(map(str, range(PARTITIONS))),
 }
