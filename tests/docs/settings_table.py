@@ -99,7 +99,7 @@ NOTES = {
   `GATEWAY_MAX_STREAMS` a new stream gets 503, beyond the other two 429.
 - **Addresses.** Behind a load balancer set `GATEWAY_TRUSTED_PROXIES` with
   `GATEWAY_MAX_STREAMS_PER_ADDRESS`, such as `10.0.0.0/8,fd00::/8`, or all clients share the
-  balancer's address. The balancer must append the client's address to `X-Forwarded-For`, or write
+  balancer's address. The balancer must append its peer's address to `X-Forwarded-For`, or write
   `Forwarded`. An IPv6 address counts as its /64.
 - **Refusals.** A browser's `EventSource` gives up on a 429 or 503. With `GATEWAY_REFUSE_BY_STREAM`
   it gets a 200 stream instead that sends `retry:` and the reason in `stream.close`, and ends. The
