@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import uuid
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -71,7 +72,12 @@ class StartWorker(Protocol):
 
 
 def pytest_configure() -> None:
-    """Let an example take its time: how long it takes says nothing on a machine that is busy."""
+    """Give examples no deadline, and let child processes receive SIGINT.
+
+    A shell starts a background job with SIGINT ignored, and its child processes inherit that.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     settings.register_profile("patient", parent=settings(), deadline=None)
     settings.load_profile("patient")
 

@@ -32,7 +32,7 @@ def settings(**values: object) -> Settings:
         (mint("alice", iss="x"), {"jwt_issuer": "https://id.test"}, "issuer: iss is 'x'; wanted"),
         (mint("alice"), {"jwt_audience": "gateway"}, "audience: aud is None; wanted: 'gateway'"),
         (mint("alice", lifetime=-30), {}, "expired: exp was "),
-        (mint("alice", nbf=time.time() + 300), {}, "not_yet_valid: nbf is"),
+        (mint("alice", lifetime=9e5, nbf=time.time() + 8e5), {}, "not_yet_valid: nbf is"),
         (mint("alice", sub=None), {}, "claim_missing: there is no sub, the user id"),
         (mint("alice", sub=""), {}, "claim_type: sub is not a printable text or an integer"),
         (mint("alice", exp=None), {}, "claim_missing: exp is missing"),
