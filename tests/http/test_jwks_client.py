@@ -248,7 +248,7 @@ async def test_unreachable_key_url_counts_as_failed_fetch() -> None:
     [
         (b"", "does not answer within 0.2 s"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{", "does not answer within 0.2 s"),
-        (b"SSH-2.0-server\r\n\r\n", "no HTTP"),
+        (b"SSH-2.0-server\r\n\r\n", "not valid HTTP"),
     ],
 )
 async def test_a_server_that_hangs_or_speaks_otherwise_is_a_failure(
