@@ -60,6 +60,7 @@ async def test_stream_outlives_its_signing_key_and_resumes_with_a_token_of_the_n
         await client.wait_for(lambda client: len(client.data) == 3)
         await write.numbered(user, [3])
         await client.wait_for(lambda client: len(client.data) == 4)
+        await other.wait_for(lambda other: len(other.data) == 3)
     assert client.numbers == [0, 1, 2, 3]
     assert client.own("gap") == []
     assert other.numbers == [1, 2, 3]
