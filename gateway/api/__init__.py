@@ -1,4 +1,1 @@
-"""What goes in and comes out, described for programs: OpenAPI for requests, AsyncAPI for events.
-
-Made once at a worker's start, from its settings, its registry and the words of the code.
-"""
+"""Machine-readable descriptions: OpenAPI for requests, AsyncAPI for events and records."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, cast
 
-from gateway.api import asyncapi, operations, public
+from gateway.api.documents import operations_documents, public_documents
 from gateway.config import Settings, load_settings
 from gateway.core.registry import Registry
 from tests.tokens import SECRET
@@ -39,20 +39,28 @@ def _as_sent(document: Mapping[str, object]) -> Json:
     return cast("Json", json.loads(json.dumps(document)))
 
 
+def _public(path: str, changed: Mapping[str, object]) -> Json:
+    return _as_sent(public_documents(settings(**changed), Registry.built_in())[path])
+
+
+def _operations(path: str, changed: Mapping[str, object]) -> Json:
+    return _as_sent(operations_documents(settings(**changed), Registry.built_in())[path])
+
+
 def of_requests(**changed: object) -> Json:
-    return _as_sent(public.public_document(settings(**changed), Registry.built_in()))
+    return _public("/openapi.json", changed)
 
 
 def of_operations(**changed: object) -> Json:
-    return _as_sent(operations.operations_document(settings(**changed)))
+    return _operations("/openapi.json", changed)
 
 
 def of_events(**changed: object) -> Json:
-    return _as_sent(asyncapi.public_events(settings(**changed), Registry.built_in()))
+    return _public("/asyncapi.json", changed)
 
 
 def of_topics(**changed: object) -> Json:
-    return _as_sent(asyncapi.all_events(settings(**changed), Registry.built_in()))
+    return _operations("/asyncapi.json", changed)
 
 
 EACH: list[Callable[..., Json]] = [of_requests, of_operations, of_events, of_topics]

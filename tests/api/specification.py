@@ -7,12 +7,14 @@ import subprocess
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from gateway.api.asyncapi import ASYNCAPI
 from tests.docs.markdown import ROOT
 from tests.programs import require
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+ASYNCAPI = "3.0.0"
+"""The version that the documents state."""
 
 PACKAGE = "@asyncapi/specs"
 VERSION = "6.11.1"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from tests.api.described import Json
 
-REMEDY = "describe it in gateway/api/asyncapi.py"
+REMEDY = "describe it in gateway/api/events.yaml"
 
 ID = of_events()["components"]["schemas"]["EventId"]["examples"][0]
 

@@ -7,7 +7,7 @@ import pytest
 from gateway.app import Worker
 from tests.api.described import EVERYTHING, of_operations, settings
 
-REMEDY = "describe it in gateway/api/operations.py"
+REMEDY = "describe it in gateway/api/operations.yaml"
 
 
 def routes(worker: Worker) -> dict[str, set[str]]:

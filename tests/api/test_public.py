@@ -19,7 +19,7 @@ from tests.http.served import Served
 if TYPE_CHECKING:
     from tests.api.described import Json
 
-REMEDY = "describe it in gateway/api/public.py"
+REMEDY = "describe it in gateway/api/public.yaml"
 
 NOT_PUBLIC = {errors.Forbidden}
 """Responses of the operations listener only."""
