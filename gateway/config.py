@@ -11,12 +11,14 @@ import os
 import re
 import tomllib
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from gateway.core.source import simple_sources
 from gateway.errors import SettingsError
 from gateway.issuers import ASYMMETRIC, DEFAULT_ASYMMETRIC, check_issuers
 from gateway.setting_types import (
@@ -44,6 +46,8 @@ from gateway.setting_types import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from gateway.core.source import Source
 
 PREFIX = "GATEWAY_"
 
@@ -423,6 +427,11 @@ class Settings(BaseSettings):
             f" -base64 48), {_name('jwt_public_key_file')}, {_name('jwt_jwks_url')} or"
             f" {_name('oidc_issuers')}"
         )
+
+    @cached_property
+    def event_sources(self) -> tuple[Source, ...]:
+        """The topics that streams read, at least one: as written, those for all streams last."""
+        return simple_sources(self.topic, self.broadcast_topic)
 
     @property
     def algorithms(self) -> list[str]:

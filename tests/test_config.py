@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config import PREFIX, Settings, foreign_variables, load_settings
+from gateway.core.source import simple_sources
 from gateway.errors import SettingsError
 from gateway.setting_types import Address
 
@@ -526,3 +527,10 @@ def test_any_environment_is_accepted_or_refused_in_lines(values: dict[str, str])
 @given(st.dictionaries(names, toml_values, min_size=1, max_size=4))
 def test_any_file_is_accepted_or_refused_in_lines(values: dict[str, object]) -> None:
     is_sound_or_refused(lambda: load_settings(None, **values))
+
+
+def test_the_topic_settings_make_the_sources(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("GATEWAY_TOPIC", "mine")
+    settings = load_settings()
+    assert settings.event_sources == simple_sources("mine", "broadcast-events")
+    assert settings.event_sources is settings.event_sources

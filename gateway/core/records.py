@@ -27,9 +27,10 @@ an event id has 47 bits for a timestamp."""
 
 
 class LogKind(StrEnum):
-    """The kind of a topic: the user topic or the broadcast topic."""
+    """The kind of a topic: its keys name users or groups, or its events are for all streams."""
 
     USER = "user"
+    GROUP = "group"
     BROADCAST = "broadcast"
 
 

@@ -21,7 +21,7 @@ positions: st.SearchStrategy[Position] = st.builds(
 entries = st.lists(
     st.builds(
         CursorEntry,
-        st.sampled_from(LogKind),
+        st.sampled_from([LogKind.USER, LogKind.BROADCAST]),
         st.binary(min_size=4, max_size=4),
         st.integers(0, (1 << 24) - 1),
         positions,

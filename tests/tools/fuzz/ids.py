@@ -35,7 +35,7 @@ def _marks() -> list[list[CursorEntry]]:
     ]
     single = [
         [CursorEntry(kind, tag, partition, place)]
-        for kind in LogKind
+        for kind in (LogKind.USER, LogKind.BROADCAST)
         for tag in (b"tagA", b"else")
         for partition in (0, 1, 7)
         for place in places
