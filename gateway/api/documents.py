@@ -171,7 +171,7 @@ def _events(settings: Settings, registry: Registry, about: str, features: Iterab
         "record_bytes": MAX_RECORD_BYTES,
         "revoked_type": REVOKED_TYPE,
         "types": [*known, {"type": "string", "not": {"pattern": r"^stream\."}}],
-        "log_kinds": list(LogKind),
+        "log_kinds": [LogKind.USER, LogKind.BROADCAST],
         "topic": settings.topic,
         "broadcast_topic": settings.broadcast_topic,
         "revocations_topic": settings.revocations_topic,
