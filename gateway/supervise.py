@@ -12,8 +12,13 @@ the next worker. The two forms of containment:
 
 Both log the exception with its traceback, without its text and without the values of variables, at
 most once a second for each part, and count it in `gateway_internal_errors_total{part=}`.
-`CancelledError`, `KeyboardInterrupt` and `SystemExit` pass through. Exceptions with a known cause
-(`KafkaError`, `TimeoutError`) are the caller's to catch; `flat` finds them inside a group:
+
+`KeyboardInterrupt` and `SystemExit` pass through, and so does the `CancelledError` of a task that
+is being cancelled. A `CancelledError` in any other task is contained like an exception: it comes
+from a future that other code has cancelled, and asyncio would end the task without a report.
+
+Exceptions with a known cause (`KafkaError`, `TimeoutError`) are the caller's to catch; `flat` finds
+them inside a group:
 
     except* KafkaError as group:
         error = flat(group)[0]
@@ -97,7 +102,7 @@ class Failures(Protocol):
 class Containment:
     """The state of one `with` block: whether an exception has ended it.
 
-    `failed` is False until the block has ended by an `Exception`, which is then not raised.
+    `failed` is False until the block has ended by an exception that is contained.
     """
 
     __slots__ = ("_failures", "_part", "failed")
@@ -118,7 +123,7 @@ class Containment:
     ) -> bool:
         # The broad `except Exception` of this code base, in the form of a context manager. A group
         # with a CancelledError in it is a BaseExceptionGroup, and passes.
-        if not isinstance(error, Exception):
+        if error is None or not (isinstance(error, Exception) or _is_stray(error)):
             return False
         self.failed = True
         self._failures.failed(self._part, error)
@@ -150,6 +155,17 @@ class Supervisor:
                 pause = FIRST_SECONDS
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_SECONDS)
+
+
+def _is_stray(error: BaseException) -> bool:
+    """Return whether a `CancelledError` was raised in a task that is not being cancelled."""
+    if not isinstance(error, asyncio.CancelledError):
+        return False
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no event loop
+        return False
+    return task is not None and not task.cancelling()
 
 
 def flat(error: BaseException) -> list[BaseException]:

@@ -93,6 +93,63 @@ async def test_cancelled_task_is_not_restarted(failures: Failures) -> None:
     assert (runs, failures.seen) == (1, [])
 
 
+async def cancelled_future() -> None:
+    future = asyncio.get_running_loop().create_future()
+    future.cancel()
+    await future
+
+
+async def test_task_that_awaits_a_cancelled_future_is_restarted(
+    failures: Failures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.supervise.FIRST_SECONDS", 0)
+    runs = 0
+    running = asyncio.Event()
+
+    async def run() -> None:
+        nonlocal runs
+        runs += 1
+        if runs < 3:
+            await cancelled_future()
+        running.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(Supervisor(failures).keep(Part.SCANS, run))
+    async with asyncio.timeout(5):
+        await running.wait()
+    assert failures.seen == [(Part.SCANS, "CancelledError")] * 2
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert runs == 3
+
+
+async def test_cancellation_by_a_timeout_or_a_task_group_passes_through(failures: Failures) -> None:
+    contain = Supervisor(failures).contain
+
+    async def wait() -> None:
+        with contain(Part.SCANS):
+            await asyncio.Event().wait()
+
+    async def wait_beside_a_failure() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(cancelled_by_failure())
+            await wait()
+
+    async def cancelled_by_failure() -> None:
+        raise ValueError
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(wait(), 0.01)
+    with pytest.raises(ExceptionGroup):
+        await wait_beside_a_failure()
+    assert failures.seen == []
+    with contain(Part.SCANS) as step:
+        await cancelled_future()
+    assert step.failed, "the earlier cancellations are over"
+    assert failures.seen == [(Part.SCANS, "CancelledError")]
+
+
 def test_groups_are_flattened() -> None:
     first, second, third = ValueError(), KeyError(), OSError()
     nested = ExceptionGroup("outer", [first, ExceptionGroup("inner", [second, third])])

@@ -86,7 +86,7 @@ class FleetTopic:
 
     async def run(self) -> None:
         """Read and write for as long as the task lives."""
-        client = ClusterClient(self._options)
+        client = ClusterClient(self._options, failures=self._reports)
         try:
             while True:
                 cluster = await self._find()

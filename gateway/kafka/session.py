@@ -91,7 +91,7 @@ class KafkaSession:
             detail = f"the topic {settings.revocations_topic} has not been read whole yet"
             readiness.set_reason(NotReadyReason.REVOCATIONS, detail)
         self._revocation_life = int(settings.revocation_seconds * 1000)
-        self.cluster = ClusterClient(self._options, settings.kafka_client_rack or "")
+        self.cluster = ClusterClient(self._options, settings.kafka_client_rack or "", metrics)
         """The worker's client for metadata and offsets; started by `run`."""
         self._retention = RetentionWatch(settings, self.cluster)
         self._routes: PartitionMap | None = None

@@ -57,11 +57,13 @@ from gateway.kafka.client.requests import (
     read_peek,
 )
 from gateway.kafka.metadata import Cluster
+from gateway.supervise import Part, Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 
     from gateway.core.records import TopicPartition
+    from gateway.supervise import Failures
 
 T = TypeVar("T")
 
@@ -118,11 +120,14 @@ class ClusterClient:
 
     `options` are those of `connection_options`. Methods raise aiokafka's `KafkaError`. A topic
     joins the cached metadata at its first use. `rack` is the location of this client (KIP-392);
-    empty: unknown.
+    empty: unknown. `failures` are told of unexpected exceptions in the refresh of the metadata.
     """
 
-    def __init__(self, options: Mapping[str, Any], rack: str = "") -> None:
+    def __init__(
+        self, options: Mapping[str, Any], rack: str = "", failures: Failures | None = None
+    ) -> None:
         self.rack = rack
+        self._failures = failures
         self._options = options
         self._known = Metadata("", {}, {})
         self._names: set[str] = set()
@@ -131,6 +136,7 @@ class ClusterClient:
         self._listeners: list[Callable[[], None]] = []
         self._lookups: list[_Lookup] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._refresher: asyncio.Task[None] | None = None
         self._wanted = asyncio.Event()
         self._refreshed = asyncio.Event()
         """Set when the next refresh has ended, and then replaced."""
@@ -145,8 +151,8 @@ class ClusterClient:
         If no bootstrap server answers, raises the most specific `KafkaError` and retries in the
         background.
         """
-        if not self._tasks:
-            self._start_task(self._keep_fresh())
+        if self._refresher is None or self._refresher.done():
+            self._refresher = self._start_task(self._refresh_always())
         await self._refresh()
 
     async def stop(self) -> None:
@@ -154,7 +160,11 @@ class ClusterClient:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        _cancel(self._lookups)
+        self._fail(
+            dict.fromkeys(self._lookups, KafkaConnectionError("the client was stopped")),
+            retry=False,
+        )
+        self._lookups.clear()
         await asyncio.gather(*(questions.close() for questions in self._asking.values()))
         self._asking.clear()
 
@@ -236,7 +246,7 @@ class ClusterClient:
             if node is None:
                 raise KafkaConnectionError(f"broker {node_id} is not known")
             connection = await open_connection(self._options, node.host, node.port, REQUEST_SECONDS)
-        except KafkaError:
+        except Exception:
             backoff.failed()
             self.request_refresh()
             raise
@@ -295,6 +305,12 @@ class ClusterClient:
             self.request_refresh()
         return self._known.topics.get(name)
 
+    async def _refresh_always(self) -> None:
+        if self._failures is None:
+            await self._keep_fresh()
+        else:
+            await Supervisor(self._failures).keep(Part.KAFKA, self._keep_fresh)
+
     async def _keep_fresh(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
@@ -304,12 +320,15 @@ class ClusterClient:
                 await asyncio.sleep(self._began + self._pause - loop.time())
             except TimeoutError:
                 pass
-            before = self._known
+            before, asked = self._known, loop.time()
             try:
                 await self._refresh()
             except (KafkaError, OSError):
-                self._refreshed_since(loop.time())  # a failed refresh counts for the interval
-                self._wanted.set()
+                pass
+            finally:
+                if self._began < asked:  # a failed refresh counts for the interval
+                    self._refreshed_since(loop.time())
+                    self._wanted.set()
             changed = self._known != before
             self._pause = SOON_SECONDS if changed else min(2 * self._pause, UNCHANGED_SECONDS)
 
@@ -396,16 +415,23 @@ class ClusterClient:
             raise LeaderNotAvailableError(f"{log.topic}/{log.partition} has no leader")
         return leader
 
-    def _start_task(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def _start_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _start_lookups(
+        self, lookups: Iterable[_Lookup], coroutine: Coroutine[Any, Any, None]
+    ) -> None:
+        """Start a task that answers these lookups; however the task ends, none of them waits."""
+        self._start_task(coroutine).add_done_callback(partial(_end_lookups, lookups))
 
     def _look_up_all(self) -> None:
         lookups, self._lookups = self._lookups, []
-        self._start_task(self._look_up(lookups, retry=True))
+        self._look_up(lookups, retry=True)
 
-    async def _look_up(self, lookups: list[_Lookup], *, retry: bool) -> None:
+    def _look_up(self, lookups: list[_Lookup], *, retry: bool) -> None:
         """Ask each leader independently; with `retry`, refresh unknown leaders first."""
         led: defaultdict[int, list[_Lookup]] = defaultdict(list)
         unled = []
@@ -416,10 +442,10 @@ class ClusterClient:
             else:
                 led[leader.node_id].append(lookup)
         for node_id, found in led.items():
-            self._start_task(self._ask_leader(node_id, found, retry=retry))
+            self._start_lookups(found, self._ask_leader(node_id, found, retry=retry))
         if unled:
             error = LeaderNotAvailableError(*{str(lookup.log) for lookup in unled})
-            await self._fail(dict.fromkeys(unled, error), retry=retry)
+            self._fail(dict.fromkeys(unled, error), retry=retry)
 
     async def _ask_leader(self, node_id: int, lookups: list[_Lookup], *, retry: bool) -> None:
         failed: dict[_Lookup, KafkaError] = {}
@@ -442,10 +468,7 @@ class ClusterClient:
                         lookup.answer.set_result(offset)
         except KafkaError as error:
             failed |= {lookup: error for lookup in lookups if lookup not in failed}
-        except asyncio.CancelledError:
-            _cancel(lookups)
-            raise
-        await self._fail(failed, retry=retry)
+        self._fail(failed, retry=retry)
 
     def _rounds(
         self, lookups: list[_Lookup], version: int
@@ -461,25 +484,27 @@ class ClusterClient:
                 wanted[log] = (leader.epoch if leader else UNKNOWN_EPOCH, lookup.timestamp)
             yield asked, list_offsets_request(wanted, version)
 
-    async def _fail(self, failed: Mapping[_Lookup, KafkaError], *, retry: bool) -> None:
+    def _fail(self, failed: Mapping[_Lookup, KafkaError], *, retry: bool) -> None:
         """Fail the lookups; with `retry`, repeat lookups that another leader may answer."""
         again = []
         for lookup, error in failed.items():
+            if lookup.answer.done():
+                continue
             if retry and isinstance(error, _ELSEWHERE):
                 again.append(lookup)
-            elif not lookup.answer.done():
+            else:
                 lookup.answer.set_exception(error)
         if failed:
             self.request_refresh()
         if again:
-            asked = asyncio.get_running_loop().time()
-            try:
-                while self._began < asked:
-                    await self._refreshed.wait()
-            except asyncio.CancelledError:
-                _cancel(again)
-                raise
-            await self._look_up(again, retry=False)
+            self._start_lookups(again, self._look_up_again(again))
+
+    async def _look_up_again(self, lookups: list[_Lookup]) -> None:
+        """Repeat lookups after the next refresh of the metadata."""
+        asked = asyncio.get_running_loop().time()
+        while self._began < asked:
+            await self._refreshed.wait()
+        self._look_up(lookups, retry=False)
 
 
 class _Lookup:
@@ -555,9 +580,17 @@ def _error(code: int, log: TopicPartition) -> KafkaError:
     return kind(f"{log.topic}/{log.partition}")
 
 
-def _cancel(lookups: Iterable[_Lookup]) -> None:
-    for lookup in lookups:
-        lookup.answer.cancel()
+def _end_lookups(lookups: Iterable[_Lookup], ended: asyncio.Task[None]) -> None:
+    """Fail the lookups of a task that was cancelled or has raised an unexpected exception."""
+    error: BaseException | None = None
+    if ended.cancelled():
+        error = KafkaConnectionError("the lookup was cancelled")
+    else:
+        error = ended.exception()
+    if error is not None:
+        for lookup in lookups:
+            if not lookup.answer.done():
+                lookup.answer.set_exception(error)
 
 
 async def _metadata(connection: Connection, names: Sequence[str]) -> Metadata:

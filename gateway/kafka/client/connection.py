@@ -32,7 +32,7 @@ from gateway.kafka.client.login import BearerAuthenticator, current_password
 from gateway.kafka.client.race import first_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
 NEXT_ADDRESS_SECONDS = 0.25
 """Delay until the next address of a host name is tried as well (RFC 8305)."""
@@ -93,7 +93,7 @@ class Connection(asyncio.BufferedProtocol):
         self._correlation_id = 0
         self._check: asyncio.TimerHandle | None = None
         self._renewal: asyncio.TimerHandle | None = None
-        self._login: asyncio.Task[None] | None = None
+        self._login: asyncio.Task[float] | None = None
         self._inbox = bytearray(INBOX)
         self._frame: bytearray | None = None
         """An incomplete frame that is larger than the inbox."""
@@ -114,13 +114,14 @@ class Connection(asyncio.BufferedProtocol):
             self._send(frame, pending)
         else:
             self._held.append((frame, pending))
+            self._check_by(pending.deadline)
         return pending.answered
 
     def close(self) -> None:
         """Close the connection; pending requests fail."""
         self._end(KafkaConnectionError(f"connection to {self.peer} closed"))
 
-    def renew_login(self, login: Callable[[], Any], lifetime: float) -> None:
+    def renew_login(self, login: Callable[[], Coroutine[Any, Any, float]], lifetime: float) -> None:
         """Call `login` before `lifetime` seconds have passed; 0: never.
 
         `login` returns the new lifetime.
@@ -200,8 +201,7 @@ class Connection(asyncio.BufferedProtocol):
         assert self._transport is not None
         self._pending.append(pending)
         self._transport.write(frame)
-        if self._check is None or pending.deadline < self._check.when():
-            self._check_at(pending.deadline)
+        self._check_by(pending.deadline)
 
     def _received(self, frame: memoryview) -> None:
         if self.closed:
@@ -223,20 +223,26 @@ class Connection(asyncio.BufferedProtocol):
 
     # Deadlines.
 
-    def _check_at(self, deadline: float) -> None:
+    def _check_by(self, deadline: float) -> None:
+        """Check the deadlines at this time, or earlier."""
         if self._check is not None:
+            if self._check.when() <= deadline:
+                return
             self._check.cancel()
         self._check = self._loop.call_at(deadline, self._check_deadlines)
 
     def _check_deadlines(self) -> None:
         self._check = None
-        if not self._pending:
+        deadline = min([pending.deadline for pending in self._unanswered()], default=None)
+        if deadline is None:
             return
-        deadline = min(pending.deadline for pending in self._pending)
         if deadline > self._loop.time():
-            self._check_at(deadline)
+            self._check_by(deadline)
         else:
             self._break(f"{self.peer} does not answer")
+
+    def _unanswered(self) -> list[_Pending]:
+        return [*self._pending, *(pending for _, pending in self._held or ())]
 
     def _break(self, reason: str) -> None:
         self._end(KafkaConnectionError(reason))
@@ -253,8 +259,7 @@ class Connection(asyncio.BufferedProtocol):
             self._login.cancel()
         if self._transport is not None:
             self._transport.abort()
-        held = [pending for _, pending in self._held or ()]
-        for pending in (*self._pending, *held):
+        for pending in self._unanswered():
             if not pending.answered.done():
                 pending.answered.set_exception(error)
         self._pending.clear()
@@ -264,23 +269,31 @@ class Connection(asyncio.BufferedProtocol):
 
     # Logging in again.
 
-    def _begin_login(self, login: Callable[[], Any]) -> None:
+    def _begin_login(self, login: Callable[[], Coroutine[Any, Any, float]]) -> None:
         self._held = []
-        self._login = self._loop.create_task(self._renew(login))
+        self._login = self._loop.create_task(login())
+        self._login.add_done_callback(partial(self._logged_in, login))
 
-    async def _renew(self, login: Callable[[], Any]) -> None:
-        try:
-            lifetime = await login()
-        except KafkaError as error:
-            self._login = None
-            self._end(KafkaConnectionError(f"{self.peer} refuses to renew the login"), error)
-            return
+    def _logged_in(
+        self, login: Callable[[], Coroutine[Any, Any, float]], ended: asyncio.Task[float]
+    ) -> None:
+        """Send the held requests; close the connection unless the login has succeeded.
+
+        The login may raise anything, for example an exception of a SASL library.
+        """
         self._login = None
+        error = asyncio.CancelledError() if ended.cancelled() else ended.exception()
+        if self.closed:
+            return
+        if error is not None:
+            cause = str(error) if isinstance(error, KafkaError | OSError) else type(error).__name__
+            self._end(KafkaConnectionError(f"login to {self.peer} not renewed: {cause}"), error)
+            return
         held, self._held = self._held or [], None
         for frame, pending in held:
             if not pending.answered.done():
                 self._send(frame, pending)
-        self.renew_login(login, lifetime)
+        self.renew_login(login, ended.result())
 
 
 async def open_connection(
@@ -307,7 +320,8 @@ async def open_connection(
             )
     except TimeoutError as error:
         raise KafkaConnectionError(f"{peer} does not answer within {timeout:g} s") from error
-    except OSError as error:
+    except (OSError, UnicodeError, OverflowError) as error:
+        # A broker may advertise a name with an empty label, or a port above 65535.
         raise KafkaConnectionError(f"{peer} cannot be reached: {error}") from error
 
 

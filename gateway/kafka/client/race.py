@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaConnectionError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -23,11 +23,11 @@ async def first_of(
 
     An attempt begins when the previous one has failed, or `delay` seconds after it began: a silent
     peer costs only this delay. `discard` receives late results. When all have failed, raises the
-    most specific failure (`KafkaError` or `OSError`): a rejection before an unreachable peer.
+    most specific failure: a rejection before an unreachable peer.
     """
     waiting = list(attempts)[::-1]
     running: set[asyncio.Task[T]] = set()
-    failures: list[KafkaError | OSError] = []
+    failures: list[Exception] = []
     try:
         while waiting or running:
             if waiting:
@@ -38,11 +38,14 @@ async def first_of(
                 return_when=asyncio.FIRST_COMPLETED,
             )
             for task in done:
+                if task.cancelled():  # by a future that the attempt awaited
+                    failures.append(KafkaConnectionError("the attempt was cancelled"))
+                    continue
                 error = task.exception()
                 if error is None:
                     running |= done - {task}
                     return task.result()
-                if not isinstance(error, KafkaError | OSError):
+                if not isinstance(error, Exception):
                     raise error
                 failures.append(error)
     finally:

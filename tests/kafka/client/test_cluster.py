@@ -10,10 +10,13 @@ import pytest
 from aiokafka.admin import NewTopic
 from aiokafka.errors import KafkaConnectionError, LeaderNotAvailableError
 
+from gateway import supervise
 from gateway.core.records import TopicPartition
+from gateway.kafka.client import cluster as cluster_module
 from gateway.kafka.client import wire
 from gateway.kafka.client.cluster import END, START, UNCHANGED_SECONDS, ClusterClient
 from gateway.kafka.client.requests import Leader, ListedOffset
+from gateway.supervise import Part
 from tests.brokers import metadata
 from tests.brokers.scripted import Request, ScriptedServer, describe_cluster
 from tests.eventually import eventually
@@ -35,6 +38,18 @@ async def client(*servers: str, **options: Any) -> AsyncIterator[ClusterClient]:
         yield started
     finally:
         await started.stop()
+
+
+class SeenFailures:
+    def __init__(self) -> None:
+        self.seen: list[tuple[Part, str]] = []
+
+    def failed(self, part: Part, error: BaseException) -> None:
+        self.seen.append((part, type(error).__name__))
+
+
+def fail(*_: object) -> None:
+    raise RuntimeError("injected")
 
 
 @pytest.fixture
@@ -150,6 +165,66 @@ async def test_lookups_are_batched_and_pipelined() -> None:
             await eventually("three requests have come", come)
             assert not any(question.done() for question in questions)
         assert all(question.done() for question in questions)
+
+
+async def test_unexpected_exception_fails_lookups_and_does_not_end_the_refresh(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(supervise, "FIRST_SECONDS", 0.05)
+    failures = SeenFailures()
+    leaders = {"topic": 1}
+    async with ScriptedServer() as server:
+        server.answer = lambda request: describe_cluster(request, server.port, leaders)
+        cluster = ClusterClient({"bootstrap_servers": [server.address]}, failures=failures)
+        try:
+            await cluster.start()
+            await cluster.describe(["topic"])
+            log = TopicPartition("topic", 0)
+            with monkeypatch.context() as patched:
+                patched.setattr(cluster_module, "list_offsets_request", fail)
+                patched.setattr(cluster_module, "_metadata", fail)
+                for _ in range(2):
+                    async with asyncio.timeout(5):
+                        with pytest.raises(RuntimeError, match="injected"):
+                            await cluster.offset(log, END)
+
+                async def reported() -> bool:
+                    return (Part.KAFKA, "RuntimeError") in failures.seen
+
+                cluster.request_refresh()
+                await eventually("the refresh reports the exception", reported)
+            leaders["topic"] = 2
+
+            async def refreshed() -> bool:
+                cluster.request_refresh()
+                return cluster.leader(log) == Leader(2, 7)
+
+            await eventually("the metadata is refreshed again", refreshed)
+        finally:
+            await cluster.stop()
+
+
+async def test_stop_fails_pending_lookups() -> None:
+    async with ScriptedServer() as server:
+
+        def answer(request: Request) -> bytes | None:
+            if request.api_key == wire.METADATA:
+                return describe_cluster(request, server.port, {"topic": 1})
+            return None
+
+        server.answer = answer
+        async with client(server.address) as cluster:
+            await cluster.describe(["topic"])
+            sent = cluster.offset(TopicPartition("topic", 0), END)
+
+            async def arrived() -> bool:
+                return server.count(wire.LIST_OFFSETS) == 1
+
+            await eventually("the lookup is sent", arrived)
+            unsent = cluster.offset(TopicPartition("topic", 0), START)
+        for lookup in (sent, unsent):
+            with pytest.raises(KafkaConnectionError):
+                await lookup
 
 
 @pytest.mark.parametrize("silent", [1, 5])

@@ -195,6 +195,59 @@ async def test_rejected_reauthentication_closes_the_connection() -> None:
             await ended.wait()
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("no file"),
+        TimeoutError(),
+        ValueError("secret"),
+        RuntimeError("secret"),
+        asyncio.CancelledError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_reauthentication_that_raises_closes_the_connection(error: BaseException) -> None:
+    fails = False
+
+    def password() -> str:
+        if fails:
+            raise error
+        return "secret"
+
+    async with SaslServer(lifetime_ms=1200) as server:
+        connection = await opened(server, **{**LOGIN, "sasl_plain_password": password})
+        fails = True
+        ended = asyncio.Event()
+        connection.on_closed = ended.set
+        waiting = connection.request(99, 0, b"", 60)
+        server.answer = lambda request: None if request.api_key == 99 else echo(request)
+        async with asyncio.timeout(10):
+            await ended.wait()
+        with pytest.raises(KafkaConnectionError) as failure:
+            await waiting
+        assert "secret" not in str(failure.value)
+        assert connection.closed
+
+
+async def test_requests_that_wait_for_a_login_time_out() -> None:
+    """The login of a connection may hang: a token source, or a Kerberos library in a thread."""
+    async with SaslServer(lifetime_ms=1200) as server:
+        connection = await opened(server, **LOGIN)
+        begun = asyncio.Event()
+        server.answer = lambda _: begun.set()
+        async with asyncio.timeout(10):
+            await begun.wait()
+        with pytest.raises(KafkaConnectionError, match="does not answer"):
+            await connection.request(99, 0, b"", 0.1)
+        assert connection.closed
+
+
+@pytest.mark.parametrize(("host", "port"), [("kafka..example", 9092), ("127.0.0.1", 1 << 17)])
+async def test_invalid_address_of_a_broker_raises_a_kafka_error(host: str, port: int) -> None:
+    with pytest.raises(KafkaConnectionError, match="cannot be reached"):
+        await open_connection({}, host, port, 2)
+
+
 async def test_rejected_login_raises_its_own_error() -> None:
     async with SaslServer(lifetime_ms=0) as server:
         server.refuses = True
