@@ -86,7 +86,8 @@ class LiveReader:
             await self._reader.run()
         finally:
             for feed in self._hub.feeds.values():
-                self.stop_reading(feed)
+                with self._contain(Part.PARTITION):  # `sweep` repeats it after an exception
+                    self.stop_reading(feed)
 
     def activate(self, feed: PartitionFeed) -> asyncio.Task[None]:
         """Start reading a log, unless it is read; the task ends once reading has started."""
@@ -112,7 +113,8 @@ class LiveReader:
     def sweep(self) -> None:
         """Stop reading logs without streams for `GRACE_SECONDS`; call it periodically.
 
-        Also activates logs with streams: a stream may open just as reading stops.
+        Also activates logs with streams: a stream may open just as reading stops. A tail whose log
+        is not read is discarded first.
         """
         now = clock.now().monotonic
         for feed in self._hub.feeds.values():
@@ -121,6 +123,9 @@ class LiveReader:
         self._reader.patient = all(feed.tail is not None for feed in self._hub.feeds.values())
 
     def _sweep(self, feed: PartitionFeed, now: float) -> None:
+        if feed.tail is not None and self._reader.position(feed.log) is None:
+            # A failure between both: no record would reach the tail any more.
+            self.stop_reading(feed)
         if feed.streams and feed.tail is None:
             self.activate(feed)
         if feed.streams or feed.tail is None:
@@ -229,7 +234,8 @@ class LiveReader:
         with self._contain(Part.TOPICS):
             await self._look()
         if feed is not None and tail is not None and feed.tail is tail:
-            self._restart(feed)
+            with self._contain(Part.PARTITION):
+                self._restart(feed)
 
     def _restart(self, feed: PartitionFeed) -> None:
         """Restart at the end of a log that cannot be read from its position.

@@ -75,7 +75,12 @@ class ReplayReader:
             self.wake(feed)
 
     async def run(self) -> None:
-        """Scan for as long as the task lives."""
+        """Scan for as long as the task lives; may be called again."""
+        self._queue = asyncio.Queue()
+        self._queued.clear()
+        for feed in self._hub.feeds.values():
+            if feed.waiting or feed in self._cold:
+                self.wake(feed)
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(self._most):

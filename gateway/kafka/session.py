@@ -98,20 +98,42 @@ class KafkaSession:
         self._live: LiveReader | None = None
         self._scans: ReplayReader | None = None
         self._watch: TopicWatch | None = None
+        self._revocation_reader: CompactedTopic | None = None
         self._unread: dict[TopicPartition, tuple[float, str]] = {}
         """Logs that are not read, with the start time and the reason."""
         self._reported: set[TopicPartition] = set()
         self.connected = False
 
     async def run(self) -> None:
-        """Read Kafka for as long as the task lives."""
+        """Read Kafka for as long as the task lives; may be called again after a failure."""
         try:
             await self._run()
         finally:
             await self.cluster.stop()
 
     async def _run(self) -> None:
-        cluster = await self._find_topics()
+        if self._live is None:
+            self._build(await self._find_topics())
+        else:  # after a failure: the hub keeps its streams, and these readers their state
+            with suppress(KafkaError):  # the client retries in the background
+                await self.cluster.start()
+        assert self._live is not None
+        assert self._scans is not None
+        assert self._watch is not None
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._keep(Part.LIVE, self._live.run))
+                group.create_task(self._keep(Part.SCANS, self._scans.run))
+                group.create_task(self._keep(Part.TOPICS, partial(self._probe, self._watch)))
+                group.create_task(self._keep(Part.RETENTION, self._retention.run))
+                if self._revocation_reader is not None:
+                    group.create_task(self._keep(Part.REVOCATIONS, self._revocation_reader.run))
+                    group.create_task(self._keep(Part.REVOCATIONS, self._revoking.run))
+        finally:
+            await self._live.stop()
+
+    def _build(self, cluster: Cluster) -> None:
+        """Build everything that reads the topics."""
         topic = _topic(cluster, self._settings.topic, LogKind.USER)
         broadcast = None
         if self._settings.broadcast_topic:
@@ -123,17 +145,7 @@ class KafkaSession:
         revocations = self._revocations_topic(cluster)
         watch = TopicWatch(self._hub, routes, live, offsets, revocations, cluster.cluster_id)
         self._routes, self._live, self._scans, self._watch = routes, live, scans, watch
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._keep(Part.LIVE, live.run))
-                group.create_task(self._keep(Part.SCANS, scans.run))
-                group.create_task(self._keep(Part.TOPICS, partial(self._probe, watch)))
-                group.create_task(self._keep(Part.RETENTION, self._retention.run))
-                if revocations is not None:
-                    group.create_task(self._keep(Part.REVOCATIONS, revocations.run))
-                    group.create_task(self._keep(Part.REVOCATIONS, self._revoking.run))
-        finally:
-            await live.stop()
+        self._revocation_reader = revocations
 
     async def _keep(self, part: Part, run: Callable[[], Awaitable[None]]) -> None:
         """Run a part until cancelled; restart it alone, with back-off, after a failure.

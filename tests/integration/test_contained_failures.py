@@ -6,6 +6,7 @@ where a test can make one of its functions raise; broker, HTTP and clients are r
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Self
@@ -31,6 +32,7 @@ from gateway.kafka.revocation_topic import RevocationFollower
 from gateway.kafka.session import KafkaSession
 from gateway.kafka.topic_watch import TopicWatch
 from gateway.metrics import Metrics
+from gateway.supervise import Part
 from tests.eventually import eventually
 from tests.integration.poison import user_of
 from tests.records import RecordWriter
@@ -269,6 +271,70 @@ async def test_failed_scan_is_retried_and_costs_no_other_partition(
         assert fault.raised == 3
         assert await worker.errors("scan") == 3
         assert await worker.errors("scans") == 0
+
+
+@pytest.mark.parametrize("part", [Part.LIVE, Part.TOPICS])
+async def test_restart_of_a_reader_or_of_the_whole_session_costs_no_event(
+    broker: Broker,
+    topics: MakeTopics,
+    producer: AIOKafkaProducer,
+    open_stream: OpenStream,
+    monkeypatch: pytest.MonkeyPatch,
+    part: Part,
+) -> None:
+    """The live reader's task group fails twice, or the group of all readers does."""
+    served = await topics(PARTITIONS, revocations=1)
+    names = users()
+    write = RecordWriter(producer, served)
+    fault = Fault(0)
+    if part is Part.LIVE:
+
+        def is_live(fetching: reader.FetchReader) -> bool:
+            return isinstance(fetching._listener, LiveReader)  # noqa: SLF001
+
+        fault.into(monkeypatch, reader.FetchReader, "_place_all", is_live)
+    else:
+        original = KafkaSession._probe  # noqa: SLF001 - one of the session's tasks
+
+        async def keep(session: KafkaSession, kept: Part, run: Any) -> None:
+            if kept is not part:
+                await session._supervisor.keep(kept, run)  # noqa: SLF001
+            while True:  # without containment
+                probe = asyncio.create_task(original(session, session._watch))  # type: ignore[arg-type]  # noqa: SLF001
+                try:
+                    while not fault.left:
+                        await asyncio.wait([probe], timeout=0.05)
+                    fault.left -= 1
+                    fault.raised += 1
+                    raise fault.error
+                finally:
+                    probe.cancel()
+
+        monkeypatch.setattr(KafkaSession, "_keep", keep)
+    async with running(broker, served, tail_warm_seconds=0) as worker:
+        clients = await follow(open_stream, worker, names)
+        number = 0
+        for failures in (1, 2):
+            fault.left = 1
+
+            async def failed(failures: int = failures) -> bool:
+                return fault.raised >= failures
+
+            for _ in range(3):
+                number += 1
+                for user in names:
+                    await write.numbered(user, [number])
+            await eventually("the part has failed", failed)
+            number += 1
+            for user in names:
+                await write.numbered(user, [number])
+            for client in clients:
+                await expect(client, *range(1, number + 1))
+        await clients[GOOD].drop()
+        await write.numbered(names[GOOD], [number + 1])
+        await clients[GOOD].reconnect()
+        await expect(clients[GOOD], *range(1, number + 2))
+        await worker.has_failed("live" if part is Part.LIVE else "kafka", 2)
 
 
 async def test_one_failing_revocation_does_not_hold_up_the_next(
