@@ -3,16 +3,20 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.http.transport.poller import READY_PER_TURN, EpollPoller, LoopPoller
 from gateway.http.transport.socket_transport import SocketTransport
 from tests.eventually import eventually
 from tests.http.raw_client import SMALL_BUFFER
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
+
+    from gateway.http.transport.poller import Poller
 
 MUCH = b"0123456789" * 40_000
 """More than the buffers of two sockets take."""
@@ -45,14 +49,15 @@ class Listener(asyncio.Protocol):
 class Pair:
     """A wire, and the client at its other end."""
 
-    def __init__(self) -> None:
+    def __init__(self, make_poller: Callable[[asyncio.AbstractEventLoop], Poller]) -> None:
         near, self.client = _connected()
         near.setblocking(False)
         self.client.setblocking(False)
         self.sock = near
-        self.parting: set[SocketTransport] = set()
+        loop = asyncio.get_running_loop()
+        self.poller = make_poller(loop)
         self.listener = Listener()
-        self.wire = SocketTransport(asyncio.get_running_loop(), near, "peer", self.parting)
+        self.wire = SocketTransport(loop, near, "peer", self.poller)
         self.wire.set_protocol(self.listener)
 
     async def read(self, size: int) -> bytes:
@@ -81,13 +86,14 @@ def _connected() -> tuple[socket.socket, socket.socket]:
     return near, client
 
 
-@pytest.fixture
-async def pair() -> AsyncIterator[Pair]:
-    it = Pair()
+@pytest.fixture(params=[EpollPoller, LoopPoller])
+async def pair(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
+    it = Pair(request.param)
     yield it
     it.wire.abort()
     await asyncio.sleep(0)
     it.client.close()
+    it.poller.close()
 
 
 async def test_transport_sends_written_bytes_and_delivers_received_bytes(pair: Pair) -> None:
@@ -120,10 +126,10 @@ async def test_a_client_that_finishes_is_gone_once_it_has_everything(pair: Pair)
     pair.client.shutdown(socket.SHUT_WR)
     await pair.hears("pause", "eof")
     assert pair.wire.is_closing()
-    assert pair.parting == {pair.wire}
+    assert pair.poller.parting == {pair.wire}
     assert await pair.read(len(MUCH) + 1) == MUCH
     await pair.hears("pause", "eof", "resume", "lost")
-    assert pair.parting == set()
+    assert pair.poller.parting == set()
 
 
 async def test_closed_transport_flushes_its_buffer_and_ends(pair: Pair) -> None:
@@ -164,3 +170,43 @@ async def test_broken_connection_is_reported_once(pair: Pair, kept: bytes) -> No
 
     await eventually("the protocol is told", told)
     assert len(pair.listener.heard) == 1 + bool(kept)
+
+
+async def test_exception_in_one_protocol_does_not_concern_the_others() -> None:
+    loop = asyncio.get_running_loop()
+    failures: list[str] = []
+    loop.set_exception_handler(lambda _, context: failures.append(str(context["exception"])))
+    poller = EpollPoller(loop)
+    pairs = [Pair(lambda _: poller) for _ in range(3)]
+
+    def fail(_: bytes) -> None:
+        raise RuntimeError("a defect")
+
+    pairs[1].listener.data_received = fail  # type: ignore[method-assign]
+    for each in pairs:
+        each.client.send(b"data")
+
+    async def came() -> bool:
+        return pairs[0].listener.data == pairs[2].listener.data == b"data" and bool(failures)
+
+    await eventually("the others get their data", came)
+    assert failures == ["a defect"]
+    for each in pairs:
+        each.wire.abort()
+        each.client.close()
+    poller.close()
+
+
+async def test_poller_serves_a_bounded_number_of_sockets_in_a_turn() -> None:
+    loop = asyncio.get_running_loop()
+    poller = EpollPoller(loop)
+    pairs = [Pair(lambda _: poller) for _ in range(READY_PER_TURN + 1)]
+    for each in pairs:
+        each.client.close()
+    lost = [0]
+    while lost[-1] < len(pairs):
+        await asyncio.sleep(0)
+        lost.append(sum(each.wire.is_closing() for each in pairs))
+    assert max(now - before for before, now in pairwise(lost)) <= READY_PER_TURN
+    await asyncio.sleep(0)
+    poller.close()

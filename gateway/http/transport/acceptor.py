@@ -28,6 +28,7 @@ from aiohttp.http import HttpProcessingError, HttpRequestParser
 from aiohttp.streams import EMPTY_PAYLOAD
 
 from gateway.http.transport.http_handler import HttpHandler
+from gateway.http.transport.poller import poller
 from gateway.http.transport.socket_transport import READ_BYTES, SocketTransport
 
 if TYPE_CHECKING:
@@ -122,8 +123,7 @@ class Acceptor:
         self._begin = b"" if opener is None else f"GET {opener.path}".encode()
         self._loop = asyncio.get_running_loop()
         self._passing: set[asyncio.Task[object]] = set()
-        self._parting: set[SocketTransport] = set()
-        """Of streams that were ended, those whose clients have not read everything."""
+        self._poller = poller(self._loop)
         self._again: asyncio.TimerHandle | None = None
         self._quiet_until = 0.0
         # What is accepted inherits these.
@@ -147,8 +147,9 @@ class Acceptor:
         """Abort connections on their way to aiohttp, and ended streams with unread data."""
         for task in self._passing:
             task.cancel()
-        for wire in self._parting:
+        for wire in self._poller.parting:
             wire.abort()
+        self._poller.close()
 
     def _take(self) -> None:
         self._again = None
@@ -216,7 +217,7 @@ class Acceptor:
     def _begin_with(
         self, opener: Opener, sock: socket.socket, peername: object, data: bytes, *, settled: bool
     ) -> None:
-        wire = SocketTransport(self._loop, sock, peername, self._parting)
+        wire = SocketTransport(self._loop, sock, peername, self._poller)
         opened = False
         try:
             opened = self._is_one_head(data) and self._open(opener, wire, peername, data)

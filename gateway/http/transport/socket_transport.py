@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import socket
 
+    from gateway.http.transport.poller import Poller
+
 HIGH_WATER = 65_536
 """Bytes that may be kept until the protocol is asked to pause, as asyncio's own transports do."""
 
@@ -24,7 +26,7 @@ class SocketTransport(asyncio.Transport):
     """Writes to a connected socket, and watches it once there is a protocol to report to.
 
     Never calls the protocol from within `write`, but for `pause_writing`. While it is closed and
-    still has bytes to send it is in `parting`.
+    still has bytes to send it is in the poller's `parting`.
     """
 
     __slots__ = (
@@ -34,8 +36,8 @@ class SocketTransport(asyncio.Transport):
         "_high",
         "_loop",
         "_lost",
-        "_parting",
         "_paused",
+        "_poller",
         "_protocol",
         "_sock",
     )
@@ -45,13 +47,13 @@ class SocketTransport(asyncio.Transport):
         loop: asyncio.AbstractEventLoop,
         sock: socket.socket,
         peername: object,
-        parting: set[SocketTransport],
+        poller: Poller,
     ) -> None:
         super().__init__({"socket": sock, "peername": peername})
         self._loop = loop
         self._sock = sock
-        self._fd = sock.fileno()  # to a selector a socket that is new costs its whole `repr`
-        self._parting = parting
+        self._fd = sock.fileno()
+        self._poller = poller
         self._protocol: asyncio.Protocol | None = None
         self._buffer = b""
         self._high = HIGH_WATER
@@ -63,7 +65,7 @@ class SocketTransport(asyncio.Transport):
         """Report to this protocol, and begin to watch the client."""
         assert isinstance(protocol, asyncio.Protocol)
         if self._protocol is None:
-            self._loop.add_reader(self._fd, self._read)
+            self._poller.watch(self._fd, self)
         self._protocol = protocol
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
@@ -93,7 +95,7 @@ class SocketTransport(asyncio.Transport):
             if sent == len(data):
                 return
             self._buffer = bytes(data[sent:])
-            self._loop.add_writer(self._fd, self._flush)
+            self._poller.want(self._fd, self, read=not self._closing, write=True)
         if len(self._buffer) > self._high and not self._paused:
             self._paused = True
             if self._protocol is not None:
@@ -104,9 +106,9 @@ class SocketTransport(asyncio.Transport):
         if self._closing:
             return
         self._closing = True
-        self._loop.remove_reader(self._fd)
         if self._buffer:
-            self._parting.add(self)
+            self._poller.want(self._fd, self, read=False, write=True)
+            self._poller.parting.add(self)
         else:
             self._lose(None)
 
@@ -125,7 +127,12 @@ class SocketTransport(asyncio.Transport):
     def resume_reading(self) -> None:
         """Do nothing: reading is never paused."""
 
-    def _read(self) -> None:
+    # What the poller calls.
+
+    def readable(self) -> None:
+        """Read from the socket, which has data or has ended."""
+        if self._closing:
+            return
         assert self._protocol is not None
         try:
             data = self._sock.recv(READ_BYTES)
@@ -139,7 +146,10 @@ class SocketTransport(asyncio.Transport):
         elif not self._protocol.eof_received():
             self.close()
 
-    def _flush(self) -> None:
+    def writable(self) -> None:
+        """Send kept bytes."""
+        if not self._buffer:
+            return
         try:
             sent = self._sock.send(self._buffer)
         except (BlockingIOError, InterruptedError):
@@ -149,9 +159,10 @@ class SocketTransport(asyncio.Transport):
             return
         self._buffer = self._buffer[sent:]
         if not self._buffer:
-            self._loop.remove_writer(self._fd)
             if self._closing:
                 self._lose(None)
+            else:
+                self._poller.want(self._fd, self, read=True, write=False)
         if self._paused and len(self._buffer) <= self._high // 4 and not self._lost:
             self._paused = False
             if self._protocol is not None:
@@ -162,15 +173,13 @@ class SocketTransport(asyncio.Transport):
         if self._lost:
             return
         self._lost = self._closing = True
-        if self._buffer:
-            self._buffer = b""
-            self._loop.remove_writer(self._fd)
-        self._loop.remove_reader(self._fd)
+        self._buffer = b""
+        self._poller.forget(self._fd)
         self._loop.call_soon(self._end, error)
 
     def _end(self, error: OSError | None) -> None:
         self._sock.close()
-        self._parting.discard(self)
+        self._poller.parting.discard(self)
         if self._protocol is not None:
             self._protocol.connection_lost(error)
             self._protocol = None
