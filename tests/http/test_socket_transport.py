@@ -179,7 +179,7 @@ async def test_exception_in_one_protocol_does_not_concern_the_others() -> None:
     poller = EpollPoller(loop)
     pairs = [Pair(lambda _: poller) for _ in range(3)]
 
-    def fail(_: bytes) -> None:
+    def fail(data: bytes) -> None:
         raise RuntimeError("a defect")
 
     pairs[1].listener.data_received = fail  # type: ignore[method-assign]
