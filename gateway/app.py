@@ -257,7 +257,7 @@ class Worker:
         if self._fleet_link is not None:
             with self._supervisor.contain(Part.FLEET):
                 status = self._vitals.status(clock.now(), self.ops_url, gone=True)
-                await self._fleet_link.leave(status)
+                await self._fleet_link.publish_gone(status)
         with self._supervisor.contain(Part.DASHBOARD):
             self._board.end()
         await self._public.cleanup()
@@ -377,7 +377,7 @@ class Worker:
 
     def _publish_status(self, status: Status) -> None:
         if self._fleet_link is not None:
-            self._fleet_link.tell(status)
+            self._fleet_link.publish(status)
 
     def _show_latest(
         self, batches: Mapping[TopicPartition, Sequence[Record]], moment: Moment

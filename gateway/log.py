@@ -149,14 +149,14 @@ class Background:
             self._news.wait()
             self._news.clear()
             closing = self._closing
-            while (batch := self._take()) is not None:
+            while (batch := self._next_batch()) is not None:
                 with suppress(OSError, ValueError):  # disk full; file closed
                     self._file.write(batch)
                     self._file.flush()
             if closing:
                 return
 
-    def _take(self) -> str | None:
+    def _next_batch(self) -> str | None:
         """Return the waiting lines, and a line about dropped ones; None: no line waits."""
         with self._lock:
             if not self._lines:

@@ -40,15 +40,15 @@ class ThrottledLog:
 
     def error(self, kind: Hashable, event: str, **facts: object) -> None:
         """Log a defect of the worker."""
-        self._tell(logging.ERROR, kind, event, facts)
+        self._log_throttled(logging.ERROR, kind, event, facts)
 
     def warn(self, kind: Hashable, event: str, **facts: object) -> None:
         """Log a condition that an operator should check."""
-        self._tell(logging.WARNING, kind, event, facts)
+        self._log_throttled(logging.WARNING, kind, event, facts)
 
     def info(self, kind: Hashable, event: str, **facts: object) -> None:
         """Log normal operation, or a mistake of a client."""
-        self._tell(logging.INFO, kind, event, facts)
+        self._log_throttled(logging.INFO, kind, event, facts)
 
     def sweep(self) -> None:
         """Log lines that were held back for a second; called once a second."""
@@ -58,7 +58,9 @@ class ThrottledLog:
             self._next[kind] = now + PERIOD_SECONDS
             self._log.log(level, event, **_told(facts, before))
 
-    def _tell(self, level: int, kind: Hashable, event: str, facts: Mapping[str, object]) -> None:
+    def _log_throttled(
+        self, level: int, kind: Hashable, event: str, facts: Mapping[str, object]
+    ) -> None:
         now = self._monotonic()
         silent = self._silent.get(kind)
         before = 0 if silent is None else silent.before + 1

@@ -56,7 +56,7 @@ class Follower(Protocol):
         """Add the next records of a partition, oldest first."""
         ...
 
-    async def take(self) -> None:
+    async def apply(self) -> None:
         """Apply the pending records; the first call covers the whole topic."""
         ...
 
@@ -102,7 +102,7 @@ class CompactedTopic:
             self._read_again()
         return True
 
-    async def look(self) -> bool:
+    async def refresh(self) -> bool:
         """Fetch the metadata and `compare`. Raises `KafkaError` if no broker answers."""
         return self.compare(await self._client.describe([self.topic]))
 
@@ -154,7 +154,7 @@ class CompactedTopic:
             # Use the end in fetch responses: the embedded broker's ListOffsets returns less.
             behind = {log for log in behind if self._is_behind(log)}
             if not behind:
-                await self._follower.take()
+                await self._follower.apply()
             self._news.clear()
             if not self._pending and not self._restart:
                 await self._wait()

@@ -79,7 +79,7 @@ class FleetTopic:
         self.problem = ""
         """Why the fleet is not visible, and the remedy; empty if it is visible."""
 
-    def tell(self, status: Status) -> None:
+    def publish(self, status: Status) -> None:
         """Write the status soon; it replaces a pending one."""
         self._status = status
         self._news.set()
@@ -107,7 +107,7 @@ class FleetTopic:
         finally:
             await client.stop()
 
-    async def leave(self, status: Status) -> None:
+    async def publish_gone(self, status: Status) -> None:
         """Write a final status, then a tombstone; gives up after `LEAVE_SECONDS`."""
         if not self._written:
             return
@@ -140,7 +140,7 @@ class FleetTopic:
                 if not self._whole:  # first read: a removed status is obsolete; later it is news
                     self._found.pop(key, None)
 
-    async def take(self) -> None:
+    async def apply(self) -> None:
         """Apply the pending records to the fleet."""
         now = clock.now().monotonic
         for key, (log, offset, value) in self._found.items():
@@ -191,7 +191,7 @@ class FleetTopic:
             await asyncio.sleep(LOOK_SECONDS)
             with suppress(KafkaError, TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS):
-                    if not await topic.look():
+                    if not await topic.refresh():
                         return
 
     async def _write(self) -> None:

@@ -79,7 +79,7 @@ class RevocationFollower:
                     written = Written(change, partition, record.timestamp)
                     self._digest.add(written, self._revocations, now)
 
-    async def take(self) -> None:
+    async def apply(self) -> None:
         """Apply the pending records in batches, and yield to the loop between them."""
         every = self._digest.drain()
         for first in range(0, len(every), BATCH):

@@ -125,7 +125,7 @@ class DashboardFeed:
 
     def tick(self) -> None:
         """Show the latest events to dashboards."""
-        if self._watchers and (events := self._latest.take()):
+        if self._watchers and (events := self._latest.drain()):
             self._show(Shown("sample", _json(events)))
 
     def end(self) -> None:

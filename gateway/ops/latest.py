@@ -69,7 +69,7 @@ class Latest:
                     room[event.category] -= 1
                     self._add(log, record, event, moment)
 
-    def take(self) -> list[LatestEvent]:
+    def drain(self) -> list[LatestEvent]:
         """Return the events since the last call, oldest first."""
         events = sorted((e for found in self._found.values() for e in found), key=lambda e: e.at)
         self._found = {}

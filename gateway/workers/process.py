@@ -103,7 +103,7 @@ class WorkerProcess:
             return WorkerState(self.slot, self.name, ready=False, up=False)
         return WorkerState(self.slot, self.name, report.ready, report.up, report.reasons)
 
-    def tell(self, message: Siblings | Stop) -> None:
+    def send(self, message: Siblings | Stop) -> None:
         """Send a message; it is lost if the process has ended."""
         if not self._writer.is_closing():
             self._writer.write(encode(message))

@@ -134,7 +134,7 @@ class Supervisor:
         if self.stopping:
             _log.warning("drain cut short by a second signal; the remaining streams end at once")
             for process in self._watches:
-                process.tell(Stop())
+                process.send(Stop())
         self._stopping.set()
 
     async def _drain(self) -> None:
@@ -182,7 +182,7 @@ class Supervisor:
         )
         process = await WorkerProcess.start(assignment, self._file, self._changed.set)
         _log.info("worker started", worker=process.name, slot=slot, pid=process.pid)
-        process.tell(Siblings(self._up))
+        process.send(Siblings(self._up))
         task = asyncio.create_task(self._watch(process), name=f"watch {process.name}")
         self._watches[process] = task
         if self.stopping:
@@ -230,7 +230,7 @@ class Supervisor:
             if up != self._up:
                 self._up = up
                 for process in self._watches:
-                    process.tell(Siblings(up))
+                    process.send(Siblings(up))
 
     # Reload.
 

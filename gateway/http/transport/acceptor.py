@@ -134,7 +134,7 @@ class Acceptor:
         if sys.platform == "linux":
             listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, defer)
         listening.setblocking(False)
-        self._take()
+        self._resume()
 
     def close(self) -> None:
         """Stop listening; streams and accepted connections stay."""
@@ -151,7 +151,7 @@ class Acceptor:
             wire.abort()
         self._poller.close()
 
-    def _take(self) -> None:
+    def _resume(self) -> None:
         self._again = None
         self._loop.add_reader(self._listening, self._accept)
 
@@ -180,7 +180,7 @@ class Acceptor:
     def _pause(self, cause: str) -> None:
         """Pause accepting; streams and requests in progress continue."""
         self._loop.remove_reader(self._listening)
-        self._again = self._loop.call_later(FULL_SECONDS, self._take)
+        self._again = self._loop.call_later(FULL_SECONDS, self._resume)
         now = self._loop.time()
         if now >= self._quiet_until:
             self._quiet_until = now + FULL_LOG_SECONDS

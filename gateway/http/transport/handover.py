@@ -71,13 +71,13 @@ class Handover:
     def start(self, receive: Callable[[socket.socket, object, bytes], None]) -> None:
         """Pass each received connection to `receive`: socket, address of the peer, first bytes."""
         self._receive = receive
-        asyncio.get_running_loop().add_reader(self._receiving, self._take)
+        asyncio.get_running_loop().add_reader(self._receiving, self._receive_sockets)
 
     def stop(self) -> None:
         """Leave further connections to the successor in this slot."""
         asyncio.get_running_loop().remove_reader(self._receiving)
 
-    def _take(self) -> None:
+    def _receive_sockets(self) -> None:
         assert self._receive is not None
         for _ in range(TAKEN_AT_ONCE):
             try:
