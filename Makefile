@@ -72,7 +72,7 @@ tools: .tools/helm .tools/actionlint ## build helm and actionlint from their Go 
 constraints: ## pin the newest versions of everything that pyproject.toml allows
 	rm -rf build/constraints
 	$(PYTHON) -m venv build/constraints
-	build/constraints/bin/pip install -q '.[demo,dev,docs,fuzz,tracing]'
+	build/constraints/bin/pip install -q '.[demo,dev,docs,fuzz,kerberos,tracing]'
 	build/constraints/bin/pip freeze --exclude kafka-sse-gateway | grep -E '^[A-Za-z0-9_.-]+==' > constraints.txt
 	rm -rf build/constraints
 
@@ -87,6 +87,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[demo,dev,docs]'
+	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[kerberos]" 2>/dev/null || echo "gssapi cannot be built here: the tests of Kerberos are skipped. It needs gcc, python3-dev and libkrb5-dev."
 	@touch $@ $(VENV)/.demo
 
 $(VENV)/.fuzz: pyproject.toml constraints.txt $(VENV)/.dev

@@ -144,7 +144,8 @@ def _of_login(error: BaseException, options: dict[str, Any]) -> Diagnosis | None
     if mechanism == "GSSAPI" and isinstance(error, SaslAuthenticationFailed):
         return Diagnosis(
             f"{servers} refuses the Kerberos ticket of this client",
-            f"renew it with kinit, and set {_PREFIX}SASL_KERBEROS_SERVICE_NAME as the brokers do",
+            f"see that their keytab has the current key of the principal that"
+            f" {_PREFIX}SASL_KERBEROS_SERVICE_NAME and _DOMAIN_NAME say, and that the clocks agree",
         )
     if isinstance(error, SaslAuthenticationFailed):
         return Diagnosis(

@@ -50,8 +50,9 @@ NOTES = {
 - **Login at Kafka.** `GATEWAY_KAFKA_SASL_MECHANISM` decides which other settings are needed:
   user name and password for `PLAIN` and `SCRAM`; a token endpoint with client and secret or with an
   assertion file, or a token file, for `OAUTHBEARER`; a region, and the extra `aws`, for
-  `AWS_MSK_IAM`; a ticket in the cache, and the extra `kerberos`, for `GSSAPI`. Tokens are
-  renewed after 80 % of their lifetime. [Providers](kafka/index.md) lists the settings for each.
+  `AWS_MSK_IAM`; a keytab or a ticket, and the extra `kerberos`, for [`GSSAPI`](kafka/kerberos.md).
+  Tokens are renewed after 80 % of their lifetime. [Providers](kafka/index.md) lists the settings
+  for each.
 """,
     "Topics": """
 - **Topics** must have different names. `GATEWAY_CREATE_TOPICS` creates missing topics, the user

@@ -10,6 +10,7 @@ broker answers (KIP-899). Requests are `METADATA_SECONDS` apart and never create
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections import defaultdict
@@ -21,7 +22,8 @@ from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 
-from gateway.kafka.client.login import current_password
+from gateway.kafka.client.kerberos import ticket_errors
+from gateway.kafka.client.login import TokenUnavailable, current_password
 from gateway.kafka.client.race import first_of
 
 if TYPE_CHECKING:
@@ -51,6 +53,8 @@ _CONNECTION_OPTIONS = (
 )
 """Connection options of aiokafka's client."""
 
+_log = logging.getLogger(__name__)
+
 
 class BrokerClient(AIOKafkaClient):  # type: ignore[misc]
     """aiokafka's connections to the brokers; no broker delays another."""
@@ -77,7 +81,17 @@ class BrokerClient(AIOKafkaClient):  # type: ignore[misc]
         self, node_id: object, *, group: object = ConnectionGroup.DEFAULT, no_hint: bool = False
     ) -> Any:
         async with self._connecting[node_id, group]:
-            return await super()._get_conn(node_id, group=group, no_hint=no_hint)
+            try:
+                with ticket_errors():
+                    return await super()._get_conn(node_id, group=group, no_hint=no_hint)
+            except TokenUnavailable as error:  # aiokafka handles its own errors, not Kerberos's
+                _log.error("cannot connect to broker %s: %s", node_id, error)
+                return None
+
+    async def bootstrap(self) -> None:
+        """Connect to a bootstrap server. Raises `KafkaError`, also without a Kerberos ticket."""
+        with ticket_errors():
+            await super().bootstrap()
 
     async def _maybe_wait_metadata(self) -> None:
         """Use the cached metadata."""
@@ -113,7 +127,8 @@ class BrokerClient(AIOKafkaClient):  # type: ignore[misc]
 
     async def _ask(self, host: str, port: int, request: MetadataRequest) -> Any:
         options = {name: getattr(self, f"_{name}") for name in _CONNECTION_OPTIONS}
-        connection = await create_conn(host, port, **options)
+        with ticket_errors():
+            connection = await create_conn(host, port, **options)
         try:
             return await connection.send(request)
         finally:

@@ -17,7 +17,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aiokafka.conn import SaslGSSAPIAuthenticator, SaslPlainAuthenticator, ScramAuthenticator
+from aiokafka.conn import SaslPlainAuthenticator, ScramAuthenticator
 from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
@@ -28,6 +28,7 @@ from aiokafka.errors import (
 )
 
 from gateway.kafka.client import wire
+from gateway.kafka.client.kerberos import KerberosAuthenticator
 from gateway.kafka.client.login import BearerAuthenticator, current_password
 from gateway.kafka.client.race import first_of
 
@@ -401,7 +402,7 @@ def _authenticator(mechanism: str, options: Mapping[str, Any], peer: str) -> Any
         return BearerAuthenticator(sasl_oauth_token_provider=options["sasl_oauth_token_provider"])
     if mechanism == "GSSAPI":
         host = options["sasl_kerberos_domain_name"] or peer.rpartition(":")[0]
-        return SaslGSSAPIAuthenticator(
+        return KerberosAuthenticator(
             loop=asyncio.get_running_loop(),
             principal=f"{options['sasl_kerberos_service_name']}@{host}",
         )

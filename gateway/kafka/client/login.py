@@ -56,7 +56,7 @@ _PREFIX = "GATEWAY_KAFKA_SASL_OAUTHBEARER_"
 
 
 class TokenUnavailable(KafkaError):  # type: ignore[misc]
-    """No token to log in with: `found` is the cause, `advice` the setting to change."""
+    """No token or ticket to log in with: `found` is the cause, `advice` the setting to change."""
 
     def __init__(self, found: str, advice: str) -> None:
         super().__init__(f"{found}; {advice}")
