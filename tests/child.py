@@ -18,40 +18,54 @@ from itertools import chain, cycle
 from random import randrange
 from typing import TYPE_CHECKING
 
+from tests.eventually import DEADLINE
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-END_SECONDS = 10.0
 PORTS = range(10_000, 32_000)
 """Below what Linux takes for outgoing connections, 32768 to 60999 unless it was told otherwise."""
 
 
 def free_port() -> int:
-    """Return a free port of the loopback address that no other call returned.
+    """Return a free port of the loopback address that no other call returned, in any process.
 
     The port is below the range that the kernel takes for outgoing connections and for binds to
-    port 0, so no other program takes it before the caller listens on it.
+    port 0, so no other program takes it before the caller listens on it. A UDP socket on the same
+    number reserves it among test processes until this one ends: its TCP port stays free.
     """
-    return next(_free_ports())
+    port, reservation = next(_free_ports())
+    _reservations().append(reservation)
+    return port
 
 
 @cache
-def _free_ports() -> Iterator[int]:
+def _reservations() -> list[socket.socket]:
+    return []
+
+
+@cache
+def _free_ports() -> Iterator[tuple[int, socket.socket]]:
     ports = range(PORTS.start + randrange(len(PORTS)), PORTS.stop)
-    return filter(_is_free, chain(ports, cycle(PORTS)))
+    reserved = ((port, _reserve(port)) for port in chain(ports, cycle(PORTS)))
+    return ((port, socket) for port, socket in reserved if socket is not None)
 
 
-def _is_free(port: int) -> bool:
+def _reserve(port: int) -> socket.socket | None:
+    """Return a UDP socket on the port, or None where the port is reserved or in use."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reservation = socket.socket(type=socket.SOCK_DGRAM)
         try:
+            reservation.bind(("127.0.0.1", port))
             probe.bind(("127.0.0.1", port))
         except OSError as error:
+            reservation.close()
             if error.errno != errno.EADDRINUSE:
                 raise
-            return False
-    return True
+            return None
+    return reservation
 
 
 class Child:
@@ -97,7 +111,7 @@ class Child:
         with suppress(ProcessLookupError):
             self._process.send_signal(number)
 
-    def wait(self, timeout: float = END_SECONDS) -> int:
+    def wait(self, timeout: float = DEADLINE) -> int:
         """Return the exit code; `subprocess.TimeoutExpired` where it does not end in time."""
         return self._process.wait(timeout)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from tests.eventually import DEADLINE
 from tests.sse import EventStreamParser
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class StreamClient:
             connector=aiohttp.TCPConnector(
                 limit=0, socket_factory=_small_socket, ssl=context or True
             ),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=DEADLINE),
             auto_decompress=False,
         )
         self._response: aiohttp.ClientResponse | None = None
@@ -148,7 +149,7 @@ class StreamClient:
         self._may_read.set()
 
     async def wait_for(
-        self, condition: int | Callable[[StreamClient], object], timeout: float = 15.0
+        self, condition: int | Callable[[StreamClient], object], timeout: float = DEADLINE
     ) -> None:
         """Return when there are that many events, or the condition is true.
 
@@ -165,7 +166,7 @@ class StreamClient:
                 f" {'open' if self.is_open else 'ended'}, last bytes {bytes(self.raw[-500:])!r}"
             ) from None
 
-    async def wait_for_end(self, timeout: float = 15.0) -> None:
+    async def wait_for_end(self, timeout: float = DEADLINE) -> None:
         """Return when the gateway has ended the stream."""
         await self.wait_for(lambda client: not client.is_open, timeout)
 

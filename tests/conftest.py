@@ -25,6 +25,7 @@ from gateway.demo.broker import EmbeddedBroker
 from tests.brokers import kafka, metadata
 from tests.brokers.cluster import Cluster
 from tests.demo.webdriver import Browser, find_browser
+from tests.eventually import DEADLINE
 from tests.records import RecordWriter, Topics
 from tests.skipped import pytest_terminal_summary as pytest_terminal_summary
 from tests.tokens import SECRET
@@ -71,13 +72,16 @@ class StartWorker(Protocol):
     ) -> Awaitable[Worker]: ...
 
 
-def pytest_configure() -> None:
-    """Give examples no deadline, and let child processes receive SIGINT.
+def pytest_configure(config: pytest.Config) -> None:
+    """Set time limits, and let child processes receive SIGINT.
 
-    A shell starts a background job with SIGINT ignored, and its child processes inherit that.
+    Examples have no deadline. A test may take as long as five waits that fail, unless `--timeout`
+    says otherwise. A shell starts a background job with SIGINT ignored; its children inherit that.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if config.option.timeout is None:
+        config.option.timeout = 5 * DEADLINE
     settings.register_profile("patient", parent=settings(), deadline=None)
     settings.load_profile("patient")
 
@@ -180,7 +184,7 @@ async def producer(broker: Broker) -> AsyncIterator[AIOKafkaProducer]:
 
 @pytest.fixture
 async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=DEADLINE)) as session:
         yield session
 
 

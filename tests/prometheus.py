@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-START_SECONDS = 20.0
-
 
 class Prometheus(Child):
     """A Prometheus with its own database in `folder`.
@@ -73,7 +71,7 @@ class Prometheus(Child):
             return [series["value"][1] for series in found] == ["1"] * self._targets
 
         try:
-            await eventually("Prometheus scrapes", reached, START_SECONDS)
+            await eventually("Prometheus scrapes", reached)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.log()}") from None
 

@@ -13,7 +13,7 @@ from gateway.app import Worker
 from gateway.config import load_settings
 from gateway.errors import GatewayError, SettingsError
 from tests.child import free_port
-from tests.eventually import eventually
+from tests.eventually import DEADLINE, eventually
 from tests.http.certificates import Files
 from tests.http.raw_client import connected
 from tests.issuer import SigningKey
@@ -127,7 +127,7 @@ async def test_a_drain_that_an_operator_asks_for_ends_it(http: aiohttp.ClientSes
     async with make_worker() as worker:
         async with http.post(f"{worker.ops_url}/ops/drain") as response:
             assert response.status == 202
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE):
             await worker.ended()
             await worker.drain()
         async with http.get(f"{worker.ops_url}/readyz") as response:

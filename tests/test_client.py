@@ -23,7 +23,7 @@ from gateway.client import (
     TokenRefused,
 )
 from tests.child import free_port
-from tests.eventually import eventually
+from tests.eventually import DEADLINE, eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -55,7 +55,7 @@ def stream_of(text: str) -> web.Response:
 
 
 async def items(stream: EventStream, count: int) -> list[Item]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         return [await anext(stream) for _ in range(count)]
 
 
@@ -235,7 +235,7 @@ async def test_a_caller_that_is_slow_lets_the_server_wait_and_no_memory_grow() -
 
     async with serving(serve) as url, EventStream(url, "token") as stream:
         await items(stream, 2)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE):
             await stuck.wait()
         assert len(stream._ready) < 100  # noqa: SLF001 what could pile up
     assert written < 50_000_000

@@ -51,7 +51,7 @@ async def logged(worker: Worker, event: str) -> dict[str, object]:
     async def there() -> bool:
         return bool(found())
 
-    await eventually(f"{event} is logged", there, 20)
+    await eventually(f"{event} is logged", there)
     return found()[0]
 
 
@@ -95,7 +95,7 @@ async def answers(http: aiohttp.ClientSession, port: int) -> None:
     async def healthy() -> bool:
         return await status(http, f"http://127.0.0.1:{port}/healthz") == 200
 
-    await eventually("/healthz answers", healthy, 20)
+    await eventually("/healthz answers", healthy)
 
 
 async def test_closed_standard_streams_do_not_keep_it_from_running(

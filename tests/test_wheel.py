@@ -157,7 +157,7 @@ async def test_it_serves(installed: Installed, tmp_path: Path) -> None:
                 assert worker.exit_code is None, worker.log()
                 return await status(http, f"http://127.0.0.1:{ops_port}/readyz") == 200
 
-            await eventually("the worker is ready", ready, 60)
+            await eventually("the worker is ready", ready)
             for path in PAGE_PATHS:
                 assert await status(http, f"http://127.0.0.1:{ops_port}{path}") == 200
             url = f"http://127.0.0.1:{port}/api/v1/events"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
@@ -15,8 +16,6 @@ from tests.eventually import eventually
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
-
-START_SECONDS = 20.0
 
 
 class Worker(Child):
@@ -70,13 +69,53 @@ class Worker(Child):
                 return await status(http, f"{self.ops_url}/readyz") == 200
 
             try:
-                await eventually("the worker is ready", ready, START_SECONDS)
+                await eventually("the worker is ready", ready)
             except AssertionError as error:
                 raise AssertionError(f"{error}\n{self.log()}") from None
 
     async def metric(self, name: str, **labels: str) -> float:
         """Return the sum of the samples with that name and those labels, or 0."""
         return await metric(self.ops_url, name, **labels)
+
+    async def wait_for_metric(self, name: str, value: float, **labels: str) -> None:
+        """Return when the sum of those samples is exactly `value`."""
+
+        seen: list[float] = []
+
+        async def reached() -> bool:
+            seen.append(await self.metric(name, **labels))
+            return seen[-1] == value
+
+        try:
+            await eventually(f"{name} {labels or ''} is {value:g}", reached)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {seen[-1:]}") from None
+
+    def entries(self, event: str = "") -> list[dict[str, Any]]:
+        """Return the lines of the log, or those of one event; each complete line must be JSON."""
+        whole, newline, _ = self.log().rpartition("\n")
+        every = [json.loads(line) for line in (whole + newline).splitlines()]
+        return [entry for entry in every if not event or entry["event"] == event]
+
+    async def wait_for_entries(self, event: str, count: int = 1) -> list[dict[str, Any]]:
+        """Return the lines of an event once there are `count` or more.
+
+        A worker writes its log in a thread of its own: a line may follow what it reports.
+        """
+        await eventually(
+            f"{event!r} is logged {count} times", lambda: len(self.entries(event)) >= count
+        )
+        return self.entries(event)
+
+    async def wait_for_log(self, *words: str, offset: int = 0) -> str:
+        """Return the first line of the log, from a byte on, that contains all of the words."""
+
+        def found() -> str:
+            whole = self.log(offset).rpartition("\n")[0]
+            lines = (line for line in whole.splitlines() if all(word in line for word in words))
+            return next(lines, "")
+
+        return await eventually(f"the log has {words}", found)
 
 
 async def metric(ops_url: str, name: str, **labels: str) -> float:

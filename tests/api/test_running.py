@@ -19,6 +19,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from gateway.demo.broker import EmbeddedBroker
 from tests.api.described import EVERYTHING, of_events, of_operations, of_requests, of_topics
 from tests.conftest import Broker, make_topics, worker_settings
+from tests.eventually import DEADLINE
 from tests.tokens import bearer, mint
 from tests.worker import Worker
 
@@ -33,7 +34,7 @@ TOKEN = str(EVERYTHING["ops_token"])
 
 AGE_SECONDS = 1
 
-SECONDS = 10.0
+SECONDS = DEADLINE
 
 some = examples(
     max_examples=8, database=None, derandomize=True, suppress_health_check=list(HealthCheck)

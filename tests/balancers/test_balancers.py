@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import shutil
 import signal
@@ -19,7 +20,7 @@ from tests.balancers.shipped import BALANCERS, Balancer, is_installed
 from tests.brokers.metadata import create_topics
 from tests.client import StreamClient
 from tests.conftest import use_worker, worker_settings
-from tests.eventually import eventually
+from tests.eventually import DEADLINE, eventually
 from tests.integration.conftest import new_user
 from tests.records import RecordWriter, Topics
 from tests.tokens import bearer, mint
@@ -79,13 +80,13 @@ class Audience:
 
     async def _stay(self, client: StreamClient) -> None:
         while True:
-            await client.wait_for_end(60)
+            await client.wait_for_end(math.inf)
             await asyncio.sleep((client.retry or 100) / 1000)
             await client.reconnect()
             assert client.status == 200, "an EventSource gives up at any other"
 
     async def _wait(self, condition: Callable[[StreamClient], object]) -> None:
-        await asyncio.gather(*(c.wait_for(condition, 30) for c in self._clients.values()))
+        await asyncio.gather(*(c.wait_for(condition) for c in self._clients.values()))
 
 
 async def streams(*workers: Worker) -> list[int]:
@@ -145,7 +146,7 @@ async def test_shards_split_reading_and_move_between_dead_and_new_workers(
         async def shares_streams() -> bool:
             return all(await streams(workers[1], new))
 
-        await eventually("the new worker has streams", shares_streams, 20)
+        await eventually("the new worker has streams", shares_streams)
         for user in users:
             await write.numbered(user, range(20, 30))
         await audience.have(30)
@@ -203,14 +204,13 @@ async def test_http_2_addresses_and_a_log_without_tokens(
         first = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
         try:
             assert first.stdout is not None
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(DEADLINE):
                 came = await first.stdout.readuntil(b"\nid: ")
                 assert b"HTTP/2 307" in came
                 assert b"HTTP/2 200" in came
-                begin = time.monotonic()
+                # Nothing else follows on this stream that would fill a buffer of the balancer.
                 await RecordWriter(producer, served).numbered(user, [0])
                 await first.stdout.readuntil(b'data: {"n":0}\n\n')
-            assert time.monotonic() - begin < 5, "nothing is held back"
             second = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
             answer, _ = await second.communicate()
             assert b"HTTP/2 429" in answer

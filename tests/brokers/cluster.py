@@ -36,7 +36,6 @@ PROPERTIES = {
     "replica.selector.class": "org.apache.kafka.common.replica.RackAwareReplicaSelector",
 }
 
-LEADER_SECONDS = 30.0
 ANSWER_SECONDS = 2.0
 
 
@@ -136,7 +135,7 @@ class Cluster:
             )
             return leader >= 0
 
-        await eventually(f"{topic}-{partition} has a leader", led, LEADER_SECONDS)
+        await eventually(f"{topic}-{partition} has a leader", led)
         return leader
 
     async def wait_until_led_by(self, node: int, topic: str, partition: int) -> None:
@@ -148,7 +147,7 @@ class Cluster:
                 for copies in await self._copies(topic)
             )
 
-        await eventually(f"node {node} leads {topic}-{partition}", led, LEADER_SECONDS)
+        await eventually(f"node {node} leads {topic}-{partition}", led)
 
     async def wait_until_in_step(self, topic: str, *nodes: int) -> None:
         """Return when the ISR of each partition is exactly these nodes."""
@@ -157,7 +156,7 @@ class Cluster:
             copies = await self._copies(topic)
             return bool(copies) and all(copy.in_step == set(nodes) for copy in copies)
 
-        await eventually(f"nodes {nodes} have {topic}", in_step, LEADER_SECONDS)
+        await eventually(f"nodes {nodes} have {topic}", in_step)
 
     async def _copies(self, topic: str) -> list[Copies]:
         """Return a node's view of the partitions; empty if the node is unavailable.

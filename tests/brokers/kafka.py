@@ -125,7 +125,7 @@ class KafkaNode:
             [*self._java(jars), "kafka.Kafka", str(properties)], self._folder / "output.log"
         )
         try:
-            await eventually("Kafka answers", self._is_up, START_SECONDS)
+            await eventually("Kafka answers", self._is_up)
         except BaseException:
             self._child.end()
             raise

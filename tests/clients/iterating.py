@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.client import Event, EventStream, Opened
+from tests.eventually import DEADLINE
 
 if TYPE_CHECKING:
     from gateway.client import Item
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 async def opened(stream: EventStream) -> None:
     """Return when the stream is open and has an id, so that nothing can be missed any more."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(DEADLINE):
         assert isinstance(await anext(stream), Opened)
     while not stream.last_event_id:
         try:
@@ -26,7 +27,7 @@ async def opened(stream: EventStream) -> None:
 async def until(stream: EventStream, number: int) -> list[Item]:
     """Return the events received, up to the event with this number."""
     found: list[Item] = []
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(DEADLINE):
         async for item in stream:
             found.append(item)
             if isinstance(item, Event) and item.json() == {"n": number}:

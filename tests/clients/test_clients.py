@@ -36,9 +36,6 @@ pytestmark = pytest.mark.parametrize("broker", ["embedded"], indirect=True, scop
 TOKEN_SECONDS = 3.0
 """How long the first token lives, which is a fresh one until a client has connected with it."""
 
-WAIT_SECONDS = 60.0
-"""A Java program compiles itself first; on a machine that is busy that takes its time."""
-
 TOKEN_EXPIRED = {"reason": "token_expired"}
 
 
@@ -83,7 +80,7 @@ class Reader:
             assert self._child.exit_code is None, self._child.log()
             return len(self.told(event_type)) >= count
 
-        await eventually(f"{count} of {event_type} are told", all_told, WAIT_SECONDS)
+        await eventually(f"{count} of {event_type} are told", all_told)
 
     def _lines(self) -> list[dict[str, Any]]:
         whole, _, _ = self._child.log().rpartition("\n")
@@ -117,7 +114,7 @@ async def hears(relay: Relay, words: bytes, meanwhile: Callable[[], None] | None
             meanwhile()
         return words in relay.heard
 
-    await eventually(f"{words!r} comes from the worker", said, WAIT_SECONDS)
+    await eventually(f"{words!r} comes from the worker", said)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from tests.child import Child
 from tests.clients.conftest import MAX_EVENTS
 from tests.clients.iterating import opened, until
 from tests.clients.programs import SOURCES
-from tests.eventually import eventually
+from tests.eventually import DEADLINE, eventually
 from tests.records import TYPE
 from tests.tokens import mint
 
@@ -78,7 +78,7 @@ async def test_killed_program_resumes_from_its_id_file(
         async def has_told() -> bool:
             return f"{line}\n" in child.log()
 
-        await eventually(f"{line!r} is told", has_told, 20)
+        await eventually(f"{line!r} is told", has_told)
 
     first = start("first")
     try:
@@ -119,7 +119,7 @@ async def test_a_token_that_expires_is_renewed_and_no_event_lost(
         await opened(stream)
         await write.numbered(user, range(5))
         found = await until(stream, 4)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(DEADLINE):
             close, interrupted = await anext(stream), await anext(stream)
         await write.numbered(user, range(5, 10))
         found += await until(stream, 9)
@@ -158,7 +158,7 @@ async def test_a_network_that_falls_silent_is_noticed(
         await opened(stream)
         relay.freeze()
         await write.numbered(user, range(5))
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(DEADLINE):
             interrupted = await anext(stream)
         relay.thaw()
         assert isinstance(interrupted, Interrupted)

@@ -7,13 +7,13 @@ import os
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.eventually import DEADLINE
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tests.conftest import Broker
     from tests.records import Topics
-
-END_SECONDS = 30.0
 
 
 class Finished(NamedTuple):
@@ -26,7 +26,6 @@ async def gateway(
     *arguments: str,
     stdin: bytes = b"",
     settings: Mapping[str, str] | None = None,
-    end_seconds: float = END_SECONDS,
 ) -> Finished:
     """Run a command with `settings`, given without their prefix, in lower case.
 
@@ -46,7 +45,7 @@ async def gateway(
         env=environment,
     )
     try:
-        async with asyncio.timeout(end_seconds):
+        async with asyncio.timeout(2 * DEADLINE):
             out, err = await process.communicate(stdin)
     finally:
         if process.returncode is None:

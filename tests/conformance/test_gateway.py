@@ -52,7 +52,6 @@ async def test_a_worker_passes_every_case(tmp_path: Path, request: pytest.Fixtur
                 *("--heartbeat-seconds", "10", "--slow-seconds", "1", "--quiet-seconds", "0.5"),
                 *("--parallel", "8"),
                 settings=settings_of(broker, topics),
-                end_seconds=90,
             )
         finally:
             worker.end()

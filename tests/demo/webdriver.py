@@ -19,8 +19,6 @@ from tests.eventually import eventually
 if TYPE_CHECKING:
     from types import TracebackType
 
-START_SECONDS = 20.0
-
 CHROMIUM_OPTIONS = [
     "--headless",
     "--no-sandbox",
@@ -131,16 +129,22 @@ class Browser:
         (element,) = found.values()
         await self._call("POST", f"/element/{element}/click", {})
 
-    async def wait_for(self, script: str, seconds: float = 15.0) -> Any:
-        """Return the first true result of `script`. Raises `AssertionError` after `seconds`."""
-        results = []
+    async def wait_for(self, script: str) -> Any:
+        """Return the first true result of `script`. Raises `AssertionError` on timeout."""
+        return await eventually(script, lambda: self.run(script))
 
-        async def holds() -> bool:
+    async def expect(self, script: str, value: object) -> None:
+        """Return when `script` returns exactly `value`; the page may be about to be updated."""
+
+        async def equal() -> bool:
             results.append(await self.run(script))
-            return bool(results[-1])
+            return bool(results[-1] == value)
 
-        await eventually(script, holds, seconds)
-        return results[-1]
+        results: list[object] = []
+        try:
+            await eventually(f"{script} returns {value!r}", equal)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {results[-1:]}") from None
 
     async def emulate(self, command: str, **parameters: object) -> None:
         """Send a command of the Chrome DevTools protocol."""
@@ -178,7 +182,7 @@ class Browser:
             except aiohttp.ClientConnectionError:
                 return False
 
-        await eventually("chromedriver is ready", ready, START_SECONDS)
+        await eventually("chromedriver is ready", ready)
 
     async def _call(self, method: str, path: str, body: object = None) -> Any:
         async with self._http.request(method, self._url + path, json=body) as answer:

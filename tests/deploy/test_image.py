@@ -122,7 +122,7 @@ async def test_a_container_serves_is_healthy_and_ends_at_its_signal(
         assert container.exit_code is None, container.log()
         return _run(_contained(health, installed, variables)).returncode == 0
 
-    await eventually("the health check passes", healthy, 20)
+    await eventually("the health check passes", healthy)
     (process,) = _children(container.pid)
     status = _status(process)
     assert {status[name] for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {"0" * 16}

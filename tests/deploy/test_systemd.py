@@ -128,7 +128,7 @@ async def test_a_worker_uses_only_permitted_system_calls(
         return found is not None and await status(http, f"{found[1]}/healthz") == 200
 
     async with aiohttp.ClientSession() as http:
-        await eventually("the worker is up", healthy, 40)
+        await eventually("the worker is up", healthy)
     # strace does not forward signals: the first listed process is the worker.
     os.kill(int(calls.read_text().split(maxsplit=1)[0]), signal.SIGTERM)
     assert child.wait() == 0, child.log()

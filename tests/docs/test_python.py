@@ -21,6 +21,7 @@ from gateway.demo.broker import EmbeddedBroker
 from gateway.publisher import EventPublisher
 from tests.conftest import use_worker, worker_settings
 from tests.docs.markdown import Block, blocks
+from tests.eventually import DEADLINE
 from tests.records import Topics
 from tests.tokens import SECRET, mint
 from tests.worker import Worker
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-SECONDS = 20.0
+SECONDS = DEADLINE
 
 BROKERS = re.compile(r'\[?"(?:127\.0\.0\.1|kafka(?:-\d)?):9092"(?:, "kafka-\d:9092")*\]?')
 GATEWAY = re.compile(r"http://(?:127\.0\.0\.1|localhost):8080|https://events\.example\.com")

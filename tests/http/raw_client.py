@@ -8,6 +8,8 @@ import struct
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from tests.eventually import DEADLINE
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Mapping
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 SMALL_BUFFER = 4096
 """Bytes of a socket's buffers, so that few events fill them."""
 
-TIMEOUT = 5.0
+TIMEOUT = DEADLINE
 
 
 class RawClient:

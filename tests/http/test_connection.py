@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -357,13 +357,25 @@ async def test_a_slow_client_that_is_ended_may_still_read_all_that_was_written_t
     await served.open(client)
     served.publish(*PAYLOADS[:100])
     await until_state(served, State.STUCK)
-    monkeypatch.setattr(connection, "FLUSH_SECONDS", 1.0)
+    loop = asyncio.get_running_loop()
+    original, limits = loop.call_later, []
+
+    def call_later(delay: float, callback: Any, *args: Any, **options: Any) -> asyncio.TimerHandle:
+        handle = original(delay, callback, *args, **options)
+        if delay == connection.FLUSH_SECONDS:
+            limits.append((handle, callback))
+        return handle
+
+    monkeypatch.setattr(loop, "call_later", call_later)
     served.hub.close(served.stream, CloseReason.SLOW, clock.now())
 
     assert await payloads_of(client, 100) == [payload.decode() for payload in PAYLOADS[:100]]
     goodbye = frame.chunk(frame.close(CloseReason.SLOW)) + frame.LAST_CHUNK
     assert await client.rest() == goodbye
-    await asyncio.sleep(1.05)  # past the deadline for a connection that is already closed
+    await served.until_open(0)
+    [(limit, cut)] = limits
+    if not limit.cancelled():
+        cut()  # the time limit of a connection that is already closed
     quiet()
 
 

@@ -19,7 +19,7 @@ from gateway.http.auth.jwks_client import (
 )
 from gateway.readiness import NotReadyReason, Readiness
 from tests.child import free_port
-from tests.eventually import eventually
+from tests.eventually import DEADLINE, eventually
 from tests.issuer import SigningKey, key_set, published
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ async def test_a_worker_is_not_ready_until_it_has_keys() -> None:
             {"reason": "keys", "detail": "GATEWAY_JWT_JWKS_URL: it answers 500"}
         ]
         provider.keys = (OLD,)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE):
             await readiness.first()
         assert found(keys, OLD)
 
@@ -128,7 +128,7 @@ async def test_unknown_key_is_fetched_once_for_all_waiting_requests() -> None:
         await provider.until_fetched(2)
         provider.keys = (OLD, NEW)
         provider.open.set()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(DEADLINE):
             await asyncio.gather(*waiting)
         assert found(keys, NEW)
         assert provider.fetched == 2
@@ -138,7 +138,7 @@ async def test_names_that_are_made_up_cost_one_fetch_in_a_set_time() -> None:
     provider = Provider(OLD)
     async with running(provider) as keys:
         await keys.renew()
-        async with asyncio.timeout(1):  # a skipped fetch returns at once
+        async with asyncio.timeout(DEADLINE):  # a skipped fetch returns at once
             for _ in range(1000):
                 await keys.renew()
         assert provider.fetched == 2
@@ -162,7 +162,7 @@ async def test_wait_for_an_unresponsive_provider_is_short() -> None:
     async with running(provider, pace=Pace(patience=0.05)) as keys:
         await keys.renew()
         provider.open.clear()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(DEADLINE):
             await keys.renew()
         assert provider.at_once == 1
         assert found(keys, OLD)  # a known key needs no wait

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.http.transport.poller import READY_PER_TURN, EpollPoller, LoopPoller
 from gateway.http.transport.socket_transport import SocketTransport
-from tests.eventually import eventually
+from tests.eventually import DEADLINE, eventually
 from tests.http.raw_client import SMALL_BUFFER
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Pair:
         """Read that much, or up to the end."""
         loop = asyncio.get_running_loop()
         data = b""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE):
             while len(data) < size and (more := await loop.sock_recv(self.client, 1 << 20)):
                 data += more
         return data

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 POM = Path(__file__).with_name("pom.xml")
 FOLDER = POM.parents[2] / ".identity"
 
-START_SECONDS = 60.0
-
 ISSUER = "default"
 
 AUDIENCE = "kafka"
@@ -84,7 +82,7 @@ class OAuthServer:
                 "JSON_CONFIG": json.dumps(config),
             },
         )
-        await eventually("the OAuth server answers", self._is_up, START_SECONDS)
+        await eventually("the OAuth server answers", self._is_up)
 
     def end(self) -> None:
         """End the server."""

@@ -24,7 +24,6 @@ POM = Path(__file__).with_name("pom.xml")
 FOLDER = POM.parents[2] / ".identity"
 
 MAIN = "no.nav.security.mock.oauth2.StandaloneMockOAuth2ServerKt"
-START_SECONDS = 60.0
 
 
 class Provider:
@@ -89,7 +88,7 @@ class Provider:
             except aiohttp.ClientError:
                 return False
 
-        await eventually("the identity provider answers", answers, START_SECONDS)
+        await eventually("the identity provider answers", answers)
         return self
 
     async def __aexit__(

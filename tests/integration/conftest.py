@@ -7,6 +7,7 @@ them.
 
 from __future__ import annotations
 
+import time
 import uuid
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Protocol
@@ -15,11 +16,12 @@ import pytest
 import pytest_asyncio
 
 from tests.client import StreamClient
+from tests.eventually import DEADLINE
 from tests.shared import sharing
 from tests.tokens import mint
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from tests.client import Params
     from tests.conftest import Broker
@@ -29,7 +31,11 @@ if TYPE_CHECKING:
 
 
 class OpenStream(Protocol):
-    """Opens a stream of the user and ends it with the test."""
+    """Opens a stream of the user and ends it with the test.
+
+    Returns when the stream has its first id, so it gets every event that is written afterwards;
+    with `started=False` it returns with the head of the response.
+    """
 
     def __call__(
         self,
@@ -39,6 +45,7 @@ class OpenStream(Protocol):
         headers: Mapping[str, str] | None = None,
         *,
         token: str | None = None,
+        started: bool = True,
     ) -> Awaitable[StreamClient]: ...
 
 
@@ -53,11 +60,13 @@ class Witness:
         self._client = client
         self._user = user
         self._write = write
+        self._calls = 0
 
     async def has_seen_everything(self) -> None:
         """Return when the worker has read all that was written before this call."""
-        await self._write.event(self._user)
-        await self._client.wait_for(len(self._client.events) + 1)
+        self._calls += 1
+        await self._write.numbered(self._user, [self._calls])
+        await self._client.wait_for(lambda client: f'{{"n":{self._calls}}}' in client.data)
 
 
 class CallWitness(Protocol):
@@ -94,22 +103,42 @@ async def open_stream() -> AsyncIterator[OpenStream]:
             headers: Mapping[str, str] | None = None,
             *,
             token: str | None = None,
+            started: bool = True,
         ) -> StreamClient:
             client = StreamClient(worker.events_url, token or mint(user))
             await clients.enter_async_context(client)
             await client.connect(params, headers)
             assert client.status == 200
+            if started:
+                await client.wait_for(lambda client: client.last_event_id or not client.is_open)
             return client
 
         yield open_one
+
+
+async def open_expiring(
+    open_stream: OpenStream, worker: Worker, user: str, mint: Callable[..., str] = mint
+) -> tuple[StreamClient, str]:
+    """Return a stream whose token expires soon, and the token.
+
+    It lives for 2 s, or longer where the request for the stream takes as long as that.
+    """
+    seconds = 2
+    while True:
+        token = mint(user, lifetime=seconds)
+        begin = time.monotonic()
+        try:
+            return await open_stream(worker, user, token=token), token
+        except AssertionError:
+            if time.monotonic() < begin + seconds or seconds > DEADLINE:
+                raise
+        seconds *= 2
 
 
 @pytest.fixture
 def witness(open_stream: OpenStream) -> CallWitness:
     async def call(worker: Worker, write: RecordWriter) -> Witness:
         name = new_user()
-        client = await open_stream(worker, name)
-        await client.wait_for(lambda client: client.last_event_id)
-        return Witness(client, name, write)
+        return Witness(await open_stream(worker, name), name, write)
 
     return call

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING
 
@@ -39,13 +38,10 @@ async def follow(
     open_stream: OpenStream, worker: Worker, users: Sequence[str], begin: Sequence[str] = ()
 ) -> list[StreamClient]:
     """Open a stream of each user, from now on or from an id each, and return when they follow."""
-    clients = [
+    return [
         await open_stream(worker, user, headers={"Last-Event-ID": event_id} if event_id else None)
         for user, event_id in zip(users, begin or [""] * len(users), strict=True)
     ]
-    for client in clients:
-        await client.wait_for(lambda client: client.last_event_id)
-    return clients
 
 
 async def expect(clients: list[StreamClient], *numbers: int) -> None:
@@ -58,5 +54,5 @@ async def expect(clients: list[StreamClient], *numbers: int) -> None:
 
 def skipped(worker: Worker) -> list[tuple[str, int, int, str]]:
     """Return the log lines of skipped records."""
-    lines = [json.loads(line) for line in worker.log().splitlines() if "record skipped" in line]
+    lines = worker.entries("record skipped")
     return [(line["topic"], line["partition"], line["offset"], line["reason"]) for line in lines]

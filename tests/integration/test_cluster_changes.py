@@ -10,6 +10,7 @@ import json
 import socket
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import aiohttp
 import pytest
@@ -23,14 +24,14 @@ from tests.brokers.metadata import create_topics
 from tests.brokers.secure import PASSWORD, USER, Listener, Operation, SecureNode
 from tests.child import free_port
 from tests.conftest import Broker, require_kafka, use_worker, worker_settings
-from tests.eventually import eventually
+from tests.eventually import DEADLINE, eventually
 from tests.integration.conftest import new_user
 from tests.programs import require
 from tests.records import RecordWriter, Topics
 from tests.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.conftest import MakeTopics, StartWorker
@@ -38,16 +39,13 @@ if TYPE_CHECKING:
 
 TOPICS = Topics("user-events", "broadcast-events")
 
-SOON_SECONDS = 20.0
-"""Upper bound for a reaction on a busy machine; two to five seconds are usual."""
-
 
 @pytest.fixture
 def start(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Worker]]:
     with ExitStack() as workers:
 
         def start_one(**settings: object) -> Worker:
-            worker = Worker(worker_settings(TOPICS, **settings), tmp_path / "log")
+            worker = Worker(worker_settings(TOPICS, **settings), tmp_path / f"{uuid4()}.log")
             workers.callback(worker.end)
             use_worker(request, worker)
             return worker
@@ -69,13 +67,6 @@ async def reasons(worker: Worker) -> list[Any]:
         return list(json.loads(await said.text())["reasons"])
 
 
-def reads(client: Any, *numbers: int) -> Callable[[], Awaitable[bool]]:
-    async def read() -> bool:
-        return list(client.numbers) == list(numbers)
-
-    return read
-
-
 async def test_worker_starts_behind_five_silent_bootstrap_servers(
     broker: Broker, topics: MakeTopics, start_worker: StartWorker, open_stream: OpenStream
 ) -> None:
@@ -87,7 +78,6 @@ async def test_worker_starts_behind_five_silent_bootstrap_servers(
             served, kafka_bootstrap=",".join([*servers, broker.bootstrap]), heartbeat_seconds=1
         )
         client = await open_stream(worker, user)
-        await client.wait_for(lambda client: client.last_event_id)
         async with AIOKafkaProducer(bootstrap_servers=broker.bootstrap) as producer:
             await RecordWriter(producer, served).numbered(user, range(3))
         await client.wait_for(3)
@@ -105,14 +95,13 @@ async def test_cluster_is_found_at_another_port(
         worker = start(kafka_bootstrap=servers)
         await worker.wait_until_ready()
         client = await open_stream(worker, user)
-        await client.wait_for(lambda client: client.last_event_id)
         await write(node.bootstrap, user, 0)
         await client.wait_for(1)
         node.end()
         node.move(later)
         await node.start()
         await write(node.bootstrap, user, 1)
-        await eventually("the stream goes on", reads(client, 0, 1), SOON_SECONDS)
+        await client.wait_for(lambda client: client.numbers == [0, 1])
 
 
 async def test_publisher_finds_a_cluster_that_returns_at_other_addresses(
@@ -123,13 +112,13 @@ async def test_publisher_finds_a_cluster_that_returns_at_other_addresses(
     async with KafkaNode(tmp_path / "kafka") as node:
         await make(node.bootstrap)
         servers = [node.bootstrap, f"127.0.0.1:{later}"]
-        async with EventPublisher(servers, timeout=3 * SOON_SECONDS) as publisher:
+        async with EventPublisher(servers, timeout=3 * DEADLINE) as publisher:
             await publisher.publish("alice", "a.b", {})
             node.end()
             waiting = asyncio.create_task(publisher.publish("alice", "a.b", {}))
             node.move(later)
             await node.start()
-            async with asyncio.timeout(SOON_SECONDS):
+            async with asyncio.timeout(DEADLINE):
                 await waiting
                 await publisher.publish("alice", "a.b", {})
 
@@ -151,7 +140,6 @@ async def test_logins_are_renewed_under_open_streams(
         await worker.wait_until_ready()
         begin = worker.log_size()
         client = await open_stream(worker, user)
-        await client.wait_for(lambda client: client.last_event_id)
         async with AIOKafkaProducer(bootstrap_servers=node.bootstrap) as producer:
             writer = RecordWriter(producer, TOPICS)
             for number in range(10):  # one a second: four lifetimes
@@ -177,35 +165,26 @@ async def test_right_taken_away_under_open_streams_is_reported_with_its_remedy(
         )
         await worker.wait_until_ready()
         client = await open_stream(worker, user)
-        await client.wait_for(lambda client: client.last_event_id)
         await node.allow(TOPICS.user, f"User:{USER}", Operation.DESCRIBE)
 
-        async def doubted() -> bool:
-            return [reason["reason"] for reason in await reasons(worker)] == ["topics"]
+        async def doubted() -> list[Any]:
+            found = await reasons(worker)
+            return found if [reason["reason"] for reason in found] == ["topics"] else []
 
-        await eventually("the worker is not ready", doubted, SOON_SECONDS)
-        (reason,) = await reasons(worker)
+        (reason,) = await eventually("the worker is not ready", doubted)
         assert f"no right Read on topic {TOPICS.user}" in reason["detail"]
         assert f"--operation Read --topic {TOPICS.user}" in reason["detail"]
         assert await worker.metric("gateway_kafka_connected") == 1
-
-        async def unread() -> bool:
-            return await worker.metric("gateway_kafka_unread_partitions") == 1
-
-        await eventually("the partition counts as unread", unread, SOON_SECONDS)
+        await worker.wait_for_metric("gateway_kafka_unread_partitions", 1)
         await write(node.bootstrap, user, 0)
         await node.allow(TOPICS.user, f"User:{USER}", Operation.READ)
 
         async def ready() -> bool:
             return not await reasons(worker)
 
-        await eventually("the worker is ready", ready, SOON_SECONDS)
-        await eventually("the event comes", reads(client, 0), SOON_SECONDS)
-
-        async def read() -> bool:
-            return await worker.metric("gateway_kafka_unread_partitions") == 0
-
-        await eventually("the partition counts as read", read, SOON_SECONDS)
+        await eventually("the worker is ready", ready)
+        await client.wait_for(lambda client: client.numbers == [0])
+        await worker.wait_for_metric("gateway_kafka_unread_partitions", 0)
 
 
 async def test_lag_is_zero_behind_a_commit_marker(
@@ -216,7 +195,6 @@ async def test_lag_is_zero_behind_a_commit_marker(
     served, user = await topics(1), new_user()
     worker = await start_worker(served)
     client = await open_stream(worker, user)
-    await client.wait_for(lambda client: client.last_event_id)
     async with (
         AIOKafkaProducer(
             bootstrap_servers=broker.bootstrap, transactional_id=served.user
@@ -225,9 +203,6 @@ async def test_lag_is_zero_behind_a_commit_marker(
     ):
         await RecordWriter(producer, served).numbered(user, range(3))
     await client.wait_for(3)
-
-    async def caught_up() -> bool:
-        lag = await worker.metric("gateway_kafka_partition_lag_records", kind="user", partition="0")
-        return lag == 0
-
-    await eventually("the lag is 0", caught_up, SOON_SECONDS)
+    await worker.wait_for_metric(
+        "gateway_kafka_partition_lag_records", 0, kind="user", partition="0"
+    )

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from tests.worker import Worker
 
 TOKEN = "of the person on call"
-SOON = 30.0
-
 pytestmark = pytest.mark.parametrize("broker", ["embedded"], indirect=True)
 """The page does not depend on the broker; tests of its data run on both brokers."""
 
@@ -33,10 +31,7 @@ ROWS = "document.querySelectorAll('#sample tbody tr')"
 async def open_streams(
     open_stream: OpenStream, user: str, *workers: tuple[Worker, int]
 ) -> list[StreamClient]:
-    clients = [await open_stream(worker, user) for worker, count in workers for _ in range(count)]
-    for client in clients:
-        await client.wait_for(lambda client: client.last_event_id)
-    return clients
+    return [await open_stream(worker, user) for worker, count in workers for _ in range(count)]
 
 
 async def look_up(browser: Browser, user: str) -> None:
@@ -56,36 +51,35 @@ async def test_its_numbers_are_the_facts(
     first, second = await start_worker(served, fleet_name="staging"), await start_worker(served)
     clients = await open_streams(open_stream, user, (first, 4), (second, 3))
     await browser.open(f"{first.ops_url}/ops")
-    await browser.wait_for(f"return {SUM.format('streams')} === 7", SOON)
-    assert await browser.run("return document.title") == "staging · Fleet · 7 streams"
+    await browser.wait_for(f"return {SUM.format('streams')} === 7")
+    await browser.expect("return document.title", "staging · Fleet · 7 streams")
     legend = "return document.querySelector('[data-chart=p99] .keys').textContent"
-    assert await browser.run(legend) == "p99p90p50"
+    await browser.expect(legend, "p99p90p50")
     empty = (
         "[...document.querySelectorAll('.plot svg')].filter((each) => !each.querySelector('.line'))"
     )
-    assert await browser.run(f"return {empty}.length") == 0, "each chart has its lines"
+    await browser.expect(f"return {empty}.length", 0)
     swatches = "document.querySelectorAll('[data-chart=p99] .keys .line').length"
-    assert await browser.run(f"return {swatches}") == 3
-    assert await browser.run(f"return {STATES}") == ["ready", "ready"]
+    await browser.expect(f"return {swatches}", 3)
+    await browser.expect(f"return {STATES}", ["ready", "ready"])
 
     await RecordWriter(producer, served).numbered(user, range(20))
     for client in clients:
         await client.wait_for(20)
-    await browser.wait_for(f"return {SENT} === 140", SOON)
+    await browser.wait_for(f"return {SENT} === 140")
     await browser.wait_for(f"return {ROWS}.length > 0")
     sample = await browser.run("return document.querySelector('#sample tbody').innerText")
     assert user not in sample
     assert '"n"' not in sample
-    assert await browser.run("return document.querySelectorAll('.line').length") > 8
-    said = await browser.run("return document.querySelector('.plot').ariaValueText")
-    assert said.startswith("now 7, on 2 workers; last ")
+    await browser.wait_for("return document.querySelectorAll('.line').length > 8")
+    said = "document.querySelector('.plot').ariaValueText"
+    await browser.wait_for(f"return {said}.startsWith('now 7, on 2 workers; last ')")
     assert await browser.run("return document.querySelectorAll('.concern').length") == 0
 
     await look_up(browser, user)
     await browser.wait_for(f"return {STREAMS}.length === 4")
-    assert "4 streams are open at this worker" in await browser.run(
-        "return document.querySelector('#user-answer').innerText"
-    )
+    answer = "document.querySelector('#user-answer').innerText"
+    await browser.wait_for(f"return {answer}.includes('4 streams are open at this worker')")
     await browser.click("#user-streams .end")
     assert len([client for client in clients if client.is_open]) == 7, "it asks once more"
     await browser.click("#user-streams .end")
@@ -127,7 +121,7 @@ async def test_nothing_sticks_out_on_a_phone_and_every_control_has_a_name(
 ) -> None:
     worker = await start_worker(await topics(workers=1))
     await browser.open(f"{worker.ops_url}/ops")
-    await browser.wait_for("return !document.querySelector('#main').hidden", SOON)
+    await browser.wait_for("return !document.querySelector('#main').hidden")
     for width in (1280, 360):
         await browser.emulate(
             "Emulation.setDeviceMetricsOverride",
@@ -136,8 +130,8 @@ async def test_nothing_sticks_out_on_a_phone_and_every_control_has_a_name(
             deviceScaleFactor=1,
             mobile=width < 500,
         )
-        assert await browser.run("return document.documentElement.scrollWidth") <= width
-        assert await browser.run(UNNAMED) == []
+        await browser.wait_for(f"return document.documentElement.scrollWidth <= {width}")
+        await browser.expect(UNNAMED, [])
 
 
 UNNAMED = """
@@ -174,7 +168,7 @@ async def test_keyboard_reaches_every_control_and_every_control_has_an_accessibl
     dark = [{"name": "prefers-color-scheme", "value": "dark"}]
     await browser.emulate("Emulation.setEmulatedMedia", features=dark)
     await browser.open(f"{worker.ops_url}/ops")
-    await browser.wait_for(f"return {SUM.format('streams')} === 1", SOON)
+    await browser.wait_for(f"return {SUM.format('streams')} === 1")
     await look_up(browser, user)
     await browser.wait_for(f"return {STREAMS}.length === 1")
 
@@ -188,15 +182,15 @@ async def test_keyboard_reaches_every_control_and_every_control_has_an_accessibl
     await browser.run("document.querySelector('#heat').focus()")
     await browser.press("Home")
     value = "return document.activeElement.ariaValueText"
-    assert (await browser.run(value)).startswith("Partition 0: ")
+    await browser.wait_for(f"{value}.startsWith('Partition 0: ')")
     await browser.press("End")
-    assert await browser.run(value) == "Broadcast log 0: 0 records/s, 1 stream, lag 0"
+    await browser.expect(value, "Broadcast log 0: 0 records/s, 1 stream, lag 0")
     await browser.run("document.querySelector('.plot').focus()")
     await browser.press("ArrowLeft")
     said = await browser.run(value)
     drawn = "return document.querySelectorAll('.plot')[1].ariaValueNow"
     before = await browser.run(drawn)
-    await browser.wait_for(f"{drawn} > {before}", SOON)
+    await browser.wait_for(f"{drawn} > {before}")
     assert await browser.run(value) == said, "what nobody asked for is not read out"
 
     found = await browser.accessible()
@@ -209,8 +203,8 @@ async def test_keyboard_reaches_every_control_and_every_control_has_an_accessibl
 
     await browser.run("document.querySelector('#user-streams .end').focus()")
     await browser.press("Enter")
-    sure = await browser.run("return document.querySelector('#user-sure').textContent")
-    assert "press once more" in sure
+    sure = "document.querySelector('#user-sure').textContent"
+    await browser.wait_for(f"return {sure}.includes('press once more')")
     await browser.press("Enter")
     await browser.wait_for("return document.activeElement.id === 'user'")
     await client.wait_for_end()

@@ -47,7 +47,6 @@ async def test_worker_with_every_number_at_its_bound_delivers(
     worker = await start_worker(served, ready=True, **values)
     write = RecordWriter(producer, served)
     client = await open_stream(worker, user)
-    await client.wait_for(lambda client: client.last_event_id)
     start = client.last_event_id
     await write.numbered(user, [1])
     await client.wait_for(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer
@@ -16,6 +16,7 @@ from tests.commands.command import gateway
 from tests.conftest import compacted
 from tests.eventually import eventually
 from tests.integration.conftest import new_user
+from tests.kafka.test_publisher import records_of
 from tests.records import RecordWriter, Topics
 
 if TYPE_CHECKING:
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from tests.integration.conftest import OpenStream
     from tests.worker import Worker
 
-SOON = 30.0
-"""A status arrives every 3 s; a worker without a status for 10 s is gone."""
-
 
 async def fleet_of(worker: Worker, http: aiohttp.ClientSession) -> dict[str, Any]:
     async with http.get(f"{worker.ops_url}/ops/fleet") as response:
@@ -39,8 +37,11 @@ async def fleet_of(worker: Worker, http: aiohttp.ClientSession) -> dict[str, Any
 
 
 async def own_status(worker: Worker, http: aiohttp.ClientSession) -> dict[str, Any]:
-    workers = (await fleet_of(worker, http))["workers"]
-    [own] = [status for status in workers if status["ops_url"] == worker.ops_url]
+    async def find() -> list[dict[str, Any]]:
+        workers = (await fleet_of(worker, http))["workers"]
+        return [status for status in workers if status["ops_url"] == worker.ops_url]
+
+    [own] = await eventually("the worker has a status", find)
     return dict(own)
 
 
@@ -55,7 +56,7 @@ async def until(
         seen.update({each["worker"]: each for each in (await fleet_of(worker, http))["workers"]})
         return wanted(seen)
 
-    await eventually(what, so, SOON)
+    await eventually(what, so)
     return seen
 
 
@@ -70,7 +71,6 @@ async def test_every_worker_shows_the_status_of_all_workers(
     served = await topics(workers=2)
     first, second = await start_worker(served), await start_worker(served)
     client = await open_stream(second, user)
-    await client.wait_for(lambda client: client.last_event_id)
     await RecordWriter(producer, served).numbered(user, range(5))
     await client.wait_for(5)
     name = (await own_status(second, http))["worker"]
@@ -79,10 +79,9 @@ async def test_every_worker_shows_the_status_of_all_workers(
         first,
         http,
         "the first worker shows what the second one has sent",
-        lambda fleet: fleet.get(name, {}).get("events", {}).get("live") == 5,
+        lambda fleet: len(fleet) == 2 and has_sent(fleet[name], 5),
     )
 
-    assert len(fleet) == 2
     status = fleet[name]
     assert status["state"] == "ready"
     assert status["doubts"] == []
@@ -91,16 +90,19 @@ async def test_every_worker_shows_the_status_of_all_workers(
     assert status["partitions_read"] == 2
     [user_log] = [load for load in status["partitions"] if load["log"] == "user"]
     assert user_log["streams"] == 1
-    assert user_log["lag"] == 0
     assert sum(status["delivery"]["counts"]) == 5
     assert status["resident_bytes"] > 10_000_000
     assert status["cpu_seconds"] > 0
-    assert status["age_seconds"] < 10
     assert user not in json.dumps(fleet)
 
 
+def has_sent(status: dict[str, Any], count: int) -> bool:
+    """Return whether a status counts those events and no lag; the lag is measured now and then."""
+    return bool(status["events"]["live"] == count and status["lag"] == 0)
+
+
 async def test_a_worker_that_is_killed_is_shown_as_gone_and_one_that_ends_at_once(
-    topics: MakeTopics, start_worker: StartWorker, http: aiohttp.ClientSession
+    broker: Broker, topics: MakeTopics, start_worker: StartWorker, http: aiohttp.ClientSession
 ) -> None:
     served = await topics(workers=1)
     watching, killed, ending = [await start_worker(served) for _ in range(3)]
@@ -109,7 +111,6 @@ async def test_a_worker_that_is_killed_is_shown_as_gone_and_one_that_ends_at_onc
 
     os.kill(killed.pid, signal.SIGKILL)
     ending.signal(signal.SIGTERM)
-    begin = time.monotonic()
     assert ending.wait() == 0
     await until(
         watching,
@@ -117,7 +118,9 @@ async def test_a_worker_that_is_killed_is_shown_as_gone_and_one_that_ends_at_onc
         "the one that has ended is gone",
         lambda fleet: fleet[names[ending]]["state"] == "gone",
     )
-    assert time.monotonic() - begin < 8, "it has said so itself"
+    last = {record.key: record.value for record in await records_of(broker, served.workers, 1)}
+    states = [json.loads(last[names[each].encode()])["state"] for each in (ending, killed)]
+    assert states == ["gone", "ready"], "the one has said so itself, the other could not"
     fleet = await until(
         watching,
         http,
@@ -142,6 +145,10 @@ SPOILT: list[dict[str, object]] = [
 ]
 
 
+def has_number(number: int, fleet: dict[str, Any]) -> bool:
+    return bool(fleet.get("later", {}).get("number") == number)
+
+
 async def test_spoilt_statuses_stop_no_worker_and_no_stream(
     topics: MakeTopics,
     start_worker: StartWorker,
@@ -153,7 +160,6 @@ async def test_spoilt_statuses_stop_no_worker_and_no_stream(
     served = await topics(workers=1)
     worker = await start_worker(served)
     client = await open_stream(worker, user)
-    await client.wait_for(lambda client: client.last_event_id)
 
     async def write(key: bytes, value: bytes) -> None:
         await producer.send_and_wait(served.workers, value, key=key)
@@ -170,7 +176,12 @@ async def test_spoilt_statuses_stop_no_worker_and_no_stream(
         other = {"bounds": [0.5, 5.0], "counts": [turn, 2 * turn, 0]}
         later = {"worker": "later", "number": turn + 1, "state": "resting", "news": {"a": [1]}}
         await write(b"later", json.dumps({**later, "delivery": other}).encode())
-        await until(worker, http, "the later version is shown", lambda fleet: "later" in fleet)
+        await until(
+            worker,
+            http,
+            f"the later version is shown, turn {turn}",
+            partial(has_number, turn + 1),
+        )
 
     await RecordWriter(producer, served).numbered(user, range(5))
     await client.wait_for(5)
@@ -196,9 +207,8 @@ async def test_worker_without_the_fleet_topic_serves_and_logs_once_how_to_create
         return served.workers in (await fleet_of(worker, http))["problem"]
 
     await eventually("the problem is told", told)
-    lines = [line for line in worker.log().splitlines() if "fleet status unavailable" in line]
-    assert len(lines) == 1
-    assert f"--create --topic {served.workers} --partitions 1 --config cleanup.policy" in lines[0]
+    line = await worker.wait_for_log("fleet status unavailable")
+    assert f"--create --topic {served.workers} --partitions 1 --config cleanup.policy" in line
     await until(
         worker,
         http,
@@ -211,7 +221,8 @@ async def test_worker_without_the_fleet_topic_serves_and_logs_once_how_to_create
     async def mended() -> bool:
         return bool((await fleet_of(worker, http))["problem"] == "")
 
-    await eventually("the topic is found", mended, SOON)
+    await eventually("the topic is found", mended)
+    assert worker.log().count("fleet status unavailable") == 1
 
 
 async def test_a_worker_makes_the_topic_where_it_may(
@@ -240,11 +251,7 @@ async def test_invalid_status_records_are_counted_and_skipped(
     worker = await start_worker(served)
     for key, value in ((b"x", b"{}"), (b"\xff", None), (b"y", b'{"worker":"x"}')):
         await producer.send_and_wait(served.workers, value, key=key)
-
-    async def counted() -> bool:
-        return await worker.metric("gateway_unreadable_records_total") == 2
-
-    await eventually("they are counted", counted, SOON)
+    await worker.wait_for_metric("gateway_unreadable_records_total", 2)
     assert len((await fleet_of(worker, http))["workers"]) == 1
 
 
@@ -256,8 +263,6 @@ async def test_a_users_streams_are_shown_and_ended_by_name_and_all_together(
     http: aiohttp.ClientSession,
 ) -> None:
     clients = [await open_stream(worker, user) for _ in range(3)]
-    for client in clients:
-        await client.wait_for(lambda client: client.last_event_id)
     await write.numbered(user, range(2))
     for client in clients:
         await client.wait_for(2)
@@ -308,7 +313,6 @@ async def test_a_stream_that_is_stuck_is_shown_so(
     served = await topics()
     worker = await start_worker(served)
     client = await open_stream(worker, user)
-    await client.wait_for(lambda client: client.last_event_id)
     client.stall()
     write = RecordWriter(producer, served)
     for _ in range(40):
@@ -324,7 +328,7 @@ async def test_a_stream_that_is_stuck_is_shown_so(
             and stream["stuck_seconds"] >= 0
         )
 
-    await eventually("the stream is stuck", stuck, SOON)
+    await eventually("the stream is stuck", stuck)
 
 
 async def test_the_commands_print_tables_json_and_what_to_do(
@@ -332,7 +336,6 @@ async def test_the_commands_print_tables_json_and_what_to_do(
 ) -> None:
     worker = await start_worker(await topics(), ops_token="a-token")
     client = await open_stream(worker, user)
-    await client.wait_for(lambda client: client.last_event_id)
     settings = {"ops_listen": f"127.0.0.1:{worker.ops_port}", "ops_token": "a-token"}
 
     shown = await gateway("fleet", settings=settings)

@@ -83,7 +83,7 @@ async def test_more_events_than_the_limit_leave_a_gap_and_the_newest(
     assert client.events[0].type == "stream.gap"
     assert reasons(client) == ["limit"]
     assert client.numbers == list(range(15, 25))
-    assert await worker.metric("gateway_gaps_total", reason="limit") == 1
+    await worker.wait_for_metric("gateway_gaps_total", 1, reason="limit")
     await client.reconnect()
     await write.numbered(user, [25])
     await client.wait_for(lambda client: len(client.data) == 11)
@@ -177,7 +177,6 @@ async def test_an_id_beyond_the_end_of_the_log_leads_to_a_gap(
     worker: Worker, user: str, open_stream: OpenStream, write: RecordWriter
 ) -> None:
     client = await open_stream(worker, user)
-    await client.wait_for(lambda client: client.last_event_id)
     await write.numbered(user, [0])
     await client.wait_for(1)
     beyond = OffsetPosition(10**9, int(time.time() * 1000), True)
@@ -204,7 +203,6 @@ async def test_an_id_whose_last_record_has_another_time_leads_to_a_gap(
     write = RecordWriter(producer, served)
     worker = await start_worker(served, tail_bytes=20_000, tail_warm_seconds=0)
     client = await open_stream(worker, user)
-    await client.wait_for(lambda client: client.last_event_id)
     await write.numbered(user, range(3))
     await client.wait_for(3)
     seen = await witness(worker, write)

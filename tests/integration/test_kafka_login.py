@@ -14,7 +14,6 @@ from tests.brokers.oauth import OAuthNode
 from tests.child import free_port
 from tests.commands.command import gateway
 from tests.conftest import use_worker, worker_settings
-from tests.eventually import eventually
 from tests.identity.oauth import OAuthServer
 from tests.programs import require
 from tests.records import RecordWriter, Topics
@@ -78,7 +77,6 @@ async def test_events_are_delivered_once_while_tokens_and_logins_expire(
     try:
         await worker.wait_until_ready()
         client = await open_stream(worker, user)
-        await client.wait_for(lambda client: client.last_event_id)
         async with AIOKafkaProducer(bootstrap_servers=site.node.bootstrap) as producer:
             write = RecordWriter(producer, TOPICS)
             # Two tokens and five logins expire meanwhile.
@@ -120,11 +118,7 @@ async def test_worker_is_not_ready_until_the_token_endpoint_answers(
     worker = Worker(worker_settings(TOPICS, **settings), tmp_path / "log")
     use_worker(request, worker)
     try:
-
-        async def said() -> bool:
-            return "TOKEN_ENDPOINT_URL" in worker.log()
-
-        await eventually("the log names the setting", said, 20.0)
+        await worker.wait_for_log("TOKEN_ENDPOINT_URL")
         assert "Traceback" not in worker.log()
     finally:
         worker.end()

@@ -72,7 +72,11 @@ async def run(line: str, folder: Path, settings: dict[str, str]) -> str:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    out, _ = await process.communicate()
+    try:
+        out, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
     assert process.returncode == 0, f"{line}\n{out.decode()}"
     return out.decode()
 

@@ -26,7 +26,6 @@ async def test_a_client_that_drops_after_any_event_gets_the_rest_exactly_once(
     worker: Worker, user: str, open_stream: OpenStream, write: RecordWriter
 ) -> None:
     client = await open_stream(worker, user)
-    await client.wait_for(lambda client: client.last_event_id)
     await write.numbered(user, range(6))
     await client.wait_for(6)
 
@@ -50,7 +49,6 @@ async def test_what_memory_does_not_have_any_more_is_replayed_from_kafka(
     worker = await start_worker(served, **NO_MEMORY)
     write = RecordWriter(producer, served)
     client = await open_stream(worker, user)
-    await client.wait_for(lambda client: client.last_event_id)
     await write.numbered(user, range(5))
     await client.wait_for(5)
     await client.drop()
@@ -85,7 +83,6 @@ async def test_clients_that_resume_together_share_one_scan(
     users = [new_user() for _ in range(20)]
     clients = [await open_stream(worker, user) for user in users]
     for client in clients:
-        await client.wait_for(lambda client: client.last_event_id)
         await client.drop()
     seen = await witness(worker, write)
     for number in range(3):
@@ -119,7 +116,6 @@ async def test_history_meets_live_without_a_seam_while_events_are_written(
     write = RecordWriter(producer, served)
     chance = random.Random(1)
     client = await open_stream(worker, user)
-    await client.wait_for(lambda client: client.last_event_id)
     written = 0
 
     async def write_on() -> None:
@@ -130,14 +126,14 @@ async def test_history_meets_live_without_a_seam_while_events_are_written(
             await write.noise(chance.randrange(1, 5), partition=0, size=200)
 
     enough = asyncio.Event()
-    writing = asyncio.create_task(write_on())
-    for _ in range(15):
-        await client.wait_for(len(client.events) + chance.randrange(1, 12))
-        await client.drop()
-        await write.noise(chance.randrange(1, 60), partition=0, size=200)
-        await client.reconnect()
-    enough.set()
-    await writing
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(write_on())
+        for _ in range(15):
+            await client.wait_for(len(client.events) + chance.randrange(1, 12))
+            await client.drop()
+            await write.noise(chance.randrange(1, 60), partition=0, size=200)
+            await client.reconnect()
+        enough.set()
 
     await client.wait_for(written)
     assert client.numbers == list(range(written))
@@ -155,7 +151,6 @@ async def test_a_client_can_move_between_workers_with_every_event(
     workers = [await start_worker(served), await start_worker(served)]
     write = RecordWriter(producer, served)
     client = await open_stream(workers[0], user)
-    await client.wait_for(lambda client: client.last_event_id)
 
     for number in range(0, 40, 2):
         await write.numbered(user, [number])
@@ -180,15 +175,14 @@ async def test_a_killed_worker_costs_no_event(
     victim, other = [await start_worker(served), await start_worker(served)]
     write = RecordWriter(producer, served)
     client = await open_stream(victim, user)
-    await client.wait_for(lambda client: client.last_event_id)
-    writing = asyncio.create_task(write_slowly(write, user, 60))
-    await client.wait_for(20)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(write_slowly(write, user, 60))
+        await client.wait_for(20)
 
-    victim.kill()
+        victim.kill()
 
-    await client.wait_for_end()
-    await client.reconnect(url=other.events_url)
-    await writing
+        await client.wait_for_end()
+        await client.reconnect(url=other.events_url)
     await client.wait_for(60)
     assert client.numbers == list(range(60))
     assert client.own("gap") == []
@@ -211,7 +205,6 @@ async def test_restarted_worker_resumes_the_streams_of_its_predecessor(
     write = RecordWriter(producer, served)
     first = await start_worker(served)
     client = await open_stream(first, user)
-    await client.wait_for(lambda client: client.last_event_id)
     await write.numbered(user, [0])
     await client.wait_for(1)
     first.kill()

@@ -7,8 +7,9 @@ is not ready, and its log, `/readyz` and `gateway check` name what to change.
 from __future__ import annotations
 
 import asyncio
-import json
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import uuid4
 
 import pytest
 import pytest_asyncio
@@ -97,17 +98,15 @@ def _settings(ours: Authority, theirs: Authority) -> dict[str, dict[str, object]
 
 @pytest.fixture
 def start(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Worker]]:
-    workers: list[Worker] = []
+    with ExitStack() as workers:
 
-    def start_one(settings: dict[str, object], topics: Topics = TOPICS) -> Worker:
-        worker = Worker(worker_settings(topics, **settings), tmp_path / "log")
-        workers.append(worker)
-        use_worker(request, worker)
-        return worker
+        def start_one(settings: dict[str, object], topics: Topics = TOPICS) -> Worker:
+            worker = Worker(worker_settings(topics, **settings), tmp_path / f"{uuid4()}.log")
+            workers.callback(worker.end)
+            use_worker(request, worker)
+            return worker
 
-    yield start_one
-    for worker in workers:
-        worker.end()
+        yield start_one
 
 
 @pytest.mark.parametrize(
@@ -132,7 +131,6 @@ async def test_events_are_delivered_and_resumed(
     await worker.wait_until_ready()
     user = new_user()
     client = await open_stream(worker, user)
-    await client.wait_for(lambda client: client.last_event_id)
     begin = client.last_event_id
     async with AIOKafkaProducer(bootstrap_servers=site.node.bootstrap) as producer:
         await RecordWriter(producer, TOPICS).numbered(user, range(10))
@@ -159,16 +157,12 @@ async def test_corrected_password_file_lets_a_running_worker_log_in(
     settings = {name: v for name, v in settings.items() if name != "kafka_sasl_password"}
     worker = start({**settings, "kafka_sasl_password_file": file})
 
-    async def refused() -> bool:
-        return "refuses the login" in worker.log()
-
-    await eventually("the login is refused", refused, 20.0)
+    await worker.wait_for_log("refuses the login")
     await asyncio.to_thread(file.write_text, f"{PASSWORD}\n")
 
     await worker.wait_until_ready()
     user = new_user()
     client = await open_stream(worker, user)
-    await client.wait_for(lambda client: client.last_event_id)
     async with AIOKafkaProducer(bootstrap_servers=site.node.bootstrap) as producer:
         await RecordWriter(producer, TOPICS).numbered(user, [1])
     await client.wait_for(1)
@@ -270,8 +264,9 @@ async def test_missing_right_on_the_fleet_topic_is_logged_once_and_streams_are_s
         async with http.get(f"{worker.ops_url}/ops/fleet") as response:
             return f"no right {right} on topic {topic};" in (await response.json())["problem"]
 
-    await eventually("the problem is told", told, 20)
-    [line] = [line for line in _lines(worker) if line["level"] == "warning"]
+    await eventually("the problem is told", told)
+    await worker.wait_for_log("fleet status unavailable")
+    [line] = [line for line in worker.entries() if line["level"] == "warning"]
     assert line["event"].startswith("fleet status unavailable")
     assert f"--operation {operation} --topic {topic}" in line["detail"]
     assert await status(http, f"{worker.ops_url}/readyz") == 200
@@ -281,44 +276,27 @@ async def test_a_right_that_is_given_makes_the_worker_ready_without_a_restart(
     site: Site, start: Callable[..., Worker], http: aiohttp.ClientSession
 ) -> None:
     worker = start(site.of(Listener.PLAIN, "PLAIN"), TOPICS._replace(user=PENDING))
-    await _told(worker)
+    await worker.wait_for_entries("not ready")
     assert await status(http, f"{worker.ops_url}/readyz") == 503
 
     await site.node.allow(PENDING, f"User:{USER}", Operation.READ)
 
     await worker.wait_until_ready()
-    assert len(_not_ready(worker)) == 1
-
-
-async def _told(worker: Worker) -> None:
-    """Return when the log says why the worker is not ready."""
-
-    async def told() -> bool:
-        return bool(_not_ready(worker))
-
-    await eventually("the log says why", told, 20)
+    assert len(worker.entries("not ready")) == 1
 
 
 async def _doubt(worker: Worker, http: aiohttp.ClientSession) -> dict[str, Any]:
     """Return why a worker is not ready, which `/readyz` and one line of its log tell alike."""
-    await _told(worker)
+    await worker.wait_for_entries("not ready")
     async with http.get(f"{worker.ops_url}/readyz") as response:
         assert response.status == 503
         reasons = (await response.json())["reasons"]
     [doubt] = [reason for reason in reasons if reason["reason"] != "starting"]
     worker.end()
-    [line] = [line for line in _lines(worker) if line["level"] in {"warning", "error"}]
+    [line] = [line for line in worker.entries() if line["level"] in {"warning", "error"}]
     assert line["event"] == "not ready"
     assert line["detail"] == doubt["detail"]
     return dict(doubt)
-
-
-def _lines(worker: Worker) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in worker.log().splitlines()]
-
-
-def _not_ready(worker: Worker) -> list[dict[str, Any]]:
-    return [line for line in _lines(worker) if line["event"] == "not ready"]
 
 
 async def _check(settings: dict[str, object], topics: Topics) -> Finished:

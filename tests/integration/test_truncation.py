@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 OLD, NEW, WITNESS = 1, 2, 3
 """The first leader of the log, the second leader, and a broker that votes without a replica."""
 
-RECOVERY_SECONDS = 30.0
-
 
 @pytest.mark.parametrize("newer", [1, 10], ids=["shorter", "overtaken"])
 async def test_truncated_log_leads_to_a_gap(
@@ -60,15 +58,13 @@ async def test_truncated_log_leads_to_a_gap(
         await worker.wait_until_ready()
         open_all_along = await open_stream(worker, user)
         away = await open_stream(worker, user)
-        for client in (open_all_along, away):
-            await client.wait_for(lambda client: client.last_event_id)
         await write(cluster, served, user, range(5))
 
         cluster.kill(NEW)
         await cluster.wait_until_in_step(served.user, OLD)
         await write(cluster, served, user, range(5, 8))
         for client in (open_all_along, away):
-            await client.wait_for(8, RECOVERY_SECONDS)
+            await client.wait_for(8)
         await away.drop()
 
         worker.signal(signal.SIGSTOP)
@@ -78,13 +74,13 @@ async def test_truncated_log_leads_to_a_gap(
         await write(cluster, served, user, range(100, 100 + newer))
         worker.signal(signal.SIGCONT)
 
-        await open_all_along.wait_for(lambda client: client.own("gap"), RECOVERY_SECONDS)
+        await open_all_along.wait_for(lambda client: client.own("gap"))
         await away.reconnect()
-        await away.wait_for(lambda client: client.own("gap"), RECOVERY_SECONDS)
+        await away.wait_for(lambda client: client.own("gap"))
         await cluster.start(OLD)
         await write(cluster, served, user, [200])
         for client in (open_all_along, away):
-            await client.wait_for(lambda client: 200 in client.numbers, RECOVERY_SECONDS)
+            await client.wait_for(lambda client: 200 in client.numbers)
             assert reasons(client) == ["reset"]
             assert client.numbers == [*range(8), *range(100, 100 + newer), 200]
     finally:

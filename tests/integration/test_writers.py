@@ -68,10 +68,7 @@ def rows_of(users: list[str]) -> list[Row]:
 async def streams_of(
     users: list[str], worker: Worker, open_stream: OpenStream
 ) -> list[StreamClient]:
-    clients = [await open_stream(worker, user) for user in users]
-    for client in clients:
-        await client.wait_for(lambda client: client.last_event_id)
-    return clients
+    return [await open_stream(worker, user) for user in users]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -188,9 +185,8 @@ async def mismatch_warning(worker: Worker) -> dict[str, str]:
         return await worker.metric("gateway_partitioner_mismatches_total") > 0
 
     await eventually("a misplaced event is counted", counted)
-    lines = map(json.loads, worker.log().splitlines())
-    [warning, *_] = [line for line in lines if line["level"] == "warning"]
-    return dict(warning)
+    line = await worker.wait_for_log("GATEWAY_PARTITIONER")
+    return dict(json.loads(line))
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ async def until_numbers(client: Running, count: int) -> None:
         return len(numbers(await client.seen())) >= count
 
     try:
-        await eventually(f"{count} events have come", there, 20)
+        await eventually(f"{count} events have come", there)
     except AssertionError as error:
         raise AssertionError(f"{error}; seen: {(await client.seen())[-12:]}") from None
     assert numbers(await client.seen()) == list(range(count))
@@ -111,7 +111,7 @@ async def until_told(client: Running, event: str, reason: str) -> None:
         seen = await client.seen()
         return reason in reasons(seen, event)
 
-    await eventually(f"stream.{event} has told {reason}", told, 20)
+    await eventually(f"stream.{event} has told {reason}", told)
 
 
 def resumed_with(request: dict[str, str]) -> str:

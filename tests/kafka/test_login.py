@@ -184,12 +184,12 @@ async def test_token_is_renewed_in_the_background_and_a_failure_leaves_the_old_o
     assert (await provider.token(), fetched) == ("one", 1)
     now = 81.0
     assert await provider.token() == "one", "at once, while the next one is fetched"
-    await eventually("the token is renewed", lambda: _gives(provider, "two"), 5.0)
+    await eventually("the token is renewed", lambda: _gives(provider, "two"))
     assert fetched == 2
 
     now = 165.0
     assert await provider.token() == "two"
-    await eventually("the endpoint is asked", lambda: _is(fetched == 3), 5.0)
+    await eventually("the endpoint is asked", lambda: _is(fetched == 3))
     await asyncio.sleep(0.05)
     now += RETRY_SECONDS / 2
     assert (await provider.token(), fetched) == ("two", 3), "not asked again so soon"

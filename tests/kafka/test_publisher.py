@@ -21,6 +21,7 @@ from gateway.kafka.topics import TopicSpec, create
 from gateway.publisher import WINDOW, EventPublisher
 from tests.child import free_port
 from tests.conftest import PARTITIONS
+from tests.eventually import DEADLINE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -273,10 +274,10 @@ async def test_service_starts_and_keeps_running_without_kafka() -> None:
 async def test_stopped_broker_costs_no_more_than_the_timeout() -> None:
     async with EmbeddedBroker() as broker:
         await create({"bootstrap_servers": [broker.bootstrap]}, [TopicSpec("user-events", 4)])
-        publisher = EventPublisher(broker.bootstrap, timeout=0.3)
+        publisher = EventPublisher(broker.bootstrap, timeout=2.0)
         await publisher.__aenter__()
         await publisher.publish("alice", "import.started", {})
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE):
         with pytest.raises(PublishError, match="Kafka"):
             await publisher.publish("alice", "import.started", {})
         with pytest.raises(PublishError, match="0 of 100 events were written"):
@@ -287,7 +288,7 @@ async def test_stopped_broker_costs_no_more_than_the_timeout() -> None:
 async def test_a_broker_that_does_not_answer_costs_no_more_than_the_timeout() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE):
             with pytest.raises(PublishError, match=f"no Kafka broker answers at {address}"):
                 async with EventPublisher(address, timeout=0.2):
                     pass

@@ -296,7 +296,7 @@ async def test_a_frozen_broker_leaves_events_in_doubt_and_writes_none_twice(
     async with KafkaNode(tmp_path) as node:
         options = {"bootstrap_servers": [node.bootstrap]}
         await create(options, [TopicSpec("user-events")])
-        async with EventPublisher(node.bootstrap, timeout=1.0) as publisher:
+        async with EventPublisher(node.bootstrap, timeout=3.0) as publisher:
             await publisher.publish("alice", "import.progress", 0)
             node.freeze()
             try:
@@ -336,7 +336,7 @@ async def test_a_partition_without_a_leader_costs_nothing_and_delays_no_other(
         await admin.create_topics([placed])
     for partition, node in enumerate((1, 2)):
         await cluster.wait_until_led_by(node, topic, partition)
-    async with EventPublisher(cluster.bootstrap, topic=topic, timeout=4.0) as publisher:
+    async with EventPublisher(cluster.bootstrap, topic=topic, timeout=8.0) as publisher:
         users: dict[int, str] = {}
         for user in (f"user-{number}" for number in range(20)):
             users.setdefault(partitioner("murmur2")(user.encode(), 2), user)

@@ -49,7 +49,7 @@ async def publish(write: RecordWriter, users: Sequence[str], random_: random.Ran
 async def shoot(browser: Browser, url: str, folder: Path) -> None:
     await browser.open(f"{url}/ops")
     print(await browser.complaints())
-    await browser.wait_for("return document.querySelectorAll('#sample tbody tr').length > 20", 30)
+    await browser.wait_for("return document.querySelectorAll('#sample tbody tr').length > 20")
     save(folder / "dashboard.png", await browser.screenshot())
     await browser.run("document.querySelector('#user').value = 'user-0'")
     await browser.click("#user-form button")

@@ -16,7 +16,7 @@ from gateway.http.problem import problems
 from gateway.ops import dashboard as module
 from gateway.ops.dashboard import MAX_WATCHERS, DashboardFeed, Shown, Watcher
 from gateway.ops.latest import Latest
-from tests.eventually import eventually
+from tests.eventually import DEADLINE, eventually
 from tests.sse import EventStreamParser
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ async def read(response: aiohttp.ClientResponse, count: int) -> list[ReceivedEve
     """Return the next events, at least so many."""
     parser = EventStreamParser()
     events: list[ReceivedEvent] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         while len(events) < count:
             events += parser.feed(await response.content.readany())
     return events
@@ -151,5 +151,5 @@ async def test_pings_keep_a_quiet_stream_open(
 ) -> None:
     monkeypatch.setattr(module, "PING_SECONDS", 0.05)
     client = await aiohttp_client(Stage().app())
-    async with asyncio.timeout(10), client.get("/ops/events") as response:
+    async with asyncio.timeout(DEADLINE), client.get("/ops/events") as response:
         await response.content.readuntil(b": ping\n\n")

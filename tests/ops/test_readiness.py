@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 
 from gateway.readiness import NotReadyReason, Readiness
+from tests.eventually import DEADLINE
 
 
 def ready() -> Readiness:
@@ -70,6 +71,6 @@ async def test_the_first_time_can_be_waited_for() -> None:
     assert not waiting.done()
     readiness.clear(NotReadyReason.STARTING)
     readiness.set_reason(NotReadyReason.KAFKA, "it does not answer")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE):
         await waiting
         await readiness.first()

@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaConnectionError, SaslAuthenticationFailed
 from gateway.kafka.client import wire
 from gateway.kafka.client.connection import INBOX, Connection, open_connection
 from tests.brokers.scripted import Request, ScriptedServer
+from tests.eventually import DEADLINE
 
 if TYPE_CHECKING:
     from tests.conftest import Broker
@@ -176,7 +177,7 @@ LOGIN = {
 async def test_reauthentication_holds_other_requests_back() -> None:
     async with SaslServer(lifetime_ms=1200) as server:
         connection = await opened(server, **LOGIN)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             while server.count(wire.SASL_AUTHENTICATE) < 3:
                 assert (await connection.request(99, 0, b"\x07", 5))[-1] == 7
         connection.close()
@@ -191,7 +192,7 @@ async def test_rejected_reauthentication_closes_the_connection() -> None:
         server.refuses = True
         ended = asyncio.Event()
         connection.on_closed = ended.set
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             await ended.wait()
 
 

@@ -67,7 +67,7 @@ class Follower:
         async def all_read() -> bool:
             return all(len(values) >= len(expected) for values in self.values.values())
 
-        await eventually("all is read", all_read, 30)
+        await eventually("all is read", all_read)
         assert self.values == {A: expected, B: expected}
         assert self.losses == []
 
@@ -153,7 +153,7 @@ async def test_a_follower_in_the_rack_is_read_and_replaced_when_it_dies(tmp_path
             async def near() -> bool:
                 return follower.nodes() == {3}
 
-            await eventually("the follower is read", near, 30)
+            await eventually("the follower is read", near)
             await write(cluster.bootstrap, b"1")
             await follower.has([b"0", b"1"])
             cluster.nodes[3].kill()
