@@ -15,6 +15,7 @@ import sys
 from contextlib import suppress
 from functools import cache
 from itertools import chain, cycle
+from pathlib import Path
 from random import randrange
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,6 @@ from tests.eventually import DEADLINE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
 PORTS = range(10_000, 32_000)
 """Below what Linux takes for outgoing connections, 32768 to 60999 unless it was told otherwise."""
@@ -66,6 +66,18 @@ def _reserve(port: int) -> socket.socket | None:
                 raise
             return None
     return reservation
+
+
+def is_running(pid: int) -> bool:
+    """Return whether the process runs; a zombie does not."""
+    if not Path("/proc/self").exists():  # not Linux
+        listed = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], stdout=subprocess.PIPE)
+        return listed.stdout[:1] not in (b"", b"Z")
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return not status.rpartition(") ")[2].startswith("Z")
 
 
 class Child:

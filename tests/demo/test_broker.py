@@ -6,7 +6,6 @@ import asyncio
 import errno
 import os
 import signal
-import subprocess
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -16,19 +15,11 @@ import pytest
 from gateway.demo.broker import EmbeddedBroker
 from gateway.errors import GatewayError
 from tests.brokers.metadata import answers
-from tests.child import free_port
+from tests.child import free_port, is_running
 from tests.eventually import eventually
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def is_running(pid: int) -> bool:
-    """Return whether the process runs; a zombie does not."""
-    status = subprocess.run(
-        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
-    ).stdout
-    return bool(status) and not status.startswith("Z")
 
 
 async def test_the_broker_answers_inside_the_block_and_ends_after_it() -> None:

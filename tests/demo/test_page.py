@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from tests.child import Child, free_port
+from tests.child import Child, free_port, is_running
 from tests.eventually import eventually
 from tests.worker import status
 
@@ -92,10 +92,6 @@ class Demo(Child):
             tasks = Path(f"/proc/{parent}/task").glob("*/children")
             found += [int(child) for task in tasks for child in task.read_text().split()]
         return found[1:]
-
-
-def is_running(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
 
 
 @pytest.fixture

@@ -28,6 +28,8 @@ class Relay:
         """Of each request for a stream its headers, in lower case, and its `target`."""
         self.last_id = ""
         """The last id that went to a client."""
+        self.beats = 0
+        """How many heartbeats went to clients."""
         self.streams = 0
         """How many connections that carry a stream are open."""
         self.is_away = False
@@ -119,4 +121,5 @@ class Relay:
                 self.streams += 1
             if carries.is_set() and (ids := ID.findall(piece)):
                 self.last_id = ids[-1].decode()
+                self.beats += piece.count(b": heartbeat\n")
             writer.write(piece)

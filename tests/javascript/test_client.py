@@ -48,7 +48,11 @@ async def output(*command: str, cwd: Path, text: str = "") -> str:
     process = await asyncio.create_subprocess_exec(
         *command, cwd=cwd, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
-    out, _ = await process.communicate(text.encode())
+    try:
+        out, _ = await process.communicate(text.encode())
+    finally:
+        if process.returncode is None:
+            process.kill()
     assert process.returncode == 0, out.decode()
     return out.decode()
 
