@@ -219,7 +219,11 @@ class Hub:
         )
         for feed in feeds:
             feed.streams += 1
-            stream.catching_up[feed] = request.start(feed, feeds, moment)
+            state = request.start(feed, feeds, moment)
+            if feed.tail is not None and state.position is feed.tail.head:
+                feed.join(stream)  # nothing to catch up: most new streams
+            else:
+                stream.catching_up[feed] = state
         self.open_streams.add(stream)
         self._deadlines.add(stream, deadlines, len(self.streams))
         self._observer.opened(stream)
