@@ -69,7 +69,9 @@ async def test_client_reconnects_with_its_id_after_the_retry_time() -> None:
 
     async with (
         serving(serve) as url,
-        EventStream(url, "token", categories=["ai", "import"], since=7) as stream,
+        EventStream(
+            url, "token", categories=["ai", "import"], types=["ai.*", "x"], since=7
+        ) as stream,
     ):
         first, event, interrupted, *rest = await items(stream, 5)
     assert first == Opened(resumed=False)
@@ -79,7 +81,7 @@ async def test_client_reconnects_with_its_id_after_the_retry_time() -> None:
     assert 0 <= interrupted.retry_in <= 0.2
     assert rest == [Opened(resumed=True), Event("message", "1", "2", "1")]
     assert requests[0].headers["Authorization"] == "Bearer token"
-    assert requests[0].query == {"categories": "ai,import", "since": "7"}
+    assert requests[0].query == {"categories": "ai,import", "types": "ai.*,x", "since": "7"}
 
 
 async def test_a_server_that_says_goodbye_has_drawn_the_wait_itself() -> None:

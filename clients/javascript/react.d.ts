@@ -13,7 +13,7 @@ export interface EventStreamState {
  *
  * `listeners` are called with each event of their type; `stream.gap` is one. They and `token` may be
  * new functions in each render. Another URL, another set of types, or other values of `categories`,
- * `share`, `withCredentials` or `silence` open another stream; `since`, `lastEventId` and `storage`
+ * `types`, `share`, `withCredentials` or `silence` open another stream; `since`, `lastEventId` and `storage`
  * are read when a stream opens. A `url` of null opens no stream.
  */
 export function useEventStream(

@@ -14,8 +14,8 @@ export function useEventStream(url, listeners, options = {}) {
   });
   const types = Object.keys(listeners).sort();
   const target = url === null ? null : String(url);
-  const { categories, share, withCredentials, silence } = options;
-  const opening = JSON.stringify([target, types, categories, share, withCredentials, silence]);
+  const { categories, types: chosen, share, withCredentials, silence } = options;
+  const opening = JSON.stringify([target, types, categories, chosen, share, withCredentials, silence]);
   useEffect(() => {
     setState(START);
     if (target === null) return undefined;

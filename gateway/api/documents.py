@@ -16,6 +16,7 @@ from gateway.api.template import Json, render
 from gateway.core import event_id, frame
 from gateway.core.admission import Refusal
 from gateway.core.event import MAX_RECORD_BYTES
+from gateway.core.filter import MAX_PATTERNS
 from gateway.core.records import LogKind
 from gateway.core.registry import MAX_NAME_BYTES
 from gateway.errors import NotReady, TooMany
@@ -93,6 +94,7 @@ def _requests(settings: Settings, registry: Registry) -> Json:
         "id_length": event_id.MAX_LENGTH,
         "categories": list(registry.categories),
         "category_names": ", ".join(registry.categories),
+        "type_patterns": MAX_PATTERNS,
         "since_examples": EXAMPLES,
         "latest_since": LATEST_SINCE - 1,
         "line_bytes": MAX_LINE_BYTES,

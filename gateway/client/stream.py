@@ -45,10 +45,11 @@ class EventStream:
     """A user's stream as an async iterator that only the caller or an error ends.
 
     `url` is the endpoint, `https://…/api/v1/events`. `token` is requested at the start, after a
-    401 and after a close with `token_expired`. `categories` select events; `since` is a start in
-    the past for a stream without an event id. `resume` is the event id to resume from, or an
-    `IdFile`. A connection without data for `silence_seconds`, three heartbeats, counts as dead.
-    `http` is a session of the caller, for proxies, certificates or tracing.
+    401 and after a close with `token_expired`. `categories` and `types` (such as `import.*`) select
+    events; `since` is a start in the past for a stream without an event id. `resume` is the event
+    id to resume from, or an `IdFile`. A connection without data for `silence_seconds`, three
+    heartbeats, counts as dead. `http` is a session of the caller, for proxies,
+    certificates or tracing.
 
     Use the stream in `async with`. Iteration raises `StreamRefused` where a retry cannot succeed,
     and every error of `token`. After an error or a cancellation iteration may continue: no event is
@@ -62,6 +63,7 @@ class EventStream:
         token: TokenSource,
         *,
         categories: Iterable[str] = (),
+        types: Iterable[str] = (),
         since: str | int | datetime | None = None,
         resume: str | IdFile = "",
         silence_seconds: float = SILENCE_SECONDS,
@@ -71,6 +73,8 @@ class EventStream:
         self._params = {}
         if chosen := ",".join(categories):
             self._params["categories"] = chosen
+        if chosen := ",".join(types):
+            self._params["types"] = chosen
         if since is not None:
             self._params["since"] = since.isoformat() if isinstance(since, datetime) else str(since)
         self._tokens = Tokens(token)

@@ -44,6 +44,10 @@ def tail(
     categories: Annotated[
         str | None, typer.Option(metavar="A,B", help="Only events of these categories.")
     ] = None,
+    types: Annotated[
+        str | None,
+        typer.Option(metavar="A,B", help="Only events of these types, such as import.*."),
+    ] = None,
     since: Annotated[
         str | None, typer.Option(metavar="TIME", help="Start in the past: RFC 3339 or Unix ms.")
     ] = None,
@@ -69,6 +73,7 @@ def tail(
         address,
         _token_source(settings, user, token),
         categories=[] if categories is None else [categories],
+        types=[] if types is None else [types],
         since=since,
         resume=event_id,
     )

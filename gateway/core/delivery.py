@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from gateway.core.budget import Budget
     from gateway.core.containment import Contain
+    from gateway.core.filter import EventFilter
     from gateway.core.interpreter import Interpreter
     from gateway.core.observer import Observer
     from gateway.core.records import Moment, Record, TopicPartition
@@ -35,12 +36,12 @@ MOST_RECORDS = 500
 class _Share:
     """The bytes of one batch for all streams with the same cursor and filter."""
 
-    __slots__ = ("categories", "data", "events", "streams")
+    __slots__ = ("data", "events", "filter", "streams")
 
-    def __init__(self, frames: list[bytes], categories: frozenset[str] | None) -> None:
+    def __init__(self, frames: list[bytes], chosen: EventFilter | None) -> None:
         self.data = frames[0] if len(frames) == 1 else b"".join(frames)
         self.events = len(frames)
-        self.categories = categories
+        self.filter = chosen
         self.streams = 0
 
 
@@ -130,7 +131,7 @@ class Outbox:
         framed: dict[tuple[PartitionFeed, ...], bytes] = {}
         number = 0
         for stream in streams:
-            if stream.categories is not None and event.category not in stream.categories:
+            if stream.filter is not None and not stream.filter.accepts(event):
                 continue
             feeds = stream.feeds
             if stream.catching_up or not stream.sink.chunked:
@@ -164,9 +165,9 @@ class Outbox:
         waiting = self._waiting
         shares: dict[object, _Share] = {}
         for stream in feed.live_unkeyed:
-            chunked, categories = stream.sink.chunked, stream.categories
-            plain = chunked and categories is None
-            key = stream.feeds if plain else (stream.feeds, categories, chunked)
+            chunked, chosen = stream.sink.chunked, stream.filter
+            plain = chunked and chosen is None
+            key = stream.feeds if plain else (stream.feeds, chosen, chunked)
             share = shares.get(key)
             if share is None:
                 before, after = stream.id_around(feed)
@@ -174,9 +175,9 @@ class Outbox:
                     [
                         frame.event(before + entry + after, event.body, chunked=chunked)
                         for _, event, entry in events
-                        if categories is None or event.category in categories
+                        if chosen is None or chosen.accepts(event)
                     ],
-                    categories,
+                    chosen,
                 )
             if share.events:
                 share.streams += 1
@@ -189,7 +190,7 @@ class Outbox:
             self._deliveries += [
                 (timestamp, share.streams)
                 for timestamp, event, _ in events
-                if share.categories is None or event.category in share.categories
+                if share.filter is None or share.filter.accepts(event)
             ]
         return sum([share.events for share in shares.values()])
 

@@ -210,7 +210,7 @@ class Hub:
             request.user,
             feeds,
             sink,
-            categories=request.categories,
+            filter=request.filter,
             session=request.session,
             issued_at=request.issued_at,
             opened=moment.monotonic,

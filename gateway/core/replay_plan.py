@@ -37,6 +37,7 @@ from gateway.core.stream import Found, Part
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gateway.core.filter import EventFilter
     from gateway.core.interpreter import Interpreter
     from gateway.core.limits import Limits
     from gateway.core.records import Event, Record
@@ -59,10 +60,10 @@ class Search:
     least the newest `most` events that count against the limits, the maximum for any stream.
     """
 
-    __slots__ = ("_categories", "found", "most", "seekers", "trimmed", "until")
+    __slots__ = ("_filter", "found", "most", "seekers", "trimmed", "until")
 
-    def __init__(self, categories: frozenset[str] | None, until: int) -> None:
-        self._categories = categories
+    def __init__(self, event_filter: EventFilter | None, until: int) -> None:
+        self._filter = event_filter
         self.found = Found()
         self.most = 0
         self.until = until
@@ -74,7 +75,7 @@ class Search:
 
     def add(self, record: Record, event: Event) -> None:
         """Add the next event of the key if the filter matches."""
-        if self._categories is not None and event.category not in self._categories:
+        if self._filter is not None and not self._filter.accepts(event):
             return
         records = self.found.records
         records.append(record)
@@ -165,7 +166,7 @@ class Plan:
         interpreter: Interpreter,
     ) -> None:
         self.seekers = {stream: Seeker(stream, state) for stream, state in waiting.items()}
-        self.by_key: dict[bytes | None, dict[frozenset[str] | None, Search]] = {}
+        self.by_key: dict[bytes | None, dict[EventFilter | None, Search]] = {}
         """Searches by key and filter."""
         self.unproven: dict[int, list[Seeker]] = {}
         """Streams whose positions a record can verify, by its offset."""
@@ -175,7 +176,7 @@ class Plan:
         self._tail = tail
         self._limits = limits
         self._interpreter = interpreter
-        self._in_tail: dict[tuple[bytes, frozenset[str] | None], list[int]] = {}
+        self._in_tail: dict[tuple[bytes, EventFilter | None], list[int]] = {}
 
     @property
     def times(self) -> set[int]:
@@ -236,7 +237,7 @@ class Plan:
             seeker.search.seekers -= 1
             if not seeker.search.seekers:
                 searches = self.by_key[self._key(stream)]
-                del searches[stream.categories]
+                del searches[stream.filter]
                 if not searches:
                     del self.by_key[self._key(stream)]
         return seeker
@@ -247,9 +248,9 @@ class Plan:
     def _seek(self, seeker: Seeker) -> None:
         stream = seeker.stream
         searches = self.by_key.setdefault(self._key(stream), {})
-        search = searches.get(stream.categories)
+        search = searches.get(stream.filter)
         if search is None:
-            search = searches[stream.categories] = Search(stream.categories, seeker.until)
+            search = searches[stream.filter] = Search(stream.filter, seeker.until)
         search.until = min(search.until, seeker.until)
         search.seekers += 1
         search.most = max(search.most, seeker.room)
@@ -299,7 +300,7 @@ class Plan:
         All events from `first_until` on, where events stop counting for every stream, and before it
         at most one more than the limits allow. Computed once for all streams with the same search.
         """
-        key = (stream.key if self._feed.keyed else b"", stream.categories)
+        key = (stream.key if self._feed.keyed else b"", stream.filter)
         offsets = self._in_tail.get(key)
         if offsets is None:
             offsets = []

@@ -11,6 +11,7 @@ from gateway.core.stream import CatchUpState
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.core.filter import EventFilter
     from gateway.core.records import Moment
     from gateway.core.stream import PartitionFeed
 
@@ -30,7 +31,7 @@ class StreamRequest(NamedTuple):
 
     user: bytes
     """The user id in UTF-8: the record key."""
-    categories: frozenset[str] | None = None
+    filter: EventFilter | None = None
     session: str | None = None
     cursor: Sequence[CursorEntry] = ()
     """The entries of its event id; empty without an id."""

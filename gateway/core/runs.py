@@ -78,7 +78,7 @@ class Runs:
         """
         if offset >= tail.head.offset:
             return None
-        key = (tail, offset, around, entry, stream.categories)
+        key = (tail, offset, around, entry, stream.filter)
         run = None if feed.keyed else self._shared.get(key)
         if run is None:
             records = tail.since(offset, stream.key, RUN)
@@ -128,7 +128,7 @@ class Runs:
         entry: bytes | None,
         budget: Budget,
     ) -> Run:
-        decode, categories = self._interpreter.decode, stream.categories
+        decode, chosen = self._interpreter.decode, stream.filter
         border = (records[begin].offset // RUN + 1) * RUN
         parts: list[tuple[bytes, bytes]] = []
         size = 0
@@ -138,7 +138,7 @@ class Runs:
             last = records[index]
             index += 1
             event = decode(feed, last)
-            if event is None or (categories is not None and event.category not in categories):
+            if event is None or (chosen is not None and not chosen.accepts(event)):
                 continue
             parts.append((entry or feed.entry_after(last), event.body))
             size += len(event.body)

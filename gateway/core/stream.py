@@ -41,6 +41,7 @@ from gateway.core.index import Index
 from gateway.core.records import TIMESTAMP_LIMIT, LogKind, TimePosition
 
 if TYPE_CHECKING:
+    from gateway.core.filter import EventFilter
     from gateway.core.gap import GapReason
     from gateway.core.records import Event, OffsetPosition, Position, Record, Topic, TopicPartition
     from gateway.core.tail import Tail
@@ -267,9 +268,9 @@ class Stream:
     __slots__ = (
         "address",
         "catching_up",
-        "categories",
         "closed",
         "feeds",
+        "filter",
         "issued_at",
         "key",
         "number",
@@ -287,7 +288,7 @@ class Stream:
         feeds: tuple[PartitionFeed, ...],
         sink: Sink,
         *,
-        categories: frozenset[str] | None,
+        filter: EventFilter | None,  # noqa: A002 - the name of the attribute
         session: str | None,
         opened: float,
         issued_at: float | None = None,
@@ -300,8 +301,8 @@ class Stream:
         """The user id in UTF-8: the record key."""
         self.feeds = feeds
         self.sink = sink
-        self.categories = categories
-        """The categories that the client requested; None: all events, also without a category."""
+        self.filter = filter
+        """The events that the stream receives; None: all events, also without a category."""
         self.session = session
         self.issued_at = issued_at
         """When its token was issued (Unix seconds), if the token contains it."""
@@ -332,7 +333,7 @@ class Stream:
 
     def wants(self, event: Event) -> bool:
         """Return whether the event matches the stream's filter."""
-        return self.categories is None or event.category in self.categories
+        return self.filter is None or self.filter.accepts(event)
 
     def position(self, feed: PartitionFeed) -> Position:
         """Return the stream's position in one of its partitions."""

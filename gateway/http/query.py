@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from gateway.core import event_id
+from gateway.core.filter import Selection, select_types
 from gateway.core.request import StreamRequest
 from gateway.errors import BadRequest, EventIdError
 
@@ -37,14 +38,11 @@ EXAMPLES = (
 )
 
 
-def read_opening(
-    request: web.Request, identity: Identity, categories: Sequence[str]
-) -> StreamRequest:
-    """Return the stream request.
+def read_opening(request: web.Request, identity: Identity) -> StreamRequest:
+    """Return the stream request, without a filter.
 
-    Raises `BadRequest` for a category that is not among `categories` and for a `since` that is not
-    a time. A malformed id is not an error, since a browser would repeat it in every request: the
-    opening reports it.
+    Raises `BadRequest` for a `since` that is not a time. A malformed id is not an error, since a
+    browser would repeat it in every request: the opening reports it.
     """
     text = last_event_id(request)
     malformed = False
@@ -56,7 +54,6 @@ def read_opening(
             malformed = True
     return StreamRequest(
         user=identity.user.encode(),
-        categories=_categories(request.query, categories),
         session=identity.session,
         cursor=cursor,
         since=_since(request.query),
@@ -75,15 +72,36 @@ def last_event_id(request: web.Request) -> str:
     )
 
 
-def _categories(query: MultiMapping[str], known: Sequence[str]) -> frozenset[str] | None:
-    given = [part.strip() for value in query.getall("categories", []) for part in value.split(",")]
-    wanted = frozenset(part for part in given if part)
+def read_categories(query: MultiMapping[str], known: Sequence[str]) -> frozenset[str]:
+    """Return the requested categories; empty: all events, also without a category.
+
+    Raises `BadRequest` for a category that is not among `known`.
+    """
+    wanted = frozenset(_words(query.getall("categories", [])))
     unknown = sorted(wanted.difference(known))
     if unknown:
         raise BadRequest(
             f"unknown category {', '.join(unknown)[:100]}; the categories are {', '.join(known)}"
         )
-    return wanted or None
+    return wanted
+
+
+def read_types(query: MultiMapping[str]) -> Selection | None:
+    """Return the events of the requested types; None: all events.
+
+    Raises `BadRequest` for a text that is neither a type nor a prefix.
+    """
+    words = _words(query.getall("types", []))
+    try:
+        return select_types(words) if words else None
+    except ValueError as error:
+        raise BadRequest(f"types: {error}") from None
+
+
+def _words(values: Sequence[str]) -> list[str]:
+    """Return the parts, separated by commas, of a parameter's values; none is empty."""
+    words = [part.strip() for value in values for part in value.split(",")]
+    return [word for word in words if word]
 
 
 def _since(query: MultiMapping[str]) -> int | None:

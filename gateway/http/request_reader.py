@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.core.filter import Filters, Selection
 from gateway.errors import InsufficientScope, NotReady
 from gateway.http.auth.credentials import token_of
 from gateway.http.auth.tokens import CHALLENGE
 from gateway.http.caller import CALLER
-from gateway.http.query import read_opening
+from gateway.http.query import read_categories, read_opening, read_types
 
 if TYPE_CHECKING:
     from aiohttp import web
 
     from gateway.config import Settings
+    from gateway.core.filter import EventFilter
     from gateway.core.registry import Registry
     from gateway.core.request import StreamRequest
     from gateway.http.admission import StreamAdmission
@@ -58,6 +60,7 @@ class RequestReader:
         self._registry = registry
         self._readiness = readiness
         self.admission = admission
+        self._filters = Filters()
 
     def read(self, request: web.Request) -> Asked:
         """Return the stream request. Raises `UnknownKey` if a newer key may help."""
@@ -78,18 +81,26 @@ class RequestReader:
         return token_of(request, self._settings, self.origins)
 
     def _asked(self, request: web.Request, identity: Identity, caller: Caller) -> Asked:
-        opening = read_opening(request, identity, self._registry.categories)
-        if identity.scopes is not None and "*" not in identity.scopes:
-            opening = self._limited(opening, identity.scopes)
+        opening = read_opening(request, identity)
+        chosen = self._filter(request, identity)
         if not self._readiness.ever:
             raise NotReady(NEVER_READY)
-        opening = opening._replace(address=self.admission.address(caller))
+        opening = opening._replace(filter=chosen, address=self.admission.address(caller))
         return Asked(opening, identity, caller)
 
-    def _limited(self, opening: StreamRequest, scopes: frozenset[str]) -> StreamRequest:
-        """Return the opening within a token's scopes; the query can only narrow them."""
+    def _filter(self, request: web.Request, identity: Identity) -> EventFilter | None:
+        """Return the filter of the query within the token's scopes."""
+        categories = read_categories(request.query, self._registry.categories)
+        types = read_types(request.query)
+        if identity.scopes is not None and "*" not in identity.scopes:
+            categories = self._limited(categories, identity.scopes)
+        selections = [Selection(categories)] if categories else []
+        return self._filters.find(selections if types is None else [*selections, types])
+
+    def _limited(self, categories: frozenset[str], scopes: frozenset[str]) -> frozenset[str]:
+        """Return the categories within a token's scopes; the query can only narrow them."""
         known = frozenset(self._registry.categories)
-        wanted = opening.categories or scopes & known
+        wanted = categories or scopes & known
         missing = sorted(wanted - scopes) if wanted else sorted(known)
         if missing:
             prefix = self._settings.scope_prefix
@@ -98,4 +109,4 @@ class RequestReader:
                 f"the token does not allow this; it needs: {scope}",
                 {"WWW-Authenticate": f'{CHALLENGE}, error="insufficient_scope", scope="{scope}"'},
             )
-        return opening._replace(categories=wanted)
+        return wanted

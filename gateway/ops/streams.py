@@ -68,6 +68,7 @@ class ShownStream(msgspec.Struct, frozen=True):
     lag: int | None
     stuck_seconds: float | None
     categories: list[str] | None
+    types: list[str] | None
     id: str
     """Its cursor as an event id."""
     cursor: list[ShownPosition]
@@ -139,7 +140,7 @@ class Streams:
         known = [position.lag for position in cursor if position.lag is not None]
         sink = stream.sink if isinstance(stream.sink, Connection) else None
         age_ms = int((moment.monotonic - stream.opened) * 1000)
-        stuck = stream.stuck_since
+        stuck, chosen = stream.stuck_since, stream.filter
         return ShownStream(
             stream=self.name(stream),
             user=stream.key.decode(),
@@ -153,7 +154,8 @@ class Streams:
             waiting_bytes=0 if sink is None else sink.waiting_bytes,
             lag=sum(known) if len(known) == len(cursor) else None,
             stuck_seconds=None if stuck is None else round(moment.monotonic - stuck, 1),
-            categories=None if stream.categories is None else sorted(stream.categories),
+            categories=None if chosen is None else chosen.categories,
+            types=None if chosen is None else chosen.types,
             id=stream.id().decode(),
             cursor=cursor,
         )

@@ -49,7 +49,7 @@ def test_every_query_parameter_that_the_code_reads_is_described() -> None:
         for path in Path(folder).rglob("*.py")
     )
     read = set(re.findall(r'query\.get(?:all)?\(\s*"([^"]+)"', source))
-    assert read >= {"categories", "since", "access_token"}
+    assert read >= {"categories", "types", "since", "access_token"}
     document = of_requests(**EVERYTHING)
     described = query(document["paths"][EVENTS]["get"])
     described |= {

@@ -75,6 +75,7 @@ async def test_terminal_output_has_columns_and_gaps_until_ctrl_c(
     ("words", "text"),
     [
         (["--categories", "nope"], "400 Bad Request: unknown category nope"),
+        (["--types", "ai.response.*,import*"], "400 Bad Request: types: type import* has a *"),
         (["--since", "soon"], "400 Bad Request: since"),
         (["--token", "abc"], "401 Unauthorized"),
     ],

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.core.event_id import CursorEntry
+    from gateway.core.filter import Selection
     from gateway.core.records import Position
     from gateway.core.stream import Stream
     from tests.core.workers import Worker
@@ -65,12 +66,12 @@ class Client:
         self,
         world: World,
         user: bytes,
-        categories: frozenset[str] | None = None,
+        selections: Sequence[Selection] = (),
         since: int | None = None,
     ) -> None:
         self.world = world
         self.user = user
-        self.categories = categories
+        self.filter = world.filters.find(selections)
         self.since = since
         self.last_id = ""
         self.connection: Connection | None = None
@@ -132,7 +133,7 @@ class Client:
                 )
         request = StreamRequest(
             self.user,
-            categories=self.categories,
+            filter=self.filter,
             cursor=entries,
             since=None if malformed else self.since,
             malformed=malformed,
@@ -189,7 +190,13 @@ class Client:
         self.last_id = parser.last_event_id
 
     def wants(self, written: Written) -> bool:
-        return self.categories is None or CATEGORIES[written.event_type] in self.categories
+        """Return whether the event matches the client's filter, by a definition of its own."""
+        return self.filter is None or all(
+            CATEGORIES[written.event_type] in categories
+            or written.event_type in types
+            or any(written.event_type[: len(prefix)] == prefix for prefix in prefixes)
+            for categories, types, prefixes in self.filter.selections
+        )
 
     def concerns(self, kind: LogKind, written: Written) -> bool:
         """Return whether the record is an event for the client."""

@@ -6,6 +6,7 @@ from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.core.event_id import CursorEntry, encode
+from gateway.core.filter import Selection
 from gateway.core.gap import CloseReason
 from gateway.core.records import LogKind, OffsetPosition, TopicPartition
 from gateway.core.stream import State
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 
 STEPS = 45
 USERS = (b"a", b"b", b"c", b"ab")
+FILTERS = (
+    [Selection(frozenset({"ai"}))],
+    [Selection(frozenset({"import"}))],
+    [Selection(types=frozenset({OTHER}))],
+    [Selection(frozenset({"ai", "import"})), Selection(prefixes=("import.", "portfolio."))],
+)
 
 
 class Profile(NamedTuple):
@@ -142,9 +149,9 @@ class History:
 
     def _client(self) -> Client:
         random = self.random
-        categories = random.choice([None, None, None, frozenset({"ai"}), frozenset({"import"})])
+        selections = random.choice([(), (), (), (), (), (), *FILTERS])
         since = random.choice([None, None, None, self.world.now - random.randint(0, 50)])
-        return Client(self.world, random.choice(USERS), categories, since)
+        return Client(self.world, random.choice(USERS), selections, since)
 
     def _log(self) -> TopicPartition:
         return self.random.choice(list(self.world.logs))

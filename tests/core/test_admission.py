@@ -32,9 +32,7 @@ SINK: Sink = NoSink()
 
 
 def stream(user: str = "a", address: str = "", stuck_since: float | None = None) -> Stream:
-    made = Stream(
-        user.encode(), (), SINK, categories=None, session=None, opened=0.0, address=address
-    )
+    made = Stream(user.encode(), (), SINK, filter=None, session=None, opened=0.0, address=address)
     made.stuck_since = stuck_since
     return made
 

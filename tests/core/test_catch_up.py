@@ -4,6 +4,7 @@ import pytest
 
 from gateway.core import runs
 from gateway.core.event_id import parse
+from gateway.core.filter import Selection
 from gateway.core.gap import GapReason
 from gateway.core.observer import Path
 from gateway.core.records import OffsetPosition, TimePosition
@@ -99,7 +100,7 @@ def test_the_limits_are_the_same_from_memory_and_from_kafka(
 
 def test_filtered_events_do_not_count_against_the_limits() -> None:
     stage = Stage(max_events=2)
-    client = stage.client(categories=frozenset({"import"}))
+    client = stage.client(selections=[Selection(frozenset({"import"}))])
     away(stage)
     stage.connect(client)
     connection = client.connection

@@ -7,6 +7,7 @@ from gateway.core import delivery
 from gateway.core.deadlines import SPARE_DEADLINES
 from gateway.core.event import Decoder
 from gateway.core.event_id import parse
+from gateway.core.filter import Selection
 from gateway.core.gap import CloseReason, GapReason
 from gateway.core.observer import Path
 from gateway.core.records import Event, OffsetPosition, Record, Unreadable
@@ -128,7 +129,7 @@ def test_a_record_is_decoded_once_for_all_streams_and_never_without_streams(
 
 def test_a_filtered_event_is_not_sent_but_moves_the_cursor() -> None:
     stage = Stage()
-    client = stage.client(categories=frozenset({"ai"}))
+    client = stage.client(selections=[Selection(frozenset({"ai"}))])
     stage.connect(client)
     stage.write()
     (number,) = stage.write(event_type=OTHER)

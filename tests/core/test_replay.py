@@ -7,6 +7,7 @@ import pytest
 from gateway.core import memory, replay_plan
 from gateway.core import scan as scan_
 from gateway.core.event_id import CursorEntry, encode_entry, parse
+from gateway.core.filter import Selection
 from gateway.core.gap import Gap, GapReason
 from gateway.core.limits import Extent
 from gateway.core.records import LogKind, Moment, OffsetPosition, TimePosition, make_record
@@ -15,6 +16,8 @@ from tests.core.stage import USER, USER_LOG, Stage, stream_of, user_id
 from tests.core.world import OTHER
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.core.records import Position, Record
     from gateway.core.stream import Stream
     from tests.core.clients import Client
@@ -156,12 +159,12 @@ def test_a_long_hole_after_a_young_cursor_gets_no_gap() -> None:
 
 
 def waiting(
-    stage: Stage, *positions: Position, categories: frozenset[str] | None = None
+    stage: Stage, *positions: Position, selections: Sequence[Selection] = ()
 ) -> list[Stream]:
     """Return streams that wait for a scan; the tail begins at the partition's end."""
     streams = []
     for position in positions:
-        client = stage.client(categories=categories)
+        client = stage.client(selections=selections)
         client.rogue = True
         client.last_id = user_id(position)
         streams.append(stream_of(client.connect(stage.worker)))
@@ -476,7 +479,9 @@ def test_a_filtered_stream_catches_up_by_scan() -> None:
     stage = log_of_ten(warm_ms=0)
     stage.write(2, event_type=OTHER)
     stage.write(1, event_type=None)
-    (stream,) = waiting(stage, OffsetPosition(12, 1_000_020, True), categories=frozenset({"ai"}))
+    (stream,) = waiting(
+        stage, OffsetPosition(12, 1_000_020, True), selections=[Selection(frozenset({"ai"}))]
+    )
     stage.worker.wake(stage.feed)
     stage.worker.settle()
     assert client_of(stage, stream).received == [11, 12]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.core.event_id import parse
+from gateway.core.filter import EventFilter, Selection
 from gateway.core.gap import CloseReason
 from gateway.core.records import Event, OffsetPosition, TimePosition
 from gateway.core.stream import CatchUpState, State, Stream
@@ -14,20 +15,20 @@ def event(category: str | None) -> Event:
 
 
 @pytest.mark.parametrize(
-    ("categories", "category", "wanted"),
+    ("chosen", "category", "wanted"),
     [
         (None, "ai", True),
         (None, None, True),
-        (frozenset({"ai"}), "ai", True),
-        (frozenset({"ai"}), "import", False),
-        (frozenset({"ai"}), None, False),
+        (EventFilter([Selection(frozenset({"ai"}))]), "ai", True),
+        (EventFilter([Selection(frozenset({"ai"}))]), "import", False),
+        (EventFilter([Selection(frozenset({"ai"}))]), None, False),
     ],
 )
-def test_a_filter_matches_its_categories_only(
-    categories: frozenset[str] | None, category: str | None, *, wanted: bool
+def test_a_stream_wants_the_events_that_its_filter_accepts(
+    chosen: EventFilter | None, category: str | None, *, wanted: bool
 ) -> None:
     connection = Stage().client().connect(Stage().worker)
-    stream = Stream(USER, (), connection, categories=categories, session=None, opened=0.0)
+    stream = Stream(USER, (), connection, filter=chosen, session=None, opened=0.0)
     assert stream.wants(event(category)) is wanted
 
 

@@ -9,6 +9,7 @@ from bisect import bisect_left
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.core.filter import Filters
 from gateway.core.records import LogKind, Moment, TopicPartition, make_record
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ class World:
     def __init__(self, setup: Setup, registry: Registry) -> None:
         self.setup = setup
         self.registry = registry
+        self.filters = Filters()
         self.now = 1_000_000
         self.tag = setup.tag
         self.partitions = [setup.partitions]

@@ -8,6 +8,7 @@ from aiohttp import web
 from gateway import clock
 from gateway.core import event_id
 from gateway.core.event_id import CursorEntry
+from gateway.core.filter import Selection
 from gateway.core.gap import CloseReason
 from gateway.core.records import LogKind, OffsetPosition
 from gateway.core.request import StreamRequest
@@ -69,13 +70,18 @@ async def test_request_parameters_reach_the_hub(served: Served, client: RawClien
     mark = CursorEntry(LogKind.USER, TOPIC.tag, 0, OffsetPosition(0, 0, False))
     await served.open(
         client,
-        f"{EVENTS}?categories=ai&since=1",
+        f"{EVENTS}?categories=ai&types=ai.*&since=1",
         headers={"Last-Event-ID": event_id.encode([mark]).decode()},
     )
     (opening,) = served.hub.openings
     assert opening.issued_at is not None
     assert opening == StreamRequest(
-        b"alice", frozenset({"ai"}), None, [mark], 1000, issued_at=opening.issued_at
+        b"alice", opening.filter, None, [mark], 1000, issued_at=opening.issued_at
+    )
+    assert opening.filter is not None
+    assert opening.filter.selections == (
+        Selection(frozenset({"ai"})),
+        Selection(prefixes=("ai.",)),
     )
     assert served.stream.issued_at == opening.issued_at
 

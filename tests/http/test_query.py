@@ -16,10 +16,19 @@ from gateway.core.records import LogKind, OffsetPosition
 from gateway.core.request import StreamRequest
 from gateway.errors import BadRequest
 from gateway.http.auth.tokens import Identity
-from gateway.http.query import LATEST_SINCE, SECONDS_BELOW, last_event_id, read_opening
+from gateway.http.query import (
+    LATEST_SINCE,
+    SECONDS_BELOW,
+    last_event_id,
+    read_categories,
+    read_opening,
+    read_types,
+)
 
 if TYPE_CHECKING:
     from aiohttp import web
+
+    from gateway.core.filter import Selection
 
 CATEGORIES = ("data_sync", "ai", "import")
 IDENTITY = Identity("zoë", "session-1", 2e9, 1e9)
@@ -39,7 +48,15 @@ def request(query: str = "", *ids: str) -> web.Request:
 
 
 def opening(query: str = "", *ids: str) -> StreamRequest:
-    return read_opening(request(query, *ids), IDENTITY, CATEGORIES)
+    return read_opening(request(query, *ids), IDENTITY)
+
+
+def types(query: str) -> Selection | None:
+    return read_types(request(query).query)
+
+
+def categories(query: str) -> frozenset[str]:
+    return read_categories(request(query).query, CATEGORIES)
 
 
 def test_a_plain_request_asks_for_everything_from_now_on() -> None:
@@ -56,27 +73,52 @@ def test_a_plain_request_asks_for_everything_from_now_on() -> None:
         ("categories=ai,%20import%20", {"ai", "import"}),
         ("categories=ai%2Cimport", {"ai", "import"}),
         ("categories=,ai,,", {"ai"}),
-        ("categories=", None),
-        ("categories=,", None),
-        ("categories=%20&categories=", None),
-        ("category=ai", None),
+        ("categories=", set()),
+        ("categories=,", set()),
+        ("categories=%20&categories=", set()),
+        ("category=ai", set()),
     ],
 )
-def test_categories(query: str, wanted: set[str] | None) -> None:
-    assert opening(query).categories == wanted
+def test_categories(query: str, wanted: set[str]) -> None:
+    assert categories(query) == wanted
 
 
 @pytest.mark.parametrize("value", ["weather", "ai,weather", "AI", "ai;import", "ai|import", "*"])
 def test_an_unknown_category_is_refused_with_the_valid_ones(value: str) -> None:
     with pytest.raises(BadRequest) as refusal:
-        opening(f"categories={value}")
+        categories(f"categories={value}")
     assert "data_sync, ai, import" in refusal.value.detail
 
 
 def test_the_refusal_of_a_very_long_category_is_short() -> None:
     with pytest.raises(BadRequest) as refusal:
-        opening(f"categories={'x' * 5000}")
+        categories(f"categories={'x' * 5000}")
     assert len(refusal.value.detail) < 250
+
+
+@pytest.mark.parametrize(
+    ("query", "patterns"),
+    [
+        ("types=import.started", ["import.started"]),
+        ("types=import.*,ai.response.complete", ["ai.response.complete", "import.*"]),
+        ("types=import.*&types=%20a%20,,", ["a", "import.*"]),
+        ("types=a.b%2Ca.*", ["a.*", "a.b"]),
+        ("types=caf%C3%A9.*", ["café.*"]),
+        ("types=import.*,*", None),
+        ("types=", None),
+        ("types=,", None),
+        ("type=import.started", None),
+    ],
+)
+def test_types(query: str, patterns: list[str] | None) -> None:
+    selection = types(query)
+    assert (selection and selection.patterns) == patterns
+
+
+@pytest.mark.parametrize("value", ["a*", "*.b", "a.*.b", "a.**", "%00", "stream.gap", "x" * 256])
+def test_an_invalid_type_is_refused_with_the_remedy(value: str) -> None:
+    with pytest.raises(BadRequest, match=r"types: .*(import\.\*|leave it out)"):
+        types(f"types={value}")
 
 
 @pytest.mark.parametrize(
@@ -187,8 +229,10 @@ def test_foreign_event_id_is_not_an_error(text: str) -> None:
 
 @given(st.text())
 def test_whatever_stands_in_the_query_is_read_or_refused(text: str) -> None:
-    for name in ("categories", "since"):
-        try:
-            opening(str(URL.build(query={name: text}))[1:])
-        except BadRequest:
-            continue
+    for name in ("categories", "types", "since"):
+        query = str(URL.build(query={name: text}))[1:]
+        for read in (opening, categories, types):
+            try:
+                read(query)
+            except BadRequest:
+                continue

@@ -162,6 +162,25 @@ async def test_several_categories_can_be_asked_for(
     assert client.data == ["1", "3"]
 
 
+async def test_types_narrow_the_categories_and_the_cursor_advances(
+    worker: Worker, user: str, open_stream: OpenStream, write: RecordWriter
+) -> None:
+    params = [("categories", "ai,import"), ("types", "ai.tool.*,import.completed,own.thing")]
+    client = await open_stream(worker, user, params)
+    await client.wait_for(lambda client: client.last_event_id)
+
+    await write.event(user, "ai.response.chunk", b"1")
+    await write.event(user, "ai.tool.executing", b"2")
+    await write.event(user, "own.thing", b"3")
+    await write.event(user, "import.completed", b"4")
+    await write.event(user, "import.started", b"5")
+    await client.wait_for(2)
+    await client.reconnect()
+    await write.event(user, "ai.tool.executing", b"6")
+    await client.wait_for(3)
+    assert client.data == ["2", "4", "6"]
+
+
 @pytest.mark.parametrize("value", ["weather", "ai,weather", "AI"])
 async def test_an_unknown_category_is_refused_with_the_valid_ones(
     worker: Worker, user: str, http: aiohttp.ClientSession, value: str

@@ -43,6 +43,14 @@ stream.addEventListener("import.completed", ({ data, lastEventId }) => data + la
 new EventStream("/", { token: () => 7 });
 """
 
+QUERY = """
+import { EventStream } from "./client.mjs";
+const options = { categories: ["ai", "import"], types: ["ai.*", "a.b"] };
+const stream = new EventStream("http://127.0.0.1:9/events?x=1", options);
+console.log(stream.url);
+stream.close();
+"""
+
 
 async def output(*command: str, cwd: Path, text: str = "") -> str:
     process = await asyncio.create_subprocess_exec(
@@ -85,6 +93,14 @@ async def test_parser_follows_the_standard_for_any_chunking(tmp_path: Path) -> N
         assert [block for block in blocks if block[1] is not None] == expected, case
         ids = [block[2] for block in blocks]
         assert (ids or [""])[-1] == parser.last_event_id, case
+
+
+async def test_categories_and_types_are_in_the_query(tmp_path: Path) -> None:
+    (tmp_path / "client.mjs").write_text(CLIENT.read_text())
+    (tmp_path / "query.mjs").write_text(QUERY)
+    assert await output("node", "query.mjs", cwd=tmp_path) == (
+        "http://127.0.0.1:9/events?x=1&categories=ai%2Cimport&types=ai.*%2Ca.b\n"
+    )
 
 
 async def test_its_types_are_true(tmp_path: Path) -> None:

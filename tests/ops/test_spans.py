@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from gateway import clock
 from gateway.config import load_settings
 from gateway.core.event import Decoder
+from gateway.core.filter import EventFilter, Selection
 from gateway.core.interpreter import Interpreter
 from gateway.core.limits import Limits
 from gateway.core.records import (
@@ -232,7 +233,7 @@ def test_unsampled_or_invalid_producer_trace_creates_no_span(stage: Stage, heade
 
 
 def test_event_without_receivers_is_not_a_delivery(stage: Stage) -> None:
-    stage.open(categories=frozenset({"security"}))
+    stage.open(filter=EventFilter([Selection(frozenset({"security"}))]))
     header = ("traceparent", PARENT.encode())
     stage.dispatch(header, user=b"bob")
     stage.dispatch(header)

@@ -11,6 +11,8 @@ export interface EventStreamOptions {
   token?: () => string | null | undefined | Promise<string | null | undefined>;
   /** Only events of these categories. */
   categories?: string[];
+  /** Only events of these types; `import.*` stands for all types that begin with `import.`. */
+  types?: string[];
   /** Where to begin without an id: a time, RFC 3339 with offset, or Unix ms. */
   since?: Date | string | number;
   /** Where to begin; it wins over what `storage` has. */
@@ -22,7 +24,7 @@ export interface EventStreamOptions {
    */
   storage?: IdStorage | (() => IdStorage);
   /**
-   * Tabs that give the same name, URL and categories share one connection. Name the user: all
+   * Tabs that give the same name, URL, categories and types share one connection. Name the user: all
    * tabs that share get this user's events. Without Web Locks every tab has a separate connection.
    */
   share?: string;

@@ -161,6 +161,7 @@ export class EventStream extends EventTarget {
     super();
     const target = new URL(url, globalThis.location?.href);
     if (options.categories?.length) target.searchParams.set("categories", options.categories.join());
+    if (options.types?.length) target.searchParams.set("types", options.types.join());
     if (options.since !== undefined) {
       const { since } = options;
       target.searchParams.set("since", since instanceof Date ? since.toISOString() : `${since}`);

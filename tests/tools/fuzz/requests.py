@@ -16,6 +16,7 @@ from aiohttp.streams import EMPTY_PAYLOAD
 
 from gateway.config import load_settings
 from gateway.core.event_id import encode
+from gateway.core.filter import MAX_PATTERNS
 from gateway.core.registry import Registry
 from gateway.errors import BadRequest, HttpError, Unauthorized
 from gateway.http.addresses import Addresses
@@ -23,7 +24,13 @@ from gateway.http.auth.credentials import token_of
 from gateway.http.auth.tokens import Identity
 from gateway.http.origins import Origins
 from gateway.http.problem import problem
-from gateway.http.query import LATEST_SINCE, last_event_id, read_opening
+from gateway.http.query import (
+    LATEST_SINCE,
+    last_event_id,
+    read_categories,
+    read_opening,
+    read_types,
+)
 from gateway.http.transport.acceptor import MAX_HEADERS, MAX_LINE_BYTES
 from gateway.http.transport.response_head import ResponseHead
 from tests.tokens import SECRET, mint
@@ -95,13 +102,15 @@ def _request(data: bytes) -> None:
 def _check_opening(request: web.Request) -> None:
     text = last_event_id(request)
     try:
-        opening = read_opening(request, IDENTITY, CATEGORIES)
+        opening = read_opening(request, IDENTITY)
+        categories = read_categories(request.query, CATEGORIES)
+        types = read_types(request.query)
     except BadRequest as error:
         _check_answer(error)
         return
     assert (opening.user, opening.session) == (b"alice", "s1"), "no request has an identity"
-    assert opening.categories is None or opening.categories <= set(CATEGORIES)
-    assert opening.categories != frozenset()
+    assert categories <= set(CATEGORIES)
+    assert types is None or 0 < len(types.patterns) <= MAX_PATTERNS
     assert opening.since is None or 0 <= opening.since < LATEST_SINCE
     assert not (opening.malformed and opening.cursor)
     if opening.cursor:
@@ -183,6 +192,7 @@ REQUEST = Target(
         _get(b"", b"Authorization: Bearer " + _TOKEN, b"Last-Event-ID: " + _ID),
         _get(b"categories=ai,import&categories=%20ai&since=2026-01-31T12:00:00.5%2B01:00"),
         _get(b"since=1769860800000&Last-Event-ID=" + _ID + b"&access_token=" + _TOKEN),
+        _get(b"types=import.*,ai.response.complete&types=*&types=a.*.b,stream.gap"),
         _get(b"categories=%ff%ed%a0%80&last_event_id=%00", b"Cookie: a=b; token=" + _TOKEN),
         _get(b"", b"Origin: https://app.example.com", b"Cookie: token=x", b"Sec-Fetch-Site: none"),
         _get(b"", b"X-Forwarded-For: 1.2.3.4, ::ffff:10.0.0.3, [2001:db8::1]:80"),
@@ -193,6 +203,7 @@ REQUEST = Target(
     [
         *(
             b"categories=",
+            b"types=",
             b"since=",
             b"last_event_id=",
             b"access_token=",
