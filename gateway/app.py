@@ -135,25 +135,18 @@ class Worker:
             decoder,
             self._supervisor,
         )
-        self._vitals = StatusReporter(
-            name,
-            clock.now(),
-            self._hub,
-            self._metrics,
-            self._readiness,
-            self._link.lags,
-            self._connections,
-            self._link.short_retentions,
-            self._link.unread,
+        parts = Parts(
+            settings, registry, self._hub, self._metrics, self._readiness, self._link, spans
         )
-        self._fleet = Fleet(self._vitals.worker)
+        self._reporter = StatusReporter(name, clock.now(), parts, self._connections)
+        self._fleet = Fleet(self._reporter.worker)
         self._fleet_link = (
             FleetTopic(settings, self._fleet, self._metrics) if settings.workers_topic else None
         )
         self._latest = Latest((hashed(settings) if settings.log_users == "plain" else names).name)
         self._hub.delivered = self._show_latest
         self._board = DashboardFeed(
-            self._vitals.worker,
+            self._reporter.worker,
             self._fleet,
             self._fleet_problem,
             self._latest,
@@ -174,9 +167,6 @@ class Worker:
         self._handover = None
         if slot is not None:
             self._handover = slot.handover(self._link.partition, self._metrics.handed_over)
-        parts = Parts(
-            settings, registry, self._hub, self._metrics, self._readiness, self._link, spans
-        )
         self._endpoint, self._public = public_listener(parts, authenticator, self._handover, routes)
         streams = Streams(name, self._hub, self._link.lags, self._link.partition)
         fleet = fleet_routes(self._fleet, self._fleet_problem)
@@ -256,7 +246,7 @@ class Worker:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._fleet_link is not None:
             with self._supervisor.contain(Part.FLEET):
-                status = self._vitals.status(clock.now(), self.ops_url, gone=True)
+                status = self._reporter.status(clock.now(), self.ops_url, gone=True)
                 await self._fleet_link.publish_gone(status)
         with self._supervisor.contain(Part.DASHBOARD):
             self._board.end()
@@ -291,7 +281,7 @@ class Worker:
         self._log_listening()
 
     def _log_listening(self) -> None:
-        _log.info("listening", worker=self._vitals.worker, url=self.url, ops_url=self.ops_url)
+        _log.info("listening", worker=self._reporter.worker, url=self.url, ops_url=self.ops_url)
 
     async def ready(self) -> None:
         """Wait until the worker can serve."""
@@ -367,12 +357,12 @@ class Worker:
             late = max(0.0, loop.time() - due)
             with contain(Part.METRICS):
                 self._metrics.loop_late(late)
-                self._vitals.loop_late(late)
+                self._reporter.loop_late(late)
 
     def _status_due(self, period_over: bool) -> Status | None:
         """Return the status when the period is over or the state has changed."""
-        if period_over or self._vitals.has_changed():
-            return self._vitals.status(clock.now(), self.ops_url)
+        if period_over or self._reporter.has_changed():
+            return self._reporter.status(clock.now(), self.ops_url)
         return None
 
     def _publish_status(self, status: Status) -> None:

@@ -31,13 +31,11 @@ from gateway.metrics import DELIVERY_BUCKETS
 from gateway.readiness import NotReadyReason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from gateway.core.hub import Hub
     from gateway.core.records import Moment, TopicPartition
-    from gateway.fleet.status import ShortRetention
-    from gateway.metrics import Metrics
-    from gateway.readiness import Readiness
+    from gateway.parts import Parts
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -56,36 +54,23 @@ class _Before(NamedTuple):
 class StatusReporter:
     """Creates the statuses of one worker.
 
-    `lags` returns an upper bound of the records not read yet, by partition; `short_retentions` the
-    topics whose retention is shorter than the replay age; `unread` the reason of each partition
-    with streams that is not read.
+    `connections` returns the number of clients: open streams and connections without one.
     """
 
     def __init__(
-        self,
-        worker: str,
-        started: Moment,
-        hub: Hub,
-        metrics: Metrics,
-        readiness: Readiness,
-        lags: Callable[[], Mapping[TopicPartition, int]],
-        connections: Callable[[], int],
-        short_retentions: Callable[[], tuple[ShortRetention, ...]] = tuple,
-        unread: Callable[[], Mapping[TopicPartition, str]] = dict,
+        self, worker: str, started: Moment, parts: Parts, connections: Callable[[], int]
     ) -> None:
         self.worker = worker
         self._since = rfc3339(started.wall)
-        self._hub = hub
-        self._metrics = metrics
-        self._readiness = readiness
-        self._lags = lags
+        self._hub = parts.hub
+        self._metrics = parts.metrics
+        self._readiness = parts.readiness
+        self._kafka = parts.kafka
         self._connections = connections
-        self._short_retentions = short_retentions
-        self._unread = unread
         self._times = RecordTimes()
         self._memory = ResidentMemory()
         self._number = 0
-        self._told: WorkerState | None = None
+        self._reported: WorkerState | None = None
         self._latest = 0.0
         no_counts = (0,) * (len(DELIVERY_BUCKETS) + 1)
         self._before = _Before(started, 0, 0, time.process_time(), no_counts, {})
@@ -96,29 +81,29 @@ class StatusReporter:
 
     def has_changed(self) -> bool:
         """Return whether the state differs from that of the last status."""
-        return self._state() is not self._told
+        return self._state() is not self._reported
 
     def status(self, moment: Moment, ops_url: str, *, gone: bool = False) -> Status:
         """Return the status; its rates cover the time since the last call."""
         before, hub, totals = self._before, self._hub, self._metrics.totals()
-        delivery, lags, cpu = self._metrics.delivery, self._lags(), time.process_time()
+        delivery, lags, cpu = self._metrics.delivery, self._kafka.lags(), time.process_time()
         feeds = [feed for feed in hub.feeds.values() if feed.tail is not None]
         positions = {feed.log: feed.tail.head for feed in feeds if feed.tail is not None}
         heads = {log: position.offset for log, position in positions.items()}
-        unread = self._unread()
+        unread = self._kafka.unread()
         answers = NotReadyReason.KAFKA not in self._readiness.reasons
         now = _Before(
             moment, sum(totals.events.values()), totals.records, cpu, delivery.counts, heads
         )
         seconds = max(1e-3, moment.monotonic - before.moment.monotonic)
         self._number += 1
-        self._told = self._state()
+        self._reported = self._state()
         self._before, latest, self._latest = now, self._latest, 0.0
         fresh = [count - old for count, old in zip(now.counts, before.counts, strict=True)]
         return Status(
             worker=self.worker,
             number=self._number,
-            state=WorkerState.GONE if gone else self._told,
+            state=WorkerState.GONE if gone else self._reported,
             doubts=tuple(
                 StatedDoubt(str(reason), detail[:MAX_DETAIL])
                 for reason, detail in self._readiness.reasons.items()
@@ -147,7 +132,7 @@ class StatusReporter:
             partitioner_mismatches=totals.misplaced,
             mismatch_last=self._metrics.mismatch_last,
             time_off=self._times.check(positions, lags if answers else None, moment.wall),
-            short_retentions=self._short_retentions(),
+            short_retentions=self._kafka.short_retentions(),
             resident_bytes=self._memory.bytes(),
             cpu_seconds=round(cpu, 3),
             cpu_share=round((cpu - before.cpu) / seconds, 4),

@@ -3,9 +3,12 @@ from __future__ import annotations
 import os
 import resource
 import sys
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from gateway.config import Settings
 from gateway.core.gap import CloseReason, GapReason
 from gateway.core.observer import Path
 from gateway.core.records import (
@@ -16,8 +19,10 @@ from gateway.core.records import (
     TopicPartition,
     UnreadableReason,
 )
+from gateway.core.registry import Registry
 from gateway.fleet.status import WorkerState
 from gateway.ops.reporter import ResidentMemory, StatusReporter, replays_waiting, rfc3339
+from gateway.parts import Parts
 from gateway.readiness import NotReadyReason
 from tests.http.served import Served
 
@@ -29,18 +34,27 @@ def at(seconds: float) -> Moment:
     return Moment(seconds, 1_700_000_000_000 + int(seconds * 1000))
 
 
-def make_vitals(served: Served, lags: dict[TopicPartition, int] | None = None) -> StatusReporter:
-    return StatusReporter(
-        "web-1", at(0), served.hub, served.metrics, served.readiness, lambda: lags or {}, lambda: 9
+def make_reporter(served: Served, lags: dict[TopicPartition, int] | None = None) -> StatusReporter:
+    kafka: Any = SimpleNamespace(lags=lambda: lags or {}, short_retentions=tuple, unread=dict)
+    registry = Registry.built_in()
+    parts = Parts(
+        Settings.model_construct(),
+        registry,
+        served.hub,
+        served.metrics,
+        served.readiness,
+        kafka,
+        None,
     )
+    return StatusReporter("web-1", at(0), parts, lambda: 9)
 
 
 def test_counts_are_since_the_start_and_rates_since_the_status_before() -> None:
     served = Served()
-    vitals = make_vitals(served, {LOG: 40})
+    reporter = make_reporter(served, {LOG: 40})
     feed = served.hub.feed(LOG, TOPIC)
     served.hub.activate(feed, OffsetPosition(100, 0, False), at(1))
-    vitals.status(at(10), "http://ops")
+    reporter.status(at(10), "http://ops")
 
     assert feed.tail is not None
     feed.tail.head = OffsetPosition(150, 0, False)
@@ -49,9 +63,9 @@ def test_counts_are_since_the_start_and_rates_since_the_status_before() -> None:
     served.metrics.gap(GapReason.LIMIT)
     served.metrics.rejected("unauthorized")
     served.metrics.unreadable(LOG, 3, UnreadableReason.NOT_JSON)
-    vitals.loop_late(0.2)
-    vitals.loop_late(0.1)
-    status = vitals.status(at(15), "http://ops")
+    reporter.loop_late(0.2)
+    reporter.loop_late(0.1)
+    status = reporter.status(at(15), "http://ops")
 
     assert (status.number, status.worker, status.connections) == (2, "web-1", 9)
     assert status.since == "2023-11-14T22:13:20.000Z"
@@ -67,7 +81,7 @@ def test_counts_are_since_the_start_and_rates_since_the_status_before() -> None:
     load = next(load for load in status.partitions if load.partition == 2)
     assert (load.partition, load.records_per_second, load.lag) == (2, 10.0, 40)
 
-    quiet = vitals.status(at(20), "http://ops")
+    quiet = reporter.status(at(20), "http://ops")
     assert quiet.events[Path.LIVE] == 20
     assert quiet.events_per_second == quiet.loop_delay_seconds == 0
     assert quiet.delivery.p50 is None
@@ -76,20 +90,20 @@ def test_counts_are_since_the_start_and_rates_since_the_status_before() -> None:
 
 def test_rate_of_a_recreated_log_is_not_negative() -> None:
     served = Served()
-    vitals = make_vitals(served)
+    reporter = make_reporter(served)
     feed = served.hub.feed(LOG, TOPIC)
     served.hub.activate(feed, OffsetPosition(100, 0, False), at(1))
-    vitals.status(at(10), "")
+    reporter.status(at(10), "")
     assert feed.tail is not None
     feed.tail.head = OffsetPosition(5, 0, False)
-    loads = vitals.status(at(20), "").partitions
+    loads = reporter.status(at(20), "").partitions
     load = next(load for load in loads if load.partition == 2)
     assert load.records_per_second == 0
 
 
 def test_times_of_records_are_held_against_the_clock_and_while_kafka_answers_only() -> None:
     served = Served()
-    vitals = make_vitals(served)
+    reporter = make_reporter(served)
     feed = served.hub.feed(LOG, TOPIC)
     served.hub.activate(feed, OffsetPosition(100, 0, False), at(1))
     assert feed.tail is not None
@@ -97,7 +111,7 @@ def test_times_of_records_are_held_against_the_clock_and_while_kafka_answers_onl
         if away:
             served.readiness.set_reason(NotReadyReason.KAFKA, "it does not answer")
         feed.tail.head = OffsetPosition(offset, at(-300).wall, True)
-        seen = vitals.status(at(0), "").time_off
+        seen = reporter.status(at(0), "").time_off
         assert (seen and seen.seconds) == expected
         served.readiness.clear(NotReadyReason.KAFKA)
 
@@ -107,18 +121,18 @@ def test_the_state_follows_readiness_and_a_change_is_noticed() -> None:
     readiness = served.readiness
     for doubt in list(readiness.reasons):
         readiness.clear(doubt)
-    vitals = make_vitals(served)
-    assert vitals.has_changed()
-    assert vitals.status(at(1), "").state is WorkerState.READY
-    assert not vitals.has_changed()
+    reporter = make_reporter(served)
+    assert reporter.has_changed()
+    assert reporter.status(at(1), "").state is WorkerState.READY
+    assert not reporter.has_changed()
     readiness.set_reason(NotReadyReason.KAFKA, "x" * 10_000)
-    assert vitals.has_changed()
-    status = vitals.status(at(2), "")
+    assert reporter.has_changed()
+    status = reporter.status(at(2), "")
     assert status.state is WorkerState.NOT_READY
     assert [(doubt.reason, len(doubt.detail)) for doubt in status.doubts] == [("kafka", 500)]
     readiness.set_reason(NotReadyReason.DRAINING, "it is being stopped")
-    assert vitals.status(at(3), "").state is WorkerState.DRAINING
-    assert vitals.status(at(4), "", gone=True).state is WorkerState.GONE
+    assert reporter.status(at(3), "").state is WorkerState.DRAINING
+    assert reporter.status(at(4), "", gone=True).state is WorkerState.GONE
 
 
 def test_memory_and_waiting_streams_are_reported() -> None:
