@@ -111,7 +111,12 @@ class EventIdError(GatewayError):
 
 
 class KeySetError(GatewayError):
-    """The keys that verify tokens cannot be loaded; the text has the reason."""
+    """The keys that verify tokens cannot be loaded: `found` is the cause, `advice` the remedy."""
+
+    def __init__(self, found: str, advice: str) -> None:
+        super().__init__(f"{found}; {advice}")
+        self.found = found
+        self.advice = advice
 
 
 class OperationsError(GatewayError):

@@ -128,7 +128,7 @@ async def _published_finding(client: JwksClient) -> Finding:
     try:
         keys = await client.load()
     except KeySetError as error:
-        return Finding("key", Status.FAILED, f"{client.setting}: {error}")
+        return Finding("key", Status.FAILED, f"{client.setting}: {error.found}", error.advice)
     names = sorted({kid for kid, _ in keys if kid is not None})
     found = ", ".join(sorted({algorithm for _, algorithm in keys}))
     return Finding("key", Status.OK, f"{found} from {client.url}; kid {', '.join(names) or 'none'}")

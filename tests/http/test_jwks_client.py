@@ -50,7 +50,7 @@ class Provider:
         finally:
             self.at_once -= 1
         if not self.keys:
-            raise KeySetError("it answers 500")
+            raise KeySetError("it answers 500", "look at the log")
         return read_key_set(key_set(*self.keys), ALGORITHMS)
 
     async def until_fetched(self, count: int) -> None:
@@ -90,7 +90,7 @@ async def test_a_worker_is_not_ready_until_it_has_keys() -> None:
             keys.find("old", "ES256")
         assert not readiness.ever
         assert readiness.report()["reasons"] == [
-            {"reason": "keys", "detail": "GATEWAY_JWT_JWKS_URL: it answers 500"}
+            {"reason": "keys", "detail": "GATEWAY_JWT_JWKS_URL: it answers 500; look at the log"}
         ]
         provider.keys = (OLD,)
         async with asyncio.timeout(DEADLINE):
@@ -203,14 +203,14 @@ async def test_keys_are_fetched() -> None:
 async def test_another_status_is_a_failure(status: int) -> None:
     async with published(OLD) as provider:
         provider.status = status
-        assert await failure(provider.url) == f"it answers {status}"
+        assert (await failure(provider.url)).startswith(f"it answers {status}; ")
 
 
 async def test_a_redirect_is_not_followed() -> None:
     async with published(OLD) as elsewhere, published(OLD) as provider:
         provider.status = 302
         provider.headers = {"Location": elsewhere.url}
-        assert await failure(provider.url) == ("it redirects (302); set the URL where the keys are")
+        assert await failure(provider.url) == "it redirects (302); set the URL that it redirects to"
         assert elsewhere.asked == 0
 
 
@@ -226,15 +226,21 @@ async def test_an_answer_is_not_unpacked() -> None:
     async with published(OLD) as provider:
         provider.document = gzip.compress(provider.document)
         provider.headers = {"Content-Encoding": "gzip"}
-        assert await failure(provider.url) == "the response is not a JSON Web Key Set"
+        assert await failure(provider.url) == (
+            "the response is not a JSON Web Key Set; set the URL at which the keys are"
+        )
 
 
 async def test_invalid_key_set_counts_as_failed_fetch() -> None:
     async with published(OLD) as provider:
         provider.document = b"<html>"
-        assert await failure(provider.url) == "the response is not a JSON Web Key Set"
+        assert await failure(provider.url) == (
+            "the response is not a JSON Web Key Set; set the URL at which the keys are"
+        )
         provider.document = b'{"keys": []}'
-        assert await failure(provider.url) == "the set lacks a key for RS256, ES256, EdDSA"
+        assert (await failure(provider.url)).startswith(
+            "the set lacks a key for RS256, ES256, EdDSA; "
+        )
 
 
 async def test_unreachable_key_url_counts_as_failed_fetch() -> None:

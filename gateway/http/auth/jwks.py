@@ -59,7 +59,9 @@ def read_key_set(document: bytes, algorithms: Sequence[str]) -> KeySet:
     try:
         keys = msgspec.json.decode(document, type=_Document).keys
     except (msgspec.DecodeError, ValueError, RecursionError):
-        raise KeySetError("the response is not a JSON Web Key Set") from None
+        raise KeySetError(
+            "the response is not a JSON Web Key Set", "set the URL at which the keys are"
+        ) from None
     found: dict[tuple[str | None, str], tuple[PublicKey, ...]] = {}
     for raw in keys:
         jwk = _read(raw)
@@ -72,7 +74,10 @@ def read_key_set(document: bytes, algorithms: Sequence[str]) -> KeySet:
                     held = found.get((kid, algorithm), ())
                     found[kid, algorithm] = (*held, key)[:MAX_TRIED]
     if not found:
-        raise KeySetError(f"the set lacks a key for {', '.join(algorithms)}")
+        raise KeySetError(
+            f"the set lacks a key for {', '.join(algorithms)}",
+            "have the provider publish one, or set the accepted algorithms to those of its keys",
+        )
     return found
 
 

@@ -44,6 +44,9 @@ MAX_WAITING = 100
 """Requests that may wait for an unknown key at the same time. Key names cost nothing to make up, so
 these requests have a limit of their own and never take the places of others."""
 
+_START = "start the provider, or set its URL"
+_URL = "set the URL that the provider states"
+
 _log = structlog.stdlib.get_logger(__name__)
 
 
@@ -206,18 +209,19 @@ async def fetch_issuer_keys(
             found = msgspec.json.decode(document, type=_Discovery)
         except (msgspec.DecodeError, ValueError, RecursionError):
             raise KeySetError(
-                f"{issuer.keys_at} is not a discovery document; set jwks_url where the provider"
-                " publishes none"
+                f"{issuer.keys_at} is not a discovery document",
+                "set jwks_url where the provider publishes none",
             ) from None
         if found.issuer != issuer.issuer:
             raise KeySetError(
-                f"{issuer.keys_at} names the issuer {found.issuer[:200]!r}; write that one exactly"
+                f"{issuer.keys_at} names the issuer {found.issuer[:200]!r}",
+                "write that one exactly",
             )
         url = found.jwks_uri
         if not is_safe_url(url, http_hosts):
             raise KeySetError(
-                f"jwks_uri {url[:200]!r} is not https; name its host in GATEWAY_OIDC_HTTP_HOSTS if"
-                " the network between is trusted"
+                f"jwks_uri {url[:200]!r} is not https",
+                "name its host in GATEWAY_OIDC_HTTP_HOSTS if the network between is trusted",
             )
     return await fetch_key_set(url, issuer.algorithms, patience)
 
@@ -254,22 +258,27 @@ async def _get(url: str, patience: float) -> bytes:
             session.get(url, allow_redirects=False) as response,
         ):
             if response.status != 200:
-                raise KeySetError(_status(response.status))
+                raise KeySetError(*_status(response.status))
             document = bytearray()
             async for part in response.content.iter_any():
                 document += part
                 if len(document) > MAX_BYTES:
-                    raise KeySetError(f"its answer has more than {MAX_BYTES} bytes")
+                    raise KeySetError(f"its answer has more than {MAX_BYTES} bytes", _URL)
     except TimeoutError:
-        raise KeySetError(f"it does not answer within {patience:g} s") from None
+        raise KeySetError(f"it does not answer within {patience:g} s", _START) from None
     except (aiohttp.ClientConnectionError, OSError) as error:
-        raise KeySetError(str(error)) from None
+        raise KeySetError(str(error), _START) from None
     except aiohttp.ClientError as error:
-        raise KeySetError(f"its response is not valid HTTP ({type(error).__name__})") from None
+        raise KeySetError(
+            f"its response is not valid HTTP ({type(error).__name__})", _URL
+        ) from None
     return bytes(document)
 
 
-def _status(status: int) -> str:
+def _status(status: int) -> tuple[str, str]:
+    """Return cause and remedy of a status that is not 200."""
     if 300 <= status < 400:
-        return f"it redirects ({status}); set the URL where the keys are"
-    return f"it answers {status}"
+        return f"it redirects ({status})", "set the URL that it redirects to"
+    if status in {404, 410}:
+        return f"it answers {status}", _URL
+    return f"it answers {status}", "look at the provider's log"
