@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 from aiohttp import web
@@ -16,7 +16,7 @@ from tests.issuer import SigningKey, key_set
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-Answer = "tuple[int, Mapping[str, object] | bytes]"
+Answer: TypeAlias = "tuple[int, Mapping[str, object] | bytes]"
 
 
 @asynccontextmanager

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
-import hmac
 import json
 import threading
 import time
-from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, parse_qs, parse_qsl, quote, urlsplit
+from urllib.parse import parse_qs
 
 import pytest
 from aiokafka.errors import SaslAuthenticationFailed
-from botocore.auth import SigV4QueryAuth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 
 from gateway.config import Settings, load_settings
 from gateway.errors import SettingsError
@@ -214,59 +208,6 @@ async def test_broker_that_refuses_a_token_fails_the_login() -> None:
     assert await authenticator.step(None) == (b"n,,\x01auth=Bearer t\x01a=b\x01\x01", True)
     with pytest.raises(SaslAuthenticationFailed, match="invalid_token"):
         await authenticator.step(b'{"status":"invalid_token"}')
-
-
-async def test_amazon_token_is_a_presigned_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    credentials = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "session")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", credentials.access_key)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", credentials.secret_key)
-    monkeypatch.setenv("AWS_SESSION_TOKEN", credentials.token)
-    made = load_settings(
-        None,
-        kafka_security_protocol="SASL_SSL",
-        kafka_sasl_mechanism="AWS_MSK_IAM",
-        kafka_aws_region="eu-central-1",
-    )
-    text = await token_of(made)
-    url = urlsplit(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode())
-    assert (url.scheme, url.netloc) == ("https", "kafka.eu-central-1.amazonaws.com")
-    query = dict(parse_qsl(url.query))
-    assert query["Action"] == "kafka-cluster:Connect"
-    assert query["X-Amz-Algorithm"] == "AWS4-HMAC-SHA256"
-    assert query["X-Amz-SignedHeaders"] == "host"
-    assert query["X-Amz-Expires"] == "900"
-    moment = datetime.strptime(query["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-    assert abs(moment.timestamp() - time.time()) < 60
-    scope = f"AKIDEXAMPLE/{moment:%Y%m%d}/eu-central-1/kafka-cluster/aws4_request"
-    assert query["X-Amz-Credential"] == scope
-    assert query["X-Amz-Security-Token"] == "session"
-    assert query["X-Amz-Signature"] == _botocore_signature(url, query, credentials)
-    assert query["X-Amz-Signature"] == _sigv4_signature(url, query, credentials.secret_key)
-
-
-def _botocore_signature(url: SplitResult, query: dict[str, str], credentials: Credentials) -> str:
-    """Return the signature that botocore's signer makes for the same request at the same time."""
-    signer = SigV4QueryAuth(credentials, "kafka-cluster", "eu-central-1", expires=900)
-    unsigned, _, _ = url.query.partition("&X-Amz-Signature=")
-    request = AWSRequest("GET", f"https://{url.netloc}/?{unsigned}")
-    request.context["timestamp"] = query["X-Amz-Date"]
-    text = signer.string_to_sign(request, signer.canonical_request(request))
-    return str(signer.signature(text, request))
-
-
-def _sigv4_signature(url: SplitResult, query: dict[str, str], secret: str) -> str:
-    """Return the signature as the specification of AWS Signature Version 4 derives it."""
-    names = sorted(name for name in query if name not in {"X-Amz-Signature", "User-Agent"})
-    pairs = "&".join(f"{name}={quote(query[name], safe='')}" for name in names)
-    headers = f"host:{url.netloc}\n\nhost"
-    request = f"GET\n/\n{pairs}\n{headers}\n{hashlib.sha256(b'').hexdigest()}"
-    _, _, scope = query["X-Amz-Credential"].partition("/")
-    digest = hashlib.sha256(request.encode()).hexdigest()
-    text = f"AWS4-HMAC-SHA256\n{query['X-Amz-Date']}\n{scope}\n{digest}"
-    key = f"AWS4{secret}".encode()
-    for part in [*scope.split("/"), text]:
-        key = hmac.digest(key, part.encode(), "sha256")
-    return key.hex()
 
 
 def test_login_lacks_a_setting_or_has_one_too_many() -> None:

@@ -268,6 +268,8 @@ def _word(data: bytes, name: str) -> str:
 def _aws_source(settings: Settings) -> Callable[[], Token]:
     try:
         signer: Any = import_module("aws_msk_iam_sasl_signer.MSKAuthTokenProvider")
+        aws: Any = import_module("botocore.session")
+        credentials: Any = import_module("botocore.credentials")
         errors: Any = import_module("botocore.exceptions")
     except ImportError:
         raise SettingsError(
@@ -277,14 +279,30 @@ def _aws_source(settings: Settings) -> Callable[[], Token]:
     region, role = settings.kafka_aws_region, settings.kafka_aws_role_arn
     assert region is not None, "the settings were validated"
 
+    class Current(credentials.CredentialProvider):  # type: ignore[misc]
+        """Credentials of the environment, or of the role that is assumed with them."""
+
+        def load(self) -> Any:
+            session = aws.Session()
+            # Otherwise a look-up of credentials at STS would need a region of its own.
+            session.set_config_variable("region", region)
+            if role is None:
+                found = session.get_credentials()
+                if found is None:
+                    raise errors.NoCredentialsError
+                return found.get_frozen_credentials()
+            answer = session.create_client("sts").assume_role(
+                RoleArn=role, RoleSessionName="kafka-sse-gateway"
+            )["Credentials"]
+            return credentials.Credentials(
+                answer["AccessKeyId"], answer["SecretAccessKey"], answer["SessionToken"]
+            )
+
     def sign() -> Token:
         try:
-            if role is None:
-                value, expires_ms = signer.generate_auth_token(region)
-            else:
-                value, expires_ms = signer.generate_auth_token_from_role_arn(
-                    region, role, "kafka-sse-gateway"
-                )
+            value, expires_ms = signer.generate_auth_token_from_credentials_provider(
+                region, Current()
+            )
         except (errors.BotoCoreError, errors.ClientError, ValueError) as error:
             raise TokenUnavailable(
                 f"AWS gives no credentials: {error}",
