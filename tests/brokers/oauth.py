@@ -1,16 +1,18 @@
-"""A Kafka node with a listener that accepts OAuth tokens and limits the login's lifetime."""
+"""A Kafka node with a TLS listener that accepts OAuth tokens and limits the login's lifetime."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from tests.brokers.kafka import KafkaNode
+from tests.brokers.secure import stores
 from tests.child import free_port
 from tests.identity.oauth import AUDIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.brokers.authority import Authority
     from tests.identity.oauth import OAuthServer
 
 _OAUTH = "org.apache.kafka.common.security.oauthbearer"
@@ -22,7 +24,9 @@ class OAuthNode(KafkaNode):
     A login is good for `login_ms`, or for the rest of the token's life if that is less.
     """
 
-    def __init__(self, folder: Path, server: OAuthServer, login_ms: int) -> None:
+    def __init__(
+        self, folder: Path, server: OAuthServer, authority: Authority, login_ms: int
+    ) -> None:
         self._keys_url = server.keys_url
         port, controller, self._oauth_port = free_port(), free_port(), free_port()
         addresses = f"PLAINTEXT://127.0.0.1:{port},OAUTH://127.0.0.1:{self._oauth_port}"
@@ -35,9 +39,10 @@ class OAuthNode(KafkaNode):
                 "listeners": f"{addresses},CONTROLLER://127.0.0.1:{controller}",
                 "advertised.listeners": addresses,
                 "listener.security.protocol.map": (
-                    "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,OAUTH:SASL_PLAINTEXT"
+                    "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,OAUTH:SASL_SSL"
                 ),
                 "inter.broker.listener.name": "PLAINTEXT",
+                **stores(f"{prefix}.", authority.pair("broker"), authority),
                 f"{prefix}.sasl.enabled.mechanisms": "OAUTHBEARER",
                 f"{prefix}.oauthbearer.sasl.jaas.config": (
                     f"{_OAUTH}.OAuthBearerLoginModule required;"

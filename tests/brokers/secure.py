@@ -106,8 +106,8 @@ class SecureNode(KafkaNode):
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
             "super.users": "User:ANONYMOUS",
             "allow.everyone.if.no.acl.found": "true",
-            **_stores("", authority.pair("broker"), authority),
-            **_stores("listener.name.expired.", authority.pair("expired", -DAY), authority),
+            **stores("", authority.pair("broker"), authority),
+            **stores("listener.name.expired.", authority.pair("expired", -DAY), authority),
             "listener.name.mutual.ssl.client.auth": "required",
             "listener.name.plain.sasl.enabled.mechanisms": "PLAIN",
             "listener.name.plain.plain.sasl.jaas.config": f'{plain} user_{USER}="{PASSWORD}";',
@@ -116,7 +116,7 @@ class SecureNode(KafkaNode):
         }
 
 
-def _stores(prefix: str, pair: Pair, authority: Authority) -> dict[str, object]:
+def stores(prefix: str, pair: Pair, authority: Authority) -> dict[str, object]:
     """Return the certificate settings of a listener and of the CA for clients."""
     store = pair.certificate.with_suffix(".store.pem")
     store.write_text(pair.key.read_text() + pair.certificate.read_text())

@@ -9,6 +9,7 @@ import pytest_asyncio
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 
+from tests.brokers.authority import Authority
 from tests.brokers.metadata import create_topics
 from tests.brokers.oauth import OAuthNode
 from tests.child import free_port
@@ -34,16 +35,18 @@ TOPICS = Topics("user-events", "broadcast-events")
 
 
 class Site(NamedTuple):
-    """The broker, and the server that issues tokens for it."""
+    """The broker, the server that issues tokens for it, and the CA of the broker's certificate."""
 
     node: OAuthNode
     server: OAuthServer
+    authority: Authority
 
     def settings(self, **others: object) -> dict[str, object]:
         """Return the settings of a worker that gets its tokens as a client of the server."""
         return {
             "kafka_bootstrap": self.node.oauth_bootstrap,
-            "kafka_security_protocol": "SASL_PLAINTEXT",
+            "kafka_security_protocol": "SASL_SSL",
+            "kafka_ssl_cafile": self.authority.certificate,
             "kafka_sasl_mechanism": "OAUTHBEARER",
             "kafka_sasl_oauthbearer_token_endpoint_url": self.server.token_url,
             "kafka_sasl_oauthbearer_client_id": "gateway",
@@ -57,12 +60,13 @@ class Site(NamedTuple):
 async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
     require("java", "mvn")
     folder = tmp_path_factory.mktemp("oauth")
+    authority = Authority(folder)
     async with (
         OAuthServer(folder, TOKEN_SECONDS) as server,
-        OAuthNode(folder / "node", server, LOGIN_MS) as node,
+        OAuthNode(folder / "node", server, authority, LOGIN_MS) as node,
     ):
         await create_topics(node.bootstrap, [NewTopic(name, 1, 1) for name in TOPICS[:2]])
-        yield Site(node, server)
+        yield Site(node, server, authority)
 
 
 async def test_events_are_delivered_once_while_tokens_and_logins_expire(
