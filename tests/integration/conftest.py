@@ -10,22 +10,26 @@ from __future__ import annotations
 import time
 import uuid
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 import pytest_asyncio
 
 from tests.client import StreamClient
+from tests.conftest import PARTITIONS
 from tests.eventually import DEADLINE
+from tests.records import RecordWriter
 from tests.shared import sharing
 from tests.tokens import mint
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
+    from aiokafka import AIOKafkaProducer
+
     from tests.client import Params
-    from tests.conftest import Broker
-    from tests.records import RecordWriter
+    from tests.conftest import Broker, MakeTopics, StartWorker
+    from tests.records import Topics
     from tests.shared import Shared
     from tests.worker import Worker
 
@@ -69,10 +73,48 @@ class Witness:
         await self._client.wait_for(lambda client: f'{{"n":{self._calls}}}' in client.data)
 
 
-class CallWitness(Protocol):
-    """Opens a stream that is a witness, and returns when it follows the topic."""
+class Stage:
+    """A worker with topics of its own, which `write` writes to."""
 
-    def __call__(self, worker: Worker, write: RecordWriter) -> Awaitable[Witness]: ...
+    def __init__(
+        self,
+        topics: Topics,
+        write: RecordWriter,
+        start_worker: StartWorker,
+        open_stream: OpenStream,
+    ) -> None:
+        self.topics = topics
+        self.write = write
+        self.worker: Worker
+        """The first worker that was started."""
+        self._start_worker = start_worker
+        self._open_stream = open_stream
+
+    async def start(self, **settings: Any) -> Worker:
+        """Return another worker that serves the same topics."""
+        return await self._start_worker(self.topics, **settings)
+
+    async def open(self, user: str, *arguments: Any, **options: Any) -> StreamClient:
+        """Return an open stream of the first worker; arguments are those of `OpenStream`."""
+        return await self._open_stream(self.worker, user, *arguments, **options)
+
+    async def witness(self) -> Witness:
+        """Return a stream that tells how far the first worker has read the topic."""
+        name = new_user()
+        return Witness(await self.open(name), name, self.write)
+
+
+class SetUp(Protocol):
+    """Starts a worker with settings on new topics: so many partitions, and other topics."""
+
+    def __call__(
+        self,
+        partitions: int = PARTITIONS,
+        *,
+        revocations: int = 0,
+        workers: int = 0,
+        **settings: object,
+    ) -> Awaitable[Stage]: ...
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -136,9 +178,18 @@ async def open_expiring(
 
 
 @pytest.fixture
-def witness(open_stream: OpenStream) -> CallWitness:
-    async def call(worker: Worker, write: RecordWriter) -> Witness:
-        name = new_user()
-        return Witness(await open_stream(worker, name), name, write)
+def set_up(
+    topics: MakeTopics,
+    producer: AIOKafkaProducer,
+    start_worker: StartWorker,
+    open_stream: OpenStream,
+) -> SetUp:
+    async def set_up(
+        partitions: int = PARTITIONS, *, revocations: int = 0, workers: int = 0, **settings: object
+    ) -> Stage:
+        made = await topics(partitions, revocations=revocations, workers=workers)
+        stage = Stage(made, RecordWriter(producer, made), start_worker, open_stream)
+        stage.worker = await stage.start(**settings)
+        return stage
 
-    return call
+    return set_up

@@ -13,15 +13,12 @@ import pytest
 from tests.http.raw_client import connected
 from tests.integration.conftest import open_expiring
 from tests.integration.problems import expect_problem
-from tests.records import RecordWriter
 from tests.tokens import SECRET, bearer, mint
 
 if TYPE_CHECKING:
     import aiohttp
-    from aiokafka import AIOKafkaProducer
 
-    from tests.conftest import MakeTopics, StartWorker
-    from tests.integration.conftest import OpenStream
+    from tests.integration.conftest import OpenStream, SetUp
     from tests.worker import Worker
 
 
@@ -91,17 +88,15 @@ async def test_tokens_in_query_and_cookie_are_off_unless_switched_on(
 
 
 async def test_browsers_can_send_the_token_as_cookie_or_query_and_it_is_never_logged(
-    topics: MakeTopics, start_worker: StartWorker, user: str, http: aiohttp.ClientSession
+    set_up: SetUp, user: str, http: aiohttp.ClientSession
 ) -> None:
-    worker = await start_worker(
-        await topics(), token_cookie="token", token_query="true", log_level="debug"
-    )
+    stage = await set_up(token_cookie="token", token_query="true", log_level="debug")
     token = mint(user)
 
-    async with http.get(worker.events_url, params={"access_token": token}) as response:
+    async with http.get(stage.worker.events_url, params={"access_token": token}) as response:
         assert response.status == 200
         assert "no-store" in response.headers["Cache-Control"]
-    async with http.get(worker.events_url, headers={"Cookie": f"token={token}"}) as response:
+    async with http.get(stage.worker.events_url, headers={"Cookie": f"token={token}"}) as response:
         assert response.status == 200
 
     told = ""
@@ -112,31 +107,29 @@ async def test_browsers_can_send_the_token_as_cookie_or_query_and_it_is_never_lo
         ("GET", f"/nothing?access_token={token}", 404),
         ("POST", f"/api/v1/events?access_token={token}", 405),
     ):
-        async with http.request(method, f"{worker.url}{path}") as response:
+        async with http.request(method, f"{stage.worker.url}{path}") as response:
             await expect_problem(response, status)
             assert response.headers["Cache-Control"] == "no-store"
             assert response.headers["Referrer-Policy"] == "no-referrer"
             told += await response.text()
     async with connected(
-        worker.port
+        stage.worker.port
     ) as client:  # no HTTP: aiohttp's answer quotes it, nothing else
         await client.send(f"GET /?access_token={token}\xff HTTP/1.1\r\n\r\n".encode("latin-1"))
         assert (await client.head()).startswith(b"HTTP/1.0 400 ")
-    async with http.get(f"{worker.ops_url}/metrics") as response:
+    async with http.get(f"{stage.worker.ops_url}/metrics") as response:
         told += await response.text()
-    worker.end()
-    told += worker.log()
+    stage.worker.end()
+    told += stage.worker.log()
     assert "gateway_rejects_total" in told
     for part in token.split(".")[1:]:
         assert part not in told
 
 
 async def test_issuer_audience_and_user_claim_can_be_required(
-    topics: MakeTopics, start_worker: StartWorker, http: aiohttp.ClientSession
+    set_up: SetUp, http: aiohttp.ClientSession
 ) -> None:
-    worker = await start_worker(
-        await topics(), jwt_issuer="https://id", jwt_audience="events", jwt_user_claim="uid"
-    )
+    stage = await set_up(jwt_issuer="https://id", jwt_audience="events", jwt_user_claim="uid")
     good = {"iss": "https://id", "aud": "events", "uid": "u"}
     for claims, status in (
         (good, 200),
@@ -145,23 +138,17 @@ async def test_issuer_audience_and_user_claim_can_be_required(
         ({**good, "uid": None}, 401),
     ):
         headers = bearer(mint("somebody", **claims))
-        async with http.get(worker.events_url, headers=headers) as response:
+        async with http.get(stage.worker.events_url, headers=headers) as response:
             assert response.status == status, claims
 
 
 async def test_stream_ends_when_its_token_expires_and_resumes_with_the_next_token(
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    producer: AIOKafkaProducer,
-    user: str,
+    set_up: SetUp, open_stream: OpenStream, user: str
 ) -> None:
-    served = await topics()
-    worker = await start_worker(served)
-    write = RecordWriter(producer, served)
-    stays = await open_stream(worker, user)
-    client, token = await open_expiring(open_stream, worker, user)
-    await write.numbered(user, [0])
+    stage = await set_up()
+    stays = await stage.open(user)
+    client, token = await open_expiring(open_stream, stage.worker, user)
+    await stage.write.numbered(user, [0])
 
     await client.wait_for_end()
 
@@ -169,32 +156,26 @@ async def test_stream_ends_when_its_token_expires_and_resumes_with_the_next_toke
     assert time.time() >= claims["exp"] - (claims["exp"] - claims["iat"]) / 10
     assert client.own("close") == ['{"reason":"token_expired"}']
     assert stays.is_open
-    await write.numbered(user, [1])
+    await stage.write.numbered(user, [1])
     await client.reconnect(token=mint(user))
     await client.wait_for(lambda client: len(client.data) == 2)
-    await write.numbered(user, [2])
+    await stage.write.numbered(user, [2])
     await client.wait_for(lambda client: len(client.data) == 3)
     assert client.numbers == [0, 1, 2]
     assert client.own("gap") == []
 
 
 async def test_a_stream_ends_at_its_greatest_age_and_loses_nothing(
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    producer: AIOKafkaProducer,
-    user: str,
+    set_up: SetUp, user: str
 ) -> None:
-    served = await topics()
-    worker = await start_worker(served, max_stream_age_seconds=1)
-    write = RecordWriter(producer, served)
-    client = await open_stream(worker, user)
-    await write.numbered(user, [0])
+    stage = await set_up(max_stream_age_seconds=1)
+    client = await stage.open(user)
+    await stage.write.numbered(user, [0])
 
     await client.wait_for_end()
 
     assert client.own("close") == ['{"reason":"max_age"}']
-    await write.numbered(user, [1])
+    await stage.write.numbered(user, [1])
     await client.reconnect()
     await client.wait_for(lambda client: len(client.data) == 2)
     assert client.numbers == [0, 1]

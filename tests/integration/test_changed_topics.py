@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from tests.client import StreamClient
     from tests.conftest import Broker, MakeTopics, StartWorker
-    from tests.integration.conftest import OpenStream
+    from tests.integration.conftest import OpenStream, SetUp
 
 BEFORE, AFTER = 2, 4
 
@@ -90,33 +90,28 @@ async def write(
 @only_kafka
 @pytest.mark.parametrize("tail_warm_seconds", [60, 0])
 async def test_user_whose_partition_changes_gets_each_event_of_both_partitions_once(
-    broker: Broker,
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    tail_warm_seconds: int,
+    set_up: SetUp, broker: Broker, tail_warm_seconds: int
 ) -> None:
-    served = await topics(BEFORE)
     user, other = user_who_moves(1, 3), user_who_moves(0, 0)
-    worker = await start_worker(
-        served, settle_seconds=3, heartbeat_seconds=1, tail_warm_seconds=tail_warm_seconds
+    stage = await set_up(
+        BEFORE, settle_seconds=3, heartbeat_seconds=1, tail_warm_seconds=tail_warm_seconds
     )
-    client, away, stays = [await open_stream(worker, name) for name in (user, user, other)]
-    await write(broker.bootstrap, served, user, range(3))
-    await write(broker.bootstrap, served, other, range(2))
+    client, away, stays = [await stage.open(name) for name in (user, user, other)]
+    await write(broker.bootstrap, stage.topics, user, range(3))
+    await write(broker.bootstrap, stage.topics, other, range(2))
     for each in (client, away):
         await each.wait_for(3)
     await away.drop()
 
-    await grow(broker.bootstrap, served.user)
-    await write(broker.bootstrap, served, user, range(10, 13), partition=3)
-    await write(broker.bootstrap, served, user, range(20, 23), partition=1)
+    await grow(broker.bootstrap, stage.topics.user)
+    await write(broker.bootstrap, stage.topics, user, range(10, 13), partition=3)
+    await write(broker.bootstrap, stage.topics, user, range(20, 23), partition=1)
     await client.wait_for(9)
     await client.wait_for(lambda client: partitions_of(client) == [3, 1])
-    await write(broker.bootstrap, served, user, [23], partition=1)
-    await write(broker.bootstrap, served, user, [13], partition=3)
+    await write(broker.bootstrap, stage.topics, user, [23], partition=1)
+    await write(broker.bootstrap, stage.topics, user, [13], partition=3)
     await client.wait_for(11)
-    fresh = await start_worker(served, settle_seconds=3)
+    fresh = await stage.start(settle_seconds=3)
     await away.reconnect(url=fresh.events_url)
     await away.wait_for(11)
 
@@ -127,12 +122,12 @@ async def test_user_whose_partition_changes_gets_each_event_of_both_partitions_o
         assert reasons(each) == []
     await client.wait_for(lambda client: partitions_of(client) == [3])
     await client.reconnect()
-    await write(broker.bootstrap, served, user, [14], partition=3)
+    await write(broker.bootstrap, stage.topics, user, [14], partition=3)
     await client.wait_for(12)
     assert client.numbers[-1] == 14
     await stays.wait_for(2)
     assert stays.numbers == [0, 1]
-    assert await worker.metric("gateway_partitioner_mismatches_total") == 0
+    assert await stage.worker.metric("gateway_partitioner_mismatches_total") == 0
 
 
 @only_kafka
@@ -160,27 +155,20 @@ async def test_ids_cross_between_workers_of_which_one_has_not_noticed_yet(
 @pytest.mark.parametrize("fewer", [True, False], ids=["fewer records", "more records"])
 @pytest.mark.parametrize("partitions", [BEFORE, 1], ids=["same", "other partitions"])
 async def test_recreated_topic_sends_a_gap_to_open_and_resuming_streams(
-    broker: Broker,
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    partitions: int,
-    *,
-    fewer: bool,
+    set_up: SetUp, broker: Broker, partitions: int, *, fewer: bool
 ) -> None:
-    served = await topics(BEFORE)
     user, other = user_who_moves(0, 0), user_who_moves(0, 0)
-    worker = await start_worker(served, heartbeat_seconds=1)
-    client, away = [await open_stream(worker, user) for _ in range(2)]
-    await write(broker.bootstrap, served, user, range(5))
+    stage = await set_up(BEFORE, heartbeat_seconds=1)
+    client, away = [await stage.open(user) for _ in range(2)]
+    await write(broker.bootstrap, stage.topics, user, range(5))
     for each in (client, away):
         await each.wait_for(5)
     await away.drop()
 
-    await recreate(broker.bootstrap, served.user, partitions)
+    await recreate(broker.bootstrap, stage.topics.user, partitions)
     if not fewer:
-        await write(broker.bootstrap, served, other, range(20))
-    await write(broker.bootstrap, served, user, range(100, 103))
+        await write(broker.bootstrap, stage.topics, other, range(20))
+    await write(broker.bootstrap, stage.topics, user, range(100, 103))
 
     await client.wait_for(lambda client: client.own("gap"))
     await client.wait_for(lambda client: 102 in client.numbers)
@@ -190,9 +178,9 @@ async def test_recreated_topic_sends_a_gap_to_open_and_resuming_streams(
     assert client.numbers[:5] == [0, 1, 2, 3, 4]
     assert client.numbers[-3:] == [100, 101, 102]
     assert reasons(client) == reasons(away) == ["reset"]
-    fresh = await start_worker(served)
+    fresh = await stage.start()
     await client.reconnect(url=fresh.events_url)
-    await write(broker.bootstrap, served, user, [103])
+    await write(broker.bootstrap, stage.topics, user, [103])
     await client.wait_for(lambda client: 103 in client.numbers)
     assert reasons(client) == ["reset"], "a gap is told once"
 

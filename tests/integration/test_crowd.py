@@ -12,14 +12,12 @@ from tests.brokers.raw import write_batch
 from tests.eventually import DEADLINE
 from tests.integration.conftest import new_user
 from tests.integration.poison import now, row
-from tests.records import RecordWriter, envelope
+from tests.records import envelope
 from tests.tokens import mint
 
 if TYPE_CHECKING:
-    from aiokafka import AIOKafkaProducer
-
-    from tests.conftest import Broker, MakeTopics, StartWorker
-    from tests.integration.conftest import CallWitness, OpenStream
+    from tests.conftest import Broker
+    from tests.integration.conftest import SetUp
 
 CROWD = 1000
 
@@ -56,22 +54,15 @@ async def come_back(port: int, user: str, event_id: str) -> list[int]:
 
 
 async def test_a_thousand_clients_that_come_back_at_once_share_scans(
-    broker: Broker,
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    witness: CallWitness,
-    producer: AIOKafkaProducer,
+    set_up: SetUp, broker: Broker
 ) -> None:
-    served = await topics(1)
-    worker = await start_worker(served, tail_bytes=20_000, tail_warm_seconds=0)
-    write = RecordWriter(producer, served)
-    seen = await witness(worker, write)
-    client = await open_stream(worker, new_user())
+    stage = await set_up(1, tail_bytes=20_000, tail_warm_seconds=0)
+    seen = await stage.witness()
+    client = await stage.open(new_user())
     users = [new_user() for _ in range(CROWD)]
     stranger = new_user()
     noise = [Row(stranger.encode(), envelope(stranger))] * NOISE
-    log = TopicPartition(served.user, 0)
+    log = TopicPartition(stage.topics.user, 0)
     for number in range(EACH):
         events = [row(user, number) for user in users]
         await write_batch(broker.bootstrap, log, batch(events, timestamp=now()))
@@ -80,16 +71,16 @@ async def test_a_thousand_clients_that_come_back_at_once_share_scans(
 
     async with asyncio.timeout(DEADLINE):
         received = await asyncio.gather(
-            *(come_back(worker.port, user, client.last_event_id) for user in users)
+            *(come_back(stage.worker.port, user, client.last_event_id) for user in users)
         )
 
     assert received == [[*range(EACH)]] * CROWD
     written = EACH * (CROWD + NOISE)
     # A scan is counted at its end, after its last event.
-    await worker.wait_for_metric("gateway_replays_waiting", 0)
-    scans = await worker.metric("gateway_replay_seconds_count")
-    scanned = await worker.metric("gateway_replay_records_scanned_total")
+    await stage.worker.wait_for_metric("gateway_replays_waiting", 0)
+    scans = await stage.worker.metric("gateway_replay_seconds_count")
+    scanned = await stage.worker.metric("gateway_replay_records_scanned_total")
     assert scans <= CROWD / 50
     assert scanned <= (scans + 1) * written
-    await worker.wait_for_metric("gateway_events_sent_total", CROWD * EACH, path="replay")
-    await worker.wait_for_metric("gateway_replays_waiting", 0)
+    await stage.worker.wait_for_metric("gateway_events_sent_total", CROWD * EACH, path="replay")
+    await stage.worker.wait_for_metric("gateway_replays_waiting", 0)

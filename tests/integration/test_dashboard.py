@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.client import StreamClient
     from tests.conftest import MakeTopics, StartWorker
     from tests.demo.webdriver import Browser
-    from tests.integration.conftest import OpenStream
+    from tests.integration.conftest import OpenStream, SetUp
     from tests.worker import Worker
 
 TOKEN = "of the person on call"
@@ -92,11 +92,9 @@ async def test_its_numbers_are_the_facts(
     assert await browser.complaints() == []
 
 
-async def test_with_a_token_a_browser_signs_in_and_out(
-    topics: MakeTopics, start_worker: StartWorker, browser: Browser
-) -> None:
-    worker = await start_worker(await topics(), ops_token=TOKEN)
-    await browser.open(f"{worker.ops_url}/ops")
+async def test_with_a_token_a_browser_signs_in_and_out(set_up: SetUp, browser: Browser) -> None:
+    stage = await set_up(ops_token=TOKEN)
+    await browser.open(f"{stage.worker.ops_url}/ops")
     await browser.wait_for("return !document.querySelector('#sign-in').hidden")
 
     await sign_in(browser, "a guess")
@@ -105,7 +103,7 @@ async def test_with_a_token_a_browser_signs_in_and_out(
     await sign_in(browser, TOKEN)
     await browser.wait_for("return document.querySelector('#link').dataset.state === 'live'")
     assert await browser.run("return document.cookie") == "", "no script can see it"
-    assert TOKEN not in worker.log()
+    assert TOKEN not in stage.worker.log()
 
     await browser.click("#sign-out")
     await browser.wait_for("return !document.querySelector('#sign-in').hidden")
@@ -117,10 +115,10 @@ async def sign_in(browser: Browser, token: str) -> None:
 
 
 async def test_nothing_sticks_out_on_a_phone_and_every_control_has_a_name(
-    topics: MakeTopics, start_worker: StartWorker, browser: Browser
+    set_up: SetUp, browser: Browser
 ) -> None:
-    worker = await start_worker(await topics(workers=1))
-    await browser.open(f"{worker.ops_url}/ops")
+    stage = await set_up(workers=1)
+    await browser.open(f"{stage.worker.ops_url}/ops")
     await browser.wait_for("return !document.querySelector('#main').hidden")
     for width in (1280, 360):
         await browser.emulate(
@@ -156,18 +154,14 @@ WAY = (
 
 
 async def test_keyboard_reaches_every_control_and_every_control_has_an_accessible_name(
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    browser: Browser,
-    user: str,
+    set_up: SetUp, open_stream: OpenStream, browser: Browser, user: str
 ) -> None:
     """In dark mode, with so many partitions that the map omits their numbers."""
-    worker = await start_worker(await topics(128, workers=1))
-    [client] = await open_streams(open_stream, user, (worker, 1))
+    stage = await set_up(128, workers=1)
+    [client] = await open_streams(open_stream, user, (stage.worker, 1))
     dark = [{"name": "prefers-color-scheme", "value": "dark"}]
     await browser.emulate("Emulation.setEmulatedMedia", features=dark)
-    await browser.open(f"{worker.ops_url}/ops")
+    await browser.open(f"{stage.worker.ops_url}/ops")
     await browser.wait_for(f"return {SUM.format('streams')} === 1")
     await look_up(browser, user)
     await browser.wait_for(f"return {STREAMS}.length === 1")

@@ -15,10 +15,8 @@ from tests.tokens import bearer, mint
 
 if TYPE_CHECKING:
     import aiohttp
-    from aiokafka import AIOKafkaProducer
 
-    from tests.conftest import MakeTopics, StartWorker
-    from tests.integration.conftest import OpenStream
+    from tests.integration.conftest import OpenStream, SetUp
     from tests.worker import Worker
 
 CATEGORIES = ["data_sync", "provider", "ai", "import", "portfolio", "security"]
@@ -238,19 +236,12 @@ async def test_open_streams_are_counted(worker: Worker, user: str, open_stream: 
     await worker.wait_for_metric("gateway_streams_open", 1)
 
 
-async def test_a_broadcast_reaches_every_stream_once(
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    producer: AIOKafkaProducer,
-) -> None:
-    served = await topics()
-    worker = await start_worker(served)
-    write = RecordWriter(producer, served)
-    clients = [await open_stream(worker, new_user()) for _ in range(5)]
+async def test_a_broadcast_reaches_every_stream_once(set_up: SetUp) -> None:
+    stage = await set_up()
+    clients = [await stage.open(new_user()) for _ in range(5)]
 
     for number in range(3):
-        await write.broadcast("provider.disconnected", numbered(number))
+        await stage.write.broadcast("provider.disconnected", numbered(number))
 
     for client in clients:
         await client.wait_for(3)
@@ -258,22 +249,16 @@ async def test_a_broadcast_reaches_every_stream_once(
 
 
 async def test_a_dropped_client_also_gets_the_broadcasts_that_it_missed(
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    producer: AIOKafkaProducer,
-    user: str,
+    set_up: SetUp, user: str
 ) -> None:
-    served = await topics()
-    worker = await start_worker(served)
-    write = RecordWriter(producer, served)
-    client = await open_stream(worker, user)
-    await write.broadcast(data=numbered(0))
-    await write.numbered(user, [1])
+    stage = await set_up()
+    client = await stage.open(user)
+    await stage.write.broadcast(data=numbered(0))
+    await stage.write.numbered(user, [1])
     await client.wait_for(2)
     await client.drop()
-    await write.broadcast(data=numbered(2))
-    await write.numbered(user, [3])
+    await stage.write.broadcast(data=numbered(2))
+    await stage.write.numbered(user, [3])
 
     await client.reconnect()
 
@@ -281,11 +266,9 @@ async def test_a_dropped_client_also_gets_the_broadcasts_that_it_missed(
     assert sorted(client.numbers) == [0, 1, 2, 3]
 
 
-async def test_the_reconnection_time_can_be_set(
-    topics: MakeTopics, start_worker: StartWorker, open_stream: OpenStream, user: str
-) -> None:
-    worker = await start_worker(await topics(), retry_ms=1234)
+async def test_the_reconnection_time_can_be_set(set_up: SetUp, user: str) -> None:
+    stage = await set_up(retry_ms=1234)
 
-    client = await open_stream(worker, user)
+    client = await stage.open(user)
 
     assert client.retry == 1234

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
 
     from tests.conftest import MakeTopics, StartWorker
-    from tests.integration.conftest import OpenStream
+    from tests.integration.conftest import OpenStream, SetUp
 
 
 def bounds(kind: type[Ge | Le]) -> dict[str, object]:
@@ -58,12 +58,11 @@ async def test_worker_with_every_number_at_its_bound_delivers(
 
 
 async def test_start_logs_version_brokers_and_topics_and_ignores_a_foreign_variable(
-    topics: MakeTopics, start_worker: StartWorker
+    set_up: SetUp,
 ) -> None:
-    served = await topics()
-    worker = await start_worker(served, service_host="10.0.0.1")
-    [start] = [line for line in worker.log().splitlines() if '"starting"' in line]
-    for word in ("version", "brokers", served.user, served.broadcast):
+    stage = await set_up(service_host="10.0.0.1")
+    [start] = [line for line in stage.worker.log().splitlines() if '"starting"' in line]
+    for word in ("version", "brokers", stage.topics.user, stage.topics.broadcast):
         assert word in start
-    [ignored] = [line for line in worker.log().splitlines() if "not a setting" in line]
+    [ignored] = [line for line in stage.worker.log().splitlines() if "not a setting" in line]
     assert "GATEWAY_SERVICE_HOST" in ignored

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
 
     from tests.conftest import Broker, MakeTopics, StartWorker
-    from tests.integration.conftest import OpenStream
+    from tests.integration.conftest import OpenStream, SetUp
     from tests.worker import Worker
 
 
@@ -242,17 +242,13 @@ async def test_a_worker_makes_the_topic_where_it_may(
 
 
 async def test_invalid_status_records_are_counted_and_skipped(
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    producer: AIOKafkaProducer,
-    http: aiohttp.ClientSession,
+    set_up: SetUp, producer: AIOKafkaProducer, http: aiohttp.ClientSession
 ) -> None:
-    served = await topics(workers=1)
-    worker = await start_worker(served)
+    stage = await set_up(workers=1)
     for key, value in ((b"x", b"{}"), (b"\xff", None), (b"y", b'{"worker":"x"}')):
-        await producer.send_and_wait(served.workers, value, key=key)
-    await worker.wait_for_metric("gateway_unreadable_records_total", 2)
-    assert len((await fleet_of(worker, http))["workers"]) == 1
+        await producer.send_and_wait(stage.topics.workers, value, key=key)
+    await stage.worker.wait_for_metric("gateway_unreadable_records_total", 2)
+    assert len((await fleet_of(stage.worker, http))["workers"]) == 1
 
 
 async def test_a_users_streams_are_shown_and_ended_by_name_and_all_together(
@@ -303,23 +299,18 @@ async def test_a_users_streams_are_shown_and_ended_by_name_and_all_together(
 
 
 async def test_a_stream_that_is_stuck_is_shown_so(
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    producer: AIOKafkaProducer,
-    http: aiohttp.ClientSession,
-    user: str,
+    set_up: SetUp, http: aiohttp.ClientSession, user: str
 ) -> None:
-    served = await topics()
-    worker = await start_worker(served)
-    client = await open_stream(worker, user)
+    stage = await set_up()
+    client = await stage.open(user)
     client.stall()
-    write = RecordWriter(producer, served)
     for _ in range(40):
-        await write.event(user, data=b'"' + b"x" * 200_000 + b'"')
+        await stage.write.event(user, data=b'"' + b"x" * 200_000 + b'"')
 
     async def stuck() -> bool:
-        async with http.get(f"{worker.ops_url}/ops/streams", params={"user": user}) as response:
+        async with http.get(
+            f"{stage.worker.ops_url}/ops/streams", params={"user": user}
+        ) as response:
             [stream] = (await response.json())["streams"]
         return bool(
             stream["state"] == "stuck"
@@ -331,12 +322,10 @@ async def test_a_stream_that_is_stuck_is_shown_so(
     await eventually("the stream is stuck", stuck)
 
 
-async def test_the_commands_print_tables_json_and_what_to_do(
-    topics: MakeTopics, start_worker: StartWorker, open_stream: OpenStream, user: str
-) -> None:
-    worker = await start_worker(await topics(), ops_token="a-token")
-    client = await open_stream(worker, user)
-    settings = {"ops_listen": f"127.0.0.1:{worker.ops_port}", "ops_token": "a-token"}
+async def test_the_commands_print_tables_json_and_what_to_do(set_up: SetUp, user: str) -> None:
+    stage = await set_up(ops_token="a-token")
+    client = await stage.open(user)
+    settings = {"ops_listen": f"127.0.0.1:{stage.worker.ops_port}", "ops_token": "a-token"}
 
     shown = await gateway("fleet", settings=settings)
     assert shown.code == 0, shown

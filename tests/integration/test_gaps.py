@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tests.client import StreamClient
     from tests.conftest import Broker, MakeTopics, StartWorker
-    from tests.integration.conftest import CallWitness, OpenStream
+    from tests.integration.conftest import OpenStream, SetUp
     from tests.worker import Worker
 
 
@@ -59,22 +59,14 @@ LIMITS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("settings", LIMITS.values(), ids=LIMITS.keys())
 async def test_more_events_than_the_limit_leave_a_gap_and_the_newest(
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    witness: CallWitness,
-    producer: AIOKafkaProducer,
-    user: str,
-    settings: dict[str, Any],
+    set_up: SetUp, user: str, settings: dict[str, Any]
 ) -> None:
-    served = await topics(1)
-    worker = await start_worker(served, **settings)
-    write = RecordWriter(producer, served)
-    client = await open_stream(worker, user)
+    stage = await set_up(1, **settings)
+    client = await stage.open(user)
     await first_id(client)
-    seen = await witness(worker, write)
-    await write.numbered(user, range(25))
-    await write.noise(100, partition=0)
+    seen = await stage.witness()
+    await stage.write.numbered(user, range(25))
+    await stage.write.noise(100, partition=0)
     await seen.has_seen_everything()
 
     await client.reconnect()
@@ -83,34 +75,25 @@ async def test_more_events_than_the_limit_leave_a_gap_and_the_newest(
     assert client.events[0].type == "stream.gap"
     assert reasons(client) == ["limit"]
     assert client.numbers == list(range(15, 25))
-    await worker.wait_for_metric("gateway_gaps_total", 1, reason="limit")
+    await stage.worker.wait_for_metric("gateway_gaps_total", 1, reason="limit")
     await client.reconnect()
-    await write.numbered(user, [25])
+    await stage.write.numbered(user, [25])
     await client.wait_for(lambda client: len(client.data) == 11)
     assert client.numbers[-1] == 25
     assert len(client.own("gap")) == 1, "a gap is told once"
 
 
 async def test_more_records_than_the_limit_leave_a_gap_and_the_newest(
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    witness: CallWitness,
-    producer: AIOKafkaProducer,
-    user: str,
+    set_up: SetUp, user: str
 ) -> None:
-    served = await topics(1)
-    worker = await start_worker(
-        served, replay_max_records=1000, tail_bytes=20_000, tail_warm_seconds=0
-    )
-    write = RecordWriter(producer, served)
-    client = await open_stream(worker, user)
+    stage = await set_up(1, replay_max_records=1000, tail_bytes=20_000, tail_warm_seconds=0)
+    client = await stage.open(user)
     await first_id(client)
-    seen = await witness(worker, write)
-    await write.numbered(user, [0])
-    await write.noise(3000, partition=0)
-    await write.numbered(user, [1])
-    await write.noise(200, partition=0)
+    seen = await stage.witness()
+    await stage.write.numbered(user, [0])
+    await stage.write.noise(3000, partition=0)
+    await stage.write.numbered(user, [1])
+    await stage.write.noise(200, partition=0)
     await seen.has_seen_everything()
 
     await client.reconnect()
@@ -122,25 +105,19 @@ async def test_more_records_than_the_limit_leave_a_gap_and_the_newest(
 
 @pytest.mark.parametrize("broker", ["kafka"], indirect=True, scope="session")  # see conftest
 async def test_older_events_than_the_limit_leave_a_gap_and_the_newest(
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    producer: AIOKafkaProducer,
-    user: str,
+    set_up: SetUp, user: str
 ) -> None:
-    served = await topics(1)
-    worker = await start_worker(served, replay_max_age_seconds=600, tail_warm_seconds=0)
-    write = RecordWriter(producer, served)
+    stage = await set_up(1, replay_max_age_seconds=600, tail_warm_seconds=0)
     now = int(time.time() * 1000)
-    await write.numbered(user, [0], timestamp_ms=now - 1_200_000)
-    await write.numbered(user, [1], timestamp_ms=now - 60_000)
+    await stage.write.numbered(user, [0], timestamp_ms=now - 1_200_000)
+    await stage.write.numbered(user, [1], timestamp_ms=now - 60_000)
     start = now - 3_600_000
     begin = with_user_mark(
-        await first_id(await open_stream(worker, user)), position=OffsetPosition(0, start, False)
+        await first_id(await stage.open(user)), position=OffsetPosition(0, start, False)
     )
 
     for params, headers in (([("since", str(start))], {}), ([], {"Last-Event-ID": begin})):
-        client = await open_stream(worker, user, params, headers)
+        client = await stage.open(user, params, headers)
         await client.wait_for(2)
         assert reasons(client) == ["limit"]
         assert client.numbers == [1]
@@ -148,22 +125,15 @@ async def test_older_events_than_the_limit_leave_a_gap_and_the_newest(
 
 @pytest.mark.parametrize("broker", ["kafka"], indirect=True, scope="session")
 async def test_id_older_than_retention_leads_to_a_gap_and_the_retained_events(
-    broker: Broker,
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    producer: AIOKafkaProducer,
-    user: str,
+    set_up: SetUp, broker: Broker, user: str
 ) -> None:
-    served = await topics(1)
-    write = RecordWriter(producer, served)
-    worker = await start_worker(served)
-    client = await open_stream(worker, user)
+    stage = await set_up(1)
+    client = await stage.open(user)
     await first_id(client)
-    await write.numbered(user, range(10))
+    await stage.write.numbered(user, range(10))
     async with admin_client(broker.bootstrap) as admin:
-        await admin.delete_records({TopicPartition(served.user, 0): RecordsToDelete(6)})
-    fresh = await start_worker(served)
+        await admin.delete_records({TopicPartition(stage.topics.user, 0): RecordsToDelete(6)})
+    fresh = await stage.start()
 
     await client.reconnect(url=fresh.events_url)
 
@@ -192,31 +162,24 @@ async def test_an_id_beyond_the_end_of_the_log_leads_to_a_gap(
 
 
 async def test_an_id_whose_last_record_has_another_time_leads_to_a_gap(
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    witness: CallWitness,
-    producer: AIOKafkaProducer,
-    user: str,
+    set_up: SetUp, user: str
 ) -> None:
-    served = await topics(1)
-    write = RecordWriter(producer, served)
-    worker = await start_worker(served, tail_bytes=20_000, tail_warm_seconds=0)
-    client = await open_stream(worker, user)
-    await write.numbered(user, range(3))
+    stage = await set_up(1, tail_bytes=20_000, tail_warm_seconds=0)
+    client = await stage.open(user)
+    await stage.write.numbered(user, range(3))
     await client.wait_for(3)
-    seen = await witness(worker, write)
+    seen = await stage.witness()
     place = user_mark(client.last_event_id).position
     assert isinstance(place, OffsetPosition)
     forged = with_user_mark(
         client.last_event_id, position=place._replace(timestamp=place.timestamp - 7)
     )
-    await write.noise(300, partition=0)
+    await stage.write.noise(300, partition=0)
     await seen.has_seen_everything()
 
     for event_id, expected in ((client.last_event_id, []), (forged, ["reset"])):
-        again = await open_stream(worker, user, headers={"Last-Event-ID": event_id})
-        await write.numbered(user, [3])
+        again = await stage.open(user, headers={"Last-Event-ID": event_id})
+        await stage.write.numbered(user, [3])
         await again.wait_for(lambda client: 3 in client.numbers)
         assert reasons(again) == expected
 

@@ -6,14 +6,10 @@ from typing import TYPE_CHECKING
 
 from gateway.core.event_id import parse
 from gateway.core.records import LogKind, OffsetPosition
-from tests.records import RecordWriter
 
 if TYPE_CHECKING:
-    from aiokafka import AIOKafkaProducer
-
     from tests.client import StreamClient
-    from tests.conftest import MakeTopics, StartWorker
-    from tests.integration.conftest import OpenStream
+    from tests.integration.conftest import SetUp
 
 
 def user_offset(event_id: str) -> int:
@@ -22,11 +18,9 @@ def user_offset(event_id: str) -> int:
     return place.offset if isinstance(place, OffsetPosition) else 0
 
 
-async def test_a_silent_stream_beats_with_its_id(
-    topics: MakeTopics, start_worker: StartWorker, open_stream: OpenStream, user: str
-) -> None:
-    worker = await start_worker(await topics(), heartbeat_seconds=0.3)
-    client = await open_stream(worker, user)
+async def test_a_silent_stream_beats_with_its_id(set_up: SetUp, user: str) -> None:
+    stage = await set_up(heartbeat_seconds=0.3)
+    client = await stage.open(user)
 
     await client.wait_for(lambda client: client.heartbeats >= 2)
 
@@ -36,20 +30,12 @@ async def test_a_silent_stream_beats_with_its_id(
 
 
 async def test_the_cursor_of_a_quiet_user_keeps_up_with_a_busy_partition(
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    producer: AIOKafkaProducer,
-    user: str,
+    set_up: SetUp, user: str
 ) -> None:
-    served = await topics(1)
-    worker = await start_worker(
-        served, heartbeat_seconds=0.3, tail_bytes=20_000, tail_warm_seconds=0
-    )
-    write = RecordWriter(producer, served)
-    client = await open_stream(worker, user)
+    stage = await set_up(1, heartbeat_seconds=0.3, tail_bytes=20_000, tail_warm_seconds=0)
+    client = await stage.open(user)
 
-    last = await write.noise(1000, partition=0)
+    last = await stage.write.noise(1000, partition=0)
 
     def has_caught_up(client: StreamClient) -> bool:
         return bool(user_offset(client.last_event_id) == last.offset + 1)
@@ -57,29 +43,22 @@ async def test_the_cursor_of_a_quiet_user_keeps_up_with_a_busy_partition(
     await client.wait_for(has_caught_up)
     assert client.events == []
 
-    before = await worker.metric("gateway_replay_records_scanned_total")
+    before = await stage.worker.metric("gateway_replay_records_scanned_total")
     await client.drop()
-    await write.numbered(user, [7])
+    await stage.write.numbered(user, [7])
     await client.reconnect()
     await client.wait_for(1)
     assert client.numbers == [7]
     assert client.own("gap") == []
-    scanned = await worker.metric("gateway_replay_records_scanned_total") - before
+    scanned = await stage.worker.metric("gateway_replay_records_scanned_total") - before
     assert scanned < 100, "nothing of what others got in the meantime is read again"
 
 
-async def test_events_that_a_filter_leaves_out_move_the_cursor_on(
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    producer: AIOKafkaProducer,
-    user: str,
-) -> None:
-    served = await topics(1)
-    worker = await start_worker(served, heartbeat_seconds=0.3)
-    client = await open_stream(worker, user, [("categories", "ai")])
+async def test_events_that_a_filter_leaves_out_move_the_cursor_on(set_up: SetUp, user: str) -> None:
+    stage = await set_up(1, heartbeat_seconds=0.3)
+    client = await stage.open(user, [("categories", "ai")])
 
-    last = await RecordWriter(producer, served).event(user, "import.started")
+    last = await stage.write.event(user, "import.started")
 
     await client.wait_for(lambda client: user_offset(client.last_event_id) == last.offset + 1)
     assert client.events == []

@@ -16,23 +16,17 @@ from tests.integration.poison import expect, follow, user_of
 from tests.records import RecordWriter, Topics, envelope, number_of, numbered
 
 if TYPE_CHECKING:
-    from tests.conftest import Broker, MakeTopics, StartWorker
-    from tests.integration.conftest import OpenStream
+    from tests.conftest import Broker, StartWorker
+    from tests.integration.conftest import OpenStream, SetUp
 
 
 @pytest.mark.parametrize("broker", ["kafka"], indirect=True, scope="session")
 @pytest.mark.parametrize("tail_bytes", [1_000_000, 1_000], ids=["memory", "replay"])
 async def test_only_committed_events_arrive_live_and_resumed(
-    broker: Broker,
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    user: str,
-    tail_bytes: int,
+    set_up: SetUp, broker: Broker, user: str, tail_bytes: int
 ) -> None:
-    served = await topics(1)
-    worker = await start_worker(served, tail_bytes=tail_bytes, tail_warm_seconds=0)
-    client = await open_stream(worker, user)
+    stage = await set_up(1, tail_bytes=tail_bytes, tail_warm_seconds=0)
+    client = await stage.open(user)
     begin = client.last_event_id
     async with AIOKafkaProducer(
         bootstrap_servers=broker.bootstrap, transactional_id=user
@@ -40,7 +34,7 @@ async def test_only_committed_events_arrive_live_and_resumed(
         for number in range(10):
             await producer.begin_transaction()
             await producer.send(
-                served.user, envelope(user, data=numbered(number)), key=user.encode()
+                stage.topics.user, envelope(user, data=numbered(number)), key=user.encode()
             )
             if number % 2:
                 await producer.abort_transaction()
@@ -50,7 +44,7 @@ async def test_only_committed_events_arrive_live_and_resumed(
     await client.wait_for(5)
     assert client.numbers == [0, 2, 4, 6, 8]
     for event_id in (begin, *(event.last_event_id for event in client.events[:-1])):
-        again = await open_stream(worker, user, headers={"Last-Event-ID": event_id})
+        again = await stage.open(user, headers={"Last-Event-ID": event_id})
         await again.wait_for(lambda client: client.data and client.numbers[-1] == 8)
         assert again.own("gap") == []
         assert again.numbers == [n for n in client.numbers if n in again.numbers]
@@ -61,19 +55,12 @@ async def test_only_committed_events_arrive_live_and_resumed(
 @pytest.mark.parametrize("broker", ["kafka"], indirect=True, scope="session")
 @pytest.mark.parametrize("outcome", ["commit", "abort"])
 async def test_an_open_transaction_holds_back_what_kafka_holds_back_and_nothing_else(
-    broker: Broker,
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    producer: AIOKafkaProducer,
-    outcome: str,
+    set_up: SetUp, broker: Broker, open_stream: OpenStream, outcome: str
 ) -> None:
-    served = await topics(2)
-    worker = await start_worker(served)
-    write = RecordWriter(producer, served)
+    stage = await set_up(2)
     writer, behind, elsewhere = user_of(0, 2), user_of(0, 2), user_of(1, 2)
     users = [writer, behind, elsewhere]
-    clients = await follow(open_stream, worker, users)
+    clients = await follow(open_stream, stage.worker, users)
     ids = [client.last_event_id for client in clients]
     async with AIOKafkaProducer(
         bootstrap_servers=broker.bootstrap, transactional_id=writer
@@ -81,12 +68,12 @@ async def test_an_open_transaction_holds_back_what_kafka_holds_back_and_nothing_
         await transactional.begin_transaction()
         for number in range(3):
             await transactional.send_and_wait(
-                served.user, envelope(writer, data=numbered(number)), key=writer.encode()
+                stage.topics.user, envelope(writer, data=numbered(number)), key=writer.encode()
             )
-        await write.numbered(behind, range(3))
-        await write.numbered(elsewhere, range(3))
+        await stage.write.numbered(behind, range(3))
+        await stage.write.numbered(elsewhere, range(3))
 
-        replaying = await start_worker(served, tail_warm_seconds=0)
+        replaying = await stage.start(tail_warm_seconds=0)
         returned = await follow(open_stream, replaying, users, ids)
         for group in (clients, returned):
             await expect(group[2:], 0, 1, 2)
@@ -101,10 +88,10 @@ async def test_an_open_transaction_holds_back_what_kafka_holds_back_and_nothing_
         await expect(group[1:], 0, 1, 2)
         await expect(group[:1], *committed)
     # A marker stands at the end of the log now, and nothing behind it.
-    late = await start_worker(served, tail_warm_seconds=0)
+    late = await stage.start(tail_warm_seconds=0)
     again = await follow(open_stream, late, users, [client.last_event_id for client in clients])
-    await write.numbered(writer, [7])
-    await write.numbered(behind, [7])
+    await stage.write.numbered(writer, [7])
+    await stage.write.numbered(behind, [7])
     await expect(again[:2], 7)
     for group in (clients, returned):
         await expect(group[:1], *committed, 7)

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING
 from tests.eventually import eventually
 from tests.http.raw_client import connected
 from tests.integration.conftest import new_user
-from tests.records import RecordWriter
 from tests.tokens import bearer, mint
 
 if TYPE_CHECKING:
     import aiohttp
-    from aiokafka import AIOKafkaProducer
 
     from tests.conftest import MakeTopics, StartWorker
-    from tests.integration.conftest import OpenStream
+    from tests.integration.conftest import OpenStream, SetUp
 
 PAYLOAD = "4929-6500-0000-1234"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -28,85 +26,75 @@ LIFE = {
 
 
 async def test_nothing_that_a_client_or_producer_sends_is_in_the_log_at_any_level(
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    producer: AIOKafkaProducer,
-    open_stream: OpenStream,
-    http: aiohttp.ClientSession,
+    set_up: SetUp, http: aiohttp.ClientSession
 ) -> None:
     """In one session: valid and invalid tokens in every place, payloads, malformed records."""
-    made = await topics()
-    worker = await start_worker(
-        made, token_cookie="token", token_query="true", log_level="debug", ops_token="opened-sesame"
+    stage = await set_up(
+        token_cookie="token", token_query="true", log_level="debug", ops_token="opened-sesame"
     )
-    write = RecordWriter(producer, made)
     user, session = new_user(), "session-of-them"
     good, bad = mint(user, sid=session), mint(user, secret="x" * 32)
     streams = [
-        await open_stream(worker, user, token=good, headers=headers)
+        await stage.open(user, token=good, headers=headers)
         for headers in ({}, {"Last-Event-ID": "id-of-nobody"}, {"Cookie": f"token={bad}"})
     ]
     await streams[0].wait_for(lambda client: client.last_event_id)
-    await write.event(user, "import.completed", b'"%s"' % PAYLOAD.encode())
-    await write.event(user, "unheard.of", b'"%s"' % PAYLOAD.encode())
-    await write.record(user.encode(), b"{%s" % PAYLOAD.encode())
+    await stage.write.event(user, "import.completed", b'"%s"' % PAYLOAD.encode())
+    await stage.write.event(user, "unheard.of", b'"%s"' % PAYLOAD.encode())
+    await stage.write.record(user.encode(), b"{%s" % PAYLOAD.encode())
     for client in streams:
         await client.wait_for(lambda client: len(client.data) == 2)
 
-    events = worker.events_url
+    events = stage.worker.events_url
     for url, headers in (
         (events, bearer(bad)),
         (events, {"Authorization": f"Basic {good}"}),
         (events, {"Cookie": f"token={bad}; =x; other={good}; a b={good}"}),
         (f"{events}?access_token={bad}", {}),
         (f"{events}?categories={PAYLOAD}&access_token={good}", {}),
-        (f"{worker.url}/{good}?access_token={good}", {}),
-        (f"{worker.ops_url}/metrics?access_token={good}", {"Authorization": f"Bearer {good}"}),
+        (f"{stage.worker.url}/{good}?access_token={good}", {}),
+        (
+            f"{stage.worker.ops_url}/metrics?access_token={good}",
+            {"Authorization": f"Bearer {good}"},
+        ),
     ):
         async with http.get(url, headers=headers) as response:
             assert response.status in {400, 401, 404}
     for head in (f"GET /?access_token={good}\xff HTTP/1.1", f"{good} / HTTP/1.1", f"GET / {good}"):
-        async with connected(worker.port) as raw:
+        async with connected(stage.worker.port) as raw:
             await raw.send(f"{head}\r\nAuthorization: Bearer {good}\r\n\r\n".encode("latin-1"))
             await raw.rest()
     async with http.get(f"{events}?access_token={good}", headers={"Host": PAYLOAD}) as response:
         assert response.status == 200
     for client in streams:
         await client.drop()
-    await worker.wait_for_entries("stream closed", 4)
-    worker.end()
-    log = worker.log()
+    await stage.worker.wait_for_entries("stream closed", 4)
+    stage.worker.end()
+    log = stage.worker.log()
     for token in (good, bad):
         for part in token.split("."):
             assert part not in log
     for secret in (user, session, PAYLOAD, "id-of-nobody", "opened-sesame", "access_token"):
         assert secret not in log
-    assert len(worker.entries("stream opened")) == 4
-    assert len({line["request_id"] for line in worker.entries("stream closed")}) == 4
-    assert len({line["user"] for line in worker.entries("stream closed")}) == 1
-    assert len({line["session"] for line in worker.entries("stream closed")}) == 1
+    assert len(stage.worker.entries("stream opened")) == 4
+    assert len({line["request_id"] for line in stage.worker.entries("stream closed")}) == 4
+    assert len({line["user"] for line in stage.worker.entries("stream closed")}) == 1
+    assert len({line["session"] for line in stage.worker.entries("stream closed")}) == 1
 
 
-async def test_each_stream_leaves_one_line_that_its_client_can_name(
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    producer: AIOKafkaProducer,
-    open_stream: OpenStream,
-) -> None:
-    made = await topics()
-    worker = await start_worker(made, drain_seconds=0)
-    write = RecordWriter(producer, made)
+async def test_each_stream_leaves_one_line_that_its_client_can_name(set_up: SetUp) -> None:
+    stage = await set_up(drain_seconds=0)
     user = new_user()
-    client = await open_stream(worker, user, headers={"traceparent": f"00-{TRACE}-{TRACE[:16]}-01"})
-    stays = await open_stream(worker, user)
-    await write.numbered(user, range(3))
+    client = await stage.open(user, headers={"traceparent": f"00-{TRACE}-{TRACE[:16]}-01"})
+    stays = await stage.open(user)
+    await stage.write.numbered(user, range(3))
     for each in (client, stays):
         await each.wait_for(3)
     await client.drop()
-    await worker.wait_for_entries("stream closed")
-    worker.end()
-    assert worker.exit_code == 0
-    left, drained = worker.entries("stream closed")
+    await stage.worker.wait_for_entries("stream closed")
+    stage.worker.end()
+    assert stage.worker.exit_code == 0
+    left, drained = stage.worker.entries("stream closed")
     assert left.keys() == LIFE | {"trace_id"}
     assert drained.keys() == LIFE
     for line, each, reason in ((left, client, "client"), (drained, stays, "draining")):
@@ -121,19 +109,19 @@ async def test_each_stream_leaves_one_line_that_its_client_can_name(
 
 
 async def test_refusals_are_logged_once_a_second_with_their_count(
-    topics: MakeTopics, start_worker: StartWorker, http: aiohttp.ClientSession
+    set_up: SetUp, http: aiohttp.ClientSession
 ) -> None:
-    worker = await start_worker(await topics())
+    stage = await set_up()
     for _ in range(40):
-        async with http.get(worker.events_url) as response:
+        async with http.get(stage.worker.events_url) as response:
             assert response.status == 401
 
     async def all_told() -> bool:
-        told = worker.entries("request refused")
+        told = stage.worker.entries("request refused")
         return sum(1 + int(line.get("not_logged_before", 0)) for line in told) == 40
 
     await eventually("the log accounts for all of them", all_told)
-    told = worker.entries("request refused")
+    told = stage.worker.entries("request refused")
     assert {(line["reason"], line["status"], line["level"]) for line in told} == {
         ("unauthorized", 401, "info")
     }

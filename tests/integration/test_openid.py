@@ -13,7 +13,6 @@ from tests.child import free_port
 from tests.identity.provider import Provider
 from tests.integration.problems import expect_problem
 from tests.programs import require
-from tests.records import RecordWriter
 from tests.tokens import bearer
 
 if TYPE_CHECKING:
@@ -22,10 +21,9 @@ if TYPE_CHECKING:
 
     import aiohttp
     import pytest
-    from aiokafka import AIOKafkaProducer
 
     from tests.conftest import MakeTopics, StartWorker
-    from tests.integration.conftest import OpenStream
+    from tests.integration.conftest import SetUp
     from tests.worker import Worker
 
 CLAIMS: dict[str, dict[str, Any]] = {
@@ -69,34 +67,26 @@ def issuers(provider: Provider, *more: dict[str, Any]) -> str:
 
 
 async def test_two_issuers_with_the_same_sub_never_meet(
-    provider: Provider,
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    producer: AIOKafkaProducer,
-    http: aiohttp.ClientSession,
-    tmp_path: Path,
+    set_up: SetUp, provider: Provider, http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    served = await topics()
     away = {
         "issuer": f"http://127.0.0.1:{free_port()}/away",
         "audience": "gateway",
         "user": "away:{sub}",
     }
-    worker = await start_worker(served, oidc_issuers=issuers(provider, away))
-    write = RecordWriter(producer, served)
+    stage = await set_up(oidc_issuers=issuers(provider, away))
     tokens = {name: await provider.token(name, "alice") for name in CLAIMS}
-    customer = await open_stream(worker, "customer:42", token=tokens["customers"])
-    staff = await open_stream(worker, "staff:alice", token=tokens["staff"])
+    customer = await stage.open("customer:42", token=tokens["customers"])
+    staff = await stage.open("staff:alice", token=tokens["staff"])
     for user in ("alice", "42", "staff:42", "customer:alice", "customer:42", "staff:alice"):
-        await write.event(user, "ai.response.chunk", b'"ai"')
-        await write.event(user, "portfolio.balance.updated", json.dumps(user).encode())
+        await stage.write.event(user, "ai.response.chunk", b'"ai"')
+        await stage.write.event(user, "portfolio.balance.updated", json.dumps(user).encode())
     await customer.wait_for(1)
     await staff.wait_for(1)
     assert customer.data == ['"customer:42"']  # and nothing of the category ai
     assert staff.data == ['"ai"']
 
-    url = worker.events_url
+    url = stage.worker.events_url
     async with http.get(url, headers=bearer(tokens["strangers"])) as response:
         silent = await expect_problem(response, 401)
     async with http.get(url, headers=bearer(tokens["misfits"])) as response:
@@ -108,11 +98,11 @@ async def test_two_issuers_with_the_same_sub_never_meet(
         challenge = response.headers["WWW-Authenticate"]
     assert 'error="insufficient_scope", scope="events:portfolio"' in challenge
     name = "gateway_token_refusals_total"
-    await worker.wait_for_metric(name, 1, reason="issuer")
-    await worker.wait_for_metric(name, 1, reason="audience")
-    await worker.wait_for_log('"token": "audience"')
-    await worker.wait_for_log(away["issuer"])
-    await worker.wait_for_metric("gateway_keys_fresh", 0)
+    await stage.worker.wait_for_metric(name, 1, reason="issuer")
+    await stage.worker.wait_for_metric(name, 1, reason="audience")
+    await stage.worker.wait_for_log('"token": "audience"')
+    await stage.worker.wait_for_log(away["issuer"])
+    await stage.worker.wait_for_metric("gateway_keys_fresh", 0)
     explains_what_a_token_lacks(provider, tokens, tmp_path)
 
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaProducer
 
-    from tests.conftest import Broker, MakeTopics, StartWorker
-    from tests.integration.conftest import OpenStream
+    from tests.conftest import Broker, StartWorker
+    from tests.integration.conftest import OpenStream, SetUp
 
 DRAIN_SECONDS = 6.0
 """Time to observe a worker that drains."""
@@ -123,31 +123,25 @@ async def test_refused_requests_are_counted(worker: Worker, http: aiohttp.Client
 
 
 async def test_a_drain_ends_every_stream_with_a_word_and_the_process_with_0(
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    producer: AIOKafkaProducer,
-    http: aiohttp.ClientSession,
+    set_up: SetUp, http: aiohttp.ClientSession
 ) -> None:
-    served = await topics()
-    worker = await start_worker(served, drain_seconds=DRAIN_SECONDS)
-    write = RecordWriter(producer, served)
+    stage = await set_up(drain_seconds=DRAIN_SECONDS)
     users = [new_user() for _ in range(8)]
-    clients = [await open_stream(worker, user) for user in users]
+    clients = [await stage.open(user) for user in users]
 
-    reader, kept = await asyncio.open_connection("127.0.0.1", worker.port)
+    reader, kept = await asyncio.open_connection("127.0.0.1", stage.worker.port)
     kept.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     assert b" 200 OK" in await reader.readuntil(b"bearer token opens your stream.\n")
 
-    worker.signal(signal.SIGTERM)
+    stage.worker.signal(signal.SIGTERM)
 
     async def not_ready() -> bool:
-        return await status(http, f"{worker.ops_url}/readyz") == 503
+        return await status(http, f"{stage.worker.ops_url}/readyz") == 503
 
     await eventually("the worker is not ready", not_ready)
     assert any(client.is_open for client in clients), "not ready comes first"
     with pytest.raises(aiohttp.ClientConnectorError):
-        await http.get(worker.events_url)  # so every load balancer looks elsewhere
+        await http.get(stage.worker.events_url)  # so every load balancer looks elsewhere
     token = mint("u").encode()
     kept.write(
         b"GET /api/v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\n\r\n" % token
@@ -156,15 +150,15 @@ async def test_a_drain_ends_every_stream_with_a_word_and_the_process_with_0(
     assert b" 200 OK\r\n" in answer, "an EventSource gives up at any other"
     assert b'stream.close\ndata: {"reason":"draining"}' in answer
     kept.close()
-    await write.numbered(users[-1], [0])
+    await stage.write.numbered(users[-1], [0])
     for client in clients:
         await client.wait_for_end()
         assert client.own("close") == ['{"reason":"draining"}']
-    assert worker.wait() == 0
+    assert stage.worker.wait() == 0
     ids = {dict(client.headers)["x-request-id"] for client in clients}
     ends = [
         datetime.fromisoformat(line["timestamp"])
-        for line in worker.entries("stream closed")
+        for line in stage.worker.entries("stream closed")
         if line["request_id"] in ids
     ]
     spread = (max(ends) - min(ends)).total_seconds()
@@ -172,19 +166,17 @@ async def test_a_drain_ends_every_stream_with_a_word_and_the_process_with_0(
     retries = {client.retry for client in clients}
     assert len(retries) > 1, "so that they do not all come back at once"
 
-    other = await start_worker(served)
+    other = await stage.start()
     await clients[-1].reconnect(url=other.events_url)
     await clients[-1].wait_for(lambda client: client.data)
     assert clients[-1].numbers == [0]
 
 
-async def test_a_worker_without_streams_drains_at_once(
-    topics: MakeTopics, start_worker: StartWorker
-) -> None:
-    worker = await start_worker(await topics(), drain_seconds=10 * DEADLINE)
-    worker.signal(signal.SIGTERM)
-    assert worker.wait() == 0
-    assert "Traceback" not in worker.log()
+async def test_a_worker_without_streams_drains_at_once(set_up: SetUp) -> None:
+    stage = await set_up(drain_seconds=10 * DEADLINE)
+    stage.worker.signal(signal.SIGTERM)
+    assert stage.worker.wait() == 0
+    assert "Traceback" not in stage.worker.log()
 
 
 async def test_worker_waits_for_kafka_reports_it_and_serves_once_kafka_is_up(

@@ -17,8 +17,8 @@ from tests.integration.poison import expect, follow, now, row, skipped, user_of
 from tests.records import RecordWriter, Topics
 
 if TYPE_CHECKING:
-    from tests.conftest import Broker, MakeTopics, StartWorker
-    from tests.integration.conftest import OpenStream
+    from tests.conftest import Broker, StartWorker
+    from tests.integration.conftest import OpenStream, SetUp
 
 PARTITIONS = 2
 POISONED = 0
@@ -28,15 +28,14 @@ MIB = 1 << 20
 
 
 async def test_only_the_record_with_a_bad_header_is_passed_by(
-    broker: Broker, topics: MakeTopics, start_worker: StartWorker, open_stream: OpenStream
+    set_up: SetUp, broker: Broker, open_stream: OpenStream
 ) -> None:
-    served = await topics(PARTITIONS)
     users = [user_of(partition, PARTITIONS) for partition in range(PARTITIONS)]
     user, neighbour = users
-    worker = await start_worker(served)
-    live = await follow(open_stream, worker, users)
+    stage = await set_up(PARTITIONS)
+    live = await follow(open_stream, stage.worker, users)
     begin = [client.last_event_id for client in live]
-    log = TopicPartition(served.user, POISONED)
+    log = TopicPartition(stage.topics.user, POISONED)
     plain = with_bad_header(
         batch([row(user, 0), row(user, 1, ("the-name", b"")), row(user, 2)], timestamp=now()),
         "the-name",
@@ -46,19 +45,21 @@ async def test_only_the_record_with_a_bad_header_is_passed_by(
     await write_batch(broker.bootstrap, log, compressed(plain, "zstd"))
     await write_batch(
         broker.bootstrap,
-        TopicPartition(served.user, 1),
+        TopicPartition(stage.topics.user, 1),
         batch([row(neighbour, 9)], timestamp=now()),
     )
 
     await expect(live[:1], 0, 2, 0, 2)
     await expect(live[1:], 9)
-    assert await worker.metric("gateway_unreadable_records_total", reason="header_not_utf8") >= 2
+    assert (
+        await stage.worker.metric("gateway_unreadable_records_total", reason="header_not_utf8") >= 2
+    )
     await eventually(
         "the first one is logged",
-        lambda: (served.user, POISONED, 1, "header_not_utf8") in skipped(worker),
+        lambda: (stage.topics.user, POISONED, 1, "header_not_utf8") in skipped(stage.worker),
     )
 
-    replaying = await start_worker(served, tail_warm_seconds=0)
+    replaying = await stage.start(tail_warm_seconds=0)
     resumed = await follow(open_stream, replaying, users, begin)
     await expect(resumed[:1], 0, 2, 0, 2)
     await expect(resumed[1:], 9)

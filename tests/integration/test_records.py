@@ -13,10 +13,7 @@ from tests.integration.conftest import new_user
 from tests.records import OCCURRED_AT, TYPE, Headers, RecordWriter, envelope, numbered
 
 if TYPE_CHECKING:
-    from aiokafka import AIOKafkaProducer
-
-    from tests.conftest import MakeTopics, StartWorker
-    from tests.integration.conftest import OpenStream
+    from tests.integration.conftest import OpenStream, SetUp
     from tests.worker import Worker
 
 PAYLOAD = b'{"z": 1, "a":[ 2.50, 12345678901234567890 ], "e":"\\u00e9\\u2028", "\xc3\xa9": 1e400 }'
@@ -152,27 +149,21 @@ async def test_a_record_that_cannot_be_understood_is_skipped_and_counted(
 
 
 async def test_unreadable_records_are_logged_with_their_position_but_not_each(
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    producer: AIOKafkaProducer,
-    user: str,
+    set_up: SetUp, user: str
 ) -> None:
-    served = await topics()
-    worker = await start_worker(served)
-    write = RecordWriter(producer, served)
-    client = await open_stream(worker, user)
+    stage = await set_up()
+    client = await stage.open(user)
 
-    where = await write.record(user.encode(), b"hello")
+    where = await stage.write.record(user.encode(), b"hello")
     for _ in range(50):
-        await write.record(user.encode(), b"hello")
-    await write.numbered(user, [1])
+        await stage.write.record(user.encode(), b"hello")
+    await stage.write.numbered(user, [1])
 
     await client.wait_for(1)
-    await worker.wait_for_metric("gateway_unreadable_records_total", 51, reason="not_json")
+    await stage.worker.wait_for_metric("gateway_unreadable_records_total", 51, reason="not_json")
 
     def all_told() -> list[dict[str, Any]]:
-        lines = [line for line in worker.entries() if line.get("reason") == "not_json"]
+        lines = [line for line in stage.worker.entries() if line.get("reason") == "not_json"]
         told = sum(1 + int(line.get("not_logged_before", 0)) for line in lines)
         return lines if told == 51 else []
 
@@ -181,7 +172,7 @@ async def test_unreadable_records_are_logged_with_their_position_but_not_each(
     assert len(lines) <= times[-1] - times[0] + 2
     assert lines[0]["detail"] == "JSON is malformed: invalid character (byte 0)"
     text = json.dumps(lines[0])
-    assert served.user in text
+    assert stage.topics.user in text
     assert str(where.offset) in text
 
 
@@ -222,66 +213,46 @@ async def test_a_category_header_overrides_the_registry(
 
 
 async def test_custom_registry_replaces_the_built_in_registry(
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    producer: AIOKafkaProducer,
-    user: str,
-    tmp_path_factory: pytest.TempPathFactory,
+    set_up: SetUp, user: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     registry = tmp_path_factory.mktemp("registry") / "types.toml"
     registry.write_text('[categories]\nweather = ["rain.begins", "rain.ends"]\n')
-    served = await topics()
-    worker = await start_worker(served, registry=registry)
-    write = RecordWriter(producer, served)
-    client = await open_stream(worker, user, [("categories", "weather")])
+    stage = await set_up(registry=registry)
+    client = await stage.open(user, [("categories", "weather")])
 
-    await write.event(user, TYPE, numbered(0))
-    await write.event(user, "rain.ends", numbered(1))
+    await stage.write.event(user, TYPE, numbered(0))
+    await stage.write.event(user, "rain.ends", numbered(1))
 
     await client.wait_for(1)
     assert client.numbers == [1]
 
 
 async def test_key_in_another_partition_is_counted_and_the_log_names_the_remedy(
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    producer: AIOKafkaProducer,
-    user: str,
+    set_up: SetUp, user: str
 ) -> None:
-    served = await topics()
-    worker = await start_worker(served)
-    write = RecordWriter(producer, served)
-    client = await open_stream(worker, user)
-    own = (await write.numbered(user, [0])).partition
+    stage = await set_up()
+    client = await stage.open(user)
+    own = (await stage.write.numbered(user, [0])).partition
     others = [new_user() for _ in range(40)]
 
     for other in others:
-        await write.event(other, partition=own)
-    await write.numbered(user, [1])
+        await stage.write.event(other, partition=own)
+    await stage.write.numbered(user, [1])
 
     await client.wait_for(2)
 
     async def counted() -> bool:
-        return await worker.metric("gateway_partitioner_mismatches_total") >= 5
+        return await stage.worker.metric("gateway_partitioner_mismatches_total") >= 5
 
     await eventually("mismatches are counted", counted)
-    await worker.wait_for_log("GATEWAY_PARTITIONER")
+    await stage.worker.wait_for_log("GATEWAY_PARTITIONER")
 
 
-async def test_the_partitioner_of_librdkafka_can_be_chosen(
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    producer: AIOKafkaProducer,
-) -> None:
-    served = await topics()
-    worker = await start_worker(served, partitioner="crc32")
-    write = RecordWriter(producer, served)
+async def test_the_partitioner_of_librdkafka_can_be_chosen(set_up: SetUp) -> None:
+    stage = await set_up(partitioner="crc32")
     for user, partition in CRC32_OF_FOUR.items():
-        client = await open_stream(worker, user)
-        await write.numbered(user, [1], partition=partition)
+        client = await stage.open(user)
+        await stage.write.numbered(user, [1], partition=partition)
         await client.wait_for(1)
         assert client.numbers == [1]
-    assert await worker.metric("gateway_partitioner_mismatches_total") == 0
+    assert await stage.worker.metric("gateway_partitioner_mismatches_total") == 0

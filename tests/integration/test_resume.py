@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
 
     from tests.conftest import MakeTopics, StartWorker
-    from tests.integration.conftest import CallWitness, OpenStream
+    from tests.integration.conftest import OpenStream, SetUp
     from tests.worker import Worker
 
 NO_MEMORY: dict[str, Any] = {"tail_bytes": 20_000, "tail_warm_seconds": 0}
@@ -38,57 +38,42 @@ async def test_a_client_that_drops_after_any_event_gets_the_rest_exactly_once(
 
 
 async def test_what_memory_does_not_have_any_more_is_replayed_from_kafka(
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    witness: CallWitness,
-    producer: AIOKafkaProducer,
-    user: str,
+    set_up: SetUp, user: str
 ) -> None:
-    served = await topics(1)
-    worker = await start_worker(served, **NO_MEMORY)
-    write = RecordWriter(producer, served)
-    client = await open_stream(worker, user)
-    await write.numbered(user, range(5))
+    stage = await set_up(1, **NO_MEMORY)
+    client = await stage.open(user)
+    await stage.write.numbered(user, range(5))
     await client.wait_for(5)
     await client.drop()
-    seen = await witness(worker, write)
+    seen = await stage.witness()
 
     for begin in range(5, 50, 5):
-        await write.noise(100, partition=0)
-        await write.numbered(user, range(begin, begin + 5))
-    await write.noise(300, partition=0)
+        await stage.write.noise(100, partition=0)
+        await stage.write.numbered(user, range(begin, begin + 5))
+    await stage.write.noise(300, partition=0)
     await seen.has_seen_everything()
     await client.reconnect()
 
     await client.wait_for(50)
     assert client.numbers == list(range(50))
     assert client.own("gap") == []
-    assert await worker.metric("gateway_events_sent_total", path="replay") > 0
-    await write.numbered(user, [50])
+    assert await stage.worker.metric("gateway_events_sent_total", path="replay") > 0
+    await stage.write.numbered(user, [50])
     await client.wait_for(51)
     assert client.numbers[-1] == 50
 
 
-async def test_clients_that_resume_together_share_one_scan(
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    witness: CallWitness,
-    producer: AIOKafkaProducer,
-) -> None:
-    served = await topics(1)
-    worker = await start_worker(served, **NO_MEMORY, replay_scans=1)
-    write = RecordWriter(producer, served)
+async def test_clients_that_resume_together_share_one_scan(set_up: SetUp) -> None:
+    stage = await set_up(1, **NO_MEMORY, replay_scans=1)
     users = [new_user() for _ in range(20)]
-    clients = [await open_stream(worker, user) for user in users]
+    clients = [await stage.open(user) for user in users]
     for client in clients:
         await client.drop()
-    seen = await witness(worker, write)
+    seen = await stage.witness()
     for number in range(3):
         for user in users:
-            await write.numbered(user, [number])
-        await write.noise(300, partition=0)
+            await stage.write.numbered(user, [number])
+        await stage.write.noise(300, partition=0)
     await seen.has_seen_everything()
 
     await asyncio.gather(*(client.reconnect() for client in clients))
@@ -97,33 +82,26 @@ async def test_clients_that_resume_together_share_one_scan(
         await client.wait_for(3)
         assert client.numbers == [0, 1, 2]
     written = 3 * (20 + 300)
-    assert await worker.metric("gateway_events_sent_total", path="replay") > 0
-    scanned = await worker.metric("gateway_replay_records_scanned_total")
+    assert await stage.worker.metric("gateway_events_sent_total", path="replay") > 0
+    scanned = await stage.worker.metric("gateway_replay_records_scanned_total")
     assert scanned < 10 * written, "not once for each of the twenty"
 
 
 @pytest.mark.parametrize("memory", [{}, NO_MEMORY], ids=["memory", "replay"])
 async def test_history_meets_live_without_a_seam_while_events_are_written(
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    producer: AIOKafkaProducer,
-    user: str,
-    memory: dict[str, Any],
+    set_up: SetUp, user: str, memory: dict[str, Any]
 ) -> None:
-    served = await topics(1)
-    worker = await start_worker(served, **memory)
-    write = RecordWriter(producer, served)
+    stage = await set_up(1, **memory)
     chance = random.Random(1)
-    client = await open_stream(worker, user)
+    client = await stage.open(user)
     written = 0
 
     async def write_on() -> None:
         nonlocal written
         while not enough.is_set():
-            await write.numbered(user, [written])
+            await stage.write.numbered(user, [written])
             written += 1
-            await write.noise(chance.randrange(1, 5), partition=0, size=200)
+            await stage.write.noise(chance.randrange(1, 5), partition=0, size=200)
 
     enough = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
@@ -131,7 +109,7 @@ async def test_history_meets_live_without_a_seam_while_events_are_written(
         for _ in range(15):
             await client.wait_for(len(client.events) + chance.randrange(1, 12))
             await client.drop()
-            await write.noise(chance.randrange(1, 60), partition=0, size=200)
+            await stage.write.noise(chance.randrange(1, 60), partition=0, size=200)
             await client.reconnect()
         enough.set()
 
@@ -195,23 +173,17 @@ async def write_slowly(write: RecordWriter, user: str, count: int) -> None:
 
 
 async def test_restarted_worker_resumes_the_streams_of_its_predecessor(
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    producer: AIOKafkaProducer,
-    user: str,
+    set_up: SetUp, user: str
 ) -> None:
-    served = await topics()
-    write = RecordWriter(producer, served)
-    first = await start_worker(served)
-    client = await open_stream(first, user)
-    await write.numbered(user, [0])
+    stage = await set_up()
+    client = await stage.open(user)
+    await stage.write.numbered(user, [0])
     await client.wait_for(1)
-    first.kill()
-    await write.record(user.encode(), b"not understood")
-    await write.event(user, data=numbered(1))
+    stage.worker.kill()
+    await stage.write.record(user.encode(), b"not understood")
+    await stage.write.event(user, data=numbered(1))
 
-    await client.reconnect(url=(await start_worker(served)).events_url)
+    await client.reconnect(url=(await stage.start()).events_url)
 
     await client.wait_for(2)
     assert client.numbers == [0, 1]

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from tests.client import StreamClient
     from tests.conftest import Broker, MakeTopics, StartWorker
-    from tests.integration.conftest import OpenStream
+    from tests.integration.conftest import OpenStream, SetUp
 
 REVOKED = "security.session.revoked"
 
@@ -182,37 +182,27 @@ async def test_an_event_of_a_user_without_a_stream_is_found_too(
 
 
 async def test_replayed_event_revokes_although_it_was_never_delivered(
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    producer: AIOKafkaProducer,
-    http: aiohttp.ClientSession,
+    set_up: SetUp, http: aiohttp.ClientSession
 ) -> None:
-    served = await topics(1, revocations=1)
-    worker = await start_worker(served, tail_warm_seconds=0)
+    stage = await set_up(1, revocations=1, tail_warm_seconds=0)
     user = new_user()
     token = mint(user, sid="s1")
     since = datetime.now(UTC) - timedelta(minutes=1)
-    await RecordWriter(producer, served).event(user, REVOKED, b'{"session_id": "s1"}')
-    client = await open_stream(worker, user, [("since", since.isoformat())], token=token)
+    await stage.write.event(user, REVOKED, b'{"session_id": "s1"}')
+    client = await stage.open(user, [("since", since.isoformat())], token=token)
     await client.wait_for_end()
     assert [event.type for event in client.events] == [REVOKED, "stream.close"]
-    assert (await answer(worker, token, http))[0] == 401
+    assert (await answer(stage.worker, token, http))[0] == 401
 
 
 async def test_a_user_is_out_with_the_tokens_of_before_until_it_is_lifted(
-    broker: Broker,
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    opened: Opener,
-    http: aiohttp.ClientSession,
+    set_up: SetUp, broker: Broker, opened: Opener, http: aiohttp.ClientSession
 ) -> None:
-    served = await topics(1, revocations=1)
-    worker = await start_worker(served)
+    stage = await set_up(1, revocations=1)
     user = new_user()
-    settings = settings_of(broker, served)
-    streams = [await opened(worker, user, "s1"), await opened(worker, user)]
-    bystander = await opened(worker, new_user(), "s1")
+    settings = settings_of(broker, stage.topics)
+    streams = [await opened(stage.worker, user, "s1"), await opened(stage.worker, user)]
+    bystander = await opened(stage.worker, new_user(), "s1")
     finished = await gateway("revoke", user, settings=settings)
     assert finished.code == 0, finished.err
     for client, _ in streams:
@@ -222,43 +212,39 @@ async def test_a_user_is_out_with_the_tokens_of_before_until_it_is_lifted(
     before = [streams[0].token, mint(user, iat=None)]
     after = mint(user, iat=time.time() + 1)
     for token in before:
-        assert (await answer(worker, token, http))[0] == 401
-    assert (await answer(worker, after, http))[0] == 200
+        assert (await answer(stage.worker, token, http))[0] == 401
+    assert (await answer(stage.worker, after, http))[0] == 200
     finished = await gateway("revoke", user, "--lift", settings=settings)
     assert finished.code == 0, finished.err
     for token in before:
-        await becomes(200, worker, token, http)
-    late = await start_worker(served)
+        await becomes(200, stage.worker, token, http)
+    late = await stage.start()
     for token in before:
         assert (await answer(late, token, http))[0] == 200
 
 
 async def test_a_session_is_lifted_by_a_tombstone_and_by_the_end_of_its_time(
-    broker: Broker,
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    http: aiohttp.ClientSession,
+    set_up: SetUp, broker: Broker, http: aiohttp.ClientSession
 ) -> None:
-    served = await topics(1, revocations=2)
-    worker = await start_worker(served)
+    stage = await set_up(1, revocations=2)
     user = new_user()
     tokens = [mint(user, sid=session) for session in ("lifted", "over")]
-    async with publishing(broker.bootstrap, served) as publisher:
+    async with publishing(broker.bootstrap, stage.topics) as publisher:
         await publisher.revoke_session(user, "lifted")
-        await becomes(401, worker, tokens[0], http)
+        await becomes(401, stage.worker, tokens[0], http)
         await publisher.lift_session("lifted")
-        await becomes(200, worker, tokens[0], http)
+        await becomes(200, stage.worker, tokens[0], http)
 
         for seconds in (3, 6, 12, 24, 48):  # as long as it takes to be observed
             end = datetime.now(UTC) + timedelta(seconds=seconds)
             await publisher.revoke_session(user, "over", expires_at=end)
             code = 0
             while code != 401 and datetime.now(UTC) < end:
-                code, _ = await answer(worker, tokens[1], http)
+                code, _ = await answer(stage.worker, tokens[1], http)
             if code == 401:
                 break
         assert code == 401
-        await becomes(200, worker, tokens[1], http)
+        await becomes(200, stage.worker, tokens[1], http)
     assert datetime.now(UTC) >= end
 
 
@@ -381,16 +367,15 @@ async def test_recreated_topic_is_read_from_its_start(
 
 @pytest.mark.parametrize("broker", ["kafka"], indirect=True, scope="session")
 async def test_a_partition_that_is_added_is_read_too(
-    broker: Broker, topics: MakeTopics, start_worker: StartWorker, http: aiohttp.ClientSession
+    set_up: SetUp, broker: Broker, http: aiohttp.ClientSession
 ) -> None:
-    served = await topics(1, revocations=1)
-    worker = await start_worker(served)
+    stage = await set_up(1, revocations=1)
     user = new_user()
     async with admin_client(broker.bootstrap) as admin:
-        await admin.create_partitions({served.revocations: NewPartitions(3)})
+        await admin.create_partitions({stage.topics.revocations: NewPartitions(3)})
     sessions = [f"s{number}" for number in range(8)]
-    async with publishing(broker.bootstrap, served) as publisher:
+    async with publishing(broker.bootstrap, stage.topics) as publisher:
         for session in sessions:
             await publisher.revoke_session(user, session)
     for session in sessions:
-        await becomes(401, worker, mint(user, sid=session), http)
+        await becomes(401, stage.worker, mint(user, sid=session), http)

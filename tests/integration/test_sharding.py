@@ -20,7 +20,7 @@ from tests.integration.test_changed_topics import (
     partitions_of,
     user_who_moves,
 )
-from tests.records import RecordWriter, Topics
+from tests.records import Topics
 from tests.tokens import bearer, mint
 from tests.worker import Worker, status
 
@@ -28,10 +28,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import aiohttp
-    from aiokafka import AIOKafkaProducer
 
     from tests.conftest import Broker, MakeTopics, StartWorker
-    from tests.integration.conftest import OpenStream
+    from tests.integration.conftest import SetUp
 
 
 async def sent_to(
@@ -45,32 +44,25 @@ async def sent_to(
 
 
 async def test_a_stream_is_opened_behind_the_redirect_and_resumed_behind_another(
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    producer: AIOKafkaProducer,
-    http: aiohttp.ClientSession,
-    user: str,
+    set_up: SetUp, http: aiohttp.ClientSession, user: str
 ) -> None:
-    served = await topics()
-    write = RecordWriter(producer, served)
-    worker = await start_worker(served, sharding="redirect")
+    stage = await set_up(sharding="redirect")
     shard = partitioner("murmur2")(user.encode(), PARTITIONS)
-    assert await sent_to(http, worker, user) == f"events?shard={shard}"
+    assert await sent_to(http, stage.worker, user) == f"events?shard={shard}"
     assert await sent_to(
-        http, worker, user, f"?shard={(shard + 1) % PARTITIONS}&categories=ai"
+        http, stage.worker, user, f"?shard={(shard + 1) % PARTITIONS}&categories=ai"
     ) == (f"events?shard={shard}&categories=ai")
-    client = await open_stream(worker, user)
-    await write.numbered(user, [0])
+    client = await stage.open(user)
+    await stage.write.numbered(user, [0])
     await client.wait_for(1)
     await client.drop()
-    await write.numbered(user, [1, 2])
+    await stage.write.numbered(user, [1, 2])
     await client.reconnect()
     await client.wait_for(3)
     assert client.numbers == [0, 1, 2]
     assert partitions_of(client) == [shard]
-    await worker.wait_for_metric("gateway_redirects_total", 4)
-    assert await worker.metric("gateway_records_read_total") >= 1
+    await stage.worker.wait_for_metric("gateway_redirects_total", 4)
+    assert await stage.worker.metric("gateway_records_read_total") >= 1
 
 
 @only_kafka

@@ -9,10 +9,7 @@ from tests.integration.conftest import new_user
 from tests.records import TYPE, RecordWriter, numbered
 
 if TYPE_CHECKING:
-    from aiokafka import AIOKafkaProducer
-
-    from tests.conftest import MakeTopics, StartWorker
-    from tests.integration.conftest import OpenStream
+    from tests.integration.conftest import SetUp
 
 BULK = 200
 SIZE = 40_000
@@ -32,29 +29,23 @@ def bulk_numbers(data: list[str]) -> list[int]:
 
 
 async def test_slow_client_delays_no_others_and_gets_every_event_once_it_reads(
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    producer: AIOKafkaProducer,
-    user: str,
+    set_up: SetUp, user: str
 ) -> None:
-    served = await topics(1)
-    worker = await start_worker(served)
-    write = RecordWriter(producer, served)
+    stage = await set_up(1)
     neighbour = new_user()
-    slow, quick = await open_stream(worker, user), await open_stream(worker, neighbour)
+    slow, quick = await stage.open(user), await stage.open(neighbour)
     slow.stall()
-    await write_bulk(write, user)
+    await write_bulk(stage.write, user)
 
     for number in range(20):
-        await write.numbered(neighbour, [number])
+        await stage.write.numbered(neighbour, [number])
         await quick.wait_for(number + 1)
     assert quick.numbers == list(range(20)), "another user's events come while this one is stuck"
     assert len(slow.events) < BULK
 
     slow.go_on()
     await slow.wait_for(BULK)
-    await write.event(user, TYPE, numbered(1))
+    await stage.write.event(user, TYPE, numbered(1))
     await slow.wait_for(BULK + 1)
     assert sorted(bulk_numbers(slow.data[:-1])) == list(range(BULK))
     assert slow.data[-1] == '{"n":1}'
@@ -63,26 +54,20 @@ async def test_slow_client_delays_no_others_and_gets_every_event_once_it_reads(
 
 
 async def test_a_client_that_stays_stuck_is_closed_and_loses_nothing(
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    producer: AIOKafkaProducer,
-    user: str,
+    set_up: SetUp, user: str
 ) -> None:
-    served = await topics(1)
-    worker = await start_worker(served, slow_seconds=0.5)
-    write = RecordWriter(producer, served)
-    client = await open_stream(worker, user)
+    stage = await set_up(1, slow_seconds=0.5)
+    client = await stage.open(user)
     client.stall()
 
-    await write_bulk(write, user)
-    await worker.wait_for_metric("gateway_closes_total", 1, reason="slow")
+    await write_bulk(stage.write, user)
+    await stage.worker.wait_for_metric("gateway_closes_total", 1, reason="slow")
     client.go_on()
     await client.wait_for_end()
     assert len(client.data) < BULK
 
     # To one that is as patient as by default: our parser takes seconds for so much.
-    patient = await start_worker(served)
+    patient = await stage.start()
     await client.reconnect(url=patient.events_url)
     await client.wait_for(lambda client: len(client.data) == BULK)
     assert sorted(bulk_numbers(client.data)) == list(range(BULK))

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from tests.conftest import MakeTopics, StartWorker
-    from tests.integration.conftest import OpenStream
+    from tests.integration.conftest import OpenStream, SetUp
     from tests.worker import Worker
 
 FAULTS = ["checksum", *CODECS, "last"]
@@ -55,18 +54,17 @@ async def all_counted(worker: Worker) -> None:
 
 
 async def test_a_batch_that_the_disk_has_spoilt_is_passed_by(
-    topics: MakeTopics, start_worker: StartWorker, open_stream: OpenStream, node: KafkaNode
+    set_up: SetUp, open_stream: OpenStream, node: KafkaNode
 ) -> None:
     partitions = SOUND + 1
-    served = await topics(partitions)
     users = [user_of(partition, partitions) for partition in range(partitions)]
-    worker = await start_worker(served, heartbeat_seconds=1)
-    live = await follow(open_stream, worker, users)
+    stage = await set_up(partitions, heartbeat_seconds=1)
+    live = await follow(open_stream, stage.worker, users)
     ids = [client.last_event_id for client in live]
 
-    worker.signal(signal.SIGSTOP)  # so that it reads nothing before it is spoilt
+    stage.worker.signal(signal.SIGSTOP)  # so that it reads nothing before it is spoilt
     for partition, (user, fault) in enumerate(zip(users, [*FAULTS, "sound"], strict=True)):
-        log = TopicPartition(served.user, partition)
+        log = TopicPartition(stage.topics.user, partition)
         codec = fault if fault in CODECS else None
         middle = batch([row(user, 1), row(user, 2)], codec=codec, timestamp=now())
         await write_batch(node.bootstrap, log, batch([row(user, 0)], timestamp=now()))
@@ -76,20 +74,20 @@ async def test_a_batch_that_the_disk_has_spoilt_is_passed_by(
     node.end()
     for partition, fault in enumerate(FAULTS):
         spoil = with_garbage if fault in CODECS else with_bit_flipped
-        change_on_disk(node, TopicPartition(served.user, partition), 1, spoil)
+        change_on_disk(node, TopicPartition(stage.topics.user, partition), 1, spoil)
     await node.start()
-    worker.signal(signal.SIGCONT)
+    stage.worker.signal(signal.SIGCONT)
 
     last = FAULTS.index("last")
     await expect(live[:last], 0, 3)
     await expect(live[last:SOUND], 0)
     await expect(live[SOUND:], 0, 1, 2, 3)
-    await all_counted(worker)
-    assert set(skipped(worker)) <= {
-        (served.user, partition, 1, "corrupt") for partition in range(SOUND)
+    await all_counted(stage.worker)
+    assert set(skipped(stage.worker)) <= {
+        (stage.topics.user, partition, 1, "corrupt") for partition in range(SOUND)
     }
 
-    replaying = await start_worker(served, tail_warm_seconds=0)
+    replaying = await stage.start(tail_warm_seconds=0)
     resumed = await follow(open_stream, replaying, users, ids)
     await expect(resumed[:last], 0, 3)
     await expect(resumed[last:SOUND], 0)
@@ -100,7 +98,7 @@ async def test_a_batch_that_the_disk_has_spoilt_is_passed_by(
         partition = users.index(user)
         await write_batch(
             node.bootstrap,
-            TopicPartition(served.user, partition),
+            TopicPartition(stage.topics.user, partition),
             batch([row(user, 4)], timestamp=now()),
         )
     for clients in (live, resumed):
@@ -110,6 +108,6 @@ async def test_a_batch_that_the_disk_has_spoilt_is_passed_by(
 
     async with probe({"bootstrap_servers": [node.bootstrap]}) as look:
         for partition in range(last):
-            newest = await look.newest(TopicPartition(served.user, partition), 10)
+            newest = await look.newest(TopicPartition(stage.topics.user, partition), 10)
             assert [record.offset for record in newest] == [0, 3, 4]
-            assert await look.record(TopicPartition(served.user, partition), 2) is None
+            assert await look.record(TopicPartition(stage.topics.user, partition), 2) is None

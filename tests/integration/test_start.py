@@ -11,16 +11,14 @@ import pytest
 
 from tests.eventually import eventually
 from tests.integration.problems import expect_problem
-from tests.records import RecordWriter
 from tests.tokens import bearer, mint
 
 if TYPE_CHECKING:
     import aiohttp
-    from aiokafka import AIOKafkaProducer
 
     from tests.client import StreamClient
-    from tests.conftest import MakeTopics, StartWorker
-    from tests.integration.conftest import OpenStream
+    from tests.integration.conftest import OpenStream, SetUp
+    from tests.records import RecordWriter
     from tests.worker import Worker
 
 
@@ -81,18 +79,12 @@ async def test_an_id_wins_over_a_time(
 
 
 async def test_a_stream_can_start_at_a_time_in_each_way_of_writing_it(
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    producer: AIOKafkaProducer,
-    user: str,
+    set_up: SetUp, user: str
 ) -> None:
-    served = await topics()
-    worker = await start_worker(served)
-    write = RecordWriter(producer, served)
-    await write.numbered(user, [0])
+    stage = await set_up()
+    await stage.write.numbered(user, [0])
     start = await next_millisecond()
-    await write.numbered(user, [1, 2])
+    await stage.write.numbered(user, [1, 2])
 
     for text in (
         str(round(start.timestamp() * 1000)),
@@ -100,7 +92,7 @@ async def test_a_stream_can_start_at_a_time_in_each_way_of_writing_it(
         start.astimezone(timezone(timedelta(hours=5, minutes=30))).isoformat(),
         start.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
     ):
-        client = await open_stream(worker, user, [("since", text)])
+        client = await stage.open(user, [("since", text)])
         await client.wait_for(2)
         assert client.numbers == [1, 2], text
         assert client.own("gap") == []

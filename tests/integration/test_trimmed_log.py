@@ -16,14 +16,12 @@ from tests.brokers.metadata import admin_client
 from tests.brokers.raw import write_batch
 from tests.integration.conftest import new_user
 from tests.integration.poison import now, row
-from tests.records import TYPE, RecordWriter, Topics, envelope
+from tests.records import TYPE, Topics, envelope
 
 if TYPE_CHECKING:
-    from aiokafka import AIOKafkaProducer
-
     from tests.client import StreamClient
-    from tests.conftest import Broker, MakeTopics, StartWorker
-    from tests.integration.conftest import CallWitness, OpenStream
+    from tests.conftest import Broker
+    from tests.integration.conftest import SetUp
 
 pytestmark = pytest.mark.parametrize("broker", ["kafka"], indirect=True, scope="session")
 
@@ -36,24 +34,17 @@ BATCH = 4000
 """Records, of together less than a fetch brings: a scan has to fetch once for each batch."""
 
 
-async def test_past_a_replay_that_is_running(
-    broker: Broker,
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    user: str,
-) -> None:
-    served = await topics(1)
-    worker = await start_worker(served, **NO_MEMORY, replay_max_events=1_000_000)
-    client = await open_stream(worker, user)
+async def test_past_a_replay_that_is_running(set_up: SetUp, broker: Broker, user: str) -> None:
+    stage = await set_up(1, **NO_MEMORY, replay_max_events=1_000_000)
+    client = await stage.open(user)
     await client.drop()
-    await write_long_log(broker, served, user, records := 360_000)
+    await write_long_log(broker, stage.topics, user, records := 360_000)
 
     await client.reconnect()
     await client.wait_for(1)
-    worker.signal(signal.SIGSTOP)
-    await delete_before(broker, served, start := 340_000)
-    worker.signal(signal.SIGCONT)
+    stage.worker.signal(signal.SIGSTOP)
+    await delete_before(broker, stage.topics, start := 340_000)
+    stage.worker.signal(signal.SIGCONT)
 
     await client.wait_for(lambda client: client.numbers[-1:] == [records // STRIDE - 1])
     (gap,) = gaps(client)
@@ -65,28 +56,18 @@ async def test_past_a_replay_that_is_running(
     assert (seen - 1) * STRIDE < gap["from"] <= start
 
 
-async def test_past_a_slow_client(
-    broker: Broker,
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    witness: CallWitness,
-    producer: AIOKafkaProducer,
-    user: str,
-) -> None:
-    served = await topics(1)
-    worker = await start_worker(served, **NO_MEMORY)
-    write = RecordWriter(producer, served)
-    seen = await witness(worker, write)
-    client = await open_stream(worker, user)
-    base = (await write.noise(1, partition=0)).offset + 1
+async def test_past_a_slow_client(set_up: SetUp, broker: Broker, user: str) -> None:
+    stage = await set_up(1, **NO_MEMORY)
+    seen = await stage.witness()
+    client = await stage.open(user)
+    base = (await stage.write.noise(1, partition=0)).offset + 1
     client.stall()
     for number in range(200):
-        await write.event(user, TYPE, b'"%d %s"' % (number, b"x" * 40_000))
-    await write.noise(200, partition=0)
+        await stage.write.event(user, TYPE, b'"%d %s"' % (number, b"x" * 40_000))
+    await stage.write.noise(200, partition=0)
     await seen.has_seen_everything()
 
-    await delete_before(broker, served, base + 150)
+    await delete_before(broker, stage.topics, base + 150)
     client.go_on()
 
     def last(client: StreamClient) -> bool:

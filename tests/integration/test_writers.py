@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from tests.client import StreamClient
-    from tests.conftest import Broker, MakeTopics, StartWorker
-    from tests.integration.conftest import OpenStream
+    from tests.conftest import Broker
+    from tests.integration.conftest import OpenStream, SetUp
     from tests.writers.programs import Write
 
 PARTITIONS = 7
@@ -195,20 +195,14 @@ async def mismatch_warning(worker: Worker) -> dict[str, str]:
     ids=["librdkafka", "@platformatic/kafka"],
 )
 async def test_a_producer_that_partitions_otherwise_is_counted_and_the_setting_named(
-    broker: Broker,
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    tmp_path: Path,
-    write: Write,
+    set_up: SetUp, broker: Broker, open_stream: OpenStream, tmp_path: Path, write: Write
 ) -> None:
-    served = await topics(PARTITIONS)
-    worker = await start_worker(served, partitioner="murmur2")
+    stage = await set_up(PARTITIONS, partitioner="murmur2")
     users = new_users()
-    await streams_of(users, worker, open_stream)
+    await streams_of(users, stage.worker, open_stream)
 
-    await write(broker.bootstrap, served.user, rows_of(users), tmp_path)
+    await write(broker.bootstrap, stage.topics.user, rows_of(users), tmp_path)
 
-    warning = await mismatch_warning(worker)
+    warning = await mismatch_warning(stage.worker)
     assert "set GATEWAY_PARTITIONER=crc32 if all producers do" in warning["event"]
-    assert warning["topic"] == served.user
+    assert warning["topic"] == stage.topics.user
