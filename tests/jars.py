@@ -6,12 +6,13 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
+from tests.eventually import DEADLINE
 from tests.programs import one_at_a_time
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-FETCH_SECONDS = 300.0
+FETCH_SECONDS = 4 * DEADLINE
 
 
 def fetch(pom: Path, folder: Path) -> Path:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.child import free_port
-from tests.eventually import eventually
+from tests.eventually import DEADLINE, eventually
 from tests.tokens import SECRET
 from tests.worker import Worker, status
 
@@ -107,7 +107,7 @@ async def test_closed_standard_streams_do_not_keep_it_from_running(
     try:
         await answers(http, port)
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(DEADLINE) == 0
     finally:
         process.kill()
         process.wait()
@@ -126,7 +126,7 @@ async def test_reader_of_the_log_that_stalls_does_not_stall_the_worker(
             process.send_signal(signal.SIGHUP)
             await answers(http, port)
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(DEADLINE) == 0
     finally:
         process.kill()
         process.communicate()

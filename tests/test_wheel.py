@@ -19,7 +19,7 @@ from gateway.ops.page import PAGE_PATHS
 from tests.child import Child, free_port
 from tests.client import StreamClient
 from tests.docs.markdown import ROOT
-from tests.eventually import eventually
+from tests.eventually import DEADLINE, eventually
 from tests.tokens import SECRET, mint
 from tests.worker import status
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-SECONDS = 250.0
+SECONDS = 4 * DEADLINE
 
 pytestmark = pytest.mark.timeout(300)  # 25 s on a quiet machine, most of it to install
 

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from tests.docs.markdown import ROOT
+from tests.eventually import DEADLINE
 from tests.programs import require
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ ASYNCAPI = "3.0.0"
 PACKAGE = "@asyncapi/specs"
 VERSION = "6.11.1"
 
-FETCH_SECONDS = 100.0
+FETCH_SECONDS = 4 * DEADLINE
 
 _KEPT = ROOT / "build" / f"asyncapi-{ASYNCAPI}-{VERSION}.json"
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from tests.eventually import DEADLINE
 from tests.jars import fetch
 from tests.programs import one_at_a_time, require
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 SOURCES = Path(__file__).parent
 CACHE = SOURCES.parents[1] / ".clients"
 
-BUILD_SECONDS = 100.0
+BUILD_SECONDS = 4 * DEADLINE
 """Go compiles its libraries at the first run of a machine, later nothing."""
 
 Prepare: TypeAlias = "Callable[[], list[str]]"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from tests.child import Child, free_port
-from tests.eventually import eventually
+from tests.eventually import DEADLINE, eventually
 from tests.jars import fetch
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class OAuthServer:
                 "JSON_CONFIG": json.dumps(config),
             },
         )
-        await eventually("the OAuth server answers", self._is_up)
+        await eventually("the OAuth server answers", self._is_up, 2 * DEADLINE)
 
     def end(self) -> None:
         """End the server."""

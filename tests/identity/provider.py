@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import aiohttp
 
 from tests.child import Child, free_port
-from tests.eventually import eventually
+from tests.eventually import DEADLINE, eventually
 from tests.jars import fetch
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Provider:
             except aiohttp.ClientError:
                 return False
 
-        await eventually("the identity provider answers", answers)
+        await eventually("the identity provider answers", answers, 2 * DEADLINE)
         return self
 
     async def __aexit__(

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 BEFORE, AFTER = 2, 4
 
+SETTLE_SECONDS = 10
+"""How long a former partition is still read: enough to write into both on a busy machine."""
+
 only_kafka = pytest.mark.parametrize("broker", ["kafka"], indirect=True, scope="session")
 
 
@@ -94,7 +97,10 @@ async def test_user_whose_partition_changes_gets_each_event_of_both_partitions_o
 ) -> None:
     user, other = user_who_moves(1, 3), user_who_moves(0, 0)
     stage = await set_up(
-        BEFORE, settle_seconds=3, heartbeat_seconds=1, tail_warm_seconds=tail_warm_seconds
+        BEFORE,
+        settle_seconds=SETTLE_SECONDS,
+        heartbeat_seconds=1,
+        tail_warm_seconds=tail_warm_seconds,
     )
     client, away, stays = [await stage.open(name) for name in (user, user, other)]
     await write(broker.bootstrap, stage.topics, user, range(3))
@@ -111,7 +117,7 @@ async def test_user_whose_partition_changes_gets_each_event_of_both_partitions_o
     await write(broker.bootstrap, stage.topics, user, [23], partition=1)
     await write(broker.bootstrap, stage.topics, user, [13], partition=3)
     await client.wait_for(11)
-    fresh = await stage.start(settle_seconds=3)
+    fresh = await stage.start(settle_seconds=SETTLE_SECONDS)
     await away.reconnect(url=fresh.events_url)
     await away.wait_for(11)
 

@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from tests.brokers.kafka import fetch_jars
+from tests.eventually import DEADLINE
 from tests.programs import require
 from tests.writers.fetched import SOURCES, connect_jars, node_modules
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-RUN_SECONDS = 100.0
+RUN_SECONDS = 4 * DEADLINE
 """Go compiles its library at the first run of a machine: 25 s on two cores, later 1 s."""
 
 JAVA = ("java", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error")
