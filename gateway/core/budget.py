@@ -26,6 +26,19 @@ CLOSE = 60
 """A stream closed; the log line is most of the cost."""
 
 
+PARK = 2
+"""A stream of a partition that is not read any more."""
+
+HAND_OVER = 4
+"""A stream that a scan has finished."""
+
+PIECE = 250
+"""Records that are moved to a tail, or freed with a tail, before the budget is checked."""
+
+RECORDS = 2
+"""Records that are moved or freed in one unit."""
+
+
 class Budget:
     """The units left in a step."""
 

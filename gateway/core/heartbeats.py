@@ -72,13 +72,13 @@ class Heartbeats:
             stream, written = self._queue.popitem()
             if stream.stuck_since is not None or stream.written != written:
                 continue
-            data = None if stream.catching_up else frames.get(stream.feeds)
-            if data is None:
-                data = frame.heartbeat(stream.id())
-                if not stream.catching_up:
-                    frames[stream.feeds] = data
-            budget.written(len(data))
             with self._contain() as contained:
+                data = None if stream.catching_up else frames.get(stream.feeds)
+                if data is None:
+                    data = frame.heartbeat(stream.id())
+                    if not stream.catching_up:
+                        frames[stream.feeds] = data
+                budget.written(len(data))
                 self._outbox.write(stream, data, moment)
             if contained.failed:
                 yield stream

@@ -26,7 +26,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.core import frame
 from gateway.core.admission import OpenStreams
-from gateway.core.budget import CLOSE, EVENT, SHARE, Budget
+from gateway.core.budget import (
+    CLOSE,
+    EVENT,
+    HAND_OVER,
+    PARK,
+    PIECE,
+    RECORDS,
+    SHARE,
+    Budget,
+)
 from gateway.core.catch_up import CatchUp
 from gateway.core.deadlines import Deadlines
 from gateway.core.delivery import Outbox, pieces
@@ -38,7 +47,7 @@ from gateway.core.stream import PartitionFeed, Stream
 from gateway.core.tail import Tail
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from gateway.core.containment import Contain
     from gateway.core.interpreter import Interpreter
@@ -73,7 +82,7 @@ class Hub:
     ) -> None:
         self.feeds: dict[TopicPartition, PartitionFeed] = {}
         self.scans: dict[PartitionFeed, Scan] = {}
-        """Running scans, at most one for each partition."""
+        """Scans, at most one for each partition: running, or with streams to hand over."""
         self.open_streams = OpenStreams()
         self.streams = self.open_streams.streams
         self.memory = Memory(tail_bytes, self.feeds)
@@ -98,6 +107,12 @@ class Hub:
         """Budget for streams that open or drain before the next step."""
         self._ready: dict[Stream, None] = {}
         """Streams to advance, in order of arrival."""
+        self._leaving: dict[PartitionFeed, Iterator[Stream]] = {}
+        """Partitions without a tail, each with the streams whose state has to be reset."""
+        self._ending: dict[PartitionFeed, Scan] = {}
+        """Scans that have ended, with streams to hand over."""
+        self._discarded: deque[Tail] = deque()
+        """Tails to be freed."""
         self._closing: dict[Stream, tuple[CloseReason, int | None]] = {}
         """Streams to close, with the reason and `retry` in ms."""
         self.delivered: (
@@ -119,15 +134,19 @@ class Hub:
         """Remove the feed of a deleted partition that is neither followed nor read."""
         assert not feed.streams
         assert feed.tail is None
+        self._leaving.pop(feed, None)
         del self.feeds[feed.log]
 
     def activate(self, feed: PartitionFeed, end: OffsetPosition, moment: Moment) -> None:
         """Create the partition's tail at `end`; later records arrive by `dispatch`."""
         assert feed.tail is None
+        self._leave(feed)
         feed.tail = Tail(end, keyed=feed.keyed)
+        feed.former_head = None
         for stream in feed.parked:
-            if stream.catching_up[feed].until is None:
-                stream.catching_up[feed].until = end.offset
+            state = stream.catching_up.get(feed)
+            if state is not None and state.until is None:
+                state.until = end.offset
         self._unpark(feed)
         if feed.waiting:
             self._wake(feed)
@@ -137,20 +156,20 @@ class Hub:
         """Remove the partition's tail; its live streams are behind at the former head.
 
         The partition may be another incarnation when it is read again, so every position in it has
-        to be verified again.
+        to be verified again. Costs nothing: `step` moves the streams, and `activate` the rest.
         """
         assert feed.tail is not None
-        for stream in [
-            *feed.live_unkeyed,
-            *(s for streams in feed.live_by_key.values() for s in streams),
-        ]:
-            feed.fall_behind(stream)
-            feed.park(stream)
-        for stream in self.streams:
-            if feed in stream.catching_up:
-                stream.catching_up[feed].checked = stream.catching_up[feed].ahead = False
+        feed.former_head = feed.tail.head
+        self._discarded.append(feed.tail)
         feed.tail = None
         feed.index.clear()
+        self._leaving[feed] = iter(list(self.streams))
+        self._busy()
+
+    def finish_leaving(self) -> None:
+        """Make all streams of deactivated partitions behind, at once."""
+        for feed in list(self._leaving):
+            self._leave(feed)
 
     def dispatch(self, batches: Mapping[TopicPartition, Sequence[Record]], moment: Moment) -> None:
         """Deliver fetched records, in offset order for each partition, to live streams.
@@ -175,7 +194,8 @@ class Hub:
         """
         if feed in self.scans:
             raise ValueError("a partition has one scan at a time")
-        scan = self.scans[feed] = Scan(feed, feed.waiting, self._limits, self._interpreter)
+        scan = Scan(feed, feed.waiting, self._limits, self._interpreter, self._contain)
+        self.scans[feed] = scan
         feed.waiting = {}
         return scan
 
@@ -185,11 +205,8 @@ class Hub:
         self._work(moment)
 
     def end_scan(self, feed: PartitionFeed, moment: Moment) -> None:
-        """End the scan, complete or not, and advance its streams."""
-        self._queue(self.scans.pop(feed).finish())
-        self.memory.enforce()
-        if feed.waiting:
-            self._wake(feed)
+        """End the scan, complete or not; `step` hands its streams over and then removes it."""
+        self._ending[feed] = self.scans[feed]
         self._work(moment)
 
     # Streams: called by the connection.
@@ -217,22 +234,27 @@ class Hub:
             address=request.address,
             number=next(self._number),
         )
-        for feed in feeds:
+        states = {feed: request.start(feed, feeds, moment) for feed in feeds}
+        for feed, state in states.items():
             feed.streams += 1
-            state = request.start(feed, feeds, moment)
             if feed.tail is not None and state.position is feed.tail.head:
                 feed.join(stream)  # nothing to catch up: most new streams
             else:
                 stream.catching_up[feed] = state
         self.open_streams.add(stream)
-        self._deadlines.add(stream, deadlines, len(self.streams))
         self._observer.opened(stream)
-        sink.bind(stream)
-        greeting = frame.id_block(stream.id())
-        if request.malformed:
-            # The first id comes with the gap; a client that disconnects in between would miss it.
-            greeting = frame.gap(stream.id(), Gap(GapReason.INVALID))
-            self._observer.gap(GapReason.INVALID)
+        greeting = b""
+        with self._contain() as contained:
+            self._deadlines.add(stream, deadlines, len(self.streams))
+            sink.bind(stream)
+            greeting = frame.id_block(stream.id())
+            if request.malformed:
+                # The first id comes with the gap; a client that disconnects in between would miss
+                # the gap.
+                greeting = frame.gap(stream.id(), Gap(GapReason.INVALID))
+                self._observer.gap(GapReason.INVALID)
+        if contained.failed:
+            self._end(stream, None, moment)
         self._advance_at_once(stream, moment, self._retry + greeting)
         return stream
 
@@ -265,7 +287,10 @@ class Hub:
         for feed in stream.feeds:
             if feed not in stream.catching_up:
                 feed.fall_behind(stream)
-        self._outbox.send(stream, moment)  # its cursor is after these bytes
+        with self._contain() as contained:
+            self._outbox.send(stream, moment)  # its cursor is after these bytes
+        if contained.failed:
+            self._end(stream, None, moment)
 
     def drained(self, stream: Stream, moment: Moment) -> None:
         """Resume writing to the stream: its transport has drained."""
@@ -337,7 +362,13 @@ class Hub:
         budget.guarantee(SHARE)
         self._close_due(budget, moment)
         budget.guarantee(SHARE)
+        self._leave_some(budget, moment)
+        budget.guarantee(SHARE)
+        self._end_scans(budget, moment)
+        budget.guarantee(SHARE)
         self._advance_ready(budget, moment)
+        budget.guarantee(1)
+        self._free(budget)
         self._catch_up.report(moment)
         self._spare = Budget()
         return self._has_work(moment)
@@ -360,8 +391,16 @@ class Hub:
             self._busy()
 
     def _has_work(self, moment: Moment) -> bool:
-        due = self._deadlines.is_due(moment.monotonic)
-        return bool(self.delivering or self._ready or self._heartbeats or self._closing or due)
+        return bool(
+            self.delivering
+            or self._ready
+            or self._heartbeats
+            or self._closing
+            or self._leaving
+            or self._ending
+            or self._discarded
+            or self._deadlines.is_due(moment.monotonic)
+        )
 
     def _deliver(self, budget: Budget, moment: Moment) -> None:
         self._flush(budget, moment)
@@ -375,7 +414,7 @@ class Hub:
                     self._append(feed, feed.tail, records, budget)
                 if contained.failed:
                     self._abandon(feed, moment)
-            self.memory.enforce()
+            self._enforce()
             self._flush(budget, moment)
             if whole is not None and self.delivered is not None:
                 with self._contain():
@@ -399,6 +438,9 @@ class Hub:
 
     def _flush(self, budget: Budget, moment: Moment) -> None:
         self._outbox.flush(budget, moment)
+        self._end_failed(moment)
+
+    def _end_failed(self, moment: Moment) -> None:
         while self._outbox.failed:
             self._end(self._outbox.failed.pop(), None, moment)
 
@@ -414,6 +456,60 @@ class Hub:
             else:
                 return
             budget.left -= CLOSE
+
+    def _leave_some(self, budget: Budget, moment: Moment) -> None:
+        while self._leaving and budget.left > 0:
+            self._leave(next(iter(self._leaving)), budget)
+        self._end_failed(moment)
+
+    def _leave(self, feed: PartitionFeed, budget: Budget | None = None) -> None:
+        """Make streams of a partition without a tail behind; within a budget, or all of them."""
+        for stream in self._leaving.get(feed, ()):
+            if not stream.closed and feed in stream.feeds:
+                with self._contain() as contained:
+                    if feed not in stream.catching_up:
+                        feed.fall_behind(stream)
+                        feed.park(stream)
+                    state = stream.catching_up[feed]
+                    state.checked = state.ahead = False
+                if contained.failed:
+                    self._outbox.failed.append(stream)
+            if budget is not None:
+                budget.left -= PARK
+                if budget.left <= 0:
+                    return
+        self._leaving.pop(feed, None)
+
+    def _end_scans(self, budget: Budget, moment: Moment) -> None:
+        """Close streams that a scan cannot serve, and hand over those of ended scans."""
+        for scan in list(self.scans.values()):
+            while scan.failed:
+                self._end(scan.failed.pop(), None, moment)
+        while self._ending and budget.left > 0:
+            feed, scan = next(iter(self._ending.items()))
+            streams = scan.finish(max(1, budget.left // HAND_OVER))
+            budget.left -= HAND_OVER * len(streams)
+            self._queue(streams)
+            while scan.failed:
+                self._end(scan.failed.pop(), None, moment)
+            while not scan.seekers and not scan.finished and budget.left > 0:
+                budget.left -= scan.warm_tail(PIECE) // RECORDS + 1
+                self._enforce()
+            if scan.finished:
+                del self._ending[feed], self.scans[feed]
+                if feed.waiting:
+                    self._wake(feed)
+
+    def _free(self, budget: Budget) -> None:
+        """Free discarded tails: a hundred thousand records at once would take too long."""
+        while self._discarded and budget.left > 0:
+            budget.left -= PIECE // RECORDS
+            if not self._discarded[0].discard(PIECE):
+                self._discarded.popleft()
+
+    def _enforce(self) -> None:
+        with self._contain():
+            self.memory.enforce()
 
     def _advance_ready(self, budget: Budget, moment: Moment) -> None:
         while self._ready and budget.left > 0:
@@ -453,6 +549,7 @@ class Hub:
             *(s for streams in feed.live_by_key.values() for s in streams),
         ]:
             self._end(stream, None, moment)
+        self._unpark(feed)
 
     # The end of a stream.
 

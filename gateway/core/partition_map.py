@@ -131,6 +131,7 @@ class PartitionMap:
         `verified` (Unix ms) is when the old incarnation was last seen: no record of the new one is
         older. The old one must not be read any more.
         """
+        self._hub.finish_leaving()
         kind = topic.kind
         lost: dict[Stream, CatchUpState] = {}
         for stream in self._hub.streams:

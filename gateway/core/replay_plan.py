@@ -26,6 +26,7 @@ begins, and events are selected by the authenticated user's key only.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import deque
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,7 @@ from gateway.core.stream import Found, Part
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gateway.core.containment import Contain
     from gateway.core.filter import EventFilter
     from gateway.core.interpreter import Interpreter
     from gateway.core.limits import Limits
@@ -44,11 +46,17 @@ if TYPE_CHECKING:
     from gateway.core.stream import CatchUpState, PartitionFeed, Stream
     from gateway.core.tail import Tail
 
+NEVER = 1 << 63
+"""Above every offset."""
+
 SHORT = 1000
 """Offsets. A range beyond the limits is still read if it is not longer than this, because offsets
 do not tell whether it contains records: the last record of a quiet partition is often followed by a
 transaction marker only, and an empty gap must not be sent. For the same reason the range before the
 first young record is skipped only for an old cursor."""
+
+LOCATED = 200
+"""Streams placed in one call of `Plan.locate`: some milliseconds."""
 
 _offset = attrgetter("offset")
 
@@ -155,7 +163,7 @@ class Seeker:
 
 
 class Plan:
-    """Where the streams of one scan continue: call `begin`, then `locate`."""
+    """Where the streams of one scan continue: call `begin`, then `locate` until none is left."""
 
     def __init__(
         self,
@@ -164,6 +172,7 @@ class Plan:
         waiting: Mapping[Stream, CatchUpState],
         limits: Limits,
         interpreter: Interpreter,
+        contain: Contain,
     ) -> None:
         self.seekers = {stream: Seeker(stream, state) for stream, state in waiting.items()}
         self.by_key: dict[bytes | None, dict[EventFilter | None, Search]] = {}
@@ -172,6 +181,16 @@ class Plan:
         """Streams whose positions a record can verify, by its offset."""
         self.extent = Extent(0, 0, 0, 0)
         """The argument of `begin`."""
+        self.begun = False
+        """Whether `locate` was called."""
+        self.unlocated: deque[Seeker] = deque(self.seekers.values())
+        """Streams that `locate` has not placed yet."""
+        self.first = NEVER
+        """The earliest offset from which a stream needs a read."""
+        self.failed: list[Stream] = []
+        """Streams whose placing has raised an unexpected exception."""
+        self._first_until = 0
+        self._contain = contain
         self._feed = feed
         self._tail = tail
         self._limits = limits
@@ -196,34 +215,47 @@ class Plan:
             ):
                 state.reset(self._feed, position)
 
-    def locate(self, offsets: Mapping[int, int], end: int) -> tuple[list[int], list[Stream]]:
-        """Return the offset to read from for each stream, and the streams without a read.
+    def locate(self, offsets: Mapping[int, int], end: int) -> list[Stream]:
+        """Place the next `LOCATED` streams and return those that need no read.
 
         `offsets` maps `times` to offsets; the scan reads up to `end`, where the tail begins. A
         stream whose missed records are all in the tail needs no read and is removed.
         """
-        starts: list[int] = []
+        if not self.begun:
+            self.begun = True
+            for seeker in self.unlocated:
+                until, last = seeker.state.until, self.extent.end
+                seeker.until = last if until is None else min(last, until)
+            self._first_until = min([seeker.until for seeker in self.unlocated], default=0)
         passed: list[Stream] = []
-        for seeker in self.seekers.values():
-            state, last = seeker.state, self.extent.end
-            seeker.until = last if state.until is None else min(last, state.until)
-        first_until = min([seeker.until for seeker in self.seekers.values()], default=0)
-        for seeker in list(self.seekers.values()):
-            provable = self._find(seeker, offsets)
-            start = self._bound(seeker, end, first_until)
-            if provable and self.extent.start < start == seeker.offset <= end:
-                start -= 1
-                self.unproven.setdefault(start, []).append(seeker)
-            elif start <= end:
-                seeker.state.checked = True
-            if start >= end:
-                self._pass(seeker)
-                passed.append(seeker.stream)
+        for _ in range(min(LOCATED, len(self.unlocated))):
+            seeker = self.unlocated.popleft()
+            if seeker.stream not in self.seekers:
                 continue
-            starts.append(start)
-            self._seek(seeker)
-        self._in_tail.clear()
-        return starts, passed
+            with self._contain() as contained:
+                if self._place(seeker, offsets, end):
+                    passed.append(seeker.stream)
+            if contained.failed:
+                self.failed.append(seeker.stream)
+        if not self.unlocated:
+            self._in_tail.clear()
+        return passed
+
+    def _place(self, seeker: Seeker, offsets: Mapping[int, int], end: int) -> bool:
+        """Find where the stream continues; return whether it needs no read."""
+        provable = self._find(seeker, offsets)
+        start = self._bound(seeker, end, self._first_until)
+        if provable and self.extent.start < start == seeker.offset <= end:
+            start -= 1
+            self.unproven.setdefault(start, []).append(seeker)
+        elif start <= end:
+            seeker.state.checked = True
+        if start >= end:
+            self._pass(seeker)
+            return True
+        self._seek(seeker)
+        self.first = min(self.first, start)
+        return False
 
     def add_gap(self, seeker: Seeker, reason: GapReason, first: int | None, next_: int) -> None:
         """Append a gap to the stream's backlog."""
@@ -305,7 +337,8 @@ class Plan:
         if offsets is None:
             offsets = []
             counted = 0
-            for record in reversed(self._tail.since(end, stream.key)):
+            begin = max(end, self._tail.base.offset)  # the tail may have evicted records
+            for record in reversed(self._tail.since(begin, stream.key)):
                 event = self._interpreter.decode(self._feed, record)
                 if event is not None and stream.wants(event):
                     offsets.append(record.offset)

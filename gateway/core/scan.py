@@ -9,6 +9,7 @@ records read, and the scan returns where to read next and when to stop.
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from gateway.core.gap import GapReason
@@ -18,10 +19,12 @@ from gateway.core.replay_plan import Plan
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from gateway.core.containment import Contain
+    from gateway.core.filter import EventFilter
     from gateway.core.interpreter import Interpreter
     from gateway.core.limits import Extent, Limits
     from gateway.core.records import Record, TopicPartition
-    from gateway.core.replay_plan import Seeker
+    from gateway.core.replay_plan import Search, Seeker
     from gateway.core.stream import CatchUpState, PartitionFeed, Stream
 
 BATCH = 500
@@ -29,6 +32,9 @@ BATCH = 500
 
 PIECE = 65_536
 """Offsets of the index searched in one step: some 0.2 ms for one key, 8 ms for many."""
+
+CHECKED = 200
+"""Streams checked in one call of `harvest`; the next call checks the others."""
 
 NEAR = 250
 """Offsets. Reading this many takes as long as a seek: about 2 ms."""
@@ -64,9 +70,11 @@ class Summary(NamedTuple):
 class Scan:
     """One pass over a partition for the streams that waited for it.
 
-    Order of calls: `begin`; `warm` if the tail is to be warmed; `locate` with the offsets of
-    `times`; while `reading`, `skip` and, if it returns True, `feed`; `finish`. `locate`, `harvest`
-    and `finish` return the streams to advance. Raises `ValueError` for a feed without a tail.
+    Order of calls: `begin`; `warm` if the tail is to be warmed; until `located`, `locate` with the
+    offsets of `times`; while `reading`, `skip` and, if it returns True, `feed`; then, until it is
+    `finished`, `finish` and `warm_tail`. `locate`, `harvest` and `finish` return the streams to
+    advance, and each call is bounded. An unexpected exception costs the streams in `failed`, which
+    the hub closes. Raises `ValueError` for a feed without a tail.
     """
 
     def __init__(
@@ -75,11 +83,21 @@ class Scan:
         waiting: Mapping[Stream, CatchUpState],
         limits: Limits,
         interpreter: Interpreter,
+        contain: Contain,
     ) -> None:
         if feed.tail is None:
             raise ValueError("a scan ends where the tail begins, and there is none")
-        self._plan = Plan(feed, feed.tail, waiting, limits, interpreter)
+        self._contain = contain
+        self._contained = contain()
+        """Entered for each event found; replaced only after a failure."""
+        self._plan = Plan(feed, feed.tail, waiting, limits, interpreter, contain)
         self.seekers = self._plan.seekers
+        self.failed = self._plan.failed
+        """Streams to be closed after an unexpected exception."""
+        self.located = False
+        """Whether `locate` has covered all streams."""
+        self._checked: deque[Stream] = deque()
+        """Streams in the order in which `harvest` checks them."""
         self.position = -1
         """The next offset to read; set by `locate`."""
         self.end = feed.tail.base.offset
@@ -100,6 +118,8 @@ class Scan:
         self._searched = -1
         self._warm: deque[Record] = deque()
         self._warm_from: int | None = None
+        self._warming = False
+        """Whether collected records are to be moved to the tail."""
         self._warm_room = 0
 
     @property
@@ -136,20 +156,28 @@ class Scan:
     def warm(self, start: int, room: int) -> None:
         """Collect every record from `start` on for the tail, the newest `room` bytes."""
         self._warm_from = min(max(start, self.extent.start), self.end)
+        self._warming = True
         self._warm_room = room
 
     def locate(self, offsets: Mapping[int, int]) -> list[Stream]:
-        """Set `position` from the offsets of `times`; return the streams to advance.
+        """Place the next streams by the offsets of `times`; return the streams to advance.
 
-        These streams need no read, because the tail holds all that they missed. Empty if the tail
-        is gone: the offsets may be of another incarnation.
+        Sets `position` when all streams are `located`. The returned streams need no read, because
+        the tail holds all that they missed. Empty if the tail is gone: the offsets may be of
+        another incarnation.
         """
         if not self._valid:
+            self.located = True
             return []
-        # The tail may have evicted records while the edge looked up the offsets.
-        self.end = self._tail.base.offset
-        starts, passed = self._plan.locate(offsets, self.end)
-        self.position = min([*starts, self.end if self._warm_from is None else self._warm_from])
+        if not self._plan.begun:
+            # The tail may have evicted records while the edge looked up the offsets.
+            self.end = self._tail.base.offset
+        passed = self._plan.locate(offsets, self.end)
+        if not self._plan.unlocated:
+            self.located = True
+            warm = self.end if self._warm_from is None else self._warm_from
+            self.position = min(self._plan.first, warm, self.end)
+            self._checked.extend(self.seekers)
         return passed
 
     def skip(self) -> bool:
@@ -224,58 +252,117 @@ class Scan:
                 self._prove(record)
             searches = by_key.get(record.key if keyed else None)
             if searches is not None:
-                event = self._interpreter.decode(self._feed, record)
-                if event is not None:
-                    for search in searches.values():
-                        search.add(record, event)
+                self._add(record, searches)
             if self._warm_from is not None and record.offset >= self._warm_from:
                 self._keep(record)
         self.position = max(self.position, min(position, self.end))
 
     def harvest(self) -> list[Stream]:
-        """Move events that no limit can still exclude to backlogs; return their streams."""
+        """Move events that no limit can still exclude to backlogs; return their streams.
+
+        Checks the next `CHECKED` streams.
+        """
         if self.end - self.position > self._limits.max_events or not self._valid:
             return []
-        ready = [
-            seeker for seeker in self.seekers.values() if seeker.is_ready(self.position, self.end)
-        ]
-        for seeker in ready:
-            self._hand_over(seeker)
-        return [seeker.stream for seeker in ready]
+        ready = []
+        for _ in range(min(CHECKED, len(self._checked))):
+            stream = self._checked.popleft()
+            seeker = self.seekers.get(stream)
+            if seeker is None:
+                continue
+            self._checked.append(stream)
+            with self._contain() as contained:
+                if seeker.is_ready(self.position, self.end):
+                    self._hand_over(seeker)
+                    ready.append(stream)
+            if contained.failed:
+                self.failed.append(stream)
+        return ready
 
-    def finish(self) -> list[Stream]:
-        """End the scan, complete or not; return its streams.
+    def finish(self, most: int) -> list[Stream]:
+        """Remove up to `most` streams from a scan that ends, complete or not; return them.
 
-        After a complete scan every stream has all events before the tail's base. Otherwise each
-        stream keeps its position and requests another scan.
+        After a complete scan a stream has all events before the tail's base. Otherwise it keeps its
+        position and requests another scan.
         """
         complete = self.position >= self.end and self._valid
-        for seeker in self.seekers.values():
-            seeker.state.scanning = False
-            if complete:
-                seeker.state.limited = seeker.from_ <= self.end
-                self._hand_over(seeker)
-        if complete and self._warm_from is not None and self._tail.base.offset == self.end:
-            self._tail.warm(OffsetPosition(self._warm_from, 0, False), list(self._warm))
+        streams = []
+        for stream in list(islice(self.seekers, most)):
+            with self._contain() as contained:
+                seeker = self._plan.remove(stream)
+                seeker.state.scanning = False
+                if complete:
+                    seeker.state.limited = seeker.from_ <= self.end
+                    self._hand_over(seeker)
+                streams.append(stream)
+            if contained.failed:
+                self.failed.append(stream)
+        if not complete:
+            self._stop_warming()
+        return streams
+
+    @property
+    def finished(self) -> bool:
+        """Whether no stream and no record for the tail is left."""
+        return not self.seekers and not self._warming
+
+    def warm_tail(self, most: int) -> int:
+        """Move the newest `most` collected records to the tail's base; return their number.
+
+        Ends when the tail is gone or has evicted records, and at an unexpected exception.
+        """
+        piece: list[Record] = []
+        with self._contain() as contained:
+            if not self._valid or self._tail.base.offset != self.end:
+                self._stop_warming()
+                return 0
+            while self._warm and len(piece) < most:
+                piece.append(self._warm.pop())
+            piece.reverse()
+            base = OffsetPosition(self._warm_from or 0, 0, False)
+            if self._warm:
+                base = OffsetPosition.after(self._warm[-1])
+            self._tail.warm(base, piece)
+            self.end = base.offset
             self._feed.index.clear()  # these records are in the tail again
-        return list(self.seekers)
+        if contained.failed or not self._warm:
+            self._stop_warming()
+        return len(piece)
+
+    def _stop_warming(self) -> None:
+        self._warm.clear()
+        self._warming = False
 
     def remove(self, stream: Stream) -> None:
         """Remove a stream from the scan."""
         self._plan.remove(stream)
 
+    def _add(self, record: Record, searches: Mapping[EventFilter | None, Search]) -> None:
+        with self._contained:
+            event = self._interpreter.decode(self._feed, record)
+            if event is not None:
+                for search in searches.values():
+                    search.add(record, event)
+            return
+        self._contained = self._contain()
+        found = list(searches.values())
+        self.failed += [each.stream for each in self.seekers.values() if each.search in found]
+
     def _prove(self, record: Record) -> None:
         for seeker in self._plan.unproven.pop(record.offset):
-            position = seeker.state.position
             if seeker.stream not in self.seekers:
                 continue
-            if position.timestamp == record.timestamp:
-                seeker.state.checked = True
-            else:
-                assert isinstance(position, OffsetPosition)
-                seeker.state.reset(self._feed, position)
-                self.remove(seeker.stream)
-                self._feed.wait(seeker.stream, seeker.state)
+            with self._contain() as contained:
+                position = seeker.state.position
+                if position.timestamp == record.timestamp:
+                    seeker.state.checked = True
+                else:
+                    assert isinstance(position, OffsetPosition)
+                    seeker.state.reset(self._feed, position)
+                    self.remove(seeker.stream)
+                    self._feed.wait(seeker.stream, seeker.state)
+            if contained.failed:
+                self.failed.append(seeker.stream)
 
     def _hand_over(self, seeker: Seeker) -> None:
         state, last = seeker.state, self._last

@@ -20,7 +20,8 @@ In each partition a stream is in exactly one of these sets, and only `PartitionF
 
     set                        | entered by              | left by
     ---------------------------+-------------------------+------------------------------------------
-    live                       | `join`, from any other  | `fall_behind`, `remove`
+    live                       | `join`, from any other  | `fall_behind`, also by the hub after the
+                               |                         | tail is gone; `remove`
     waiting for a scan, or in  | `wait`                  | the hub, when the scan ends; `remove`
     one                        |                         |
     parked: until the tail     | `park`                  | the hub, when the tail exists or has
@@ -89,6 +90,7 @@ class PartitionFeed:
     __slots__ = (
         "_entry",
         "_entry_position",
+        "former_head",
         "index",
         "keyed",
         "live_by_key",
@@ -106,6 +108,8 @@ class PartitionFeed:
         self.topic = topic
         self.keyed = topic.kind is LogKind.USER
         self.tail: Tail | None = None
+        self.former_head: OffsetPosition | None = None
+        """Without a tail: the position of the streams that are still in the live sets."""
         self.index = Index()
         """Index of the records that have left the tail, if keyed; empty without a tail."""
         self.streams = 0
@@ -121,6 +125,13 @@ class PartitionFeed:
         self._entry = b""
         self._entry_position: Position | None = None
 
+    @property
+    def head(self) -> OffsetPosition:
+        """The position of the live streams: the head of the tail, or of the one before."""
+        head = self.former_head if self.tail is None else self.tail.head
+        assert head is not None
+        return head
+
     def entry(self, position: Position) -> bytes:
         """Return the entry of an event id for a position in this partition."""
         return encode_entry(self.topic.kind, self.topic.tag, self.log.partition, position)
@@ -134,10 +145,10 @@ class PartitionFeed:
 
     def head_entry(self) -> bytes:
         """Return the entry of the head, encoded once for all live streams."""
-        assert self.tail is not None
-        if self._entry_position is not self.tail.head:
-            self._entry_position = self.tail.head
-            self._entry = self.entry(self._entry_position)
+        head = self.head
+        if self._entry_position is not head:
+            self._entry_position = head
+            self._entry = self.entry(head)
         return self._entry
 
     def gap(self, reason: GapReason, first: int | None, next_: int, since: int | None) -> Gap:
@@ -154,9 +165,8 @@ class PartitionFeed:
 
     def fall_behind(self, stream: Stream) -> None:
         """Remove the stream from the live set; it is behind at the tail's head."""
-        assert self.tail is not None
         self._remove_live(stream)
-        stream.catching_up[self] = CatchUpState(self.tail.head, checked=True)
+        stream.catching_up[self] = CatchUpState(self.head, checked=True)
 
     def park(self, stream: Stream) -> None:
         """Let the stream wait until the tail exists or reaches its position."""
@@ -340,8 +350,7 @@ class Stream:
         state = self.catching_up.get(feed)
         if state is not None:
             return state.position
-        assert feed.tail is not None
-        return feed.tail.head
+        return feed.head
 
     def lag(self, now: int) -> int:
         """Return the stream's lag in ms: the largest of its partitions.

@@ -61,8 +61,11 @@ class Tail:
         self.base = start
         self.size += sum([record.size for record in records])
         if self._by_key is not None:
-            self._by_key = {}
-            self._index(self._records)
+            older: dict[bytes | None, list[Record]] = {}
+            for record in records:
+                older.setdefault(record.key, []).append(record)
+            for key, of_key in older.items():
+                self._by_key[key] = of_key + self._by_key.get(key, [])
 
     def append(self, records: Sequence[Record]) -> tuple[Sequence[Record], list[Record]]:
         """Append the next records, oldest first; return (added, fresh).
@@ -143,6 +146,17 @@ class Tail:
             self.base = OffsetPosition.after(evicted[-1])
         self.size -= freed
         return evicted
+
+    def discard(self, most: int) -> bool:
+        """Free the newest `most` records of a tail that is not used any more.
+
+        Returns whether records are left.
+        """
+        if self._by_key is not None:
+            for record in self._records[-most:]:
+                self._by_key.pop(record.key, None)
+        del self._records[-most:]
+        return bool(self._records)
 
     def _index_of(self, offset: int) -> int:
         return bisect_left(self._records, offset, key=_offset)

@@ -139,7 +139,8 @@ class ReplayReader:
             self._pauses.pop(feed, None)
 
     async def _scan(self, scanner: LogScanner, feed: PartitionFeed) -> None:
-        if feed.tail is None or not (feed.waiting or feed in self._cold):
+        wanted = feed.tail is not None and (feed.waiting or feed in self._cold)
+        if not wanted or feed in self._hub.scans:  # the hub wakes again when a scan has ended
             self._queued.discard(feed)
             return
         started = clock.now()
@@ -155,16 +156,23 @@ class ReplayReader:
             found = await self._offsets.located(feed.log, scan.times)
             end = scan.extent.end
             located = {time: end if offset is None else offset for time, offset in found.items()}
-            self._hub.advance(scan.locate(located), clock.now())
+            while not scan.located:
+                self._hub.advance(scan.locate(located), clock.now())
+                await asyncio.sleep(0)
             await self._read(scanner, feed, scan, revoked)
             self._queued.discard(feed)
+            self._hub.end_scan(feed, clock.now())
+            while self._hub.scans.get(feed) is scan:
+                await asyncio.sleep(0)
+                self._hub.step(clock.now())
         except (KafkaError, TimeoutError):
             if cold:
                 self._cold.add(feed)
             raise
         finally:
             moment = clock.now()
-            self._hub.end_scan(feed, moment)
+            if self._hub.scans.get(feed) is scan:
+                self._hub.end_scan(feed, moment)
             self._revoking.revoke(revoked, moment)
             with self._context.contain(Part.METRICS):
                 self._count(scan, moment.monotonic - started.monotonic)

@@ -9,19 +9,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.core.catch_up import CatchUp
 from gateway.core.event import Decoder
 from gateway.core.gap import CloseReason
-from gateway.core.records import UnreadableReason
+from gateway.core.memory import Memory
+from gateway.core.records import OffsetPosition, UnreadableReason
+from gateway.core.replay_plan import Plan, Search, Seeker
 from gateway.core.request import StreamRequest
-from gateway.core.stream import Found
+from gateway.core.scan import Scan
+from gateway.core.stream import CatchUpState, Found, PartitionFeed, Stream
+from gateway.core.tail import Tail
 from tests.core.consistency import assert_consistent
-from tests.core.stage import BROADCAST_LOG, USER, USER_LOG, Stage, stream_of
+from tests.core.stage import BROADCAST_LOG, USER, USER_LOG, Stage, stream_of, user_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.core.records import Event, Record, Unreadable
-    from gateway.core.stream import Stream
 
 
 class Defect(Exception):
@@ -226,6 +230,192 @@ def test_begin_scan_raises_for_a_second_scan_and_without_a_tail(stage: Stage) ->
     with pytest.raises(ValueError, match="tail"):
         hub.begin_scan(stage.feed)
     assert not hub.scans
+
+
+VICTIM = b"c"
+"""The user whose stream raises."""
+
+
+def raise_for_victim(monkeypatch: pytest.MonkeyPatch, owner: type, name: str) -> list[object]:
+    """Make a method raise for the victim; return a list of the calls that raised."""
+    original = getattr(owner, name)
+    raised: list[object] = []
+
+    def is_victim(value: object) -> bool:
+        stream = getattr(value, "stream", value)
+        return getattr(stream, "key", None) == VICTIM or owner is CatchUpState
+
+    def replaced(*arguments: object, **named: object) -> object:
+        if any(map(is_victim, arguments)):
+            raised.append(arguments)
+            raise Defect
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(owner, name, replaced)
+    return raised
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (Scan, "_hand_over"),
+        (Plan, "_place"),
+        (Plan, "_find"),
+        (Plan, "_seek"),
+        (Search, "add"),
+        (Seeker, "is_ready"),
+        (CatchUp, "_join"),
+        (CatchUpState, "reset"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.__name__,
+)
+def test_a_stream_that_raises_in_a_scan_is_closed_and_the_others_resume(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, owner: type, name: str
+) -> None:
+    stage.write(3)
+    stage.worker.settle()
+    clients = {user: stage.client(user=user) for user in (USER, VICTIM, b"e")}
+    for client in clients.values():
+        stage.connect(client).drop(0)
+    if name == "reset":  # an id of another incarnation, which the scan finds out
+        clients[VICTIM].rogue = True
+        clients[VICTIM].last_id = user_id(OffsetPosition(2, 1, True))
+    for _ in range(3):
+        for user in clients:
+            stage.write(1, user)
+    stage.replace_worker()
+    stage.worker.faults.tolerant = True
+    with monkeypatch.context() as patched:
+        raised = raise_for_victim(patched, owner, name)
+        connections = {user: client.connect(stage.worker) for user, client in clients.items()}
+        stage.worker.settle()
+        assert raised
+    assert_consistent(stage.worker)
+    for user, connection in connections.items():
+        assert stream_of(connection).closed == (user == VICTIM)
+        if user != VICTIM:
+            assert len(clients[user].received) == 3
+    if name != "reset":
+        stage.connect(clients[VICTIM])
+        assert len(clients[VICTIM].received) == 3, "the client resumes from its cursor"
+    assert_consistent(stage.worker)
+
+
+def test_a_stream_that_raises_when_its_partition_is_deactivated_is_closed(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clients = {user: stage.client(user=user) for user in (USER, VICTIM)}
+    connections = {user: stage.connect(client) for user, client in clients.items()}
+    for user in clients:
+        stage.write(1, user)
+    stage.worker.settle()
+    with monkeypatch.context() as patched:
+        raised = raise_for_victim(patched, PartitionFeed, "fall_behind")
+        stage.worker.restart(stage.feed)
+        stage.worker.settle()
+        assert raised
+    assert stream_of(connections[VICTIM]).closed
+    assert not stream_of(connections[USER]).closed
+    assert_consistent(stage.worker)
+    stage.connect(clients[VICTIM])
+    for user, client in clients.items():
+        stage.write(1, user)
+        stage.worker.settle()
+        assert len(client.received) == 2
+    assert_consistent(stage.worker)
+
+
+def test_a_stream_without_a_usable_position_costs_no_other_heartbeat(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sinks = {user: Brittle(never) for user in (b"b", VICTIM, USER)}
+    streams = {user: open_stream(stage, sink, user) for user, sink in sinks.items()}
+    with monkeypatch.context() as patched:
+        assert raise_for_victim(patched, Stream, "id") == []
+        stage.world.now += 2000
+        stage.worker.hub.tick(stage.world.moment)
+        stage.worker.settle()
+    beats = {user: b"".join(sink.data).count(b": heartbeat") for user, sink in sinks.items()}
+    # Streams with the same cursor share a heartbeat, so the victim may not be asked for its id.
+    assert beats[USER] == beats[b"b"] == 1
+    assert streams[VICTIM].closed == (beats[VICTIM] == 0)
+    assert_consistent(stage.worker)
+
+
+@pytest.mark.parametrize("name", ["bind", "start"])
+def test_an_opening_that_raises_leaves_nothing_behind(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    if name == "bind":
+        monkeypatch.setattr(Brittle, name, fail)
+        assert open_stream(stage, Brittle(never)).closed
+    else:
+        monkeypatch.setattr(StreamRequest, name, fail)
+        with pytest.raises(Defect):
+            open_stream(stage, Brittle(never))
+    assert not stage.worker.hub.streams
+    assert [feed.streams for feed in stage.worker.hub.feeds.values()] == [0, 0]
+    assert_consistent(stage.worker)
+
+
+def test_pending_bytes_of_a_stuck_stream_that_cannot_be_written_close_it(stage: Stage) -> None:
+    hub = stage.worker.hub
+    sinks = [Brittle(from_write(1)) for _ in range(800)]
+    streams = [open_stream(stage, sink) for sink in sinks]
+    stage.broadcast(1)
+    stage.worker.poll()
+    assert hub.delivering
+    (stream, *_) = [each for each in streams if not each.closed]
+    hub.stuck(stream, stage.world.moment)
+    assert stream.closed, "its cursor is after bytes that were not written"
+    stage.worker.settle()
+    assert_consistent(stage.worker)
+
+
+def test_eviction_that_raises_costs_no_event(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = stage.client()
+    stage.connect(client)
+    monkeypatch.setattr(Memory, "enforce", fail)
+    stage.write(2)
+    stage.worker.settle()
+    assert client.received == [1, 2]
+    assert_consistent(stage.worker)
+
+
+def test_a_tail_that_cannot_be_warmed_costs_no_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(warm_ms=1000)
+    stage.write(5)
+    client = stage.client()
+    stage.worker.faults.tolerant = True
+    monkeypatch.setattr(Tail, "warm", fail)
+    stage.connect(client)
+    stage.write(1)
+    stage.worker.settle()
+    assert client.received == [6]
+    assert stage.worker.faults.seen
+    assert not stage.worker.hub.scans
+    assert_consistent(stage.worker)
+
+
+def test_parked_streams_advance_although_a_batch_has_failed(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They wait for a record that the tail has by then."""
+    feed = stage.feed
+    stream = stream_of(stage.connect(stage.client(user=b"g")))
+    feed.fall_behind(stream)
+    feed.park(stream)
+    with monkeypatch.context() as patched:
+        patched.setattr(stage.worker.hub._interpreter, "check_keys", fail)  # noqa: SLF001
+        stage.write(1)
+        stage.worker.settle()
+    assert not feed.parked
+    assert not stream.closed
+    assert_consistent(stage.worker)
+
+
+def fail(*_: object, **__: object) -> None:
+    raise Defect
 
 
 @settings(max_examples=60, deadline=None)

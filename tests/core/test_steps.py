@@ -5,22 +5,27 @@ The tests count work: writes to sinks, events framed, streams closed. They measu
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.core import frame, runs
-from gateway.core.budget import CLOSE, EVENT, SHARE, STEP, WRITE
+from gateway.core import budget, frame, runs
+from gateway.core.budget import CLOSE, EVENT, HAND_OVER, PARK, RECORDS, SHARE, STEP, WRITE
 from gateway.core.event_id import CursorEntry
 from gateway.core.gap import CloseReason
+from gateway.core.limits import Extent
 from gateway.core.records import LogKind, OffsetPosition
+from gateway.core.replay_plan import LOCATED
 from gateway.core.request import StreamRequest
+from gateway.core.scan import CHECKED
 from tests.core.consistency import assert_consistent
-from tests.core.stage import BROADCAST_LOG, Stage
+from tests.core.stage import BROADCAST_LOG, USER, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from gateway.core.scan import Scan
     from gateway.core.stream import Stream
 
 CROWD = 3000
@@ -129,7 +134,7 @@ def parked_crowd(stage: Stage, work: Work) -> list[CountingSink]:
     stage.broadcast(MISSED)
     stage.worker.settle()
     feed = stage.worker.hub.feeds[BROADCAST_LOG]
-    tail = feed.tail
+    tail = deepcopy(feed.tail)
     stage.worker.stop_reading(feed)
     sinks = crowd(stage, work, *at_start())
     assert len(feed.parked) == CROWD
@@ -342,3 +347,163 @@ def test_deadlines_of_many_streams_are_applied_in_bounded_steps(stage: Stage, wo
     hub.tick(stage.world.moment)
     assert_bounded([work.reset(), *steps(stage, work)])
     assert not hub.streams
+
+
+def units(share: int) -> int:
+    """Return how many things of this cost one step may do, and one piece more."""
+    return (STEP + 6 * SHARE) // share + 1
+
+
+def test_a_deactivated_partition_parks_its_streams_in_bounded_steps(
+    stage: Stage, work: Work
+) -> None:
+    sinks = crowd(stage, work)
+    list(steps(stage, work))
+    feed, hub = stage.worker.hub.feeds[BROADCAST_LOG], stage.worker.hub
+    ids = {stream: stream.id() for stream in hub.streams}
+    stage.worker.restart(feed)
+    assert not feed.parked, "deactivation itself moves no stream"
+    most, parked, count = 0, 0, 0
+    while stage.worker.work():
+        most = max(most, len(feed.parked) - parked)
+        parked = len(feed.parked)
+        count += 1
+        assert all(stream.id() == event_id for stream, event_id in list(ids.items())[::100])
+        assert_consistent(stage.worker)
+    assert count > 2
+    assert most <= units(PARK)
+    assert parked == CROWD
+    stage.broadcast(3)
+    stage.worker.settle()
+    assert all(events_of(sink) == 3 for sink in sinks)
+    assert_consistent(stage.worker)
+
+
+def test_a_partition_activated_before_all_streams_are_parked_loses_no_event(
+    stage: Stage, work: Work
+) -> None:
+    sinks = crowd(stage, work)
+    list(steps(stage, work))
+    feed = stage.worker.hub.feeds[BROADCAST_LOG]
+    stage.worker.restart(feed)
+    stage.worker.work()
+    stage.broadcast(2)
+    stage.worker.activate()
+    stage.broadcast(1)
+    stage.worker.settle()
+    assert all(events_of(sink) == 3 for sink in sinks)
+    assert_consistent(stage.worker)
+
+
+def test_streams_that_end_or_stall_while_they_are_parked_are_consistent(
+    stage: Stage, work: Work
+) -> None:
+    sinks = crowd(stage, work)
+    list(steps(stage, work))
+    hub, moment = stage.worker.hub, stage.world.moment
+    streams = list(hub.streams)
+    stage.worker.restart(hub.feeds[BROADCAST_LOG])
+    stage.worker.work()
+    hub.lost(streams[-1], moment)
+    hub.stuck(streams[-2], moment)
+    hub.stuck(streams[0], moment)
+    stage.write(1, b"a%d" % (CROWD - 3))
+    stage.worker.poll()
+    assert_consistent(stage.worker)
+    assert events_of(sinks[-3]) == 1, "an event of another partition"
+    for stream in (streams[0], streams[-2]):
+        hub.drained(stream, moment)
+    stage.broadcast(1)
+    stage.worker.settle()
+    assert all(events_of(sink) == 1 for sink in sinks[:-3])
+    assert (events_of(sinks[-1]), events_of(sinks[-2])) == (0, 1)
+    assert_consistent(stage.worker)
+
+
+def crowd_in_a_scan(stage: Stage, work: Work) -> Scan:
+    stage.broadcast(MISSED)
+    stage.replace_worker()
+    stage.worker.open_logs()
+    crowd(stage, work, *at_start())
+    list(steps(stage, work))
+    feed = stage.worker.hub.feeds[BROADCAST_LOG]
+    scan = stage.worker.hub.begin_scan(feed)
+    scan.begin(Extent(0, MISSED, 0, 0))
+    return scan
+
+
+def test_the_streams_of_a_scan_are_placed_and_handed_over_in_bounded_steps(
+    stage: Stage, work: Work
+) -> None:
+    scan = crowd_in_a_scan(stage, work)
+    hub, feed = stage.worker.hub, stage.worker.hub.feeds[BROADCAST_LOG]
+    calls = 0
+    while not scan.located:
+        before = len(scan._plan.unlocated)  # noqa: SLF001
+        assert scan.locate({}) == []
+        assert before - len(scan._plan.unlocated) <= LOCATED  # noqa: SLF001
+        calls += 1
+    assert calls == CROWD / LOCATED
+    records = [written.record() for written in stage.world.logs[BROADCAST_LOG].records]
+    scan.feed(records[:-1], MISSED - 1)
+    assert len(scan.harvest()) <= CHECKED
+    scan.feed(records[-1:], MISSED)
+    hub.end_scan(feed, stage.world.moment)
+    left, most, count = len(scan.seekers), 0, 0
+    while stage.worker.work():
+        most, left, count = max(most, left - len(scan.seekers)), len(scan.seekers), count + 1
+        assert_consistent(stage.worker)
+    assert count > 3
+    assert most <= units(HAND_OVER)
+    assert feed not in hub.scans
+    assert scan.summary.events == CROWD * MISSED
+
+
+def test_a_tail_replaced_while_a_scan_hands_over_is_scanned_again(stage: Stage, work: Work) -> None:
+    scan = crowd_in_a_scan(stage, work)
+    hub, feed = stage.worker.hub, stage.worker.hub.feeds[BROADCAST_LOG]
+    while not scan.located:
+        scan.locate({})
+    scan.feed([each.record() for each in stage.world.logs[BROADCAST_LOG].records], MISSED)
+    hub.end_scan(feed, stage.world.moment)
+    assert scan.seekers
+    assert stage.worker.busy
+    stage.worker.restart(feed)
+    stage.broadcast(1)
+    stage.worker.settle()
+    sinks = [stream.sink for stream in hub.streams]
+    assert all(events_of(sink) == MISSED + 1 for sink in sinks)  # type: ignore[arg-type]
+    assert_consistent(stage.worker)
+
+
+def test_a_tail_is_warmed_and_freed_in_bounded_steps(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "STEP", SHARE)
+    stage = Stage(warm_ms=60_000, tail_bytes=100_000_000)
+    stage.write(6000)
+    hub, feed = stage.worker.hub, stage.feed
+    stage.worker.open_logs()
+    scan = hub.begin_scan(feed)
+    scan.begin(Extent(0, 6000, 0, 0))
+    scan.warm(0, 1 << 30)
+    scan.locate({})
+    scan.feed([each.record() for each in stage.kafka.records], 6000)
+    hub.end_scan(feed, stage.world.moment)
+    tail = feed.tail
+    assert tail is not None
+    before, count = 0, 0
+    while stage.worker.work():
+        assert len(tail) - before <= units(1) * RECORDS
+        assert tail.base.offset == 6000 - len(tail)
+        before, count = len(tail), count + 1
+    assert (len(tail), tail.base.offset) == (6000, 0)
+    assert [record.offset for record in tail.since(0, USER)] == list(range(6000))
+    assert count > 2
+    stage.worker.stop_reading(feed)
+    count = 0
+    while stage.worker.work():
+        assert before - len(tail) <= units(1) * RECORDS
+        before, count = len(tail), count + 1
+    assert not len(tail)
+    assert count > 2

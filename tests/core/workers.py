@@ -258,7 +258,7 @@ class Worker:
     def begin_scan(self, feed: PartitionFeed, random: Random | None = None) -> None:
         """Begin a requested scan, which `step` continues."""
         del self.woken[feed]
-        if feed.tail is not None:
+        if feed.tail is not None and feed not in self.hub.scans:
             self.scans[feed] = self._scan(feed, random)
 
     def step(self, feed: PartitionFeed, *, interrupt: bool = False) -> None:
@@ -294,7 +294,11 @@ class Worker:
             if random:
                 yield
             kafka = world.logs[feed.log]
-            self.hub.advance(scan.locate({time: kafka.at(time) for time in times}), world.moment)
+            located = {time: kafka.at(time) for time in times}
+            while not scan.located:
+                if random:
+                    yield
+                self.hub.advance(scan.locate(located), world.moment)
             while scan.reading:
                 yield
                 if not scan.skip():

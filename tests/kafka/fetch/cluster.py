@@ -101,6 +101,8 @@ class Cluster:
         self.requests: list[Any] = []
         self.refuses = 0
         """Error code of every response."""
+        self.throttle_ms = 0
+        """Throttle time of every response (quotas)."""
         self._next_session = 1000
 
     def create(self, name: str, leaders: list[int]) -> None:
@@ -145,7 +147,10 @@ class Cluster:
             for key, parts in topics.items()
         ]
         response = FetchResponse(
-            throttle_time_ms=0, error_code=0, session_id=session_id, responses=responses
+            throttle_time_ms=self.throttle_ms,
+            error_code=0,
+            session_id=session_id,
+            responses=responses,
         )
         return bytes(response.encode(version=version))
 

@@ -18,7 +18,7 @@ from gateway import clock
 from gateway.core.records import Moment, TopicPartition
 from gateway.kafka.client.requests import Leader
 from gateway.kafka.fetch import reader
-from gateway.kafka.fetch.protocol import Limits
+from gateway.kafka.fetch.protocol import THROTTLE_MOST_MS, Limits
 from gateway.kafka.fetch.reader import CHECK_SECONDS, STALL_SECONDS, FetchReader
 from tests.kafka.fetch.cluster import Cluster
 
@@ -346,6 +346,68 @@ def test_a_new_leader_that_cannot_compare_epochs_is_to_be_proven(
         world.elect(A, 2)
         await asyncio.sleep(2)
         assert world.unproven_logs == [A]
+
+    simulate(world, play(), monkeypatch)
+
+
+@pytest.mark.parametrize("newest", [9, 17])
+def test_a_broker_that_does_not_know_the_new_leader_epoch_yet_is_asked_again(
+    newest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Error 75: this client's metadata is newer than the broker's."""
+    world = World(newest=newest)
+
+    async def play() -> None:
+        world.begin(A)
+        world.cluster.partitions[A].append(b"a")
+        await asyncio.sleep(1)
+        epoch = world.cluster.partitions[A].epoch
+        learn = world.learn
+        monkeypatch.setattr(world, "learn", lambda: None)
+        world.known[A] = Leader(1, epoch + 1)
+        for listener in world.listeners:
+            listener()
+        world.cluster.partitions[A].append(b"b")
+        await asyncio.sleep(3)
+        assert world.values(A) == [b"a"], "the broker rejects the epoch"
+        assert world.reader.faults() == {A: "unknown leader epoch"}
+        asked = len(world.cluster.requests)
+        await asyncio.sleep(10)
+        assert len(world.cluster.requests) - asked < 30, "it is asked with back-off"
+        assert not world.losses
+        monkeypatch.setattr(world, "learn", learn)
+        world.elect(A, 1)
+        world.cluster.partitions[A].append(b"c")
+        await asyncio.sleep(3)
+        assert world.values(A) == [b"a", b"b", b"c"]
+        assert not world.reader.faults()
+        assert world.unproven_logs == ([A] if newest < 12 else [])
+        assert not world.losses
+        assert not world.stalls
+
+    simulate(world, play(), monkeypatch)
+
+
+@pytest.mark.parametrize("throttle_ms", [-1, 3000, THROTTLE_MOST_MS + 1, (1 << 31) - 1])
+def test_throttle_time_is_respected_up_to_a_bound(
+    throttle_ms: int, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pause = max(0, min(throttle_ms, THROTTLE_MOST_MS)) / 1000
+
+    async def play() -> None:
+        world.cluster.throttle_ms = throttle_ms
+        world.begin(A)
+        world.cluster.partitions[A].append(b"a")
+        await asyncio.sleep(1)
+        assert world.values(A) == [b"a"], "records of a throttled response count"
+        asked = len(world.cluster.requests)
+        world.cluster.partitions[A].append(b"b")
+        await asyncio.sleep(max(0, pause - 2))
+        if pause:
+            assert len(world.cluster.requests) == asked, "the broker is not asked meanwhile"
+        await asyncio.sleep(3)
+        assert world.values(A) == [b"a", b"b"]
+        assert not world.stalls, "a throttled broker is not stalled"
 
     simulate(world, play(), monkeypatch)
 

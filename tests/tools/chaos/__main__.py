@@ -38,6 +38,7 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         report = asyncio.run(run(seed, seconds, Path(folder), clients))
     console.print(*report.tables())
+    console.print("longest interruptions:", *report.worst(), sep="\n  ", highlight=False)
     raise typer.Exit(int(not report.is_clean))
 
 

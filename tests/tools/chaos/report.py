@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 AFTERMATH_SECONDS = 5.0
 """How long after its end a fault explains an interruption."""
 
+WORST = 5
+"""Interruptions that are printed with the faults around them."""
+
 
 class Report(NamedTuple):
     """All figures of a run."""
@@ -46,12 +49,7 @@ class Report(NamedTuple):
         """
         longest = dict.fromkeys(Kind, 0.0)
         for delay in self.delays:
-            around = [
-                begun
-                for begun in self.injected
-                if begun.began <= delay.since + delay.seconds
-                and delay.since <= begun.ended + AFTERMATH_SECONDS
-            ]
+            around = self._around(delay)
             # Brokers and workers fail concurrently; only worker faults break a stream.
             likely = [
                 begun for begun in around if begun.fault.kind.of_broker != delay.cut
@@ -60,6 +58,28 @@ class Report(NamedTuple):
                 kind = max(likely, key=lambda begun: begun.began).fault.kind
                 longest[kind] = max(longest[kind], delay.seconds)
         return longest
+
+    def worst(self) -> list[str]:
+        """Return a line for each of the longest interruptions, with the faults around it."""
+        begin = min([begun.began - begun.fault.at for begun in self.injected], default=0.0)
+        lines = []
+        for delay in sorted(self.delays, key=lambda delay: -delay.seconds)[:WORST]:
+            around = ", ".join(
+                f"{begun.fault.kind} {begun.fault.target} from {begun.began - begin:.1f}"
+                f" to {begun.ended - begin:.1f} s"
+                for begun in self._around(delay)
+            )
+            since = delay.since - begin
+            lines.append(f"{delay.seconds:.1f} s from {since:.1f} s: {around or 'no fault'}")
+        return lines
+
+    def _around(self, delay: Delay) -> list[Injected]:
+        return [
+            begun
+            for begun in self.injected
+            if begun.began <= delay.since + delay.seconds
+            and delay.since <= begun.ended + AFTERMATH_SECONDS
+        ]
 
     def tables(self) -> tuple[Table, Table]:
         """Return the results as tables: totals, and the effect of each kind of fault."""
