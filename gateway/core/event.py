@@ -1,4 +1,6 @@
-"""Decoding of records into events: three formats, distinguished by the headers.
+"""Decoding of records into events: by the mapping of their source, or in one of three formats.
+
+A source without a mapping takes three formats, distinguished by the headers:
 
     content-type: application/cloudevents…   CloudEvents 1.0 Kafka binding, structured (§3.3)
     ce_specversion                           CloudEvents 1.0 Kafka binding, binary (§3.2)
@@ -14,15 +16,18 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from gateway.core import frame
+from gateway.core.json_text import parse, restored, text
+from gateway.core.mapping import MappedRecords
 from gateway.core.records import Event, Unreadable, UnreadableReason
 from gateway.core.registry import MAX_NAME_BYTES, RESERVED_PREFIX
 
 if TYPE_CHECKING:
+    from gateway.core.mapping import RecordMapping
     from gateway.core.records import Record
     from gateway.core.registry import Registry
 
@@ -32,29 +37,12 @@ MAX_RECORD_BYTES = 1_200_000
 slower than 300 kbit/s cannot read a larger one within GATEWAY_SLOW_SECONDS: its stream would be
 closed and sent the same record after each reconnect."""
 
-_Shape = TypeVar("_Shape")
-
-_SCHEMA_HEAD = 5
-"""Bytes of the wire format of schema registries: 0, then a schema id of 4 bytes."""
-
 _STRUCTURED = b"application/cloudevents+json"
 _CLOUD_EVENTS = b"application/cloudevents"
 
 # C0, DEL and C1 contain every character that some client treats as a line break, as are Unicode's
 # line and paragraph separators; surrogates cannot be encoded in UTF-8.
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-
-_BOM = b"\xef\xbb\xbf"
-
-# Alternatives in this order: a whole surrogate pair, one half of a pair, any other escape.
-_ESCAPE = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-    rb"|u(?P<half>[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
-    re.DOTALL,
-)
-
-_HALF_MARK = b"\xff"
-"""Stands for `\\u` in front of half a surrogate pair; no UTF-8 text holds this byte."""
 
 
 class _Envelope(msgspec.Struct, gc=False):
@@ -86,24 +74,27 @@ def type_fault(event_type: str) -> UnreadableReason | None:
 class Decoder:
     """Decodes records into events with one registry; one instance serves a worker."""
 
-    __slots__ = ("_cloud_event", "_envelope", "_types")
+    __slots__ = ("_cloud_event", "_envelope", "_mapped", "_types")
 
     def __init__(self, registry: Registry) -> None:
         self._types = registry.types
         self._envelope = msgspec.json.Decoder(_Envelope)
         self._cloud_event = msgspec.json.Decoder(_CloudEvent)
+        self._mapped = MappedRecords()
 
-    def decode(self, record: Record, *, keyed: bool) -> Event | Unreadable:
+    def decode(
+        self, record: Record, *, keyed: bool, mapping: RecordMapping | None = None
+    ) -> Event | Unreadable:
         """Return the event in `record`, or why it is unreadable; never raises.
 
-        `keyed` is true for the user topic, whose keys are user ids, and false for the broadcast
-        topic, whose keys are ignored. An envelope takes about 2 µs.
+        `keyed` is false for a broadcast topic, whose keys are ignored. `mapping` is that of the
+        record's source; None: the formats of this module. An envelope takes about 2 µs.
         """
         key = record.key if keyed else None
         if keyed:
             if not key:
                 return Unreadable(UnreadableReason.NO_KEY)
-            if not key.isascii() and _text(key) is None:
+            if not key.isascii() and text(key) is None:
                 return Unreadable(UnreadableReason.KEY_NOT_UTF8)
         if not record.value:
             return Unreadable(UnreadableReason.EMPTY)
@@ -112,10 +103,17 @@ class Decoder:
                 UnreadableReason.TOO_LARGE, f"{record.size} bytes, the limit is {MAX_RECORD_BYTES}"
             )
         category = None
-        if record.headers:
+        content: _Content
+        if mapping is not None:
+            mapped = self._mapped.read(mapping, record.headers, record.value)
+            if isinstance(mapped, Unreadable):
+                return mapped
+            event_type, payload, category = mapped
+            content = event_type, payload
+        elif record.headers:
             # Of two headers with the same name the last one counts, as in every Kafka client.
             headers = {name.lower(): value for name, value in record.headers}
-            category = _text(headers.get("category", b""))
+            category = text(headers.get("category", b""))
             if category is None:
                 return Unreadable(UnreadableReason.BAD_CATEGORY, "header `category` is not UTF-8")
             content = self._read(headers, record.value, key)
@@ -147,25 +145,25 @@ class Decoder:
             name = "event_type"
         else:
             return self._read_envelope(value, key)
-        event_type = _text(headers[name])
+        event_type = text(headers[name])
         if event_type is None:
             return Unreadable(UnreadableReason.BAD_TYPE, f"header `{name}` is not UTF-8")
         return event_type, value
 
     def _read_envelope(self, value: bytes, key: bytes | None) -> _Content:
-        envelope = _parse(self._envelope, value)
+        envelope = parse(self._envelope, value)
         if isinstance(envelope, Unreadable):
             return envelope
         user = envelope.user_id
         if user is not None and key is not None and str(user).encode() != key:
             return Unreadable(UnreadableReason.USER_MISMATCH, "`user_id` is not the record's key")
-        return envelope.event_type, _restored(envelope.data, value)
+        return envelope.event_type, restored(envelope.data, value)
 
     def _read_structured(self, value: bytes) -> _Content:
-        event = _parse(self._cloud_event, value)
+        event = parse(self._cloud_event, value)
         if isinstance(event, Unreadable):
             return event
-        payload = _restored(event.data, value)
+        payload = restored(event.data, value)
         if event.specversion != "1.0":
             return _wrong_shape("`specversion` is not 1.0")
         if payload and event.data_base64 is not None:
@@ -186,65 +184,5 @@ _TYPE_DETAILS = {
 }
 
 
-def _parse(decoder: msgspec.json.Decoder[_Shape], value: bytes) -> _Shape | Unreadable:
-    """Return the JSON object in `value`, or why it cannot be parsed.
-
-    Retries with two things repaired that other JSON parsers accept and msgspec rejects: a byte
-    order mark, and half a surrogate pair, which `JSON.stringify` writes for a text that was cut
-    between the two halves.
-    """
-    found = _decoded(decoder, value)
-    if isinstance(found, Unreadable) and found.reason is UnreadableReason.NOT_JSON:
-        repaired = _repaired(value)
-        if repaired != value:
-            found = _decoded(decoder, repaired)
-    return found
-
-
-def _decoded(decoder: msgspec.json.Decoder[_Shape], value: bytes) -> _Shape | Unreadable:
-    try:
-        return decoder.decode(value)
-    except msgspec.ValidationError as error:
-        return _wrong_shape(str(error))
-    except RecursionError:
-        return Unreadable(UnreadableReason.TOO_DEEP)
-    except ValueError as error:  # msgspec's own, and UnicodeDecodeError from inside a string
-        return Unreadable(UnreadableReason.NOT_JSON, _not_json(value, error))
-
-
-def _repaired(value: bytes) -> bytes:
-    """Return `value` without a byte order mark, and with half surrogate pairs marked."""
-    value = value.removeprefix(_BOM)
-    return value if _HALF_MARK in value else _ESCAPE.sub(_mark_half, value)
-
-
-def _mark_half(escape: re.Match[bytes]) -> bytes:
-    half = escape["half"]
-    return escape[0] if half is None else _HALF_MARK + half
-
-
-def _restored(data: msgspec.Raw, value: bytes) -> bytes:
-    r"""Return the payload as written in `value`: marks are replaced by `\u`."""
-    payload = bytes(data)
-    if payload.isascii() or _HALF_MARK in value:
-        return payload
-    return payload.replace(_HALF_MARK, b"\\u")
-
-
-def _not_json(value: bytes, error: ValueError) -> str:
-    """Return why `value` is not JSON; detects the wire format of schema registries."""
-    if value.startswith(b"\0") and len(value) > _SCHEMA_HEAD:
-        schema = int.from_bytes(value[1:_SCHEMA_HEAD], "big")
-        return f"the value is not JSON but written with a schema registry: schema id {schema}"
-    return str(error)
-
-
 def _wrong_shape(detail: str) -> Unreadable:
     return Unreadable(UnreadableReason.WRONG_SHAPE, detail)
-
-
-def _text(value: bytes) -> str | None:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return None
