@@ -78,6 +78,7 @@ def event(event_type: str, category: str | None, payload: bytes) -> Event:
 KIND = ("kind", b"paid")
 FAILED = event("import.failed", "import", b'{"c":[]}')
 A_LIST = event("a", None, b"[1.0, 1e2 ]")
+A_NUMBER = event("a.7", None, b'{"t":"a","n":7}')
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,7 @@ A_LIST = event("a", None, b"[1.0, 1e2 ]")
         (mapping("o", "{header:none}"), b"{}", event("o", None, b"{}")),
         (mapping("import.failed", "{field:c}"), b"{}", event("import.failed", "import", b"{}")),
         (mapping("import.failed", "{field:c}"), b'{"c":[]}', FAILED),
-        (mapping("{field:t}.{field:n}"), b'{"t":"a","n":7}', event("a.7", None, b'{"t":"a","n":7}')),
+        (mapping("{field:t}.{field:n}"), b'{"t":"a","n":7}', A_NUMBER),
         (mapping("{field:t}", data="d"), b'{"d": [1.0, 1e2 ], "t":"a"}', A_LIST),
         (mapping("{field:t}", data="d"), b'{"d":1,"t":"a","d":2}', event("a", None, b"2")),
         (mapping("x", data="d"), b'\xef\xbb\xbf{"d": null}', event("x", None, b"null")),
