@@ -43,6 +43,7 @@ from gateway.setting_types import (
     WorkerCount,
     shown,
 )
+from gateway.sources import load_sources
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -147,6 +148,10 @@ class Settings(BaseSettings):
     topic: TopicName = Field("user-events", description="events of users, keyed by user id")
     broadcast_topic: TopicNameOrOff = Field(
         "broadcast-events", description="events for all users, one partition; empty: off"
+    )
+    sources: FilePath = Field(
+        None,
+        description="TOML file of topics and how their records become events; none: the two above",
     )
     revocations_topic: TopicNameOrOff = Field(
         "gateway-revocations", description="revoked sessions and users; empty: off"
@@ -349,16 +354,18 @@ class Settings(BaseSettings):
             )
         if self.listen.port == self.ops_listen.port and self.listen.port:
             raise ValueError(f"{_name('listen')} and {_name('ops_listen')} must be different ports")
-        topics = [
-            topic
-            for topic in (
-                self.topic,
-                self.broadcast_topic,
-                self.revocations_topic,
-                self.workers_topic,
-            )
-            if topic
-        ]
+        if self.sources is not None:
+            alone = [name for name in ("topic", "broadcast_topic") if name in self.model_fields_set]
+            if alone:
+                raise ValueError(
+                    f"{_names(alone)} cannot be set with {_name('sources')}: write each topic as a"
+                    f" [[source]] in {shown(str(self.sources))[1:-1]}"
+                )
+        try:
+            topics = [source.topic for source in self.event_sources]
+        except SettingsError as error:
+            raise ValueError(str(error)) from None
+        topics += [topic for topic in (self.revocations_topic, self.workers_topic) if topic]
         if len(set(topics)) < len(topics):
             raise ValueError(f"the topics must be different ones, not {', '.join(topics)}")
         return self
@@ -430,7 +437,12 @@ class Settings(BaseSettings):
 
     @cached_property
     def event_sources(self) -> tuple[Source, ...]:
-        """The topics that streams read, at least one: as written, those for all streams last."""
+        """The topics that streams read, at least one: as written, those for all streams last.
+
+        Raises `SettingsError`, but not for settings of `load_settings`.
+        """
+        if self.sources is not None:
+            return load_sources(self.sources, type(self).model_fields)
         return simple_sources(self.topic, self.broadcast_topic)
 
     @property
@@ -496,6 +508,9 @@ def load_settings(config: Path | None = None, **overrides: object) -> Settings:
     read.
     """
     values = {**overrides, **_read_toml(config)}
+    if "source" in values:  # the settings file has the sources too
+        del values["source"]
+        values.setdefault("sources", config)
     wrong = _add_secrets_of_files(values)
     wrong += [
         f"{name}: there is no such setting{hint}"

@@ -6,13 +6,21 @@ from typing import TYPE_CHECKING
 
 from gateway.core.registry import Registry
 from gateway.errors import SettingsError
+from gateway.sources import fixed_categories
 
 if TYPE_CHECKING:
     from gateway.config import Settings
 
 
 def load_registry(settings: Settings) -> Registry:
-    """Return the event registry that the settings name. Raises `SettingsError`."""
+    """Return the event registry that the settings name, and the categories of the sources.
+
+    Raises `SettingsError`.
+    """
+    return _read_registry(settings).with_categories(fixed_categories(settings.event_sources))
+
+
+def _read_registry(settings: Settings) -> Registry:
     if settings.registry is None:
         return Registry.built_in()
     try:

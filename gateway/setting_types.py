@@ -143,12 +143,19 @@ def _secure_url(value: str) -> str:
     return value
 
 
+def topic_fault(value: str) -> str:
+    """Return why Kafka rejects a topic name, with the remedy; "" for a valid name."""
+    if _TOPIC.fullmatch(value) and value not in {".", ".."}:
+        return ""
+    return (
+        f"{shown(value)} is not a topic name; Kafka allows 1 to 249 letters, digits, dots,"
+        " underscores and hyphens"
+    )
+
+
 def _topic(value: str) -> str:
-    if not _TOPIC.fullmatch(value) or value in {".", ".."}:
-        raise ValueError(
-            f"{shown(value)} is not a topic name; Kafka allows 1 to 249 letters, digits, dots,"
-            " underscores and hyphens. One topic only: this setting is not a list"
-        )
+    if fault := topic_fault(value):
+        raise ValueError(f"{fault}. One topic only: this setting is not a list")
     return value
 
 

@@ -46,6 +46,11 @@ class Template(NamedTuple):
     parts: tuple[str | Placeholder, ...]
 
     @property
+    def fixed(self) -> bool:
+        """Whether it is literal text only."""
+        return self.parts == (self.text,)
+
+    @property
     def reads_value(self) -> bool:
         """Whether it names a field of the value, which has to be parsed then."""
         return any(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 RESERVED_PREFIX = "stream."
 """Prefix of the types that the gateway sends itself: `stream.gap` and `stream.close`."""
@@ -90,6 +90,13 @@ class Registry:
                 )
         return cls(_checked(document.get("categories")))
 
+    def with_categories(self, names: Iterable[str]) -> Registry:
+        """Return the registry with more categories, which have no types of their own."""
+        more = Registry({})
+        more.categories = tuple(dict.fromkeys([*self.categories, *names]))
+        more.types = self.types
+        return more
+
     def category_of(self, event_type: str) -> str | None:
         """Return the category of a type, or None for an unknown type."""
         return self.types.get(event_type)
@@ -130,16 +137,21 @@ def _checked(categories: object) -> dict[str, list[str]]:
     return categories
 
 
-def _check_name(noun: str, name: str) -> None:
+def name_fault(name: str) -> str:
+    """Return why a category or type cannot have this name, with the remedy; "" if it can."""
     if not name:
-        raise SettingsError(f"event registry: a {noun} has an empty name; give it one or remove it")
+        return "has an empty name; give it one or remove it"
     if len(name.encode()) > MAX_NAME_BYTES:
-        raise SettingsError(
-            f"event registry: {noun} {name[:32]!r}… is longer than {MAX_NAME_BYTES} bytes;"
-            " shorten it"
-        )
+        return f"is longer than {MAX_NAME_BYTES} bytes; shorten it"
     if _UNFIT.search(name):
-        raise SettingsError(
-            f"event registry: {noun} {name!r} contains a comma, a space or a control character;"
-            " use letters, digits, dots and underscores"
+        return (
+            "contains a comma, a space or a control character; use letters, digits, dots and"
+            " underscores"
         )
+    return ""
+
+
+def _check_name(noun: str, name: str) -> None:
+    if fault := name_fault(name):
+        shown = f"{noun} {name[:32]!r}{'…' * (len(name) > 32)}" if name else f"a {noun}"
+        raise SettingsError(f"event registry: {shown} {fault}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from gateway.core.records import TopicPartition
+from gateway.core.records import LogKind, TopicPartition
 from gateway.errors import BrokerError
 from gateway.kafka.client.cluster import ClusterClient
 from gateway.kafka.direct import explain
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
     from gateway.config import Settings
     from gateway.kafka.metadata import Cluster
-
-USER_PARTITIONS = 12
-"""Partitions of a created user topic: enough for several workers, few enough for one machine."""
 
 ANSWER_SECONDS = 10.0
 """Timeout of each function in this module; a reachable broker answers in milliseconds."""
@@ -62,15 +59,24 @@ class TopicSpec(NamedTuple):
         return configs
 
 
-def topic_specs(settings: Settings, user_partitions: int = USER_PARTITIONS) -> list[TopicSpec]:
+def topic_specs(settings: Settings, user_partitions: int | None = None) -> list[TopicSpec]:
     """Return the specifications of the configured topics; disabled ones are left out.
 
-    The broadcast topic has one partition, because every stream follows it; the two topics with
-    state are compacted, so that they can be read whole.
+    `user_partitions` replaces the number of partitions of topics for users. A topic for all streams
+    has one partition, because every stream follows it; the two topics with state are compacted, so
+    that they can be read whole.
     """
+    sources = [
+        TopicSpec(
+            source.topic,
+            user_partitions
+            if user_partitions is not None and source.kind is LogKind.USER
+            else source.partitions,
+        )
+        for source in settings.event_sources
+    ]
     specs = [
-        TopicSpec(settings.topic, user_partitions),
-        TopicSpec(settings.broadcast_topic),
+        *sources,
         TopicSpec(settings.revocations_topic, compacted=True),
         workers_topic(settings),
     ]

@@ -25,6 +25,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
+from gateway.core.source import DEFAULT_PARTITIONS
 from gateway.errors import PublishError
 from gateway.kafka.client.options import connection_options
 from gateway.kafka.envelope import (
@@ -37,7 +38,7 @@ from gateway.kafka.envelope import (
     user_key,
 )
 from gateway.kafka.producer import FAILURES, Producer
-from gateway.kafka.topics import USER_PARTITIONS, TopicSpec
+from gateway.kafka.topics import TopicSpec
 from gateway.revocation.record import Change, Revocation
 from gateway.revocation.record import session_key as key_of_session
 from gateway.revocation.record import user_key as key_of_user
@@ -112,7 +113,7 @@ class EventPublisher:
         **options: Any,
     ) -> None:
         self.dropped = 0
-        self._topic = TopicSpec(topic, USER_PARTITIONS)
+        self._topic = TopicSpec(topic, DEFAULT_PARTITIONS)
         self._broadcast_topic = TopicSpec(broadcast_topic)
         self._revocations_topic = TopicSpec(revocations_topic, compacted=True)
         self._revocation_life = timedelta(seconds=revocation_seconds)

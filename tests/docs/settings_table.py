@@ -57,6 +57,9 @@ NOTES = {
     "Topics": """
 - **Topics** must have different names. `GATEWAY_CREATE_TOPICS` creates missing topics, the user
   topic with 12 partitions; use it only for tests.
+- **Sources.** `GATEWAY_SOURCES` replaces `GATEWAY_TOPIC` and `GATEWAY_BROADCAST_TOPIC`: up to 16
+  topics, each with its audience, its keys and its records. The file of `--config` may have the
+  `[[source]]` tables itself. [My topics, my records](sources.md) describes them.
 - **Revocations.** `GATEWAY_REVOCATIONS_TOPIC` must be compacted, and workers need the right to read
   it and, for events that revoke, to write it. `GATEWAY_REVOCATION_SECONDS` should be at least the
   longest lifetime of a token. An empty topic name disables all revocations, including those by

@@ -53,6 +53,7 @@ SHOWN = {
     "fetch cycles": "a formula: tests/core/test_plan.py",
     "P/N": "a formula: tests/core/test_plan.py",
     "tests/core/": "the tree of tests",
+    "GATEWAY_SOURCES: ": "an error: tests/test_sources.py",
 }
 """Text that is not command output, by its beginning, with the reason."""
 
@@ -61,6 +62,8 @@ ELSEWHERE = {
     ("docs/record-formats.md", "record"),
     ("docs/record-formats.md", "sse"),
     ("docs/producers.md", "sse"),
+    ("docs/sources.md", "record"),
+    ("docs/sources.md", "sse"),
     ("docs/clients.md", "sse"),
     ("docs/tutorial.md", "sse"),
 }

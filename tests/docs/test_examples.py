@@ -22,14 +22,18 @@ from gateway.core.records import Event, UnreadableReason, make_record
 from gateway.core.registry import Registry
 from gateway.core.stream import State
 from gateway.readiness import NotReadyReason
+from gateway.sources import parse_sources
 from tests.docs.markdown import ROOT, Block, blocks, first_column
 
 if TYPE_CHECKING:
     from enum import StrEnum
     from pathlib import Path
 
+    from gateway.core.records import Record
+
 PRODUCERS = ROOT / "docs/producers.md"
 RECORD_FORMATS = ROOT / "docs/record-formats.md"
+SOURCES = ROOT / "docs/sources.md"
 CLIENTS = ROOT / "docs/clients.md"
 TUTORIAL = ROOT / "docs/tutorial.md"
 DESIGN = ROOT / "docs/design.md"
@@ -42,8 +46,8 @@ def where(block: object) -> str:
     return block.where if isinstance(block, Block) else ""
 
 
-def decode(text: str) -> Event:
-    """Return the event of a record written as `key …`, `header name: content`, `value …`."""
+def written(text: str) -> Record:
+    """Return the record written as `key …`, `header name: content`, `value …`."""
     head, _, value = text.rstrip("\n").partition("value ")
     key: bytes | None = None
     headers = []
@@ -56,8 +60,11 @@ def decode(text: str) -> Event:
             name, _, content = rest.partition(": ")
             headers.append((name, content.encode()))
     value = value.replace("\\n", "\n")
-    record = make_record(0, 0, key, value.encode(), tuple(headers))
-    event = Decoder(Registry.built_in()).decode(record, keyed=True)
+    return make_record(0, 0, key, value.encode(), tuple(headers))
+
+
+def decode(text: str) -> Event:
+    event = Decoder(Registry.built_in()).decode(written(text), keyed=True)
     assert isinstance(event, Event), event
     return event
 
@@ -76,6 +83,19 @@ def test_a_record_yields_the_documented_frame(record: Block, frame: Block) -> No
     event = decode(record.text)
     assert event.body.decode() == frame.text + "\n"
     assert event.category == Registry.built_in().category_of(event.event_type)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_source_yields_the_documented_frame(number: int) -> None:
+    toml, record, frame = (
+        blocks(language, documents=[SOURCES])[number] for language in ("toml", "record", "sse")
+    )
+    source = parse_sources(toml.text)[0]
+    found = written(record.text)
+    assert source.key.name(found.key or b"")
+    event = Decoder(Registry.built_in()).decode(found, keyed=True, mapping=source.mapping)
+    assert isinstance(event, Event), event
+    assert event.body.decode() == frame.text + "\n"
 
 
 @pytest.mark.parametrize(
@@ -108,6 +128,8 @@ def test_toml_is_settings_or_a_registry(block: Block) -> None:
     document = tomllib.loads(block.text)
     if "categories" in document:
         assert Registry.from_toml(block.text).categories
+    elif "source" in document:
+        assert parse_sources(block.text)
     else:
         if block.document.startswith(
             "docs/kafka/"
