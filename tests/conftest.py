@@ -26,6 +26,7 @@ from tests.brokers import kafka, metadata
 from tests.brokers.cluster import Cluster
 from tests.demo.webdriver import Browser, find_browser
 from tests.eventually import DEADLINE
+from tests.programs import require
 from tests.records import RecordWriter, Topics
 from tests.skipped import pytest_terminal_summary as pytest_terminal_summary
 from tests.tokens import SECRET
@@ -117,27 +118,35 @@ def require_kafka() -> None:
         pytest.skip(reason)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def logging_as_it_was() -> Iterator[None]:
-    """What `log.configure` changes belongs to the process, so it is put back."""
+    """Undo what `log.configure` changes in this process, also for tests that do not call it.
+
+    A logger that structlog caches would keep the level and the file of the test that used it first.
+    """
+    configure = structlog.configure
+
+    def configure_without_cache(**options: Any) -> None:
+        configure(**{**options, "cache_logger_on_first_use": False})
+
     root, aiokafka = logging.getLogger(), logging.getLogger("aiokafka")
     handlers, levels = root.handlers, (root.level, aiokafka.level)
-    yield
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(structlog, "configure", configure_without_cache)
+        yield
     root.handlers = handlers
     root.setLevel(levels[0])
     aiokafka.setLevel(levels[1])
-    structlog.reset_defaults()
+    if structlog.is_configured():
+        structlog.reset_defaults()
 
 
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
     """A headless Chromium; without Chromium the test is skipped, or fails with `CI` set."""
+    require("chromium", "chromedriver")
     programs = find_browser()
-    if programs is None:
-        reason = "no page can be looked at: chromium or chromedriver is not installed"
-        if "CI" in os.environ:
-            pytest.fail(reason)
-        pytest.skip(reason)
+    assert programs is not None
     async with Browser(*programs) as opened:
         yield opened
 

@@ -37,8 +37,8 @@ def summary(reasons: Iterable[str]) -> list[str]:
     needed = {
         known[word]
         for reason in counts
-        if reason.endswith(" not installed")
-        for word in re.split(r" and |, ", re.sub(r"( is)? not installed$", "", reason))
+        if "not installed" in reason
+        for word in re.findall(r"[\w-]+", reason)
         if word in known
     }
     lines = [f"{count:5}  {reason}" for reason, count in counts.most_common()]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 from tests.child import Child, free_port
 from tests.eventually import eventually
 from tests.http.certificates import Files
+from tests.programs import find
 
 if TYPE_CHECKING:
     import ssl
@@ -141,7 +142,7 @@ class Nginx(Balancer):
         user = "user root; " if os.geteuid() == 0 else ""
         options = f"daemon off; {user}pid {home / 'pid'};"
         return Child(
-            ["nginx", "-p", str(home), "-c", "nginx.conf", "-e", "stderr", "-g", options],
+            [program("nginx"), "-p", str(home), "-c", "nginx.conf", "-e", "stderr", "-g", options],
             home / "output.log",
         )
 
@@ -163,7 +164,7 @@ class HAProxy(Balancer):
         workers.write_text(self._shipped("workers.cfg"))
         shipped = DEPLOY / "haproxy" / "haproxy.cfg"
         return Child(
-            ["haproxy", "-db", "-f", str(shipped), "-f", str(workers)],
+            [program("haproxy"), "-db", "-f", str(shipped), "-f", str(workers)],
             home / "output.log",
             {**os.environ, "BIND": f"127.0.0.1:{self.port}", "CERTIFICATE": str(pem)},
         )
@@ -172,6 +173,8 @@ class HAProxy(Balancer):
 BALANCERS: tuple[type[Balancer], ...] = (Nginx, HAProxy)
 
 
-def is_installed(program: str) -> bool:
-    """Whether the program is installed; Debian's path for it may be missing in a user's PATH."""
-    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin") is not None
+def program(name: str) -> str:
+    """Return the path of a program that is installed."""
+    path = find(name)
+    assert path is not None
+    return path

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-import shutil
 import signal
 import time
 from contextlib import AsyncExitStack
@@ -16,12 +15,13 @@ from aiokafka.admin import NewTopic
 
 from gateway.core.partitioner import partitioner
 from gateway.demo.broker import EmbeddedBroker
-from tests.balancers.shipped import BALANCERS, Balancer, is_installed
+from tests.balancers.shipped import BALANCERS, Balancer
 from tests.brokers.metadata import create_topics
 from tests.client import StreamClient
 from tests.conftest import use_worker, worker_settings
 from tests.eventually import DEADLINE, eventually
 from tests.integration.conftest import new_user
+from tests.programs import require
 from tests.records import RecordWriter, Topics
 from tests.tokens import bearer, mint
 from tests.worker import Worker, status
@@ -44,8 +44,7 @@ only_embedded = pytest.mark.parametrize("broker", ["embedded"], indirect=True, s
 @pytest.fixture(params=BALANCERS, ids=lambda kind: kind.program)
 def kind(request: pytest.FixtureRequest) -> type[Balancer]:
     found: type[Balancer] = request.param
-    if not is_installed(found.program):
-        pytest.skip(f"{found.program} is not installed")
+    require(found.program, in_ci=False)
     return found
 
 
@@ -181,8 +180,7 @@ async def test_http_2_addresses_and_a_log_without_tokens(
     producer: AIOKafkaProducer,
     tmp_path: Path,
 ) -> None:
-    if shutil.which("curl") is None:
-        pytest.skip("curl is not installed")
+    require("curl", in_ci=False)
     served = await topics()
     worker = await start_worker(
         served,

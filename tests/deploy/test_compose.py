@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 import yaml
 
 from gateway.config import PREFIX, Settings, load_settings
+from tests.programs import require
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "compose.yaml"
@@ -33,8 +33,7 @@ def settings_of(service: dict[str, Any]) -> dict[str, str]:
 
 
 def test_docker_compose_accepts_the_file() -> None:
-    if shutil.which("docker-compose") is None:
-        pytest.skip("docker-compose is not installed")
+    require("docker-compose", in_ci=False)
     command = ["docker-compose", "-f", str(FILE), "config", "--quiet"]
     subprocess.run(command, check=True, timeout=60, stdin=subprocess.DEVNULL)
 
@@ -94,8 +93,7 @@ def test_nginx_and_prometheus_know_the_workers(services: dict[str, dict[str, Any
 def test_nginx_accepts_the_site_of_compose(
     services: dict[str, dict[str, Any]], tmp_path: Path
 ) -> None:
-    if shutil.which("nginx") is None:
-        pytest.skip("nginx is not installed")
+    require("nginx", in_ci=False)
     for volume in services["balancer"]["volumes"]:
         path = ROOT / volume.split(":")[0]
         text = path.read_text()

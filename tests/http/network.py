@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import shutil
 import socket
 import subprocess
 import uuid
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.http.raw_client import SMALL_BUFFER
+from tests.programs import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,8 +57,9 @@ class Network:
 def network() -> Iterator[Network]:
     """Make a network for the block; skip the test where that cannot be done."""
     name = f"gw{uuid.uuid4().hex[:8]}"
-    if shutil.which("ip") is None or os.geteuid() != 0:
-        pytest.skip("no network namespaces: they take root and the program ip (iproute2)")
+    require("ip", in_ci=False)
+    if os.geteuid() != 0:
+        pytest.skip("no network namespaces: they take root")
     try:
         _ip("netns", "add", name)
     except subprocess.CalledProcessError as error:

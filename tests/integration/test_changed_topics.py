@@ -19,7 +19,7 @@ from gateway.core.records import LogKind
 from tests.brokers.kafka import KafkaNode
 from tests.brokers.metadata import admin_client, create_topics
 from tests.child import free_port
-from tests.conftest import use_worker, worker_settings
+from tests.conftest import require_kafka, use_worker, worker_settings
 from tests.eventually import eventually
 from tests.integration.conftest import new_user
 from tests.records import RecordWriter, Topics
@@ -220,6 +220,7 @@ async def test_deleted_topic_is_reported_and_streams_stay_open(
 async def test_another_cluster_at_the_same_address_leads_to_a_gap(
     tmp_path: Path, open_stream: OpenStream, request: pytest.FixtureRequest
 ) -> None:
+    require_kafka()
     served = Topics("user-events", "broadcast-events")
     port, user = free_port(), new_user()
     made = [NewTopic(served.user, BEFORE, 1), NewTopic(served.broadcast, 1, 1)]

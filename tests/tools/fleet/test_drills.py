@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.balancers.shipped import is_installed
 from tests.conftest import require_kafka
+from tests.programs import require
 from tests.tools.fleet.drills import rolling_deploy, storm
 
 if TYPE_CHECKING:
@@ -19,8 +19,7 @@ VISITORS = 100
 @pytest.fixture(autouse=True)
 def programs() -> None:
     require_kafka()
-    if not is_installed("nginx"):
-        pytest.skip("nginx is not installed")
+    require("nginx", in_ci=False)
 
 
 async def test_no_event_is_lost_while_workers_are_replaced(tmp_path: Path) -> None:
