@@ -34,6 +34,7 @@ from gateway.setting_types import (
     Networks,
     OptionalText,
     Origins,
+    RegistryUrl,
     Secret,
     SecureUrl,
     Text,
@@ -164,6 +165,27 @@ class Settings(BaseSettings):
         "murmur2", description="the producers' partitioner: Java and aiokafka, or librdkafka"
     )
     registry: FilePath = Field(None, description="TOML file of event types; none: built in")
+
+    schema_registry_url: RegistryUrl | None = Field(
+        None, description="Schema Registry of sources with a `format`: [schemas](schemas.md)"
+    )
+    schema_registry_username: OptionalText = Field(None, description="who to log in there as")
+    schema_registry_password: Secret = Field(None, description="the password for it")
+    schema_registry_password_file: FilePath = Field(None, description="file with that password")
+    schema_registry_token: Secret = Field(None, description="bearer token for it, instead of both")
+    schema_registry_token_file: FilePath = Field(
+        None, description="file with that token, which something else renews"
+    )
+    schema_registry_cafile: FilePath = Field(
+        None, description="certificates that sign the registry's"
+    )
+    schema_registry_certfile: FilePath = Field(
+        None, description="this client's certificate for the registry"
+    )
+    schema_registry_keyfile: FilePath = Field(None, description="the key of that certificate")
+    schema_wait_seconds: float = Field(
+        5, ge=0.1, le=60, description="how long records wait for a schema that is not cached"
+    )
 
     jwt_secret: SecretStr | None = Field(None, description="HMAC key, 32 bytes or more")
     jwt_secret_file: FilePath = Field(None, description="file with that key")
@@ -334,10 +356,17 @@ class Settings(BaseSettings):
             ("tls_certfile", "tls_keyfile"),
             ("kafka_ssl_certfile", "kafka_ssl_keyfile"),
             ("kafka_sasl_username", "kafka_sasl_password"),
+            ("schema_registry_username", "schema_registry_password"),
+            ("schema_registry_certfile", "schema_registry_keyfile"),
         ):
             if (getattr(self, one) is None) != (getattr(self, other) is None):
                 raise ValueError(f"set both {_name(one)} and {_name(other)}, or neither")
         self._check_login()
+        if self.schema_registry_username and self.schema_registry_token:
+            raise ValueError(
+                f"set {_name('schema_registry_username')} or {_name('schema_registry_token')}, not"
+                " both"
+            )
         if not self.ops_listen.is_loopback and self.ops_token is None:
             raise ValueError(
                 f"{_name('ops_listen')} is not on loopback: set {_name('ops_token')},"
@@ -457,6 +486,7 @@ GROUPS = {
     "Listening": "listen",
     "Kafka": "kafka_bootstrap",
     "Topics": "topic",
+    "Schema Registry": "schema_registry_url",
     "Tokens": "jwt_secret",
     "Streams": "retry_ms",
     "Memory and replay": "tail_bytes",
@@ -541,6 +571,8 @@ def foreign_variables() -> list[str]:
 SECRETS = (
     "kafka_sasl_password",
     "kafka_sasl_oauthbearer_client_secret",
+    "schema_registry_password",
+    "schema_registry_token",
     "jwt_secret",
     "ops_token",
     "log_key",

@@ -127,15 +127,29 @@ def _brokers(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
-def _secure_url(value: str) -> str:
+def _is_url(value: str) -> bool:
     try:
         url = urlsplit(value)
-        host = url.hostname or ""
-        fits = url.scheme == "https" or (url.scheme == "http" and Address(f"{host}:0").is_loopback)
-        fits = fits and is_host(host) and url.port != 0 and url.username is None
+        fits = url.scheme in {"http", "https"} and is_host(url.hostname or "")
+        fits = fits and url.port != 0 and url.username is None
     except ValueError:  # an invalid port or IPv6 address
-        fits = False
-    if not fits or not value.isascii() or not value.isprintable() or " " in value:
+        return False
+    return fits and value.isascii() and value.isprintable() and " " not in value
+
+
+def _registry_url(value: str) -> str:
+    if not _is_url(value) or "?" in value or "#" in value:
+        raise ValueError(
+            "write it as http://host:port or https://host/path, without user, password and query"
+        )
+    return value
+
+
+def _secure_url(value: str) -> str:
+    fits = _is_url(value)
+    if fits and urlsplit(value).scheme == "http":
+        fits = Address(f"{urlsplit(value).hostname}:0").is_loopback
+    if not fits:
         raise ValueError(
             "write it as https://host/path, without user and password; http:// is for loopback"
             " only, because an attacker who changes the response in transit can sign any token"
@@ -271,6 +285,7 @@ CookieName = Annotated[
 ]
 TopicName = Annotated[Stripped, AfterValidator(_topic)]
 TopicNameOrOff = Annotated[Stripped, AfterValidator(_topic_or_off)]
+RegistryUrl = Annotated[Stripped, AfterValidator(_registry_url)]
 SecureUrl = Annotated[Stripped, AfterValidator(_secure_url)]
 FilePath = Annotated[Path | None, AfterValidator(_path), BeforeValidator(_none_if_empty)]
 Secret = Annotated[SecretStr | None, BeforeValidator(_one_line)]

@@ -14,6 +14,7 @@ A key template states how the key holds the name, and a mapping how a record bec
 from __future__ import annotations
 
 import hashlib
+from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.core.records import LogKind
@@ -25,6 +26,14 @@ DEFAULT_PARTITIONS = 12
 """Partitions of a created topic: enough for several workers, few enough for one machine."""
 
 _LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
+
+class ValueFormat(StrEnum):
+    """The serialisation of a source's values, written with a Schema Registry."""
+
+    AVRO = "avro"
+    PROTOBUF = "protobuf"
+    JSON_SCHEMA = "json-schema"
 
 
 class KeyTemplate(NamedTuple):
@@ -73,6 +82,8 @@ class Source(NamedTuple):
     """How a record becomes an event; None: the formats of `gateway.core.event`."""
     partitions: int = DEFAULT_PARTITIONS
     """Partitions of the topic if the gateway creates it."""
+    format: ValueFormat | None = None
+    """The serialisation of values that a Schema Registry describes; None: plain values."""
 
     @property
     def mark(self) -> bytes:

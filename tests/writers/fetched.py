@@ -32,6 +32,17 @@ def connect_jars() -> Path:
     return FOLDER / "connect" / "libs"
 
 
+def serialiser_jars() -> Path:
+    """Return the folder that has the jars of `tests/schemas/java/pom.xml`: 27 MB."""
+    pom = SOURCES.parent / "schemas" / "java" / "pom.xml"
+    with _fetching("serialisers", pom) as folder:
+        if folder is not None:
+            goal = ["dependency:copy-dependencies", "-DincludeScope=runtime"]
+            target = f"-DoutputDirectory={folder / 'libs'}"
+            _run(["mvn", "-q", "-B", "-f", str(pom), *goal, target], folder)
+    return FOLDER / "serialisers" / "libs"
+
+
 def node_modules(source: Path = SOURCES / "node") -> Path:
     """Return the folder that has the packages of a folder's `package.json`."""
     packages = source / "package.json"

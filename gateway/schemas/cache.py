@@ -1,0 +1,279 @@
+"""Schemas by id: fetched once, compiled once, and used without waiting.
+
+    state of an id  | entered when                           | left when
+    ----------------+----------------------------------------+-----------------------------------
+    not known       | at first, or the cache is full         | `request`
+    requested       | `request`                              | the registry answers, or `wait` s
+                    |                                        | have passed
+    compiled        | the registry has the schema            | the cache is full
+    unknown         | the registry answers 404               | after `UNKNOWN_SECONDS`
+    invalid         | the schema cannot be compiled          | after `INVALID_SECONDS`
+    unavailable     | no answer within `wait` s              | after `AWAY_SECONDS`, or the
+                    |                                        | registry answers again
+
+The registry is *away* from the first request without an answer until one is answered. While it is
+away an id is requested at once and only once, so records wait once in an outage, not for each id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+
+from gateway import clock
+from gateway.core.event import MAX_RECORD_BYTES
+from gateway.core.records import Unreadable, UnreadableReason
+from gateway.core.source import ValueFormat
+from gateway.schemas.avro import AvroSchema
+from gateway.schemas.errors import (
+    InvalidSchema,
+    Malformed,
+    RegistryUnavailable,
+    TooLarge,
+    UnknownSchema,
+)
+from gateway.schemas.framing import schema_of, unframe
+from gateway.supervise import Part
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from gateway.core.records import Record
+    from gateway.schemas.framing import Framed, SchemaId
+    from gateway.schemas.protobuf import ProtobufSchema
+    from gateway.schemas.registry import RegisteredSchema
+    from gateway.supervise import Containment
+
+MAX_SCHEMAS = 1000
+"""Compiled schemas and failures in the cache: more than a registry of a large company uses."""
+
+MAX_REQUESTS = 8
+"""Schemas that are fetched or compiled at the same time."""
+
+UNKNOWN_SECONDS = 30.0
+INVALID_SECONDS = 300.0
+AWAY_SECONDS = 2.0
+
+FIRST_PAUSE_SECONDS = 0.1
+"""Pause after the first request without an answer; it doubles with each further one."""
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class _Failure(NamedTuple):
+    """Why a schema cannot be used, and until when (monotonic seconds) that is not asked again."""
+
+    fault: Unreadable
+    until: float
+
+
+class Schemas:
+    """The schemas of a worker. `read` and `missing` return at once; `settle` waits.
+
+    `fetch` gets a schema from the registry; `wait` is how long records wait for one, in seconds.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[SchemaId], Awaitable[RegisteredSchema]],
+        wait: float,
+        contain: Callable[[Part], Containment],
+    ) -> None:
+        self._fetch = fetch
+        self._wait = wait
+        self._contain = contain
+        self._known: OrderedDict[SchemaId, AvroSchema | ProtobufSchema | _Failure] = OrderedDict()
+        self._requests: dict[SchemaId, asyncio.Task[None]] = {}
+        self._slots = asyncio.Semaphore(MAX_REQUESTS)
+        self.problem = ""
+        """Why the registry is away; empty while it answers."""
+
+    def read(self, form: ValueFormat, record: Record) -> bytes | Unreadable:
+        """Return a record's value as JSON, or why it cannot be read; does not wait.
+
+        A schema that is not in the cache is requested for later records.
+        """
+        try:
+            framed = unframe(
+                record.value or b"", record.headers, has_path=form is ValueFormat.PROTOBUF
+            )
+            if framed is None:
+                return Unreadable(
+                    UnreadableReason.NOT_FRAMED,
+                    f"the value does not begin with a schema id; a source with the format {form}"
+                    " needs a serialiser of a schema registry",
+                )
+            if form is ValueFormat.JSON_SCHEMA:
+                return framed.payload
+            return self._read(form, framed)
+        except Malformed as error:
+            return Unreadable(UnreadableReason.SCHEMA_MISMATCH, str(error))
+
+    def missing(self, form: ValueFormat, records: Iterable[Record]) -> dict[SchemaId, int]:
+        """Return the schemas that these records need and that are not known yet.
+
+        With each schema the offset of the first record that needs it. A schema whose request has
+        failed is known: its records do not wait.
+        """
+        found: dict[SchemaId, int] = {}
+        if form is ValueFormat.JSON_SCHEMA:
+            return found
+        for record in records:
+            if record.value and record.event is None:
+                schema = schema_of(record.value, record.headers)
+                if schema is not None and schema not in found and self._find(schema) is None:
+                    found[schema] = record.offset
+        return found
+
+    async def settle(self, schemas: Iterable[SchemaId], patience: float | None = None) -> None:
+        """Request schemas, and wait until each is known or has failed: `wait` s at most.
+
+        With `patience`, returns after that many seconds at the latest.
+        """
+        requests = [self.request(schema) for schema in schemas]
+        if requests:
+            await asyncio.wait(requests, timeout=patience)
+
+    def request(self, schema: SchemaId) -> asyncio.Task[None]:
+        """Request a schema from the registry, unless it is requested already."""
+        request = self._requests.get(schema)
+        if request is None:
+            request = asyncio.create_task(self._load(schema), name="schema")
+            self._requests[schema] = request
+            request.add_done_callback(lambda _: self._requests.pop(schema, None))
+        return request
+
+    async def close(self) -> None:
+        """Cancel all requests."""
+        requests = list(self._requests.values())
+        for request in requests:
+            request.cancel()
+        await asyncio.gather(*requests, return_exceptions=True)
+
+    def _find(self, schema: SchemaId) -> AvroSchema | ProtobufSchema | _Failure | None:
+        known = self._known.get(schema)
+        if isinstance(known, _Failure) and known.until <= _now():
+            return None
+        return known
+
+    def _read(self, form: ValueFormat, framed: Framed) -> bytes | Unreadable:
+        known = self._find(framed.schema)
+        if known is None:
+            self.request(framed.schema)
+            detail = f"schema {framed.schema}: {self.problem or 'it has not been fetched yet'}"
+            return Unreadable(UnreadableReason.SCHEMA_UNAVAILABLE, detail)
+        if isinstance(known, _Failure):
+            return known.fault
+        self._known.move_to_end(framed.schema)
+        try:
+            if isinstance(known, AvroSchema):
+                if form is ValueFormat.AVRO:
+                    return known.json(framed.payload, MAX_RECORD_BYTES)
+            elif form is ValueFormat.PROTOBUF:
+                return known.json(framed.payload, framed.path, MAX_RECORD_BYTES)
+        except TooLarge as error:
+            return Unreadable(UnreadableReason.TOO_LARGE, str(error))
+        except RecursionError:
+            return Unreadable(UnreadableReason.TOO_DEEP)
+        return Unreadable(
+            UnreadableReason.SCHEMA_INVALID,
+            f"schema {framed.schema} is of another format than the source, which has {form}",
+        )
+
+    async def _load(self, schema: SchemaId) -> None:
+        """Fetch and compile a schema; the result, or why it failed, is known then."""
+        result: AvroSchema | ProtobufSchema | _Failure = self._failed(
+            schema, UnreadableReason.INTERNAL_ERROR, "see the log", AWAY_SECONDS
+        )
+        with self._contain(Part.SCHEMAS):
+            try:
+                async with self._slots:
+                    result = await compiled(await self._fetched(schema))
+            except UnknownSchema as error:
+                result = self._unusable(schema, UnreadableReason.SCHEMA_UNKNOWN, str(error))
+            except InvalidSchema as error:
+                result = self._unusable(schema, UnreadableReason.SCHEMA_INVALID, str(error))
+            except RegistryUnavailable as error:
+                self._away(str(error))
+                reason = UnreadableReason.SCHEMA_UNAVAILABLE
+                result = self._failed(schema, reason, str(error), AWAY_SECONDS)
+        self._known[schema] = result
+        self._known.move_to_end(schema)
+        while len(self._known) > MAX_SCHEMAS:
+            self._known.popitem(last=False)
+
+    async def _fetched(self, schema: SchemaId) -> RegisteredSchema:
+        """Return a schema; retry for `wait` seconds, but only once while the registry is away."""
+        pause = FIRST_PAUSE_SECONDS
+        problem = f"it does not answer within {self._wait:g} s"
+        try:
+            async with asyncio.timeout(self._wait):
+                while True:
+                    try:
+                        found = await self._fetch(schema)
+                    except (UnknownSchema, InvalidSchema):
+                        self._back()
+                        raise
+                    except RegistryUnavailable as error:
+                        if self.problem:
+                            raise
+                        problem = str(error)
+                    else:
+                        self._back()
+                        return found
+                    await asyncio.sleep(pause)
+                    pause *= 2
+        except TimeoutError:
+            raise RegistryUnavailable(problem) from None
+
+    def _unusable(self, schema: SchemaId, reason: UnreadableReason, error: str) -> _Failure:
+        _log.warning("schema not usable", schema=str(schema), reason=str(reason), error=error)
+        seconds = UNKNOWN_SECONDS if reason is UnreadableReason.SCHEMA_UNKNOWN else INVALID_SECONDS
+        return self._failed(schema, reason, error, seconds)
+
+    def _failed(
+        self, schema: SchemaId, reason: UnreadableReason, error: str, seconds: float
+    ) -> _Failure:
+        return _Failure(Unreadable(reason, f"schema {schema}: {error}"), _now() + seconds)
+
+    def _away(self, problem: str) -> None:
+        if not self.problem:
+            _log.warning(
+                "schema registry away: records with schemas that are not cached are skipped, and"
+                " their streams get a gap `schema`",
+                error=problem,
+            )
+        self.problem = problem
+
+    def _back(self) -> None:
+        """Note that the registry answers; failures for want of an answer do not count any more."""
+        if not self.problem:
+            return
+        self.problem = ""
+        _log.info("schema registry answers again")
+        for schema, known in list(self._known.items()):
+            if isinstance(known, _Failure) and (
+                known.fault.reason is UnreadableReason.SCHEMA_UNAVAILABLE
+            ):
+                del self._known[schema]
+
+
+async def compiled(found: RegisteredSchema) -> AvroSchema | ProtobufSchema:
+    """Compile a schema. Raises `InvalidSchema`."""
+    if found.kind == "AVRO":
+        # Of a large schema, that takes longer than the event loop may be held.
+        return await asyncio.to_thread(AvroSchema, found.text, list(found.references.values()))
+    if found.kind == "PROTOBUF":
+        try:
+            from gateway.schemas.protobuf import compile_schema
+        except ImportError:
+            raise InvalidSchema("Protobuf needs the extra `schemas`") from None
+        return await compile_schema(found.text, found.references)
+    raise InvalidSchema(f"it is of the type {found.kind[:20]}, which is not Avro or Protobuf")
+
+
+def _now() -> float:
+    return clock.now().monotonic

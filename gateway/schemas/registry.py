@@ -1,0 +1,201 @@
+"""Client of a Schema Registry with Confluent's HTTP API (Confluent, Karapace, Apicurio's ccompat).
+
+GET /schemas/ids/{id}                        a schema by its id
+GET /schemas/guids/{guid}                    a schema by its GUID
+GET /subjects/{subject}/versions/{version}   a schema that another one refers to
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote
+
+import aiohttp
+import msgspec
+
+from gateway.errors import SettingsError
+from gateway.schemas.errors import InvalidSchema, RegistryUnavailable, UnknownSchema
+from gateway.secret_file import ReloadingSecret
+
+if TYPE_CHECKING:
+    from gateway.config import Settings
+    from gateway.schemas.framing import SchemaId
+
+REQUEST_SECONDS = 3.0
+"""Timeout of one request; a registry answers in milliseconds."""
+
+MAX_BYTES = 4_194_304
+"""Upper bound of a response. Large schemas have some 100,000 bytes."""
+
+MAX_REFERENCES = 200
+"""Upper bound of the schemas to which a schema refers, directly and indirectly."""
+
+_NOT_FOUND = 404
+
+
+class Reference(msgspec.Struct):
+    """A name in a schema that stands for a version of another schema."""
+
+    name: str
+    subject: str
+    version: int
+
+
+class Found(msgspec.Struct, rename="camel"):
+    """A schema as the registry returns it."""
+
+    schema: str
+    schema_type: str = "AVRO"
+    references: list[Reference] | None = None
+
+
+class RegisteredSchema(NamedTuple):
+    """A schema, and the schemas that it needs by name, each after those that it needs itself."""
+
+    kind: str
+    """`AVRO`, `PROTOBUF` or `JSON`."""
+    text: str
+    references: dict[str, str]
+
+
+class RegistryClient:
+    """Fetches schemas; its session opens with the first request, and `close` closes it.
+
+    Raises `SettingsError` for certificates that cannot be loaded.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.url = str(settings.schema_registry_url).rstrip("/")
+        self._username = settings.schema_registry_username
+        self._password = _secret(settings, "schema_registry_password")
+        self._token = _secret(settings, "schema_registry_token")
+        self._tls = _tls(settings)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def fetch(self, schema: SchemaId) -> RegisteredSchema:
+        """Return a schema with all that it refers to.
+
+        Raises `UnknownSchema`, `InvalidSchema` and `RegistryUnavailable`.
+        """
+        path = f"/schemas/ids/{schema}" if isinstance(schema, int) else f"/schemas/guids/{schema}"
+        found = await self._get(path)
+        texts: dict[str, str] = {}
+        await self._add_references(found, texts, frozenset())
+        return RegisteredSchema(found.schema_type, found.schema, texts)
+
+    async def probe(self) -> None:
+        """Send one request. Raises `RegistryUnavailable` unless it is answered."""
+        await self._read("/subjects?deleted=false&subjectPrefix=gateway-probe")
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def _add_references(
+        self, found: Found, texts: dict[str, str], around: frozenset[tuple[str, int]]
+    ) -> None:
+        for each in found.references or ():
+            place = (each.subject, each.version)
+            if place in around:
+                raise InvalidSchema("the schema refers to itself")
+            if each.name in texts:
+                continue
+            if len(texts) >= MAX_REFERENCES:
+                raise InvalidSchema(f"the schema refers to more than {MAX_REFERENCES} others")
+            try:
+                other = await self._get(
+                    f"/subjects/{quote(each.subject, safe='')}/versions/{each.version}"
+                )
+            except UnknownSchema:
+                raise InvalidSchema(
+                    f"the registry lacks version {each.version} of {each.subject[:100]!r}, to which"
+                    " the schema refers"
+                ) from None
+            await self._add_references(other, texts, around | {place})
+            texts[each.name] = other.schema
+
+    async def _get(self, path: str) -> Found:
+        document = await self._read(path)
+        try:
+            return msgspec.json.decode(document, type=Found)
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            raise RegistryUnavailable("its answer is not a schema: check the URL") from None
+
+    async def _read(self, path: str) -> bytes:
+        """Return the body of a response. Raises `UnknownSchema` and `RegistryUnavailable`."""
+        headers, auth = {}, None
+        if self._token is not None:
+            headers["Authorization"] = f"Bearer {self._token()}"
+        elif self._username is not None and self._password is not None:
+            auth = aiohttp.BasicAuth(self._username, self._password(), "utf-8")
+        try:
+            async with self._client().get(
+                self.url + path, headers=headers, auth=auth, allow_redirects=False
+            ) as response:
+                if response.status == _NOT_FOUND:
+                    raise UnknownSchema("the registry does not have it")
+                if response.status != 200:
+                    raise RegistryUnavailable(_advice(response.status))
+                document = bytearray()
+                async for part in response.content.iter_any():
+                    document += part
+                    if len(document) > MAX_BYTES:
+                        raise InvalidSchema(f"the schema has more than {MAX_BYTES} bytes")
+        except TimeoutError:
+            raise RegistryUnavailable(f"it does not answer within {REQUEST_SECONDS:g} s") from None
+        except (aiohttp.ClientConnectionError, OSError) as error:
+            raise RegistryUnavailable(str(error)) from None
+        except aiohttp.ClientError as error:
+            raise RegistryUnavailable(f"not valid HTTP ({type(error).__name__})") from None
+        return bytes(document)
+
+    def _client(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS),
+                # Compressed, a few bytes could stand for any number of them.
+                headers={
+                    "Accept": "application/vnd.schemaregistry.v1+json, application/json",
+                    "Accept-Encoding": "identity",
+                },
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                connector=aiohttp.TCPConnector(ssl=self._tls, limit=8),
+            )
+        return self._session
+
+
+def _advice(status: int) -> str:
+    if status in {401, 403}:
+        return (
+            f"it answers {status}: check GATEWAY_SCHEMA_REGISTRY_USERNAME and _PASSWORD, or _TOKEN"
+        )
+    if 300 <= status < 400:
+        return f"it redirects ({status}): set the URL at which it answers"
+    return f"it answers {status}"
+
+
+def _secret(settings: Settings, name: str) -> ReloadingSecret | None:
+    return None if getattr(settings, name) is None else ReloadingSecret(settings, name)
+
+
+def _tls(settings: Settings) -> ssl.SSLContext:
+    cafile = settings.schema_registry_cafile
+    try:
+        context = ssl.create_default_context(cafile=cafile)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(
+            f"GATEWAY_SCHEMA_REGISTRY_CAFILE: {cafile} holds no usable certificates: {error}"
+        ) from None
+    certfile, keyfile = settings.schema_registry_certfile, settings.schema_registry_keyfile
+    if certfile is not None and keyfile is not None:
+        try:
+            context.load_cert_chain(certfile, keyfile)
+        except (OSError, ssl.SSLError) as error:
+            raise SettingsError(
+                f"GATEWAY_SCHEMA_REGISTRY_CERTFILE and _KEYFILE: {certfile} and {keyfile} are not"
+                f" a certificate and its key: {error}"
+            ) from None
+    return context

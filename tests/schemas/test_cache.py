@@ -1,0 +1,219 @@
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, cast
+
+import pytest
+
+from gateway.core.records import Record, Unreadable, make_record
+from gateway.core.source import ValueFormat
+from gateway.schemas import cache
+from gateway.schemas.cache import MAX_REQUESTS, Schemas
+from gateway.schemas.errors import InvalidSchema, RegistryUnavailable, UnknownSchema
+from gateway.schemas.framing import SchemaId
+from gateway.schemas.registry import RegisteredSchema
+from gateway.supervise import Supervisor
+
+AVRO = RegisteredSchema("AVRO", '"int"', {})
+PROTOBUF = RegisteredSchema("PROTOBUF", 'syntax = "proto3"; message A { int32 n = 1; }', {})
+
+
+class Failures:
+    def __init__(self) -> None:
+        self.errors: list[BaseException] = []
+
+    def failed(self, part: object, error: BaseException) -> None:
+        self.errors.append(error)
+
+
+class Registry:
+    """Answers by id: a schema, an error, or nothing while `silent`; counts the requests."""
+
+    def __init__(self, **answers: Any) -> None:
+        self.answers: dict[int, Any] = {int(name[1:]): each for name, each in answers.items()}
+        self.requests: list[int] = []
+        self.open = self.most_open = 0
+        self.away = False
+        self.silent = False
+        self.repeated = asyncio.Event()
+
+    async def fetch(self, schema: SchemaId) -> RegisteredSchema:
+        assert isinstance(schema, int)
+        if schema in self.requests:
+            self.repeated.set()
+        self.requests.append(schema)
+        self.open += 1
+        self.most_open = max(self.open, self.most_open)
+        try:
+            if self.silent:
+                await asyncio.Event().wait()
+            await asyncio.sleep(0)
+            if self.away:
+                raise RegistryUnavailable("it answers 503")
+            answer = self.answers.get(schema, UnknownSchema("the registry does not have it"))
+        finally:
+            self.open -= 1
+        if isinstance(answer, Exception):
+            raise answer
+        return cast("RegisteredSchema", answer)
+
+
+Make = Callable[..., Awaitable[tuple[Schemas, Registry, Failures]]]
+
+
+@pytest.fixture
+async def make() -> Any:
+    made: list[Schemas] = []
+
+    async def new(wait: float = 0.2, **answers: Any) -> tuple[Schemas, Registry, Failures]:
+        registry, failures = Registry(**answers), Failures()
+        schemas = Schemas(registry.fetch, wait, Supervisor(failures).contain)
+        made.append(schemas)
+        return schemas, registry, failures
+
+    yield new
+    for schemas in made:
+        await schemas.close()
+
+
+def record(schema: int, payload: bytes = b"\x02", offset: int = 0) -> Record:
+    return make_record(offset, 1, b"u", b"\0" + schema.to_bytes(4, "big") + payload)
+
+
+def reason(found: bytes | Unreadable) -> str:
+    assert isinstance(found, Unreadable)
+    return str(found.reason)
+
+
+async def test_schema_is_fetched_once_for_all_its_records(make: Make) -> None:
+    schemas, registry, _ = await make(_1=AVRO)
+    records = [record(1, offset=offset) for offset in range(5)]
+    assert schemas.missing(ValueFormat.AVRO, records) == {1: 0}
+    await asyncio.gather(*(schemas.settle([1]) for _ in range(10)))
+    assert [schemas.read(ValueFormat.AVRO, each) for each in records] == [b"1"] * 5
+    assert schemas.missing(ValueFormat.AVRO, records) == {}
+    assert registry.requests == [1]
+
+
+async def test_few_schemas_are_fetched_at_the_same_time(make: Make) -> None:
+    schemas, registry, _ = await make()
+    await schemas.settle(range(50))
+    assert registry.most_open == MAX_REQUESTS
+    assert len(registry.requests) == 50
+
+
+async def test_json_schema_needs_no_registry_and_keeps_the_bytes(make: Make) -> None:
+    schemas, registry, _ = await make()
+    text = b'{"a" : 1.50}'
+    assert schemas.missing(ValueFormat.JSON_SCHEMA, [record(9, text)]) == {}
+    assert schemas.read(ValueFormat.JSON_SCHEMA, record(9, text)) == text
+    assert registry.requests == []
+
+
+async def test_protobuf_is_read_with_its_path(make: Make) -> None:
+    schemas, *_ = await make(_1=PROTOBUF)
+    await schemas.settle([1])
+    assert schemas.read(ValueFormat.PROTOBUF, record(1, b"\0\x08\x05")) == b'{"n":5}'
+    assert reason(schemas.read(ValueFormat.PROTOBUF, record(1, b"\x02\x06"))) == "schema_mismatch"
+
+
+async def test_each_fault_has_its_reason(make: Make) -> None:
+    schemas, *_ = await make(
+        _1=AVRO,
+        _2=InvalidSchema("it refers to itself"),
+        _3=RegisteredSchema("AVRO", "{", {}),
+        _4=RegisteredSchema("JSON", "{}", {}),
+        _5=RegisteredSchema("AVRO", '{"type":"array","items":"null"}', {}),
+        _6=RegisteredSchema(
+            "AVRO", '{"type":"record","name":"R","fields":[{"name":"r","type":["R"]}]}', {}
+        ),
+        _7=PROTOBUF,
+    )
+    await schemas.settle(range(9))
+    read = partial(schemas.read, ValueFormat.AVRO)
+    assert reason(read(make_record(0, 1, b"u", b"{}"))) == "not_framed"
+    assert reason(read(record(1, b""))) == "schema_mismatch"
+    assert reason(read(record(2))) == "schema_invalid"
+    assert reason(read(record(3))) == "schema_invalid"
+    assert reason(read(record(4))) == "schema_invalid"
+    assert reason(read(record(5, b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01"))) == "too_large"
+    assert reason(read(record(6, bytes(5000)))) == "too_deep"
+    assert reason(read(record(7))) == "schema_invalid"  # of another format
+    assert reason(read(record(8))) == "schema_unknown"
+    assert reason(schemas.read(ValueFormat.PROTOBUF, record(1, b"\0"))) == "schema_invalid"
+
+
+async def test_unknown_schema_is_asked_for_again_after_a_time(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schemas, registry, _ = await make()
+    await schemas.settle([2])
+    assert schemas.missing(ValueFormat.AVRO, [record(2)]) == {}
+    monkeypatch.setattr(cache, "UNKNOWN_SECONDS", 0.0)
+    await schemas.settle([1])
+    registry.answers[1] = AVRO
+    assert schemas.missing(ValueFormat.AVRO, [record(1)]) == {1: 0}
+    await schemas.settle([1])
+    assert schemas.read(ValueFormat.AVRO, record(1)) == b"1"
+
+
+@pytest.mark.parametrize("silent", [False, True])
+async def test_records_wait_once_while_the_registry_is_away(make: Make, silent: bool) -> None:
+    schemas, registry, _ = await make(_1=AVRO, _2=AVRO)
+    await schemas.settle([1])
+    registry.silent, registry.away = silent, not silent
+    await schemas.settle([2])
+    assert schemas.problem
+    assert reason(schemas.read(ValueFormat.AVRO, record(2))) == "schema_unavailable"
+    assert schemas.missing(ValueFormat.AVRO, [record(2)]) == {}
+    assert schemas.read(ValueFormat.AVRO, record(1)) == b"1"
+    before = len(registry.requests)
+    registry.silent, registry.away = False, True
+    await schemas.settle([3])
+    assert len(registry.requests) == before + 1  # asked once, and not for `wait` seconds
+    registry.away = False
+    await schemas.settle([2])
+    assert schemas.problem == ""
+    assert schemas.read(ValueFormat.AVRO, record(2)) == b"1"
+    assert schemas.missing(ValueFormat.AVRO, [record(3)]) == {3: 0}  # its failure is forgotten
+
+
+async def test_registry_that_answers_in_time_delays_and_does_not_fail(make: Make) -> None:
+    schemas, registry, _ = await make(wait=20, _1=AVRO)
+    registry.away = True
+    waiting = asyncio.create_task(schemas.settle([1]))
+    await registry.repeated.wait()
+    registry.away = False
+    await waiting
+    assert schemas.read(ValueFormat.AVRO, record(1)) == b"1"
+    assert schemas.problem == ""
+
+
+async def test_settle_returns_after_its_patience_and_the_request_goes_on(make: Make) -> None:
+    schemas, registry, _ = await make(wait=20, _1=AVRO)
+    registry.silent = True
+    await schemas.settle([1], patience=0.01)
+    assert registry.open == 1
+    assert reason(schemas.read(ValueFormat.AVRO, record(1))) == "schema_unavailable"
+    assert registry.requests == [1]
+
+
+async def test_unexpected_exception_costs_that_schema_only(make: Make) -> None:
+    schemas, _, failures = await make(_1=ZeroDivisionError(), _2=AVRO)
+    await schemas.settle([1, 2])
+    assert [type(error) for error in failures.errors] == [ZeroDivisionError]
+    assert reason(schemas.read(ValueFormat.AVRO, record(1))) == "internal_error"
+    assert schemas.read(ValueFormat.AVRO, record(2)) == b"1"
+
+
+async def test_cache_is_bounded_and_keeps_what_is_used(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "MAX_SCHEMAS", 3)
+    schemas, *_ = await make(_0=AVRO, _1=AVRO, _2=AVRO, _3=AVRO)
+    for schema in range(3):
+        await schemas.settle([schema])
+    assert schemas.read(ValueFormat.AVRO, record(0)) == b"1"
+    await schemas.settle([3])
+    needed = schemas.missing(ValueFormat.AVRO, [record(schema) for schema in range(4)])
+    assert list(needed) == [1]
