@@ -118,15 +118,17 @@ class Reader:
 
     def uvarint(self) -> int:
         """Return an unsigned varint."""
-        value = shift = 0
-        while True:
-            byte = self.int8()
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value
+        byte = self.data[self.at]
+        self.at += 1
+        value, shift = byte & 0x7F, 0
+        while byte > 0x7F:
+            byte = self.data[self.at]
+            self.at += 1
             shift += 7
+            value |= (byte & 0x7F) << shift
             if shift > UVARINT_BITS:
                 raise IndexError("a number of more than five bytes")
+        return value
 
     def string(self) -> str | None:
         """Return a string; None for null."""
@@ -152,7 +154,8 @@ class Reader:
         """Return the tagged fields at the end of a structure; empty if not flexible."""
         if not self.flexible:
             return {}
-        return {self.uvarint(): self.raw(self.uvarint()) for _ in range(self.uvarint())}
+        count = self.uvarint()
+        return {self.uvarint(): self.raw(self.uvarint()) for _ in range(count)} if count else {}
 
     def _next(self, layout: struct.Struct) -> Any:
         (value,) = layout.unpack_from(self.data, self.at)

@@ -182,7 +182,9 @@ def unpack(
     of each unreadable record or batch and the reason. A last batch that the broker has truncated is
     left to the next fetch.
     """
-    pending = sorted(aborted, key=lambda transaction: transaction[1], reverse=True)
+    pending: list[tuple[int, int]] = []
+    if aborted:
+        pending = sorted(aborted, key=lambda transaction: transaction[1], reverse=True)
     producers: set[int] = set()
     start = position
     at, size = 0, len(data)

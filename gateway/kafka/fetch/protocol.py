@@ -22,7 +22,15 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.core.records import TopicPartition
-from gateway.kafka.client.wire import FETCH, MALFORMED, NO_TAGS, Reader, array_head, string
+from gateway.kafka.client.wire import (
+    FETCH,
+    MALFORMED,
+    NO_TAGS,
+    UVARINT_BITS,
+    Reader,
+    array_head,
+    string,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -45,6 +53,10 @@ _ASK_9 = struct.Struct(">iiqqi")
 _ASK_12 = struct.Struct(">iiqiqiB")
 _ANSWER_4 = struct.Struct(">ihqq")
 _ANSWER_5 = struct.Struct(">ihqqq")
+_USUAL = struct.Struct(">ihqqqBiB")
+"""The same, then an empty array, the preferred replica, and a byte of the records' length."""
+_EMPTY = 1
+"""Length prefix of an empty compact array; 0 means null."""
 _ABORTED = struct.Struct(">qq")
 _INT = struct.Struct(">i")
 _OPENING = struct.Struct(">ihi")  # throttle time, error, session id
@@ -187,18 +199,53 @@ def _decode(version: int, body: bytes, names: Mapping[bytes, str]) -> Response:
     for _ in range(source.count()):
         topic = names.get(source.raw(16)) if version >= TOPIC_IDS else source.string()
         for _ in range(source.count()):
-            number, answer = _partition(source, version)
+            answer = _usual_partition(source, topic) if version >= FLEXIBLE else None
+            answer = answer or _partition(source, version, topic)
             if topic is not None:
-                answers.append(answer._replace(log=TopicPartition(topic, number)))
+                answers.append(answer)
         source.tags()
     source.tags()
     return Response(max(0, min(throttle_ms, THROTTLE_MOST_MS)), error, session_id, answers)
 
 
-_UNNAMED = TopicPartition("", NONE)
+def _usual_partition(source: Reader, topic: str | None) -> Answer | None:
+    """Return a flexible answer without aborted transactions and tagged fields.
+
+    Otherwise None, and nothing is read. Runs for each partition with records of each fetch.
+    """
+    data, at = source.data, source.at + _USUAL.size
+    if at > len(data):
+        return None
+    number, error, high_watermark, stable, start, aborted, preferred, size = _USUAL.unpack_from(
+        data, source.at
+    )
+    if aborted > _EMPTY:
+        return None
+    shift, most = 7, 0x7F
+    while size > most:  # the length is a varint: the next byte holds higher bits
+        if shift > UVARINT_BITS:
+            return None
+        size += (data[at] - 1) << shift
+        at += 1
+        shift, most = shift + 7, most << 7 | 0x7F
+    end = at + max(size - 1, 0)
+    if data[end]:
+        return None
+    source.at = end + 1
+    return Answer(
+        TopicPartition(topic or "", number),
+        error,
+        high_watermark,
+        stable,
+        start,
+        (),
+        preferred,
+        None,
+        data[at:end],
+    )
 
 
-def _partition(source: Reader, version: int) -> tuple[int, Answer]:
+def _partition(source: Reader, version: int, topic: str | None) -> Answer:
     start = preferred = NONE
     if version >= 5:
         number, error, high_watermark, stable, start = source.fields(_ANSWER_5)
@@ -214,10 +261,8 @@ def _partition(source: Reader, version: int) -> tuple[int, Answer]:
         epoch, end = _EPOCH_END.unpack_from(content)
         if epoch != NONE or end != NONE:
             diverging = epoch, end
-    answer = Answer(
-        _UNNAMED, error, high_watermark, stable, start, aborted, preferred, diverging, records
-    )
-    return number, answer
+    log = TopicPartition(topic or "", number)
+    return Answer(log, error, high_watermark, stable, start, aborted, preferred, diverging, records)
 
 
 def _transaction(source: Reader) -> tuple[int, int]:

@@ -32,6 +32,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from gateway.kafka.client.cluster import ClusterClient
     from gateway.kafka.client.connection import Connection
     from gateway.kafka.client.requests import Leader
+    from gateway.kafka.fetch.batches import Unreadable
     from gateway.kafka.fetch.protocol import Answer, Response
 
 HOLD_MS = 100
@@ -136,9 +138,10 @@ class Reports(Failures, Protocol):
 class _Partition:
     """A partition being read. A new `position` object invalidates fetches in flight."""
 
-    def __init__(self, log: TopicPartition, position: FetchPosition) -> None:
+    def __init__(self, log: TopicPartition, position: FetchPosition, skipped: Unreadable) -> None:
         self.log = log
         self.position = position
+        self.skipped = partial(skipped, log)
         self.leader: Leader | None = None
         self.follower = NONE
         self.follower_until = 0.0
@@ -160,6 +163,8 @@ class _Broker:
     def __init__(self, node_id: int) -> None:
         self.node_id = node_id
         self.wanted: dict[TopicPartition, FetchPosition] = {}
+        self.touched: dict[TopicPartition, None] = {}
+        """Partitions whose entry in `wanted` has changed since the last request, in order."""
         self.unproven: set[TopicPartition] = set()
         self.connection: Connection | None = None
         self.session: FetchSession | None = None
@@ -215,7 +220,7 @@ class FetchReader:
         """
         former = self._partitions.get(log)
         self.stop(log)
-        partition = _Partition(log, FetchPosition(offset, topic_id=topic_id))
+        partition = _Partition(log, FetchPosition(offset, topic_id=topic_id), self._unreadable)
         if former is not None:  # so that `_place` detects a change of leader
             partition.leader = former.leader
         self._partitions[log] = partition
@@ -309,6 +314,7 @@ class FetchReader:
         partition.broker = broker
         partition.since = clock.now().monotonic
         broker.wanted[log] = partition.position
+        broker.touched[log] = None
         broker.news.set()
 
     def _add(self, node_id: int) -> _Broker:
@@ -324,6 +330,7 @@ class FetchReader:
         broker, partition.broker = partition.broker, None
         if broker is not None:
             broker.wanted.pop(partition.log, None)
+            broker.touched[partition.log] = None
             broker.unproven.discard(partition.log)
 
     def _retry(self, partition: _Partition, fault: str) -> None:
@@ -435,7 +442,8 @@ class FetchReader:
         limits = self._limits or Limits(PATIENT_HOLD_MS if self.patient else HOLD_MS)
         near = clock.now().monotonic >= self._leaders_only_until
         rack = self._cluster.rack if near else ""
-        request = session.request(broker.wanted, limits, rack)
+        touched, broker.touched = broker.touched, {}
+        request = session.request(broker.wanted, limits, rack, touched)
         timeout = limits.wait_ms / 1000 + REQUEST_SECONDS
         body = await connection.request(API_KEY, session.version, request, timeout)
         began = loop.time()
@@ -484,51 +492,55 @@ class FetchReader:
         cut_off: list[_Partition] = []
         advanced = False
         fresh: dict[TopicPartition, list[Record]] = {}
+        contained = self._contain(Part.PARTITION)
         for answer in response.answers:
             log = answer.log
             partition = self._partitions.get(log)
-            if (
-                partition is None
-                or partition.broker is not broker
-                or partition.position is not session.asked(log)
-            ):
-                continue  # stopped, moved, or assigned to another broker meanwhile
+            if partition is None or partition.broker is not broker:
+                continue  # stopped, or assigned to another broker meanwhile
+            asked = partition.position
+            if asked is not session.asked(log):
+                continue  # moved meanwhile
             if not self._is_read(partition, broker, answer):
                 continue
             # Move it to the end of the next full request: brokers fill responses in request order.
             del broker.wanted[log]
-            broker.wanted[log] = asked = partition.position
+            broker.wanted[log] = asked
+            broker.touched[log] = None
             batches = unpack(
                 answer.records,
-                partition.position.offset,
+                asked.offset,
                 answer.high_watermark,
                 answer.aborted,
-                lambda offset, reason, log=log: self._unreadable(log, offset, reason),  # type: ignore[misc]
+                partition.skipped,
             )
             while True:
-                with self._contain(Part.PARTITION) as contained:
+                batch = None
+                with contained:
                     batch = next(batches, None)
-                if contained.failed:
-                    self._retry(partition, UNEXPECTED)
-                    break
                 if batch is None:
                     break
-                _, leader_epoch, _, topic_id = partition.position
-                position = FetchPosition(batch.following, leader_epoch, batch.epoch, topic_id)
+                position = FetchPosition(
+                    batch.following, asked.leader_epoch, batch.epoch, asked.topic_id
+                )
                 partition.position = broker.wanted[log] = position
-                if not batch.records:
+                records = batch.records
+                if not records:
                     continue
                 if log in fresh:
-                    fresh[log] += batch.records
+                    fresh[log] += records
                 else:
-                    fresh[log] = batch.records
-                count += len(batch.records)
+                    fresh[log] = records
+                count += len(records)
                 if count >= SLICE:
                     await self._listener.deliver(fresh)
                     total, count, fresh = total + count, 0, {}
                     await asyncio.sleep(0)
                     if partition.position is not position or partition.broker is not broker:
                         break
+            if contained.failed:
+                contained = self._contain(Part.PARTITION)
+                self._retry(partition, UNEXPECTED)
             if partition.position is not asked:
                 advanced = True
                 partition.failures = 0

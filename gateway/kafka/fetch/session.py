@@ -45,7 +45,7 @@ from gateway.kafka.fetch.protocol import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from gateway.core.records import TopicPartition
 
@@ -93,38 +93,43 @@ class FetchSession:
         return self._newest >= FLEXIBLE
 
     def request(
-        self, wanted: Mapping[TopicPartition, FetchPosition], limits: Limits, rack: str = ""
+        self,
+        wanted: Mapping[TopicPartition, FetchPosition],
+        limits: Limits,
+        rack: str = "",
+        touched: Iterable[TopicPartition] | None = None,
     ) -> bytes:
         """Return the body of the next request, which fetches every wanted partition.
 
-        `rack` is the client's rack: the leader may name a nearer follower (KIP-392).
+        `rack` is the client's rack: the leader may name a nearer follower (KIP-392). `touched`
+        contains every partition whose entry in `wanted` was set or removed since the last request,
+        so that the others cost nothing; None: any may have changed.
         """
         known = self._known
-        changed = {log: at for log, at in wanted.items() if known.get(log) is not at}
-        version = self._newest
-        if version >= TOPIC_IDS and not all(at.topic_id for at in wanted.values()):
-            version = FLEXIBLE
-        if version != self._version:
-            self._version = version
-            self.lost()
-        forgotten = []
+        changed: dict[TopicPartition, FetchPosition] = {}
+        forgotten: list[tuple[TopicPartition, bytes]] = []
+        for log in {**wanted, **known} if touched is None else touched:
+            at, before = wanted.get(log), known.get(log)
+            if at is before:
+                continue
+            if at is not None:
+                changed[log] = at
+            # A recreated topic has another id: remove the former one from the session.
+            if before is not None and (at is None or at.topic_id != before.topic_id):
+                forgotten.append((log, before.topic_id))
+        self._choose_version(changed, wanted)
         if self._state in {FULL, NO_SESSION}:
             changed = dict(wanted)
+            forgotten = []
             self._names = {}
             self._known = changed
         else:
-            # A recreated topic has another id: remove the former one from the session.
-            forgotten = [
-                (log, at.topic_id)
-                for log, at in known.items()
-                if log not in wanted or wanted[log].topic_id != at.topic_id
-            ]
             for log, _ in forgotten:
                 del known[log]
             known |= changed
         for log, at in changed.items():
             self._names[at.topic_id] = log.topic
-        return encode(version, limits, self._state, changed.items(), forgotten, rack)
+        return encode(self._version, limits, self._state, changed.items(), forgotten, rack)
 
     def receive(self, body: bytes) -> Response:
         """Decode the response to the last request and update the session.
@@ -154,3 +159,19 @@ class FetchSession:
         """Reset the session: the next request is full."""
         if self._keep:
             self._state = FULL
+
+    def _choose_version(
+        self,
+        changed: Mapping[TopicPartition, FetchPosition],
+        wanted: Mapping[TopicPartition, FetchPosition],
+    ) -> None:
+        """Use the newest version in which every wanted partition can be named."""
+        version = self._newest
+        if version >= TOPIC_IDS:
+            # With topic ids in use, the partitions that have not changed have one.
+            asked = changed if self._version == version and self._known else wanted
+            if not all(at.topic_id for at in asked.values()):
+                version = FLEXIBLE
+        if version != self._version:
+            self._version = version
+            self.lost()
