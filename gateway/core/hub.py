@@ -406,15 +406,20 @@ class Hub:
         self._flush(budget, moment)
         while self._arrived and not self._outbox and budget.left > 0:
             piece, tails, whole = self._arrived.popleft()
+            contained = self._contain()
+            size = 0
             for log, records in piece.items():
                 feed = self.feeds.get(log)
                 if feed is None or feed.tail is None or feed.tail is not tails[log]:
                     continue
-                with self._contain() as contained:
+                held = feed.tail.size
+                with contained:
                     self._append(feed, feed.tail, records, budget)
+                size += feed.tail.size - held
                 if contained.failed:
+                    contained = self._contain()
                     self._abandon(feed, moment)
-            self._enforce()
+            self._enforce(size)
             self._flush(budget, moment)
             if whole is not None and self.delivered is not None:
                 with self._contain():
@@ -507,9 +512,9 @@ class Hub:
             if not self._discarded[0].discard(PIECE):
                 self._discarded.popleft()
 
-    def _enforce(self) -> None:
+    def _enforce(self, added: int | None = None) -> None:
         with self._contain():
-            self.memory.enforce()
+            self.memory.enforce(added)
 
     def _advance_ready(self, budget: Budget, moment: Moment) -> None:
         while self._ready and budget.left > 0:

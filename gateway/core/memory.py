@@ -2,8 +2,8 @@
 
 The budget is shared, because the busiest partitions are not known in advance. When it is used up,
 the largest tail evicts its oldest records, and the partition's index records their offsets; an
-index without room discards its oldest entries. Sizes are summed on demand instead of maintained:
-there is one tail for each partition, and one check for each batch.
+index without room discards its oldest entries. Sizes are summed on demand instead of maintained,
+and only when the records that were added since the last sum may have used up the budget.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ class Memory:
         self._feeds = feeds
         self._for_indexes = most // INDEX_SHARE
         self._for_tails = most - self._for_indexes
+        self._free = 0
+        """Lower bound of the bytes left for tails: evicted and discarded ones are not counted."""
 
     @property
     def tails(self) -> int:
@@ -44,9 +46,17 @@ class Memory:
         """Bytes in all indexes."""
         return sum([feed.index.size for feed in self._feeds.values()])
 
-    def enforce(self) -> None:
-        """Evict the oldest records and index entries that exceed the budget."""
+    def enforce(self, added: int | None = None) -> None:
+        """Evict the oldest records and index entries that exceed the budget.
+
+        `added` is the number of bytes added to tails since the last call; None: unknown.
+        """
+        if added is not None:
+            self._free -= added
+            if self._free >= 0:
+                return
         held = self.tails
+        self._free = self._for_tails - held
         if held <= self._for_tails:
             return
         wanted = held - self._for_tails + self._for_tails // EVICT_SHARE

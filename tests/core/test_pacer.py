@@ -13,3 +13,7 @@ def test_a_busy_worker_pauses_up_to_the_bound() -> None:
 
 def test_a_bound_of_zero_disables_pacing() -> None:
     assert Pacer(0.0).pause(0.5) == 0.0
+
+
+def test_a_late_event_loop_lengthens_the_pause() -> None:
+    assert Pacer(1).pause(0.001, late=0.002) == 0.003 * RATIO

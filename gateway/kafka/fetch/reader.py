@@ -379,14 +379,16 @@ class FetchReader:
 
     async def _serve(self, broker: _Broker) -> None:
         """Fetch from one broker for as long as the task lives."""
+        loop = asyncio.get_running_loop()
         pacer = Pacer(self._delay)
+        late = 0.0
         while True:
             if not broker.wanted:
                 await self._wait(broker)
                 continue
             with self._contain(Part.FETCH) as contained:
                 try:
-                    pause = await self._cycle(broker, pacer)
+                    pause = await self._cycle(broker, pacer, late)
                 except (KafkaError, MalformedResponseError) as error:
                     broker.fault = f"broker {broker.node_id}: {str(error) or type(error).__name__}"
                     log = _log.debug if broker.failures else _log.warning  # warn once
@@ -398,7 +400,9 @@ class FetchReader:
                 broker.fault = UNEXPECTED
                 self._abandon(broker)
                 pause = max(LEAST_BACKOFF_SECONDS, self._failed(broker))
+            due = loop.time() + pause
             await asyncio.sleep(pause)
+            late = loop.time() - due
 
     def _abandon(self, broker: _Broker) -> None:
         """Call `lost` for all partitions of a broker: the delivered records are unknown."""
@@ -431,8 +435,8 @@ class FetchReader:
         # Retry the first failure at once: brokers close idle connections.
         return min(MOST_BACKOFF_SECONDS, LEAST_BACKOFF_SECONDS * ((1 << failures) - 1))
 
-    async def _cycle(self, broker: _Broker, pacer: Pacer) -> float:
-        """Fetch once; return the seconds to wait before the next time."""
+    async def _cycle(self, broker: _Broker, pacer: Pacer, late: float) -> float:
+        """Fetch once, `late` seconds after the last pause; return the seconds of the next pause."""
         connection, session = await self._connected(broker)
         self._prove(broker, session)
         if not broker.wanted:
@@ -458,8 +462,7 @@ class FetchReader:
         broker.fault = ""
         count = await self._take(broker, session, response)
         if count:
-            await asyncio.sleep(0)  # include other ready callbacks in the cycle time
-            pause = pacer.pause(loop.time() - began)
+            pause = pacer.pause(loop.time() - began, late)
         else:
             pause = SOON_SECONDS if began - asked < SOON_SECONDS else 0.0
         return max(pause, throttled)
