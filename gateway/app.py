@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 import secrets
 import socket
 import time
@@ -18,13 +19,14 @@ from gateway.core.hub import Hub
 from gateway.core.interpreter import Interpreter
 from gateway.core.limits import Limits
 from gateway.core.partitioner import key_hash
+from gateway.core.reconnect import drain_delay
 from gateway.errors import GatewayError
 from gateway.event_types import load_registry
 from gateway.fleet.members import Fleet
 from gateway.gauges import add_gauges
 from gateway.http.auth.signing_keys import SigningKeys
 from gateway.http.auth.tokens import Authenticator
-from gateway.http.public import say_goodbye, say_goodbye_to_all
+from gateway.http.public import long_delay, say_goodbye, say_goodbye_to_all
 from gateway.http.transport.listen import bind, listen, listen_on
 from gateway.http.transport.tls import Certificate
 from gateway.kafka.client.options import connection_options
@@ -298,6 +300,8 @@ class Worker:
     async def drain(self) -> None:
         """End the streams evenly over the drain time.
 
+        With another worker that is ready, clients are told a short reconnect delay.
+
         New connections are refused: load balancers and `EventSource` retry a refused connection on
         another worker, even without health checks. A stream that is opened on an existing
         connection ends at once.
@@ -308,21 +312,25 @@ class Worker:
             self._handover.stop()
         for site in list(self._public.sites):
             await site.stop()
-        streams = list(self._hub.streams)
-        _log.info(
-            "draining; a second signal stops at once",
-            streams=len(streams),
-            seconds=self._settings.drain_seconds,
-        )
+        streams, seconds = list(self._hub.streams), self._settings.drain_seconds
+        _log.info("draining; a second signal stops at once", streams=len(streams), seconds=seconds)
         for number, stream in enumerate(streams):
             if stream.closed:
                 continue
             if number:
-                await asyncio.sleep(self._settings.drain_seconds / len(streams))
-            say_goodbye(self._hub, stream, self._settings)
+                await asyncio.sleep(seconds / len(streams))
+            say_goodbye(self._hub, stream, self._delay_after_drain(len(streams)))
         if self._spans is not None:
             with self._supervisor.contain(Part.TRACING):
                 self._spans.drained(len(streams), begun)
+
+    def _delay_after_drain(self, streams: int) -> int:
+        """Return the reconnect delay (ms) for a client of a drain that ends `streams`."""
+        settings = self._settings
+        if not self._fleet.others_ready(clock.now().monotonic):
+            return long_delay(settings)
+        draw = random.random()  # noqa: S311
+        return drain_delay(settings.retry_ms, streams, settings.drain_seconds, draw)
 
     async def _pump(self) -> None:
         """Run the hub's work step by step, and yield to the event loop between steps."""

@@ -42,6 +42,7 @@ from gateway.core.delivery import Outbox, pieces
 from gateway.core.gap import CloseReason, Gap, GapReason
 from gateway.core.heartbeats import Heartbeats
 from gateway.core.memory import Memory
+from gateway.core.reconnect import usual_delay
 from gateway.core.scan import Scan
 from gateway.core.stream import PartitionFeed, Stream
 from gateway.core.tail import Tail
@@ -88,8 +89,7 @@ class Hub:
         self.memory = Memory(tail_bytes, self.feeds)
         self._interpreter = interpreter
         self._limits = limits
-        self._retry = frame.retry(retry_ms)
-
+        self._retry_ms = retry_ms
         self._slow = slow
         self._observer = observer
         self._wake = wake
@@ -255,7 +255,8 @@ class Hub:
                 self._observer.gap(GapReason.INVALID)
         if contained.failed:
             self._end(stream, None, moment)
-        self._advance_at_once(stream, moment, self._retry + greeting)
+        retry = frame.retry(usual_delay(self._retry_ms, stream.number))
+        self._advance_at_once(stream, moment, retry + greeting)
         return stream
 
     def follow(

@@ -122,3 +122,10 @@ class Fleet:
         if self._status is not None:
             members.append(Member(self._status, 0.0))
         return sorted(members, key=lambda member: member.status.worker)
+
+    def others_ready(self, now: float) -> bool:
+        """Return whether another worker is ready, as far as this worker knows."""
+        return any(
+            member.status.state is WorkerState.READY and member.status.worker != self._own
+            for member in self.members(now)
+        )

@@ -185,7 +185,7 @@ class EventsEndpoint:
         self._admission.opened(stream, moment)
         if self._readiness.draining:
             # Not a 503, after which an `EventSource` gives up: it keeps its id and reconnects.
-            say_goodbye(self._hub, stream, self._settings)
+            say_goodbye(self._hub, stream, long_delay(self._settings))
 
     def _deadlines(self, identity: Identity, moment: Moment) -> Sequence[tuple[float, CloseReason]]:
         left = identity.expires_at - moment.wall / 1000
@@ -197,19 +197,20 @@ class EventsEndpoint:
         )
 
 
-def say_goodbye(hub: Hub, stream: Stream, settings: Settings) -> None:
-    """End a stream because its worker stops, and send its client the reconnect delay.
+def say_goodbye(hub: Hub, stream: Stream, retry_ms: int) -> None:
+    """End a stream because its worker stops, and send its client the reconnect delay."""
+    hub.close(stream, CloseReason.DRAINING, clock.now(), retry_ms)
 
-    Reconnects are spread twice: a drain ends streams one by one, each with a random wait.
-    """
-    retry = int(settings.retry_ms * random.uniform(1, 2))  # noqa: S311
-    hub.close(stream, CloseReason.DRAINING, clock.now(), retry)
+
+def long_delay(settings: Settings) -> int:
+    """Return a random reconnect delay (ms) where no other worker may be ready."""
+    return int(settings.retry_ms * random.uniform(1, 2))  # noqa: S311
 
 
 async def say_goodbye_to_all(hub: Hub, settings: Settings) -> None:
     """End all streams at once, `GOODBYES_PER_TURN` in each turn of the event loop."""
     for number, stream in enumerate(list(hub.streams), 1):
-        say_goodbye(hub, stream, settings)
+        say_goodbye(hub, stream, long_delay(settings))
         if number % GOODBYES_PER_TURN == 0:
             await asyncio.sleep(0)
 

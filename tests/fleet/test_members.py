@@ -51,6 +51,18 @@ def test_live_workers_are_shown_by_name() -> None:
     assert ages == {"a": STATUS_SECONDS, "b": STATUS_SECONDS, OWN: 0.0}
 
 
+def test_only_another_worker_that_is_ready_counts_as_ready() -> None:
+    topic = Topic()
+    topic.go_on(9.0)
+    assert not topic.fleet.others_ready(topic.now)
+    topic.fleet.apply(status("a", 1, WorkerState.DRAINING), topic.now, whole=True)
+    assert not topic.fleet.others_ready(topic.now)
+    topic.fleet.apply(status("b", 1), topic.now, whole=True)
+    assert topic.fleet.others_ready(topic.now)
+    topic.go_on(GONE_SECONDS + STATUS_SECONDS)
+    assert not topic.fleet.others_ready(topic.now), "it is silent"
+
+
 def test_silent_worker_is_gone_after_three_statuses_and_forgotten_after_minutes() -> None:
     topic = Topic("a", "silent")
     topic.go_on(9.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import struct
 from contextlib import asynccontextmanager
@@ -18,6 +19,9 @@ SMALL_BUFFER = 4096
 """Bytes of a socket's buffers, so that few events fill them."""
 
 TIMEOUT = DEADLINE
+
+GREETING = re.compile(rb"retry: \d+\nid: 1u")
+"""The first chunk of a stream; its reconnect delay differs between streams."""
 
 
 class RawClient:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -45,7 +46,9 @@ async def test_the_first_bytes_are_the_retry_time_and_an_id_without_an_event(
     client = await open_stream(worker, user)
 
     text = bytes(client.raw).decode()
-    assert text.startswith("retry: 3000\n")
+    delay = re.match(r"retry: (\d+)\n", text)
+    assert delay is not None
+    assert 1500 <= int(delay[1]) <= 4500
     assert client.last_event_id
     fields = [line.partition(":")[0] for line in text.splitlines() if line]
     assert fields == ["retry", "id"]
@@ -272,3 +275,9 @@ async def test_the_reconnection_time_can_be_set(set_up: SetUp, user: str) -> Non
     client = await stage.open(user)
 
     assert client.retry == 1234
+    others = [await open_stream(worker, user) for _ in range(5)]
+    for other in others:
+        await other.wait_for(lambda client: client.last_event_id)
+    delays = {other.retry for other in others}
+    assert len(delays) == 5, "after a crash they do not return all at once"
+    assert all(617 <= delay <= 1851 for delay in delays if delay is not None)

@@ -101,6 +101,33 @@ def has_sent(status: dict[str, Any], count: int) -> bool:
     return bool(status["events"]["live"] == count and status["lag"] == 0)
 
 
+async def test_clients_of_a_drain_return_soon_if_another_worker_is_ready(
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    open_stream: OpenStream,
+    http: aiohttp.ClientSession,
+    user: str,
+) -> None:
+    served = await topics(workers=1)
+    first, second = await start_worker(served), await start_worker(served)
+
+    def both_ready(fleet: dict[str, Any]) -> bool:
+        return [each["state"] for each in fleet.values()] == ["ready", "ready"]
+
+    await until(first, http, "both are ready", both_ready)
+    client = await open_stream(first, user)
+    await client.wait_for(lambda client: client.last_event_id)
+
+    first.signal(signal.SIGTERM)
+    await client.wait_for_end()
+    assert client.own("close") == ['{"reason":"draining"}']
+    assert client.retry is not None
+    assert 100 <= client.retry <= 400
+
+    await client.reconnect(url=second.events_url)
+    await client.wait_for(lambda client: 1500 <= (client.retry or 0) <= 4500)
+
+
 async def test_a_worker_that_is_killed_is_shown_as_gone_and_one_that_ends_at_once(
     broker: Broker, topics: MakeTopics, start_worker: StartWorker, http: aiohttp.ClientSession
 ) -> None:
