@@ -66,10 +66,10 @@ if TYPE_CHECKING:
     from gateway.http.transport.handover import Handover
     from gateway.workers.slot import Slot
 
-TICK_SECONDS = 0.1
+TICK_SECONDS = 0.2
 """Interval of deadline checks: a stream ends within this time after its token expires."""
 
-SWEEP_TICKS = 10
+SWEEP_TICKS = 5
 """Ticks between two sweeps of unused feeds and certificate files."""
 
 MAX_HOST = 64
@@ -360,8 +360,7 @@ class Worker:
                 if self._certificate is not None:
                     with contain(Part.CERTIFICATE):
                         self._certificate.refresh()
-            due = loop.time() + TICK_SECONDS
-            await asyncio.sleep(TICK_SECONDS)
+            due = await clock.sleep_to_tick(TICK_SECONDS)
             late = max(0.0, loop.time() - due)
             with contain(Part.METRICS):
                 self._metrics.loop_late(late)

@@ -155,7 +155,7 @@ class Metrics:
         )
         self._loop_delay = Histogram(
             "gateway_loop_delay_seconds",
-            "Time by which the event loop was late, measured ten times a second",
+            "Time by which the event loop was late, measured five times a second",
             buckets=LOOP_BUCKETS,
             registry=registry,
         )

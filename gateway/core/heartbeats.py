@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.core import frame
+from gateway.core.budget import BYTES, WRITE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -67,18 +68,30 @@ class Heartbeats:
 
     def send(self, budget: Budget, moment: Moment) -> Iterator[Stream]:
         """Write queued heartbeats within the budget; yield streams whose sinks raised."""
-        frames: dict[tuple[PartitionFeed, ...], bytes] = {}
-        while self._queue and budget.left > 0:
-            stream, written = self._queue.popitem()
-            if stream.stuck_since is not None or stream.written != written:
-                continue
+        queue, outbox, now = self._queue, self._outbox, moment.monotonic
+        shared: dict[tuple[PartitionFeed, ...], bytes] = {}
+        while queue and budget.left > 0:
             with self._contain() as contained:
-                data = None if stream.catching_up else frames.get(stream.feeds)
-                if data is None:
-                    data = frame.heartbeat(stream.id())
-                    if not stream.catching_up:
-                        frames[stream.feeds] = data
-                budget.written(len(data))
-                self._outbox.write(stream, data, moment)
+                while queue and budget.left > 0:
+                    stream, written = queue.popitem()
+                    if stream.stuck_since is not None or stream.written != written:
+                        continue
+                    data = None
+                    if stream.sink.chunked and not stream.catching_up:
+                        data = shared.get(stream.feeds)
+                        if data is None:
+                            data = shared[stream.feeds] = _framed(stream)
+                    if data is None:
+                        data = _framed(stream)
+                    budget.left -= WRITE + len(data) // BYTES
+                    if outbox:  # the id is of a position after the pending bytes
+                        outbox.send(stream, moment)
+                    stream.written = now
+                    stream.sink.write(data)
             if contained.failed:
                 yield stream
+
+
+def _framed(stream: Stream) -> bytes:
+    data = frame.heartbeat(stream.id())
+    return frame.chunk(data) if stream.sink.chunked else data

@@ -330,7 +330,7 @@ class Hub:
             self._remove(stream)
 
     def tick(self, moment: Moment) -> None:
-        """Close expired and slow streams, and send heartbeats; call ten times a second.
+        """Close expired and slow streams, and send heartbeats; call five times a second.
 
         Cheap while no deadline is due; silent streams are searched at most once a second.
         """

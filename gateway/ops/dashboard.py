@@ -46,7 +46,7 @@ CUT_SECONDS = 10.0
 
 PING_SECONDS = 15.0
 
-RATE_TICKS = 10
+RATE_TICKS = 5
 """Ticks of the reporting loop between two samples of the latest events: a second."""
 
 

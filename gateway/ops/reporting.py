@@ -6,10 +6,10 @@ delivery continue. No step opens a file, so reporting works when the process is 
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from typing import TYPE_CHECKING
 
+from gateway import clock
 from gateway.fleet.members import STATUS_SECONDS
 from gateway.ops.dashboard import RATE_TICKS
 from gateway.supervise import Part
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from gateway.supervise import Supervisor
     from gateway.throttled_log import ThrottledLog
 
-TICK_SECONDS = 0.1
+TICK_SECONDS = 0.2
 """Period of the loop: a change of state is reported within this time."""
 
-SECOND_TICKS = 10
+SECOND_TICKS = 5
 
 STATUS_TICKS = round(STATUS_SECONDS / TICK_SECONDS)
 
@@ -58,7 +58,7 @@ class Reporting:
         """Report until the task is cancelled."""
         for tick in itertools.count():
             self.tick(tick)
-            await asyncio.sleep(TICK_SECONDS)
+            await clock.sleep_to_tick(TICK_SECONDS)
 
     def tick(self, tick: int) -> None:
         """Do the steps that are due at this tick."""

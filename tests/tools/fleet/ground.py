@@ -12,7 +12,7 @@ from aiokafka.admin import NewTopic
 from tests.balancers.shipped import Nginx
 from tests.brokers.kafka import KafkaNode
 from tests.brokers.metadata import create_topics
-from tests.conftest import worker_settings
+from tests.conftest import compacted, worker_settings
 from tests.eventually import eventually
 from tests.records import Topics
 from tests.tools.bench.helper import helper
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.tools.fleet.crowd import Crowd
     from tests.tools.fleet.visitor import Sightings
 
-TOPICS = Topics("user-events", "broadcast-events")
+TOPICS = Topics("user-events", "broadcast-events", workers="gateway-workers")
 PARTITIONS = 48
 LOOK_SECONDS = 0.1
 WRITE_SECONDS = 0.5
@@ -116,7 +116,12 @@ async def fleet(
     folder.mkdir(exist_ok=True)  # noqa: ASYNC240 - short, and no other task runs yet
     async with KafkaNode(folder / "kafka") as node:
         await create_topics(
-            node.bootstrap, [NewTopic(TOPICS.user, PARTITIONS, 1), NewTopic(TOPICS.broadcast, 1, 1)]
+            node.bootstrap,
+            [
+                NewTopic(TOPICS.user, PARTITIONS, 1),
+                NewTopic(TOPICS.broadcast, 1, 1),
+                compacted(TOPICS.workers),
+            ],
         )
         environment = worker_settings(
             TOPICS,
