@@ -69,6 +69,9 @@ if TYPE_CHECKING:
 TICK_SECONDS = 0.2
 """Interval of deadline checks: a stream ends within this time after its token expires."""
 
+OTHERS_SECONDS = 5.0
+"""How long a drain waits for another worker that is ready, half of the drain time at most."""
+
 SWEEP_TICKS = 5
 """Ticks between two sweeps of unused feeds and certificate files."""
 
@@ -314,6 +317,7 @@ class Worker:
             await site.stop()
         streams, seconds = list(self._hub.streams), self._settings.drain_seconds
         _log.info("draining; a second signal stops at once", streams=len(streams), seconds=seconds)
+        seconds -= await self._others_ready(min(OTHERS_SECONDS, seconds / 2)) if streams else 0.0
         for number, stream in enumerate(streams):
             if stream.closed:
                 continue
@@ -323,6 +327,19 @@ class Worker:
         if self._spans is not None:
             with self._supervisor.contain(Part.TRACING):
                 self._spans.drained(len(streams), begun)
+
+    async def _others_ready(self, patience: float) -> float:
+        """Wait until another worker is known to be ready; return the seconds that this took.
+
+        A rolling deploy stops a worker as soon as the one before it is ready again, which the
+        fleet's topic tells the others a moment later.
+        """
+        begun = clock.now().monotonic
+        waited = 0.0
+        while waited < patience and not self._fleet.others_ready(begun + waited):
+            await asyncio.sleep(TICK_SECONDS)
+            waited = clock.now().monotonic - begun
+        return waited
 
     def _delay_after_drain(self, streams: int) -> int:
         """Return the reconnect delay (ms) for a client of a drain that ends `streams`."""
