@@ -14,7 +14,7 @@ ROW ?=
 CHART ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench chaos fleet alerts fuzz docs wheel audit image chart tools constraints clean
+.PHONY: help demo test check bench chaos fleet alerts fuzz docs wheel audit image chart tools rivals constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,11 @@ tools: .tools/helm .tools/actionlint ## build helm and actionlint from their Go 
 
 .tools/actionlint:
 	@GOBIN='$(CURDIR)/.tools' go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+
+rivals: ## build other servers for `make bench ROW=rivals`, in .tools: Centrifugo (Go), Durable Streams (Rust)
+	@mkdir -p .tools
+	@GOBIN='$(CURDIR)/.tools' go install github.com/centrifugal/centrifugo/v6@v6.9.1
+	@cargo install -q durable-streams@0.1.5 --locked --root .tools
 
 constraints: ## pin the newest versions of everything that pyproject.toml allows
 	rm -rf build/constraints

@@ -73,7 +73,14 @@ class Clients:
         loop = asyncio.get_running_loop()
         opened: asyncio.Future[None] = loop.create_future()
         request = self._dialect.request(user, place.last_id)
-        stream = Stream(request, self._dialect.greeting, place, opened, lambda: self._tally)
+        stream = Stream(
+            request,
+            self._dialect.greeting,
+            place,
+            opened,
+            lambda: self._tally,
+            self._dialect.read,
+        )
         self._streams.append(stream)
         await loop.create_connection(lambda: stream, "127.0.0.1", port)
         await opened

@@ -20,14 +20,23 @@ from tests.tools.bench.payload import payload
 
 EVENT_TYPE = "import.progress"
 
+CHANNELS = "centrifugo-channels"
+
 PADDING = 60
 """Bytes of padding: an event then has about 200 bytes on the wire, like a small real one."""
 
 
 class Load:
-    """Writes to one topic: to users from `first` on, round robin; 0 users mean broadcasts."""
+    """Writes to one topic: to users from `first` on, round robin; 0 users mean broadcasts.
 
-    def __init__(self, producer: AIOKafkaProducer, topic: str, first: int, users: int) -> None:
+    With `channels` a record is as Centrifugo's consumer reads it: the payload, and the channel in a
+    header.
+    """
+
+    def __init__(
+        self, producer: AIOKafkaProducer, topic: str, first: int, users: int, *, channels: bool
+    ) -> None:
+        self._channels = channels
         self._producer = producer
         self._topic = topic
         self._first = first
@@ -48,8 +57,12 @@ class Load:
     async def _write_one(self) -> None:
         number, turn = divmod(self._written, self._users or 1)
         user = user_name(self._first + turn) if self._users else ""
-        value = envelope(user, EVENT_TYPE, payload(number, PADDING))
-        await self._producer.send(self._topic, value, key=user.encode() or None)
+        value, headers = payload(number, PADDING), None
+        if self._channels:
+            headers = [(CHANNELS, (user or "broadcasts").encode())]
+        else:
+            value = envelope(user, EVENT_TYPE, value)
+        await self._producer.send(self._topic, value, key=user.encode() or None, headers=headers)
         self._written += 1
 
 
@@ -58,13 +71,16 @@ def user_name(number: int) -> str:
     return f"bench-{number}"
 
 
-async def main(bootstrap: str, topic: str, first: int, users: int) -> None:
+async def main(
+    bootstrap: str, topic: str, first: int, users: int, *, channels: bool = False
+) -> None:
     """Execute the orders of the bench."""
     async with AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=0) as producer:
-        load = Load(producer, topic, first, users)
+        load = Load(producer, topic, first, users, channels=channels)
         async for line in questions():
             say(await load.write(msgspec.json.decode(line, type=Order)))
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
+    bootstrap, topic, first, users, *channels = sys.argv[1:]
+    asyncio.run(main(bootstrap, topic, int(first), int(users), channels=bool(channels)))

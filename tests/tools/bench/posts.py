@@ -1,4 +1,4 @@
-"""A helper that publishes events to Nchan over persistent HTTP connections.
+"""A helper that publishes events over persistent HTTP connections, to Nchan by default.
 
 Each connection posts one event at a time and waits for the answer, as a service with a pool of
 connections does. A user's events keep to one connection, and so to their order.
@@ -21,16 +21,18 @@ from tests.tools.bench.payload import payload
 
 CONNECTIONS = 16
 
+ACCEPTED = (b"HTTP/1.1 201 ", b"HTTP/1.1 202 ", b"HTTP/1.1 204 ")
+
 _LENGTH = re.compile(rb"\r\nContent-Length: (\d+)\r\n", re.IGNORECASE)
 
 
 class Connection(asyncio.Protocol):
-    """One persistent connection and its queued events: path and number."""
+    """One persistent connection and its queued requests: method, path, and number of the event."""
 
     def __init__(self) -> None:
         self.idle = asyncio.Event()
         self.idle.set()
-        self._waiting: deque[tuple[str, int]] = deque()
+        self._waiting: deque[tuple[str, str, int]] = deque()
         self._rest = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -38,11 +40,11 @@ class Connection(asyncio.Protocol):
         self._transport = transport
 
     def connection_lost(self, exc: Exception | None) -> None:
-        raise ConnectionError(f"Nchan closed the connection: {exc}")
+        raise ConnectionError(f"the server closed the connection: {exc}")
 
-    def post(self, path: str, number: int) -> None:
-        """Post the event after the previous ones were answered."""
-        self._waiting.append((path, number))
+    def send(self, method: str, path: str, number: int) -> None:
+        """Send a request after the previous ones were answered."""
+        self._waiting.append((method, path, number))
         if self.idle.is_set():
             self.idle.clear()
             self._send()
@@ -51,10 +53,10 @@ class Connection(asyncio.Protocol):
         self._rest += data
         head, found, body = self._rest.partition(b"\r\n\r\n")
         length = _LENGTH.search(head + b"\r\n")
-        if not found or length is None or len(body) < int(length[1]):
+        if not found or len(body) < (0 if length is None else int(length[1])):
             return
-        if not head.startswith((b"HTTP/1.1 201 ", b"HTTP/1.1 202 ")):
-            raise ConnectionError(f"Nchan rejected an event: {head!r}")
+        if not head.startswith(ACCEPTED):
+            raise ConnectionError(f"the server rejected an event: {head!r}")
         self._rest = b""
         if self._waiting:
             self._send()
@@ -62,18 +64,19 @@ class Connection(asyncio.Protocol):
             self.idle.set()
 
     def _send(self) -> None:
-        path, number = self._waiting.popleft()
-        body = payload(number, PADDING)
+        method, path, number = self._waiting.popleft()
+        body = payload(number, PADDING) if method == "POST" else b""
         self._transport.write(
-            b"POST %b HTTP/1.1\r\nHost: bench\r\nContent-Length: %d\r\n\r\n%b"
-            % (path.encode(), len(body), body)
+            b"%b %b HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (method.encode(), path.encode(), len(body), body)
         )
 
 
 class Posts:
-    """Publishes to users round robin; 0 users mean broadcasts."""
+    """Publishes to users round robin, at `prefix` and their names; 0 users mean broadcasts."""
 
-    def __init__(self, connections: list[Connection], users: int) -> None:
+    def __init__(self, connections: list[Connection], users: int, prefix: str) -> None:
+        self._prefix = prefix
         self._connections = connections
         self._users = users
         self._written = 0
@@ -85,25 +88,39 @@ class Posts:
             for _ in range(count):
                 self._write_one()
         seconds = time.monotonic() - begin
-        for connection in self._connections:
-            await connection.idle.wait()
+        await self._answered()
         return Written(self._written - first, seconds)
 
     def _write_one(self) -> None:
         number, turn = divmod(self._written, self._users or 1)
-        path = f"/pub/{user_name(turn) if self._users else 'broadcasts'}"
-        self._connections[turn % len(self._connections)].post(path, number)
+        self._connections[turn % len(self._connections)].send("POST", self._path(turn), number)
         self._written += 1
 
+    def _path(self, turn: int) -> str:
+        return self._prefix + (user_name(turn) if self._users else "broadcasts")
 
-async def main(port: int, users: int) -> None:
-    """Execute the orders of the bench."""
+    async def create(self) -> None:
+        """Create what the events are published to."""
+        for turn in range(self._users or 1):
+            self._connections[turn % len(self._connections)].send("PUT", self._path(turn), 0)
+        await self._answered()
+
+    async def _answered(self) -> None:
+        for connection in self._connections:
+            await connection.idle.wait()
+
+
+async def main(port: int, users: int, prefix: str = "/pub/", create: str = "") -> None:
+    """Execute the orders of the bench; with `create` report when everything exists."""
     loop = asyncio.get_running_loop()
     made = [await loop.create_connection(Connection, "127.0.0.1", port) for _ in range(CONNECTIONS)]
-    posts = Posts([connection for _, connection in made], users)
+    posts = Posts([connection for _, connection in made], users, prefix)
+    if create:
+        await posts.create()
+        say(users)
     async for line in questions():
         say(await posts.write(msgspec.json.decode(line, type=Order)))
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*map(int, sys.argv[1:])))
+    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]))

@@ -19,6 +19,7 @@ from tests.tools.bench.flat import Flat
 from tests.tools.bench.idle import Idle
 from tests.tools.bench.ingest import Ingest
 from tests.tools.bench.resume import SERVED, Resume
+from tests.tools.bench.rivals import Rivals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,6 +55,7 @@ ROWS: Mapping[str, Goal] = MappingProxyType(
         "resume": Goal(
             Resume(Absence(clients=1000), beside_nchan=True), {resume.CPU: 250, SERVED: 0.7}
         ),
+        "rivals": Goal(Rivals(2000, 1000, Pace(1000, seconds=3), Pace(5, seconds=3)), {}),
         "cold": Goal(
             Cold(Absence(clients=1000, others=1_000_000)),
             {cold.CPU.over(AIOKAFKA): 1.3, P99: 100},

@@ -5,10 +5,18 @@ The bare server of `floor` accepts any request and sends the gateway's greeting.
 
 from __future__ import annotations
 
+import json
 from enum import Enum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote
 
 from tests.tokens import mint
+from tests.tools.bench.readers import centrifugo, durable_streams
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.tools.bench.readers import Block
 
 
 class Server(NamedTuple):
@@ -25,6 +33,14 @@ class Dialect(Enum):
     GATEWAY = "gateway", "/api/v1/events", b"id: "
     NCHAN = "nchan", "/sub/{user}", b": hi"
     NCHAN_BROADCAST = "nchan-broadcast", "/sub/broadcasts", b": hi"
+    CENTRIFUGO = "centrifugo", "/connection/uni_sse", b'{"connect":'
+    CENTRIFUGO_BROADCAST = "centrifugo-broadcast", "/connection/uni_sse", b'{"connect":'
+    DURABLE = "durable-streams", "/{user}?offset={offset}&live=sse", b"event: control"
+    DURABLE_BROADCAST = (
+        "durable-streams-broadcast",
+        "/broadcasts?offset={offset}&live=sse",
+        b"event: control",
+    )
 
     def __init__(self, title: str, path: str, greeting: bytes) -> None:
         self.title = title
@@ -36,15 +52,35 @@ class Dialect(Enum):
         """Return the dialect with this title."""
         return next(each for each in cls if each.title == title)
 
+    @property
+    def read(self) -> Callable[[bytes, bytes], Block] | None:
+        """The reader of blocks; None: an event has an id, and its data is the payload."""
+        if self.title.startswith("centrifugo"):
+            return centrifugo
+        return durable_streams if self.title.startswith("durable-streams") else None
+
     def request(self, user: str, last_id: bytes = b"") -> bytes:
         """Return the bytes of a request, which resumes from an id if given."""
+        target = self.path.format(user=user, offset=last_id.decode() or "now")
+        if self.read is centrifugo:
+            target += f"?cf_connect={quote(self._connect(user, last_id.decode()), safe='')}"
         lines = [
-            b"GET %b HTTP/1.1" % self.path.format(user=user).encode(),
+            b"GET %b HTTP/1.1" % target.encode(),
             b"Host: bench",
             b"Accept: text/event-stream",
         ]
         if self is Dialect.GATEWAY:
             lines.append(b"Authorization: Bearer %b" % mint(user).encode())
-        if last_id:
+        if last_id and self.read is None:
             lines.append(b"Last-Event-ID: %b" % last_id)
         return b"\r\n".join([*lines, b"", b""])
+
+    def _connect(self, user: str, last_id: str) -> str:
+        """Return Centrifugo's connect command: a token that names the channel, and the position."""
+        channel = user if self is Dialect.CENTRIFUGO else "broadcasts"
+        command: dict[str, object] = {"token": mint(user, channels=[channel], iat=None)}
+        if last_id:
+            epoch, offset = last_id.split("/")
+            position = {"recover": True, "epoch": epoch, "offset": int(offset)}
+            command["subs"] = {channel: position}
+        return json.dumps(command)

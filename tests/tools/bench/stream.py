@@ -22,6 +22,7 @@ from tests.tools.bench.payload import Payload
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.tools.bench.readers import Block
     from tests.tools.bench.tally import Tally
 
 RESET_AT_ONCE = struct.pack("ii", 1, 0)
@@ -51,7 +52,8 @@ class Place:
 class Stream(asyncio.Protocol):
     """Sends `request` and counts received events in `tally()`.
 
-    `opened` is done after a block without data that contains `greeting`: the stream is then live.
+    `opened` is done after a block without events that contains `greeting`: the stream is then live.
+    `read` reads the blocks of a server with other framing.
     """
 
     def __init__(
@@ -61,7 +63,9 @@ class Stream(asyncio.Protocol):
         place: Place,
         opened: asyncio.Future[None],
         tally: Callable[[], Tally],
+        read: Callable[[bytes, bytes], Block] | None = None,
     ) -> None:
+        self._read = read
         self._request = request
         self._greeting = greeting
         self._place = place
@@ -103,6 +107,15 @@ class Stream(asyncio.Protocol):
             self._tally().fault("streams ended")
 
     def _take(self, block: bytes, now: int, tally: Tally) -> None:
+        if self._read is not None:
+            if self._greeting in block and not self._opened.done():
+                self._opened.set_result(None)
+            events, last_id = self._read(block, self._place.last_id)
+            if last_id:
+                self._place.block = b"id: " + last_id
+            for event in events:
+                self._count(event, now, tally)
+            return
         head, found, data = block.rpartition(b"\ndata: ")
         if not found:
             if b"id: " in block:
@@ -114,7 +127,9 @@ class Stream(asyncio.Protocol):
         if b"event: stream." in head:
             tally.fault("gaps or closes")
             return
-        event = _decode(data)
+        self._count(_decode(data), now, tally)
+
+    def _count(self, event: Payload, now: int, tally: Tally) -> None:
         tally.event(now - event.t)
         place = self._place
         if event.n > place.next:

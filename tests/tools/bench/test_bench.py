@@ -18,6 +18,7 @@ from tests.tools.bench.ground import Ground
 from tests.tools.bench.idle import Idle
 from tests.tools.bench.ingest import Ingest
 from tests.tools.bench.resume import Resume
+from tests.tools.bench.rivals import Rivals
 from tests.tools.bench.rows import ROWS
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ TINY = [
     Broadcast(SHORT, streams=10),
     Idle(streams=30, seconds=0.2, settle=0.1),
     Resume(Absence(clients=20, missed=3), beside_nchan=True),
+    Rivals(20, 20, SHORT, SHORT, missed=3),
     Cold(Absence(clients=20, missed=3, others=500)),
     Ingest(SHORT),
     Flat(SHORT, sizes=(10, 30)),

@@ -1,0 +1,261 @@
+"""The gateway beside other servers of Server-Sent Events, each measured in the same round.
+
+`make rivals` builds Centrifugo (a Go module) and the server of Durable Streams (a crate) into
+`.tools`. A server that is not installed is left out. Their configurations are in this module.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.child import Child, free_port
+from tests.eventually import eventually
+from tests.tokens import SECRET
+from tests.tools.bench.absence import to_each
+from tests.tools.bench.audience import audience
+from tests.tools.bench.figures import GATEWAY, NCHAN, Quantity, Sample, beside
+from tests.tools.bench.helper import ROOT, Helper, helper
+from tests.tools.bench.nchan import is_installed, nchan
+from tests.tools.bench.pacing import Written
+from tests.tools.bench.process import cpu_seconds, grown_kb, resident_kb
+from tests.tools.bench.server import Dialect, Server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from tests.tools.bench.delivery import Pace
+    from tests.tools.bench.ground import Ground
+
+CENTRIFUGO = "Centrifugo"
+DURABLE = "Durable Streams"
+
+TOOLS = ROOT / ".tools"
+
+OPENING = Quantity("CPU to open one stream", "µs")
+MEMORY = Quantity("memory of one stream", "KB")
+EVENT = Quantity("CPU for one event", "µs")
+P50 = Quantity("latency, p50", "ms")
+DELIVERY = Quantity("CPU for one delivery of a broadcast", "µs")
+RESUME = Quantity("CPU for one client that resumes 10 events", "µs")
+SERVED = Quantity("until all of them are served", "s")
+
+SETTLE_SECONDS = 2.0
+"""After the last write, before clients resume: servers that read Kafka are behind for a moment."""
+
+Writer = Callable[[int], AbstractAsyncContextManager[Helper]]
+"""Runs a helper that writes to a number of users; 0: broadcasts."""
+
+
+class Stage(NamedTuple):
+    """A running server, how clients ask it for a stream, and how events get to it."""
+
+    server: Server
+    users: Dialect
+    all: Dialect
+    writer: Writer
+
+
+Run = Callable[["Ground"], AbstractAsyncContextManager[Stage]]
+
+
+@asynccontextmanager
+async def _gateway(ground: Ground) -> AsyncIterator[Stage]:
+    topics = await ground.topics()
+
+    def writer(users: int) -> AbstractAsyncContextManager[Helper]:
+        topic = topics.user if users else topics.broadcast
+        return helper("load", ground.bootstrap, topic, 0, users)
+
+    async with ground.worker(topics) as server:
+        yield Stage(server, Dialect.GATEWAY, Dialect.GATEWAY, writer)
+
+
+@asynccontextmanager
+async def _nchan(ground: Ground) -> AsyncIterator[Stage]:
+    async with nchan(ground.folder) as server:
+        writer = partial(helper, "posts", server.port)
+        yield Stage(server, Dialect.NCHAN, Dialect.NCHAN_BROADCAST, writer)
+
+
+@asynccontextmanager
+async def _centrifugo(ground: Ground) -> AsyncIterator[Stage]:
+    """Run Centrifugo, which reads the same topics and verifies tokens as the gateway does."""
+    topics = await ground.topics()
+    kafka = {
+        "brokers": [ground.bootstrap],
+        "topics": [topics.user, topics.broadcast],
+        "consumer_group": topics.user,
+        "publication_data_mode": {"enabled": True},
+    }
+    port = free_port()
+    configuration = {
+        "client": {"token": {"hmac_secret_key": SECRET}, "allowed_origins": ["*"]},
+        # What a client has missed, as a tail of the gateway.
+        "channel": {
+            "without_namespace": {
+                "history_size": 1000,
+                "history_ttl": "600s",
+                "force_recovery": True,
+            }
+        },
+        "consumers": [{"enabled": True, "name": "kafka", "type": "kafka", "kafka": kafka}],
+        "uni_sse": {"enabled": True},
+        "http_server": {"address": "127.0.0.1", "port": port},
+        "log": {"level": "error"},
+    }
+    home = Path(tempfile.mkdtemp(prefix="centrifugo-", dir=ground.folder))
+    file = home / "config.json"
+    file.write_text(json.dumps(configuration))
+
+    def writer(users: int) -> AbstractAsyncContextManager[Helper]:
+        topic = topics.user if users else topics.broadcast
+        return helper("load", ground.bootstrap, topic, 0, users, "channels")
+
+    async with _child([str(TOOLS / "centrifugo"), "-c", str(file)], port, home) as server:
+        yield Stage(server, Dialect.CENTRIFUGO, Dialect.CENTRIFUGO_BROADCAST, writer)
+
+
+@asynccontextmanager
+async def _durable(ground: Ground) -> AsyncIterator[Stage]:
+    """Run the server without its write-ahead log: nothing else here waits for a disk either."""
+    home = Path(tempfile.mkdtemp(prefix="durable-", dir=ground.folder))
+    port = free_port()
+    command = [_DURABLE, "--port", str(port), "--data-dir", str(home), "--durability", "memory"]
+
+    @asynccontextmanager
+    async def writer(users: int) -> AsyncIterator[Helper]:
+        async with helper("posts", port, users, "/", "create") as posts:
+            await posts.answer(int)
+            yield posts
+
+    async with _child(command, port, home) as server:
+        yield Stage(server, Dialect.DURABLE, Dialect.DURABLE_BROADCAST, writer)
+
+
+@asynccontextmanager
+async def _child(command: Sequence[str], port: int, home: Path) -> AsyncIterator[Server]:
+    child = Child(list(command), home / "output.log")
+
+    async def listens() -> bool:
+        assert child.exit_code is None, f"{command[0]} ended:\n{child.log()}"
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionRefusedError:
+            return False
+        writer.close()
+        await writer.wait_closed()
+        return True
+
+    try:
+        await eventually(f"{command[0]} listens", listens)
+        yield Server(port, child.pid)
+    finally:
+        child.end()
+
+
+_DURABLE = str(TOOLS / "bin" / "durable-streams-server")
+
+
+def servers() -> Mapping[str, Run]:
+    """Return the servers that are installed, by name, the gateway first."""
+    found: dict[str, Run] = {GATEWAY: _gateway}
+    if is_installed():
+        found[NCHAN] = _nchan
+    if shutil.which(TOOLS / "centrifugo") is not None:
+        found[CENTRIFUGO] = _centrifugo
+    if shutil.which(_DURABLE) is not None:
+        found[DURABLE] = _durable
+    return found
+
+
+class Measured(NamedTuple):
+    """The values of one server."""
+
+    opening: float
+    memory: float
+    event: float
+    latency: float
+    delivery: float
+    resume: float
+    served: float
+
+
+@dataclass(frozen=True)
+class Rivals:
+    """The same work for each server that is installed.
+
+    `streams` are opened, get events for single users, then broadcasts. After that `clients` drop
+    their streams, miss some events each, and return at once.
+    """
+
+    streams: int
+    clients: int
+    events: Pace
+    broadcasts: Pace
+    missed: int = 10
+
+    @property
+    def title(self) -> str:
+        return f"{self.streams:,} streams of each server, {self.clients:,} clients that resume"
+
+    async def measure(self, ground: Ground) -> Sample:
+        """Measure each server on its own, one after the other."""
+        found = {name: await self._measure(run, ground) for name, run in servers().items()}
+        quantities = (OPENING, MEMORY, EVENT, P50, DELIVERY, RESUME, SERVED)
+        sample: Sample = {}
+        for number, quantity in enumerate(quantities):
+            sample |= beside(quantity, {name: values[number] for name, values in found.items()})
+        return sample
+
+    async def _measure(self, run: Run, ground: Ground) -> Measured:
+        async with run(ground) as stage:
+            opening, memory, event, latency = await self._events(stage)
+            delivery = await self._broadcasts(stage)
+        async with run(ground) as stage:
+            resume, served = await self._resume(stage)
+        return Measured(opening, memory, event, latency, delivery, resume, served)
+
+    async def _events(self, stage: Stage) -> tuple[float, float, float, float]:
+        server = stage.server
+        async with stage.writer(self.streams) as writer:
+            empty, closed = resident_kb(server.pid), cpu_seconds(server.pid)
+            async with audience(server.port, self.streams, dialect=stage.users) as clients:
+                opened = cpu_seconds(server.pid)
+                memory = grown_kb(server.pid, empty)
+                found = await self.events.deliver(writer, clients, server.pid)
+        opening = (opened - closed) / self.streams * 1e6
+        return opening, memory / self.streams, found.cpu, found.tally.latency_ms(0.5)
+
+    async def _broadcasts(self, stage: Stage) -> float:
+        server = stage.server
+        async with (
+            stage.writer(0) as writer,
+            audience(server.port, self.streams, dialect=stage.all) as clients,
+        ):
+            return (await self.broadcasts.deliver(writer, clients, server.pid, self.streams)).cpu
+
+    async def _resume(self, stage: Stage) -> tuple[float, float]:
+        server, away = stage.server, self.clients
+        async with (
+            stage.writer(away) as writer,
+            audience(server.port, away, dialect=stage.users) as clients,
+        ):
+            await writer.ask(to_each(away, 1), Written)  # Nchan's clients have no id before
+            await clients.collect(away)
+            await clients.leave()
+            await writer.ask(to_each(away, self.missed), Written)
+            await asyncio.sleep(SETTLE_SECONDS)
+            before = cpu_seconds(server.pid)
+            seconds = await clients.come_back(server.port, self.missed)
+            spent = cpu_seconds(server.pid) - before
+            await clients.collect(away * self.missed)
+        return spent / away * 1e6, seconds
