@@ -39,6 +39,7 @@ from gateway.core.budget import (
 from gateway.core.catch_up import CatchUp
 from gateway.core.deadlines import Deadlines
 from gateway.core.delivery import Outbox, pieces
+from gateway.core.event_id import Version
 from gateway.core.gap import CloseReason, Gap, GapReason
 from gateway.core.heartbeats import Heartbeats
 from gateway.core.memory import Memory
@@ -64,7 +65,7 @@ class Hub:
 
     Calls `wake` with each feed that needs a scan, and `busy` when `step` has work. `contain`
     returns a block that reports and suppresses an unexpected exception. `heartbeat` and `slow` are
-    seconds.
+    seconds. `id_version` is the version of the event ids that are written.
     """
 
     def __init__(
@@ -80,7 +81,10 @@ class Hub:
         wake: Callable[[PartitionFeed], None],
         busy: Callable[[], None],
         contain: Contain,
+        id_version: Version = Version.ONE,
     ) -> None:
+        self._id_version = id_version
+        self._version = id_version.encode()
         self.feeds: dict[TopicPartition, PartitionFeed] = {}
         self.scans: dict[PartitionFeed, Scan] = {}
         """Scans, at most one for each partition: running, or with streams to hand over."""
@@ -126,7 +130,7 @@ class Hub:
         """Return the feed of a partition, created on first use, with its topic updated."""
         feed = self.feeds.get(log)
         if feed is None:
-            feed = self.feeds[log] = PartitionFeed(log, topic)
+            feed = self.feeds[log] = PartitionFeed(log, topic, self._id_version)
         feed.topic = topic
         return feed
 
@@ -233,9 +237,10 @@ class Hub:
             opened=moment.monotonic,
             address=request.address,
             number=next(self._number),
+            version=self._version,
         )
-        states = {feed: request.start(feed, feeds, moment) for feed in feeds}
-        for feed, state in states.items():
+        states = request.start(feeds, moment)
+        for feed, state in zip(feeds, states, strict=True):
             feed.streams += 1
             if feed.tail is not None and state.position is feed.tail.head:
                 feed.join(stream)  # nothing to catch up: most new streams

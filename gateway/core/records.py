@@ -62,6 +62,8 @@ class Topic(NamedTuple):
     partitions: int
     former: tuple[int, ...] = ()
     """Former partition counts, as far as this worker has seen the topic grow."""
+    mark: bytes = b""
+    """The mark of the name, for event ids of version 2."""
 
 
 class UnreadableReason(StrEnum):

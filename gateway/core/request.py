@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.core.event_id import CursorEntry, encode_entry
+from gateway.core.event_id import CursorEntry, is_current, owner
 from gateway.core.records import OffsetPosition, TimePosition
 from gateway.core.stream import CatchUpState
 
@@ -44,32 +44,45 @@ class StreamRequest(NamedTuple):
     address: str = ""
     """The client address, as limits count it; empty: not counted."""
 
-    def start(
-        self, feed: PartitionFeed, feeds: Sequence[PartitionFeed], moment: Moment
-    ) -> CatchUpState:
-        """Return where a stream that follows `feeds` begins in `feed`, one of them.
+    def start(self, feeds: Sequence[PartitionFeed], moment: Moment) -> list[CatchUpState]:
+        """Return where a stream that follows `feeds` begins in each of them.
 
         With an id: at the position of its entry. An entry of another incarnation leads to a gap
         `reset`, and so does one of a partition that is not in `feeds`. An entry of another
         partition in `feeds` is the user's former partition, so nothing of the new one was sent yet.
-        With `since`: at that time. Otherwise, and in a partition without an entry: at the head of
-        the tail, or at the first record after `moment` if the partition is not read.
+        An entry of a topic that is not in `feeds` is ignored. With `since`: at that time.
+        Otherwise, and in a topic without an entry: at the head of the tail, or at the first record
+        after `moment` if the partition is not read.
         """
+        topics = [feed.topic for feed in feeds]
+        owned: dict[str, list[CursorEntry]] = {}
+        for entry in self.cursor:
+            topic = owner(entry, topics)
+            if topic is not None:
+                owned.setdefault(topic.name, []).append(entry)
+        return [self._start(feed, owned.get(feed.topic.name, ()), feeds, moment) for feed in feeds]
+
+    def _start(
+        self,
+        feed: PartitionFeed,
+        entries: Sequence[CursorEntry],
+        feeds: Sequence[PartitionFeed],
+        moment: Moment,
+    ) -> CatchUpState:
+        """Return where the stream begins in `feed`; `entries` are those of its topic."""
         topic = feed.topic
-        entries = [entry for entry in self.cursor if entry.kind is topic.kind]
         here = [entry for entry in entries if entry.partition == feed.log.partition]
         if entries:
             entry = here[0] if here else entries[0]
-            known = bool(here) and entry.tag == topic.tag
+            known = bool(here) and is_current(entry, topic)
             if known and isinstance(entry.position, OffsetPosition):
                 return CatchUpState(entry.position, checked=False, latest=moment.wall)
             followed = {other.log.partition for other in feeds if other.topic is topic}
-            if not here and any(m.tag == topic.tag and m.partition in followed for m in entries):
+            if not here and any(is_current(m, topic) and m.partition in followed for m in entries):
                 return unseen_since(entry.position.timestamp)
             since = TimePosition(min(entry.position.timestamp, moment.wall))
-            return CatchUpState(
-                since, checked=False, reset_entry=None if known else encode_entry(*entry)
-            )
+            reset_entry = None if known else feed.foreign_entry(entry)
+            return CatchUpState(since, checked=False, reset_entry=reset_entry)
         if self.since is not None and not self.cursor and self.since < moment.wall:
             return CatchUpState(TimePosition(self.since), checked=False)
         if feed.tail is not None:

@@ -36,7 +36,14 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from gateway.core.event_id import VERSION, encode_entry, encode_entry_after
+from gateway.core.event_id import (
+    CursorEntry,
+    Version,
+    convert,
+    encode_entry,
+    encode_entry_after,
+    short_tag,
+)
 from gateway.core.gap import Gap
 from gateway.core.index import Index
 from gateway.core.records import TIMESTAMP_LIMIT, LogKind, TimePosition
@@ -90,6 +97,9 @@ class PartitionFeed:
     __slots__ = (
         "_entry",
         "_entry_position",
+        "_kind",
+        "_tag",
+        "_version",
         "former_head",
         "index",
         "keyed",
@@ -103,7 +113,11 @@ class PartitionFeed:
         "waiting",
     )
 
-    def __init__(self, log: TopicPartition, topic: Topic) -> None:
+    def __init__(self, log: TopicPartition, topic: Topic, version: Version = Version.ONE) -> None:
+        self._version = version
+        short = version is Version.TWO
+        self._kind = None if short else topic.kind
+        self._tag = short_tag(topic.mark, topic.tag) if short else topic.tag
         self.log = log
         self.topic = topic
         self.keyed = topic.kind is LogKind.USER
@@ -134,13 +148,17 @@ class PartitionFeed:
 
     def entry(self, position: Position) -> bytes:
         """Return the entry of an event id for a position in this partition."""
-        return encode_entry(self.topic.kind, self.topic.tag, self.log.partition, position)
+        return encode_entry(self._kind, self._tag, self.log.partition, position)
+
+    def foreign_entry(self, entry: CursorEntry) -> bytes:
+        """Return a client's entry of another incarnation or partition, to be kept in its ids."""
+        topic = self.topic
+        return encode_entry(*convert(entry, self._version, topic.kind, topic.mark))
 
     def entry_after(self, record: Record) -> bytes:
         """Return the entry of the position after a record of this partition."""
-        topic = self.topic
         return encode_entry_after(
-            topic.kind, topic.tag, self.log[1], record.offset, record.timestamp
+            self._kind, self._tag, self.log[1], record.offset, record.timestamp
         )
 
     def head_entry(self) -> bytes:
@@ -289,6 +307,7 @@ class Stream:
         "session",
         "sink",
         "stuck_since",
+        "version",
         "written",
     )
 
@@ -304,7 +323,10 @@ class Stream:
         issued_at: float | None = None,
         address: str = "",
         number: int = 0,
+        version: bytes = Version.ONE.encode(),
     ) -> None:
+        self.version = version
+        """The first character of the stream's ids."""
         self.number = number
         """The stream's number on its worker, in opening order; shown to operators."""
         self.key = key
@@ -367,14 +389,14 @@ class Stream:
     def id(self, feed: PartitionFeed | None = None, entry: bytes = b"") -> bytes:
         """Return the stream's event id, with `entry` as the entry of `feed` if given."""
         entries = [entry if each is feed else self._entry(each) for each in self.feeds]
-        return VERSION + b"".join(entries)
+        return self.version + b"".join(entries)
 
     def id_around(self, feed: PartitionFeed) -> tuple[bytes, bytes]:
         """Return the parts of the stream's id before and after the entry of `feed`."""
         index = self.feeds.index(feed)
         before = [self._entry(each) for each in self.feeds[:index]]
         after = [self._entry(each) for each in self.feeds[index + 1 :]]
-        return b"".join([VERSION, *before]), b"".join(after)
+        return b"".join([self.version, *before]), b"".join(after)
 
     def _entry(self, feed: PartitionFeed) -> bytes:
         state = self.catching_up.get(feed)

@@ -45,7 +45,8 @@ def feed_of(*, read: bool = True) -> PartitionFeed:
 
 
 def start_of(request: StreamRequest, feed: PartitionFeed) -> CatchUpState:
-    return request.start(feed, (feed,), NOW)
+    (state,) = request.start((feed,), NOW)
+    return state
 
 
 @pytest.mark.parametrize(
