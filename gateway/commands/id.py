@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from gateway.commands.console import ConfigFile, prepare, to_stderr, to_stdout
-from gateway.commands.resume import foretell, look_up, misfit
+from gateway.commands.resume import foretell, look_up, misfit, topic_of
 from gateway.core.event_id import CursorEntry, parse
 from gateway.core.records import OffsetPosition
 from gateway.errors import BrokerError
@@ -48,31 +48,32 @@ def read_id(
             verdicts = asyncio.run(_verdicts(marks, settings, options))
         except BrokerError as error:
             to_stderr().print(f"cannot predict a resume: {error}", style="yellow")
-    to_stdout().print(_table(marks, verdicts))
+    to_stdout().print(_table(marks, verdicts, settings))
 
 
 async def _verdicts(
     marks: list[CursorEntry], settings: Settings, options: dict[str, Any]
 ) -> list[str]:
-    names = [settings.topic, settings.broadcast_topic]
+    names = [source.topic for source in settings.event_sources]
     cluster = await describe(options, names, KAFKA_SECONDS)
-    verdicts = {mark: misfit(mark, settings, cluster) for mark in marks}
+    topics = {mark: topic_of(mark, settings, cluster) for mark in marks}
+    verdicts = {mark: misfit(mark, topic) for mark, topic in topics.items()}
     if None in verdicts.values():
         now = time.time_ns() // 1_000_000
         async with probe(options, KAFKA_SECONDS) as looking:
-            for mark in marks:
-                if verdicts[mark] is None:
-                    facts = await look_up(mark, settings, looking, now)
+            for mark, topic in topics.items():
+                if topic is not None and verdicts[mark] is None:
+                    facts = await look_up(mark, topic, settings, looking, now)
                     verdicts[mark] = foretell(mark, facts, settings.replay_max_records)
     return [verdict or "" for verdict in verdicts.values()]
 
 
-def _table(marks: list[CursorEntry], verdicts: list[str]) -> Table:
+def _table(marks: list[CursorEntry], verdicts: list[str], settings: Settings) -> Table:
     headings = ("log", "partition", "next offset", "time", "of", "topic tag", "a resume")
     table = Table(*headings[: None if verdicts else -1], box=None, pad_edge=False)
     for mark, verdict in zip(marks, verdicts or repeat(None), strict=False):
         table.add_row(
-            mark.kind,
+            _log_of(mark, settings),
             str(mark.partition),
             str(mark.position.offset) if isinstance(mark.position, OffsetPosition) else "by time",
             f"{datetime.fromtimestamp(mark.position.timestamp / 1000).astimezone():%F %T}",
@@ -81,6 +82,14 @@ def _table(marks: list[CursorEntry], verdicts: list[str]) -> Table:
             *filter(None, [verdict]),
         )
     return table
+
+
+def _log_of(mark: CursorEntry, settings: Settings) -> str:
+    """Return the kind of the log, or in version 2 its topic if that is configured."""
+    if mark.kind is not None:
+        return mark.kind
+    names = (source.topic for source in settings.event_sources if source.mark == mark.mark)
+    return next(names, "another topic")
 
 
 def _meaning(mark: CursorEntry) -> str:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.core.records import LogKind, OffsetPosition, TopicPartition
+from gateway.core.event_id import is_current, owner
+from gateway.core.records import OffsetPosition, Topic, TopicPartition
 from gateway.core.replay_plan import SHORT
 
 if TYPE_CHECKING:
@@ -28,28 +29,46 @@ class Facts(NamedTuple):
     """Whether the record before the position has the mark's timestamp, if found."""
 
 
-def topic_of(mark: CursorEntry, settings: Settings) -> str:
-    """Return the topic of the mark's log; empty if broadcasts are disabled."""
-    return settings.topic if mark.kind is LogKind.USER else settings.broadcast_topic
+def topic_of(mark: CursorEntry, settings: Settings, cluster: Cluster) -> Topic | None:
+    """Return the configured topic of the mark's log, None without one.
+
+    A topic that does not exist has no partitions.
+    """
+    topics = [
+        Topic(
+            source.topic,
+            source.kind,
+            cluster.tag(source.topic),
+            cluster.partitions.get(source.topic, 0),
+            mark=source.mark,
+        )
+        for source in settings.event_sources
+    ]
+    return owner(mark, topics)
 
 
-def misfit(mark: CursorEntry, settings: Settings, cluster: Cluster) -> str | None:
-    """Return why the mark does not match this cluster, or None if it does."""
-    topic = topic_of(mark, settings)
-    if not topic:
-        return "broadcasts are disabled: ignored"
-    if topic not in cluster.partitions:
-        return f"topic {topic} does not exist: the stream waits for it"
-    if mark.tag != cluster.tag(topic):
-        return f"made for another cluster or topic than {topic}: gap reset, from the time on"
-    if mark.partition >= cluster.partitions[topic]:
-        return f"{topic} has {cluster.partitions[topic]} partitions: gap reset, from the time on"
+def misfit(mark: CursorEntry, topic: Topic | None) -> str | None:
+    """Return why the mark does not match the topics of this cluster, or None if it does."""
+    if topic is None:
+        return (
+            "its topic is not configured: ignored"
+            if mark.kind is None
+            else "broadcasts are disabled: ignored"
+        )
+    if not topic.partitions:
+        return f"topic {topic.name} does not exist: the stream waits for it"
+    if not is_current(mark, topic):
+        return f"made for another cluster or topic than {topic.name}: gap reset, from the time on"
+    if mark.partition >= topic.partitions:
+        return f"{topic.name} has {topic.partitions} partitions: gap reset, from the time on"
     return None
 
 
-async def look_up(mark: CursorEntry, settings: Settings, probe: Probe, now_ms: int) -> Facts:
+async def look_up(
+    mark: CursorEntry, topic: Topic, settings: Settings, probe: Probe, now_ms: int
+) -> Facts:
     """Query Kafka about the log of a mark that matches the cluster."""
-    log = TopicPartition(topic_of(mark, settings), mark.partition)
+    log = TopicPartition(topic.name, mark.partition)
     cutoff = now_ms - int(settings.replay_max_age_seconds * 1000)
     extent = await probe.extent(log, cutoff)
     by_time = await probe.at(log, mark.position.timestamp)

@@ -217,10 +217,7 @@ def parse(text: str) -> list[CursorEntry]:
 
     Raises `EventIdError` for every text that `encode` does not produce.
     """
-    if text[:1] == Version.TWO:
-        entries = _parse_two(text)
-    else:
-        entries = _parse_one(text)
+    entries = _parse_two(text) if text[:1] == Version.TWO else _parse_one(text)
     if len({(entry.kind, entry.mark, entry.partition) for entry in entries}) != len(entries):
         raise EventIdError("an event id has one entry for each partition")
     return entries

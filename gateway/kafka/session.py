@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError
 from gateway import clock
 from gateway.core.partition_map import PartitionMap
 from gateway.core.records import LogKind, Topic
+from gateway.core.source import name_mark
 from gateway.errors import BrokerError
 from gateway.kafka.client.cluster import ClusterClient
 from gateway.kafka.client.options import connection_options
@@ -397,4 +398,4 @@ class KafkaSession:
 
 
 def _topic(cluster: Cluster, name: str, kind: LogKind) -> Topic:
-    return Topic(name, kind, cluster.tag(name), cluster.partitions[name])
+    return Topic(name, kind, cluster.tag(name), cluster.partitions[name], mark=name_mark(name))

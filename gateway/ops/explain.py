@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import web
 
-from gateway.core.event_id import parse
+from gateway.core.event_id import is_current, owner, parse
 from gateway.core.records import LogKind, OffsetPosition
 from gateway.errors import BadRequest, EventIdError
 from gateway.ops.reporter import rfc3339
@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 
     from gateway.core.event_id import CursorEntry
     from gateway.core.hub import Hub
+    from gateway.core.records import Topic
 
 
-class ShownMark(msgspec.Struct, frozen=True):
+class ShownMark(msgspec.Struct, frozen=True, omit_defaults=True):
     """The entry of one partition in an event id."""
 
-    log: LogKind
+    log: LogKind | None
+    """None in an id of version 2 whose topic this worker does not read."""
     partition: int
     offset: int | None
     """The next offset; None where the position is a time."""
@@ -36,6 +38,8 @@ class ShownMark(msgspec.Struct, frozen=True):
     tag: str
     verdict: str
     """How this worker would resume from it."""
+    topic: str = ""
+    """The name of the topic in an id of version 2."""
 
 
 def id_routes(hub: Hub) -> Iterable[AbstractRouteDef]:
@@ -55,21 +59,22 @@ def _show(mark: CursorEntry, hub: Hub) -> ShownMark:
     place = mark.position
     offset = place.offset if isinstance(place, OffsetPosition) else None
     time = rfc3339(place.timestamp)
-    return ShownMark(
-        mark.kind, mark.partition, offset, time, mark.tag.hex(), _verdict(mark, offset, hub)
-    )
+    topics = list({feed.topic.name: feed.topic for feed in hub.feeds.values()}.values())
+    topic = owner(mark, topics)
+    kind, name = (topic.kind, topic.name) if mark.kind is None and topic else (mark.kind, "")
+    verdict = _verdict(mark, offset, hub, topic)
+    return ShownMark(kind, mark.partition, offset, time, mark.tag.hex(), verdict, name)
 
 
-def _verdict(mark: CursorEntry, offset: int | None, hub: Hub) -> str:
-    topics = {feed.topic for feed in hub.feeds.values() if feed.topic.kind is mark.kind}
-    if not topics:
+def _verdict(mark: CursorEntry, offset: int | None, hub: Hub, topic: Topic | None) -> str:
+    if topic is None:
         return "this worker reads no such log now; gateway id asks Kafka"
-    if all(topic.tag != mark.tag for topic in topics):
+    if not is_current(mark, topic):
         return "it is of another topic or cluster: gap reset"
     if offset is None:
         return "looked up in Kafka by its time"
     for log, feed in hub.feeds.items():
-        if feed.topic in topics and log.partition == mark.partition and feed.tail is not None:
+        if log.topic == topic.name and log.partition == mark.partition and feed.tail is not None:
             if offset > feed.tail.head.offset:
                 return f"beyond the newest record that was read ({feed.tail.head.offset - 1})"
             if offset >= feed.tail.base.offset:

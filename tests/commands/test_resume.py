@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.commands.resume import Facts, foretell, misfit
+from gateway.commands.resume import Facts, foretell, misfit, topic_of
 from gateway.config import Settings
-from gateway.core.event_id import CursorEntry, incarnation_tag
+from gateway.core.event_id import CursorEntry, incarnation_tag, short_tag
 from gateway.core.limits import Extent
 from gateway.core.records import LogKind, OffsetPosition, Position, TimePosition
+from gateway.core.source import name_mark
 from gateway.kafka.metadata import Cluster
 
 EXTENT = Extent(100, 10_000, 100, 1)
@@ -45,6 +46,10 @@ def test_what_a_resume_would_do(place: Position, facts: Facts, verdict: str) -> 
 TAG = incarnation_tag("cluster", "user-events")
 
 
+def short_mark(topic: str) -> CursorEntry:
+    return CursorEntry(None, short_tag(name_mark(topic), TAG), 3, TimePosition(1))
+
+
 @pytest.mark.parametrize(
     ("mark", "partitions", "text"),
     [
@@ -53,11 +58,15 @@ TAG = incarnation_tag("cluster", "user-events")
         (user_mark(TimePosition(1), TAG), {}, "topic user-events does not exist"),
         (user_mark(TimePosition(1), TAG), {"user-events": 3}, "user-events has 3 partitions"),
         (CursorEntry(LogKind.BROADCAST, TAG, 0, TimePosition(1)), {}, "disabled"),
+        (short_mark("user-events"), {"user-events": 4}, None),
+        (short_mark("user-events"), {}, "topic user-events does not exist"),
+        (short_mark("orders"), {"user-events": 4}, "not configured: ignored"),
     ],
 )
 def test_a_mark_that_does_not_fit_the_cluster(
     mark: CursorEntry, partitions: dict[str, int], text: str | None
 ) -> None:
-    found = misfit(mark, Settings(broadcast_topic=""), Cluster("cluster", partitions, {}))
+    settings, cluster = Settings(broadcast_topic=""), Cluster("cluster", partitions, {})
+    found = misfit(mark, topic_of(mark, settings, cluster))
     assert (found is None) == (text is None)
     assert (text or "") in (found or "")

@@ -281,7 +281,7 @@ class Client:
         logs = [self.world.logs[log] for log in {*followed, self.world.logs_of(self.user)[0]}]
         return {kafka.log: (kafka.incarnation, kafka.end) for kafka in logs}
 
-    def _log(self, kind: LogKind, partition: int) -> TopicPartition:
+    def _log(self, kind: LogKind | None, partition: int) -> TopicPartition:
         if kind is LogKind.BROADCAST:
             return TopicPartition(BROADCAST_TOPIC, 0)
         return TopicPartition(USER_TOPIC, partition)

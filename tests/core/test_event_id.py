@@ -152,7 +152,7 @@ def test_the_layout_is_as_documented() -> None:
 def test_the_layout_of_version_2_is_as_documented() -> None:
     moment = (1_700_000_000_000 << 1 | 1).to_bytes(6, "big")
     packed = bytes.fromhex("01 020304 0102 000000000005") + moment
-    assert SHORT_ID == raw(packed, "Q", "2")
+    assert raw(packed, "Q", "2") == SHORT_ID
     assert len(SHORT_ID) == 26
     by_time = event_id.encode([SHORT._replace(position=TimePosition(0))]).decode()
     assert by_time == raw(packed[:6] + b"\xff" * 6 + bytes(6), "Q", "2")

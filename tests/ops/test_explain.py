@@ -6,7 +6,7 @@ import pytest
 from aiohttp import web
 
 from gateway import clock
-from gateway.core.event_id import CursorEntry, encode
+from gateway.core.event_id import CursorEntry, encode, short_tag
 from gateway.core.records import (
     LogKind,
     OffsetPosition,
@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from pytest_aiohttp.plugin import AiohttpClient
 
 TAG = b"tagA"
+MARK = b"U\0"
 
 
 @pytest.fixture
 def hub() -> Any:
     """A hub that has read the offsets 100 to 109 of partition 2, and nothing of partition 1."""
     hub = Served().hub
-    topic = Topic("user-events", LogKind.USER, TAG, 4)
+    topic = Topic("user-events", LogKind.USER, TAG, 4, mark=MARK)
     log = TopicPartition("user-events", 2)
     hub.activate(hub.feed(log, topic), OffsetPosition(100, 0, False), clock.now())
     hub.dispatch({log: [make_record(n, 1000, b"a", b"{}") for n in range(100, 110)]}, clock.now())
@@ -62,6 +63,12 @@ def hub() -> Any:
             CursorEntry(LogKind.BROADCAST, TAG, 2, OffsetPosition(1, 0, False)),
             "reads no such log now",
         ),
+        (
+            CursorEntry(None, short_tag(MARK, TAG), 2, OffsetPosition(108, 1000, True)),
+            "from memory, 2 offsets behind",
+        ),
+        (CursorEntry(None, MARK + b"old", 2, OffsetPosition(108, 1000, True)), "gap reset"),
+        (CursorEntry(None, b"zzold", 2, TimePosition(1000)), "reads no such log now"),
     ],
 )
 async def test_an_id_is_explained(
@@ -73,7 +80,9 @@ async def test_an_id_is_explained(
     async with client.get("/ops/id", params={"id": encode([mark]).decode()}) as response:
         [shown] = (await response.json())["marks"]
     assert verdict in shown["verdict"]
-    assert (shown["log"], shown["partition"]) == (str(mark.kind), mark.partition)
+    log = mark.kind or (LogKind.USER if mark.mark == MARK else None)
+    assert (shown["log"], shown["partition"]) == (log, mark.partition)
+    assert shown.get("topic") == ("user-events" if mark.mark == MARK else None)
     async with client.get("/ops/id", params={"id": "garbage"}) as response:
         assert response.status == 400
         assert "gap invalid" in (await response.json())["detail"]
