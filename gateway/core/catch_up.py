@@ -175,7 +175,7 @@ class CatchUp:
         limits = self._limits
         oldest = tail.first_at_or_after(position.offset, moment.wall - limits.max_age_ms)
         oldest = max(min(oldest, until), until - limits.max_records)
-        records = tail.since(position.offset, stream.key)
+        records = tail.since_any(position.offset, feed.keys(stream))
         if len(records) <= limits.max_events and (not records or records[0].offset >= oldest):
             return
         kept, room = position.offset, limits.max_events

@@ -19,7 +19,7 @@ from gateway.core.observer import Path
 from gateway.core.runs import PIECE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from gateway.core.budget import Budget
     from gateway.core.containment import Contain
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 MOST_RECORDS = 500
 """Records dispatched in one step: some 3 ms if each has a stream."""
+
+MOST_SHARES = 2000
+"""Streams of the groups of one step, each counted once for consecutive records of the group."""
 
 
 class _Share:
@@ -66,11 +69,18 @@ class Outbox:
     def add(self, feed: PartitionFeed, records: Sequence[Record]) -> int:
         """Frame records for the live streams of a partition; return the number of frames.
 
-        `records` are in order. In a broadcast partition its live streams must also be live in every
-        other partition that they follow.
+        `records` are in order. Streams that are addressed by a broadcast or a group must also be
+        live in every other partition that they follow.
         """
         if not feed.keyed:
-            return self._add_to_all(feed, records) if feed.live_unkeyed else 0
+            return self._add_to_all(feed, records, feed.live_unkeyed) if feed.live_unkeyed else 0
+        if feed.grouped:
+            return sum(
+                [
+                    self._add_to_all(feed, run, feed.live_by_group[run[0].key])
+                    for run in runs_of_groups(feed, records)
+                ]
+            )
         live = feed.live_by_key
         around: dict[tuple[PartitionFeed, ...], tuple[bytes, bytes]] = {}
         framed = 0
@@ -152,8 +162,10 @@ class Outbox:
         if number:
             self._deliveries.append((record.timestamp, number))
 
-    def _add_to_all(self, feed: PartitionFeed, records: Sequence[Record]) -> int:
-        """Frame records for the streams of a broadcast partition, once for each cursor."""
+    def _add_to_all(
+        self, feed: PartitionFeed, records: Sequence[Record], streams: Iterable[Stream]
+    ) -> int:
+        """Frame records for all of `streams`, once for each cursor."""
         decoded = [(record, self._interpreter.decode(feed, record)) for record in records]
         events = [
             (record.timestamp, event, feed.entry_after(record))
@@ -164,7 +176,7 @@ class Outbox:
             return 0
         waiting = self._waiting
         shares: dict[object, _Share] = {}
-        for stream in feed.live_unkeyed:
+        for stream in streams:
             chunked, chosen = stream.sink.chunked, stream.filter
             plain = chunked and chosen is None
             key = stream.feeds if plain else (stream.feeds, chosen, chunked)
@@ -204,28 +216,58 @@ class Outbox:
             self._waiting[stream] = [before, data]
 
 
+def addressees(feed: PartitionFeed, records: Sequence[Record]) -> Iterable[Stream]:
+    """Return the live streams to which records of a broadcast or group partition go."""
+    if not feed.grouped:
+        return feed.live_unkeyed
+    groups = feed.live_by_group
+    keys = {record.key for record in records if record.key in groups}
+    return {stream: None for key in keys for stream in groups[key]}
+
+
+def runs_of_groups(feed: PartitionFeed, records: Sequence[Record]) -> list[list[Record]]:
+    """Return the records of groups with live streams: runs of consecutive records of a group."""
+    groups = feed.live_by_group
+    runs: list[list[Record]] = []
+    for record in records:
+        if record.key in groups:
+            if runs and runs[-1][0].key == record.key:
+                runs[-1].append(record)
+            else:
+                runs.append([record])
+    return runs
+
+
 def pieces(
     batches: Mapping[TopicPartition, Sequence[Record]],
     feeds: Mapping[TopicPartition, PartitionFeed],
 ) -> Iterator[Mapping[TopicPartition, Sequence[Record]]]:
     """Yield the batches, split into pieces that one step can dispatch.
 
-    In a broadcast partition a piece is at most what fills a transport. A full transport does not
-    get the next piece; otherwise thousands of clients that do not read would each hold a whole
-    batch.
+    In a broadcast or group partition a piece is at most what fills a transport. A full transport
+    does not get the next piece; otherwise thousands of clients that do not read would each hold a
+    whole batch. Records that alternate between groups are framed one by one for each of their
+    streams, at most `MOST_SHARES` in a piece, but at least one record.
     """
     if sum([len(records) for records in batches.values()]) <= MOST_RECORDS and all(
-        feeds[log].keyed or sum([record.size for record in records]) <= PIECE
+        (feeds[log].keyed and not feeds[log].grouped)
+        or (not feeds[log].grouped and sum([record.size for record in records]) <= PIECE)
         for log, records in batches.items()
     ):
         yield batches
         return
     for log, records in batches.items():
-        begin = size = 0
+        feed = feeds[log]
+        groups = feed.live_by_group
+        begin = size = shares = 0
+        last = None
         for index, record in enumerate(records, 1):
-            size += 0 if feeds[log].keyed else record.size
-            if size > PIECE or index - begin == MOST_RECORDS:
+            size += 0 if feed.keyed and not feed.grouped else record.size
+            if record.key in groups and record.key != last:
+                last = record.key
+                shares += len(groups[last])
+            if size > PIECE or shares > MOST_SHARES or index - begin == MOST_RECORDS:
                 yield {log: records[begin:index]}
-                begin, size = index, 0
+                begin, size, shares, last = index, 0, 0, None
         if begin < len(records):
             yield {log: records[begin:]}

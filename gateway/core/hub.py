@@ -38,7 +38,7 @@ from gateway.core.budget import (
 )
 from gateway.core.catch_up import CatchUp
 from gateway.core.deadlines import Deadlines
-from gateway.core.delivery import Outbox, pieces
+from gateway.core.delivery import Outbox, addressees, pieces
 from gateway.core.event_id import Version
 from gateway.core.gap import CloseReason, Gap, GapReason
 from gateway.core.heartbeats import Heartbeats
@@ -131,7 +131,7 @@ class Hub:
         feed = self.feeds.get(log)
         if feed is None:
             feed = self.feeds[log] = PartitionFeed(log, topic, self._id_version)
-        feed.topic = topic
+        feed.renew(topic)
         return feed
 
     def discard(self, feed: PartitionFeed) -> None:
@@ -238,6 +238,7 @@ class Hub:
             address=request.address,
             number=next(self._number),
             version=self._version,
+            groups=request.groups,
         )
         states = request.start(feeds, moment)
         for feed, state in zip(feeds, states, strict=True):
@@ -435,9 +436,10 @@ class Hub:
         self, feed: PartitionFeed, tail: Tail, records: Sequence[Record], budget: Budget
     ) -> None:
         """Append records to a tail, and their events to the outbox."""
-        if not feed.keyed:
+        if not feed.keyed or feed.grouped:
             # The ids of a stream that is behind elsewhere differ, so it catches up separately.
-            for stream in [stream for stream in feed.live_unkeyed if stream.catching_up]:
+            addressed = addressees(feed, records)
+            for stream in [stream for stream in addressed if stream.catching_up]:
                 feed.fall_behind(stream)
                 self._ready[stream] = None
         records, fresh = tail.append(records)
@@ -555,10 +557,7 @@ class Hub:
 
         At the tail's head they would lose the batch; their clients resume from their cursors.
         """
-        for stream in [
-            *feed.live_unkeyed,
-            *(s for streams in feed.live_by_key.values() for s in streams),
-        ]:
+        for stream in feed.live():
             self._end(stream, None, moment)
         self._unpark(feed)
 

@@ -8,9 +8,12 @@ number of records. A variable named `log` holds a `TopicPartition`.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+
+if TYPE_CHECKING:
+    from gateway.core.source import KeyTemplate
 
 RECORD_OVERHEAD = 300
 """Bytes of a record in memory besides its key, value and headers: the struct, the object headers of
@@ -64,6 +67,8 @@ class Topic(NamedTuple):
     """Former partition counts, as far as this worker has seen the topic grow."""
     mark: bytes = b""
     """The mark of the name, for event ids of version 2."""
+    key: KeyTemplate | None = None
+    """The form of its record keys; None: the key is the name of the user or group."""
 
 
 class UnreadableReason(StrEnum):

@@ -61,8 +61,12 @@ LOCATED = 200
 _offset = attrgetter("offset")
 
 
+_Wanted = tuple[tuple[bytes | None, ...], "EventFilter | None"]
+"""What a stream looks for in a partition: record keys, and a filter."""
+
+
 class Search:
-    """The search that several streams share: events of one key that match one filter.
+    """The search that several streams share: events of the same keys that match one filter.
 
     Thousands of streams that missed the same broadcasts share one list of events. The list keeps at
     least the newest `most` events that count against the limits, the maximum for any stream.
@@ -82,7 +86,7 @@ class Search:
         """The offset of the last event that was found and dropped: newer ones are enough."""
 
     def add(self, record: Record, event: Event) -> None:
-        """Add the next event of the key if the filter matches."""
+        """Add the next event of the keys if the filter matches."""
         if self._filter is not None and not self._filter.accepts(event):
             return
         records = self.found.records
@@ -175,8 +179,9 @@ class Plan:
         contain: Contain,
     ) -> None:
         self.seekers = {stream: Seeker(stream, state) for stream, state in waiting.items()}
-        self.by_key: dict[bytes | None, dict[EventFilter | None, Search]] = {}
-        """Searches by key and filter."""
+        self.by_key: dict[bytes | None, dict[_Wanted, Search]] = {}
+        """Searches by each of their keys."""
+        self._searches: dict[_Wanted, Search] = {}
         self.unproven: dict[int, list[Seeker]] = {}
         """Streams whose positions a record can verify, by its offset."""
         self.extent = Extent(0, 0, 0, 0)
@@ -195,7 +200,7 @@ class Plan:
         self._tail = tail
         self._limits = limits
         self._interpreter = interpreter
-        self._in_tail: dict[tuple[bytes, EventFilter | None], list[int]] = {}
+        self._in_tail: dict[_Wanted, list[int]] = {}
 
     @property
     def times(self) -> set[int]:
@@ -268,21 +273,26 @@ class Plan:
         if seeker.search is not None:
             seeker.search.seekers -= 1
             if not seeker.search.seekers:
-                searches = self.by_key[self._key(stream)]
-                del searches[stream.filter]
-                if not searches:
-                    del self.by_key[self._key(stream)]
+                wanted = self._wanted(stream)
+                del self._searches[wanted]
+                for key in wanted[0]:
+                    searches = self.by_key[key]
+                    del searches[wanted]
+                    if not searches:
+                        del self.by_key[key]
         return seeker
 
-    def _key(self, stream: Stream) -> bytes | None:
-        return stream.key if self._feed.keyed else None
+    def _wanted(self, stream: Stream) -> _Wanted:
+        return self._feed.keys(stream), stream.filter
 
     def _seek(self, seeker: Seeker) -> None:
         stream = seeker.stream
-        searches = self.by_key.setdefault(self._key(stream), {})
-        search = searches.get(stream.filter)
+        wanted = self._wanted(stream)
+        search = self._searches.get(wanted)
         if search is None:
-            search = searches[stream.filter] = Search(stream.filter, seeker.until)
+            search = self._searches[wanted] = Search(stream.filter, seeker.until)
+            for key in wanted[0]:
+                self.by_key.setdefault(key, {})[wanted] = search
         search.until = min(search.until, seeker.until)
         search.seekers += 1
         search.most = max(search.most, seeker.room)
@@ -332,13 +342,13 @@ class Plan:
         All events from `first_until` on, where events stop counting for every stream, and before it
         at most one more than the limits allow. Computed once for all streams with the same search.
         """
-        key = (stream.key if self._feed.keyed else b"", stream.filter)
-        offsets = self._in_tail.get(key)
+        wanted = self._wanted(stream)
+        offsets = self._in_tail.get(wanted)
         if offsets is None:
             offsets = []
             counted = 0
             begin = max(end, self._tail.base.offset)  # the tail may have evicted records
-            for record in reversed(self._tail.since(begin, stream.key)):
+            for record in reversed(self._tail.since_any(begin, wanted[0])):
                 event = self._interpreter.decode(self._feed, record)
                 if event is not None and stream.wants(event):
                     offsets.append(record.offset)
@@ -346,7 +356,7 @@ class Plan:
                     if counted > self._limits.max_events:
                         break
             offsets.reverse()
-            self._in_tail[key] = offsets
+            self._in_tail[wanted] = offsets
         return offsets
 
     def _pass(self, seeker: Seeker) -> None:

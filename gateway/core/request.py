@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.core.event_id import CursorEntry, is_current, owner
-from gateway.core.records import OffsetPosition, TimePosition
+from gateway.core.records import LogKind, OffsetPosition, TimePosition
 from gateway.core.stream import CatchUpState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gateway.core.filter import EventFilter
-    from gateway.core.records import Moment
+    from gateway.core.records import Moment, Topic
     from gateway.core.stream import PartitionFeed
 
 
@@ -30,7 +30,7 @@ class StreamRequest(NamedTuple):
     """A request for a stream, after authentication and validation by the edge."""
 
     user: bytes
-    """The user id in UTF-8: the record key."""
+    """The user id in UTF-8."""
     filter: EventFilter | None = None
     session: str | None = None
     cursor: Sequence[CursorEntry] = ()
@@ -43,6 +43,8 @@ class StreamRequest(NamedTuple):
     """When its token was issued, in Unix seconds."""
     address: str = ""
     """The client address, as limits count it; empty: not counted."""
+    groups: Mapping[str, tuple[bytes, ...]] = {}
+    """The record keys of the groups that its token names, by topic; never modified."""
 
     def start(self, feeds: Sequence[PartitionFeed], moment: Moment) -> list[CatchUpState]:
         """Return where a stream that follows `feeds` begins in each of them.
@@ -71,6 +73,8 @@ class StreamRequest(NamedTuple):
     ) -> CatchUpState:
         """Return where the stream begins in `feed`; `entries` are those of its topic."""
         topic = feed.topic
+        if topic.kind is LogKind.GROUP:
+            entries = self._of_groups(entries, topic, feeds)
         here = [entry for entry in entries if entry.partition == feed.log.partition]
         if entries:
             entry = here[0] if here else entries[0]
@@ -83,8 +87,27 @@ class StreamRequest(NamedTuple):
             since = TimePosition(min(entry.position.timestamp, moment.wall))
             reset_entry = None if known else feed.foreign_entry(entry)
             return CatchUpState(since, checked=False, reset_entry=reset_entry)
+        return self._new(feed, moment)
+
+    def _new(self, feed: PartitionFeed, moment: Moment) -> CatchUpState:
+        """Return where the stream begins in a partition of which its id has nothing."""
         if self.since is not None and not self.cursor and self.since < moment.wall:
             return CatchUpState(TimePosition(self.since), checked=False)
         if feed.tail is not None:
             return CatchUpState(feed.tail.head, checked=True)
         return CatchUpState(TimePosition(moment.wall), checked=True)
+
+    @staticmethod
+    def _of_groups(
+        entries: Sequence[CursorEntry], topic: Topic, feeds: Sequence[PartitionFeed]
+    ) -> Sequence[CursorEntry]:
+        """Return the entries of a group topic that count; the newest of a followed partition first.
+
+        Entries of partitions that are not followed belong to groups that the token no longer names,
+        unless the topic was recreated. The first one decides where a partition without an entry
+        begins: its group is new to the client, or has moved because the topic has grown.
+        """
+        followed = {feed.log.partition for feed in feeds if feed.topic is topic}
+        known = [entry for entry in entries if entry.partition in followed]
+        known.sort(key=lambda entry: entry.position.timestamp, reverse=True)
+        return known or [entry for entry in entries if not is_current(entry, topic)]

@@ -49,7 +49,7 @@ class Run(NamedTuple):
 
 
 class Runs:
-    """Builds runs, and stores those of broadcast partitions."""
+    """Builds runs, and stores those of broadcasts and groups, which streams share."""
 
     def __init__(self, interpreter: Interpreter) -> None:
         self._interpreter = interpreter
@@ -78,14 +78,16 @@ class Runs:
         """
         if offset >= tail.head.offset:
             return None
-        key = (tail, offset, around, entry, stream.filter)
-        run = None if feed.keyed else self._shared.get(key)
+        keys = feed.keys(stream)
+        shared = not feed.keyed or feed.grouped
+        key = (tail, offset, around, entry, stream.filter, keys)
+        run = self._shared.get(key) if shared else None
         if run is None:
-            records = tail.since(offset, stream.key, RUN)
+            records = tail.since_any(offset, keys, RUN)
             if not records:  # only other users' records, or none after a hole
                 return None
             run = self._build(stream, feed, records, 0, len(records), around, entry, budget)
-            if not feed.keyed:
+            if shared:
                 self._keep(key, run)
         return run
 
@@ -101,7 +103,7 @@ class Runs:
         budget: Budget,
     ) -> Run:
         """Return the run that begins at index `begin` and ends before `end`."""
-        if feed.keyed:
+        if feed.keyed and not feed.grouped:
             return self._build(stream, feed, found.records, begin, end, around, entry, budget)
         key = (found, begin, end, around, entry)
         run = self._shared.get(key)

@@ -49,6 +49,8 @@ from gateway.core.index import Index
 from gateway.core.records import TIMESTAMP_LIMIT, LogKind, TimePosition
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateway.core.filter import EventFilter
     from gateway.core.gap import GapReason
     from gateway.core.records import Event, OffsetPosition, Position, Record, Topic, TopicPartition
@@ -87,6 +89,10 @@ class State(StrEnum):
     CLOSED = "closed"
 
 
+_NO_KEYS: tuple[bytes | None, ...] = (None,)
+_NO_GROUPS: Mapping[str, tuple[bytes, ...]] = {}
+
+
 class PartitionFeed:
     """One partition for the streams of this worker: its tail, and the streams by set.
 
@@ -101,8 +107,10 @@ class PartitionFeed:
         "_tag",
         "_version",
         "former_head",
+        "grouped",
         "index",
         "keyed",
+        "live_by_group",
         "live_by_key",
         "live_unkeyed",
         "log",
@@ -115,12 +123,12 @@ class PartitionFeed:
 
     def __init__(self, log: TopicPartition, topic: Topic, version: Version = Version.ONE) -> None:
         self._version = version
-        short = version is Version.TWO
-        self._kind = None if short else topic.kind
-        self._tag = short_tag(topic.mark, topic.tag) if short else topic.tag
         self.log = log
-        self.topic = topic
-        self.keyed = topic.kind is LogKind.USER
+        self.renew(topic)
+        self.keyed = topic.kind is not LogKind.BROADCAST
+        """Whether a record's key selects its streams."""
+        self.grouped = topic.kind is LogKind.GROUP
+        """Whether a key selects the streams of a group; a stream may be in several."""
         self.tail: Tail | None = None
         self.former_head: OffsetPosition | None = None
         """Without a tail: the position of the streams that are still in the live sets."""
@@ -129,7 +137,9 @@ class PartitionFeed:
         self.streams = 0
         """Number of open streams that follow the partition, live or behind."""
         self.live_by_key: dict[bytes | None, list[Stream]] = {}
-        """Live streams of a user partition, by user key."""
+        """Live streams of a user partition, by record key."""
+        self.live_by_group: dict[bytes | None, dict[Stream, None]] = {}
+        """Live streams of a group partition, by record key: a group may have thousands."""
         self.live_unkeyed: dict[Stream, None] = {}
         """Live streams of the broadcast partition."""
         self.waiting: dict[Stream, CatchUpState] = {}
@@ -145,6 +155,13 @@ class PartitionFeed:
         head = self.former_head if self.tail is None else self.tail.head
         assert head is not None
         return head
+
+    def renew(self, topic: Topic) -> None:
+        """Set the topic, which has more partitions or was recreated."""
+        self.topic = topic
+        short = self._version is Version.TWO
+        self._kind = None if short else topic.kind
+        self._tag = short_tag(topic.mark, topic.tag) if short else topic.tag
 
     def entry(self, position: Position) -> bytes:
         """Return the entry of an event id for a position in this partition."""
@@ -169,6 +186,26 @@ class PartitionFeed:
             self._entry = self.entry(head)
         return self._entry
 
+    def keys(self, stream: Stream) -> tuple[bytes | None, ...]:
+        """Return the record keys that the stream reads here; (None,) without keys.
+
+        A stream reads all its groups of the topic in each of the partitions that it follows:
+        a record of a group is in one of them.
+        """
+        if not self.keyed:
+            return _NO_KEYS
+        if self.grouped:
+            return stream.groups.get(self.topic.name, ())
+        template = self.topic.key
+        return (stream.key if template is None else template.key(stream.key),)
+
+    def live(self) -> list[Stream]:
+        """Return the live streams, each once."""
+        if self.grouped:
+            return list({stream: None for each in self.live_by_group.values() for stream in each})
+        by_key = [stream for streams in self.live_by_key.values() for stream in streams]
+        return [*self.live_unkeyed, *by_key]
+
     def gap(self, reason: GapReason, first: int | None, next_: int, since: int | None) -> Gap:
         """Return a gap of this partition from the offset `first` to before `next_`."""
         return Gap(reason, self.topic.kind, self.log.partition, first, next_, since)
@@ -176,10 +213,13 @@ class PartitionFeed:
     def join(self, stream: Stream) -> None:
         """Make a stream live that has every event up to the tail's head."""
         stream.catching_up.pop(self, None)
-        if self.keyed:
-            self.live_by_key.setdefault(stream.key, []).append(stream)
-        else:
+        if not self.keyed:
             self.live_unkeyed[stream] = None
+        elif self.grouped:
+            for key in self.keys(stream):
+                self.live_by_group.setdefault(key, {})[stream] = None
+        else:
+            self.live_by_key.setdefault(self.keys(stream)[0], []).append(stream)
 
     def fall_behind(self, stream: Stream) -> None:
         """Remove the stream from the live set; it is behind at the tail's head."""
@@ -204,13 +244,20 @@ class PartitionFeed:
         self.waiting.pop(stream, None)
 
     def _remove_live(self, stream: Stream) -> None:
-        if self.keyed:
-            streams = self.live_by_key[stream.key]
-            streams.remove(stream)
-            if not streams:
-                del self.live_by_key[stream.key]
-        else:
+        if not self.keyed:
             del self.live_unkeyed[stream]
+            return
+        for key in self.keys(stream):
+            if self.grouped:
+                members = self.live_by_group[key]
+                del members[stream]
+                if not members:
+                    del self.live_by_group[key]
+            else:
+                streams = self.live_by_key[key]
+                streams.remove(stream)
+                if not streams:
+                    del self.live_by_key[key]
 
 
 class Found:
@@ -299,6 +346,7 @@ class Stream:
         "closed",
         "feeds",
         "filter",
+        "groups",
         "issued_at",
         "key",
         "number",
@@ -324,13 +372,16 @@ class Stream:
         address: str = "",
         number: int = 0,
         version: bytes = Version.ONE.encode(),
+        groups: Mapping[str, tuple[bytes, ...]] = _NO_GROUPS,
     ) -> None:
+        self.groups = groups
+        """The record keys of the user's groups, by topic; of topics whose keys name groups."""
         self.version = version
         """The first character of the stream's ids."""
         self.number = number
         """The stream's number on its worker, in opening order; shown to operators."""
         self.key = key
-        """The user id in UTF-8: the record key."""
+        """The user id in UTF-8."""
         self.feeds = feeds
         self.sink = sink
         self.filter = filter

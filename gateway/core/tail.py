@@ -96,6 +96,16 @@ class Tail:
         begin = bisect_left(records, offset, key=_offset)
         return records[begin : None if most is None else begin + most]
 
+    def since_any(
+        self, offset: int, keys: Sequence[bytes | None], most: int | None = None
+    ) -> Sequence[Record]:
+        """Return the same for several keys, in offset order; `keys` must differ."""
+        if len(keys) == 1:
+            return self.since(offset, keys[0], most)
+        found = [record for key in keys for record in self.since(offset, key, most)]
+        found.sort(key=_offset)
+        return found[:most]
+
     def fits(self, position: OffsetPosition) -> bool | None:
         """Return whether a position from `base` to `head` can be of this partition.
 
