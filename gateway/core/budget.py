@@ -22,6 +22,9 @@ BYTES = 2048
 EVENT = 3
 """A record decoded, or an event framed."""
 
+MOVE = 20
+"""A stream compared with the partition map, with the hash of its key."""
+
 CLOSE = 60
 """A stream closed; the log line is most of the cost."""
 

@@ -127,7 +127,10 @@ class Hub:
     # Partitions: called by the reader.
 
     def feed(self, log: TopicPartition, topic: Topic) -> PartitionFeed:
-        """Return the feed of a partition, created on first use, with its topic updated."""
+        """Return the feed of a partition, created on first use, with its topic updated.
+
+        The feed of another incarnation has to be discarded first.
+        """
         feed = self.feeds.get(log)
         if feed is None:
             feed = self.feeds[log] = PartitionFeed(log, topic, self._id_version)
@@ -135,8 +138,10 @@ class Hub:
         return feed
 
     def discard(self, feed: PartitionFeed) -> None:
-        """Remove the feed of a deleted partition that is neither followed nor read."""
-        assert not feed.streams
+        """Remove the feed of a deleted partition, which must not be read any more.
+
+        Streams that follow it stay behind in it until they follow other feeds.
+        """
         assert feed.tail is None
         self._leaving.pop(feed, None)
         del self.feeds[feed.log]
@@ -270,20 +275,18 @@ class Hub:
         stream: Stream,
         feeds: tuple[PartitionFeed, ...],
         begin: Mapping[PartitionFeed, CatchUpState],
-        moment: Moment,
     ) -> None:
-        """Let the stream follow `feeds`, from its positions or the states in `begin`.
+        """Let the stream follow `feeds`: from its positions, or for new ones the states in `begin`.
 
-        Discards its backlog in partitions that are removed or in `begin`.
+        Discards its backlog in partitions that are removed. The caller has to advance the stream.
         """
         for feed in stream.feeds:
-            if feed in begin or feed not in feeds:
+            if feed not in feeds:
                 self._remove_from(stream, feed)
         for feed in begin:
             feed.streams += 1
             stream.catching_up[feed] = begin[feed]
         stream.feeds = feeds
-        self.advance([stream], moment)
 
     def stuck(self, stream: Stream, moment: Moment) -> None:
         """Stop writing to the stream, whose transport is full, until `drained`."""

@@ -2,199 +2,343 @@
 
     change of a topic        | effect on open streams
     -------------------------+----------------------------------------------------------------------
-    more partitions          | a user whose events go to another partition now follows both: the new
-                             | one from before the topic grew, and the former one
+    more partitions          | a user or group whose events go to another partition is now read from
+                             | both: the new one from before the topic grew, and the former one
     another incarnation      | every cursor in the topic gets a gap `reset` and continues by time;
                              | the number of partitions may differ
+    a missing topic appears  | every stream follows it, from the time at which the stream was opened
     settling time over       | only the new partition is followed
 
 Producers learn late that a topic has grown: for minutes some still write to the former partition.
 Open and new streams therefore follow both for a settling time, and the id holds both. A client that
 was disconnected returns with the former partition in its id, and follows both too. An id with the
 new partition only comes from a worker on which the former one had settled.
+
+Streams are moved one by one in bounded steps. Until its turn a stream keeps its feeds; those of a
+former incarnation are not read any more, and its ids keep their entries.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.core.budget import MOVE, Budget
+from gateway.core.event_id import MAX_ENTRIES_2, is_current, owner
 from gateway.core.records import LogKind, TimePosition, TopicPartition
 from gateway.core.request import unseen_since
 from gateway.core.stream import CatchUpState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gateway.core.event_id import CursorEntry
     from gateway.core.hub import Hub
     from gateway.core.partitioner import KeyHash
     from gateway.core.records import Moment, Topic
+    from gateway.core.request import StreamRequest
     from gateway.core.stream import PartitionFeed, Stream
+
+MOST_SHARED = 10_000
+"""Tuples of feeds that streams share: four user topics of 10 partitions with unrelated keys. Beyond
+it all are dropped; streams that open later share new ones."""
+
+_LATE = 10.0
+"""Seconds between the look-up of a stream's partitions and its opening, at most."""
+
+
+class _Route:
+    """One topic as the map knows it; its order is that of the sources."""
+
+    __slots__ = ("feeds", "grown", "topic", "verified")
+
+    def __init__(self, topic: Topic) -> None:
+        self.topic = topic
+        self.feeds: list[PartitionFeed] = []
+        """By partition; empty while the topic is missing."""
+        self.grown = float("-inf")
+        """When the topic last grew (monotonic seconds)."""
+        self.verified = 0
+        """When the topic was last known to be as it was before its last change (Unix ms)."""
 
 
 class PartitionMap:
-    """Maps users to feeds: the partition that producers select, and the broadcasts.
+    """Maps users and groups to feeds: the partitions that producers select, and the broadcasts.
 
-    `settle` is the settling time in seconds. The feeds of a stream are in this order: its user's
-    partition, the former one while it settles, the broadcast partition.
+    `topics` are in the order of the sources; one without partitions is missing. `settle` is the
+    settling time in seconds. The feeds of a stream are in the order of the topics: of a user topic
+    the user's partition, then the former one while it settles; of a group topic the partitions of
+    the user's groups in ascending order.
     """
 
-    def __init__(
-        self,
-        hub: Hub,
-        topic: Topic,
-        broadcast: Topic | None,
-        key_hash: KeyHash,
-        settle: float,
-    ) -> None:
-        self.topic = topic
-        self.broadcast = broadcast
+    def __init__(self, hub: Hub, topics: Sequence[Topic], key_hash: KeyHash, settle: float) -> None:
         self._hub = hub
         self._key_hash = key_hash
         self._settle = settle
-        self._grown = float("-inf")
-        """When the topic last grew (monotonic seconds)."""
-        self._pairs: dict[tuple[int, int], tuple[PartitionFeed, ...]] = {}
-        """Feeds of users who follow two partitions, by (new, former) partition."""
-        self._build()
+        self._routes = [_Route(topic) for topic in topics]
+        self._shared: dict[tuple[PartitionFeed, ...], tuple[PartitionFeed, ...]] = {}
+        self._widened = float("-inf")
+        """When a former partition was last selected (monotonic seconds)."""
+        self._moving: dict[Stream, None] = {}
+        """Streams whose feeds `step` has to check."""
+        for route in self._routes:
+            self._build(route)
 
-    def partition(self, user: bytes) -> int:
-        """Return the partition that producers now select for a user."""
-        return self._key_hash(user) % self.topic.partitions
+    @property
+    def topics(self) -> list[Topic]:
+        """The topics in order, also missing ones."""
+        return [route.topic for route in self._routes]
+
+    @property
+    def moving(self) -> bool:
+        """Whether `step` has work."""
+        return bool(self._moving)
+
+    def partition(self, user: bytes) -> int | None:
+        """Return the partition that producers now select for a user, in the first user topic.
+
+        None without such a topic.
+        """
+        for route in self._routes:
+            if route.topic.kind is LogKind.USER and route.feeds:
+                return self._hash(route, user) % route.topic.partitions
+        return None
 
     def find(
-        self, user: bytes, cursor: Sequence[CursorEntry], moment: Moment
+        self, request: StreamRequest, moment: Moment
     ) -> tuple[tuple[PartitionFeed, ...], bool]:
         """Return a new stream's feeds, and whether its id mismatches the known topics.
 
-        `cursor` holds the entries of the id, empty without an id. A mismatching id may come from a
-        worker with newer metadata: a topic has grown, or was recreated. All users of a partition
-        share one tuple of feeds. An entry of a partition that the user never had is not followed:
-        it is forged, or of another user. Hashes the user once; the rest is integer arithmetic,
-        25 ns for each partition of the topic.
+        A mismatching id may come from a worker with newer metadata: a topic has grown, or was
+        recreated. Streams with the same partitions share one tuple of feeds. An entry of a
+        partition that the user never had is not followed: it is forged, of another user, or of a
+        group that the token no longer names. Hashes each key once; the rest is integer arithmetic,
+        25 ns for each partition of a topic with an entry.
         """
-        topic, hashed = self.topic, self._key_hash(user)
-        partition = hashed % topic.partitions
-        former = None
-        mismatch = by_user_log = False
-        for entry in cursor:
-            if entry.kind is LogKind.BROADCAST:
-                mismatch |= self.broadcast is not None and entry.tag != self.broadcast.tag
+        owned = self._owned(request.cursor)
+        feeds: list[PartitionFeed] = []
+        formers: list[PartitionFeed] = []
+        mismatch = False
+        for route in self._routes:
+            topic = route.topic
+            if not route.feeds:
                 continue
-            by_user_log = True
-            if entry.tag != topic.tag:
-                mismatch = True
-            elif entry.partition == partition:
-                continue
-            elif entry.partition in map(
-                hashed.__mod__, range(entry.partition + 1, topic.partitions)
-            ):
-                former = entry.partition if former is None else former
-            else:
-                mismatch = True
-        if not by_user_log and self._is_settling(moment):
-            former = hashed % topic.former[-1]
-        if former is None or former == partition:
-            return self._singles[partition], mismatch
-        return self._pair(partition, former), mismatch
+            entries = owned.get(topic.name, ())
+            keys = self._keys(route, request.user, request.groups)
+            current = sorted({hashed % topic.partitions for hashed in keys})
+            former, strange = self._former(route, keys, current, entries, moment)
+            mismatch |= strange
+            feeds += [route.feeds[partition] for partition in current]
+            feeds += [route.feeds[partition] for partition in former]
+            formers += [route.feeds[partition] for partition in former]
+        if formers:
+            self._widened = moment.monotonic
+        return self._share(feeds, formers), mismatch
 
-    def feeds(
-        self, user: bytes, cursor: Sequence[CursorEntry], moment: Moment
-    ) -> tuple[PartitionFeed, ...]:
+    def feeds(self, request: StreamRequest, moment: Moment) -> tuple[PartitionFeed, ...]:
         """Return the feeds of a new stream; ignores a mismatch of its id."""
-        return self.find(user, cursor, moment)[0]
+        return self.find(request, moment)[0]
 
-    def grow(self, partitions: int, verified: int, moment: Moment) -> None:
-        """Apply a growth of the topic: users who move follow both partitions.
+    def update(self, topic: Topic, verified: int, moment: Moment) -> None:
+        """Apply a topic that has grown, was recreated, or has appeared; `step` moves its streams.
 
-        `verified` (Unix ms) is when the topic was last known to have fewer. If the topic grows
-        again while it settles, the oldest partition is dropped: an id has room for two.
+        `verified` (Unix ms) is when the topic was last known to be as before: no record of a new
+        partition or incarnation is older. A recreated topic must not be read any more.
         """
-        assert partitions > self.topic.partitions
-        former = (*self.topic.former, self.topic.partitions)
-        self.topic = self.topic._replace(partitions=partitions, former=former)
-        self._grown = moment.monotonic
-        self._build()
-        for stream in list(self._hub.streams):
-            old = stream.feeds[0]
-            new = self.partition(stream.key)
-            if old.log.partition != new:
-                feeds = self._pair(new, old.log.partition)
-                begin = {}
-                if feeds[0] not in stream.feeds:
-                    begin[feeds[0]] = unseen_since(min(stream.position(old).timestamp, verified))
-                self._hub.follow(stream, feeds, begin, moment)
-
-    def recreate(self, topic: Topic, verified: int, moment: Moment) -> None:
-        """Apply that a topic was recreated: its streams get a gap `reset`.
-
-        `verified` (Unix ms) is when the old incarnation was last seen: no record of the new one is
-        older. The old one must not be read any more.
-        """
-        self._hub.finish_leaving()
-        kind = topic.kind
-        lost: dict[Stream, CatchUpState] = {}
-        for stream in self._hub.streams:
-            old = next(feed for feed in stream.feeds if feed.topic.kind is kind)
-            state = stream.catching_up[old]
-            since = TimePosition(min(state.position.timestamp, verified))
-            reset_entry = state.reset_entry or old.entry(state.position)
-            lost[stream] = CatchUpState(since, checked=False, reset_entry=reset_entry)
-        former = [feed for feed in self._hub.feeds.values() if feed.topic.kind is kind]
-        if kind is LogKind.USER:
-            self.topic = topic
-            self._grown = float("-inf")
-            self._pairs.clear()
+        route = next(route for route in self._routes if route.topic.name == topic.name)
+        old = route.topic
+        if topic.tag == old.tag and old.partitions:
+            assert topic.partitions > old.partitions
+            former = (*old.former, old.partitions)
+            route.topic = topic._replace(former=former)
+            route.grown = moment.monotonic
         else:
-            self.broadcast = topic
-        self._build()
-        for stream, state in lost.items():
-            feeds = stream.feeds
-            if kind is LogKind.USER:
-                feeds = self._singles[self.partition(stream.key)]
-            begin = {feed: state for feed in feeds if feed.topic is topic}
-            self._hub.follow(stream, feeds, begin, moment)
-        for feed in former:
-            if feed.topic is not topic:
+            for feed in route.feeds:
                 self._hub.discard(feed)
+            route.topic = topic._replace(former=())
+            route.grown = float("-inf")
+        route.verified = min(route.verified, verified) if self._moving else verified
+        self._build(route)
+        self._moving = dict.fromkeys(self._hub.streams)
 
     def settle(self, moment: Moment) -> None:
-        """Stop following former partitions that have settled; to be called once a second."""
-        if not self._pairs:
+        """Let `step` remove former partitions that have settled; to be called once a second."""
+        if moment.monotonic - self._widened > self._settle + _LATE:
             return
-        pairs = set(self._pairs.values())
-        following = [stream for stream in self._hub.streams if stream.feeds in pairs]
-        for stream in following:
-            since = max(stream.opened, self._grown)
-            # Not while the stream is behind there: a leader may be unavailable, or a scan running.
-            if (
-                moment.monotonic - since >= self._settle
-                and stream.feeds[1] not in stream.catching_up
-            ):
-                feeds = self._singles[stream.feeds[0].log.partition]
-                self._hub.follow(stream, feeds, {}, moment)
-        if not following and not self._is_settling(moment):
-            self._pairs.clear()
-
-    def _is_settling(self, moment: Moment) -> bool:
-        return moment.monotonic - self._grown < self._settle
-
-    def _pair(self, new: int, old: int) -> tuple[PartitionFeed, ...]:
-        feeds = self._pairs.get((new, old))
-        if feeds is None:
-            first, *shared = self._singles[new]
-            feeds = self._pairs[new, old] = (first, self._singles[old][0], *shared)
-        return feeds
-
-    def _build(self) -> None:
-        """Build the feeds of all partitions; existing feeds are reused."""
-        topic, broadcast = self.topic, self.broadcast
-        shared = (
-            ()
-            if broadcast is None
-            else (self._hub.feed(TopicPartition(broadcast.name, 0), broadcast),)
+        usual = sum(
+            bool(route.feeds) and route.topic.kind is not LogKind.GROUP for route in self._routes
         )
-        self._singles = [
-            (self._hub.feed(TopicPartition(topic.name, partition), topic), *shared)
-            for partition in range(topic.partitions)
+        self._moving.update(
+            {s: None for s in self._hub.streams if len(s.feeds) > usual or s.groups}
+        )
+
+    def step(self, moment: Moment) -> bool:
+        """Move a bounded number of streams to the present partitions; return whether more wait."""
+        budget = Budget()
+        moved: list[Stream] = []
+        while self._moving and budget.left > 0:
+            stream, _ = self._moving.popitem()
+            budget.left -= MOVE
+            if not stream.closed and self._move(stream, moment):
+                moved.append(stream)
+        if moved:
+            self._hub.advance(moved, moment)
+        return bool(self._moving)
+
+    def _owned(self, cursor: Sequence[CursorEntry]) -> Mapping[str, list[CursorEntry]]:
+        """Return the entries of a cursor by the name of their topic."""
+        owned: dict[str, list[CursorEntry]] = {}
+        if cursor:
+            topics = self.topics
+            for entry in cursor:
+                topic = owner(entry, topics)
+                if topic is not None:
+                    owned.setdefault(topic.name, []).append(entry)
+        return owned
+
+    def _hash(self, route: _Route, name: bytes) -> int:
+        key = route.topic.key
+        return self._key_hash(name if key is None else key.key(name))
+
+    def _keys(
+        self, route: _Route, user: bytes, groups: Mapping[str, tuple[bytes, ...]]
+    ) -> list[int]:
+        """Return the hashes of the keys that a stream reads in a topic; 0 for broadcasts."""
+        kind = route.topic.kind
+        if kind is LogKind.USER:
+            return [self._hash(route, user)]
+        if kind is LogKind.GROUP:
+            return [self._key_hash(key) for key in groups.get(route.topic.name, ())]
+        return [0]
+
+    def _former(
+        self,
+        route: _Route,
+        keys: Sequence[int],
+        current: Sequence[int],
+        entries: Sequence[CursorEntry],
+        moment: Moment,
+    ) -> tuple[list[int], bool]:
+        """Return the former partitions to follow too, and whether an entry is not explained."""
+        topic, mismatch = route.topic, False
+        if topic.kind is LogKind.BROADCAST:
+            return [], any(not is_current(entry, topic) for entry in entries)
+        former: set[int] = set()
+        for entry in entries:
+            partition = entry.partition
+            if not is_current(entry, topic):
+                mismatch = True
+            elif partition in current:
+                continue
+            elif any(
+                partition in map(hashed.__mod__, range(partition + 1, topic.partitions))
+                for hashed in keys
+            ):
+                if topic.kind is LogKind.GROUP or not former:
+                    former.add(partition)
+            else:
+                mismatch = True
+        if moment.monotonic - route.grown < self._settle:
+            # Of an id only keys that are new to the client have no entry, which groups can be.
+            known = {entry.partition for entry in entries if topic.kind is LogKind.GROUP}
+            former.update(
+                hashed % topic.former[-1]
+                for hashed in keys
+                if known.isdisjoint({hashed % count for count in (topic.partitions, *topic.former)})
+                and (topic.kind is LogKind.GROUP or not entries)
+            )
+        return sorted(former.difference(current)), mismatch
+
+    def _move(self, stream: Stream, moment: Moment) -> bool:
+        """Let a stream follow the present partitions; return whether its feeds have changed."""
+        feeds: list[PartitionFeed] = []
+        formers: list[PartitionFeed] = []
+        begin: dict[PartitionFeed, CatchUpState] = {}
+        for route in self._routes:
+            if not route.feeds:
+                continue
+            name, count = route.topic.name, route.topic.partitions
+            present = [feed for feed in stream.feeds if feed.log.topic == name]
+            keys = self._keys(route, stream.key, stream.groups)
+            current = [route.feeds[partition] for partition in sorted({k % count for k in keys})]
+            feeds += current
+            for feed in current:
+                if feed not in present:
+                    begin[feed] = self._begin(stream, feed, present, route, moment)
+            former = [
+                feed
+                for feed in present
+                if feed not in current
+                and self._hub.feeds.get(feed.log) is feed
+                and not self._is_settled(stream, feed, route, moment)
+            ]
+            if route.topic.kind is LogKind.USER:
+                del former[1:]  # the topic has grown again: the oldest one is dropped
+            feeds += former
+            formers += former
+        if formers:
+            self._widened = moment.monotonic
+        followed = self._share(feeds, formers)
+        if followed == stream.feeds:
+            return False
+        self._hub.follow(stream, followed, begin)
+        return True
+
+    def _is_settled(
+        self, stream: Stream, feed: PartitionFeed, route: _Route, moment: Moment
+    ) -> bool:
+        """Return whether the stream has left a former partition behind.
+
+        Not while it is behind there: a leader may be unavailable, or a scan running.
+        """
+        since = max(stream.opened, route.grown)
+        return moment.monotonic - since >= self._settle and feed not in stream.catching_up
+
+    def _begin(
+        self,
+        stream: Stream,
+        feed: PartitionFeed,
+        present: Sequence[PartitionFeed],
+        route: _Route,
+        moment: Moment,
+    ) -> CatchUpState:
+        """Return where a stream begins in a partition that it did not follow before."""
+        if not present:
+            opened = moment.wall - round((moment.monotonic - stream.opened) * 1000)
+            return CatchUpState(TimePosition(max(opened, 0)), checked=True)
+        lost = [each for each in present if self._hub.feeds.get(each.log) is not each]
+        if not lost:
+            known = min([stream.position(each).timestamp for each in present])
+            return unseen_since(min(known, route.verified))
+        old = next((each for each in lost if each.log == feed.log), lost[0])
+        position, state = stream.position(old), stream.catching_up.get(old)
+        since = TimePosition(min(position.timestamp, route.verified))
+        reset_entry = None if state is None else state.reset_entry
+        if reset_entry is None or (old.log != feed.log and old.grouped):
+            partition = feed.log.partition if old.grouped else old.log.partition
+            reset_entry = old.entry(position, partition)
+        return CatchUpState(since, checked=False, reset_entry=reset_entry)
+
+    def _share(
+        self, feeds: Sequence[PartitionFeed], formers: Sequence[PartitionFeed]
+    ) -> tuple[PartitionFeed, ...]:
+        """Return the shared tuple of the feeds, without former ones if an id lacks the room."""
+        if len(feeds) > MAX_ENTRIES_2:
+            dropped = formers[: len(feeds) - MAX_ENTRIES_2]
+            feeds = [feed for feed in feeds if feed not in dropped]
+        key = tuple(feeds)
+        shared = self._shared.get(key)
+        if shared is None:
+            if len(self._shared) >= MOST_SHARED:
+                self._shared.clear()
+            shared = self._shared[key] = key
+        return shared
+
+    def _build(self, route: _Route) -> None:
+        """Build the feeds of a topic's partitions; those of the same incarnation are reused."""
+        topic = route.topic
+        followed = 1 if topic.kind is LogKind.BROADCAST else topic.partitions
+        route.feeds = [
+            self._hub.feed(TopicPartition(topic.name, partition), topic)
+            for partition in range(min(followed, topic.partitions))
         ]
+        self._shared.clear()

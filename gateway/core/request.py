@@ -85,6 +85,8 @@ class StreamRequest(NamedTuple):
             if not here and any(is_current(m, topic) and m.partition in followed for m in entries):
                 return unseen_since(entry.position.timestamp)
             since = TimePosition(min(entry.position.timestamp, moment.wall))
+            if topic.kind is LogKind.GROUP:  # several partitions may begin at one entry
+                entry = entry._replace(partition=feed.log.partition)
             reset_entry = None if known else feed.foreign_entry(entry)
             return CatchUpState(since, checked=False, reset_entry=reset_entry)
         return self._new(feed, moment)

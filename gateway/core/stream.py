@@ -163,9 +163,13 @@ class PartitionFeed:
         self._kind = None if short else topic.kind
         self._tag = short_tag(topic.mark, topic.tag) if short else topic.tag
 
-    def entry(self, position: Position) -> bytes:
-        """Return the entry of an event id for a position in this partition."""
-        return encode_entry(self._kind, self._tag, self.log.partition, position)
+    def entry(self, position: Position, partition: int | None = None) -> bytes:
+        """Return the entry of an event id for a position in this partition.
+
+        `partition` replaces its number in an entry that leads to a gap `reset`.
+        """
+        number = self.log.partition if partition is None else partition
+        return encode_entry(self._kind, self._tag, number, position)
 
     def foreign_entry(self, entry: CursorEntry) -> bytes:
         """Return a client's entry of another incarnation or partition, to be kept in its ids."""

@@ -17,8 +17,8 @@ from aiokafka.errors import KafkaError
 
 from gateway import clock
 from gateway.core.partition_map import PartitionMap
-from gateway.core.records import LogKind, Topic
-from gateway.core.source import name_mark
+from gateway.core.records import Topic
+from gateway.core.source import KeyTemplate
 from gateway.errors import BrokerError
 from gateway.kafka.client.cluster import ClusterClient
 from gateway.kafka.client.options import connection_options
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from gateway.core.partitioner import KeyHash
     from gateway.core.records import TopicPartition
     from gateway.core.request import StreamRequest
+    from gateway.core.source import Source
     from gateway.core.stream import PartitionFeed
     from gateway.fleet.status import ShortRetention
     from gateway.kafka.diagnosis import Diagnosis
@@ -61,6 +62,9 @@ RETRY_SECONDS = 1.0
 UNREAD_SECONDS = 5.0
 """A partition that is not read for this long is reported; an election or a new stream is faster."""
 PROBE_SECONDS = 2.0
+
+SETTLE_SECONDS = 1.0
+"""Interval between two checks of former partitions."""
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -126,6 +130,7 @@ class KafkaSession:
                 group.create_task(self._keep(Part.LIVE, self._live.run))
                 group.create_task(self._keep(Part.SCANS, self._scans.run))
                 group.create_task(self._keep(Part.TOPICS, partial(self._probe, self._watch)))
+                group.create_task(self._keep(Part.SWEEP, partial(self._settle_topics, self._watch)))
                 group.create_task(self._keep(Part.RETENTION, self._retention.run))
                 if self._revocation_reader is not None:
                     group.create_task(self._keep(Part.REVOCATIONS, self._revocation_reader.run))
@@ -135,12 +140,9 @@ class KafkaSession:
 
     def _build(self, cluster: Cluster) -> None:
         """Build everything that reads the topics."""
-        topic = _topic(cluster, self._settings.topic, LogKind.USER)
-        broadcast = None
-        if self._settings.broadcast_topic:
-            broadcast = _topic(cluster, self._settings.broadcast_topic, LogKind.BROADCAST)
+        topics = [_topic(cluster, source) for source in self._settings.event_sources]
         settle = self._settings.settle_seconds
-        routes = PartitionMap(self._hub, topic, broadcast, self._key_hash, settle)
+        routes = PartitionMap(self._hub, topics, self._key_hash, settle)
         offsets = Offsets(self.cluster)
         live, scans = self._readers(offsets)
         revocations = self._revocations_topic(cluster)
@@ -198,9 +200,12 @@ class KafkaSession:
         return CompactedTopic(self.cluster, cluster, topic, follower, self._metrics)
 
     def shard(self, user: bytes) -> str:
-        """Return the shard of a user's streams: the user's partition, in digits."""
+        """Return the shard of a user's streams: the user's partition, in digits.
+
+        The first user topic counts. Without one, all users have one shard.
+        """
         assert self._routes is not None
-        return str(self._routes.partition(user))
+        return str(self._routes.partition(user) or 0)
 
     async def agreed_shard(self, user: bytes, given: str) -> str:
         """Return a user's shard after a request has named a different one.
@@ -223,11 +228,10 @@ class KafkaSession:
         """
         assert self._routes is not None
         assert self._live is not None
-        user, cursor = opening.user, opening.cursor
-        feeds, strange = self._routes.find(user, cursor, clock.now())
+        feeds, strange = self._routes.find(opening, clock.now())
         if strange and self.connected:
             await self._look()
-            feeds = self._routes.feeds(user, cursor, clock.now())
+            feeds = self._routes.feeds(opening, clock.now())
         tasks = [self._live.activate(feed) for feed in feeds if feed.tail is None]
         if tasks and self.connected:
             await asyncio.wait(tasks, timeout=patience)
@@ -236,7 +240,7 @@ class KafkaSession:
     def at_hand(self, opening: StreamRequest) -> tuple[PartitionFeed, ...] | None:
         """Return the result of `follow` if available without waiting, else None."""
         assert self._routes is not None
-        feeds, strange = self._routes.find(opening.user, opening.cursor, clock.now())
+        feeds, strange = self._routes.find(opening, clock.now())
         return None if strange or any(feed.tail is None for feed in feeds) else feeds
 
     def wake(self, feed: PartitionFeed) -> None:
@@ -246,11 +250,9 @@ class KafkaSession:
 
     def sweep(self) -> None:
         """Remove unused logs and expired revocations; call it about once a second."""
-        if self._live is None or self._routes is None:
+        if self._live is None:
             return
         contain = self._supervisor.contain
-        with contain(Part.SWEEP):
-            self._routes.settle(clock.now())
         with contain(Part.LIVE):
             self._live.sweep()
         with contain(Part.SWEEP):
@@ -365,6 +367,14 @@ class KafkaSession:
         else:
             self._settle(NotReadyReason.KAFKA, NotReadyReason.STARTING)
 
+    async def _settle_topics(self, watch: TopicWatch) -> None:
+        """Remove former partitions that have settled, once a second."""
+        while True:
+            await asyncio.sleep(SETTLE_SECONDS)
+            assert self._routes is not None
+            self._routes.settle(clock.now())
+            await watch.move()
+
     async def _look(self) -> None:
         """Refresh the topics now; give up after `PROBE_SECONDS`."""
         assert self._watch is not None
@@ -397,5 +407,14 @@ class KafkaSession:
             _log.warning("not ready", reason=str(doubt), detail=detail)
 
 
-def _topic(cluster: Cluster, name: str, kind: LogKind) -> Topic:
-    return Topic(name, kind, cluster.tag(name), cluster.partitions[name], mark=name_mark(name))
+def _topic(cluster: Cluster, source: Source) -> Topic:
+    """Return the topic of a source, without partitions if it is missing."""
+    name = source.topic
+    return Topic(
+        name,
+        source.kind,
+        cluster.tag(name),
+        cluster.partitions.get(name, 0),
+        mark=source.mark,
+        key=None if source.key == KeyTemplate() else source.key,
+    )

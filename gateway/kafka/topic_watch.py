@@ -38,7 +38,7 @@ class Found(NamedTuple):
 
 
 class TopicWatch:
-    """Updates a worker's routes when its topics change."""
+    """Updates a worker's partition map when its topics change, appear, or are recreated."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class TopicWatch:
         self._cluster_id = cluster_id
         self._former: set[bytes] = set()
         """Tags of former incarnations, which a lagging broker may still return."""
-        self._verified = dict.fromkeys(LogKind, clock.now().wall)
+        self._verified = dict.fromkeys([topic.name for topic in routes.topics], clock.now().wall)
         """When metadata last confirmed each topic's current state: Unix ms."""
         self._looking = asyncio.Lock()
         self._looked = float("-inf")
@@ -76,22 +76,30 @@ class TopicWatch:
                 cluster = await self._offsets.describe(self.names())
                 self._looked = began.monotonic
                 self._found = Found(cluster, self._compare(cluster, began.wall))
+                await self.move()
             return self._found
+
+    async def move(self) -> None:
+        """Move streams to the present partitions; yields to the event loop between steps."""
+        if not self._routes.moving:
+            return
+        more = True
+        while more:
+            more = self._routes.step(clock.now())
+            await asyncio.sleep(0)
+        self._live.take()
 
     def names(self) -> list[str]:
         """Return the names of the topics."""
-        names = [topic.name for topic in self._topics()]
+        names = [topic.name for topic in self._routes.topics]
         return names if self._revocations is None else [*names, self._revocations.topic]
-
-    def _topics(self) -> list[Topic]:
-        return [topic for topic in (self._routes.topic, self._routes.broadcast) if topic]
 
     def _compare(self, cluster: Cluster, wall: int) -> list[str]:
         if cluster.cluster_id != self._cluster_id:
             self._cluster_id = cluster.cluster_id
             self._former.clear()
         missing = []
-        for topic in self._topics():
+        for topic in self._routes.topics:
             partitions = cluster.partitions.get(topic.name)
             if partitions is None:
                 missing.append(topic.name)
@@ -99,29 +107,25 @@ class TopicWatch:
             tag = cluster.tag(topic.name)
             if tag in self._former:
                 continue
-            if tag != topic.tag:
+            found = topic._replace(tag=tag, partitions=partitions)
+            if not topic.partitions:
+                self._apply("topic has appeared", found)
+            elif tag != topic.tag:
                 self._former.add(topic.tag)
-                self._renew(topic._replace(tag=tag, partitions=partitions, former=()))
-            elif partitions > topic.partitions and topic.kind is LogKind.USER:
-                self._grow(topic, partitions)
-            self._verified[topic.kind] = wall
+                self._renew(found)
+            elif partitions > topic.partitions and topic.kind is not LogKind.BROADCAST:
+                self._apply("topic has gained partitions", found, before=topic.partitions)
+            self._verified[topic.name] = wall
         if self._revocations is not None and not self._revocations.compare(cluster):
             missing.append(self._revocations.topic)
         return missing
 
-    def _grow(self, topic: Topic, partitions: int) -> None:
-        _log.info(
-            "topic has gained partitions",
-            topic=topic.name,
-            before=topic.partitions,
-            partitions=partitions,
-        )
-        self._routes.grow(partitions, self._verified[topic.kind], clock.now())
-        self._live.take()
+    def _apply(self, change: str, topic: Topic, **facts: int) -> None:
+        _log.info(change, topic=topic.name, **facts, partitions=topic.partitions)
+        self._routes.update(topic, self._verified[topic.name], clock.now())
 
     def _renew(self, topic: Topic) -> None:
-        _log.warning("topic was made anew: its streams are told so", topic=topic.name)
-        for feed in [feed for feed in self._hub.feeds.values() if feed.topic.kind is topic.kind]:
+        _log.warning("topic was recreated; streams get a gap reset", topic=topic.name)
+        for feed in [feed for feed in self._hub.feeds.values() if feed.log.topic == topic.name]:
             self._live.stop_reading(feed)
-        self._routes.recreate(topic, self._verified[topic.kind], clock.now())
-        self._live.take()
+        self._routes.update(topic, self._verified[topic.name], clock.now())

@@ -141,7 +141,7 @@ class Client:
         connection = self.connection = Connection(self, worker, room=room, cut=cut)
         if not entries:
             begin = world.now if request.since is None else request.since
-            for feed in worker.routes.feeds(self.user, (), world.moment):
+            for feed in worker.routes.feeds(StreamRequest(self.user), world.moment):
                 kafka_log = world.logs[feed.log]
                 offset = kafka_log.at(begin)
                 if feed.tail is not None and request.since is None:
@@ -277,7 +277,9 @@ class Client:
 
         Includes the user's present partition, which a worker with old metadata will follow later.
         """
-        followed = [feed.log for feed in worker.routes.feeds(self.user, (), self.world.moment)]
+        followed = [
+            feed.log for feed in worker.routes.feeds(StreamRequest(self.user), self.world.moment)
+        ]
         logs = [self.world.logs[log] for log in {*followed, self.world.logs_of(self.user)[0]}]
         return {kafka.log: (kafka.incarnation, kafka.end) for kafka in logs}
 

@@ -73,7 +73,11 @@ def from_write(number: int) -> Callable[[], bool]:
 def open_stream(stage: Stage, sink: Brittle, user: bytes = USER) -> Stream:
     hub, moment = stage.worker.hub, stage.world.moment
     return hub.open(
-        StreamRequest(user), stage.worker.routes.feeds(user, (), moment), sink, [], moment
+        StreamRequest(user),
+        stage.worker.routes.feeds(StreamRequest(user), moment),
+        sink,
+        [],
+        moment,
     )
 
 

@@ -346,7 +346,7 @@ def test_a_stream_is_closed_at_its_first_deadline() -> None:
     connection.lost()
     hub, now = stage.worker.hub, stage.world.now / 1000
     deadlines = [(now + 20, CloseReason.MAX_AGE), (now + 10, CloseReason.TOKEN_EXPIRED)]
-    feeds = stage.worker.routes.feeds(USER, (), stage.world.moment)
+    feeds = stage.worker.routes.feeds(StreamRequest(USER), stage.world.moment)
     stream = hub.open(StreamRequest(USER), feeds, connection, deadlines, stage.world.moment)
     stage.world.now += 9_999
     hub.tick(stage.world.moment)
@@ -361,7 +361,10 @@ def test_a_stream_is_closed_at_its_first_deadline() -> None:
 
 def test_closed_streams_are_not_kept_until_their_deadlines() -> None:
     stage = Stage()
-    hub, feeds = stage.worker.hub, stage.worker.routes.feeds(USER, (), stage.world.moment)
+    hub, feeds = (
+        stage.worker.hub,
+        stage.worker.routes.feeds(StreamRequest(USER), stage.world.moment),
+    )
     deadlines = [(stage.world.now / 1000 + 3600, CloseReason.MAX_AGE)]
     sinks = []
     for _ in range(SPARE_DEADLINES + 10):
@@ -402,7 +405,7 @@ def test_an_event_is_framed_once_for_all_chunked_streams() -> None:
     stage = Stage()
     stage.worker.open_logs()
     hub, moment = stage.worker.hub, stage.world.moment
-    feeds = stage.worker.routes.feeds(USER, (), moment)
+    feeds = stage.worker.routes.feeds(StreamRequest(USER), moment)
     sinks = [Keep(chunked=chunked) for chunked in (True, False, True)]
     for sink in sinks:
         hub.open(StreamRequest(USER), feeds, sink, [], moment)
@@ -490,7 +493,7 @@ def test_chunked_and_plain_streams_get_the_same_events_and_ids() -> None:
     stage = Stage()
     stage.worker.open_logs()
     hub, moment = stage.worker.hub, stage.world.moment
-    feeds = stage.worker.routes.feeds(USER, (), moment)
+    feeds = stage.worker.routes.feeds(StreamRequest(USER), moment)
     sinks = [Keep(chunked=chunked) for chunked in (True, False)]
     for sink in sinks:
         hub.open(StreamRequest(USER), feeds, sink, [], moment)

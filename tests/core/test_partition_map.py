@@ -30,40 +30,40 @@ BROADCAST = Topic(BROADCAST_TOPIC, LogKind.BROADCAST, b"tagA", 1)
 
 
 def test_a_user_follows_the_partition_of_the_key_and_the_broadcasts() -> None:
-    routes = PartitionMap(Stage().worker.hub, TOPIC, BROADCAST, first_byte, 300)
+    routes = PartitionMap(Stage().worker.hub, [TOPIC, BROADCAST], first_byte, 300)
     for user in (b"a", b"b", b"c"):
-        logs = [feed.log for feed in routes.feeds(user, (), NOW)]
+        logs = [feed.log for feed in routes.feeds(StreamRequest(user), NOW)]
         assert logs == [TopicPartition(USER_TOPIC, user[0] % 3), BROADCAST_LOG]
 
 
 def test_partition_returns_the_present_partition_of_a_key() -> None:
-    routes = PartitionMap(Stage().worker.hub, TOPIC, BROADCAST, first_byte, 300)
+    routes = PartitionMap(Stage().worker.hub, [TOPIC, BROADCAST], first_byte, 300)
     assert [routes.partition(user) for user in (b"a", b"b", b"c")] == [1, 2, 0]
-    routes.grow(5, 0, NOW)
+    routes.update(TOPIC._replace(partitions=5), 0, NOW)
     assert [routes.partition(user) for user in (b"a", b"b", b"c")] == [2, 3, 4]
 
 
 def test_without_a_broadcast_topic_a_user_follows_one_partition() -> None:
     stage = Stage(partitions=3, broadcast=False)
-    assert [feed.log for feed in stage.worker.routes.feeds(b"a", (), NOW)] == [
+    assert [feed.log for feed in stage.worker.routes.feeds(StreamRequest(b"a"), NOW)] == [
         TopicPartition(USER_TOPIC, b"a"[0] % 3)
     ]
 
 
 def test_all_users_of_a_partition_share_one_tuple_of_feeds() -> None:
-    routes = PartitionMap(Stage().worker.hub, TOPIC, BROADCAST, first_byte, 300)
-    assert routes.feeds(b"a1", (), NOW) is routes.feeds(b"a2", (), NOW)
-    assert routes.feeds(b"a", (), NOW)[1] is routes.feeds(b"b", (), NOW)[1], (
+    routes = PartitionMap(Stage().worker.hub, [TOPIC, BROADCAST], first_byte, 300)
+    assert routes.feeds(StreamRequest(b"a1"), NOW) is routes.feeds(StreamRequest(b"a2"), NOW)
+    assert routes.feeds(StreamRequest(b"a"), NOW)[1] is routes.feeds(StreamRequest(b"b"), NOW)[1], (
         "one feed of the broadcasts"
     )
 
 
 def test_a_second_partition_map_returns_the_same_feeds() -> None:
     hub = Stage().worker.hub
-    first = PartitionMap(hub, TOPIC, BROADCAST, first_byte, 300)
-    assert PartitionMap(hub, TOPIC, BROADCAST, first_byte, 300).feeds(b"a", (), NOW) == first.feeds(
-        b"a", (), NOW
-    )
+    first = PartitionMap(hub, [TOPIC, BROADCAST], first_byte, 300)
+    assert PartitionMap(hub, [TOPIC, BROADCAST], first_byte, 300).feeds(
+        StreamRequest(b"a"), NOW
+    ) == first.feeds(StreamRequest(b"a"), NOW)
 
 
 def entry(
@@ -86,19 +86,19 @@ def test_a_user_is_hashed_once_for_an_opening_with_any_id(partitions: int) -> No
         return 2_000_000_011
 
     topic = Topic(USER_TOPIC, LogKind.USER, b"tagA", partitions)
-    routes = PartitionMap(Stage().worker.hub, topic, BROADCAST, count, 300)
+    routes = PartitionMap(Stage().worker.hub, [topic, BROADCAST], count, 300)
     forged = [entry(0), entry(1), CursorEntry(LogKind.BROADCAST, b"tagA", 0, TimePosition(5))]
-    routes.find(b"u" * 512, forged, NOW)
+    routes.find(StreamRequest(b"u" * 512, cursor=forged), NOW)
     assert len(hashed) == 1
 
 
 def test_every_former_partition_of_a_user_is_followed() -> None:
     hashed = 2_000_000_011
     topic = Topic(USER_TOPIC, LogKind.USER, b"tagA", 50)
-    routes = PartitionMap(Stage().worker.hub, topic, BROADCAST, lambda _: hashed, 300)
+    routes = PartitionMap(Stage().worker.hub, [topic, BROADCAST], lambda _: hashed, 300)
     had = {hashed % count for count in range(1, 50)}
     for partition in range(60):
-        feeds, mismatch = routes.find(b"u", [entry(partition)], NOW)
+        feeds, mismatch = routes.find(StreamRequest(b"u", cursor=[entry(partition)]), NOW)
         now = hashed % 50
         assert mismatch == (partition not in had | {now})
         assert logs(feeds) == ([now, partition] if partition in had - {now} else [now])
@@ -162,16 +162,16 @@ class TestATopicThatGrows:
         stage.worker.sweep()
 
         assert logs(stream_of(connection).feeds) == [2]
-        assert logs(stage.worker.routes.feeds(b"b", (), stage.world.moment)) == [2]
+        assert logs(stage.worker.routes.feeds(StreamRequest(b"b"), stage.world.moment)) == [2]
         stage.worker.sweep()
 
     def test_new_streams_follow_both_during_the_settling_time(self, stage: Stage) -> None:
         stage.world.grow(3)
         stage.worker.refresh_topics()
-        assert logs(stage.worker.routes.feeds(b"b", (), stage.world.moment)) == [2, 0]
-        assert logs(stage.worker.routes.feeds(b"a", (), stage.world.moment)) == [1]
+        assert logs(stage.worker.routes.feeds(StreamRequest(b"b"), stage.world.moment)) == [2, 0]
+        assert logs(stage.worker.routes.feeds(StreamRequest(b"a"), stage.world.moment)) == [1]
         stage.world.now += 10_000
-        assert logs(stage.worker.routes.feeds(b"b", (), stage.world.moment)) == [2]
+        assert logs(stage.worker.routes.feeds(StreamRequest(b"b"), stage.world.moment)) == [2]
 
     @pytest.mark.parametrize(
         ("cursor", "partitions"),
@@ -191,7 +191,7 @@ class TestATopicThatGrows:
         self, stage: Stage, cursor: list[CursorEntry], partitions: list[int]
     ) -> None:
         routes = Stage(partitions=3).worker.routes
-        assert logs(routes.feeds(b"b", cursor, NOW)) == partitions
+        assert logs(routes.feeds(StreamRequest(b"b", cursor=cursor), NOW)) == partitions
 
     @pytest.mark.parametrize(
         ("cursor", "mismatch"),
@@ -209,12 +209,18 @@ class TestATopicThatGrows:
     def test_an_entry_mismatches_the_known_topics(
         self, cursor: CursorEntry, *, mismatch: bool
     ) -> None:
-        assert Stage(partitions=3).worker.routes.find(b"b", [cursor], NOW)[1] == mismatch
+        assert (
+            Stage(partitions=3).worker.routes.find(StreamRequest(b"b", cursor=[cursor]), NOW)[1]
+            == mismatch
+        )
 
     def test_broadcast_entry_is_not_a_mismatch_without_a_broadcast_topic(self) -> None:
         routes = Stage(partitions=3, broadcast=False).worker.routes
         assert not routes.find(
-            b"b", [CursorEntry(LogKind.BROADCAST, b"tagB", 0, TimePosition(5))], NOW
+            StreamRequest(
+                b"b", cursor=[CursorEntry(LogKind.BROADCAST, b"tagB", 0, TimePosition(5))]
+            ),
+            NOW,
         )[1]
 
     def test_a_client_that_reconnects_gets_events_of_both_partitions(self, stage: Stage) -> None:
@@ -252,7 +258,9 @@ class TestATopicThatGrows:
         stream = hub.open(
             StreamRequest(b"c", cursor=cursor), feeds, connection, [], stage.world.moment
         )
-        routes.grow(14, stage.world.now, stage.world.moment)
+        grown = routes.topics[0]._replace(partitions=14)
+        routes.update(grown, stage.world.now, stage.world.moment)
+        stage.worker.move()
         assert logs(stream.feeds) == [1, 0], "and no position is reset"
         assert stream.position(feeds[1]) == cursor[1].position
 
@@ -322,8 +330,9 @@ class TestARecreatedTopic:
         for feed in list(stage.worker.positions):
             if feed.keyed:
                 stage.worker.stop_reading(feed)
-        renewed = routes.topic._replace(tag=b"tagB", partitions=2)
-        routes.recreate(renewed, stage.world.now, moment)
+        renewed = routes.topics[0]._replace(tag=b"tagB", partitions=2)
+        routes.update(renewed, stage.world.now, moment)
+        stage.worker.move()
         assert logs(stream_of(connection).feeds) == [0]
         assert TopicPartition(USER_TOPIC, 2) not in stage.worker.hub.feeds
         assert parse(stream_of(connection).id().decode())[0].partition == 2, (
@@ -336,11 +345,11 @@ class TestARecreatedTopic:
         stage.world.grow(3)
         stage.worker.settle()
         stage.worker.stop_reading(stage.worker.hub.feeds[BROADCAST_LOG])
-        broadcast = stage.worker.routes.broadcast
-        assert broadcast is not None
-        stage.worker.routes.recreate(
+        broadcast = stage.worker.routes.topics[1]
+        stage.worker.routes.update(
             broadcast._replace(tag=b"tagB"), stage.world.now, stage.world.moment
         )
+        stage.worker.move()
         assert logs(stream_of(connection).feeds) == [2, 0]
         stage.world.now += 10_000
         stage.worker.sweep()

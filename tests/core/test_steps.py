@@ -98,7 +98,7 @@ def crowd(stage: Stage, work: Work, *entries: CursorEntry, first: int = 0) -> li
     for number in range(first, first + CROWD):
         sink = CountingSink(work)
         request = StreamRequest(b"a%d" % number, cursor=entries)
-        feeds = stage.worker.routes.feeds(request.user, entries, moment)
+        feeds = stage.worker.routes.feeds(request, moment)
         hub.open(request, feeds, sink, [], moment)
         sinks.append(sink)
     return sinks
@@ -175,7 +175,11 @@ def test_a_live_event_is_sent_at_once_while_many_streams_catch_up(stage: Stage, 
     hub, moment = stage.worker.hub, stage.world.moment
     sink = CountingSink(work)
     hub.open(
-        StreamRequest(b"live"), stage.worker.routes.feeds(b"live", (), moment), sink, [], moment
+        StreamRequest(b"live"),
+        stage.worker.routes.feeds(StreamRequest(b"live"), moment),
+        sink,
+        [],
+        moment,
     )
     hub.advance(list(hub.feeds[BROADCAST_LOG].parked), moment)
     assert stage.worker.busy, "the other streams are still behind"
@@ -265,7 +269,11 @@ def test_a_large_batch_is_dispatched_in_bounded_steps_and_in_order(
     sink = CountingSink(work)
     hub, moment = stage.worker.hub, stage.world.moment
     hub.open(
-        StreamRequest(b"many"), stage.worker.routes.feeds(b"many", (), moment), sink, [], moment
+        StreamRequest(b"many"),
+        stage.worker.routes.feeds(StreamRequest(b"many"), moment),
+        sink,
+        [],
+        moment,
     )
     list(steps(stage, work))
     work.reset()
@@ -336,7 +344,7 @@ def test_many_streams_are_closed_in_bounded_steps(
 
 def test_deadlines_of_many_streams_are_applied_in_bounded_steps(stage: Stage, work: Work) -> None:
     hub, moment = stage.worker.hub, stage.world.moment
-    feeds = stage.worker.routes.feeds(b"a", (), moment)
+    feeds = stage.worker.routes.feeds(StreamRequest(b"a"), moment)
     at = moment.monotonic + 5
     for _ in range(CROWD):
         deadlines = [(at, CloseReason.MAX_AGE)]

@@ -128,11 +128,10 @@ class Worker:
             busy=self._begin,
             contain=self.faults.contain,
         )
-        topics = [Topic(USER_TOPIC, LogKind.USER, world.tag, world.partitions[-1]), None]
+        topics = [Topic(USER_TOPIC, LogKind.USER, world.tag, world.partitions[-1])]
         if setup.broadcast:
-            topics[1] = Topic(BROADCAST_TOPIC, LogKind.BROADCAST, world.tag, 1)
-        assert topics[0] is not None
-        self.routes = PartitionMap(self.hub, topics[0], topics[1], first_byte, setup.settle)
+            topics.append(Topic(BROADCAST_TOPIC, LogKind.BROADCAST, world.tag, 1))
+        self.routes = PartitionMap(self.hub, topics, first_byte, setup.settle)
         self.verified = world.now
         self.requested: dict[PartitionFeed, None] = {}
         """Partitions to read as soon as Kafka answers."""
@@ -146,10 +145,10 @@ class Worker:
 
     def open(self, request: StreamRequest, sink: Sink, *, kafka: bool = True) -> Stream:
         """Open a stream; without `kafka`, partitions that are not read start later."""
-        feeds, mismatch = self.routes.find(request.user, request.cursor, self.world.moment)
+        feeds, mismatch = self.routes.find(request, self.world.moment)
         if mismatch:
             self.refresh_topics()
-            feeds = self.routes.feeds(request.user, request.cursor, self.world.moment)
+            feeds = self.routes.feeds(request, self.world.moment)
         for feed in feeds:
             if feed.tail is None:
                 self.requested[feed] = None
@@ -160,20 +159,24 @@ class Worker:
     def refresh_topics(self) -> None:
         """Apply the present topics."""
         world, moment = self.world, self.world.moment
-        for topic in (self.routes.topic, self.routes.broadcast):
-            if topic is None:
-                continue
+        for topic in self.routes.topics:
             partitions = world.partitions[-1] if topic.kind is LogKind.USER else 1
             if topic.tag != world.tag:
                 for feed in list(self.positions):
                     if feed.topic.kind is topic.kind:
                         self.stop_reading(feed)
-                renewed = topic._replace(tag=world.tag, partitions=partitions, former=())
-                self.routes.recreate(renewed, self.verified, moment)
+                renewed = topic._replace(tag=world.tag, partitions=partitions)
+                self.routes.update(renewed, self.verified, moment)
             elif partitions != topic.partitions:
-                self.routes.grow(partitions, self.verified, moment)
+                self.routes.update(topic._replace(partitions=partitions), self.verified, moment)
         self.verified = world.now
+        self.move()
         self._request_reads()
+
+    def move(self) -> None:
+        """Move all streams to the present partitions."""
+        while self.routes.step(self.world.moment):
+            pass
 
     def _request_reads(self) -> None:
         for feed in self.hub.feeds.values():
@@ -212,6 +215,7 @@ class Worker:
     def sweep(self) -> None:
         """Drop former partitions that have settled, and partitions without streams."""
         self.routes.settle(self.world.moment)
+        self.move()
         for feed in list(self.positions):
             if not feed.streams:
                 self.stop_reading(feed)
