@@ -11,23 +11,23 @@ from collections import deque
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.core.event_id import parse
+from gateway.core.event_id import is_current, owner, parse
 from gateway.core.gap import GapReason
 from gateway.core.records import LogKind, TimePosition, TopicPartition
 from gateway.core.request import StreamRequest
 from gateway.errors import EventIdError
-from tests.core.world import BROADCAST_TOPIC, CATEGORIES, USER_TOPIC
+from tests.core.world import CATEGORIES, by_first_byte
 from tests.sse import EventStreamParser
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gateway.core.event_id import CursorEntry
     from gateway.core.filter import Selection
     from gateway.core.records import Position
     from gateway.core.stream import Stream
     from tests.core.workers import Worker
-    from tests.core.world import World, Written
+    from tests.core.world import KafkaLog, World, Written
 
 
 EPOCH = "1970-01-01T00:00:00Z"
@@ -68,7 +68,16 @@ class Client:
         user: bytes,
         selections: Sequence[Selection] = (),
         since: int | None = None,
+        groups: Mapping[str, Sequence[bytes]] | None = None,
     ) -> None:
+        self.groups: dict[str, list[bytes]] = {
+            topic: list(names) for topic, names in (groups or {}).items()
+        }
+        """The names of the user's groups, by topic."""
+        self.new_since: dict[bytes, dict[TopicPartition, tuple[int, int]]] = {}
+        """The first offsets to expect of a group that the token did not name before, by key."""
+        self._new: set[bytes] = set()
+        """Keys of groups of which no id of the client has a position yet."""
         self.world = world
         self.user = user
         self.filter = world.filters.find(selections)
@@ -115,12 +124,20 @@ class Client:
                 self._garbage = self._from_now(worker)
                 self.crossings.clear()
                 self.excused.clear()
+        topics = worker.routes.topics
+        if entries:
+            self._expect_new_topics(worker, entries)
+        for key in self._new:
+            self.new_since[key] = {
+                log: (kafka.incarnation, kafka.end) for log, kafka in world.logs.items()
+            }
         for entry in entries:
-            log = self._log(entry.kind, entry.partition)
-            if log not in world.logs:
+            topic = owner(entry, topics)
+            if topic is None or (topic.name, entry.partition) not in world.logs:
                 continue
+            log = TopicPartition(topic.name, entry.partition)
             created = world.logs[log].created
-            foreign = entry.tag != world.tag
+            foreign = not is_current(entry, world.topics[topic.name].topic())
             incarnation = world.logs[log].incarnation
             # Its first position there decides: a gap that was due then must still be sent.
             again = isinstance(entry.position, TimePosition) and any(
@@ -137,11 +154,15 @@ class Client:
             cursor=entries,
             since=None if malformed else self.since,
             malformed=malformed,
+            groups={
+                topic: tuple(world.topics[topic].key.key(name) for name in names)
+                for topic, names in self.groups.items()
+            },
         )
         connection = self.connection = Connection(self, worker, room=room, cut=cut)
         if not entries:
             begin = world.now if request.since is None else request.since
-            for feed in worker.routes.feeds(StreamRequest(self.user), world.moment):
+            for feed in worker.routes.feeds(request._replace(cursor=()), world.moment):
                 kafka_log = world.logs[feed.log]
                 offset = kafka_log.at(begin)
                 if feed.tail is not None and request.since is None:
@@ -175,10 +196,10 @@ class Client:
                 kafka, written = self.world.events[number]
                 assert event.type == written.event_type
                 assert self.wants(written), "an event outside the client's filter"
-                assert kafka.log in self.world.logs_of(self.user), "an event of another partition"
-                assert kafka.kind is LogKind.BROADCAST or written.key == self.user, (
-                    "an event of another user"
-                )
+                assert kafka.log in self.logs(), "an event of another partition"
+                assert kafka.kind is LogKind.BROADCAST or written.key in self._keys(
+                    kafka.log.topic
+                ), "an event of another user or group"
                 position = kafka.incarnation, written.offset
                 floor = (
                     position
@@ -187,7 +208,33 @@ class Client:
                 )
                 assert self.rogue or position >= floor, "an event from before the stream"
                 self.received.append(number)
+        if parser.last_event_id != self.last_id:
+            self._new.clear()
         self.last_id = parser.last_event_id
+
+    def names(self, topic: str) -> list[bytes]:
+        """Return the names whose keys the client's streams read in a topic."""
+        if self.world.topics[topic].kind is LogKind.GROUP:
+            return self.groups.get(topic, [])
+        return [self.user]
+
+    def _keys(self, topic: str) -> list[bytes]:
+        return [self.world.topics[topic].key.key(name) for name in self.names(topic)]
+
+    def logs(self) -> list[TopicPartition]:
+        """Return all partitions that the client's events have had, the present ones first."""
+        return [
+            log
+            for topic in self.world.topics.values()
+            for log in topic.logs(self.names(topic.name))
+        ]
+
+    def regroup(self, topic: str, names: Sequence[bytes]) -> None:
+        """Let the next token name these groups."""
+        before = set(self._keys(topic))
+        self.groups[topic] = list(names)
+        after = set(self._keys(topic))
+        self._new = (self._new | (after - before)) - (before - after)
 
     def wants(self, written: Written) -> bool:
         """Return whether the event matches the client's filter, by a definition of its own."""
@@ -198,11 +245,16 @@ class Client:
             for categories, types, prefixes in self.filter.selections
         )
 
-    def concerns(self, kind: LogKind, written: Written) -> bool:
+    def concerns(self, kafka: KafkaLog, written: Written) -> bool:
         """Return whether the record is an event for the client."""
         if written.number is None or not self.wants(written):
             return False
-        return kind is LogKind.BROADCAST or written.key == self.user
+        return kafka.kind is LogKind.BROADCAST or written.key in self._keys(kafka.log.topic)
+
+    def is_new(self, kafka: KafkaLog, written: Written) -> bool:
+        """Return whether the record is older than the client's membership in its group."""
+        since = self.new_since.get(written.key or b"", {}).get(kafka.log)
+        return since is not None and (kafka.incarnation, written.offset) < since
 
     def before_recreation(self, log: TopicPartition, worker: Worker, incarnation: int) -> None:
         """Record the position of the client's stream before its partition is recreated."""
@@ -228,12 +280,17 @@ class Client:
             entries = parse(self.last_id)
         except EventIdError:
             entries = []
+        topics = [topic.topic() for topic in self.world.configured]
         here = [
-            entry.position for entry in entries if self._log(entry.kind, entry.partition) == log
+            entry.position
+            for entry in entries
+            if entry.partition == log.partition
+            and (topic := owner(entry, topics)) is not None
+            and topic.name == log.topic
         ]
         crossed = [each.position for each in self.crossings if each.log == log]
         by_time = not here or any(isinstance(position, TimePosition) for position in here + crossed)
-        if log in self.world.logs_of(self.user) and by_time:
+        if log in self.logs() and by_time:
             self.excused[log] = self.world.logs[log].incarnation, start
 
     def _on_gap(self, facts: dict[str, object], epoch: int) -> None:
@@ -249,7 +306,7 @@ class Client:
         assert isinstance(next_, int)
         partition = facts["partition"]
         assert isinstance(partition, int)
-        log = self._log(LogKind(str(facts["log"])), partition)
+        log = self._log(LogKind(str(facts["log"])), partition, next_)
         time = datetime.fromisoformat(str(facts.get("since", EPOCH)))
         since = round(time.timestamp() * 1000)
         self.gaps.append(SeenGap(reason, log, first, next_, since, epoch, len(self.received)))
@@ -261,12 +318,18 @@ class Client:
 
     def before_growth(self) -> None:
         """Record the user's partitions before the topic grows."""
-        self._known = set(self.world.logs_of(self.user))
+        self._known = set(self.logs())
 
-    def after_growth(self) -> None:
-        """Expect all events of the user's new partition, if the client has connected before."""
+    def after_growth(self, *, appeared: bool = False) -> None:
+        """Expect all events of the new partitions, if the client has connected before.
+
+        Of a topic that it does not follow only if the topic has `appeared`.
+        """
         if self.expects:
-            for log in set(self.world.logs_of(self.user)) - self._known:
+            followed = {log.topic for log in self.expects}
+            for log in set(self.logs()) - self._known:
+                if log.topic not in followed and not appeared:
+                    continue
                 kafka = self.world.logs[log]
                 self.expects[log] = kafka.incarnation, kafka.end
                 if self._garbage is not None:
@@ -277,16 +340,39 @@ class Client:
 
         Includes the user's present partition, which a worker with old metadata will follow later.
         """
-        followed = [
-            feed.log for feed in worker.routes.feeds(StreamRequest(self.user), self.world.moment)
+        world = self.world
+        groups = {topic: tuple(self._keys(topic)) for topic in self.groups}
+        feeds = worker.routes.feeds(StreamRequest(self.user, groups=groups), world.moment)
+        present = [
+            TopicPartition(topic.name, by_first_byte(key, topic.counts[-1]))
+            for topic in world.configured
+            if topic.exists and topic.kind is not LogKind.BROADCAST
+            for key in self._keys(topic.name)
         ]
-        logs = [self.world.logs[log] for log in {*followed, self.world.logs_of(self.user)[0]}]
+        logs = [world.logs[log] for log in {*(feed.log for feed in feeds), *present}]
         return {kafka.log: (kafka.incarnation, kafka.end) for kafka in logs}
 
-    def _log(self, kind: LogKind | None, partition: int) -> TopicPartition:
-        if kind is LogKind.BROADCAST:
-            return TopicPartition(BROADCAST_TOPIC, 0)
-        return TopicPartition(USER_TOPIC, partition)
+    def _expect_new_topics(self, worker: Worker, entries: Sequence[CursorEntry]) -> None:
+        """Expect events from now on of topics without an entry, none of those not configured."""
+        topics = worker.routes.topics
+        known = {topic.name for entry in entries if (topic := owner(entry, topics)) is not None}
+        self.expects = {log: begin for log, begin in self.expects.items() if log.topic in known}
+        from_now = self._from_now(worker)
+        self.expects |= {log: begin for log, begin in from_now.items() if log.topic not in known}
+        self.expects |= {
+            log: begin
+            for log, begin in from_now.items()
+            if log not in self.expects and self.world.topics[log.topic].kind is LogKind.GROUP
+        }
+
+    def _log(self, kind: LogKind, partition: int, offset: int) -> TopicPartition:
+        """Return the partition of a gap that ends at `offset`."""
+        (name,) = [
+            topic.name
+            for topic in self.world.topics.values()
+            if topic.kind is kind and topic.first <= offset < topic.first + 1000
+        ]
+        return TopicPartition(name, partition)
 
 
 class Connection:

@@ -34,17 +34,16 @@ def assert_consistent(worker: Worker) -> None:
 
 
 def _live_is_not_behind(worker: Worker, feed: PartitionFeed, following: set[Stream]) -> None:
-    live = [stream for streams in feed.live_by_key.values() for stream in streams] + [
-        *feed.live_unkeyed
-    ]
+    live = feed.live()
     assert len(live) == len(set(live))
     assert set(live) == {stream for stream in following if feed not in stream.catching_up}
     leaving = feed in worker.hub._leaving  # noqa: SLF001
     assert not live or feed.tail is not None or leaving
     assert not (feed.live_unkeyed if feed.keyed else feed.live_by_key)
-    for key, streams in feed.live_by_key.items():
+    assert not (feed.live_by_key if feed.grouped else feed.live_by_group)
+    for key, streams in [*feed.live_by_key.items(), *feed.live_by_group.items()]:
         assert streams, "an empty list of live streams"
-        assert all(stream.key == key for stream in streams)
+        assert all(key in feed.keys(stream) for stream in streams)
 
 
 def _nobody_is_forgotten(worker: Worker, feed: PartitionFeed, following: set[Stream]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.core.event_id import CursorEntry, encode
+from gateway.core.event_id import CursorEntry, encode, short_tag
 from gateway.core.filter import Selection
 from gateway.core.gap import CloseReason
 from gateway.core.records import LogKind, OffsetPosition, TopicPartition
@@ -14,10 +14,10 @@ from tests.core.clients import Client
 from tests.core.consistency import assert_consistent
 from tests.core.judge import judge
 from tests.core.workers import Worker
-from tests.core.world import BROADCAST_TOPIC, DATA, OTHER, USER_TOPIC, Setup, World
+from tests.core.world import BROADCAST_TOPIC, DATA, OTHER, USER_TOPIC, Extra, Setup, World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gateway.core.registry import Registry
 
@@ -29,6 +29,7 @@ FILTERS = (
     [Selection(types=frozenset({OTHER}))],
     [Selection(frozenset({"ai", "import"})), Selection(prefixes=("import.", "portfolio."))],
 )
+GROUPS = (b"w", b"x", b"y", b"z")
 
 
 class Profile(NamedTuple):
@@ -43,6 +44,8 @@ class Profile(NamedTuple):
     """Topics are recreated with other tags."""
     hostility: bool = False
     """Ids that are malformed, forged or of another client."""
+    sources: bool = False
+    """Several user topics and group topics, added to and removed from the configuration."""
     piece: int = 150
     short: int = 3
     step: int = 2000
@@ -65,9 +68,14 @@ class History:
                 max_records=random.choice([5, 15, 50, 5_000_000]) if small else 5_000_000,
                 max_age_ms=random.choice([20, 60, 300, 3_600_000]) if small else 3_600_000,
                 warm_ms=random.choice([0, 10, 60_000]),
+                extras=self._extras() if profile.sources else (),
             ),
             registry,
         )
+        for extra in self.world.setup.extras:
+            if random.random() < 0.2:
+                self.world.hide(extra.name)
+            self.world.topics[extra.name].configured = random.random() < 0.7
         self.workers = [Worker(self.world) for _ in range(random.randint(1, 3))]
         self.every_worker = list(self.workers)
         self.clients = [self._client() for _ in range(random.randint(1, 4))]
@@ -98,6 +106,9 @@ class History:
             steps += [(2, self._grow), (2, self._refresh_topics)]
         if profile.renewal:
             steps += [(1, self._recreate_topics), (2, self._refresh_topics)]
+        if profile.sources:
+            steps += [(2, self._reconfigure), (2, self._regroup), (2, self._appear)]
+            steps += [(2, self._grow_one), (1, self._recreate_one), (3, self._refresh_topics)]
         if profile.hostility:
             steps += [(1, self._garbage), (1, self._fail_over), (1, self._forge), (1, self._steal)]
         self._steps = [step for _, step in steps]
@@ -151,7 +162,26 @@ class History:
         random = self.random
         selections = random.choice([(), (), (), (), (), (), *FILTERS])
         since = random.choice([None, None, None, self.world.now - random.randint(0, 50)])
-        return Client(self.world, random.choice(USERS), selections, since)
+        client = Client(self.world, random.choice(USERS), selections, since)
+        for topic in self.world.topics.values():
+            if topic.kind is LogKind.GROUP:
+                client.groups[topic.name] = self._groups()
+        return client
+
+    def _extras(self) -> tuple[Extra, ...]:
+        random = self.random
+        names = ["orders", "teams", "tenants", "payments"][: random.randint(0, 3) + 1]
+        return tuple(
+            Extra(
+                name,
+                LogKind.GROUP if name in ("teams", "tenants") else LogKind.USER,
+                random.randint(1, 2),
+            )
+            for name in names
+        )
+
+    def _groups(self) -> list[bytes]:
+        return self.random.sample(GROUPS, self.random.randint(0, 3))
 
     def _log(self) -> TopicPartition:
         return self.random.choice(list(self.world.logs))
@@ -160,13 +190,20 @@ class History:
         random = self.random
         for _ in range(random.randint(1, 4)):
             self.world.now += random.choice([0, 0, 1, 3, 20])
+            key: bytes | None
             if self.world.setup.broadcast and random.random() < 0.2:
                 log, key = TopicPartition(BROADCAST_TOPIC, 0), None
             else:
-                key = random.choice([*USERS, b"a", b"norman"])
-                log, *others = self.world.logs_of(key)
-                former = [other for other in others if other.topic == USER_TOPIC]
-                stale = self.world.now < self.world.grown + self.world.setup.stale_ms
+                name = random.choice([*USERS, b"a", b"norman"])
+                topic = self.world.topics[USER_TOPIC]
+                if self.profile.sources:
+                    keyed = [t for t in self.world.topics.values() if t.exists]
+                    topic = random.choice([t for t in keyed if t.kind is not LogKind.BROADCAST])
+                    if topic.kind is LogKind.GROUP:
+                        name = random.choice(GROUPS)
+                key = topic.key.key(name)
+                log, *former = topic.logs([name])
+                stale = self.world.now < topic.grown + self.world.setup.stale_ms
                 if former and stale and random.random() < 0.4:
                     log = former[0]
             self.world.write(
@@ -308,27 +345,77 @@ class History:
                 self._kill(worker)
             for log in list(self.world.logs):
                 self.world.recreate(log)
+            for topic in self.world.topics.values():
+                topic.grown = 0
             self.world.tag = self.random.randbytes(4)
             self.workers = [Worker(self.world) for _ in self.workers]
             self.every_worker += self.workers
 
     def _grow(self) -> None:
-        if len(self.world.partitions) == 1:
+        self._grow_topic(USER_TOPIC)
+
+    def _grow_topic(self, name: str) -> None:
+        topic = self.world.topics[name]
+        if len(topic.counts) == 1 and topic.exists:
             for client in self.clients:
                 client.before_growth()
-            self.world.grow(self.world.partitions[0] + self.random.randint(1, 3))
+            self.world.grow(topic.counts[0] + self.random.randint(1, 3), name)
             for client in self.clients:
                 client.after_growth()
+
+    def _grow_one(self) -> None:
+        self._grow_topic(self.random.choice([USER_TOPIC, *self._extra_names()]))
+
+    def _extra_names(self) -> list[str]:
+        return [extra.name for extra in self.world.setup.extras]
+
+    def _reconfigure(self) -> None:
+        """Add or remove a topic: every worker is replaced by one with the new configuration."""
+        if self.random.random() < 0.4:
+            topic = self.world.topics[self.random.choice(self._extra_names())]
+            topic.configured = not topic.configured
+            for worker in self.workers:
+                self._kill(worker)
+            self.workers = [Worker(self.world) for _ in self.workers]
+            self.every_worker += self.workers
+
+    def _regroup(self) -> None:
+        """Let a client's next token name other groups."""
+        client = self.random.choice(self.clients)
+        groups = [t.name for t in self.world.topics.values() if t.kind is LogKind.GROUP]
+        if client.connection is None and groups:
+            client.regroup(self.random.choice(groups), self._groups())
+
+    def _appear(self) -> None:
+        """Create a missing topic."""
+        topic = self.world.topics[self.random.choice(self._extra_names())]
+        if not topic.exists:
+            for client in self.clients:
+                client.before_growth()
+            self.world.appear(topic.name)
+            if topic.configured:
+                for client in self.clients:
+                    client.after_growth(appeared=True)
+
+    def _recreate_one(self) -> None:
+        """Recreate one of the topics with another tag."""
+        name = self.random.choice([*self._extra_names(), USER_TOPIC])
+        if self.world.topics[name].exists:
+            self._before_recreation([log for log in self.world.logs if log.topic == name])
+            self.world.recreate_topic(name, self.random.randbytes(4))
+
+    def _before_recreation(self, logs: Sequence[TopicPartition]) -> None:
+        for number, log in enumerate(logs, 1):
+            for client in self.clients:
+                for worker in self.workers:
+                    client.before_recreation(log, worker, self.world.epoch + number)
 
     def _refresh_topics(self) -> None:
         self.random.choice(self.workers).refresh_topics()
 
     def _recreate_topics(self) -> None:
         if self.random.random() < 0.5:
-            for number, log in enumerate(self.world.logs, 1):
-                for client in self.clients:
-                    for worker in self.workers:
-                        client.before_recreation(log, worker, self.world.epoch + number)
+            self._before_recreation(list(self.world.logs))
             self.world.recreate_topics(self.random.randbytes(4))
 
     def _garbage(self) -> None:
@@ -346,7 +433,14 @@ class History:
                 self.random.random() < 0.5,
             )
             tag = self.random.choice([self.world.tag, b"evil"])
-            entries = [CursorEntry(LogKind.USER, tag, self.random.randint(0, 2), position)]
+            partition = self.random.randint(0, 2)
+            entries = [CursorEntry(LogKind.USER, tag, partition, position)]
+            if self.profile.sources and position.offset < 1 << 47:
+                topics = [topic.topic() for topic in self.world.topics.values()]
+                entries = [
+                    CursorEntry(None, short_tag(topic.mark, topic.tag), partition, position)
+                    for topic in topics
+                ]
             client.last_id = encode(entries).decode()
 
     def _steal(self) -> None:

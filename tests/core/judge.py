@@ -25,7 +25,7 @@ def judge(client: Client) -> None:
     """Raise `AssertionError` with the first fault in a client's events and gaps."""
     if client.rogue:
         return
-    for log in client.world.logs_of(client.user):
+    for log in client.logs():
         _in_order_and_once(client, log)
         for gap in _joined(gap for gap in client.gaps if gap.log == log):
             _is_true(client, log, gap)
@@ -75,7 +75,8 @@ def _complete(client: Client, log: TopicPartition) -> None:
         for written in kafka.all:
             if (
                 (kafka.incarnation, written.offset) < begin
-                or not client.concerns(kafka.kind, written)
+                or not client.concerns(kafka, written)
+                or client.is_new(kafka, written)
                 or written.number in received
                 or written.offset in kafka.compacted
             ):
@@ -88,6 +89,12 @@ def _complete(client: Client, log: TopicPartition) -> None:
 def _excused(client: Client, kafka: KafkaLog, written: Written) -> bool:
     log, offset = kafka.log, written.offset
     if (kafka.incarnation, offset) < client.excused.get(log, (-1, 0)):
+        return True
+    if len(client.world.topics[log.topic].counts) > 1 and any(
+        # The gap is told in the present partition, and covers the former one.
+        gap.reason is GapReason.RESET and gap.log is not None and gap.log.topic == log.topic
+        for gap in client.gaps
+    ):
         return True
     gaps = [gap for gap in client.gaps if gap.log == log]
     for gap in gaps:
@@ -149,7 +156,7 @@ def _joined(gaps: Iterable[SeenGap]) -> list[SeenGap]:
 
 def _incarnation_at(client: Client, log: TopicPartition, epoch: int) -> int:
     incarnations = [kafka.incarnation for kafka in client.world.incarnations(log)]
-    return max(incarnation for incarnation in incarnations if incarnation <= epoch)
+    return max([incarnation for incarnation in incarnations if incarnation <= epoch], default=-1)
 
 
 def _is_true(client: Client, log: TopicPartition, gap: SeenGap) -> None:
@@ -162,7 +169,12 @@ def _is_true_of(client: Client, kafka: KafkaLog, gap: SeenGap) -> bool:
     assert gap.next is not None
     if gap.reason is GapReason.RESET:
         crossed = any(
-            each.log == kafka.log and each.incarnation == kafka.incarnation
+            (each.log == kafka.log and each.incarnation == kafka.incarnation)
+            # The position was in another partition, before the topic has grown.
+            or (
+                each.log.topic == kafka.log.topic
+                and len(client.world.topics[kafka.log.topic].counts) > 1
+            )
             for each in client.crossings
         )
         skipped = [w for w in kafka.records if w.offset < gap.next]
@@ -170,13 +182,13 @@ def _is_true_of(client: Client, kafka: KafkaLog, gap: SeenGap) -> bool:
             client.world.topics_recreated
         ):  # skipped events were sent before, by a worker with old metadata
             return True
-        return crossed and not any(client.concerns(kafka.kind, w) for w in skipped)
+        return crossed and not any(client.concerns(kafka, w) for w in skipped)
     assert gap.first is not None
     if gap.reason is GapReason.EXPIRED:
         return gap.first < gap.next <= kafka.start
     assert gap.reason is GapReason.LIMIT
     setup = client.world.setup
-    events = [w for w in kafka.all if client.concerns(kafka.kind, w) and w.offset >= gap.first]
+    events = [w for w in kafka.all if client.concerns(kafka, w) and w.offset >= gap.first]
     oldest = client.world.now - setup.max_age_ms
     young = next((w.offset for w in kafka.all if w.timestamp >= oldest), kafka.end)
     # For a range too long to be read, offsets and the cursor's age are enough; a range that was

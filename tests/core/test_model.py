@@ -34,6 +34,8 @@ PROFILES = {
     "growth": Profile(growth=True, removal=True, step=5),
     "renewal": Profile(renewal=True, removal=True, short=1000),
     "hostility": Profile(hostility=True, removal=True, recreation=True, piece=65_536),
+    "sources": Profile(sources=True, removal=True, short=1000, step=50),
+    "hostile sources": Profile(sources=True, hostility=True, removal=True, short=1000),
 }
 
 

@@ -14,8 +14,8 @@ from gateway.core.hub import Hub
 from gateway.core.interpreter import Interpreter
 from gateway.core.limits import Extent, Limits
 from gateway.core.partition_map import PartitionMap
-from gateway.core.records import LogKind, OffsetPosition, Topic
-from tests.core.world import BROADCAST_TOPIC, USER_TOPIC, first_byte
+from gateway.core.records import OffsetPosition
+from tests.core.world import first_byte
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -127,10 +127,9 @@ class Worker:
             wake=self.wake,
             busy=self._begin,
             contain=self.faults.contain,
+            id_version=world.version,
         )
-        topics = [Topic(USER_TOPIC, LogKind.USER, world.tag, world.partitions[-1])]
-        if setup.broadcast:
-            topics.append(Topic(BROADCAST_TOPIC, LogKind.BROADCAST, world.tag, 1))
+        topics = [topic.topic() for topic in world.configured]
         self.routes = PartitionMap(self.hub, topics, first_byte, setup.settle)
         self.verified = world.now
         self.requested: dict[PartitionFeed, None] = {}
@@ -160,15 +159,13 @@ class Worker:
         """Apply the present topics."""
         world, moment = self.world, self.world.moment
         for topic in self.routes.topics:
-            partitions = world.partitions[-1] if topic.kind is LogKind.USER else 1
-            if topic.tag != world.tag:
+            found = world.topics[topic.name].topic()
+            if topic.tag != found.tag:
                 for feed in list(self.positions):
-                    if feed.topic.kind is topic.kind:
+                    if feed.log.topic == topic.name:
                         self.stop_reading(feed)
-                renewed = topic._replace(tag=world.tag, partitions=partitions)
-                self.routes.update(renewed, self.verified, moment)
-            elif partitions != topic.partitions:
-                self.routes.update(topic._replace(partitions=partitions), self.verified, moment)
+            if (topic.tag, topic.partitions) != (found.tag, found.partitions):
+                self.routes.update(found, self.verified, moment)
         self.verified = world.now
         self.move()
         self._request_reads()

@@ -6,13 +6,18 @@ A partition is a list of records with holes in the offsets and a moving start of
 from __future__ import annotations
 
 from bisect import bisect_left
+from hashlib import blake2b
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.core.event_id import Version
 from gateway.core.filter import Filters
-from gateway.core.records import LogKind, Moment, TopicPartition, make_record
+from gateway.core.records import LogKind, Moment, Topic, TopicPartition, make_record
+from gateway.core.source import KeyTemplate, name_mark
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from gateway.core.records import Record
     from gateway.core.registry import Registry
 
@@ -56,13 +61,15 @@ class Written(NamedTuple):
 class KafkaLog:
     """One partition: the retained records, and for the judge all records ever written."""
 
-    def __init__(self, log: TopicPartition, kind: LogKind, incarnation: int, created: int) -> None:
+    def __init__(
+        self, log: TopicPartition, kind: LogKind, incarnation: int, created: int, start: int = 0
+    ) -> None:
         self.log = log
         self.kind = kind
         self.incarnation = incarnation
         self.created = created
-        self.start = 0
-        self.end = 0
+        self.start = start
+        self.end = start
         self.records: list[Written] = []
         self.all: list[Written] = []
         self.compacted: set[int] = set()
@@ -101,6 +108,53 @@ class KafkaLog:
         return index < len(self.records) and self.records[index].offset == offset
 
 
+class Extra(NamedTuple):
+    """A topic besides the user topic and the broadcast topic."""
+
+    name: str
+    kind: LogKind
+    partitions: int = 1
+
+
+class SimulatedTopic:
+    """A topic of the simulated Kafka, with the source that reads it.
+
+    Offsets of each topic begin at another thousand, so that a gap shows its topic.
+    """
+
+    def __init__(self, name: str, kind: LogKind, partitions: int, number: int) -> None:
+        self.name = name
+        self.kind = kind
+        self.counts = [partitions]
+        """Partition counts, the present one last."""
+        self.grown = 0
+        """When the topic last grew."""
+        self.first = number * 1000
+        """The first offset of each partition."""
+        self.key = KeyTemplate(b"", b"@%d" % number) if number else KeyTemplate()
+        self.tag = b""
+        self.configured = True
+        """Whether new workers read the topic."""
+        self.exists = True
+
+    def logs(self, names: Iterable[bytes]) -> list[TopicPartition]:
+        """Return the partitions that the keys of `names` have had, the present ones first."""
+        if not self.exists:
+            return []
+        if self.kind is LogKind.BROADCAST:
+            return [TopicPartition(self.name, 0)]
+        keys = [self.key.key(name) for name in names]
+        found = [by_first_byte(key, count) for count in reversed(self.counts) for key in keys]
+        return [TopicPartition(self.name, partition) for partition in dict.fromkeys(found)]
+
+    def topic(self) -> Topic:
+        """Return the topic as a worker with new metadata knows it."""
+        key = None if self.key == KeyTemplate() else self.key
+        count = self.counts[-1] if self.exists else 0
+        mark = name_mark(self.name)
+        return Topic(self.name, self.kind, self.tag, count, mark=mark, key=key)
+
+
 class Setup(NamedTuple):
     """Configuration of a history."""
 
@@ -117,6 +171,7 @@ class Setup(NamedTuple):
     settle: float = 0.3
     stale_ms: int = 100
     """How long some producers still use the former partition count after a growth (ms)."""
+    extras: tuple[Extra, ...] = ()
 
 
 class World:
@@ -127,11 +182,14 @@ class World:
         self.registry = registry
         self.filters = Filters()
         self.now = 1_000_000
+        kinds = [Extra(USER_TOPIC, LogKind.USER, setup.partitions), *setup.extras]
+        if setup.broadcast:
+            kinds.append(Extra(BROADCAST_TOPIC, LogKind.BROADCAST))
+        self.topics = {
+            extra.name: SimulatedTopic(*extra, number if extra in setup.extras else 0)
+            for number, extra in enumerate(kinds)
+        }
         self.tag = setup.tag
-        self.partitions = [setup.partitions]
-        """Partition counts of the user topic, the present one last."""
-        self.grown = 0
-        """When the topic last grew."""
         self.topics_recreated = False
         """Whether topics were recreated, so that a worker may have read a new one unaware."""
         self.epoch = 0
@@ -139,10 +197,9 @@ class World:
         self.logs: dict[TopicPartition, KafkaLog] = {}
         self.former: list[KafkaLog] = []
         """Deleted partitions."""
-        for partition in range(setup.partitions):
-            self._create(TopicPartition(USER_TOPIC, partition), LogKind.USER)
-        if setup.broadcast:
-            self._create(TopicPartition(BROADCAST_TOPIC, 0), LogKind.BROADCAST)
+        for topic in self.topics.values():
+            for partition in range(topic.counts[0]):
+                self._create(TopicPartition(topic.name, partition))
         self.events: dict[int, tuple[KafkaLog, Written]] = {}
         """Every event ever written, by number."""
 
@@ -150,8 +207,32 @@ class World:
     def moment(self) -> Moment:
         return Moment(self.now / 1000, self.now)
 
-    def _create(self, log: TopicPartition, kind: LogKind) -> None:
-        self.logs[log] = KafkaLog(log, kind, self.epoch, self.now)
+    @property
+    def tag(self) -> bytes:
+        """The tag of the user topic and the broadcast topic."""
+        return self.topics[USER_TOPIC].tag
+
+    @tag.setter
+    def tag(self, tag: bytes) -> None:
+        for topic in self.topics.values():
+            topic.tag = blake2b(tag + topic.name.encode(), digest_size=4).digest()
+            if topic.name in (USER_TOPIC, BROADCAST_TOPIC):
+                topic.tag = tag
+
+    @property
+    def configured(self) -> list[SimulatedTopic]:
+        """The topics that new workers read, in order."""
+        return [topic for topic in self.topics.values() if topic.configured]
+
+    @property
+    def version(self) -> Version:
+        """The version of the ids of new workers."""
+        extras = {extra.name for extra in self.setup.extras}
+        return Version.TWO if any(t.name in extras for t in self.configured) else Version.ONE
+
+    def _create(self, log: TopicPartition) -> None:
+        topic = self.topics[log.topic]
+        self.logs[log] = KafkaLog(log, topic.kind, self.epoch, self.now, topic.first)
 
     def write(
         self,
@@ -170,19 +251,30 @@ class World:
             self.events[number] = (kafka, written)
         return written
 
-    def logs_of(self, user: bytes) -> list[TopicPartition]:
-        """Return all partitions that a user's events have had, the present one first."""
-        partitions = [by_first_byte(user, count) for count in reversed(self.partitions)]
-        logs = [TopicPartition(USER_TOPIC, partition) for partition in dict.fromkeys(partitions)]
-        return [*logs, TopicPartition(BROADCAST_TOPIC, 0)] if self.setup.broadcast else logs
-
-    def grow(self, partitions: int) -> None:
-        """Add partitions to the user topic."""
+    def grow(self, partitions: int, name: str = USER_TOPIC) -> None:
+        """Add partitions to a topic."""
         self.now += 5
-        for partition in range(self.partitions[-1], partitions):
-            self._create(TopicPartition(USER_TOPIC, partition), LogKind.USER)
-        self.partitions.append(partitions)
-        self.grown = self.now
+        topic = self.topics[name]
+        for partition in range(topic.counts[-1], partitions):
+            self._create(TopicPartition(name, partition))
+        topic.counts.append(partitions)
+        topic.grown = self.now
+
+    def hide(self, name: str) -> None:
+        """Let a topic be missing from the start."""
+        topic = self.topics[name]
+        topic.exists = False
+        for partition in range(topic.counts[0]):
+            del self.logs[TopicPartition(name, partition)]
+
+    def appear(self, name: str) -> None:
+        """Create a missing topic."""
+        self.now += 5
+        self.epoch += 1
+        topic = self.topics[name]
+        topic.exists = True
+        for partition in range(topic.counts[0]):
+            self._create(TopicPartition(name, partition))
 
     def incarnations(self, log: TopicPartition) -> list[KafkaLog]:
         """Return all incarnations of a partition, oldest first."""
@@ -194,7 +286,7 @@ class World:
         old = self.logs[log]
         self.former.append(old)
         self.epoch += 1
-        self._create(log, old.kind)
+        self._create(log)
         self.now += 5
 
     def recreate_topics(self, tag: bytes) -> None:
@@ -202,4 +294,12 @@ class World:
         self.tag = tag
         self.topics_recreated = True
         for log in list(self.logs):
+            self.recreate(log)
+
+    def recreate_topic(self, name: str, tag: bytes) -> None:
+        """Delete and recreate one topic with a new tag."""
+        self.topics[name].tag = tag
+        self.topics[name].grown = 0  # producers learn the present count with the new topic
+        self.topics_recreated = True
+        for log in [log for log in self.logs if log.topic == name]:
             self.recreate(log)
