@@ -356,7 +356,14 @@ class History:
 
     def _grow_topic(self, name: str) -> None:
         topic = self.world.topics[name]
-        if len(topic.counts) == 1 and topic.exists:
+        # A worker that learns of a topic after its growth does not know its former partitions.
+        known = all(
+            each.partitions
+            for worker in self.workers
+            for each in worker.routes.topics
+            if each.name == name
+        )
+        if len(topic.counts) == 1 and topic.exists and known:
             for client in self.clients:
                 client.before_growth()
             self.world.grow(topic.counts[0] + self.random.randint(1, 3), name)
