@@ -15,6 +15,7 @@ import structlog
 
 from gateway import clock
 from gateway.core.event import Decoder
+from gateway.core.event_id import Version
 from gateway.core.hub import Hub
 from gateway.core.interpreter import Interpreter
 from gateway.core.limits import Limits
@@ -129,6 +130,7 @@ class Worker:
             wake=self._wake,
             busy=self._more.set,
             contain=partial(self._supervisor.contain, Part.STREAM),
+            id_version=Version.ONE if settings.sources is None else Version.TWO,
         )
         self._link = KafkaSession(
             settings,

@@ -38,7 +38,10 @@ def add_gauges(parts: Parts, keys: SigningKeys, connections: Callable[[], int]) 
         "Partitions with streams that are not read, though a broker may answer",
         lambda: len(kafka.unread()),
     )
-    parts.metrics.registry.register(PartitionLags(kafka.lags, parts.settings.broadcast_topic))
+    settings = parts.settings
+    several = settings.sources is not None
+    lags = PartitionLags(kafka.lags, settings.event_sources, by_topic=several)
+    parts.metrics.registry.register(lags)
     gauge(
         "gateway_connections_open",
         "Connections to the public listener, streams among them",

@@ -22,9 +22,13 @@ class NotReadyReason(StrEnum):
 
 
 class Readiness:
-    """The current reasons, each with a detail that names the remedy."""
+    """The current reasons, each with a detail that names the remedy.
+
+    A degraded worker is ready: it serves all but what the detail names.
+    """
 
     def __init__(self) -> None:
+        self._degraded: dict[NotReadyReason, str] = {}
         self._reasons = {NotReadyReason.STARTING: "the worker has not reached Kafka yet"}
         self._first = asyncio.Event()
 
@@ -47,13 +51,21 @@ class Readiness:
 
     @property
     def reasons(self) -> Mapping[NotReadyReason, str]:
-        """The current reasons with their details; empty while the worker is ready."""
-        return self._reasons
+        """The current reasons with their details; those of a ready worker degrade it only."""
+        return {**self._reasons, **self._degraded}
 
     def set_reason(self, reason: NotReadyReason, detail: str) -> bool:
         """Set a reason; return whether the reason or its detail is new."""
         is_new = self._reasons.get(reason) != detail
+        self._degraded.pop(reason, None)
         self._reasons[reason] = detail
+        return is_new
+
+    def degrade(self, reason: NotReadyReason, detail: str) -> bool:
+        """Set a reason that leaves the worker ready; return whether it or its detail is new."""
+        is_new = self._degraded.get(reason) != detail
+        self._reasons.pop(reason, None)
+        self._degraded[reason] = detail
         return is_new
 
     def clear(self, *reasons: NotReadyReason) -> bool:
@@ -61,6 +73,7 @@ class Readiness:
         before = bool(self)
         for reason in reasons:
             self._reasons.pop(reason, None)
+            self._degraded.pop(reason, None)
         if self:
             self._first.set()
         return bool(self) and not before
@@ -70,7 +83,6 @@ class Readiness:
         return {
             "ready": bool(self),
             "reasons": [
-                {"reason": str(reason), "detail": detail}
-                for reason, detail in self._reasons.items()
+                {"reason": str(reason), "detail": detail} for reason, detail in self.reasons.items()
             ],
         }

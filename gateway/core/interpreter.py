@@ -51,7 +51,10 @@ class Interpreter:
 
     def _decode(self, feed: PartitionFeed, record: Record) -> Event | Unreadable:
         with self._contained:
-            return self._decoder.decode(record, keyed=feed.keyed)
+            topic = feed.topic
+            # An envelope names a user, which a key of another form cannot equal.
+            keyed = feed.keyed and not feed.grouped and topic.key is None
+            return self._decoder.decode(record, keyed=keyed, mapping=topic.mapping)
         # An unexpected exception costs this record only.
         self._contained = self._contain()
         return Unreadable(UnreadableReason.INTERNAL_ERROR)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 if TYPE_CHECKING:
+    from gateway.core.mapping import RecordMapping
     from gateway.core.source import KeyTemplate
 
 RECORD_OVERHEAD = 300
@@ -69,6 +70,8 @@ class Topic(NamedTuple):
     """The mark of the name, for event ids of version 2."""
     key: KeyTemplate | None = None
     """The form of its record keys; None: the key is the name of the user or group."""
+    mapping: RecordMapping | None = None
+    """How its records become events; None: the formats of `gateway.core.event`."""
 
 
 class UnreadableReason(StrEnum):

@@ -77,6 +77,8 @@ class PartitionLoad(msgspec.Struct, frozen=True):
     streams: _Count = 0
     lag: _Count = 0
     """Records that the broker has and the worker has not read; an upper bound."""
+    topic: Annotated[str, Meta(max_length=249)] | msgspec.UnsetType = msgspec.UNSET
+    """The topic of a worker with a file of sources; absent if `log` identifies it."""
 
 
 class DeliveryTimes(msgspec.Struct, frozen=True):
@@ -215,7 +217,12 @@ def read_status(key: bytes, value: bytes) -> Status | None:
 def busiest(loads: Iterable[PartitionLoad]) -> tuple[PartitionLoad, ...]:
     """Return the partitions that a status lists, ordered by topic kind and number."""
     found = sorted(loads, key=lambda load: (-load.lag, -load.records_per_second, -load.streams))
-    return tuple(sorted(found[:MAX_PARTITIONS], key=lambda load: (load.log, load.partition)))
+    return tuple(
+        sorted(
+            found[:MAX_PARTITIONS],
+            key=lambda load: (load.log, load.topic or "", load.partition),
+        )
+    )
 
 
 def quantile(bounds: Sequence[float], counts: Sequence[int], share: float) -> float | None:

@@ -59,6 +59,7 @@ def read_opening(request: web.Request, identity: Identity) -> StreamRequest:
         since=_since(request.query),
         malformed=malformed,
         issued_at=identity.issued_at,
+        groups=identity.groups,
     )
 
 

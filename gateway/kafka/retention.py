@@ -31,7 +31,7 @@ class RetentionWatch:
 
     def __init__(self, settings: Settings, client: ClusterClient) -> None:
         self._client = client
-        self._names = [name for name in (settings.topic, settings.broadcast_topic) if name]
+        self._names = [source.topic for source in settings.event_sources]
         self._promised = settings.replay_max_age_seconds
         self.short: tuple[ShortRetention, ...] = ()
 

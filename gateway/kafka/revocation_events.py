@@ -15,7 +15,8 @@ from aiokafka.errors import KafkaError
 
 from gateway import clock
 from gateway.core.gap import CloseReason
-from gateway.core.records import Event
+from gateway.core.records import Event, LogKind
+from gateway.core.source import KeyTemplate
 from gateway.errors import PublishError
 from gateway.kafka.client.options import connection_options
 from gateway.kafka.envelope import encode_change
@@ -65,7 +66,9 @@ class RevocationEvents:
         decoder: Decoder,
         supervisor: Supervisor,
     ) -> None:
-        self._topic = settings.topic
+        self._sources = {
+            source.topic: source for source in settings.event_sources if source.kind is LogKind.USER
+        }
         self._partitioner = settings.partitioner
         self._options = connection_options(settings)
         self._target = TopicSpec(settings.revocations_topic, compacted=True)
@@ -80,21 +83,23 @@ class RevocationEvents:
     def find(self, batches: Mapping[TopicPartition, Sequence[Record]]) -> Revoked:
         """Return the sessions that these records revoke; call it before dispatch.
 
-        A broadcast event revokes nothing: a session belongs to a user.
+        An event of a group or a broadcast revokes nothing: a session belongs to a user.
         """
         found: Revoked = []
         if not self._target.name:
             return found
         for log, records in batches.items():
-            if log.topic != self._topic:
+            source = self._sources.get(log.topic)
+            if source is None:
                 continue
+            keyed = source.key == KeyTemplate()
             for record in mentioning(records):
                 with self._contain(Part.REVOCATIONS):
-                    event = self._decoder.decode(record, keyed=True)
+                    event = self._decoder.decode(record, keyed=keyed, mapping=source.mapping)
                     session = revoked_session(event) if isinstance(event, Event) else None
-                    if session is not None:
-                        assert record.key is not None
-                        found.append((record.key, session, record.timestamp))
+                    user = source.key.name(record.key or b"")
+                    if session is not None and user is not None:
+                        found.append((user, session, record.timestamp))
         return found
 
     def revoke(self, found: Revoked, moment: Moment) -> None:

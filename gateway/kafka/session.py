@@ -322,7 +322,7 @@ class KafkaSession:
                 continue
             self._readiness.clear(NotReadyReason.KAFKA)
             missing = [name for name in needed if name not in cluster.partitions]
-            if not missing and not refused:
+            if self._serves({*missing, *refused}):
                 detail = "the worker has found its topics and begins to read"
                 self._readiness.set_reason(NotReadyReason.STARTING, detail)
                 self._report_topics(missing, refused)
@@ -384,6 +384,7 @@ class KafkaSession:
 
     def _report_topics(self, missing: list[str], refused: Mapping[str, Diagnosis]) -> None:
         """Report missing and unreadable topics, with the commands that fix them."""
+        absent = {*missing, *refused}
         missing = [name for name in missing if name not in refused]
         details = [str(diagnosis) for diagnosis in refused.values()]
         if missing:
@@ -393,10 +394,26 @@ class KafkaSession:
                 if spec.name in missing
             )
             details.append(f"no topic {' and '.join(missing)}; create with: {commands}")
-        if details:
+        if details and self._serves(absent):
+            detail = f"other topics are served; {'; '.join(details)}"
+            if self._readiness.degrade(NotReadyReason.TOPICS, detail):
+                _log.warning("degraded", reason=str(NotReadyReason.TOPICS), detail=detail)
+        elif details:
             self._doubt(NotReadyReason.TOPICS, "; ".join(details))
         else:
             self._settle(NotReadyReason.TOPICS)
+
+    def _serves(self, absent: set[str]) -> bool:
+        """Return whether the worker serves streams without these topics.
+
+        Of several sources some may be absent. Revocations have to be known, and a deployment
+        without a file of sources has one user topic, without which nothing is served.
+        """
+        settings = self._settings
+        if settings.sources is None:
+            return not absent
+        topics = {source.topic for source in settings.event_sources}
+        return absent <= topics and absent != topics
 
     def _settle(self, *doubts: NotReadyReason) -> None:
         if self._readiness.clear(*doubts):
@@ -417,4 +434,5 @@ def _topic(cluster: Cluster, source: Source) -> Topic:
         cluster.partitions.get(name, 0),
         mark=source.mark,
         key=None if source.key == KeyTemplate() else source.key,
+        mapping=source.mapping,
     )

@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import finalize
 
+import msgspec
+
 from gateway import __version__
 from gateway.core.records import TIMESTAMP_LIMIT
 from gateway.fleet.clock_skew import RecordTimes
@@ -62,6 +64,7 @@ class StatusReporter:
     ) -> None:
         self.worker = worker
         self._since = rfc3339(started.wall)
+        self._by_topic = parts.settings.sources is not None
         self._hub = parts.hub
         self._metrics = parts.metrics
         self._readiness = parts.readiness
@@ -160,6 +163,7 @@ class StatusReporter:
                     ),
                     feed.streams,
                     lags.get(feed.log, 0),
+                    feed.log.topic if self._by_topic else msgspec.UNSET,
                 )
                 for feed in feeds
             ),

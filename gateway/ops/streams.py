@@ -50,14 +50,15 @@ class ShownPosition(msgspec.Struct, frozen=True):
     """Upper bound of the records up to the end of the partition; None: unknown."""
 
 
-class ShownStream(msgspec.Struct, frozen=True):
+class ShownStream(msgspec.Struct, frozen=True, omit_defaults=True):
     """One stream. Only `user` and `address` hold data of the client or its proxy."""
 
     stream: str
     user: str
     state: State
     worker: str
-    partition: int
+    partition: int | None
+    """The user's partition in the first user topic; None without one."""
     since: str
     address: str
     events: int
@@ -72,6 +73,8 @@ class ShownStream(msgspec.Struct, frozen=True):
     id: str
     """Its cursor as an event id."""
     cursor: list[ShownPosition]
+    groups: dict[str, list[str]] = msgspec.field(default_factory=dict)
+    """The record keys of the user's groups, by topic; omitted without groups."""
 
 
 class Streams:
@@ -146,7 +149,7 @@ class Streams:
             user=stream.key.decode(),
             state=stream.state,
             worker=self._worker,
-            partition=stream.feeds[0].log.partition,
+            partition=_partition(stream),
             since=rfc3339(moment.wall - age_ms),
             address=stream.address or ("" if sink is None else sink.peer),
             events=stream.sent,
@@ -158,6 +161,10 @@ class Streams:
             types=None if chosen is None else chosen.types,
             id=stream.id().decode(),
             cursor=cursor,
+            groups={
+                topic: [key.decode(errors="replace") for key in keys]
+                for topic, keys in stream.groups.items()
+            },
         )
 
 
@@ -166,6 +173,11 @@ def _user(request: web.Request) -> bytes:
     if not user:
         raise BadRequest("say whose streams: /ops/streams?user=ID")
     return user.encode(errors="replace")  # no token has text that is not UTF-8
+
+
+def _partition(stream: Stream) -> int | None:
+    partitions = (f.log.partition for f in stream.feeds if f.topic.kind is LogKind.USER)
+    return next(partitions, None)
 
 
 def answer(facts: object) -> web.Response:

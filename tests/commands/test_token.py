@@ -9,7 +9,7 @@ import pytest
 from gateway.config import Settings, load_settings
 from gateway.errors import SettingsError
 from gateway.http.auth.keys import OneKey
-from gateway.http.auth.tokens import Authenticator
+from gateway.http.auth.tokens import Authenticator, Identity
 from gateway.revocation.table import Revocations
 from gateway.tokens import mint
 from tests.commands.command import gateway
@@ -30,7 +30,7 @@ def test_a_worker_with_the_same_settings_takes_the_token(settings: dict[str, Any
     identity = Authenticator(same, OneKey(same), Revocations()).verify(
         mint(same, "alice", "s1", 60, 1000.0), 1059.0
     )
-    assert identity == ("alice", "s1", 1060.0, 1000.0, None)
+    assert identity == Identity("alice", "s1", 1060.0, 1000.0)
 
 
 def test_a_public_key_makes_no_token() -> None:

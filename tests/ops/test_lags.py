@@ -2,14 +2,16 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
-from gateway.core.records import TopicPartition
+from gateway.core.records import LogKind, TopicPartition
+from gateway.core.source import Source, simple_sources
 from gateway.ops.lags import PartitionLags
 
 
 def test_only_logs_that_are_read_have_a_lag() -> None:
     lags = {TopicPartition("events", 3): 40, TopicPartition("news", 0): 0}
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(PartitionLags(lambda: lags, "news"))
+    sources = simple_sources("events", "news")
+    registry.register(PartitionLags(lambda: lags, sources, by_topic=False))
 
     def value(kind: str, partition: str) -> float | None:
         labels = {"kind": kind, "partition": partition}
@@ -19,3 +21,18 @@ def test_only_logs_that_are_read_have_a_lag() -> None:
     assert value("broadcast", "0") == 0
     del lags[TopicPartition("events", 3)]
     assert value("user", "3") is None
+
+
+def test_with_a_file_of_sources_the_topic_is_a_label() -> None:
+    registry = CollectorRegistry(auto_describe=False)
+    lags = {TopicPartition("a", 0): 1, TopicPartition("b", 0): 2}
+    sources = [Source("a", LogKind.USER), Source("b", LogKind.USER)]
+    registry.register(PartitionLags(lambda: lags, sources, by_topic=True))
+    found = [
+        registry.get_sample_value(
+            "gateway_kafka_partition_lag_records",
+            {"kind": "user", "partition": "0", "topic": topic},
+        )
+        for topic in ("a", "b")
+    ]
+    assert found == [1, 2]

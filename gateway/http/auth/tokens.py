@@ -21,6 +21,7 @@ import jwt
 import msgspec
 
 from gateway import clock
+from gateway.core.records import LogKind
 from gateway.errors import TokenFault, Unauthorized, UnknownKey
 from gateway.http.auth.verified_tokens import Proof, Verified, VerifiedTokens
 from gateway.issuers import UserId, find_claim
@@ -37,6 +38,15 @@ MAX_TOKEN = 8192
 
 MAX_CLAIM_BYTES = 512
 """Of a user or session id. The user is hashed and compared for every record of a partition."""
+
+MAX_SOURCE_GROUPS = 16
+"""Groups that a claim may list: each may be in another partition that the stream follows."""
+
+MAX_GROUPS = 32
+"""Groups of a token in all sources, so that an event id holds a position for each."""
+
+MAX_GROUP_BYTES = 128
+"""Of the name of a group, which is part of record keys."""
 
 MAX_NUMBER = 2**53 - 1
 """The largest integer that every JSON parser reads alike (RFC 8259, §6); as an id it is text."""
@@ -70,6 +80,8 @@ class Identity(NamedTuple):
     issued_at: float | None
     scopes: frozenset[str] | None = None
     """Categories and types that the token may read, `*` for all; None: scopes do not count."""
+    groups: Mapping[str, tuple[bytes, ...]] = {}
+    """The record keys of the user's groups, by topic; never modified."""
 
 
 class Policy(NamedTuple):
@@ -133,6 +145,9 @@ class Authenticator:
                 settings.jwt_session_claim,
                 settings.jwt_scope_claim,
             )
+        self._sources = [
+            source for source in settings.event_sources if source.kind is LogKind.GROUP
+        ]
         self._header = msgspec.json.Decoder(_Header)
         self._payload = msgspec.json.Decoder(dict[str, Any])
         self._verified = VerifiedTokens()
@@ -214,6 +229,7 @@ class Authenticator:
             expires_at,
             issued_at,
             self._scopes(claims, policy.scope_claim),
+            self._groups(claims),
         )
         self._verified.add(written, Verified(identity, proof, not_before))
         return identity
@@ -267,6 +283,23 @@ class Authenticator:
             if not isinstance(claims, dict):
                 raise ValueError("the claims are not an object") from None
             return claims
+
+    def _groups(self, claims: dict[str, Any]) -> Mapping[str, tuple[bytes, ...]]:
+        """Return the record keys of the user's groups, by topic. Raises `Unauthorized`.
+
+        A claim is a text, an integer, or a list of them. A missing one names no group. A token with
+        more groups than allowed is refused: to leave some out would hide events without a trace.
+        """
+        groups = {}
+        for source in self._sources:
+            if names := _names(claims, source.groups):
+                groups[source.topic] = tuple(source.key.key(name) for name in names)
+        number = sum([len(keys) for keys in groups.values()])
+        if number > MAX_GROUPS:
+            raise refusal(
+                TokenFault.CLAIM_TYPE, f"{number} groups of all sources; at most {MAX_GROUPS}"
+            )
+        return groups
 
     def _scopes(self, claims: dict[str, Any], name: str | None) -> frozenset[str] | None:
         """Return the scopes behind the prefix: a text with spaces (RFC 8693, §4.2) or a list."""
@@ -335,6 +368,31 @@ def _user(claims: dict[str, Any], template: UserId) -> str:
     if len(user.encode()) > MAX_CLAIM_BYTES:
         raise refusal(TokenFault.CLAIM_TYPE, f"the user id has more than {MAX_CLAIM_BYTES} bytes")
     return user
+
+
+def _names(claims: dict[str, Any], name: str) -> list[bytes]:
+    """Return the groups that a claim lists, each once, in order."""
+    found = find_claim(claims, name)
+    listed = found if isinstance(found, list) else [] if found is None else [found]
+    if len(listed) > MAX_SOURCE_GROUPS:
+        raise refusal(
+            TokenFault.CLAIM_TYPE,
+            f"{name} lists {len(listed)} groups; a source takes at most {MAX_SOURCE_GROUPS}",
+        )
+    names = set()
+    for each in listed:
+        group = str(each) if type(each) is int and abs(each) <= MAX_NUMBER else each
+        if not isinstance(group, str) or not group.strip() or _UNFIT.search(group):
+            raise refusal(
+                TokenFault.CLAIM_TYPE, f"{name} lists a group that is not a printable text"
+            )
+        if len(group.encode()) > MAX_GROUP_BYTES:
+            raise refusal(
+                TokenFault.CLAIM_TYPE,
+                f"{name} lists a group of more than {MAX_GROUP_BYTES} bytes",
+            )
+        names.add(group.encode())
+    return sorted(names)
 
 
 def _no_number(text: str) -> float:
