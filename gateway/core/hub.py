@@ -140,7 +140,7 @@ class Hub:
     def discard(self, feed: PartitionFeed) -> None:
         """Remove the feed of a deleted partition, which must not be read any more.
 
-        Streams that follow it stay behind in it until they follow other feeds.
+        Streams that follow it keep their positions in it until they follow other feeds.
         """
         assert feed.tail is None
         self._leaving.pop(feed, None)
@@ -174,11 +174,6 @@ class Hub:
         feed.index.clear()
         self._leaving[feed] = iter(list(self.streams))
         self._busy()
-
-    def finish_leaving(self) -> None:
-        """Make all streams of deactivated partitions behind, at once."""
-        for feed in list(self._leaving):
-            self._leave(feed)
 
     def dispatch(self, batches: Mapping[TopicPartition, Sequence[Record]], moment: Moment) -> None:
         """Deliver fetched records, in offset order for each partition, to live streams.
