@@ -61,7 +61,7 @@ LOCATED = 200
 _offset = attrgetter("offset")
 
 
-_Wanted = tuple[tuple[bytes | None, ...], "EventFilter | None"]
+Wanted = tuple[tuple[bytes | None, ...], "EventFilter | None"]
 """What a stream looks for in a partition: record keys, and a filter."""
 
 
@@ -179,9 +179,9 @@ class Plan:
         contain: Contain,
     ) -> None:
         self.seekers = {stream: Seeker(stream, state) for stream, state in waiting.items()}
-        self.by_key: dict[bytes | None, dict[_Wanted, Search]] = {}
+        self.by_key: dict[bytes | None, dict[Wanted, Search]] = {}
         """Searches by each of their keys."""
-        self._searches: dict[_Wanted, Search] = {}
+        self._searches: dict[Wanted, Search] = {}
         self.unproven: dict[int, list[Seeker]] = {}
         """Streams whose positions a record can verify, by its offset."""
         self.extent = Extent(0, 0, 0, 0)
@@ -200,7 +200,7 @@ class Plan:
         self._tail = tail
         self._limits = limits
         self._interpreter = interpreter
-        self._in_tail: dict[_Wanted, list[int]] = {}
+        self._in_tail: dict[Wanted, list[int]] = {}
 
     @property
     def times(self) -> set[int]:
@@ -282,7 +282,7 @@ class Plan:
                         del self.by_key[key]
         return seeker
 
-    def _wanted(self, stream: Stream) -> _Wanted:
+    def _wanted(self, stream: Stream) -> Wanted:
         return self._feed.keys(stream), stream.filter
 
     def _seek(self, seeker: Seeker) -> None:

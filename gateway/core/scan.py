@@ -20,11 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gateway.core.containment import Contain
-    from gateway.core.filter import EventFilter
     from gateway.core.interpreter import Interpreter
     from gateway.core.limits import Extent, Limits
     from gateway.core.records import Record, TopicPartition
-    from gateway.core.replay_plan import Search, Seeker
+    from gateway.core.replay_plan import Search, Seeker, Wanted
     from gateway.core.stream import CatchUpState, PartitionFeed, Stream
 
 BATCH = 500
@@ -337,7 +336,7 @@ class Scan:
         """Remove a stream from the scan."""
         self._plan.remove(stream)
 
-    def _add(self, record: Record, searches: Mapping[EventFilter | None, Search]) -> None:
+    def _add(self, record: Record, searches: Mapping[Wanted, Search]) -> None:
         with self._contained:
             event = self._interpreter.decode(self._feed, record)
             if event is not None:
