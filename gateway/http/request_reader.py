@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.core.filter import Filters, Selection
-from gateway.errors import InsufficientScope, NotReady
+from gateway.errors import NotReady
 from gateway.http.auth.credentials import token_of
-from gateway.http.auth.tokens import CHALLENGE
 from gateway.http.caller import CALLER
 from gateway.http.query import read_categories, read_opening, read_types
+from gateway.http.scopes import Scopes
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -61,6 +61,7 @@ class RequestReader:
         self._readiness = readiness
         self.admission = admission
         self._filters = Filters()
+        self._scopes = Scopes(registry, settings.scope_prefix)
 
     def read(self, request: web.Request) -> Asked:
         """Return the stream request. Raises `UnknownKey` if a newer key may help."""
@@ -92,21 +93,7 @@ class RequestReader:
         """Return the filter of the query within the token's scopes."""
         categories = read_categories(request.query, self._registry.categories)
         types = read_types(request.query)
-        if identity.scopes is not None and "*" not in identity.scopes:
-            categories = self._limited(categories, identity.scopes)
-        selections = [Selection(categories)] if categories else []
-        return self._filters.find(selections if types is None else [*selections, types])
-
-    def _limited(self, categories: frozenset[str], scopes: frozenset[str]) -> frozenset[str]:
-        """Return the categories within a token's scopes; the query can only narrow them."""
-        known = frozenset(self._registry.categories)
-        wanted = categories or scopes & known
-        missing = sorted(wanted - scopes) if wanted else sorted(known)
-        if missing:
-            prefix = self._settings.scope_prefix
-            scope = " ".join(f"{prefix}{category}" for category in missing)
-            raise InsufficientScope(
-                f"the token does not allow this; it needs: {scope}",
-                {"WWW-Authenticate": f'{CHALLENGE}, error="insufficient_scope", scope="{scope}"'},
-            )
-        return wanted
+        wanted = [Selection(categories)] if categories else []
+        if types is not None:
+            wanted.append(types)
+        return self._filters.find(self._scopes.limit(identity.scopes, wanted))

@@ -9,7 +9,8 @@ import pytest
 
 from gateway.core import event_id
 from gateway.core.event_id import CursorEntry
-from gateway.core.records import LogKind, OffsetPosition
+from gateway.core.records import Event, LogKind, OffsetPosition
+from gateway.core.registry import Registry
 from gateway.errors import TokenFault
 from gateway.readiness import Readiness
 from tests.http.raw_client import connected
@@ -22,36 +23,61 @@ ID = event_id.encode(
     [CursorEntry(LogKind.USER, TOPIC.tag, 0, OffsetPosition(1, 0, False))]
 ).decode()
 BROWSER = {"Accept": "text/event-stream"}
+SOME = {"ai.tool.executing", "import.failed", "import.other", "security.login.failed"}
+"""Types of events; the registry does not have `import.other`."""
 SCOPED: dict[str, Any] = {"jwt_scope_claim": "scope"}
 
 
 @pytest.mark.parametrize(
-    ("scope", "query", "categories"),
+    ("scope", "query", "types"),
     [
-        ("events:ai events:import openid", "", {"ai", "import"}),
-        ("events:ai events:import", "?categories=ai", {"ai"}),
-        (["events:ai", 7], "", {"ai"}),
-        ("events:*", "", None),
-        ("events:*", "?categories=ai", {"ai"}),
+        ("events:ai events:import openid", "", {"ai.tool.executing", "import.failed"}),
+        ("events:ai events:import", "?categories=ai", {"ai.tool.executing"}),
+        ("events:ai", "?categories=import,ai", {"ai.tool.executing"}),
+        (["events:ai", 7], "", {"ai.tool.executing"}),
+        ("events:*", "", SOME),
+        ("events:*", "?categories=ai", {"ai.tool.executing"}),
+        ("events:type:*", "", SOME),
+        ("events:type:import.*", "", {"import.failed", "import.other"}),
+        ("events:type:import.failed", "", {"import.failed"}),
+        ("events:type:import.failed", "?categories=import", {"import.failed"}),
+        ("events:type:import.*", "?types=import.failed,ai.*", {"import.failed"}),
+        ("events:type:import.*", "?types=import.*", {"import.failed", "import.other"}),
+        ("events:import", "?types=import.failed", {"import.failed"}),
+        ("events:import", "?types=import.*,ai.*", {"import.failed"}),
+        ("events:ai events:type:import.failed", "", {"ai.tool.executing", "import.failed"}),
+        ("events:ai events:type:import.failed", "?categories=import", {"import.failed"}),
+        ("events:ai events:type:im*port", "", {"ai.tool.executing"}),
+        ("events:type:import.other", "?categories=ai", set()),
     ],
 )
 async def test_scopes_limit_what_a_stream_reads_and_the_query_narrows_it(
-    scope: object, query: str, categories: set[str] | None
+    scope: object, query: str, types: set[str]
 ) -> None:
     async with serving(**SCOPED) as served, connected(served.port) as client:
         await client.request(EVENTS + query, token=mint("alice", scope=scope))
         assert (await client.head()).startswith(b"HTTP/1.1 200 ")
         (opening,) = served.hub.openings
-        shown = None if opening.filter is None else opening.filter.categories
-        assert shown == (None if categories is None else sorted(categories))
+        registry = Registry.built_in()
+        events = [Event(name, registry.category_of(name), b"") for name in SOME]
+        chosen = opening.filter
+        assert {it.event_type for it in events if chosen is None or chosen.accepts(it)} == types
 
 
 @pytest.mark.parametrize(
     ("scope", "query", "missing"),
     [
-        ("events:ai", "?categories=import,ai", "events:import"),
+        ("events:ai", "?categories=import,data_sync", "events:data_sync events:import"),
         ("openid", "?categories=ai", "events:ai"),
+        ("openid", "?categories=ai&types=ai.*", "events:ai events:type:ai.*"),
+        ("events:ai", "?types=import.failed", "events:type:import.failed"),
+        ("events:ai", "?types=import.*", "events:type:import.*"),
+        ("events:ai", "?categories=ai&types=import.*", "events:type:import.*"),
+        ("events:type:import.*", "?categories=ai", "events:ai"),
+        ("events:type:import.failed", "?types=import.started", "events:type:import.started"),
+        ("events:type:import.failed", "?types=%22.%C3%A4,ai.x", "events:type:ai.x"),
         ("events:unknown", "", None),
+        ("events:type:im*port", "", None),
         ("openid", "", None),
         (None, "", None),
     ],
@@ -61,8 +87,11 @@ async def test_missing_scope_is_named(scope: object, query: str, missing: str | 
         await client.request(EVENTS + query, token=mint("alice", scope=scope))
         head = (await client.response()).decode()
         assert head.startswith("HTTP/1.1 403 ")
-        assert 'error="insufficient_scope", scope="events:' in head
-        assert missing is None or f'scope="{missing}"' in head
+        expected = " ".join(f"events:{name}" for name in sorted(Registry.built_in().categories))
+        assert (
+            f'error="insufficient_scope", scope="{expected if missing is None else missing}"'
+            in head
+        )
         assert rejects(served) == {"insufficient_scope": 1}
         assert served.hub.openings == []
 

@@ -79,7 +79,7 @@ class Identity(NamedTuple):
     expires_at: float
     issued_at: float | None
     scopes: frozenset[str] | None = None
-    """Categories and types that the token may read, `*` for all; None: scopes do not count."""
+    """Scopes without their prefix (`gateway.http.scopes`); None: scopes do not count."""
     groups: Mapping[str, tuple[bytes, ...]] = {}
     """The record keys of the user's groups, by topic; never modified."""
 
