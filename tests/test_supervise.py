@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from gateway.supervise import LONGEST_SECONDS, Part, Supervisor, flat
+from tests.eventually import DEADLINE
 
 
 class Failures:
@@ -115,7 +116,7 @@ async def test_task_that_awaits_a_cancelled_future_is_restarted(
         await asyncio.Event().wait()
 
     task = asyncio.create_task(Supervisor(failures).keep(Part.SCANS, run))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE):
         await running.wait()
     assert failures.seen == [(Part.SCANS, "CancelledError")] * 2
     task.cancel()

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from gateway.config import PREFIX, Settings, load_settings
+from tests.eventually import DEADLINE
 from tests.programs import require
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +36,7 @@ def settings_of(service: dict[str, Any]) -> dict[str, str]:
 def test_docker_compose_accepts_the_file() -> None:
     require("docker-compose", in_ci=False)
     command = ["docker-compose", "-f", str(FILE), "config", "--quiet"]
-    subprocess.run(command, check=True, timeout=60, stdin=subprocess.DEVNULL)
+    subprocess.run(command, check=True, timeout=DEADLINE, stdin=subprocess.DEVNULL)
 
 
 def test_workers_accept_the_settings_of_compose(services: dict[str, dict[str, Any]]) -> None:
@@ -102,4 +103,6 @@ def test_nginx_accepts_the_site_of_compose(
         (tmp_path / path.name).write_text(text)
     options = f"pid {tmp_path / 'pid'};"
     command = ["nginx", "-t", "-p", str(tmp_path), "-c", "nginx.conf", "-e", "stderr"]
-    subprocess.run([*command, "-g", options], check=True, timeout=30, stdin=subprocess.DEVNULL)
+    subprocess.run(
+        [*command, "-g", options], check=True, timeout=DEADLINE, stdin=subprocess.DEVNULL
+    )

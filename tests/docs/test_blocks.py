@@ -22,6 +22,7 @@ from gateway.cli import build
 from gateway.http.public import EVENTS
 from tests.commands.command import gateway
 from tests.docs.markdown import DOCUMENTS, Block, all_blocks, blocks, indented
+from tests.eventually import DEADLINE
 from tests.programs import find, require
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ async def test_a_text_block_is_the_output_of_the_preceding_command(
 
 @each("block", blocks("sh"), ids=where)
 def test_shell_blocks_parse_and_gateway_accepts_their_arguments(block: Block) -> None:
-    subprocess.run(["bash", "-n"], input=block.text, text=True, check=True, timeout=10)
+    subprocess.run(["bash", "-n"], input=block.text, text=True, check=True, timeout=DEADLINE)
     program = typer.main.get_command(build())
     for words in commands(block.text):
         try:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.eventually import DEADLINE
 from tests.http.raw_client import SMALL_BUFFER
 from tests.programs import require
 
@@ -83,4 +84,4 @@ def network() -> Iterator[Network]:
 
 
 def _ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True, text=True, timeout=10)
+    subprocess.run(["ip", *words], check=True, capture_output=True, text=True, timeout=DEADLINE)

@@ -7,7 +7,7 @@ import subprocess
 from typing import TYPE_CHECKING, Self
 
 from tests.child import Child, free_port
-from tests.eventually import eventually
+from tests.eventually import DEADLINE, eventually
 from tests.programs import find
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ REALM = "GATEWAY.TEST"
 
 PROGRAMS = ("krb5kdc", "kdb5_util", "kadmin.local")
 
-START_SECONDS = 30.0
+START_SECONDS = DEADLINE
 
 
 class Realm:

@@ -14,7 +14,6 @@ from tests.brokers.kerberos import KerberosNode
 from tests.brokers.metadata import create_topics
 from tests.commands.command import gateway
 from tests.conftest import use_worker, worker_settings
-from tests.eventually import eventually
 from tests.identity.kerberos import PROGRAMS, Realm
 from tests.programs import require
 from tests.records import RecordWriter, Topics
@@ -90,7 +89,6 @@ async def test_events_are_delivered_once_while_tickets_and_logins_expire(
     try:
         await worker.wait_until_ready()
         client = await open_stream(worker, user)
-        await client.wait_for(lambda client: client.last_event_id)
         async with AIOKafkaProducer(bootstrap_servers=site.node.bootstrap) as producer:
             write = RecordWriter(producer, TOPICS)
             # Three logins and at least one ticket expire meanwhile.
@@ -133,11 +131,7 @@ async def test_wrong_keytab_is_named_by_worker_and_check(
     worker = Worker(worker_settings(TOPICS, **site.login), tmp_path / "log")
     use_worker(request, worker)
     try:
-
-        async def said() -> bool:
-            return f"{found}; {advice}" in worker.log()
-
-        await eventually("the log names the keytab", said, 20.0)
+        await worker.wait_for_log(f"{found}; {advice}")
         assert "Traceback" not in worker.log()
     finally:
         worker.end()
@@ -183,13 +177,9 @@ async def test_worker_recovers_when_the_kdc_returns(
     worker = Worker(worker_settings(TOPICS, **site.login), tmp_path / "log")
     use_worker(request, worker)
     try:
-
-        async def said() -> bool:
-            return (
-                "Cannot contact any KDC for realm 'GATEWAY.TEST'; see that the KDC" in worker.log()
-            )
-
-        await eventually("the log names the KDC", said, 20.0)
+        await worker.wait_for_log(
+            "Cannot contact any KDC for realm 'GATEWAY.TEST'; see that the KDC"
+        )
         await site.realm.start()
         await worker.wait_until_ready()
         assert "Traceback" not in worker.log()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest_asyncio
 
 from tests.child import free_port
+from tests.eventually import DEADLINE
 from tests.identity.provider import Provider
 from tests.integration.problems import expect_problem
 from tests.programs import require
@@ -120,7 +121,7 @@ def explains_what_a_token_lacks(provider: Provider, tokens: dict[str, str], fold
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=DEADLINE,
         )
         assert (ran.returncode, ran.stdout.startswith(said)) == (code, True), (
             ran.stdout + ran.stderr

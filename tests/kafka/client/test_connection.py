@@ -222,7 +222,7 @@ async def test_reauthentication_that_raises_closes_the_connection(error: BaseExc
         connection.on_closed = ended.set
         waiting = connection.request(99, 0, b"", 60)
         server.answer = lambda request: None if request.api_key == 99 else echo(request)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             await ended.wait()
         with pytest.raises(KafkaConnectionError) as failure:
             await waiting
@@ -236,7 +236,7 @@ async def test_requests_that_wait_for_a_login_time_out() -> None:
         connection = await opened(server, **LOGIN)
         begun = asyncio.Event()
         server.answer = lambda _: begun.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             await begun.wait()
         with pytest.raises(KafkaConnectionError, match="does not answer"):
             await connection.request(99, 0, b"", 0.1)
