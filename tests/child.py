@@ -7,17 +7,20 @@ that each run in an event loop of their own.
 from __future__ import annotations
 
 import errno
+import fcntl
+import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from contextlib import suppress
 from functools import cache
 from itertools import chain, cycle
 from pathlib import Path
 from random import randrange
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from tests.eventually import DEADLINE
 
@@ -32,40 +35,47 @@ def free_port() -> int:
     """Return a free port of the loopback address that no other call returned, in any process.
 
     The port is below the range that the kernel takes for outgoing connections and for binds to
-    port 0, so no other program takes it before the caller listens on it. A UDP socket on the same
-    number reserves it among test processes until this one ends: its TCP port stays free.
+    port 0, so no other program takes it before the caller listens on it. A lock on a file reserves
+    it among test processes until this one ends.
     """
-    port, reservation = next(_free_ports())
-    _reservations().append(reservation)
+    port, lock = next(_free_ports())
+    _locks().append(lock)
     return port
 
 
 @cache
-def _reservations() -> list[socket.socket]:
+def _locks() -> list[IO[bytes]]:
     return []
 
 
 @cache
-def _free_ports() -> Iterator[tuple[int, socket.socket]]:
+def _free_ports() -> Iterator[tuple[int, IO[bytes]]]:
+    folder = Path(tempfile.gettempdir(), f"gateway-test-ports-{os.getuid()}")
+    folder.mkdir(exist_ok=True)
     ports = range(PORTS.start + randrange(len(PORTS)), PORTS.stop)
-    reserved = ((port, _reserve(port)) for port in chain(ports, cycle(PORTS)))
-    return ((port, socket) for port, socket in reserved if socket is not None)
+    for port in chain(ports, cycle(PORTS)):
+        lock = (folder / str(port)).open("wb")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            continue
+        if _is_free(port):
+            yield port, lock
+        else:
+            lock.close()
 
 
-def _reserve(port: int) -> socket.socket | None:
-    """Return a UDP socket on the port, or None where the port is reserved or in use."""
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        reservation = socket.socket(type=socket.SOCK_DGRAM)
         try:
-            reservation.bind(("127.0.0.1", port))
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            reservation.close()
             if error.errno != errno.EADDRINUSE:
                 raise
-            return None
-    return reservation
+            return False
+    return True
 
 
 def is_running(pid: int) -> bool:

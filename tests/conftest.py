@@ -76,13 +76,13 @@ class StartWorker(Protocol):
 def pytest_configure(config: pytest.Config) -> None:
     """Set time limits, and let child processes receive SIGINT.
 
-    Examples have no deadline. A test may take as long as five waits that fail, unless `--timeout`
+    Examples have no deadline. A test may take as long as ten waits that fail, unless `--timeout`
     says otherwise. A shell starts a background job with SIGINT ignored; its children inherit that.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.option.timeout is None:
-        config.option.timeout = 5 * DEADLINE
+        config.option.timeout = 10 * DEADLINE
     settings.register_profile("patient", parent=settings(), deadline=None)
     settings.load_profile("patient")
 

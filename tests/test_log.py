@@ -285,7 +285,12 @@ def test_exit_does_not_wait_for_a_reader_that_has_stalled(
     with pipe() as (reading, file):
         with log.Background(file) as background:
             background.write("x" * 1_000_000)
-        read_all(reading, [])
+        found: list[str] = []
+        thread = read_all(reading, found)
+        while sum(map(len, found)) < 1_000_000:
+            time.sleep(0.01)
+        file.close()
+        thread.join()
 
 
 def test_file_that_is_closed_or_full_ends_no_writer() -> None:

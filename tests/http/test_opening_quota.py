@@ -36,11 +36,14 @@ class Turns:
         loop = asyncio.get_running_loop()
         running = True
 
-        def turn() -> None:
+        def count() -> None:
             opened = len(self._served.hub.openings)
             self.openings.append(opened - self._before)
             self._before = opened
+
+        def turn() -> None:
             if running:
+                count()
                 loop.call_soon(turn)
 
         turn()
@@ -48,6 +51,7 @@ class Turns:
             yield self
         finally:
             running = False
+            count()  # those of the present turn
 
 
 def assert_bounded(turns: Turns) -> None:

@@ -193,7 +193,7 @@ async def test_records_that_raise_cost_their_partition_until_they_do_not(
         (TopicWatch, "look", "topics"),
         (CompactedTopic, "_read", "revocations"),
         (CompactedTopic, "deliver", "fetch"),
-        (RevocationFollower, "take", "revocations"),
+        (RevocationFollower, "apply", "revocations"),
         (RevocationEvents, "run", "revocations"),
         (ReplayReader, "_work", "scans"),
         (KafkaSession, "_note_unread", "sweep"),
@@ -227,7 +227,7 @@ async def test_failed_part_is_retried_and_costs_no_event(
                 await write.numbered(user, [number])
         for client in clients:
             await expect(client, 1, 2, 3)
-        if part is not None and name not in {"_read", "take", "deliver"}:
+        if part is not None and name not in {"_read", "apply", "deliver"}:
             await worker.has_failed(part)
 
 
