@@ -277,7 +277,7 @@ async def test_one_recreated_topic_resets_its_own_events_only(
     await company.order(user, 1)
     await company.payment(user, 2)
     await client.wait_for(2)
-    await recreate(broker.bootstrap, company.topics.orders, 2)
+    await recreate(broker.bootstrap, company.topics.orders, 3)
 
     async def written() -> bool:
         await company.order(user, 3)
