@@ -1,0 +1,384 @@
+"""Streams that read several topics, and the keys of their user's groups."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gateway.core import delivery, partition_map
+from gateway.core.delivery import pieces
+from gateway.core.event_id import (
+    MAX_ENTRIES_2,
+    CursorEntry,
+    Version,
+    encode,
+    encode_entry,
+    parse,
+    short_tag,
+)
+from gateway.core.gap import GapReason
+from gateway.core.partition_map import PartitionMap
+from gateway.core.records import (
+    LogKind,
+    Moment,
+    OffsetPosition,
+    TimePosition,
+    Topic,
+    TopicPartition,
+    make_record,
+)
+from gateway.core.request import StreamRequest
+from gateway.core.source import KeyTemplate
+from gateway.core.stream import PartitionFeed, Stream
+from gateway.core.tail import Tail
+from tests.core.clients import Connection
+from tests.core.stage import Stage, stream_of
+from tests.core.world import BROADCAST_TOPIC, DATA, USER_TOPIC, Extra, first_byte
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.core.clients import Client
+
+ORDERS = Extra("orders", LogKind.USER, 2)
+TEAMS = Extra("teams", LogKind.GROUP, 2)
+NOW = Moment(1.0, 1_000_000)
+
+
+def stage_of(*extras: Extra, **setup: Any) -> Stage:
+    return Stage(extras=extras or (ORDERS, TEAMS), **setup)
+
+
+def client_of(stage: Stage, user: bytes = b"a", *teams: bytes) -> Client:
+    return stage.client(user=user, groups={"teams": teams})
+
+
+def write(stage: Stage, topic: str, name: bytes, count: int = 1) -> list[int | None]:
+    simulated = stage.world.topics[topic]
+    [log, *_] = simulated.logs([name])
+    return stage.write(count, simulated.key.key(name), log=log)
+
+
+class TestDelivery:
+    def test_events_of_every_topic_and_group_arrive_once(self) -> None:
+        stage = stage_of()
+        member = client_of(stage, b"a", b"x", b"y")
+        other = client_of(stage, b"b", b"y")
+        stage.connect(member)
+        stage.connect(other)
+        user = write(stage, USER_TOPIC, b"a", 2)
+        order = write(stage, "orders", b"a")
+        x = write(stage, "teams", b"x", 2)
+        y = write(stage, "teams", b"y")
+        write(stage, "teams", b"z")
+        news = stage.broadcast()
+        stage.worker.settle()
+        assert set(member.received) == {*user, *order, *x, *y, *news}
+        assert len(member.received) == 7
+        assert set(other.received) == {*y, *news}
+        assert member.last_id[0] == Version.TWO
+        for client in (member, other):
+            stage.judged(client)
+
+    def test_groups_of_one_partition_keep_the_order_of_offsets(self) -> None:
+        stage = stage_of(Extra("teams", LogKind.GROUP, 1))
+        member = client_of(stage, b"a", b"x", b"y")
+        stage.connect(member)
+        numbers = [write(stage, "teams", name)[0] for name in (b"x", b"y", b"y", b"x", b"z")]
+        stage.worker.settle()
+        assert member.received == numbers[:4]
+
+    @pytest.mark.parametrize("memory", [700, 1 << 30])
+    def test_groups_of_one_partition_are_resumed_in_order(self, memory: int) -> None:
+        stage = stage_of(Extra("teams", LogKind.GROUP, 1), tail_bytes=memory, warm_ms=0)
+        member = client_of(stage, b"a", b"x", b"y")
+        connection = stage.connect(member)
+        connection.drop(1 << 30)
+        connection.lost()
+        numbers = []
+        for name in (b"x", b"y", b"y", b"x", b"z") * 4:
+            numbers += write(stage, "teams", name)
+            stage.worker.poll()
+        stage.connect(member)
+        assert member.received == [n for n in numbers if (n or 0) % 5]
+        stage.judged(member)
+
+    def test_members_that_are_behind_elsewhere_catch_up_separately(self) -> None:
+        stage = stage_of()
+        member = client_of(stage, b"a", b"x")
+        member_of_both = client_of(stage, b"b", b"x", b"w")
+        connection = stage.connect(member)
+        stage.connect(member_of_both)
+        stage.worker.stop_reading(stage.feed)
+        write(stage, "teams", b"x", 2)
+        stage.worker.poll()
+        while stage.worker.work():
+            pass
+        assert len(member.received) == 2, "the user's partition is not read"
+        assert stream_of(connection).catching_up
+        stage.worker.settle()
+        assert len(member_of_both.received) == 2
+        for client in (member, member_of_both):
+            stage.judged(client)
+
+    def test_an_event_is_framed_once_for_all_members_with_one_cursor(self) -> None:
+        stage = stage_of()
+        for _ in range(5):
+            stage.connect(client_of(stage, b"a", b"x"))
+        feed = next(f for f in stage.worker.hub.feeds.values() if f.live_by_group)
+        records = [
+            make_record(n, 0, b"x@2", b"1", (("event_type", DATA.encode()),)) for n in (1, 2)
+        ]
+        assert stage.worker.hub._outbox.add(feed, records) == 2  # noqa: SLF001
+
+    def test_pieces_of_a_group_partition_are_bounded_by_streams_and_bytes(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(delivery, "MOST_SHARES", 4)
+        topic = Topic("teams", LogKind.GROUP, b"tagA", 1)
+        log = TopicPartition("teams", 0)
+        feed = PartitionFeed(log, topic)
+        feed.live_by_group = {
+            key: {self.stream(number): None for number in range(size)}
+            for key, size in ((b"x", 3), (b"y", 2))
+        }
+        keys = [b"x", b"x", b"z", b"x", b"y", b"x", b"y", b"y"]
+        records = [make_record(n, 0, key, b"") for n, key in enumerate(keys)]
+        found = [[r.offset for r in piece[log]] for piece in pieces({log: records}, {log: feed})]
+        assert found == [[0, 1, 2, 3, 4], [5, 6], [7]]
+        large = [make_record(n, 0, b"z", b"x" * 40_000) for n in range(3)]
+        found = [[r.offset for r in piece[log]] for piece in pieces({log: large}, {log: feed})]
+        assert found == [[0, 1], [2]]
+
+    @staticmethod
+    def stream(number: int) -> Stream:
+        sink: Any = None
+        return Stream(
+            b"%d" % number, (), sink, filter=None, session=None, opened=0.0, number=number
+        )
+
+
+class TestResuming:
+    def test_a_lost_group_ends_and_a_new_one_begins(self) -> None:
+        stage = stage_of()
+        member = client_of(stage, b"a", b"x", b"y")
+        stage.connect(member)
+        stage.write(1, b"a")
+        stage.worker.settle()
+        connection = member.connection
+        assert connection is not None
+        connection.drop(1 << 30)
+        connection.lost()
+        member.regroup("teams", [b"y", b"z"])
+        write(stage, "teams", b"x", 2)
+        kept = write(stage, "teams", b"y", 2)
+        stage.connect(member)
+        new = write(stage, "teams", b"z")
+        stage.worker.settle()
+        assert set(member.received) >= {*kept, *new}
+        assert member.gaps == []
+        stage.judged(member)
+
+    def test_every_group_of_a_recreated_topic_gets_its_own_reset(self) -> None:
+        stage = stage_of(TEAMS)
+        member = client_of(stage, b"a", b"x", b"y")
+        connection = stage.connect(member)
+        write(stage, "teams", b"x")
+        write(stage, "teams", b"y")
+        stage.worker.settle()
+        stage.world.recreate_topic("teams", b"tagB")
+        stage.worker.refresh_topics()
+        entries = parse(stream_of(connection).id().decode())
+        assert len({(entry.mark, entry.partition) for entry in entries}) == len(entries)
+        write(stage, "teams", b"x")
+        stage.worker.settle()
+        assert [gap.reason for gap in member.gaps] == [GapReason.RESET] * 2
+        assert len(member.received) == 3
+
+    def test_groups_that_spread_over_more_partitions_of_a_recreated_topic(self) -> None:
+        stage = stage_of(Extra("teams", LogKind.GROUP, 1))
+        member = client_of(stage, b"a", b"x", b"y")
+        connection = stage.connect(member)
+        routes, hub = stage.worker.routes, stage.worker.hub
+        topic = next(topic for topic in routes.topics if topic.name == "teams")
+        stage.worker.stop_reading(hub.feeds[TopicPartition("teams", 0)])
+        routes.update(
+            topic._replace(tag=b"tagB", partitions=2), stage.world.now, stage.world.moment
+        )
+        assert routes.moving
+        stage.worker.move()
+        entries = [e for e in parse(stream_of(connection).id().decode()) if e.mark == topic.mark]
+        assert [entry.partition for entry in entries] == [0, 1]
+        assert {entry.tag for entry in entries} == {short_tag(topic.mark, topic.tag)}
+
+    @pytest.mark.parametrize(
+        ("entries", "position", "reset"),
+        [
+            ([], OffsetPosition(90, 5, True), False),
+            ([(1, b"tagA", 40)], OffsetPosition(7, 40, True), False),
+            ([(0, b"tagA", 40)], TimePosition(40), False),
+            ([(5, b"tagA", 40)], OffsetPosition(90, 5, True), False),
+            ([(5, b"oldB", 40)], TimePosition(40), True),
+            ([(1, b"oldB", 40)], TimePosition(40), True),
+            ([(0, b"oldB", 40), (5, b"tagA", 90)], TimePosition(40), True),
+        ],
+        ids=str,
+    )
+    def test_a_group_begins_at_this_position(
+        self, entries: Sequence[tuple[int, bytes, int]], position: object, *, reset: bool
+    ) -> None:
+        topic = Topic("teams", LogKind.GROUP, b"tagA", 6, mark=b"T\0")
+        feeds = []
+        for partition in (0, 1):
+            feed = PartitionFeed(TopicPartition("teams", partition), topic, Version.TWO)
+            feed.tail = Tail(OffsetPosition(90, 5, True), keyed=True)
+            feeds.append(feed)
+        cursor = [
+            CursorEntry(None, short_tag(b"T\0", tag), partition, OffsetPosition(7, at, True))
+            for partition, tag, at in entries
+        ]
+        state = StreamRequest(b"a", cursor=cursor).start(feeds, NOW)[1]
+        if position == TimePosition(40) and not reset:
+            position = TimePosition(0)  # a minute earlier, but not before 1970
+        assert state.position == position
+        own = cursor and cursor[0]._replace(partition=1)
+        assert state.reset_entry == (encode_entry(*own) if reset and own else None)
+
+
+class TestPartitionMap:
+    TEAMS = Topic("teams", LogKind.GROUP, b"tagT", 3, mark=b"T\0")
+    USERS = Topic(USER_TOPIC, LogKind.USER, b"tagA", 3, mark=b"U\0")
+    KEYED = Topic("orders", LogKind.USER, b"tagO", 3, mark=b"O\0", key=KeyTemplate(b"", b"!"))
+
+    def routes(self, *topics: Topic, settle: float = 300) -> PartitionMap:
+        return PartitionMap(Stage().worker.hub, topics, first_byte, settle)
+
+    def test_feeds_are_in_the_order_of_the_sources(self) -> None:
+        routes = self.routes(self.TEAMS, self.KEYED, self.USERS)
+        request = StreamRequest(b"a", groups={"teams": (b"z", b"y", b"w", b"v")})
+        logs = [tuple(feed.log) for feed in routes.feeds(request, NOW)]
+        assert logs == [
+            ("teams", 1),
+            ("teams", 2),
+            ("orders", 1),
+            (USER_TOPIC, 1),
+        ]
+
+    def test_the_first_user_topic_selects_the_shard(self) -> None:
+        assert self.routes(self.TEAMS, self.USERS).partition(b"b") == 2
+        assert self.routes(self.TEAMS).partition(b"b") is None
+        missing = self.USERS._replace(partitions=0)
+        assert self.routes(missing).partition(b"b") is None
+        assert self.routes(missing, self.KEYED).partition(b"b") == 2
+
+    def test_a_stream_without_a_topic_has_no_feeds(self) -> None:
+        stage = stage_of(TEAMS)
+        routes = PartitionMap(stage.worker.hub, [self.TEAMS], first_byte, 300)
+        feeds = routes.feeds(StreamRequest(b"a"), NOW)
+        assert feeds == ()
+        connection = Connection(client_of(stage), stage.worker)
+        stream = stage.worker.hub.open(StreamRequest(b"a"), feeds, connection, [], NOW)
+        assert stream.id() == b"2"
+
+    def test_an_entry_that_no_group_explains_is_a_mismatch(self) -> None:
+        routes = self.routes(self.TEAMS._replace(partitions=50))
+        request = StreamRequest(b"a", groups={"teams": (b"x",)})
+
+        def find(partition: int) -> tuple[list[int], bool]:
+            entry = CursorEntry(None, short_tag(b"T\0", b"tagT"), partition, TimePosition(5))
+            feeds, mismatch = routes.find(request._replace(cursor=[entry]), NOW)
+            return [feed.log.partition for feed in feeds], mismatch
+
+        now = b"x"[0] % 50
+        assert find(now) == ([now], False)
+        former = b"x"[0] % 49
+        assert find(former) == ([now, former], False)
+        assert find(49) == ([now], True)
+
+    def test_a_new_group_follows_its_former_partition_while_the_topic_settles(self) -> None:
+        routes = self.routes(self.TEAMS._replace(partitions=2))
+        routes.update(self.TEAMS, 0, NOW)
+        entry = CursorEntry(None, short_tag(b"T\0", b"tagT"), b"x"[0] % 3, TimePosition(5))
+        known = StreamRequest(b"a", cursor=[entry], groups={"teams": (b"x",)})
+        assert [f.log.partition for f in routes.feeds(known, NOW)] == [0]
+        new = known._replace(groups={"teams": (b"x", b"z")})
+        assert [f.log.partition for f in routes.feeds(new, NOW)] == [0, 2]
+        fresh = StreamRequest(b"a", groups={"teams": (b"y", b"x")})
+        assert [f.log.partition for f in routes.feeds(fresh, NOW)] == [0, 1]
+
+    def test_former_partitions_that_an_id_has_no_room_for_are_dropped(self) -> None:
+        topics = [self.TEAMS._replace(name=f"t{n}", partitions=40) for n in range(3)]
+        routes = self.routes(*topics)
+        for topic in topics:
+            routes.update(topic._replace(partitions=100), 0, NOW)
+        keys = tuple(bytes([number]) for number in range(100, 116))
+        groups = {topic.name: keys for topic in topics}
+        feeds = routes.feeds(StreamRequest(b"a", groups=groups), NOW)
+        assert len(feeds) == MAX_ENTRIES_2
+        current = {(topic.name, key[0] % 100) for topic in topics for key in keys}
+        assert current <= {tuple(feed.log) for feed in feeds}
+
+    def test_the_number_of_shared_tuples_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(partition_map, "MOST_SHARED", 3)
+        routes = self.routes(self.USERS._replace(partitions=20))
+        for number in range(20):
+            routes.feeds(StreamRequest(bytes([number])), NOW)
+            assert len(routes._shared) <= 3  # noqa: SLF001
+
+    def test_closed_streams_are_not_moved(self) -> None:
+        stage = stage_of()
+        connection = stage.connect(client_of(stage))
+        routes = stage.worker.routes
+        routes.update(routes.topics[0]._replace(partitions=5), stage.world.now, stage.world.moment)
+        stage.worker.hub.lost(stream_of(connection), stage.world.moment)
+        assert not routes.step(stage.world.moment)
+
+
+class TestAMissingTopic:
+    def test_other_topics_are_served_and_it_is_followed_once_it_exists(self) -> None:
+        stage = stage_of()
+        stage.world.hide("orders")
+        stage.replace_worker()
+        client = client_of(stage, b"a", b"x")
+        stage.connect(client)
+        before = write(stage, "teams", b"x")
+        stage.worker.settle()
+        assert client.received == before
+        stage.world.appear("orders")
+        numbers = write(stage, "orders", b"a", 2)
+        stage.worker.settle()
+        assert client.received == [*before, *numbers]
+        assert client.gaps == []
+
+
+class TestVersions:
+    def test_an_id_of_version_1_is_resumed_in_several_topics(self) -> None:
+        stage = stage_of()
+        for extra in stage.world.setup.extras:
+            stage.world.topics[extra.name].configured = False
+        stage.replace_worker()
+        client = client_of(stage, b"a", b"x")
+        stage.connect(client)
+        assert client.last_id[0] == Version.ONE
+        stage.write(2)
+        for extra in stage.world.setup.extras:
+            stage.world.topics[extra.name].configured = True
+        stage.replace_worker()
+        stage.reconnect(client)
+        order = write(stage, "orders", b"a")
+        stage.worker.settle()
+        assert client.received == [1, 2, *order]
+        assert client.last_id[0] == Version.TWO
+        assert client.gaps == []
+
+    def test_an_entry_of_version_1_without_its_topic_leads_to_a_reset(self) -> None:
+        stage = stage_of()
+        client = client_of(stage)
+        position = OffsetPosition(3, stage.world.now, True)
+        client.last_id = encode([CursorEntry(LogKind.USER, b"evil", 70_000, position)]).decode()
+        client.rogue = True
+        connection = stage.connect(client, kafka=False)
+        assert [gap.reason for gap in client.gaps] == [GapReason.RESET]
+        assert stream_of(connection).feeds[0].log.topic == USER_TOPIC
+        assert BROADCAST_TOPIC in {feed.log.topic for feed in stream_of(connection).feeds}
