@@ -6,21 +6,22 @@ The tests count work: writes to sinks, events framed, streams closed. They measu
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from gateway.core import budget, frame, runs
-from gateway.core.budget import CLOSE, EVENT, HAND_OVER, PARK, RECORDS, SHARE, STEP, WRITE
+from gateway.core.budget import CLOSE, EVENT, HAND_OVER, MOVE, PARK, RECORDS, SHARE, STEP, WRITE
 from gateway.core.event_id import CursorEntry
 from gateway.core.gap import CloseReason
 from gateway.core.limits import Extent
-from gateway.core.records import LogKind, OffsetPosition
+from gateway.core.records import LogKind, OffsetPosition, TopicPartition
 from gateway.core.replay_plan import LOCATED
 from gateway.core.request import StreamRequest
 from gateway.core.scan import CHECKED
 from tests.core.consistency import assert_consistent
 from tests.core.stage import BROADCAST_LOG, USER, Stage
+from tests.core.world import Extra
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -515,3 +516,86 @@ def test_a_tail_is_warmed_and_freed_in_bounded_steps(
         before, count = len(tail), count + 1
     assert not len(tail)
     assert count > 2
+
+
+@pytest.mark.parametrize("recreated", [False, True])
+def test_streams_of_a_changed_topic_are_moved_in_bounded_steps(
+    stage: Stage, work: Work, monkeypatch: pytest.MonkeyPatch, *, recreated: bool
+) -> None:
+    crowd(stage, work)
+    work.reset()
+    routes, moment = stage.worker.routes, stage.world.moment
+    hashed: list[bytes] = []
+
+    def count(key: bytes) -> int:
+        hashed.append(key)
+        return len(hashed)
+
+    monkeypatch.setattr(routes, "_key_hash", count)
+    topic = routes.topics[0]
+    if recreated:
+        stage.worker.stop_reading(stage.feed)
+        topic = topic._replace(tag=b"tagB")
+    routes.update(topic._replace(partitions=3), stage.world.now, moment)
+    assert not hashed, "no stream is moved at once"
+    done = []
+    while routes.moving:
+        hashed.clear()
+        routes.step(moment)
+        done.append((len(hashed), *work.reset()))
+    assert len(done) >= CROWD * MOVE // STEP
+    for moves, writes, framed, closed in done:
+        assert moves <= STEP // MOVE + 1
+        assert_bounded([(writes, framed, closed)] * 4)
+    assert all(feed.streams for log, feed in stage.worker.hub.feeds.items() if log.partition)
+
+
+def test_settling_streams_are_moved_in_bounded_steps(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(partitions=1, settle=10)
+    stage.worker.open_logs()
+    crowd(stage, work)
+    stage.world.grow(2)
+    stage.worker.settle()
+    assert max(len(stream.feeds) for stream in stage.worker.hub.streams) == 3
+    stage.world.now += 10_000
+    routes, moment = stage.worker.routes, stage.world.moment
+    moved: list[object] = []
+    original = stage.worker.hub.follow
+
+    def follow(*given: Any) -> None:
+        moved.append(given)
+        original(*given)
+
+    monkeypatch.setattr(stage.worker.hub, "follow", follow)
+    routes.settle(moment)
+    steps_done = 0
+    while routes.moving:
+        moved.clear()
+        routes.step(moment)
+        assert len(moved) <= STEP // MOVE + 1
+        steps_done += 1
+    assert steps_done > 3
+    assert {len(stream.feeds) for stream in stage.worker.hub.streams} == {2}
+
+
+def test_events_of_a_large_group_are_written_in_bounded_steps(work: Work) -> None:
+    stage = Stage(extras=(Extra("teams", LogKind.GROUP, 1),))
+    stage.worker.open_logs()
+    hub, moment = stage.worker.hub, stage.world.moment
+    for number in range(CROWD):
+        request = StreamRequest(b"a%d" % number, groups={"teams": (b"x@1", b"y@1")})
+        feeds = stage.worker.routes.feeds(request, moment)
+        hub.open(request, feeds, CountingSink(work), [], moment)
+    list(steps(stage, work))
+    work.reset()
+    log = TopicPartition("teams", 0)
+    for number in range(20):
+        stage.write(1, b"x@1" if number % 2 else b"y@1", log=log)
+    stage.worker.poll()
+    done = [work.reset(), *steps(stage, work)]
+    assert sum(writes for writes, _, _ in done) == 20 * CROWD
+    for writes, framed, _ in done:
+        assert writes <= MOST_WRITES
+        assert framed <= MOST_FRAMED
