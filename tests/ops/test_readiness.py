@@ -74,3 +74,20 @@ async def test_the_first_time_can_be_waited_for() -> None:
     async with asyncio.timeout(DEADLINE):
         await waiting
         await readiness.first()
+
+
+def test_a_degraded_worker_is_ready_and_reports_the_reason() -> None:
+    readiness = Readiness()
+    assert readiness.degrade(NotReadyReason.TOPICS, "no topic a")
+    assert not readiness.degrade(NotReadyReason.TOPICS, "no topic a")
+    assert readiness.clear(NotReadyReason.STARTING)
+    assert readiness
+    assert readiness.ever
+    reason = {"reason": "topics", "detail": "no topic a"}
+    assert readiness.report() == {"ready": True, "reasons": [reason]}
+    assert readiness.set_reason(NotReadyReason.TOPICS, "no topic a or b")
+    assert not readiness
+    assert readiness.degrade(NotReadyReason.TOPICS, "no topic a")
+    assert readiness
+    readiness.clear(NotReadyReason.TOPICS)
+    assert readiness.report() == {"ready": True, "reasons": []}
