@@ -251,7 +251,7 @@ class Settings(BaseSettings):
     replay_scans: int = Field(
         4, ge=1, le=100, description="replays that read Kafka at the same time"
     )
-    live_delay_ms: float = Field(5, ge=0, le=10_000, description="maximum delay that pacing adds")
+    live_delay_ms: float = Field(7, ge=0, le=10_000, description="maximum delay that pacing adds")
 
     max_streams: int = Field(20_000, ge=1, le=1_000_000, description="streams of this worker")
     max_streams_per_user: int = Field(20, ge=1, le=1_000_000, description="streams of one user")

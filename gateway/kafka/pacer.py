@@ -8,9 +8,9 @@ it: an idle worker fetches again almost at once, an overloaded one pauses up to 
 
 from __future__ import annotations
 
-RATIO = 7.0
-"""Seconds of pause for each second of a cycle: a reader uses at most an eighth of a core, until the
-bound is reached. Chosen by the curve in docs/performance.md."""
+RATIO = 10.0
+"""Seconds of pause for each second of a cycle: a reader uses at most a tenth of a core, until the
+bound is reached."""
 
 
 class Pacer:

@@ -12,7 +12,7 @@ async def test_a_plan_is_a_table_with_and_without_sharding() -> None:
     assert finished.code == 0, finished
     rows = dict(row.strip().split("  ", 1) for row in finished.out.splitlines() if "  " in row)
     assert [int(cell) for cell in rows["workers"].split()] == [51, 85]
-    assert "costs: cycle_us 1,990, record_us 3.75, event_us 12.6" in finished.out
+    assert "costs: cycle_us 862, record_us 1.3, event_us 13.4" in finished.out
 
 
 async def test_json_plan_includes_its_inputs() -> None:

@@ -98,7 +98,7 @@ class Delays:
 
     pace: Pace
     streams: int
-    delays: tuple[int, ...] = (0, 2, 5, 10, 20)
+    delays: tuple[int, ...] = (0, 2, 5, 7, 10, 20)
 
     @property
     def title(self) -> str:

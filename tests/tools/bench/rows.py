@@ -43,11 +43,11 @@ ROWS: Mapping[str, Goal] = MappingProxyType(
         ),
         "busy": Goal(
             Delivery(Pace(8000), streams=4000, beside_nchan=True),
-            {delivery.CPU.over(NCHAN): 0.7, P99: 40},
+            {delivery.CPU.over(NCHAN): 0.6, P50: 10, P99: 40},
         ),
         "delivery": Goal(
             Delivery(Pace(2000), streams=2000, beside_nchan=True),
-            {delivery.CPU.over(NCHAN): 0.9, P99: 40},
+            {delivery.CPU.over(NCHAN): 0.6, P50: 6, P99: 20},
         ),
         "delay": Goal(Delays(Pace(2000), streams=2000), {}),
         "trickle": Goal(Delivery(Pace(20, seconds=15), streams=2000), {P50: 5, P99: 15}),
@@ -63,7 +63,7 @@ ROWS: Mapping[str, Goal] = MappingProxyType(
         "deep": Goal(
             Resume(Absence(clients=1, others=1_000_000, partitions=1)), {resume.CPU: 20_000}
         ),
-        "ingest": Goal(Ingest(Pace(50_000)), {ingest.CPU: 3, ingest.LAG: 1}),
+        "ingest": Goal(Ingest(Pace(50_000)), {ingest.CPU: 2.2, ingest.LAG: 1}),
         "flat": Goal(
             Flat(Pace(2000, seconds=4), sizes=(500, 3000, 9000)),
             {flat.CPU_GROWTH: 1.1, flat.MEMORY_GROWTH: 1.1},
