@@ -50,6 +50,7 @@ from gateway.ops.tracing import start_tracing
 from gateway.parts import Parts
 from gateway.readiness import NotReadyReason, Readiness
 from gateway.revocation.table import Revocations
+from gateway.schemas.cache import open_schemas
 from gateway.supervise import Part, Supervisor
 from gateway.throttled_log import ThrottledLog
 
@@ -110,13 +111,14 @@ class Worker:
         make_metrics = Metrics if spans is None else partial(TracedMetrics, spans)
         self._metrics = make_metrics(self._notices, StreamLog(names), settings.partitioner)
         self._supervisor = Supervisor(self._metrics)
+        self._schemas = open_schemas(settings, self._supervisor.contain)
         make_hub = Hub if spans is None else partial(TracedHub, spans, self._supervisor)
         observers = Observers(self._supervisor, [self._metrics])
         self._more = asyncio.Event()
         """Set while the hub has work for `_pump`."""
         contain_record = partial(self._supervisor.contain, Part.PARTITION)
         self._hub = make_hub(
-            interpreter=Interpreter(decoder, hashed_key, observers, contain_record),
+            interpreter=Interpreter(decoder, hashed_key, observers, contain_record, self._schemas),
             limits=Limits(
                 int(settings.replay_max_age_seconds * 1000),
                 settings.replay_max_events,
@@ -141,6 +143,7 @@ class Worker:
             revocations,
             decoder,
             self._supervisor,
+            self._schemas,
         )
         parts = Parts(
             settings, registry, self._hub, self._metrics, self._readiness, self._link, spans
@@ -255,6 +258,8 @@ class Worker:
             with self._supervisor.contain(Part.FLEET):
                 status = self._reporter.status(clock.now(), self.ops_url, gone=True)
                 await self._fleet_link.publish_gone(status)
+        if self._schemas is not None:
+            await self._schemas.close()
         with self._supervisor.contain(Part.DASHBOARD):
             self._board.end()
         await self._public.cleanup()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from gateway.core.source import simple_sources
+from gateway.core.source import ValueFormat, simple_sources
 from gateway.errors import SettingsError
 from gateway.issuers import ASYMMETRIC, DEFAULT_ASYMMETRIC, check_issuers
 from gateway.setting_types import (
@@ -57,6 +57,9 @@ MIN_SECRET_BYTES = 32
 """An HMAC key shorter than its hash can be guessed (RFC 7518, §3.2)."""
 
 SYMMETRIC = frozenset({"HS256", "HS384", "HS512"})
+
+_ONE_SOURCE = ("topic", "broadcast_topic", "value_format")
+"""Settings of the topics without a file of sources."""
 
 _ONE_ISSUER = (
     "jwt_algorithms",
@@ -166,6 +169,9 @@ class Settings(BaseSettings):
     )
     registry: FilePath = Field(None, description="TOML file of event types; none: built in")
 
+    value_format: Literal["avro", "protobuf", "json-schema"] | None = Field(
+        None, description="format of the values in both event topics; none: JSON"
+    )
     schema_registry_url: RegistryUrl | None = Field(
         None, description="Schema Registry of sources with a `format`: [schemas](schemas.md)"
     )
@@ -384,7 +390,7 @@ class Settings(BaseSettings):
         if self.listen.port == self.ops_listen.port and self.listen.port:
             raise ValueError(f"{_name('listen')} and {_name('ops_listen')} must be different ports")
         if self.sources is not None:
-            alone = [name for name in ("topic", "broadcast_topic") if name in self.model_fields_set]
+            alone = [name for name in _ONE_SOURCE if name in self.model_fields_set]
             if alone:
                 raise ValueError(
                     f"{_names(alone)} cannot be set with {_name('sources')}: write each topic as a"
@@ -472,7 +478,9 @@ class Settings(BaseSettings):
         """
         if self.sources is not None:
             return load_sources(self.sources, type(self).model_fields)
-        return simple_sources(self.topic, self.broadcast_topic)
+        form = None if self.value_format is None else ValueFormat(self.value_format)
+        sources = simple_sources(self.topic, self.broadcast_topic)
+        return tuple(source._replace(format=form) for source in sources)
 
     @property
     def algorithms(self) -> list[str]:
@@ -486,7 +494,7 @@ GROUPS = {
     "Listening": "listen",
     "Kafka": "kafka_bootstrap",
     "Topics": "topic",
-    "Schema Registry": "schema_registry_url",
+    "Schema Registry": "value_format",
     "Tokens": "jwt_secret",
     "Streams": "retry_ms",
     "Memory and replay": "tail_bytes",

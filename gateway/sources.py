@@ -8,6 +8,7 @@
     type = "order.{header:kind}"     # text, {header:NAME}, {field:NAME}; without: our own formats
     category = "orders"              # the same, optional
     data = "value"                   # the whole value (the default), or "field:NAME"
+    format = "avro"                  # values of a Schema Registry: avro, protobuf, json-schema
     partitions = 12                  # of a topic that the gateway creates
 
 Every mistake is reported with its source, its line and a remedy.
@@ -24,7 +25,7 @@ from gateway.core.event import type_fault
 from gateway.core.mapping import RecordMapping, Template
 from gateway.core.records import LogKind, UnreadableReason
 from gateway.core.registry import MAX_NAME_BYTES, RESERVED_PREFIX, name_fault
-from gateway.core.source import DEFAULT_PARTITIONS, KeyTemplate, Source
+from gateway.core.source import DEFAULT_PARTITIONS, KeyTemplate, Source, ValueFormat
 from gateway.errors import SettingsError
 from gateway.setting_types import shown, topic_fault
 
@@ -41,7 +42,8 @@ MAX_PARTITIONS = 10_000
 AUDIENCES = {"user": LogKind.USER, "group": LogKind.GROUP, "all": LogKind.BROADCAST}
 
 KEYS = (
-    *("topic", "topics", "audience", "key", "groups", "type", "category", "data", "partitions"),
+    *("topic", "topics", "audience", "key", "groups", "type", "category", "data"),
+    *("format", "partitions"),
 )
 
 _HEADER = re.compile(r"\s*\[\[\s*source\s*\]\]\s*(#.*)?")
@@ -137,7 +139,8 @@ class _Reader:
         key, groups = self._key(kind), self._groups(kind)
         mapping = self._mapping()
         partitions = self._partitions(kind)
-        return [Source(topic, kind, key, groups, mapping, partitions) for topic in topics]
+        form = self._format()
+        return [Source(topic, kind, key, groups, mapping, partitions, form) for topic in topics]
 
     def _topics(self) -> list[str]:
         if ("topic" in self._table) == ("topics" in self._table):
@@ -237,6 +240,15 @@ class _Reader:
         if name in {text, ""}:
             self._fault("data", f'{shown(text)} is not valid; write "value" or "field:NAME"')
         return name
+
+    def _format(self) -> ValueFormat | None:
+        text = self._text("format")
+        if text is None:
+            return None
+        if text not in list(ValueFormat):
+            self._fault("format", f"{shown(text)} is not one; write {', '.join(ValueFormat)}")
+            return None
+        return ValueFormat(text)
 
     def _partitions(self, kind: LogKind) -> int:
         default = 1 if kind is LogKind.BROADCAST else DEFAULT_PARTITIONS

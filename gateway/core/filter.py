@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakValueDictionary
 
 from gateway.core.event import type_fault
+from gateway.core.frame import GAP
 from gateway.core.records import UnreadableReason
 from gateway.core.registry import MAX_NAME_BYTES, RESERVED_PREFIX
 
@@ -69,7 +70,12 @@ class EventFilter:
         return found or None
 
     def accepts(self, event: Event) -> bool:
-        """Return whether a stream with this filter receives the event; some 0.2 µs."""
+        """Return whether a stream with this filter receives the event; some 0.2 µs.
+
+        A gap in place of an event that cannot be decoded is accepted.
+        """
+        if event.event_type == GAP:  # its record may have been an event that the filter accepts
+            return True
         for selection in self.selections:  # noqa: SIM110 - `all` with a generator takes 0.4 µs more
             if not selection.has(event):
                 return False

@@ -25,6 +25,9 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+GAP = "stream.gap"
+"""The event type of a gap."""
+
 
 def event_body(event_type: str, payload: bytes) -> bytes:
     r"""Return an event without its id line: `event:`, `data:` lines, blank line.
@@ -89,6 +92,11 @@ def heartbeat(event_id: bytes | None) -> bytes:
 
 def gap(event_id: bytes, gap: Gap) -> bytes:
     """Return the event `stream.gap`; its id is the position after the gap."""
+    return id_line(event_id) + gap_body(gap)
+
+
+def gap_body(gap: Gap) -> bytes:
+    """Return the event `stream.gap` without its id line."""
     since = None
     if gap.since is not None:
         moment = _EPOCH + timedelta(milliseconds=gap.since)
@@ -102,7 +110,7 @@ def gap(event_id: bytes, gap: Gap) -> bytes:
         "since": since,
     }
     known = {name: fact for name, fact in facts.items() if fact is not None}
-    return id_line(event_id) + event_body("stream.gap", msgspec.json.encode(known))
+    return event_body(GAP, msgspec.json.encode(known))
 
 
 def close(reason: CloseReason, retry_ms: int | None = None) -> bytes:

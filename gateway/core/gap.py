@@ -20,6 +20,8 @@ class GapReason(StrEnum):
     """The id cannot be parsed, so the missed range is unknown."""
     LIMIT = "limit"
     """It exceeds the replay limits."""
+    SCHEMA = "schema"
+    """The schema registry has not answered in time, so the record cannot be decoded."""
 
 
 class CloseReason(StrEnum):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.core import frame
+from gateway.core.gap import GapReason
 from gateway.core.records import Event, Unreadable, UnreadableReason
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from gateway.core.partitioner import KeyHash
     from gateway.core.records import Record
     from gateway.core.stream import PartitionFeed
+    from gateway.core.values import Values
 
 
 CHECKED_KEYS = 32
@@ -25,12 +28,19 @@ class Interpreter:
     """A decoder that stores the event in its record, so that all streams share it."""
 
     def __init__(
-        self, decoder: Decoder, key_hash: KeyHash, observer: Observer, contain: Contain
+        self,
+        decoder: Decoder,
+        key_hash: KeyHash,
+        observer: Observer,
+        contain: Contain,
+        values: Values | None = None,
     ) -> None:
         self._decoder = decoder
         self._key_hash = key_hash
         self._observer = observer
         self._contain = contain
+        self._values = values
+        """Reads values that a schema describes; None: values are read as they are."""
         self._contained = contain()
         """Entered for each decoded record; replaced only after a failure."""
 
@@ -40,17 +50,33 @@ class Interpreter:
         if event.__class__ is Event:  # most records are already decoded
             return event
         if event is None:
-            event = record.event = self._decode(feed, record)
+            event = record.event = self._report(feed, record, self._decode(feed, record))
             record.value = None
             record.headers = ()
-            if isinstance(event, Unreadable):
-                self._observer.unreadable(feed.log, record.offset, event.reason, event.detail)
-            elif event.category is None:
-                self._observer.unknown_type(event.event_type)
         return event if isinstance(event, Event) else None
+
+    def _report(
+        self, feed: PartitionFeed, record: Record, event: Event | Unreadable
+    ) -> Event | Unreadable:
+        """Report an unreadable record; return the event, or the gap that stands for it."""
+        if isinstance(event, Unreadable):
+            self._observer.unreadable(feed.log, record.offset, event.reason, event.detail)
+            if event.reason is UnreadableReason.SCHEMA_UNAVAILABLE:
+                self._observer.gap(GapReason.SCHEMA)
+                offset = record.offset
+                gap = feed.gap(GapReason.SCHEMA, offset, offset + 1, record.timestamp)
+                return Event(frame.GAP, None, frame.gap_body(gap))
+        elif event.category is None:
+            self._observer.unknown_type(event.event_type)
+        return event
 
     def _decode(self, feed: PartitionFeed, record: Record) -> Event | Unreadable:
         with self._contained:
+            if self._values is not None and record.value:
+                read = self._values.read(feed.log.topic, record)
+                if isinstance(read, Unreadable):
+                    return read
+                record.value = read
             topic = feed.topic
             # An envelope names a user, which a key of another form cannot equal.
             keyed = feed.keyed and not feed.grouped and topic.key is None

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gateway.kafka.offsets import Offsets
     from gateway.kafka.revocation_events import RevocationEvents
     from gateway.metrics import Metrics
+    from gateway.schemas.cache import Schemas
     from gateway.supervise import Containment, Supervisor
 
 
@@ -27,6 +28,8 @@ class ReaderContext:
     metrics: Metrics
     revoking: RevocationEvents
     supervisor: Supervisor
+    schemas: Schemas | None = None
+    """Needed where a source has a format."""
 
     def contain(self, part: Part) -> Containment:
         """Return a context manager that ends its block at an exception, and reports it."""

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from gateway.core.records import Record, TopicPartition
     from gateway.core.stream import PartitionFeed
     from gateway.kafka.context import ReaderContext
+    from gateway.schemas.cache import Schemas
+    from gateway.schemas.framing import SchemaId
 
 GRACE_SECONDS = 30.0
 """How long a log is read after its last stream: a client that reconnects finds its tail."""
@@ -32,6 +34,9 @@ RETRY_SECONDS = 0.5
 
 LOOKUP_SECONDS = 15.0
 """Upper bound of an offset lookup with retries; the client's own limits are shorter."""
+
+SCHEMA_PATIENCE_SECONDS = 0.05
+"""How long all partitions of a broker wait for schemas before the others go on."""
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -57,6 +62,7 @@ class LiveReader:
         self._metrics = context.metrics
         self._revoking = context.revoking
         self._contain = context.contain
+        self._schemas = context.schemas
         self._activated = activated
         self._look = look
         self._activations: dict[PartitionFeed, asyncio.Task[None]] = {}
@@ -156,6 +162,8 @@ class LiveReader:
         with self._contain(Part.METRICS):
             self._metrics.read(sum([len(records) for records in fresh.values()]))
         with self._contain(Part.PARTITION) as contained:
+            if self._schemas is not None:
+                await self._hold_back(self._schemas, fresh)
             if self._unproven:
                 self._prove(fresh)
             revoked = self._revoking.find(fresh)
@@ -199,6 +207,37 @@ class LiveReader:
             self._metrics.stalled()
 
     # Internal.
+
+    async def _hold_back(self, schemas: Schemas, fresh: dict[TopicPartition, list[Record]]) -> None:
+        """Remove records from `fresh` that wait for a schema, and those that follow them.
+
+        A stream may need any of them later, from the tail, when it is too late to wait. A schema is
+        fetched once, so this costs one request for each schema and not for each record.
+
+        Their partitions are fetched again soon; the records do not wait a second time once the
+        schema is known, or its request has failed. A registry answers in milliseconds, so all
+        partitions wait that long, and records are not fetched twice as a rule.
+        """
+
+        def missing() -> dict[TopicPartition, dict[SchemaId, int]]:
+            found = {log: schemas.missing(log.topic, records) for log, records in fresh.items()}
+            return {log: needed for log, needed in found.items() if needed}
+
+        if not (waiting := missing()):
+            return
+        feeds = self._hub.feeds
+        tails = {log: feeds[log].tail for log in fresh}
+        wanted = {schema for needed in waiting.values() for schema in needed}
+        await schemas.settle(wanted, patience=SCHEMA_PATIENCE_SECONDS)
+        for log, tail in tails.items():
+            if log not in feeds or feeds[log].tail is not tail:  # stopped, or read anew, meanwhile
+                del fresh[log]
+        for log, needed in missing().items():
+            first = min(needed.values())
+            self._reader.postpone(log, first, "waits for a schema of the registry")
+            fresh[log] = [record for record in fresh[log] if record.offset < first]
+            if not fresh[log]:
+                del fresh[log]
 
     async def _activate(self, feed: PartitionFeed) -> None:
         with self._contain(Part.PARTITION) as contained:

@@ -212,6 +212,10 @@ class ReplayReader:
             elif now.monotonic - moved > STALL_SECONDS:
                 raise TimeoutError(f"nothing came for {STALL_SECONDS:g} s")
             revoked += self._revoking.find({feed.log: fetched})
-            scan.feed(scan.pick(fetched), position)
+            picked = scan.pick(fetched)
+            if self._context.schemas is not None:
+                missing = self._context.schemas.missing(feed.log.topic, picked)
+                await self._context.schemas.settle(missing)
+            scan.feed(picked, position)
             self._hub.advance(scan.harvest(), now)
             await asyncio.sleep(0)

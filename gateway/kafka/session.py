@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from gateway.metrics import Metrics
     from gateway.readiness import Readiness
     from gateway.revocation.table import Revocations
+    from gateway.schemas.cache import Schemas
     from gateway.supervise import Supervisor
 
 RETRY_SECONDS = 1.0
@@ -82,6 +83,7 @@ class KafkaSession:
         revocations: Revocations,
         decoder: Decoder,
         supervisor: Supervisor,
+        schemas: Schemas | None = None,
     ) -> None:
         self._settings = settings
         self._hub = hub
@@ -89,6 +91,7 @@ class KafkaSession:
         self._readiness = readiness
         self._key_hash = key_hash
         self._supervisor = supervisor
+        self._schemas = schemas
         self._options = connection_options(settings)
         self._revocations = revocations
         self._revoking = RevocationEvents(settings, hub, revocations, decoder, supervisor)
@@ -170,7 +173,13 @@ class KafkaSession:
     def _readers(self, offsets: Offsets) -> tuple[LiveReader, ReplayReader]:
         settings = self._settings
         context = ReaderContext(
-            self.cluster, self._hub, offsets, self._metrics, self._revoking, self._supervisor
+            self.cluster,
+            self._hub,
+            offsets,
+            self._metrics,
+            self._revoking,
+            self._supervisor,
+            self._schemas,
         )
         scans = ReplayReader(
             context,

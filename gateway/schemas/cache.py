@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from typing import TYPE_CHECKING, NamedTuple
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import structlog
 
@@ -27,6 +28,7 @@ from gateway import clock
 from gateway.core.event import MAX_RECORD_BYTES
 from gateway.core.records import Unreadable, UnreadableReason
 from gateway.core.source import ValueFormat
+from gateway.errors import SettingsError
 from gateway.schemas.avro import AvroSchema
 from gateway.schemas.errors import (
     InvalidSchema,
@@ -36,11 +38,13 @@ from gateway.schemas.errors import (
     UnknownSchema,
 )
 from gateway.schemas.framing import schema_of, unframe
+from gateway.schemas.registry import RegistryClient
 from gateway.supervise import Part
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
+    from gateway.config import Settings
     from gateway.core.records import Record
     from gateway.schemas.framing import Framed, SchemaId
     from gateway.schemas.protobuf import ProtobufSchema
@@ -70,19 +74,34 @@ class _Failure(NamedTuple):
     until: float
 
 
+class Registry(Protocol):
+    """The part of `RegistryClient` that the cache uses."""
+
+    async def fetch(self, schema: SchemaId) -> RegisteredSchema:
+        """Return a schema. Raises `SchemaError`."""
+        ...
+
+    async def close(self) -> None:
+        """Close the connections."""
+        ...
+
+
 class Schemas:
     """The schemas of a worker. `read` and `missing` return at once; `settle` waits.
 
-    `fetch` gets a schema from the registry; `wait` is how long records wait for one, in seconds.
+    `formats` are those of the topics that have one. `registry` has the schemas; `wait` is how long
+    records wait for one, in seconds.
     """
 
     def __init__(
         self,
-        fetch: Callable[[SchemaId], Awaitable[RegisteredSchema]],
+        formats: Mapping[str, ValueFormat],
+        registry: Registry,
         wait: float,
         contain: Callable[[Part], Containment],
     ) -> None:
-        self._fetch = fetch
+        self._formats = formats
+        self._registry = registry
         self._wait = wait
         self._contain = contain
         self._known: OrderedDict[SchemaId, AvroSchema | ProtobufSchema | _Failure] = OrderedDict()
@@ -91,11 +110,15 @@ class Schemas:
         self.problem = ""
         """Why the registry is away; empty while it answers."""
 
-    def read(self, form: ValueFormat, record: Record) -> bytes | Unreadable:
+    def read(self, topic: str, record: Record) -> bytes | Unreadable:
         """Return a record's value as JSON, or why it cannot be read; does not wait.
 
-        A schema that is not in the cache is requested for later records.
+        The value of a topic without a format is returned as it is. A schema that is not in the
+        cache is requested for later records.
         """
+        form = self._formats.get(topic)
+        if form is None:
+            return record.value or b""
         try:
             framed = unframe(
                 record.value or b"", record.headers, has_path=form is ValueFormat.PROTOBUF
@@ -112,20 +135,24 @@ class Schemas:
         except Malformed as error:
             return Unreadable(UnreadableReason.SCHEMA_MISMATCH, str(error))
 
-    def missing(self, form: ValueFormat, records: Iterable[Record]) -> dict[SchemaId, int]:
-        """Return the schemas that these records need and that are not known yet.
+    def missing(self, topic: str, records: Iterable[Record]) -> dict[SchemaId, int]:
+        """Return the schemas for which these records have to wait.
 
         With each schema the offset of the first record that needs it. A schema whose request has
-        failed is known: its records do not wait.
+        failed is known, and while the registry is away, schemas are requested but not waited for.
         """
         found: dict[SchemaId, int] = {}
-        if form is ValueFormat.JSON_SCHEMA:
+        form = self._formats.get(topic)
+        if form is None or form is ValueFormat.JSON_SCHEMA:
             return found
         for record in records:
             if record.value and record.event is None:
                 schema = schema_of(record.value, record.headers)
                 if schema is not None and schema not in found and self._find(schema) is None:
-                    found[schema] = record.offset
+                    if self.problem:
+                        self.request(schema)
+                    else:
+                        found[schema] = record.offset
         return found
 
     async def settle(self, schemas: Iterable[SchemaId], patience: float | None = None) -> None:
@@ -147,11 +174,12 @@ class Schemas:
         return request
 
     async def close(self) -> None:
-        """Cancel all requests."""
+        """Cancel all requests, and close the connections to the registry."""
         requests = list(self._requests.values())
         for request in requests:
             request.cancel()
         await asyncio.gather(*requests, return_exceptions=True)
+        await self._registry.close()
 
     def _find(self, schema: SchemaId) -> AvroSchema | ProtobufSchema | _Failure | None:
         known = self._known.get(schema)
@@ -213,7 +241,7 @@ class Schemas:
             async with asyncio.timeout(self._wait):
                 while True:
                     try:
-                        found = await self._fetch(schema)
+                        found = await self._registry.fetch(schema)
                     except (UnknownSchema, InvalidSchema):
                         self._back()
                         raise
@@ -249,7 +277,7 @@ class Schemas:
         self.problem = problem
 
     def _back(self) -> None:
-        """Note that the registry answers; failures for want of an answer do not count any more."""
+        """Note that the registry answers, and request the schemas that it did not answer for."""
         if not self.problem:
             return
         self.problem = ""
@@ -259,6 +287,38 @@ class Schemas:
                 known.fault.reason is UnreadableReason.SCHEMA_UNAVAILABLE
             ):
                 del self._known[schema]
+                self.request(schema)
+
+
+def open_schemas(settings: Settings, contain: Callable[[Part], Containment]) -> Schemas | None:
+    """Return the schemas that the sources need; None if no source has a format.
+
+    Raises `SettingsError` without a registry, or without the extra for Protobuf.
+    """
+    sources = settings.event_sources
+    formats = {each.topic: each.format for each in sources if each.format is not None}
+    if not formats:
+        return None
+    if settings.schema_registry_url is None and set(formats.values()) != {ValueFormat.JSON_SCHEMA}:
+        raise SettingsError(
+            "GATEWAY_SCHEMA_REGISTRY_URL is not set: sources with the format avro or protobuf need"
+            " a schema registry; write for example http://schema-registry:8081"
+        )
+    if ValueFormat.PROTOBUF in formats.values():
+        for package in ("google.protobuf", "grpc_tools", "google.type"):
+            if not _is_installed(package):
+                raise SettingsError(
+                    f"a source has the format protobuf, but {package} is not installed; install it"
+                    " with: pip install '.[schemas]' in a clone of the gateway"
+                )
+    return Schemas(formats, RegistryClient(settings), settings.schema_wait_seconds, contain)
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:  # the package around it
+        return False
 
 
 async def compiled(found: RegisteredSchema) -> AvroSchema | ProtobufSchema:

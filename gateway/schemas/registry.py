@@ -8,6 +8,7 @@ GET /subjects/{subject}/versions/{version}   a schema that another one refers to
 from __future__ import annotations
 
 import ssl
+from base64 import b64encode
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
@@ -125,14 +126,15 @@ class RegistryClient:
 
     async def _read(self, path: str) -> bytes:
         """Return the body of a response. Raises `UnknownSchema` and `RegistryUnavailable`."""
-        headers, auth = {}, None
+        headers = {}
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token()}"
         elif self._username is not None and self._password is not None:
-            auth = aiohttp.BasicAuth(self._username, self._password(), "utf-8")
+            login = f"{self._username}:{self._password()}".encode()
+            headers["Authorization"] = f"Basic {b64encode(login).decode()}"
         try:
             async with self._client().get(
-                self.url + path, headers=headers, auth=auth, allow_redirects=False
+                self.url + path, headers=headers, allow_redirects=False
             ) as response:
                 if response.status == _NOT_FOUND:
                     raise UnknownSchema("the registry does not have it")

@@ -182,3 +182,9 @@ def test_events_that_a_type_excludes_advance_the_cursor(*, away: bool) -> None:
     stage.worker.poll()
     assert client.received == [first, second]
     stage.judged(client)
+
+
+def test_gap_in_place_of_an_event_passes_every_filter() -> None:
+    strict = Filters().find([Selection(types=frozenset({"import.started"}))])
+    assert strict is not None
+    assert strict.accepts(event("stream.gap"))

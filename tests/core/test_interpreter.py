@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.core.event import Decoder
+from gateway.core.gap import GapReason
 from gateway.core.interpreter import CHECKED_KEYS, Interpreter
 from gateway.core.records import (
     Event,
@@ -10,6 +11,7 @@ from gateway.core.records import (
     Record,
     Topic,
     TopicPartition,
+    Unreadable,
     UnreadableReason,
     make_record,
 )
@@ -120,3 +122,55 @@ def test_the_number_of_keys_checked_per_batch_is_limited(
     records = [record(i, b"b%d" % i) for i in range(2 * CHECKED_KEYS)]
     interpreter.check_keys(feed, records, records)
     assert len(observer.misplacements) == CHECKED_KEYS
+
+
+class Answers:
+    """Values of records, by offset: JSON, or why the record cannot be read."""
+
+    def __init__(self, answers: dict[int, bytes | Unreadable]) -> None:
+        self.answers = answers
+        self.asked: list[tuple[str, int]] = []
+
+    def read(self, topic: str, record: Record) -> bytes | Unreadable:
+        self.asked.append((topic, record.offset))
+        return self.answers[record.offset]
+
+
+def test_value_is_read_before_its_record_is_decoded(
+    observer: SilentObserver, feed: PartitionFeed
+) -> None:
+    mismatch = Unreadable(UnreadableReason.SCHEMA_MISMATCH)
+    values = Answers({7: b'{"n":1}', 8: mismatch})
+    decoder = Decoder(Registry.built_in())
+    interpreter = Interpreter(decoder, first_byte, observer, Faults().contain, values)
+    event = interpreter.decode(feed, record(7))
+    assert event is not None
+    assert event.body == b'event: import.progress\ndata: {"n":1}\n\n'
+    assert interpreter.decode(feed, record(8)) is None
+    empty = make_record(9, 1000, b"a", b"", TYPE)
+    assert interpreter.decode(feed, empty) is None
+    assert values.asked == [("user-events", 7), ("user-events", 8)]
+    assert observer.unreadables == [
+        (LOG, 8, UnreadableReason.SCHEMA_MISMATCH),
+        (LOG, 9, UnreadableReason.EMPTY),
+    ]
+    assert observer.gaps == []
+
+
+def test_record_without_its_schema_becomes_a_gap_once(
+    observer: SilentObserver, feed: PartitionFeed
+) -> None:
+    values = Answers({7: Unreadable(UnreadableReason.SCHEMA_UNAVAILABLE)})
+    decoder = Decoder(Registry.built_in())
+    interpreter = Interpreter(decoder, first_byte, observer, Faults().contain, values)
+    one = record(7)
+    for _ in range(2):
+        event = interpreter.decode(feed, one)
+        assert event is not None
+        assert event.body == (
+            b'event: stream.gap\ndata: {"reason":"schema","log":"user","partition":1,"from":7,'
+            b'"to":8,"since":"1970-01-01T00:00:01.000Z"}\n\n'
+        )
+    assert observer.gaps == [GapReason.SCHEMA]
+    assert observer.unreadables == [(LOG, 7, UnreadableReason.SCHEMA_UNAVAILABLE)]
+    assert observer.unknown_types == []

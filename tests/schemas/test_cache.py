@@ -14,6 +14,13 @@ from gateway.schemas.framing import SchemaId
 from gateway.schemas.registry import RegisteredSchema
 from gateway.supervise import Supervisor
 
+FORMATS = {
+    "avro": ValueFormat.AVRO,
+    "protobuf": ValueFormat.PROTOBUF,
+    "json": ValueFormat.JSON_SCHEMA,
+}
+"""The formats of topics; topics are named by their format."""
+
 AVRO = RegisteredSchema("AVRO", '"int"', {})
 PROTOBUF = RegisteredSchema("PROTOBUF", 'syntax = "proto3"; message A { int32 n = 1; }', {})
 
@@ -36,6 +43,9 @@ class Registry:
         self.away = False
         self.silent = False
         self.repeated = asyncio.Event()
+
+    async def close(self) -> None:
+        self.closed = True
 
     async def fetch(self, schema: SchemaId) -> RegisteredSchema:
         assert isinstance(schema, int)
@@ -67,7 +77,7 @@ async def make() -> Any:
 
     async def new(wait: float = 0.2, **answers: Any) -> tuple[Schemas, Registry, Failures]:
         registry, failures = Registry(**answers), Failures()
-        schemas = Schemas(registry.fetch, wait, Supervisor(failures).contain)
+        schemas = Schemas(FORMATS, registry, wait, Supervisor(failures).contain)
         made.append(schemas)
         return schemas, registry, failures
 
@@ -88,11 +98,19 @@ def reason(found: bytes | Unreadable) -> str:
 async def test_schema_is_fetched_once_for_all_its_records(make: Make) -> None:
     schemas, registry, _ = await make(_1=AVRO)
     records = [record(1, offset=offset) for offset in range(5)]
-    assert schemas.missing(ValueFormat.AVRO, records) == {1: 0}
+    assert schemas.missing("avro", records) == {1: 0}
     await asyncio.gather(*(schemas.settle([1]) for _ in range(10)))
-    assert [schemas.read(ValueFormat.AVRO, each) for each in records] == [b"1"] * 5
-    assert schemas.missing(ValueFormat.AVRO, records) == {}
+    assert [schemas.read("avro", each) for each in records] == [b"1"] * 5
+    assert schemas.missing("avro", records) == {}
     assert registry.requests == [1]
+
+
+async def test_value_of_a_topic_without_a_format_is_left_as_it_is(make: Make) -> None:
+    schemas, registry, _ = await make()
+    plain = record(1)
+    assert schemas.missing("plain", [plain]) == {}
+    assert schemas.read("plain", plain) is plain.value
+    assert registry.requests == []
 
 
 async def test_few_schemas_are_fetched_at_the_same_time(make: Make) -> None:
@@ -105,16 +123,16 @@ async def test_few_schemas_are_fetched_at_the_same_time(make: Make) -> None:
 async def test_json_schema_needs_no_registry_and_keeps_the_bytes(make: Make) -> None:
     schemas, registry, _ = await make()
     text = b'{"a" : 1.50}'
-    assert schemas.missing(ValueFormat.JSON_SCHEMA, [record(9, text)]) == {}
-    assert schemas.read(ValueFormat.JSON_SCHEMA, record(9, text)) == text
+    assert schemas.missing("json", [record(9, text)]) == {}
+    assert schemas.read("json", record(9, text)) == text
     assert registry.requests == []
 
 
 async def test_protobuf_is_read_with_its_path(make: Make) -> None:
     schemas, *_ = await make(_1=PROTOBUF)
     await schemas.settle([1])
-    assert schemas.read(ValueFormat.PROTOBUF, record(1, b"\0\x08\x05")) == b'{"n":5}'
-    assert reason(schemas.read(ValueFormat.PROTOBUF, record(1, b"\x02\x06"))) == "schema_mismatch"
+    assert schemas.read("protobuf", record(1, b"\0\x08\x05")) == b'{"n":5}'
+    assert reason(schemas.read("protobuf", record(1, b"\x02\x06"))) == "schema_mismatch"
 
 
 async def test_each_fault_has_its_reason(make: Make) -> None:
@@ -130,7 +148,7 @@ async def test_each_fault_has_its_reason(make: Make) -> None:
         _7=PROTOBUF,
     )
     await schemas.settle(range(9))
-    read = partial(schemas.read, ValueFormat.AVRO)
+    read = partial(schemas.read, "avro")
     assert reason(read(make_record(0, 1, b"u", b"{}"))) == "not_framed"
     assert reason(read(record(1, b""))) == "schema_mismatch"
     assert reason(read(record(2))) == "schema_invalid"
@@ -140,7 +158,7 @@ async def test_each_fault_has_its_reason(make: Make) -> None:
     assert reason(read(record(6, bytes(5000)))) == "too_deep"
     assert reason(read(record(7))) == "schema_invalid"  # of another format
     assert reason(read(record(8))) == "schema_unknown"
-    assert reason(schemas.read(ValueFormat.PROTOBUF, record(1, b"\0"))) == "schema_invalid"
+    assert reason(schemas.read("protobuf", record(1, b"\0"))) == "schema_invalid"
 
 
 async def test_unknown_schema_is_asked_for_again_after_a_time(
@@ -148,13 +166,13 @@ async def test_unknown_schema_is_asked_for_again_after_a_time(
 ) -> None:
     schemas, registry, _ = await make()
     await schemas.settle([2])
-    assert schemas.missing(ValueFormat.AVRO, [record(2)]) == {}
+    assert schemas.missing("avro", [record(2)]) == {}
     monkeypatch.setattr(cache, "UNKNOWN_SECONDS", 0.0)
     await schemas.settle([1])
     registry.answers[1] = AVRO
-    assert schemas.missing(ValueFormat.AVRO, [record(1)]) == {1: 0}
+    assert schemas.missing("avro", [record(1)]) == {1: 0}
     await schemas.settle([1])
-    assert schemas.read(ValueFormat.AVRO, record(1)) == b"1"
+    assert schemas.read("avro", record(1)) == b"1"
 
 
 @pytest.mark.parametrize("silent", [False, True])
@@ -164,18 +182,20 @@ async def test_records_wait_once_while_the_registry_is_away(make: Make, silent: 
     registry.silent, registry.away = silent, not silent
     await schemas.settle([2])
     assert schemas.problem
-    assert reason(schemas.read(ValueFormat.AVRO, record(2))) == "schema_unavailable"
-    assert schemas.missing(ValueFormat.AVRO, [record(2)]) == {}
-    assert schemas.read(ValueFormat.AVRO, record(1)) == b"1"
+    assert reason(schemas.read("avro", record(2))) == "schema_unavailable"
+    assert schemas.missing("avro", [record(2)]) == {}
+    assert schemas.read("avro", record(1)) == b"1"
     before = len(registry.requests)
     registry.silent, registry.away = False, True
+    assert schemas.missing("avro", [record(3)]) == {}  # asked once, and no record waits
     await schemas.settle([3])
-    assert len(registry.requests) == before + 1  # asked once, and not for `wait` seconds
+    assert len(registry.requests) == before + 1
     registry.away = False
     await schemas.settle([2])
     assert schemas.problem == ""
-    assert schemas.read(ValueFormat.AVRO, record(2)) == b"1"
-    assert schemas.missing(ValueFormat.AVRO, [record(3)]) == {3: 0}  # its failure is forgotten
+    assert schemas.read("avro", record(2)) == b"1"
+    await schemas.settle([3])  # requested again, and the registry does not have it
+    assert reason(schemas.read("avro", record(3))) == "schema_unknown"
 
 
 async def test_registry_that_answers_in_time_delays_and_does_not_fail(make: Make) -> None:
@@ -185,7 +205,7 @@ async def test_registry_that_answers_in_time_delays_and_does_not_fail(make: Make
     await registry.repeated.wait()
     registry.away = False
     await waiting
-    assert schemas.read(ValueFormat.AVRO, record(1)) == b"1"
+    assert schemas.read("avro", record(1)) == b"1"
     assert schemas.problem == ""
 
 
@@ -194,7 +214,7 @@ async def test_settle_returns_after_its_patience_and_the_request_goes_on(make: M
     registry.silent = True
     await schemas.settle([1], patience=0.01)
     assert registry.open == 1
-    assert reason(schemas.read(ValueFormat.AVRO, record(1))) == "schema_unavailable"
+    assert reason(schemas.read("avro", record(1))) == "schema_unavailable"
     assert registry.requests == [1]
 
 
@@ -202,8 +222,8 @@ async def test_unexpected_exception_costs_that_schema_only(make: Make) -> None:
     schemas, _, failures = await make(_1=ZeroDivisionError(), _2=AVRO)
     await schemas.settle([1, 2])
     assert [type(error) for error in failures.errors] == [ZeroDivisionError]
-    assert reason(schemas.read(ValueFormat.AVRO, record(1))) == "internal_error"
-    assert schemas.read(ValueFormat.AVRO, record(2)) == b"1"
+    assert reason(schemas.read("avro", record(1))) == "internal_error"
+    assert schemas.read("avro", record(2)) == b"1"
 
 
 async def test_cache_is_bounded_and_keeps_what_is_used(
@@ -213,7 +233,7 @@ async def test_cache_is_bounded_and_keeps_what_is_used(
     schemas, *_ = await make(_0=AVRO, _1=AVRO, _2=AVRO, _3=AVRO)
     for schema in range(3):
         await schemas.settle([schema])
-    assert schemas.read(ValueFormat.AVRO, record(0)) == b"1"
+    assert schemas.read("avro", record(0)) == b"1"
     await schemas.settle([3])
-    needed = schemas.missing(ValueFormat.AVRO, [record(schema) for schema in range(4)])
+    needed = schemas.missing("avro", [record(schema) for schema in range(4)])
     assert list(needed) == [1]

@@ -83,6 +83,9 @@ FOLLOWER_SECONDS = 30.0
 SLICE = 500
 """Records delivered before a yield to the event loop: some milliseconds."""
 
+POSTPONED_SECONDS = 0.1
+"""Pause of a partition whose next records cannot be used yet."""
+
 LEAST_BACKOFF_SECONDS, MOST_BACKOFF_SECONDS = 0.05, 1.0
 
 SOON_SECONDS = 0.005
@@ -229,6 +232,19 @@ class FetchReader:
     def seek(self, log: TopicPartition, offset: int) -> None:
         """Move a partition that is being read to another offset."""
         self.read(log, offset, self._partitions[log].position.topic_id)
+
+    def postpone(self, log: TopicPartition, offset: int, fault: str) -> None:
+        """Fetch a partition again from `offset`, after `POSTPONED_SECONDS`.
+
+        For records that the listener cannot use yet; other partitions are read meanwhile.
+        """
+        partition = self._partitions.get(log)
+        if partition is not None:
+            self._detach(partition)
+            partition.position = partition.position._replace(offset=offset)
+            partition.fault = fault
+            loop = asyncio.get_running_loop()
+            partition.retry = loop.call_later(POSTPONED_SECONDS, self._again, partition)
 
     def stop(self, log: TopicPartition) -> None:
         """Stop reading a partition, if it is read; records in flight are discarded."""
