@@ -67,7 +67,7 @@ class _Reasoned(Message, frozen=True):
 class Gap(_Reasoned, frozen=True):
     """Events are no longer available; the caller must fetch the state again.
 
-    `reason` is `expired`, `limit`, `reset` or `invalid`.
+    `reason` is `expired`, `limit`, `reset`, `invalid` or `schema`.
     """
 
 

@@ -211,11 +211,10 @@ class ReplayReader:
                 moved = now.monotonic
             elif now.monotonic - moved > STALL_SECONDS:
                 raise TimeoutError(f"nothing came for {STALL_SECONDS:g} s")
-            revoked += self._revoking.find({feed.log: fetched})
-            picked = scan.pick(fetched)
             if self._context.schemas is not None:
-                missing = self._context.schemas.missing(feed.log.topic, picked)
+                missing = self._context.schemas.missing(feed.log.topic, fetched)
                 await self._context.schemas.settle(missing)
-            scan.feed(picked, position)
+            revoked += self._revoking.find({feed.log: fetched})
+            scan.feed(scan.pick(fetched), position)
             self._hub.advance(scan.harvest(), now)
             await asyncio.sleep(0)

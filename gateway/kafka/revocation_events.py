@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 from aiokafka.errors import KafkaError
+from msgspec.structs import replace
 
 from gateway import clock
 from gateway.core.gap import CloseReason
-from gateway.core.records import Event, LogKind
+from gateway.core.records import Event, LogKind, Unreadable
 from gateway.core.source import KeyTemplate
 from gateway.errors import PublishError
 from gateway.kafka.client.options import connection_options
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from gateway.core.event import Decoder
     from gateway.core.hub import Hub
     from gateway.core.records import Moment, Record, TopicPartition
+    from gateway.core.values import Values
     from gateway.revocation.record import Change
     from gateway.revocation.table import Revocations
     from gateway.supervise import Supervisor
@@ -65,6 +67,7 @@ class RevocationEvents:
         revocations: Revocations,
         decoder: Decoder,
         supervisor: Supervisor,
+        values: Values | None = None,
     ) -> None:
         self._sources = {
             source.topic: source for source in settings.event_sources if source.kind is LogKind.USER
@@ -76,6 +79,7 @@ class RevocationEvents:
         self._hub = hub
         self._revocations = revocations
         self._decoder = decoder
+        self._values = values
         self._contain = supervisor.contain
         self._pending = PendingRevocations()
         self._news = asyncio.Event()
@@ -95,12 +99,20 @@ class RevocationEvents:
             keyed = source.key == KeyTemplate()
             for record in mentioning(records):
                 with self._contain(Part.REVOCATIONS):
-                    event = self._decoder.decode(record, keyed=keyed, mapping=source.mapping)
+                    read = self._readable(log.topic, record)
+                    event = self._decoder.decode(read, keyed=keyed, mapping=source.mapping)
                     session = revoked_session(event) if isinstance(event, Event) else None
                     user = source.key.name(record.key or b"")
                     if session is not None and user is not None:
                         found.append((user, session, record.timestamp))
         return found
+
+    def _readable(self, topic: str, record: Record) -> Record:
+        """Return the record, or a copy of it with its value as JSON; the hub decodes the record."""
+        if self._values is None or not record.value:
+            return record
+        value = self._values.read(topic, record)
+        return record if isinstance(value, Unreadable) else replace(record, value=value)
 
     def revoke(self, found: Revoked, moment: Moment) -> None:
         """Revoke the found sessions and close their streams, after the events' delivery."""

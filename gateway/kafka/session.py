@@ -94,7 +94,7 @@ class KafkaSession:
         self._schemas = schemas
         self._options = connection_options(settings)
         self._revocations = revocations
-        self._revoking = RevocationEvents(settings, hub, revocations, decoder, supervisor)
+        self._revoking = RevocationEvents(settings, hub, revocations, decoder, supervisor, schemas)
         if settings.revocations_topic:
             detail = f"the topic {settings.revocations_topic} has not been read whole yet"
             readiness.set_reason(NotReadyReason.REVOCATIONS, detail)

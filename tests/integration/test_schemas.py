@@ -4,20 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import json
+from base64 import b64decode
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.avro import AvroSerializer
+from confluent_kafka.schema_registry.protobuf import ProtobufSerializer
+from confluent_kafka.serialization import MessageField, SerializationContext
+from google.type.money_pb2 import Money
 
 from gateway.core.partitioner import partitioner
+from tests import schemas
 from tests.eventually import eventually
 from tests.integration.conftest import new_user
+from tests.programs import require
+from tests.schemas.apicurio import apicurio
 from tests.schemas.served import ServedRegistry
+from tests.writers.fetched import serialiser_jars
+from tests.writers.programs import JAVA
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from aiokafka import AIOKafkaProducer
+
     from tests.client import StreamClient
-    from tests.integration.conftest import SetUp, Stage
+    from tests.conftest import MakeTopics, StartWorker
+    from tests.integration.conftest import OpenStream, SetUp, Stage
+    from tests.records import Topics
 
 TYPE = (("event_type", b"import.progress"),)
 
@@ -75,6 +91,127 @@ async def test_values_are_delivered_as_json_live_and_replayed(
         counted = await stage.worker.metric("gateway_unreadable_records_total", reason=reason)
         assert counted == 1, reason
     assert registry.requests.count("schemas/ids/1") == 2  # once for each worker
+
+
+class Sourced:
+    """A topic that a file of sources names, and the settings of a worker that serves it."""
+
+    def __init__(self, topics: Topics, file: Path, text: str) -> None:
+        self.topic = topics.user
+        self._topics = topics
+        self._file = file
+        file.write_text(text.replace("TOPIC", self.topic))
+
+    @property
+    def settings(self) -> dict[str, str]:
+        own = {name: value for name, value in self._topics.settings.items() if "_" in name[8:]}
+        own.pop("GATEWAY_BROADCAST_TOPIC", None)
+        return {**own, "GATEWAY_SOURCES": str(self._file)}
+
+
+AVRO_SOURCE = """
+[[source]]
+topic = "TOPIC"
+key = "customer:{user}"
+format = "avro"
+type = "order.{field:kind}"
+data = "field:total"
+"""
+
+
+async def test_source_with_a_mapping_takes_type_and_data_from_the_decoded_value(
+    registry: ServedRegistry,
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    open_stream: OpenStream,
+    producer: AIOKafkaProducer,
+    tmp_path: Path,
+) -> None:
+    order = (
+        '{"type":"record","name":"O","fields":[{"name":"kind","type":"string"},'
+        '{"name":"total","type":{"type":"bytes","logicalType":"decimal","precision":9,"scale":2}}]}'
+    )
+    registry.add("ids/8", order)
+    sourced = Sourced(await topics(1), tmp_path / "sources.toml", AVRO_SOURCE)
+    worker = await start_worker(sourced, schema_registry_url=registry.url)  # type: ignore[arg-type]
+    user = new_user()
+    client = await open_stream(worker, user)
+    await client.wait_for(lambda client: client.last_event_id)
+    value = b"\0\0\0\0\x08" + b"\x08paid" + b"\x04\x04\xd2"
+    await producer.send_and_wait(sourced.topic, value, key=f"customer:{user}".encode())
+    await client.wait_for(1)
+    (event,) = client.events
+    assert (event.type, event.data) == ("order.paid", '"12.34"')
+
+
+@pytest.mark.timeout(300)  # the first run of a machine downloads the registry
+@pytest.mark.parametrize("broker", ["kafka"], indirect=True, scope="session")
+async def test_real_serialisers_write_and_a_real_registry_answers(
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    open_stream: OpenStream,
+    producer: AIOKafkaProducer,
+    tmp_path: Path,
+) -> None:
+    schema = (
+        '{"type":"record","name":"Paid","fields":[{"name":"kind","type":"string"},'
+        '{"name":"count","type":"int"}]}'
+    )
+    async with apicurio(tmp_path) as url:
+        client = SchemaRegistryClient({"url": f"{url}/apis/ccompat/v7"})
+        made = await topics(1), await topics(1)
+        kinds = {made[0].user: "avro", made[1].user: "protobuf"}
+        values: dict[str, list[bytes]] = {topic: [] for topic in kinds}
+        avro, protobuf = kinds
+        field = SerializationContext(avro, MessageField.VALUE)
+        write_avro = AvroSerializer(client, schema)
+        values[avro] = [
+            await asyncio.to_thread(write_avro, {"kind": "paid", "count": 1}, field),
+            await serialised_by_java(url, avro, schema, "refunded", 2),
+        ]
+        write = ProtobufSerializer(Money, client, {"use.deprecated.format": False})
+        money = Money(currency_code="EUR", units=2**60)
+        field = SerializationContext(protobuf, MessageField.VALUE)
+        values[protobuf] = [await asyncio.to_thread(write, money, field)]
+        tables = [
+            f'[[source]]\ntopic = "{topic}"\nformat = "{kind}"\ntype = "{kind}.written"\n'
+            for topic, kind in kinds.items()
+        ]
+        sourced = Sourced(made[0], tmp_path / "sources.toml", "".join(tables))
+        worker = await start_worker(
+            sourced,  # type: ignore[arg-type]
+            schema_registry_url=f"{url}/apis/ccompat/v7",
+            schema_wait_seconds=30,
+        )
+        user = new_user()
+        stream = await open_stream(worker, user)
+        await stream.wait_for(lambda stream: stream.last_event_id)
+        for topic, written in values.items():
+            for value in written:
+                await producer.send_and_wait(topic, value, key=user.encode())
+        await stream.wait_for(3, timeout=60)
+        found: dict[str, list[object]] = {kind: [] for kind in kinds.values()}
+        for event in stream.events:
+            found[event.type.removesuffix(".written")].append(json.loads(event.data))
+        assert found == {
+            "avro": [{"kind": "paid", "count": 1}, {"kind": "refunded", "count": 2}],
+            "protobuf": [{"currencyCode": "EUR", "units": str(2**60), "nanos": 0}],
+        }
+
+
+async def serialised_by_java(url: str, topic: str, schema: str, kind: str, count: int) -> bytes:
+    """Return a value as the registry's Java serialiser writes it."""
+    require("java", "javac", "mvn")
+    jars = await asyncio.to_thread(serialiser_jars)
+    source = Path(schemas.__file__).parent / "java" / "Serialise.java"
+    process = await asyncio.create_subprocess_exec(
+        *(*JAVA, "-cp", f"{jars}/*", str(source), url, topic, schema, kind, str(count)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    return b64decode(out.split()[-1])
 
 
 async def test_only_the_partition_of_a_record_waits_for_its_schema(

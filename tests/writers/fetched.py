@@ -43,6 +43,22 @@ def serialiser_jars() -> Path:
     return FOLDER / "serialisers" / "libs"
 
 
+def schema_registry_jar() -> Path:
+    """Return the program of Apicurio Registry: 109 MB from Maven, the newest one for Java 17."""
+    program = FOLDER / "registry" / "app"
+    with _fetching("registry", SOURCES.parent / "schemas" / "registry.txt") as folder:
+        if folder is not None:
+            artifact = (SOURCES.parent / "schemas" / "registry.txt").read_text().strip()
+            goal = ["dependency:copy", f"-Dartifact={artifact}", f"-DoutputDirectory={folder}"]
+            _run(["mvn", "-q", "-B", *goal], folder)
+            (archive,) = folder.glob("*.tar.gz")
+            program.mkdir()
+            _run(["tar", "xzf", str(archive), "-C", str(program)], folder)
+            archive.unlink()
+    (jar,) = program.glob("*-runner.jar")
+    return jar
+
+
 def node_modules(source: Path = SOURCES / "node") -> Path:
     """Return the folder that has the packages of a folder's `package.json`."""
     packages = source / "package.json"

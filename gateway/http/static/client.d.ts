@@ -68,7 +68,7 @@ export class StreamErrorEvent extends Event {
  * tab missed, for example while it was frozen; only where the connection is shared.
  */
 export interface Gap {
-  reason: "expired" | "limit" | "reset" | "invalid" | "tab";
+  reason: "expired" | "limit" | "reset" | "invalid" | "schema" | "tab";
   log?: "user" | "broadcast";
   partition?: number;
   from?: number;
