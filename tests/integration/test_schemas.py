@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from base64 import b64decode
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -157,8 +158,8 @@ async def test_real_serialisers_write_and_a_real_registry_answers(
         '{"type":"record","name":"Paid","fields":[{"name":"kind","type":"string"},'
         '{"name":"count","type":"int"}]}'
     )
-    async with apicurio(tmp_path) as url:
-        client = SchemaRegistryClient({"url": f"{url}/apis/ccompat/v7"})
+    async with apicurio(tmp_path) as url, AsyncExitStack() as clients:
+        client = clients.enter_context(SchemaRegistryClient({"url": f"{url}/apis/ccompat/v7"}))
         made = await topics(1), await topics(1)
         kinds = {made[0].user: "avro", made[1].user: "protobuf"}
         values: dict[str, list[bytes]] = {topic: [] for topic in kinds}
