@@ -49,12 +49,12 @@ class Audience:
         """Drop all streams."""
         await asyncio.gather(*(each.ask(Leave(), int) for each in self._helpers))
 
-    async def come_back(self, port: int, missed: int) -> float:
-        """Resume all clients at once; return the seconds until each has its missed events.
+    async def come_back(self, port: int, missed: int, spread: float = 0.0) -> float:
+        """Resume all clients; return the seconds until each has its missed events.
 
-        The tally is collected separately.
+        They return at once, or evenly over `spread` seconds. The tally is collected separately.
         """
-        question = Return(port, missed, PATIENCE_SECONDS)
+        question = Return(port, missed, PATIENCE_SECONDS, spread)
         served = await asyncio.gather(*(each.ask(question, Served) for each in self._helpers))
         return max(each.seconds for each in served)
 

@@ -21,7 +21,9 @@ from tests.tools.bench.tally import Tally
 OPENING = 50
 """Concurrent openings: limited, not a reconnect storm."""
 
-OPEN_SECONDS = 60.0
+OPEN_SECONDS = 180.0
+
+RETRY_SECONDS = 1.0
 
 LOOK_SECONDS = 0.002
 """Poll interval for missed events."""
@@ -50,12 +52,17 @@ class Clients:
         return left
 
     async def come_back(self, question: Return) -> Served:
-        """Resume all streams at once; return when they have their missed events."""
+        """Resume all streams; return when they have their missed events."""
         begin = time.monotonic()
         wanted = question.missed * len(self._places)
         async with asyncio.TaskGroup() as group:
-            for user in self._places:
-                group.create_task(self._open(question.port, user))
+            wait = question.spread / len(self._places)
+            for number, user in enumerate(self._places):
+                group.create_task(
+                    self._return(question.port, user, number * wait)
+                    if wait
+                    else self._open(question.port, user)
+                )
             for _ in range(round(question.seconds / LOOK_SECONDS)):
                 if self._tally.events >= wanted:
                     break
@@ -66,6 +73,15 @@ class Clients:
         """Return the tally and reset it."""
         taken, self._tally = self._tally, Tally()
         return taken
+
+    async def _return(self, port: int, user: str, wait: float) -> None:
+        """Return when the user's stream is live; retry a connection that breaks before."""
+        while True:
+            await asyncio.sleep(wait)
+            try:
+                return await self._open(port, user)
+            except ConnectionError:
+                wait = RETRY_SECONDS
 
     async def _open(self, port: int, user: str) -> None:
         """Return when the user's stream is live. Raises `ConnectionError` if none opens."""

@@ -35,11 +35,14 @@ class Flat:
 
     pace: Pace
     sizes: tuple[int, ...]
+    workers: int = 1
+    """Worker processes; a stream is handed to the process that reads its user's partition."""
 
     @property
     def title(self) -> str:
         sizes = ", ".join(f"{size:,}" for size in self.sizes)
-        return f"{self.pace.rate:,.0f} events/s to {sizes} users"
+        workers = f", {self.workers} workers" if self.workers > 1 else ""
+        return f"{self.pace.rate:,.0f} events/s to {sizes} users{workers}"
 
     async def measure(self, ground: Ground) -> Sample:
         """Measure each size with a separate worker."""
@@ -52,9 +55,15 @@ class Flat:
             MEMORY_GROWTH: most.memory / fewest.memory,
         }
 
+    @property
+    def _settings(self) -> dict[str, str]:
+        if self.workers == 1:
+            return {}
+        return {"GATEWAY_WORKERS": str(self.workers), "GATEWAY_SHARDING": "handover"}
+
     async def _cost(self, ground: Ground, streams: int) -> Cost:
         async with (
-            gateway(ground, streams) as (server, writer),
+            gateway(ground, streams, **self._settings) as (server, writer),
             audience(server.port, FIRST, first=FIRST_LIVE),
         ):
             before = resident_kb(server.pid)

@@ -14,14 +14,15 @@ class Leave(msgspec.Struct, tag=True):
 
 
 class Return(msgspec.Struct, tag=True):
-    """Resume all clients at once with their last ids and receive `missed` events each.
+    """Resume all clients with their last ids, evenly over `spread` seconds; 0: at once.
 
-    The answer is `Served`, after `seconds` at the latest.
+    Each receives `missed` events. The answer is `Served`, after `seconds` at the latest.
     """
 
     port: int
     missed: int
     seconds: float
+    spread: float = 0.0
 
 
 class Served(msgspec.Struct):

@@ -8,7 +8,18 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.tools.bench import broadcast, cold, delivery, endurance, flat, idle, ingest, resume
+from tests.tools.bench import (
+    broadcast,
+    cold,
+    delivery,
+    endurance,
+    flat,
+    heartbeat,
+    idle,
+    ingest,
+    restart,
+    resume,
+)
 from tests.tools.bench.absence import Absence
 from tests.tools.bench.broadcast import Broadcast
 from tests.tools.bench.cold import Cold
@@ -16,8 +27,10 @@ from tests.tools.bench.delivery import P50, P99, Delays, Delivery, Pace
 from tests.tools.bench.endurance import Endurance
 from tests.tools.bench.figures import AIOKAFKA, NCHAN, SOCKETS
 from tests.tools.bench.flat import Flat
+from tests.tools.bench.heartbeat import Heartbeat
 from tests.tools.bench.idle import Idle
 from tests.tools.bench.ingest import Ingest
+from tests.tools.bench.restart import Restart
 from tests.tools.bench.resume import SERVED, Resume
 from tests.tools.bench.rivals import Rivals
 
@@ -51,10 +64,14 @@ ROWS: Mapping[str, Goal] = MappingProxyType(
         ),
         "delay": Goal(Delays(Pace(2000), streams=2000), {}),
         "trickle": Goal(Delivery(Pace(20, seconds=15), streams=2000), {P50: 5, P99: 15}),
-        "idle": Goal(Idle(streams=9000), {idle.MEMORY: 11, idle.IDLE: 0.3, idle.OPENING: 130}),
-        "resume": Goal(
-            Resume(Absence(clients=1000), beside_nchan=True), {resume.CPU: 250, SERVED: 0.7}
+        "idle": Goal(Idle(streams=9000), {idle.MEMORY: 11, idle.IDLE: 0.2, idle.OPENING: 130}),
+        "heartbeat": Goal(
+            Heartbeat(streams=3000, interval=2, seconds=10), {heartbeat.CPU.over(SOCKETS): 1.2}
         ),
+        "resume": Goal(
+            Resume(Absence(clients=1000), beside_nchan=True), {resume.CPU: 200, SERVED: 0.4}
+        ),
+        "restart": Goal(Restart(Absence(clients=19_000, missed=1), spread=10), {restart.CPU: 4}),
         "rivals": Goal(Rivals(2000, 1000, Pace(1000, seconds=3), Pace(5, seconds=3)), {}),
         "cold": Goal(
             Cold(Absence(clients=1000, others=1_000_000)),
@@ -66,6 +83,10 @@ ROWS: Mapping[str, Goal] = MappingProxyType(
         "ingest": Goal(Ingest(Pace(50_000)), {ingest.CPU: 2.2, ingest.LAG: 1}),
         "flat": Goal(
             Flat(Pace(2000, seconds=4), sizes=(500, 3000, 9000)),
+            {flat.CPU_GROWTH: 1.1, flat.MEMORY_GROWTH: 1.1},
+        ),
+        "scale": Goal(
+            Flat(Pace(2000, seconds=4), sizes=(500, 19_000), workers=2),
             {flat.CPU_GROWTH: 1.1, flat.MEMORY_GROWTH: 1.1},
         ),
         "endurance": Goal(

@@ -102,9 +102,11 @@ class Stream(asyncio.Protocol):
             self._take(block, now, tally)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if not self._left:
-            self._refuse(f"connection lost: {exc}")
+        if self._left:
+            return
+        if self._opened.done():
             self._tally().fault("streams ended")
+        self._refuse(f"connection lost: {exc}")
 
     def _take(self, block: bytes, now: int, tally: Tally) -> None:
         if self._read is not None:
@@ -118,6 +120,7 @@ class Stream(asyncio.Protocol):
             return
         head, found, data = block.rpartition(b"\ndata: ")
         if not found:
+            tally.heartbeats += b": heartbeat\n" in block
             if b"id: " in block:
                 self._place.block = block
             if self._greeting in block and not self._opened.done():

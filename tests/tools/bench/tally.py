@@ -26,6 +26,7 @@ class Tally(msgspec.Struct):
     size: int = 0
     latencies: dict[int, int] = msgspec.field(default_factory=dict)
     faults: dict[str, int] = msgspec.field(default_factory=dict)
+    heartbeats: int = 0
 
     def event(self, latency_ns: int) -> None:
         """Count an event with this latency."""
@@ -41,6 +42,7 @@ class Tally(msgspec.Struct):
         """Add another tally."""
         self.events += other.events
         self.size += other.size
+        self.heartbeats += other.heartbeats
         for bucket, count in other.latencies.items():
             self.latencies[bucket] = self.latencies.get(bucket, 0) + count
         for kind, count in other.faults.items():

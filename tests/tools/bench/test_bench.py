@@ -15,8 +15,10 @@ from tests.tools.bench.endurance import Endurance
 from tests.tools.bench.figures import NCHAN
 from tests.tools.bench.flat import Flat
 from tests.tools.bench.ground import Ground
+from tests.tools.bench.heartbeat import Heartbeat
 from tests.tools.bench.idle import Idle
 from tests.tools.bench.ingest import Ingest
+from tests.tools.bench.restart import Restart
 from tests.tools.bench.resume import Resume
 from tests.tools.bench.rivals import Rivals
 from tests.tools.bench.rows import ROWS
@@ -35,6 +37,8 @@ TINY = [
     Broadcast(SHORT, streams=10),
     Idle(streams=30, seconds=0.2, settle=0.1),
     Resume(Absence(clients=20, missed=3), beside_nchan=True),
+    Restart(Absence(clients=20, missed=2), spread=0.2),
+    Heartbeat(streams=20, interval=0.3, seconds=1),
     Rivals(20, 20, SHORT, SHORT, missed=3),
     Cold(Absence(clients=20, missed=3, others=500)),
     Ingest(SHORT),
