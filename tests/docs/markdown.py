@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -112,6 +113,8 @@ def _tables(document: Path) -> Iterator[list[list[str]]]:
             yield table
 
 
+@cache
 def _tokens(document: Path) -> list[Token]:
+    """Return the tokens of a document, which every process of a test run parses once."""
     parser = MarkdownIt("commonmark").enable("table")
     return parser.parse(document.read_text(encoding="utf-8"))
