@@ -31,6 +31,7 @@ from gateway.http.public import long_delay, say_goodbye, say_goodbye_to_all
 from gateway.http.transport.listen import bind, listen, listen_on
 from gateway.http.transport.tls import Certificate
 from gateway.kafka.client.options import connection_options
+from gateway.kafka.dead_letters import DeadLetters
 from gateway.kafka.fleet_topic import FleetTopic
 from gateway.kafka.session import KafkaSession
 from gateway.kafka.tool_commands import describe_command
@@ -112,13 +113,18 @@ class Worker:
         self._metrics = make_metrics(self._notices, StreamLog(names), settings.partitioner)
         self._supervisor = Supervisor(self._metrics)
         self._schemas = open_schemas(settings, self._supervisor.contain)
+        self._dead_letters = None
+        if settings.dead_letter_topic:
+            self._dead_letters = DeadLetters(settings, self._metrics, self._supervisor)
         make_hub = Hub if spans is None else partial(TracedHub, spans, self._supervisor)
         observers = Observers(self._supervisor, [self._metrics])
         self._more = asyncio.Event()
         """Set while the hub has work for `_pump`."""
         contain_record = partial(self._supervisor.contain, Part.PARTITION)
         self._hub = make_hub(
-            interpreter=Interpreter(decoder, hashed_key, observers, contain_record, self._schemas),
+            interpreter=Interpreter(
+                decoder, hashed_key, observers, contain_record, self._schemas, self._dead_letters
+            ),
             limits=Limits(
                 int(settings.replay_max_age_seconds * 1000),
                 settings.replay_max_events,
@@ -240,6 +246,8 @@ class Worker:
             self._keep(Part.KEYS, client.run)
         if self._fleet_link is not None:
             self._keep(Part.FLEET, self._fleet_link.run)
+        if self._dead_letters is not None:
+            self._keep(Part.DEAD_LETTERS, self._dead_letters.run)
         return self
 
     async def __aexit__(

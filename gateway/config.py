@@ -163,6 +163,9 @@ class Settings(BaseSettings):
     workers_topic: TopicNameOrOff = Field(
         "gateway-workers", description="status of the fleet; empty: off"
     )
+    dead_letter_topic: TopicNameOrOff = Field(
+        "", description="topic for records that are skipped; empty: off"
+    )
     create_topics: bool = Field(False, description="create missing topics; only for trying out")
     partitioner: Literal["murmur2", "crc32"] = Field(
         "murmur2", description="the producers' partitioner: Java and aiokafka, or librdkafka"
@@ -400,7 +403,8 @@ class Settings(BaseSettings):
             topics = [source.topic for source in self.event_sources]
         except SettingsError as error:
             raise ValueError(str(error)) from None
-        topics += [topic for topic in (self.revocations_topic, self.workers_topic) if topic]
+        others = (self.revocations_topic, self.workers_topic, self.dead_letter_topic)
+        topics += [topic for topic in others if topic]
         if len(set(topics)) < len(topics):
             raise ValueError(f"the topics must be different ones, not {', '.join(topics)}")
         return self

@@ -183,6 +183,14 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        self._dead_letters = Counter(
+            "gateway_dead_letters",
+            "Skipped records for the dead-letter topic, by what became of them",
+            ["result"],
+            registry=registry,
+        )
+        for result in ("written", "discarded"):
+            self._dead_letters.labels(result)
         self._unknown_types = Counter(
             "gateway_unknown_types", "Events of a type without a category", registry=registry
         )
@@ -333,6 +341,10 @@ class Metrics:
             partition=log.partition,
             offset=offset,
         )
+
+    def dead_letter(self, result: str) -> None:
+        """Count a skipped record that was written to the dead-letter topic, or discarded."""
+        self._dead_letters.labels(result).inc()
 
     def unknown_type(self, event_type: str) -> None:
         """Count an event without a category, and log its type."""

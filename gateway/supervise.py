@@ -71,6 +71,8 @@ class Part(StrEnum):
     """The reader and the writer of revocations."""
     SWEEP = "sweep"
     """Removal of unused feeds and expired revocations."""
+    DEAD_LETTERS = "dead_letters"
+    """The writer of skipped records."""
     SCHEMAS = "schemas"
     """The requests to the schema registry."""
     KEYS = "keys"

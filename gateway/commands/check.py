@@ -29,10 +29,10 @@ from gateway.commands.findings import (
     retention_finding,
     topic_findings,
 )
+from gateway.commands.reading import reading, topic_decoder
 from gateway.commands.rehearsal import Sample, rehearse
 from gateway.commands.token_check import TokenFile, judge, read_token
 from gateway.config import foreign_variables
-from gateway.core.event import Decoder
 from gateway.core.records import Event, TopicPartition
 from gateway.core.registry import Registry
 from gateway.errors import BrokerError, KeySetError, SettingsError
@@ -42,16 +42,25 @@ from gateway.http.transport.tls import Certificate
 from gateway.kafka.client.options import connection_options
 from gateway.kafka.probe import probe
 from gateway.kafka.rights import missing_rights
-from gateway.kafka.topics import compactions, connected, retentions, topic_specs
+from gateway.kafka.topics import (
+    compactions,
+    connected,
+    dead_letter_topic,
+    retentions,
+    topic_specs,
+)
 from gateway.readiness import Readiness
+from gateway.schemas.errors import SchemaError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from gateway.config import Settings
+    from gateway.core.event import Decoder
     from gateway.core.records import Record
     from gateway.http.auth.jwks_client import JwksClient
+    from gateway.schemas.cache import Schemas
 
 SAMPLE = 50
 """Records read from the end of each partition."""
@@ -106,7 +115,7 @@ def _findings(config: Path | None, token_file: Path | None) -> list[Finding]:
         port_finding("GATEWAY_LISTEN", settings.listen),
         port_finding("GATEWAY_OPS_LISTEN", settings.ops_listen),
     ]
-    kafka, sample = asyncio.run(_kafka_findings(settings))
+    kafka, sample = asyncio.run(_topics_findings(settings))
     findings += kafka
     if not any(finding.status is Status.FAILED for finding in findings):
         findings.append(asyncio.run(rehearse(settings, sample)))
@@ -153,16 +162,44 @@ def _certificate_findings(settings: Settings) -> Iterator[Finding]:
         )
 
 
-async def _kafka_findings(settings: Settings) -> tuple[list[Finding], Sample | None]:
+async def _topics_findings(settings: Settings) -> tuple[list[Finding], Sample | None]:
+    """Return the findings about schemas and Kafka, and the newest event for a stream."""
+    try:
+        async with reading(settings) as schemas:
+            findings = await _schema_findings(schemas)
+            kafka, sample = await _kafka_findings(settings, schemas)
+            return findings + kafka, sample
+    except SettingsError as error:
+        return [Finding("schemas", Status.FAILED, str(error))], None
+
+
+async def _schema_findings(schemas: Schemas | None) -> list[Finding]:
+    """Check that the schema registry answers, if a source needs it."""
+    if schemas is None or not schemas.url:
+        return []
+    try:
+        await schemas.probe()
+    except SchemaError as error:
+        advice = "check GATEWAY_SCHEMA_REGISTRY_URL, its credentials and certificates"
+        return [Finding("schemas", Status.FAILED, f"{schemas.url}: {error}", advice)]
+    return [Finding("schemas", Status.OK, f"{schemas.url} answers")]
+
+
+async def _kafka_findings(
+    settings: Settings, schemas: Schemas | None
+) -> tuple[list[Finding], Sample | None]:
     """Return the findings about Kafka, and the newest event that a stream could get."""
     specs = topic_specs(settings)
+    if settings.dead_letter_topic:
+        specs.append(dead_letter_topic(settings))
     sample = None
     try:
         options = connection_options(settings)
         names = [spec.name for spec in specs]
         async with connected(options) as client:
             cluster = await client.describe(names)
-            refused = await missing_rights(client, cluster, names)
+            read = [name for name in names if name != settings.dead_letter_topic]
+            refused = await missing_rights(client, cluster, read)
             existing = list(cluster.partitions)
             kept = await retentions(client, existing)
             compacted = await compactions(client, existing)
@@ -181,11 +218,13 @@ async def _kafka_findings(settings: Settings) -> tuple[list[Finding], Sample | N
             for topic in (settings.revocations_topic, settings.workers_topic)
             if topic in cluster.partitions
         ]
-        decoder = _decoder(settings)
+        registry = _registry(settings)
         for topic in (settings.topic, settings.broadcast_topic):
             if topic in cluster.partitions and topic not in refused:
                 count = cluster.partitions[topic]
                 records = await _sample(options, topic, count)
+                every = [record for found in records.values() for record in found]
+                decoder = await topic_decoder(registry, schemas, topic, every)
                 keyed = topic == settings.topic
                 findings.append(events_finding(topic, records, decoder, keyed=keyed))
                 if keyed:
@@ -203,15 +242,15 @@ async def _kafka_findings(settings: Settings) -> tuple[list[Finding], Sample | N
     return findings, sample
 
 
-def _decoder(settings: Settings) -> Decoder:
-    """Return a decoder; uses the built-in registry if the configured one is unreadable.
+def _registry(settings: Settings) -> Registry:
+    """Return the registry of event types; the built-in one if the configured one is unreadable.
 
     `_findings` reports the unreadable registry.
     """
     try:
-        return Decoder(load_registry(settings))
+        return load_registry(settings)
     except SettingsError:
-        return Decoder(Registry.built_in())
+        return Registry.built_in()
 
 
 async def _sample(options: dict[str, Any], topic: str, partitions: int) -> dict[int, list[Record]]:

@@ -74,7 +74,7 @@ def topic_findings(
     for spec in specs:
         what = f"topic {spec.name}"
         count = cluster.partitions.get(spec.name)
-        needed = spec.name != settings.workers_topic
+        needed = spec.name not in (settings.workers_topic, settings.dead_letter_topic)
         bad = Status.FAILED if needed else Status.WARNING
         if spec.name in refused:
             findings.append(Finding(what, bad, *refused[spec.name]))

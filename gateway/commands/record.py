@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.commands.console import ConfigFile, harmless, prepare, to_stdout
-from gateway.core.event import Decoder
+from gateway.commands.reading import reading, topic_decoder
 from gateway.core.records import TopicPartition, Unreadable
 from gateway.errors import BrokerError
 from gateway.event_types import load_registry
@@ -19,6 +19,7 @@ from gateway.kafka.topics import describe
 
 if TYPE_CHECKING:
     from gateway.config import Settings
+    from gateway.core.event import Decoder
     from gateway.core.records import Record
 
 SHOWN_BYTES = 4096
@@ -37,10 +38,15 @@ def record(
     """
     settings = prepare(config)
     found = asyncio.run(_read(settings, TopicPartition(topic, partition), offset))
-    decoder = Decoder(load_registry(settings))
+    decoder = asyncio.run(_decoder(settings, topic, found))
     console = to_stdout()
     for line in describe_record(found, decoder, keyed=topic != settings.broadcast_topic):
         console.print(line, markup=False, soft_wrap=True)
+
+
+async def _decoder(settings: Settings, topic: str, record: Record) -> Decoder:
+    async with reading(settings) as schemas:
+        return await topic_decoder(load_registry(settings), schemas, topic, [record])
 
 
 async def _read(settings: Settings, log: TopicPartition, offset: int) -> Record:

@@ -86,6 +86,7 @@ def _private(settings: Settings) -> Settings:
             "sharding": "off",
             "revocations_topic": "",
             "workers_topic": "",
+            "dead_letter_topic": "",
             "create_topics": False,
             "tracing": False,
         }

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gateway.core.partitioner import KeyHash
     from gateway.core.records import Record
     from gateway.core.stream import PartitionFeed
-    from gateway.core.values import Values
+    from gateway.core.values import Skipped, Values
 
 
 CHECKED_KEYS = 32
@@ -34,12 +34,14 @@ class Interpreter:
         observer: Observer,
         contain: Contain,
         values: Values | None = None,
+        skipped: Skipped | None = None,
     ) -> None:
         self._decoder = decoder
         self._key_hash = key_hash
         self._observer = observer
         self._contain = contain
         self._values = values
+        self._skipped = skipped
         """Reads values that a schema describes; None: values are read as they are."""
         self._contained = contain()
         """Entered for each decoded record; replaced only after a failure."""
@@ -50,7 +52,12 @@ class Interpreter:
         if event.__class__ is Event:  # most records are already decoded
             return event
         if event is None:
-            event = record.event = self._report(feed, record, self._decode(feed, record))
+            value = record.value
+            event = self._decode(feed, record)
+            if isinstance(event, Unreadable) and self._skipped is not None:
+                with self._contain():
+                    self._skipped.add(feed.log, record, value, event)
+            event = record.event = self._report(feed, record, event)
             record.value = None
             record.headers = ()
         return event if isinstance(event, Event) else None

@@ -1,11 +1,21 @@
-"""Values: the interface to schemas, which turn binary values into JSON."""
+"""Values: the interfaces to schemas, which turn values into JSON, and to skipped records."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from gateway.core.records import Record, Unreadable
+    from gateway.core.records import Record, TopicPartition, Unreadable
+
+
+class Skipped(Protocol):
+    """Takes records that are skipped."""
+
+    def add(
+        self, log: TopicPartition, record: Record, value: bytes | None, why: Unreadable
+    ) -> None:
+        """Take a record; `value` is its value before it was read. Returns at once."""
+        ...
 
 
 class Values(Protocol):

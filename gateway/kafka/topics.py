@@ -88,6 +88,11 @@ def workers_topic(settings: Settings) -> TopicSpec:
     return TopicSpec(settings.workers_topic, compacted=True, segment_ms=STATUS_SEGMENT_MS)
 
 
+def dead_letter_topic(settings: Settings) -> TopicSpec:
+    """Return the topic of skipped records; its name is empty if it is disabled."""
+    return TopicSpec(settings.dead_letter_topic)
+
+
 def creation_command(spec: TopicSpec, options: Mapping[str, Any]) -> str:
     """Return the command line of Kafka's tools that creates the topic, for messages.
 

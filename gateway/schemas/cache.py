@@ -77,8 +77,15 @@ class _Failure(NamedTuple):
 class Registry(Protocol):
     """The part of `RegistryClient` that the cache uses."""
 
+    url: str
+    """Where it is, for messages; empty without one."""
+
     async def fetch(self, schema: SchemaId) -> RegisteredSchema:
         """Return a schema. Raises `SchemaError`."""
+        ...
+
+    async def probe(self) -> None:
+        """Send one request. Raises `RegistryUnavailable` unless it is answered."""
         ...
 
     async def close(self) -> None:
@@ -109,6 +116,15 @@ class Schemas:
         self._slots = asyncio.Semaphore(MAX_REQUESTS)
         self.problem = ""
         """Why the registry is away; empty while it answers."""
+
+    @property
+    def url(self) -> str:
+        """The URL of the registry; empty without one."""
+        return self._registry.url
+
+    async def probe(self) -> None:
+        """Send a request to the registry. Raises `RegistryUnavailable` unless it is answered."""
+        await self._registry.probe()
 
     def read(self, topic: str, record: Record) -> bytes | Unreadable:
         """Return a record's value as JSON, or why it cannot be read; does not wait.

@@ -9,6 +9,7 @@ from tests.child import free_port
 from tests.commands.command import gateway, settings_of
 from tests.http.certificates import Files
 from tests.issuer import SigningKey, published
+from tests.schemas.served import ServedRegistry
 from tests.tokens import SECRET
 
 if TYPE_CHECKING:
@@ -172,3 +173,42 @@ async def test_no_line_of_a_remedy_is_wrapped_on_a_narrow_terminal(broker: Broke
     settings = {"kafka_bootstrap": broker.bootstrap, "topic": topic, "jwt_secret": SECRET}
     finished = await gateway("check", settings=settings)
     assert f"--create --topic {topic} --partitions 12\n" in finished.out
+
+
+async def test_values_of_a_schema_registry_are_decoded_and_the_registry_is_asked(
+    broker: Broker, topics: MakeTopics, producer: AIOKafkaProducer
+) -> None:
+    made = await topics(1)
+    async with ServedRegistry() as registry:
+        registry.add("ids/1", '{"type":"record","name":"N","fields":[{"name":"n","type":"int"}]}')
+        settings = {
+            **settings_of(broker, made),
+            "jwt_secret": SECRET,
+            "listen": "127.0.0.1:0",
+            "value_format": "avro",
+            "schema_registry_url": registry.url,
+            "schema_wait_seconds": "0.2",
+            "dead_letter_topic": "no-such-topic",
+        }
+        headers = [("event_type", b"import.progress")]
+        for schema in (1, 2):
+            value = b"\0\0\0\0" + bytes([schema, 6])
+            sent = await producer.send_and_wait(made.user, value, key=b"alice", headers=headers)
+        finished = await gateway("check", settings=settings)
+        found = statuses(finished.out)
+        assert found["schemas"] == "ok"
+        assert found[f"events of {made.user}"] == "warning"
+        assert found["topic no-such-topic"] == "warning"
+        assert "1 of the newest 2 records are events" in finished.out
+        assert "schema_unknown (schema 2: the registry does not have it)" in finished.out
+        place = [made.user, "0", str(sent.offset - 1)]
+        shown = await gateway("record", *place, settings=settings)
+        assert "event   import.progress" in shown.out
+        registry.broken = True
+        finished = await gateway("check", settings=settings)
+        assert statuses(finished.out)["schemas"] == "failed"
+        assert "answers 503" in finished.out
+    settings.pop("schema_registry_url")
+    finished = await gateway("check", settings=settings)
+    assert statuses(finished.out)["schemas"] == "failed"
+    assert "GATEWAY_SCHEMA_REGISTRY_URL is not set" in finished.out

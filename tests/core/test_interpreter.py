@@ -174,3 +174,34 @@ def test_record_without_its_schema_becomes_a_gap_once(
     assert observer.gaps == [GapReason.SCHEMA]
     assert observer.unreadables == [(LOG, 7, UnreadableReason.SCHEMA_UNAVAILABLE)]
     assert observer.unknown_types == []
+
+
+class Taken:
+    """Takes skipped records; raises if `broken`."""
+
+    def __init__(self, broken: bool) -> None:
+        self.broken = broken
+        self.taken: list[tuple[int, bytes | None, UnreadableReason]] = []
+
+    def add(
+        self, log: TopicPartition, record: Record, value: bytes | None, why: Unreadable
+    ) -> None:
+        self.taken.append((record.offset, value, why.reason))
+        if self.broken:
+            raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_skipped_record_is_passed_on_once_with_its_value_as_it_was_read(
+    observer: SilentObserver, feed: PartitionFeed, broken: bool
+) -> None:
+    values, taken, faults = Answers({7: b"{}", 8: b"not JSON"}), Taken(broken), Faults()
+    faults.tolerant = broken
+    decoder = Decoder(Registry.built_in())
+    interpreter = Interpreter(decoder, first_byte, observer, faults.contain, values, taken)
+    assert interpreter.decode(feed, record(7)) is not None
+    bad = make_record(8, 1000, b"a", b"\0framed")
+    for _ in range(2):
+        assert interpreter.decode(feed, bad) is None
+    assert taken.taken == [(8, b"\0framed", UnreadableReason.NOT_JSON)]
+    assert observer.unreadables == [(LOG, 8, UnreadableReason.NOT_JSON)]

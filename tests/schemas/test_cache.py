@@ -40,12 +40,16 @@ class Registry:
         self.answers: dict[int, Any] = {int(name[1:]): each for name, each in answers.items()}
         self.requests: list[int] = []
         self.open = self.most_open = 0
+        self.url = ""
         self.away = False
         self.silent = False
         self.repeated = asyncio.Event()
 
     async def close(self) -> None:
         self.closed = True
+
+    async def probe(self) -> None:
+        raise NotImplementedError
 
     async def fetch(self, schema: SchemaId) -> RegisteredSchema:
         assert isinstance(schema, int)
