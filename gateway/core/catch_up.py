@@ -173,21 +173,24 @@ class CatchUp:
     ) -> None:
         """Apply the replay limits to a cursor inside the tail, up to the offset `until`."""
         limits = self._limits
+        least = until - limits.max_records
         oldest = tail.first_at_or_after(position.offset, moment.wall - limits.max_age_ms)
-        oldest = max(min(oldest, until), until - limits.max_records)
+        oldest = max(min(oldest, until), least)
         records = tail.since_any(position.offset, feed.keys(stream))
         if len(records) <= limits.max_events and (not records or records[0].offset >= oldest):
             return
-        kept, room = position.offset, limits.max_events
+        kept, room = None, limits.max_events
         for record in reversed(records):
             if record.offset >= until:
                 continue
             event = self._interpreter.decode(feed, record)
             if event is None or not stream.wants(event):
                 continue
-            if record.offset < oldest or room == 0:
+            # As in a scan, the maximum age does not exclude events without a timestamp.
+            least_of_it = least if record.timestamp < 0 else oldest
+            if record.offset < least_of_it or room == 0:
                 since = position.timestamp or None
-                kept = max(kept, oldest)
+                kept = oldest if kept is None else kept
                 state.backlog.append(feed.gap(GapReason.LIMIT, position.offset, kept, since))
                 return
             kept = record.offset

@@ -16,6 +16,9 @@ Effect of an id for each partition; this module implements the table:
 A position that cannot be verified is accepted: the previous record may be a transaction marker,
 aborted, compacted, or may never have existed.
 
+A record without a timestamp (message format 0, or a producer that sends -1) has no known age. The
+maximum age does not exclude it unless a later event of the stream is older; the other limits do.
+
 The limits apply to missed records only: those from `CatchUpState.until` on were written after the
 stream was opened.
 
@@ -103,6 +106,7 @@ class Seeker:
     __slots__ = (
         "collected",
         "from_",
+        "least",
         "limit",
         "offset",
         "room",
@@ -110,6 +114,7 @@ class Seeker:
         "state",
         "stream",
         "until",
+        "untimed",
     )
 
     def __init__(self, stream: Stream, state: CatchUpState) -> None:
@@ -118,7 +123,11 @@ class Seeker:
         self.offset = 0
         """The stream's offset: records from here on were not sent."""
         self.from_ = 0
-        """Events before this offset exceed the limits."""
+        """Events before this offset exceed the limits, except events without a timestamp."""
+        self.least = 0
+        """Events without a timestamp before this offset exceed the limits."""
+        self.untimed = False
+        """Whether the stream's position is after a record without a timestamp."""
         self.limit: int | None = None
         """The first offset of a gap `limit` to be sent; None: no gap."""
         self.until = 0
@@ -153,6 +162,13 @@ class Seeker:
         records, end = found.records, len(found.records)
         first = bisect_left(records, self.collected, key=_offset)
         begin = bisect_left(records, self.from_, lo=first, key=_offset)
+        # The age of these events is unknown: no event after them is older than the limit.
+        while (
+            begin > first
+            and records[begin - 1].timestamp < 0
+            and records[begin - 1].offset >= self.least
+        ):
+            begin -= 1
         begin = max(begin, bisect_left(records, self.until, key=_offset) - self.room)
         if self.limit is None and (begin > first or trimmed >= self.collected):
             self.limit = self.offset
@@ -310,6 +326,7 @@ class Plan:
                 self.add_gap(seeker, GapReason.RESET, None, seeker.offset)
             return False
         seeker.offset = position.offset
+        seeker.untimed = not position.seen and position.timestamp == 0
         if position.offset < self.extent.start:
             seeker.offset = self.extent.start
             self.add_gap(seeker, GapReason.EXPIRED, position.offset, seeker.offset)
@@ -322,7 +339,8 @@ class Plan:
         start = seeker.offset
         first = until - limits.max_records
         seeker.from_ = max(start, min(extent.cutoff, until), first)
-        if seeker.state.position.timestamp < extent.oldest:
+        seeker.least = max(start, first)
+        if seeker.state.position.timestamp < extent.oldest and not seeker.untimed:
             first = seeker.from_
         if first - start > SHORT:
             start = first

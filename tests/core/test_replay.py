@@ -155,6 +155,92 @@ def test_a_long_hole_after_a_young_cursor_gets_no_gap() -> None:
     assert (client.received, client.gaps) == ([3], [])
 
 
+# Records without a timestamp: message format 0, or a producer that sends -1.
+
+
+def forget_times(stage: Stage, first: int) -> None:
+    """Let the records from an offset on have no timestamp."""
+    for records in (stage.kafka.records, stage.kafka.all):
+        records[:] = [
+            each._replace(timestamp=-1) if each.offset >= first else each for each in records
+        ]
+
+
+@pytest.mark.parametrize("memory_serves", [False, True])
+def test_records_without_a_timestamp_are_replayed_whatever_their_age(
+    *, memory_serves: bool
+) -> None:
+    stage = Stage(broadcast=False, warm_ms=0, max_age_ms=1000)
+    stage.connect(stage.client(user=b"c"))
+    client = stage.client()
+    connection = stage.connect(client)
+    begin = client.last_id
+    stage.write(1)
+    forget_times(stage, 0)
+    stage.worker.settle()
+    after_first = client.last_id
+    connection.drop(0)
+    connection.lost()
+    stage.write(2)
+    forget_times(stage, 0)
+    for event_id, received in ((begin, [1, 2, 3]), (after_first, [2, 3])):
+        if not memory_serves:
+            stage.replace_worker()
+        stage.worker.settle()
+        stage.world.now += 5000
+        again = stage.client()
+        again.rogue = True
+        again.last_id = event_id
+        stage.connect(again)
+        assert (again.received, again.gaps) == (received, [])
+
+
+def test_a_position_after_a_record_without_a_timestamp_is_exact(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(replay_plan, "SHORT", 5)
+    stage = Stage(broadcast=False, warm_ms=0, max_age_ms=1000)
+    client = stage.client()
+    connection = stage.connect(client)
+    stage.write(1)
+    forget_times(stage, 0)
+    stage.worker.settle()
+    assert client.received == [1]
+    connection.drop(0)
+    connection.lost()
+    stage.write(20, b"c")
+    stage.write(2)
+    forget_times(stage, 0)
+    stage.replace_worker()
+    stage.world.now += 5000
+    stage.connect(client)
+    assert (client.received, client.gaps) == ([1, 22, 23], [])
+
+
+@pytest.mark.parametrize("memory_serves", [False, True])
+def test_the_other_limits_and_older_events_apply_to_records_without_a_timestamp(
+    *, memory_serves: bool
+) -> None:
+    stage = Stage(broadcast=False, warm_ms=0, max_age_ms=1000, max_events=3)
+    stage.connect(stage.client(user=b"c"))
+    stage.worker.settle()
+    for kept, timed in ((3, 0), (2, 3)):
+        client = stage.client()
+        connection = stage.connect(client)
+        connection.drop(0)
+        connection.lost()
+        first = stage.kafka.end
+        stage.write(5)
+        forget_times(stage, first + timed)
+        stage.worker.settle()
+        if not memory_serves:
+            stage.replace_worker()
+        stage.world.now += 5000
+        stage.connect(client)
+        assert len(client.received) == kept
+        assert [gap.reason for gap in client.gaps] == [GapReason.LIMIT]
+
+
 # One scan, step by step.
 
 
