@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -93,10 +93,10 @@ def stage() -> Stage:
 def fail_to_decode(stage: Stage, monkeypatch: pytest.MonkeyPatch, value: bytes) -> None:
     original = Decoder.decode
 
-    def decode(self: Decoder, record: Record, *, keyed: bool) -> Event | Unreadable:
+    def decode(self: Decoder, record: Record, **options: Any) -> Event | Unreadable:
         if record.value == value:
             raise Defect
-        return original(self, record, keyed=keyed)
+        return original(self, record, **options)
 
     monkeypatch.setattr(Decoder, "decode", decode)
 
@@ -436,10 +436,10 @@ def test_random_failures_do_not_affect_other_streams(seed: int, share: float) ->
     original = interpreter._decoder  # noqa: SLF001
 
     class Failing:
-        def decode(self, record: Record, *, keyed: bool) -> Event | Unreadable:
+        def decode(self, record: Record, **options: Any) -> Event | Unreadable:
             if int(record.value or b"0") in spoilt:
                 raise Defect
-            return original.decode(record, keyed=keyed)
+            return original.decode(record, **options)
 
     interpreter._decoder = Failing()  # type: ignore[assignment]  # noqa: SLF001
     sound = [Brittle(never) for _ in range(3)]
