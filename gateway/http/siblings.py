@@ -1,7 +1,7 @@
 """Requests for streams that belong to another worker process of the machine.
 
 The acceptor asks before a request is parsed (`pass_on_unread`): the user is read from the token
-without verifying it, which costs a tenth of an opening. A request that comes in pieces, or on a
+without verifying it, which costs some 3 % of an opening. A request that comes in pieces, or on a
 connection that has served others, is passed on by its handler (`pass_on`), with its head rebuilt
 from the request that aiohttp has parsed.
 """

@@ -259,14 +259,25 @@ class Supervisor:
                 return
 
     async def _replace_each(self, settings: Settings) -> None:
-        """Replace the worker of each slot. Raises `GatewayError` if the first one fails."""
+        """Replace the worker of each slot. Raises `GatewayError` if the first one fails.
+
+        If a later one fails, the remaining workers keep the former settings until a next attempt.
+        """
         _log.info("settings read again; workers are replaced one by one")
         for slot in range(len(self._current)):
             successor = await self._start(slot, settings, patient=True)
             problem = await self._until_up(successor)
             if problem:
                 successor.kill()
-                raise GatewayError(problem)
+                if slot == 0:
+                    raise GatewayError(problem)
+                _log.error(
+                    "settings applied to some workers only; send SIGHUP again for the others",
+                    replaced=list(range(slot)),
+                    not_replaced=list(range(slot, len(self._current))),
+                    reason="; ".join(problem.splitlines()),
+                )
+                return
             self._settings = settings
             if delay := self._delays.pop(slot, None):
                 delay.cancel()

@@ -190,6 +190,41 @@ async def test_sighup_replaces_the_workers_and_no_client_loses_an_event(
     assert worker.entries("worker died; it is restarted") == []
 
 
+async def test_a_reload_that_fails_at_a_later_worker_names_those_that_it_replaced(
+    topics: MakeTopics, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    config = tmp_path / "gateway.toml"
+    config.write_text("workers = 2\n", encoding="utf-8")
+    worker = await start_worker(await topics(2), arguments=("--config", config))
+    await until_up(worker)
+    partly = "settings applied to some workers only; send SIGHUP again for the others"
+    for attempt in range(1, 6):
+        # The second replacement is killed before it accepts clients; another attempt is made if
+        # that was too late.
+        started = len(worker.entries("worker started"))
+        worker.signal(signal.SIGHUP)
+        (*_, line) = await worker.wait_for_entries("worker started", started + 2)
+        assert line["slot"] == 1
+        os.kill(line["pid"], signal.SIGKILL)
+
+        async def told(attempt: int = attempt) -> bool:
+            applied = len(worker.entries("all workers are replaced"))
+            return bool(worker.entries(partly)) or applied >= attempt
+
+        await eventually("the reload ends", told)
+        if worker.entries(partly):
+            break
+        await until_up(worker)
+    (line,) = worker.entries(partly)
+    assert (line["replaced"], line["not_replaced"]) == ([0], [1])
+    assert line["reason"] == "the new worker ended at its start; see its log"
+    assert worker.entries("settings not applied; the former ones stay in force") == []
+    await until_up(worker)
+    worker.signal(signal.SIGHUP)
+    await worker.wait_for_entries("all workers are replaced")
+    await until_up(worker)
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
