@@ -54,6 +54,7 @@ from gateway.revocation.table import Revocations
 from gateway.schemas.cache import open_schemas
 from gateway.supervise import Part, Supervisor
 from gateway.throttled_log import ThrottledLog
+from gateway.workers.statuses import SiblingStatuses
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -159,6 +160,12 @@ class Worker:
         self._fleet_link = (
             FleetTopic(settings, self._fleet, self._metrics) if settings.workers_topic else None
         )
+        self.siblings = (
+            SiblingStatuses(self._fleet)
+            if slot is not None and not settings.workers_topic
+            else None
+        )
+        """Statuses of the other workers of the machine, if they do not come from the topic."""
         self._latest = Latest((hashed(settings) if settings.log_users == "plain" else names).name)
         self._hub.delivered = self._show_latest
         self._board = DashboardFeed(
@@ -262,10 +269,12 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._fleet_link is not None:
-            with self._supervisor.contain(Part.FLEET):
-                status = self._reporter.status(clock.now(), self.ops_url, gone=True)
+        with self._supervisor.contain(Part.FLEET):
+            status = self._reporter.status(clock.now(), self.ops_url, gone=True)
+            if self._fleet_link is not None:
                 await self._fleet_link.publish_gone(status)
+            if self.siblings is not None:
+                self.siblings.publish(status)
         if self._schemas is not None:
             await self._schemas.close()
         with self._supervisor.contain(Part.DASHBOARD):
@@ -407,6 +416,8 @@ class Worker:
     def _publish_status(self, status: Status) -> None:
         if self._fleet_link is not None:
             self._fleet_link.publish(status)
+        if self.siblings is not None:
+            self.siblings.publish(status)
 
     def _show_latest(
         self, batches: Mapping[TopicPartition, Sequence[Record]], moment: Moment
@@ -415,6 +426,8 @@ class Worker:
             self._latest.dispatched(batches, moment)
 
     def _fleet_problem(self) -> str:
+        if self.siblings is not None:
+            return self.siblings.problem
         if self._fleet_link is None:
             return "GATEWAY_WORKERS_TOPIC is empty: a worker knows itself only"
         return self._fleet_link.problem

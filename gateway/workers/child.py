@@ -11,7 +11,10 @@ import asyncio
 import signal
 import socket
 import sys
+from contextlib import closing
+from functools import partial
 
+import msgspec
 import structlog
 
 from gateway import garbage, log
@@ -19,8 +22,10 @@ from gateway.app import Worker
 from gateway.errors import GatewayError
 from gateway.serve import IGNORED_SIGNALS, STOP_SIGNALS
 from gateway.workers.messages import (
+    MAX_MESSAGE,
     Assignment,
     Failed,
+    Published,
     Report,
     Stop,
     decode_for_worker,
@@ -61,10 +66,20 @@ async def _run(assignment: Assignment, control: socket.socket) -> None:
     worker = Worker(assignment.settings, slot=slot_of(assignment))
     for number in STOP_SIGNALS:
         loop.add_signal_handler(number, worker.end)
+    # A copy, which asyncio closes: `main` reports a failure on the other one.
+    reader, writer = await asyncio.open_connection(sock=control.dup(), limit=MAX_MESSAGE)
+    if worker.siblings is not None:
+        worker.siblings.send = partial(_publish, writer, assignment.name)
+    with closing(writer):
+        await _serve(worker, reader, writer)
+    _log.info("stopped")
+
+
+async def _serve(
+    worker: Worker, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
     cut = asyncio.Event()
     async with worker:
-        # A copy, which asyncio closes: `main` reports a failure on the other one.
-        reader, writer = await asyncio.open_connection(sock=control.dup())
         tasks = [
             asyncio.create_task(_listen(reader, worker, cut)),
             asyncio.create_task(_report(writer, worker)),
@@ -83,8 +98,6 @@ async def _run(assignment: Assignment, control: socket.socket) -> None:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-            writer.close()
-    _log.info("stopped")
 
 
 async def _listen(reader: asyncio.StreamReader, worker: Worker, cut: asyncio.Event) -> None:
@@ -94,12 +107,20 @@ async def _listen(reader: asyncio.StreamReader, worker: Worker, cut: asyncio.Eve
             message = decode_for_worker(line)
             if isinstance(message, Stop):
                 cut.set()
+            elif isinstance(message, Published):
+                if worker.siblings is not None:
+                    worker.siblings.received(message.worker, bytes(message.status))
             elif worker.handover is not None:
                 worker.handover.up = message.up
     except ConnectionError:
         pass
     _log.warning("supervisor has ended; draining")
     worker.end()
+
+
+def _publish(writer: asyncio.StreamWriter, name: str, status: bytes) -> None:
+    if not writer.is_closing():
+        writer.write(encode(Published(name, msgspec.Raw(status))))
 
 
 async def _report(writer: asyncio.StreamWriter, worker: Worker) -> None:

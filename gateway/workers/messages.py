@@ -1,7 +1,7 @@
 """Messages between supervisor and worker, over a private socket pair.
 
-The first message is the `Place` of the worker, pickled; all others are JSON, one on a line. The end
-of the stream means that the other process has ended: a worker drains then.
+The first message is the `Assignment` of the worker, pickled; all others are JSON, one on a line.
+The end of the stream means that the other process has ended: a worker drains then.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import socket
 
     from gateway.config import Settings
+
+MAX_MESSAGE = 1 << 20
+"""Largest message in bytes; a status has some 30 KB at most."""
 
 _LENGTH = struct.Struct("!I")
 
@@ -62,6 +65,13 @@ class Siblings(msgspec.Struct, frozen=True, tag="siblings"):
     up: frozenset[int]
 
 
+class Published(msgspec.Struct, frozen=True, tag="status"):
+    """From a worker, and from the supervisor to its siblings: the worker's status, in JSON."""
+
+    worker: str
+    status: msgspec.Raw
+
+
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
     """From the supervisor: end the drain now."""
 
@@ -90,16 +100,16 @@ def _exactly(sock: socket.socket, size: int) -> bytes:
     return content
 
 
-def encode(message: Report | Failed | Siblings | Stop) -> bytes:
+def encode(message: Report | Failed | Published | Siblings | Stop) -> bytes:
     """Return a message as a line."""
     return msgspec.json.encode(message) + b"\n"
 
 
-def decode_for_supervisor(line: bytes) -> Report | Failed:
+def decode_for_supervisor(line: bytes) -> Report | Failed | Published:
     """Return a worker's message."""
-    return msgspec.json.decode(line, type=Report | Failed)
+    return msgspec.json.decode(line, type=Report | Failed | Published)
 
 
-def decode_for_worker(line: bytes) -> Siblings | Stop:
+def decode_for_worker(line: bytes) -> Published | Siblings | Stop:
     """Return a supervisor's message."""
-    return msgspec.json.decode(line, type=Siblings | Stop)
+    return msgspec.json.decode(line, type=Published | Siblings | Stop)

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Self
 from gateway import clock
 from gateway.ops.reporter import rfc3339
 from gateway.workers.messages import (
+    MAX_MESSAGE,
     Failed,
+    Published,
     Report,
     Siblings,
     Stop,
@@ -33,11 +35,14 @@ MAX_LINE = 1 << 20
 
 READ_BYTES = 1 << 16
 
+MAX_UNREAD = 1 << 18
+"""Bytes of messages that a process has not read, above which it gets no statuses."""
+
 
 class WorkerProcess:
     """A running worker process; made by `start`.
 
-    `changed` is called when its report has changed.
+    `changed` is called when its report has changed, `published` with each of its statuses.
     """
 
     def __init__(
@@ -47,6 +52,7 @@ class WorkerProcess:
         control: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         log: File,
         changed: Callable[[], None],
+        published: Callable[[Published], None],
     ) -> None:
         self.slot = assignment.slot
         self.name = assignment.name
@@ -61,13 +67,20 @@ class WorkerProcess:
         self._log = log
         self._json = assignment.settings.log_format == "json"
         self._changed = changed
+        self._published = published
         self._tasks = [
             asyncio.create_task(self._read_log(), name=f"log of {self.name}"),
             asyncio.create_task(self._listen(), name=f"messages of {self.name}"),
         ]
 
     @classmethod
-    async def start(cls, assignment: Assignment, log: File, changed: Callable[[], None]) -> Self:
+    async def start(
+        cls,
+        assignment: Assignment,
+        log: File,
+        changed: Callable[[], None],
+        published: Callable[[Published], None],
+    ) -> Self:
         """Start a process with the settings and descriptors of the assignment."""
         ours, theirs = socket.socketpair()
         with theirs:
@@ -87,8 +100,8 @@ class WorkerProcess:
             )
         with suppress(OSError):  # the process has ended already
             write_assignment(ours, assignment)
-        control = await asyncio.open_connection(sock=ours)
-        return cls(assignment, process, control, log, changed)
+        control = await asyncio.open_connection(sock=ours, limit=MAX_MESSAGE)
+        return cls(assignment, process, control, log, changed, published)
 
     @property
     def pid(self) -> int:
@@ -106,6 +119,11 @@ class WorkerProcess:
     def send(self, message: Siblings | Stop) -> None:
         """Send a message; it is lost if the process has ended."""
         if not self._writer.is_closing():
+            self._writer.write(encode(message))
+
+    def tell(self, message: Published) -> None:
+        """Send a sibling's status, unless the process does not read."""
+        if self._writer.transport.get_write_buffer_size() < MAX_UNREAD:
             self._writer.write(encode(message))
 
     def end(self) -> None:
@@ -133,6 +151,8 @@ class WorkerProcess:
                 message = decode_for_supervisor(line)
                 if isinstance(message, Failed):
                     self.failure = message.detail
+                elif isinstance(message, Published):
+                    self._published(message)
                 else:
                     self.report = message
                     self._changed()

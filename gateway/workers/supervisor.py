@@ -26,7 +26,7 @@ from gateway.errors import GatewayError, SettingsError
 from gateway.http.transport.listen import BACKLOG, bind
 from gateway.serve import STOP_SIGNALS, log_start
 from gateway.setting_types import Address
-from gateway.workers.messages import Assignment, Siblings, Stop
+from gateway.workers.messages import Assignment, Published, Siblings, Stop
 from gateway.workers.operations import Operations
 from gateway.workers.plan import Restarts, fixed_changes
 from gateway.workers.process import WorkerProcess
@@ -180,7 +180,9 @@ class Supervisor:
             sending=tuple(sock.fileno() for sock in self._sending),
             patient=patient,
         )
-        process = await WorkerProcess.start(assignment, self._file, self._changed.set)
+        process = await WorkerProcess.start(
+            assignment, self._file, self._changed.set, self._pass_on
+        )
         _log.info("worker started", worker=process.name, slot=slot, pid=process.pid)
         process.send(Siblings(self._up))
         task = asyncio.create_task(self._watch(process), name=f"watch {process.name}")
@@ -220,6 +222,11 @@ class Supervisor:
         await asyncio.sleep(pause)
         await self._fill(slot, patient=bool(self._up))
         del self._delays[slot]
+
+    def _pass_on(self, message: Published) -> None:
+        for process in self._watches:
+            if process.name != message.worker:
+                process.tell(message)
 
     async def _tell_siblings(self) -> None:
         """Tell all workers which slots accept connections, whenever that has changed."""

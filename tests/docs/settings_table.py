@@ -66,7 +66,7 @@ NOTES = {
   events.
 - **Fleet.** `GATEWAY_WORKERS_TOPIC` must be compacted, with a `segment.ms` of some minutes, because
   Kafka does not compact the active segment. Workers need the rights to read and to write it.
-  Without it they still serve streams, and each shows only itself.
+  Without it they still serve streams, and each shows only itself, or the workers of its supervisor.
 """,
     "Tokens": """
 - **Key.** One of `GATEWAY_JWT_SECRET`, `GATEWAY_JWT_PUBLIC_KEY_FILE`, `GATEWAY_JWT_JWKS_URL` and

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import os
 import signal
@@ -341,6 +342,30 @@ async def test_operations_port_answers_for_all_workers(
         assert refused.status == 401
     assert await ask("/ops/drain", "POST") == {"status": "draining"}
     assert worker.wait() == 0
+
+
+async def test_without_a_topic_of_workers_each_dashboard_shows_all_workers_of_the_machine(
+    topics: MakeTopics, start_worker: StartWorker, http: aiohttp.ClientSession
+) -> None:
+    worker = await start_worker(await topics(2), workers=2, workers_topic="")
+    await until_up(worker)
+    names = {line["worker"] for line in worker.entries("worker started")}
+    async with http.get(f"{worker.ops_url}/ops/events") as events:
+
+        async def shown() -> bool:
+            line = await events.content.readline()
+            if not line.startswith(b"data:"):
+                return False
+            found = json.loads(line.removeprefix(b"data:"))
+            if not isinstance(found, dict) or "workers" not in found:
+                return False
+            return {it["worker"] for it in found["workers"]} == names
+
+        await eventually("the dashboard shows both workers", shown)
+    os.kill(pid_of(worker, 0), signal.SIGKILL)
+    await worker.wait_for_entries("worker died; it is restarted")
+    await until_up(worker)
+    assert worker.exit_code is None
 
 
 async def until_up_by_readyz(http: aiohttp.ClientSession, worker: Worker) -> None:

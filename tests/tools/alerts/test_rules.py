@@ -51,8 +51,9 @@ def test_each_alert_has_summary_severity_and_runbook_link() -> None:
         assert rule.labels.keys() == {"severity"}
         assert rule.labels["severity"] in {"critical", "warning"}
         assert rule.annotations.keys() == {"summary", "description", "runbook_url"}
-        document, _, anchor = rule.annotations["runbook_url"].partition("#")
-        assert ROOT / document == RUNBOOK
+        url, _, anchor = rule.annotations["runbook_url"].partition("#")
+        document = url.removeprefix("https://docs.example.com/kafka-sse-gateway/")
+        assert ROOT / "docs" / document == RUNBOOK
         assert anchor == rule.name.lower()
         assert anchor in known, f"{document} lacks a section {rule.name}"
 
