@@ -185,7 +185,7 @@ class Metrics:
         )
         self._dead_letters = Counter(
             "gateway_dead_letters",
-            "Skipped records for the dead-letter topic, by what became of them",
+            "Skipped records that were written to the dead-letter topic, or discarded",
             ["result"],
             registry=registry,
         )

@@ -40,7 +40,7 @@ WRITE_SECONDS = 10.0
 RETRY_SECONDS = 5.0
 
 NOT_WRITTEN = frozenset({UnreadableReason.EMPTY})
-"""Reasons that are no fault of a record: tombstones are empty on purpose."""
+"""Reasons that are not a fault: a tombstone is empty on purpose."""
 
 PREFIX = "gateway."
 """Begins the names of the headers that are added."""
@@ -54,7 +54,7 @@ class _Letter(NamedTuple):
 
 
 class DeadLetters:
-    """Writes skipped records to a topic; the topic must differ from those that are read."""
+    """Writes skipped records to a topic; the settings exclude a topic that is read."""
 
     def __init__(self, settings: Settings, metrics: Metrics, supervisor: Supervisor) -> None:
         self._spec = dead_letter_topic(settings)

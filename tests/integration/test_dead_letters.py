@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import SetUp
 
 
-async def test_skipped_records_are_written_with_their_place_and_delivery_goes_on(
+async def test_skipped_records_are_written_with_their_place_and_do_not_stop_delivery(
     broker: Broker, set_up: SetUp
 ) -> None:
     dead = f"dead-{new_user()}"
