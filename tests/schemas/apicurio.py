@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from tests.child import Child, free_port
-from tests.eventually import eventually
+from tests.eventually import DEADLINE, eventually
 from tests.programs import require
 from tests.worker import status
 from tests.writers.fetched import schema_registry_jar
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-START_SECONDS = 100.0
+START_SECONDS = 2 * DEADLINE
 """It takes 6 s of CPU."""
 
 

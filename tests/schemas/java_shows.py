@@ -6,6 +6,7 @@ import subprocess
 from base64 import b64encode
 from pathlib import Path
 
+from tests.eventually import DEADLINE
 from tests.programs import require
 from tests.writers.fetched import serialiser_jars
 from tests.writers.programs import JAVA
@@ -22,7 +23,7 @@ def shown_by_java(rows: list[tuple[str, *tuple[bytes, ...]]]) -> list[str]:
         input="\n".join(lines) + "\n",
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=2 * DEADLINE,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
