@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 SECONDS = 4 * DEADLINE
 
-pytestmark = pytest.mark.timeout(300)  # 25 s on a quiet machine, most of it to install
 
 PROGRAM = """\
 import asyncio

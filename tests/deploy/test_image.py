@@ -31,7 +31,6 @@ BUILD, IMAGE = stages()
 
 WHOLE = "IMAGE" in os.environ
 
-pytestmark = pytest.mark.timeout(600 if WHOLE else 120)
 
 INSTALLED = Path("/opt/gateway")
 PYTHON = Path(sys.base_prefix)

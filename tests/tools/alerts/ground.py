@@ -16,7 +16,7 @@ from tests.brokers.batches import Row, batch
 from tests.brokers.metadata import create_topics
 from tests.brokers.raw import write_batch
 from tests.conftest import worker_settings
-from tests.eventually import eventually
+from tests.eventually import DEADLINE, eventually
 from tests.integration.poison import now, user_of
 from tests.issuer import SigningKey, published
 from tests.masses import Comer, come, leaving
@@ -44,7 +44,7 @@ SETTINGS = {
     "tail_warm_seconds": 0,
     "replay_max_records": 20_000_000,
 }
-OPEN_SECONDS = 30.0
+OPEN_SECONDS = DEADLINE
 
 
 class Ground:

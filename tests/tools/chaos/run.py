@@ -9,7 +9,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from tests.eventually import eventually
+from tests.eventually import DEADLINE, eventually
 from tests.tools.chaos.client import ChaosClient
 from tests.tools.chaos.ground import PARTITIONS, TOPICS, Ground
 from tests.tools.chaos.report import Report
@@ -26,8 +26,8 @@ CLIENTS = 300
 INTERVAL = 1.0
 """Seconds between two events of a user."""
 
-FOLLOW_SECONDS = 30.0
-QUIET_SECONDS = 30.0
+FOLLOW_SECONDS = DEADLINE
+QUIET_SECONDS = DEADLINE
 """Limit for the last event after the last write."""
 
 

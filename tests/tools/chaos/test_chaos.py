@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.conftest import require_kafka
 from tests.tools.chaos.run import run
 
@@ -18,7 +16,6 @@ SECONDS = 40
 SEED = 1
 
 
-@pytest.mark.timeout(240)
 async def test_no_event_is_lost_repeated_or_out_of_order_under_failures(tmp_path: Path) -> None:
     require_kafka()
     report = await run(SEED, SECONDS, tmp_path, clients=100)

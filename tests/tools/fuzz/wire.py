@@ -18,7 +18,7 @@ from gateway.demo.broker import EmbeddedBroker
 from tests.brokers.metadata import create_topics
 from tests.client import StreamClient
 from tests.conftest import worker_settings
-from tests.eventually import eventually
+from tests.eventually import DEADLINE, eventually
 from tests.records import RecordWriter, Topics
 from tests.tokens import bearer, mint
 from tests.tools.fuzz.attack import Attack
@@ -32,7 +32,7 @@ EVENT_SECONDS = 0.05
 WARM_SHARE = 0.2
 """The part of a run that warms up memory."""
 
-CLOSE_SECONDS = 20.0
+CLOSE_SECONDS = DEADLINE
 """Longer than the worker's limit for a request head (`HEAD_SECONDS`)."""
 
 MOST_LINES = 200
