@@ -19,31 +19,35 @@ class OpeningQuota:
     """The openings left until the next renewal; the loop renews once per turn.
 
     A turn contains parts of at most two periods, so at most `2 * most` openings. Requests that wait
-    are served in order, and come before new ones.
+    are served in order, and come before new ones; those that wait for the second time come first.
     """
 
     def __init__(self, most: int = OPENINGS_PER_TURN) -> None:
         self._most = most
         self._left = most
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting_again: deque[asyncio.Future[None]] = deque()
         self._renewal: asyncio.Handle | None = None
 
     def __bool__(self) -> bool:
         """Return whether a stream may open without waiting."""
-        return self._left > 0 and not self._waiting
+        return self._left > 0 and not self._waiting and not self._waiting_again
 
     def use(self) -> None:
         """Count an opening that did not wait."""
         self._left -= 1
         self._renew_soon()
 
-    async def wait(self) -> None:
-        """Wait until the next stream may open, and count it."""
+    async def wait(self, *, again: bool = False) -> None:
+        """Wait until the next stream may open, and count it.
+
+        `again`: the request has waited before, and holds one of the limited places for openings.
+        """
         if self:
             self.use()
             return
         granted = asyncio.get_running_loop().create_future()
-        self._waiting.append(granted)
+        (self._waiting_again if again else self._waiting).append(granted)
         self._renew_soon()
         await granted
 
@@ -54,8 +58,8 @@ class OpeningQuota:
     def _renew(self) -> None:
         self._renewal = None
         self._left = self._most
-        while self._waiting and self._left:
-            granted = self._waiting.popleft()
+        while self._left and (waiting := self._waiting_again or self._waiting):
+            granted = waiting.popleft()
             if not granted.done():  # the request was cancelled
                 granted.set_result(None)
                 self._left -= 1

@@ -114,8 +114,11 @@ class EventsEndpoint:
             if self._siblings is not None and self._siblings.pass_on(request, opening.user):
                 return TakenOver()
             await self._admission.find_room(opening)  # before a log is read for it
-            feeds = await self._logs.follow(opening, OPEN_SECONDS)
-            await self._quota.wait()  # all requests that waited for a log resume in one turn
+            feeds = self._logs.at_hand(opening)
+            if feeds is None:
+                feeds = await self._logs.follow(opening, OPEN_SECONDS)
+                # All requests that waited for a log resume in one turn.
+                await self._quota.wait(again=True)
         feeds = self._logs.at_hand(opening) or feeds
         self._reader.confirm(asked)  # the token may have been revoked meanwhile
         moment = clock.now()

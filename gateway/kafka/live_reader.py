@@ -250,7 +250,7 @@ class LiveReader:
             topic = feed.topic
             try:
                 async with asyncio.timeout(LOOKUP_SECONDS):
-                    end = await self._offsets.end(feed.log)
+                    end, epoch = await self._offsets.end_and_epoch(feed.log)
                 pinned = topic_id(self._cluster, topic)
             except (KafkaError, TimeoutError) as error:
                 _log.debug("log does not tell its end", log=log_name(feed.log), error=str(error))
@@ -259,7 +259,7 @@ class LiveReader:
             if feed.topic.tag != topic.tag:  # recreated meanwhile: the end is of the former log
                 continue
             moment = clock.now()
-            self._reader.read(feed.log, end, pinned)
+            self._reader.read(feed.log, end, pinned, epoch)
             self._hub.activate(feed, OffsetPosition(end, moment.wall, False), moment)
             self._activated(feed)
 

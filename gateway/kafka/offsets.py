@@ -40,6 +40,11 @@ class Offsets:
         """Return the offset after the last readable record: the last stable offset."""
         return await self._true_end(log, (await self._cluster.offset(log, END)).offset)
 
+    async def end_and_epoch(self, log: TopicPartition) -> tuple[int, int]:
+        """Return `end`, and the leader epoch of the last record; -1: unknown."""
+        listed = await self._cluster.offset(log, END)
+        return await self._true_end(log, listed.offset), listed.epoch
+
     async def at(self, log: TopicPartition, timestamp: int) -> int | None:
         """Return the first offset at or after `timestamp` (ms); None: no record.
 

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from gateway.http import public
+from gateway.http import admission, public
 from gateway.http.opening_quota import OPENINGS_PER_TURN, OpeningQuota
 from tests.eventually import eventually
 from tests.http.raw_client import connected
@@ -93,6 +93,28 @@ async def test_requests_through_aiohttp_open_in_several_turns() -> None:
         assert served.requests == CLIENTS
 
 
+async def test_requests_that_wait_for_their_turn_only_hold_no_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A crowd that is larger than the places for openings gets no 503 while its logs are read."""
+    monkeypatch.setattr(admission, "MAX_OPENINGS", 2 * OPENINGS_PER_TURN)
+    async with serving() as served, AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(connected(served.port)) for _ in range(CLIENTS)]
+        for number, client in enumerate(clients):
+            token = mint(f"user-{number}")
+            await client.send(
+                f"GET /api/v1/events HTTP/1.1\r\nAuthorization: Bearer {token}\r\n".encode()
+            )
+
+        async def handed_over() -> bool:
+            return served.connections == CLIENTS
+
+        await eventually("all connections belong to aiohttp", handed_over)
+        for client in clients:
+            await client.send(b"Host: x\r\n\r\n")
+        await served.until_open(CLIENTS)
+
+
 async def test_requests_that_waited_for_a_partition_open_in_several_turns() -> None:
     async with serving() as served, AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(connected(served.port)) for _ in range(CLIENTS)]
@@ -168,3 +190,18 @@ async def test_the_quota_grants_in_order_and_skips_cancelled_requests() -> None:
     for _ in range(3):
         await asyncio.sleep(0)
     assert quota
+
+
+async def test_the_quota_serves_a_second_wait_before_a_first_one() -> None:
+    quota = OpeningQuota(most=1)
+    granted: list[str] = []
+
+    async def request(name: str, *, again: bool) -> None:
+        await quota.wait(again=again)
+        granted.append(name)
+
+    names = ("first", "again", "last")
+    tasks = [asyncio.create_task(request(name, again=name == "again")) for name in names]
+    quota.use()
+    await asyncio.gather(*tasks)
+    assert granted == ["again", "first", "last"]

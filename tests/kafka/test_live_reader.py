@@ -23,7 +23,7 @@ class SilentOffsets:
     def __init__(self) -> None:
         self.asked: list[TopicPartition] = []
 
-    async def end(self, log: TopicPartition) -> int:
+    async def end_and_epoch(self, log: TopicPartition) -> tuple[int, int]:
         self.asked.append(log)
         await asyncio.Event().wait()
         raise AssertionError

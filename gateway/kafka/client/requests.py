@@ -79,10 +79,14 @@ class Metadata(NamedTuple):
 
 
 class ListedOffset(NamedTuple):
-    """The offset for a timestamp, and its record's timestamp (ms); -1: no record."""
+    """The offset for a timestamp, and its record's timestamp (ms); -1: no record.
+
+    `epoch` is the leader epoch of that record, or the last one in the log for its end.
+    """
 
     offset: int
     timestamp: int
+    epoch: int = UNKNOWN_EPOCH
 
 
 class Peek(NamedTuple):
@@ -179,9 +183,12 @@ def read_list_offsets(body: bytes, version: int) -> dict[TopicPartition, ListedO
     for _ in range(reader.count()):
         topic = reader.string() or ""
         for _ in range(reader.count()):
-            partition, error, timestamp, offset, *_ = reader.fields(layout)
+            partition, error, *listed = reader.fields(layout)
             reader.tags()
-            found[TopicPartition(topic, partition)] = error or ListedOffset(offset, timestamp)
+            timestamp, offset, epoch = listed if version >= 4 else (*listed, UNKNOWN_EPOCH)
+            found[TopicPartition(topic, partition)] = error or ListedOffset(
+                offset, timestamp, epoch
+            )
         reader.tags()
     return found
 

@@ -216,14 +216,18 @@ class FetchReader:
 
     # Called by the owner.
 
-    def read(self, log: TopicPartition, offset: int, topic_id: bytes = b"") -> None:
+    def read(
+        self, log: TopicPartition, offset: int, topic_id: bytes = b"", last_epoch: int = NONE
+    ) -> None:
         """Read a partition from an offset; moves a partition that is already being read.
 
-        With a `topic_id`, a recreated topic is reported and not read.
+        With a `topic_id`, a recreated topic is reported and not read. `last_epoch` is the leader
+        epoch of the record before the offset, if known: brokers compare it with their log.
         """
         former = self._partitions.get(log)
         self.stop(log)
-        partition = _Partition(log, FetchPosition(offset, topic_id=topic_id), self._unreadable)
+        position = FetchPosition(offset, last_epoch=last_epoch, topic_id=topic_id)
+        partition = _Partition(log, position, self._unreadable)
         if former is not None:  # so that `_place` detects a change of leader
             partition.leader = former.leader
         self._partitions[log] = partition
@@ -502,7 +506,8 @@ class FetchReader:
         while broker.unproven:
             log = broker.unproven.pop()
             partition = self._partitions[log]
-            if not session.checks_epochs or partition.position.last_epoch == NONE:
+            _, _, last_epoch, _ = position = partition.position
+            if position.offset and (not session.checks_epochs or last_epoch == NONE):
                 self._listener.unproven(log)
 
     async def _take(self, broker: _Broker, session: FetchSession, response: Response) -> int:

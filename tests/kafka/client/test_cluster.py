@@ -96,8 +96,9 @@ async def test_offsets_by_time_and_at_both_ends(
         start, second, first, never, end, empty_end, empty_never = await asyncio.gather(*questions)
         assert (start.offset, end.offset, empty_end.offset) == (0, 4, 0)
         if broker.kind == "kafka":  # the embedded broker stores its own time
-            assert second == ListedOffset(2, 1_700_000_002_000)
-            assert first == ListedOffset(0, 1_700_000_000_000)
+            assert second == ListedOffset(2, 1_700_000_002_000, 0)
+            assert first == ListedOffset(0, 1_700_000_000_000, 0)
+            assert end.epoch == 0
         assert never.timestamp == empty_never.timestamp == -1
         with pytest.raises(LeaderNotAvailableError):
             await cluster.offset(TopicPartition("missing", 0), END)

@@ -350,6 +350,30 @@ def test_a_new_leader_that_cannot_compare_epochs_is_to_be_proven(
     simulate(world, play(), monkeypatch)
 
 
+@pytest.mark.parametrize("truncated", [False, True])
+def test_the_epoch_of_the_end_proves_an_idle_log_to_a_new_leader(
+    *, truncated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World()
+
+    async def play() -> None:
+        partition = world.cluster.partitions[A]
+        partition.append(b"a")
+        partition.append(b"b")
+        world.reader.read(A, partition.end, world.cluster.ids[TOPIC], partition.epoch)
+        await asyncio.sleep(1)
+        if truncated:
+            partition.truncate(1)
+        world.elect(A, 2)
+        partition.append(b"c")
+        await asyncio.sleep(3)
+        assert world.unproven_logs == []
+        assert world.losses == ([A] if truncated else [])
+        assert world.values(A) == ([] if truncated else [b"c"])
+
+    simulate(world, play(), monkeypatch)
+
+
 @pytest.mark.parametrize("newest", [9, 17])
 def test_a_broker_that_does_not_know_the_new_leader_epoch_yet_is_asked_again(
     newest: int, monkeypatch: pytest.MonkeyPatch

@@ -55,7 +55,7 @@ class Cold:
             before = cpu_seconds(server.pid)
             others, load = await stack.enter_async_context(live(ground, server, topics.user))
             back = asyncio.create_task(clients.come_back(server.port, away.missed))
-            written = await _write_until(back, load)
+            written = await write_until(back, load)
             spent = cpu_seconds(server.pid) - before
             seconds = await back
             await clients.collect(away.events)
@@ -68,7 +68,7 @@ class Cold:
         }
 
 
-async def _write_until(done: asyncio.Task[float], load: Helper) -> int:
+async def write_until(done: asyncio.Task[float], load: Helper) -> int:
     """Write to the live users until the task is done; return the number of events."""
     written = 0
     while not done.done():

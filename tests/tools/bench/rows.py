@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tests.tools.bench import (
     broadcast,
     cold,
+    crowd,
     delivery,
     endurance,
     flat,
@@ -23,6 +24,7 @@ from tests.tools.bench import (
 from tests.tools.bench.absence import Absence
 from tests.tools.bench.broadcast import Broadcast
 from tests.tools.bench.cold import Cold
+from tests.tools.bench.crowd import Crowd
 from tests.tools.bench.delivery import P50, P99, Delays, Delivery, Pace
 from tests.tools.bench.endurance import Endurance
 from tests.tools.bench.figures import AIOKAFKA, NCHAN, SOCKETS
@@ -77,6 +79,7 @@ ROWS: Mapping[str, Goal] = MappingProxyType(
             Cold(Absence(clients=1000, others=1_000_000)),
             {cold.CPU.over(AIOKAFKA): 1.3, P99: 100},
         ),
+        "crowd": Goal(Crowd(clients=2000, missed=500), {crowd.LONGEST: 50, crowd.LOOP: 25}),
         "deep": Goal(
             Resume(Absence(clients=1, others=1_000_000, partitions=1)), {resume.CPU: 20_000}
         ),

@@ -54,7 +54,8 @@ def _parse(data: bytes) -> None:
         assert len(str(error)) < 100, "a message contains client text"
         return
     assert encode(marks).decode() == text, "one text for one cursor"
-    assert 0 < len(marks) <= MAX_ENTRIES
+    assert len(marks) <= MAX_ENTRIES
+    assert marks or text == "2", "an id without an entry: its user had no partition"
     assert len(text) <= MAX_LENGTH
     for mark in marks:
         assert 0 <= mark.position.timestamp < TIMESTAMP_LIMIT
