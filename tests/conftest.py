@@ -27,7 +27,7 @@ from tests.brokers.cluster import Cluster
 from tests.demo.webdriver import Browser, find_browser
 from tests.eventually import DEADLINE
 from tests.programs import require
-from tests.records import RecordWriter, Topics
+from tests.records import RecordWriter, Topics, WithSettings
 from tests.skipped import pytest_terminal_summary as pytest_terminal_summary
 from tests.tokens import SECRET
 from tests.worker import Worker
@@ -65,7 +65,7 @@ class StartWorker(Protocol):
 
     def __call__(
         self,
-        topics: Topics,
+        topics: WithSettings,
         *,
         ready: bool = True,
         arguments: Any = (),
@@ -204,7 +204,7 @@ async def start_worker(
     with ExitStack() as workers:
 
         async def start(
-            topics: Topics,
+            topics: WithSettings,
             *,
             ready: bool = True,
             arguments: Any = (),
@@ -237,7 +237,7 @@ def write(shared: Shared, producer: AIOKafkaProducer) -> RecordWriter:
     return RecordWriter(producer, shared.topics)
 
 
-def worker_settings(topics: Topics, **settings: object) -> dict[str, str]:
+def worker_settings(topics: WithSettings, **settings: object) -> dict[str, str]:
     """Return the environment of a worker; a drain takes no time unless a test asks for it."""
     published = {"jwt_jwks_url", "oidc_issuers"} & settings.keys()
     key = {} if published else {"GATEWAY_JWT_SECRET": SECRET}

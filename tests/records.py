@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from aiokafka import AIOKafkaProducer
     from aiokafka.structs import RecordMetadata
@@ -21,6 +21,13 @@ TYPE = "portfolio.balance.updated"
 """An event type of the built-in registry, where a test does not care which."""
 
 Headers = list[tuple[str, bytes]]
+
+
+class WithSettings(Protocol):
+    """Topics with the environment of a worker that serves them."""
+
+    @property
+    def settings(self) -> Mapping[str, str]: ...
 
 
 class Topics(NamedTuple):

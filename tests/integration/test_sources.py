@@ -18,7 +18,7 @@ from tests.integration.conftest import new_user
 from tests.integration.test_changed_topics import only_kafka, reasons, recreate
 from tests.records import Topics, envelope
 from tests.tokens import mint
-from tests.worker import Worker, status
+from tests.worker import status
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,10 +118,6 @@ async def company(broker: Broker, producer: AIOKafkaProducer, sourced: Sourced) 
     return Company(producer, sourced)
 
 
-async def start(start_worker: StartWorker, topics: Sourced, **settings: object) -> Worker:
-    return await start_worker(topics, **settings)  # type: ignore[arg-type]
-
-
 def token_of(user: str, *teams: str) -> str:
     return mint(user, org={"teams": list(teams)})
 
@@ -133,8 +129,8 @@ def types(client: StreamClient) -> list[str]:
 async def test_a_stream_gets_events_of_all_sources_and_resumes_in_each(
     start_worker: StartWorker, open_stream: OpenStream, company: Company
 ) -> None:
-    worker = await start(start_worker, company.topics)
-    other = await start(start_worker, company.topics)
+    worker = await start_worker(company.topics)
+    other = await start_worker(company.topics)
     user, red, blue = new_user(), new_user(), new_user()
     client = await open_stream(worker, user, token=token_of(user, red, blue))
     colleague = await open_stream(worker, new_user(), token=token_of(new_user(), red))
@@ -170,7 +166,7 @@ async def test_a_stream_gets_events_of_all_sources_and_resumes_in_each(
 async def test_a_token_with_fewer_groups_ends_the_events_of_the_others(
     start_worker: StartWorker, open_stream: OpenStream, company: Company
 ) -> None:
-    worker = await start(start_worker, company.topics)
+    worker = await start_worker(company.topics)
     user, red, blue = new_user(), new_user(), new_user()
     client = await open_stream(worker, user, token=token_of(user, red, blue))
     await company.note(red, 1)
@@ -192,7 +188,7 @@ async def test_a_token_with_fewer_groups_ends_the_events_of_the_others(
 async def test_no_id_or_query_shows_a_group_that_the_token_does_not_name(
     start_worker: StartWorker, open_stream: OpenStream, company: Company
 ) -> None:
-    worker = await start(start_worker, company.topics)
+    worker = await start_worker(company.topics)
     member, user, secret = new_user(), new_user(), new_user()
     reader = await open_stream(worker, member, token=token_of(member, secret))
     for number in range(3):
@@ -239,7 +235,7 @@ async def test_a_missing_topic_degrades_the_worker_and_is_served_once_it_exists(
 ) -> None:
     await create(broker, sourced, "payments", "teams", "news")
     company = Company(producer, sourced)
-    worker = await start(start_worker, sourced)
+    worker = await start_worker(sourced)
     assert await status(http, f"{worker.ops_url}/readyz") == 200
     async with http.get(f"{worker.ops_url}/readyz") as response:
         report = await response.json()
@@ -271,7 +267,7 @@ async def test_a_missing_topic_degrades_the_worker_and_is_served_once_it_exists(
 async def test_one_recreated_topic_resets_its_own_events_only(
     start_worker: StartWorker, open_stream: OpenStream, broker: Broker, company: Company
 ) -> None:
-    worker = await start(start_worker, company.topics)
+    worker = await start_worker(company.topics)
     user = new_user()
     client = await open_stream(worker, user, token=token_of(user))
     await company.order(user, 1)
@@ -295,7 +291,7 @@ async def test_ids_of_a_worker_without_sources_are_resumed_by_one_with_sources_a
     start_worker: StartWorker, open_stream: OpenStream, company: Company
 ) -> None:
     plain = await start_worker(Topics(company.topics.payments, company.topics.news))
-    sourced = await start(start_worker, company.topics)
+    sourced = await start_worker(company.topics)
     user = new_user()
     client = await open_stream(plain, user, token=token_of(user))
     await company.payment(user, 1)

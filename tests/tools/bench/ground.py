@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from tests.records import WithSettings
     from tests.tools.bench.figures import Sample
 
 PARTITIONS = 12
@@ -40,7 +41,7 @@ class Ground(NamedTuple):
         return topics
 
     @asynccontextmanager
-    async def worker(self, topics: Topics, **settings: str) -> AsyncIterator[Server]:
+    async def worker(self, topics: WithSettings, **settings: str) -> AsyncIterator[Server]:
         """Run a new worker while the block runs.
 
         Settings are the defaults, except the heartbeat (none is due during a measurement) and the

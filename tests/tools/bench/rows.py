@@ -20,6 +20,7 @@ from tests.tools.bench import (
     ingest,
     restart,
     resume,
+    sources,
 )
 from tests.tools.bench.absence import Absence
 from tests.tools.bench.broadcast import Broadcast
@@ -35,6 +36,7 @@ from tests.tools.bench.ingest import Ingest
 from tests.tools.bench.restart import Restart
 from tests.tools.bench.resume import SERVED, Resume
 from tests.tools.bench.rivals import Rivals
+from tests.tools.bench.sources import Sources
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,6 +66,7 @@ ROWS: Mapping[str, Goal] = MappingProxyType(
             Delivery(Pace(2000), streams=2000, beside_nchan=True),
             {delivery.CPU.over(NCHAN): 0.6, P50: 6, P99: 20},
         ),
+        "sources": Goal(Sources(Pace(2000), streams=2000), {sources.GROWTH: 1.1}),
         "delay": Goal(Delays(Pace(2000), streams=2000), {}),
         "trickle": Goal(Delivery(Pace(20, seconds=15), streams=2000), {P50: 5, P99: 15}),
         "idle": Goal(Idle(streams=9000), {idle.MEMORY: 11, idle.IDLE: 0.2, idle.OPENING: 130}),
