@@ -111,9 +111,9 @@ def test_a_record_is_decoded_once_for_all_streams_and_never_without_streams(
     decoded: list[int] = []
     decode = Decoder.decode
 
-    def counted(self: Decoder, record: Record, *, keyed: bool) -> Event | Unreadable:
+    def counted(self: Decoder, record: Record, **options: Any) -> Event | Unreadable:
         decoded.append(record.offset)
-        return decode(self, record, keyed=keyed)
+        return decode(self, record, **options)
 
     monkeypatch.setattr(Decoder, "decode", counted)
     stage = Stage()
