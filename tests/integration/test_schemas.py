@@ -131,7 +131,7 @@ async def test_source_with_a_mapping_takes_type_and_data_from_the_decoded_value(
     )
     registry.add("ids/8", order)
     sourced = Sourced(await topics(1), tmp_path / "sources.toml", AVRO_SOURCE)
-    worker = await start_worker(sourced, schema_registry_url=registry.url)  # type: ignore[arg-type]
+    worker = await start_worker(sourced, schema_registry_url=registry.url)
     user = new_user()
     client = await open_stream(worker, user)
     value = b"\0\0\0\0\x08" + b"\x08paid" + b"\x04\x04\xd2"
@@ -175,7 +175,7 @@ async def test_real_serialisers_write_and_a_real_registry_answers(
         ]
         sourced = Sourced(made[0], tmp_path / "sources.toml", "".join(tables))
         worker = await start_worker(
-            sourced,  # type: ignore[arg-type]
+            sourced,
             schema_registry_url=f"{url}/apis/ccompat/v7",
             schema_wait_seconds=60,
         )
