@@ -47,7 +47,7 @@ from gateway.ops.reporting import Reporting
 from gateway.ops.stream_log import StreamLog
 from gateway.ops.streams import Streams
 from gateway.ops.traced import TracedHub, TracedMetrics
-from gateway.ops.tracing import start_tracing
+from gateway.ops.tracing import start_metrics, start_tracing
 from gateway.parts import Parts
 from gateway.readiness import NotReadyReason, Readiness
 from gateway.revocation.table import Revocations
@@ -155,6 +155,7 @@ class Worker:
         parts = Parts(
             settings, registry, self._hub, self._metrics, self._readiness, self._link, spans
         )
+        self._otlp_metrics = start_metrics(settings, name, self._metrics)
         self._reporter = StatusReporter(name, clock.now(), parts, self._connections)
         self._fleet = Fleet(self._reporter.worker)
         self._fleet_link = (
@@ -255,6 +256,8 @@ class Worker:
             self._keep(Part.FLEET, self._fleet_link.run)
         if self._dead_letters is not None:
             self._keep(Part.DEAD_LETTERS, self._dead_letters.run)
+        if self._otlp_metrics is not None:
+            self._keep(Part.METRICS, self._otlp_metrics.run)
         return self
 
     async def __aexit__(

@@ -314,6 +314,9 @@ class Settings(BaseSettings):
     log_key_file: FilePath = Field(None, description="file with that key")
 
     tracing: bool = Field(False, description="send traces; needs the extra `tracing`")
+    otlp_metrics: bool = Field(
+        False, description="send the metrics by OTLP as well; needs the extra `tracing`"
+    )
 
     @classmethod
     def settings_customise_sources(

@@ -247,6 +247,10 @@ class Metrics:
         encode, content_type = choose_encoder(accept)
         return encode(_WithoutCreated(self.registry)), content_type
 
+    def families(self) -> Iterator[Metric]:
+        """Return all metrics with their present values, without series `_created`."""
+        return _WithoutCreated(self.registry).collect()
+
     def totals(self) -> Totals:
         """Return the counts. Costs about 50 µs: do not call it for each event."""
         return Totals(

@@ -245,14 +245,17 @@ class Told(SpanExporter):
 def exporting(worker: str, names: Pseudonyms) -> Spans:
     """Return spans that go where OpenTelemetry's environment variables say, by OTLP over HTTP."""
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
+    provider = TracerProvider(resource=resource_of(worker), shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(Told(OTLPSpanExporter())))
+    return Spans(provider, names)
+
+
+def resource_of(worker: str) -> Resource:
+    """Return the resource of a worker, with what the environment says of it."""
     own = Resource.create(
         {"service.name": SERVICE, "service.version": __version__, "service.instance.id": worker}
     )
-    provider = TracerProvider(
-        resource=own.merge(OTELResourceDetector().detect()), shutdown_on_exit=False
-    )
-    provider.add_span_processor(BatchSpanProcessor(Told(OTLPSpanExporter())))
-    return Spans(provider, names)
+    return own.merge(OTELResourceDetector().detect())
 
 
 def _request(method: str, caller: Caller, status: int) -> dict[str, AttributeValue]:

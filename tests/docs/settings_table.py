@@ -120,8 +120,9 @@ NOTES = {
     "Log and traces": """
 - **Log.** Users and sessions are logged as a hash with `GATEWAY_LOG_KEY`, which all workers should
   share ([logs](logs.md)); with `GATEWAY_LOG_USERS=plain` they are logged unchanged.
-- **Traces** need `pip install '.[tracing]'`; OpenTelemetry's own variables set the destination,
-  such as `OTEL_EXPORTER_OTLP_ENDPOINT` ([tracing](logs.md#tracing)).
+- **Traces** and [metrics by OTLP](metrics.md#by-otlp) need `pip install '.[tracing]'`;
+  OpenTelemetry's own variables set the destination, such as `OTEL_EXPORTER_OTLP_ENDPOINT`
+  ([tracing](logs.md#tracing)).
 """,
     "": """
 - **Empty values.** An empty variable of an optional setting means that it is not set. If that

@@ -1,0 +1,117 @@
+"""Metrics of a worker as an OpenTelemetry collector gets them."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from gateway.ops.otlp_metrics import OtlpMetrics
+from tests.child import free_port
+from tests.conftest import use_worker, worker_settings
+from tests.eventually import eventually
+from tests.records import Topics
+from tests.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    import pytest
+
+TOPICS = Topics("user-events", "broadcast-events", "", "")
+
+
+class Collector:
+    """Takes metrics by OTLP over HTTP, and keeps the last of each name."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.metrics: dict[str, Any] = {}
+        self.resource: dict[str, str] = {}
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        app = web.Application()
+        app.add_routes([web.post("/v1/metrics", self._take)])
+        runner = web.AppRunner(app)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", self.port).start()
+            yield
+        finally:
+            await runner.cleanup()
+
+    async def _take(self, request: web.Request) -> web.Response:
+        message = ExportMetricsServiceRequest.FromString(await request.read())
+        for group in message.resource_metrics:
+            self.resource = {it.key: it.value.string_value for it in group.resource.attributes}
+            for scope in group.scope_metrics:
+                self.metrics |= {metric.name: metric for metric in scope.metrics}
+        body = ExportMetricsServiceResponse().SerializeToString()
+        return web.Response(body=body, content_type="application/x-protobuf")
+
+
+async def test_worker_sends_its_metrics_and_survives_without_a_collector(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    collector = Collector()
+    away = f"127.0.0.1:{free_port()}"
+    settings = worker_settings(TOPICS, kafka_bootstrap=away, otlp_metrics="true")
+    worker = Worker(
+        {
+            **settings,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.port}",
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
+            "OTEL_METRIC_EXPORT_INTERVAL": "100",
+        },
+        tmp_path / "log",
+    )
+    use_worker(request, worker)
+    try:
+        await worker.wait_for_entries("metrics cannot be sent; they are at /metrics all the same")
+        async with collector.listening():
+            await eventually("metrics arrive", lambda: "gateway_ready" in collector.metrics)
+            await worker.wait_for_entries("metrics are sent again")
+        assert collector.resource["service.name"] == "kafka-sse-gateway"
+        assert collector.resource["service.instance.id"]
+        [ready] = collector.metrics["gateway_ready"].gauge.data_points
+        assert ready.as_double == 0
+        rejects = collector.metrics["gateway_rejects"].sum
+        assert rejects.is_monotonic
+        assert {point.attributes[0].key for point in rejects.data_points} == {"reason"}
+        [delivery] = collector.metrics["gateway_delivery_seconds"].histogram.data_points
+        assert len(delivery.bucket_counts) == len(delivery.explicit_bounds) + 1
+        assert not delivery.HasField("min")
+        assert not [name for name in collector.metrics if name.endswith("_created")]
+    finally:
+        worker.end()
+
+
+def test_histograms_and_counters_keep_their_labels_and_values() -> None:
+    registry = CollectorRegistry()
+    counter = Counter("things", "Things", ["kind"], registry=registry)
+    counter.labels("a").inc(3)
+    counter.labels("b").inc(4)
+    histogram = Histogram("times", "Times", ["path"], buckets=(1, 2), registry=registry)
+    for value in (0.5, 1.5, 1.6, 9):
+        histogram.labels("x").observe(value)
+    histogram.labels("y").observe(1)
+    [resource] = OtlpMetrics("w", registry.collect).data().resource_metrics
+    things, times = resource.scope_metrics[0].metrics
+    data: Any = things.data
+    found = {(point.attributes["kind"], point.value) for point in data.data_points}
+    assert {("a", 3), ("b", 4)} <= found
+    points: Any = times.data.data_points
+    first, second = points
+    assert first.attributes == {"path": "x"}
+    assert list(first.bucket_counts) == [1, 2, 1]
+    assert list(first.explicit_bounds) == [1, 2]
+    assert (first.count, round(first.sum, 1)) == (4, 12.6)
+    assert list(second.bucket_counts) == [1, 0, 0]
