@@ -34,7 +34,7 @@ CLOCKS = {"now", "utcnow", "today"}
 
 AIOKAFKA = ("kafka/",)
 AIOHTTP = ("http/", "ops/", "demo/", "client/", "workers/", "schemas/", "app.py", "listeners.py")
-OPENTELEMETRY = ("ops/spans.py", "ops/traced.py")
+OPENTELEMETRY = ("ops/spans.py", "ops/traced.py", "ops/otlp_metrics.py")
 """An optional dependency; `traced.py` needs its types only."""
 
 

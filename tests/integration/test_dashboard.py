@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
+from aiohttp import web
 
 from tests.records import RecordWriter
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from aiokafka import AIOKafkaProducer
 
     from tests.client import StreamClient
@@ -232,3 +237,46 @@ DIM = r"""
     return found;
 """
 """Texts with less contrast than 4.5 to 1 (WCAG 2.2, 1.4.3)."""
+
+
+@asynccontextmanager
+async def proxy(target: str, prefix: str) -> AsyncIterator[str]:
+    """Yield the URL of a proxy that serves `target` below a path prefix, and nothing else."""
+
+    async def pass_on(request: web.Request) -> web.StreamResponse:
+        url = f"{target}/{request.match_info['path']}?{request.query_string}"
+        async with http.get(url) as answer:
+            response = web.StreamResponse(status=answer.status)
+            response.content_type = answer.content_type
+            await response.prepare(request)
+            async for part in answer.content.iter_any():
+                await response.write(part)
+            return response
+
+    app = web.Application()
+    app.router.add_get(f"{prefix}/{{path:.*}}", pass_on)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    async with aiohttp.ClientSession() as http:
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            yield f"http://127.0.0.1:{runner.addresses[0][1]}{prefix}"
+        finally:
+            await runner.cleanup()
+
+
+async def test_it_works_below_a_path_prefix(
+    topics: MakeTopics,
+    start_worker: StartWorker,
+    open_stream: OpenStream,
+    browser: Browser,
+    user: str,
+) -> None:
+    worker = await start_worker(await topics(workers=1))
+    await open_streams(open_stream, user, (worker, 2))
+    async with proxy(worker.ops_url, "/tools/events") as url:
+        await browser.open(f"{url}/ops")
+        await browser.wait_for(f"return {SUM.format('streams')} === 2")
+        await look_up(browser, user)
+        await browser.wait_for(f"return {STREAMS}.length === 2")
+        await browser.open("about:blank")
