@@ -5,14 +5,18 @@ import errno
 import json
 import resource
 import socket
-from contextlib import AsyncExitStack, suppress
+import ssl
+from collections import Counter
+from contextlib import AsyncExitStack, ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from aiohttp import web
 from structlog.testing import capture_logs
 
 from gateway.http import request_reader
 from gateway.http.transport import acceptor
+from tests.eventually import eventually
 from tests.http.raw_client import GREETING, connected
 from tests.http.served import Served, serving
 from tests.http.test_admission import rejects
@@ -42,6 +46,42 @@ async def test_a_plain_request_opens_its_stream_before_aiohttp_hears_of_it(serve
         assert served.requests == 0
         served.publish(b"1")
         assert b"data: 1\n" in await client.chunk()
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_a_turn_of_the_event_loop_accepts_few_connections_and_begins_fewer_handshakes(
+    monkeypatch: pytest.MonkeyPatch, *, tls: bool
+) -> None:
+    loop = asyncio.get_running_loop()
+    turn, accepted = 0, Counter[int]()
+
+    def pass_on(_: object, sock: socket.socket, data: bytes) -> None:
+        accepted[turn] += 1
+        sock.close()
+
+    def count() -> None:
+        nonlocal turn
+        turn += 1
+        loop.call_soon(count)
+
+    monkeypatch.setattr(acceptor.Acceptor, "_hand_over", pass_on)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if tls else None
+    with socket.create_server(("127.0.0.1", 0)) as listening, ExitStack() as stack:
+        for _ in range(40):
+            client = stack.enter_context(socket.create_connection(listening.getsockname()))
+            client.send(b"\x16")
+        server = web.Server(lambda _: web.Response())  # type: ignore[arg-type, return-value]
+        accepting = acceptor.Acceptor(listening, None, server, 1, context)
+        count()
+
+        async def all_accepted() -> bool:
+            return sum(accepted.values()) == 40
+
+        await eventually("all connections are accepted", all_accepted)
+        accepting.close()
+    most = acceptor.HANDSHAKES_PER_TURN if tls else acceptor.ACCEPTED_PER_TURN
+    assert max(accepted.values()) == most
+    assert len(accepted) >= 40 // most
 
 
 @pytest.mark.parametrize("cut", [1, 20, len(REQUEST) // 2, -1])
