@@ -56,6 +56,8 @@ class StreamRequest(NamedTuple):
         Otherwise, and in a topic without an entry: at the head of the tail, or at the first record
         after `moment` if the partition is not read.
         """
+        if not self.cursor:
+            return [self._new(feed, moment) for feed in feeds]
         topics = [feed.topic for feed in feeds]
         owned: dict[str, list[CursorEntry]] = {}
         for entry in self.cursor:
