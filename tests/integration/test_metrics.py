@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tests.worker import Worker
 
 CLOSED = {
+    "result": {"written", "discarded"},
     "path": set(map(str, Path)),
     "reason": {
         *map(str, itertools.chain(GapReason, CloseReason, UnreadableReason, Refusal, TokenFault)),
