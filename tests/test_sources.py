@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gateway.config import Settings, load_settings
 from gateway.core.mapping import RecordMapping, Template
 from gateway.core.records import LogKind
-from gateway.core.source import KeyTemplate, Source, name_mark
+from gateway.core.source import KeyTemplate, Source, ValueFormat, name_mark
 from gateway.errors import SettingsError
 from gateway.event_types import load_registry
 from gateway.kafka.topics import topic_specs
@@ -43,6 +43,7 @@ type = "team"
 
 [[source]]
 topic = "plain"
+format = "avro"
 """
 
 
@@ -72,7 +73,7 @@ def test_sources_are_in_the_order_of_the_file_and_those_for_all_last() -> None:
         ),
         teams._replace(mapping=team),
         teams._replace(topic="teams.b", mapping=team),
-        Source("plain", LogKind.USER),
+        Source("plain", LogKind.USER, format=ValueFormat.AVRO),
         Source(
             "news",
             LogKind.BROADCAST,
@@ -120,6 +121,7 @@ def test_sources_are_in_the_order_of_the_file_and_those_for_all_last() -> None:
         (one(partitions="true"), "True is not a number"),
         (one(partitions="0"), "0 is out of range; write 1 to 10000"),
         (one(audience="'all'", partitions="2"), "a topic for all streams has one partition"),
+        (one(format="'xml'"), "'xml' is not one; write avro, protobuf, json-schema"),
         (one(categories="'a'"), "categories: there is no such key; did you mean category?"),
         (one(zzz="1"), "there is no such key; keys are topic, topics, audience, key"),
         (one() + "\n" + one(), "[[source]] 2 (line 4): topic: topic orders is also in"),

@@ -12,12 +12,12 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as OPENMETRICS
 
 from gateway import __version__
+from gateway.api.sources import add_sources, event_types, kinds
 from gateway.api.template import Json, render
 from gateway.core import event_id, frame
 from gateway.core.admission import Refusal
 from gateway.core.event import MAX_RECORD_BYTES
 from gateway.core.filter import MAX_PATTERNS
-from gateway.core.records import LogKind
 from gateway.core.registry import MAX_NAME_BYTES
 from gateway.errors import NotReady, TooMany
 from gateway.fleet.history import Sample
@@ -91,7 +91,7 @@ def _requests(settings: Settings, registry: Registry) -> Json:
         "version": __version__,
         "example_id": EXAMPLE_ID,
         "example_stream": stream.decode(),
-        "id_length": event_id.MAX_LENGTH,
+        "id_length": _id_length(settings),
         "categories": list(registry.categories),
         "category_names": ", ".join(registry.categories),
         "type_patterns": MAX_PATTERNS,
@@ -118,7 +118,9 @@ def _operations(settings: Settings) -> Json:
     values = {
         "version": __version__,
         "example_id": EXAMPLE_ID,
-        "id_form": event_id.FORM,
+        "id_form": event_id.FORM
+        if settings.sources is None
+        else f"{event_id.FORM}|{event_id.FORM_2}",
         "not_ready_reasons": list(NotReadyReason),
         "prometheus_type": CONTENT_TYPE_LATEST,
         "openmetrics_type": OPENMETRICS,
@@ -134,9 +136,11 @@ def _operations(settings: Settings) -> Json:
 
 
 def _topics(settings: Settings, registry: Registry) -> Json:
+    simple = settings.sources is None
     features = {
-        "topics": settings.topic,
-        "broadcasts": settings.broadcast_topic,
+        "topics": True,
+        "users": simple,
+        "broadcasts": simple and settings.broadcast_topic,
         "revocations": settings.revocations_topic,
         "workers": settings.workers_topic,
     }
@@ -144,6 +148,8 @@ def _topics(settings: Settings, registry: Registry) -> Json:
     document = _events(
         settings, registry, about, [name for name, topic in features.items() if topic]
     )
+    if not simple:
+        add_sources(document, settings.event_sources)
     document["components"]["schemas"].update(_schemas(Status))
     secure = settings.kafka_security_protocol.endswith("SSL")
     for number, broker in enumerate(settings.kafka_bootstrap, 1):
@@ -156,24 +162,19 @@ def _topics(settings: Settings, registry: Registry) -> Json:
 
 
 def _events(settings: Settings, registry: Registry, about: str, features: Iterable[str]) -> Json:
-    types: dict[str, list[str]] = {name: [] for name in registry.categories}
-    for event_type, category in registry.types.items():
-        types[category].append(event_type)
-    known = [
-        {"title": category, "description": f"Category `{category}`.", "enum": names}
-        for category, names in types.items()
-    ]
+    sources = settings.event_sources
+    other = {"type": "string", "not": {"pattern": r"^stream\."}}
     values = {
         "version": __version__,
         "about": about,
         "protocol": "http" if settings.tls_certfile is None else "https",
         "example_id": EXAMPLE_ID,
-        "id_length": event_id.MAX_LENGTH,
+        "id_length": _id_length(settings),
         "name_bytes": MAX_NAME_BYTES,
         "record_bytes": MAX_RECORD_BYTES,
         "revoked_type": REVOKED_TYPE,
-        "types": [*known, {"type": "string", "not": {"pattern": r"^stream\."}}],
-        "log_kinds": [LogKind.USER, LogKind.BROADCAST],
+        "types": [*event_types(registry, sources), other],
+        "log_kinds": kinds(sources),
         "topic": settings.topic,
         "broadcast_topic": settings.broadcast_topic,
         "revocations_topic": settings.revocations_topic,
@@ -184,6 +185,10 @@ def _events(settings: Settings, registry: Registry, about: str, features: Iterab
         "revocation_seconds": f"{settings.revocation_seconds:g}",
     }
     return render("events", values, tuple(features))
+
+
+def _id_length(settings: Settings) -> int:
+    return event_id.MAX_LENGTH if settings.sources is None else event_id.MAX_LENGTH_2
 
 
 def _examples(errors: Iterable[HttpError]) -> Json:

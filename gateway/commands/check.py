@@ -26,6 +26,7 @@ from gateway.commands.findings import (
     files_finding,
     partitioner_finding,
     port_finding,
+    read_record,
     retention_finding,
     topic_findings,
 )
@@ -33,7 +34,7 @@ from gateway.commands.reading import reading, topic_decoder
 from gateway.commands.rehearsal import Sample, rehearse
 from gateway.commands.token_check import TokenFile, judge, read_token
 from gateway.config import foreign_variables
-from gateway.core.records import Event, TopicPartition
+from gateway.core.records import Event, LogKind, TopicPartition
 from gateway.core.registry import Registry
 from gateway.errors import BrokerError, KeySetError, SettingsError
 from gateway.event_types import load_registry
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from gateway.config import Settings
     from gateway.core.event import Decoder
     from gateway.core.records import Record
+    from gateway.core.source import Source
     from gateway.http.auth.jwks_client import JwksClient
     from gateway.schemas.cache import Schemas
 
@@ -192,7 +194,7 @@ async def _kafka_findings(
     specs = topic_specs(settings)
     if settings.dead_letter_topic:
         specs.append(dead_letter_topic(settings))
-    sample = None
+    samples: list[Sample] = []
     try:
         options = connection_options(settings)
         names = [spec.name for spec in specs]
@@ -207,7 +209,8 @@ async def _kafka_findings(
             Finding("Kafka", Status.OK, f"cluster {cluster.cluster_id}"),
             *topic_findings(specs, cluster, refused, settings, options),
         ]
-        for topic in (settings.topic, settings.broadcast_topic):
+        sources = settings.event_sources
+        for topic in (source.topic for source in sources):
             if topic in cluster.partitions:
                 age = settings.replay_max_age_seconds
                 findings.append(retention_finding(topic, kept.get(topic), age, options))
@@ -219,22 +222,27 @@ async def _kafka_findings(
             if topic in cluster.partitions
         ]
         registry = _registry(settings)
-        for topic in (settings.topic, settings.broadcast_topic):
-            if topic in cluster.partitions and topic not in refused:
-                count = cluster.partitions[topic]
-                records = await _sample(options, topic, count)
-                every = [record for found in records.values() for record in found]
-                decoder = await topic_decoder(registry, schemas, topic, every)
-                keyed = topic == settings.topic
-                findings.append(events_finding(topic, records, decoder, keyed=keyed))
-                if keyed:
-                    now = time.time_ns() // 1_000_000
-                    findings += [
-                        partitioner_finding(records, count, settings.partitioner),
-                        clock_finding(_newest(records), now),
-                    ]
-                    oldest = now - int(settings.replay_max_age_seconds * 1000)
-                    sample = _newest_event(records, decoder, oldest)
+        for source in sources:
+            topic = source.topic
+            if topic not in cluster.partitions or topic in refused:
+                continue
+            count = cluster.partitions[topic]
+            records = await _sample(options, topic, count)
+            every = [record for found in records.values() for record in found]
+            decoder = await topic_decoder(registry, schemas, topic, every)
+            findings.append(events_finding(source, records, decoder))
+            if source.kind is LogKind.BROADCAST:
+                continue
+            now = time.time_ns() // 1_000_000
+            suffix = f" of {topic}" if settings.sources else ""
+            findings += [
+                partitioner_finding(records, count, settings.partitioner, suffix),
+                clock_finding(_newest(records), now, suffix),
+            ]
+            oldest = now - int(settings.replay_max_age_seconds * 1000)
+            if source.kind is LogKind.USER:
+                samples += _newest_event(source, records, decoder, oldest)
+        sample = max(samples, key=lambda sample: sample.timestamp, default=None)
     except SettingsError as error:
         return [Finding("Kafka", Status.FAILED, str(error))], None
     except BrokerError as error:
@@ -266,13 +274,16 @@ def _newest(records: dict[int, list[Record]]) -> int | None:
     return max(timestamps, default=None)
 
 
-def _newest_event(records: dict[int, list[Record]], decoder: Decoder, oldest: int) -> Sample | None:
+def _newest_event(
+    source: Source, records: dict[int, list[Record]], decoder: Decoder, oldest: int
+) -> list[Sample]:
+    """Return the newest event that is not older than `oldest` (ms), and its user; or none."""
     events = [
-        Sample(record.key.decode(), record.timestamp)
+        Sample((source.key.name(record.key) or b"").decode(), record.timestamp)
         for found in records.values()
         for record in found
         if record.key
         and record.timestamp > oldest
-        and isinstance(decoder.decode(record, keyed=True), Event)
+        and isinstance(read_record(source, record, decoder), Event)
     ]
-    return max(events, key=lambda sample: sample.timestamp, default=None)
+    return sorted(events, key=lambda sample: sample.timestamp)[-1:]

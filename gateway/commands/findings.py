@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from gateway.core.partitioner import partitioner
-from gateway.core.records import Unreadable
+from gateway.core.records import LogKind, Unreadable
 from gateway.errors import SettingsError
 from gateway.fleet.capacity import OTHER_FILES
 from gateway.kafka.tool_commands import config_command
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from gateway.config import Settings
     from gateway.core.event import Decoder
-    from gateway.core.records import Record
+    from gateway.core.records import Event, Record
+    from gateway.core.source import Source
     from gateway.kafka.diagnosis import Diagnosis
     from gateway.kafka.metadata import Cluster
     from gateway.kafka.topics import TopicSpec
@@ -70,6 +71,9 @@ def topic_findings(
 
     `refused` maps each topic with a missing right to its diagnosis.
     """
+    read_whole = {
+        source.topic for source in settings.event_sources if source.kind is LogKind.BROADCAST
+    }
     findings = []
     for spec in specs:
         what = f"topic {spec.name}"
@@ -83,7 +87,7 @@ def topic_findings(
             findings.append(Finding(what, Status.OK, found))
         elif count is None:
             findings.append(Finding(what, bad, "missing", creation_command(spec, options)))
-        elif count > 1 and spec.name == settings.broadcast_topic:
+        elif count > 1 and spec.name in read_whole:
             findings.append(
                 Finding(
                     what,
@@ -129,10 +133,16 @@ def port_finding(setting: str, address: Address) -> Finding:
     return Finding(setting, Status.OK, f"{address} is free")
 
 
+def read_record(source: Source, record: Record, decoder: Decoder) -> Event | Unreadable:
+    """Return the event that a worker makes of a record, or why it is unreadable."""
+    return decoder.decode(record, keyed=source.kind is not LogKind.BROADCAST, source=source)
+
+
 def events_finding(
-    topic: str, records: Mapping[int, Sequence[Record]], decoder: Decoder, *, keyed: bool
+    source: Source, records: Mapping[int, Sequence[Record]], decoder: Decoder
 ) -> Finding:
     """Check how many of the newest records are events; list the faults of the others."""
+    topic = source.topic
     what = f"events of {topic}"
     faults: Counter[str] = Counter()
     last: dict[str, str] = {}
@@ -140,7 +150,7 @@ def events_finding(
     for partition, found in records.items():
         for record in found:
             total += 1
-            read = decoder.decode(record, keyed=keyed)
+            read = read_record(source, record, decoder)
             if isinstance(read, Unreadable):
                 fault = f"{read.reason} ({read.detail})" if read.detail else str(read.reason)
                 faults[fault] += 1
@@ -210,13 +220,17 @@ def retention_finding(
 
 
 def partitioner_finding(
-    records: Mapping[int, Sequence[Record]], partitions: int, configured: PartitionerName
+    records: Mapping[int, Sequence[Record]],
+    partitions: int,
+    configured: PartitionerName,
+    suffix: str = "",
 ) -> Finding:
     """Check that recent keys are where the configured partitioner puts them.
 
-    `records` maps each partition to its newest records. A single partition proves nothing.
+    `records` maps each partition to its newest records. A single partition proves nothing. `suffix`
+    names the topic, if there are several.
     """
-    what = "partitioner"
+    what = f"partitioner{suffix}"
     keys = [
         (record.key, partition)
         for partition, found in records.items()
@@ -245,9 +259,9 @@ def partitioner_finding(
     return Finding(what, Status.FAILED if not misses[other] else Status.WARNING, found, advice)
 
 
-def clock_finding(newest_ms: int | None, now_ms: int) -> Finding:
+def clock_finding(newest_ms: int | None, now_ms: int, suffix: str = "") -> Finding:
     """Check the clocks: the newest record must not have a timestamp in the future."""
-    what = "clocks"
+    what = f"clocks{suffix}"
     if newest_ms is None:
         return Finding(what, Status.OK, "no records to check them with")
     ahead = newest_ms - now_ms

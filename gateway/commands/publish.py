@@ -52,6 +52,10 @@ def publish(
     broadcast: Annotated[
         bool, typer.Option("--broadcast", help="Send to all users: --broadcast TYPE [JSON].")
     ] = False,
+    topic: Annotated[
+        str | None,
+        typer.Option(metavar="TOPIC", help="Source to write to; default: the only one for users."),
+    ] = None,
     config: ConfigFile = None,
 ) -> None:
     """Write an event to Kafka, or many from standard input.
@@ -61,18 +65,21 @@ def publish(
     Without: reads a line of JSON for each event, with [cyan]user_id[/], [cyan]event_type[/] and
     [cyan]data[/], or [cyan]"broadcast": true[/] in place of the user. A line that cannot be
     written is reported and skipped, and the exit code is 1.
+
+    With GATEWAY_SOURCES, --topic selects a source; the record has the form of its mapping. A source
+    for groups takes the group in place of the user.
     """
     settings = prepare(config)
     words = [word for word in (user, event_type, payload) if word is not None]
     if words or broadcast:
         line = _from_words(words, broadcast=broadcast)
         begun = datetime.now(UTC)
-        typer.echo(asyncio.run(_publish_one(settings, line)))
+        typer.echo(asyncio.run(_publish_one(settings, line, topic)))
         if (notices := to_stderr()).is_terminal:
             who = quote("USER" if line.user_id is None else line.user_id)
             hint = f"show the event: gateway tail {who} --since {begun:%Y-%m-%dT%H:%M:%SZ}"
             notices.print(harmless(hint), style="dim", markup=False)
-    elif asyncio.run(_publish_lines(settings, sys.stdin.fileno())):
+    elif asyncio.run(_publish_lines(settings, sys.stdin.fileno(), topic)):
         raise typer.Exit(1)
 
 
@@ -93,14 +100,14 @@ def _json(text: str) -> msgspec.Raw:
     return msgspec.Raw(text.encode())
 
 
-async def _publish_one(settings: Settings, line: Line) -> str | None:
-    async with _publisher(settings) as publisher:
+async def _publish_one(settings: Settings, line: Line, topic: str | None) -> str | None:
+    async with _publisher(settings, topic) as publisher:
         if line.broadcast:
             return await publisher.broadcast(line.event_type, line.data)
         return await publisher.publish(_user_of(line), line.event_type, line.data)
 
 
-async def _publish_lines(settings: Settings, descriptor: int) -> int:
+async def _publish_lines(settings: Settings, descriptor: int, topic: str | None) -> int:
     """Write an event for each line and return the number of failures."""
     console = to_stderr()
     if os.isatty(descriptor):
@@ -110,7 +117,7 @@ async def _publish_lines(settings: Settings, descriptor: int) -> int:
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as progress:
         bar = progress.add_task("", total=_size(descriptor))
-        async with _publisher(settings) as publisher:
+        async with _publisher(settings, topic) as publisher:
             writer = _Writer(publisher, console)
             async for line in read_lines(descriptor):
                 await writer.write(line)
@@ -168,8 +175,8 @@ class _Writer:
         say_error(f"line {number}: {error}", self._console)
 
 
-def _publisher(settings: Settings) -> EventPublisher:
-    return EventPublisher.from_settings(settings, registry=load_registry(settings))
+def _publisher(settings: Settings, topic: str | None) -> EventPublisher:
+    return EventPublisher.from_settings(settings, topic=topic, registry=load_registry(settings))
 
 
 def _user_of(line: Line) -> str:

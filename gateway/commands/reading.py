@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     from gateway.config import Settings
-    from gateway.core.mapping import RecordMapping
     from gateway.core.records import Event, Record
     from gateway.core.registry import Registry
+    from gateway.core.source import Source
     from gateway.core.values import Values
     from gateway.schemas.cache import Schemas
     from gateway.supervise import Part
@@ -35,7 +35,7 @@ class TopicDecoder(Decoder):
         self._topic = topic
 
     def decode(
-        self, record: Record, *, keyed: bool, mapping: RecordMapping | None = None
+        self, record: Record, *, keyed: bool, source: Source | None = None
     ) -> Event | Unreadable:
         """Return the event in `record`, or why it is unreadable; leaves the record as it is."""
         if self._values is not None and record.value:
@@ -43,7 +43,7 @@ class TopicDecoder(Decoder):
             if isinstance(value, Unreadable):
                 return value
             record = replace(record, value=value)
-        return super().decode(record, keyed=keyed, mapping=mapping)
+        return super().decode(record, keyed=keyed, source=source)
 
 
 @asynccontextmanager

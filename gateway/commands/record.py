@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.commands.console import ConfigFile, harmless, prepare, to_stdout
+from gateway.commands.findings import read_record
 from gateway.commands.reading import reading, topic_decoder
-from gateway.core.records import TopicPartition, Unreadable
+from gateway.core.records import LogKind, TopicPartition, Unreadable
+from gateway.core.source import Source
 from gateway.errors import BrokerError
 from gateway.event_types import load_registry
 from gateway.kafka.client.options import connection_options
@@ -40,7 +42,9 @@ def record(
     found = asyncio.run(_read(settings, TopicPartition(topic, partition), offset))
     decoder = asyncio.run(_decoder(settings, topic, found))
     console = to_stdout()
-    for line in describe_record(found, decoder, keyed=topic != settings.broadcast_topic):
+    sources = {source.topic: source for source in settings.event_sources}
+    source = sources.get(topic, Source(topic, LogKind.USER))
+    for line in describe_record(source, found, decoder):
         console.print(line, markup=False, soft_wrap=True)
 
 
@@ -70,9 +74,9 @@ async def _read(settings: Settings, log: TopicPartition, offset: int) -> Record:
     return found
 
 
-def describe_record(record: Record, decoder: Decoder, *, keyed: bool) -> list[str]:
+def describe_record(source: Source, record: Record, decoder: Decoder) -> list[str]:
     """Return the lines that show a record, with terminal control characters escaped."""
-    read = decoder.decode(record, keyed=keyed)
+    read = read_record(source, record, decoder)
     lines = [f"time    {_moment(record.timestamp)}", f"key     {_shown(record.key)}"]
     lines += [f"header  {harmless(name)}: {_shown(value)}" for name, value in record.headers]
     lines.append(f"value   {_shown(record.value)}")

@@ -23,13 +23,13 @@ import msgspec
 from gateway.core import frame
 from gateway.core.json_text import parse, restored, text
 from gateway.core.mapping import MappedRecords
-from gateway.core.records import Event, Unreadable, UnreadableReason
+from gateway.core.records import Event, LogKind, Unreadable, UnreadableReason
 from gateway.core.registry import MAX_NAME_BYTES, RESERVED_PREFIX
 
 if TYPE_CHECKING:
-    from gateway.core.mapping import RecordMapping
     from gateway.core.records import Record
     from gateway.core.registry import Registry
+    from gateway.core.source import Source
 
 MAX_RECORD_BYTES = 1_200_000
 """Maximum size of a record in memory (`Record.size`): the default of Kafka's `message.max.bytes`
@@ -83,19 +83,27 @@ class Decoder:
         self._mapped = MappedRecords()
 
     def decode(
-        self, record: Record, *, keyed: bool, mapping: RecordMapping | None = None
+        self, record: Record, *, keyed: bool, source: Source | None = None
     ) -> Event | Unreadable:
         """Return the event in `record`, or why it is unreadable; never raises.
 
-        `keyed` is false for a broadcast topic, whose keys are ignored. `mapping` is that of the
-        record's source; None: the formats of this module. An envelope takes about 2 µs.
+        `keyed` is false for a broadcast topic, whose keys are ignored. `source` is that of the
+        record; None: the formats of this module with user ids as keys. An envelope takes about
+        2 µs.
         """
         key = record.key if keyed else None
+        mapping = None if source is None else source.mapping
         if keyed:
             if not key:
                 return Unreadable(UnreadableReason.NO_KEY)
             if not key.isascii() and text(key) is None:
                 return Unreadable(UnreadableReason.KEY_NOT_UTF8)
+            if source is not None:
+                name = source.key.name(key)
+                if name is None:
+                    return Unreadable(UnreadableReason.KEY_MISMATCH, f"it is not {source.form}")
+                # A record of a group may name the user who wrote it.
+                key = name if source.kind is LogKind.USER else None
         if not record.value:
             return Unreadable(UnreadableReason.EMPTY)
         if record.size > MAX_RECORD_BYTES:

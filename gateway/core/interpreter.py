@@ -84,10 +84,7 @@ class Interpreter:
                 if isinstance(read, Unreadable):
                     return read
                 record.value = read
-            topic = feed.topic
-            # An envelope names a user, which a key of another form cannot equal.
-            keyed = feed.keyed and not feed.grouped and topic.key is None
-            return self._decoder.decode(record, keyed=keyed, mapping=topic.mapping)
+            return self._decoder.decode(record, keyed=feed.keyed, source=feed.topic.source)
         # An unexpected exception costs this record only.
         self._contained = self._contain()
         return Unreadable(UnreadableReason.INTERNAL_ERROR)
@@ -100,14 +97,20 @@ class Interpreter:
         `fresh` are the records whose keys are new in the tail; at most `CHECKED_KEYS` of a batch
         are checked.
         """
+        source, template = feed.topic.source, feed.topic.key
         for record in records:
             key = record.key
-            if key and key.isascii():
+            if key and key.isascii() and template is None:
                 continue
             if not key:
                 self._observer.unreadable(feed.log, record.offset, UnreadableReason.NO_KEY)
             elif not _is_utf8(key):
                 self._observer.unreadable(feed.log, record.offset, UnreadableReason.KEY_NOT_UTF8)
+            elif template is not None and template.name(key) is None:
+                form = "" if source is None else f"it is not {source.form}"
+                self._observer.unreadable(
+                    feed.log, record.offset, UnreadableReason.KEY_MISMATCH, form
+                )
         for record in fresh[:CHECKED_KEYS]:
             if not record.key or not _is_utf8(record.key):
                 continue

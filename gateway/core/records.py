@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 if TYPE_CHECKING:
-    from gateway.core.mapping import RecordMapping
-    from gateway.core.source import KeyTemplate
+    from gateway.core.source import KeyTemplate, Source
 
 RECORD_OVERHEAD = 300
 """Bytes of a record in memory besides its key, value and headers: the struct, the object headers of
@@ -70,8 +69,8 @@ class Topic(NamedTuple):
     """The mark of the name, for event ids of version 2."""
     key: KeyTemplate | None = None
     """The form of its record keys; None: the key is the name of the user or group."""
-    mapping: RecordMapping | None = None
-    """How its records become events; None: the formats of `gateway.core.event`."""
+    source: Source | None = None
+    """Its source, by which records are decoded; None in tests: user ids are the keys."""
 
 
 class UnreadableReason(StrEnum):
@@ -83,6 +82,8 @@ class UnreadableReason(StrEnum):
     """The record lacks a key, so its user is unknown."""
     KEY_NOT_UTF8 = "key_not_utf8"
     """The key is not UTF-8, so it is not a user id."""
+    KEY_MISMATCH = "key_mismatch"
+    """The key is not of the form that the source states, so its user or group is unknown."""
     NOT_JSON = "not_json"
     """The value is not JSON."""
     TOO_DEEP = "too_deep"

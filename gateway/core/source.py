@@ -86,6 +86,12 @@ class Source(NamedTuple):
     """The serialisation of values that a Schema Registry describes; None: plain values."""
 
     @property
+    def form(self) -> str:
+        """The form of its keys as it is written in the configuration, in quotes."""
+        prefix, suffix = (part.decode() for part in self.key)
+        return f"`{prefix}{{{self.kind}}}{suffix}`"
+
+    @property
     def mark(self) -> bytes:
         """The name mark: 14 bits of a hash of the topic name, for event ids.
 

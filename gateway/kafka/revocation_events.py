@@ -17,7 +17,6 @@ from msgspec.structs import replace
 from gateway import clock
 from gateway.core.gap import CloseReason
 from gateway.core.records import Event, LogKind, Unreadable
-from gateway.core.source import KeyTemplate
 from gateway.errors import PublishError
 from gateway.kafka.client.options import connection_options
 from gateway.kafka.envelope import encode_change
@@ -96,11 +95,10 @@ class RevocationEvents:
             source = self._sources.get(log.topic)
             if source is None:
                 continue
-            keyed = source.key == KeyTemplate()
             for record in mentioning(records):
                 with self._contain(Part.REVOCATIONS):
                     read = self._readable(log.topic, record)
-                    event = self._decoder.decode(read, keyed=keyed, mapping=source.mapping)
+                    event = self._decoder.decode(read, keyed=True, source=source)
                     session = revoked_session(event) if isinstance(event, Event) else None
                     user = source.key.name(record.key or b"")
                     if session is not None and user is not None:

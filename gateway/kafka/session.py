@@ -443,5 +443,5 @@ def _topic(cluster: Cluster, source: Source) -> Topic:
         cluster.partitions.get(name, 0),
         mark=source.mark,
         key=None if source.key == KeyTemplate() else source.key,
-        mapping=source.mapping,
+        source=source,
     )

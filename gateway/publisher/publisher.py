@@ -25,8 +25,9 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
-from gateway.core.source import DEFAULT_PARTITIONS
-from gateway.errors import PublishError
+from gateway.core.records import LogKind
+from gateway.core.source import Source
+from gateway.errors import PublishError, SettingsError
 from gateway.kafka.client.options import connection_options
 from gateway.kafka.envelope import (
     Message,
@@ -37,6 +38,7 @@ from gateway.kafka.envelope import (
     session_id_of,
     user_key,
 )
+from gateway.kafka.mapped import encode_mapped
 from gateway.kafka.producer import FAILURES, Producer
 from gateway.kafka.topics import TopicSpec
 from gateway.revocation.record import Change, Revocation
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
     import uuid
     from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
     from types import TracebackType
+
+    import msgspec
 
     from gateway.config import Settings
     from gateway.core.registry import Registry
@@ -113,8 +117,8 @@ class EventPublisher:
         **options: Any,
     ) -> None:
         self.dropped = 0
-        self._topic = TopicSpec(topic, DEFAULT_PARTITIONS)
-        self._broadcast_topic = TopicSpec(broadcast_topic)
+        self._source = Source(topic, LogKind.USER)
+        self._broadcasts = Source(broadcast_topic, LogKind.BROADCAST, partitions=1)
         self._revocations_topic = TopicSpec(revocations_topic, compacted=True)
         self._revocation_life = timedelta(seconds=revocation_seconds)
         self._registry = registry
@@ -129,18 +133,20 @@ class EventPublisher:
         cls,
         settings: Settings,
         *,
+        topic: str | None = None,
         registry: Registry | None = None,
         on_error: Literal["raise", "drop"] = "raise",
     ) -> Self:
         """Return a publisher that writes to the topics of a gateway with these settings.
 
-        Raises `SettingsError` if a certificate or key file cannot be used.
+        `topic` is one of its sources; None: the only one for users. Records of a source have the
+        form of its mapping, and a source for groups takes the group in place of the user. Raises
+        `SettingsError` if a certificate or key file cannot be used, or for another topic.
         """
         options = connection_options(settings, client_id="gateway-publisher")
-        return cls(
+        chosen = choose(settings.event_sources, topic)
+        made = cls(
             options.pop("bootstrap_servers"),
-            topic=settings.topic,
-            broadcast_topic=settings.broadcast_topic,
             revocations_topic=settings.revocations_topic,
             revocation_seconds=settings.revocation_seconds,
             registry=registry,
@@ -148,6 +154,8 @@ class EventPublisher:
             partitioner=settings.partitioner,
             **options,
         )
+        made._source, made._broadcasts = chosen
+        return made
 
     async def __aenter__(self) -> Self:
         try:
@@ -214,7 +222,8 @@ class EventPublisher:
                 await delivery
         """
         try:
-            message = encode(
+            message = _encoded(
+                self._source,
                 user_key(user_id),
                 self._checked(event_type),
                 encode_data(data),
@@ -222,7 +231,7 @@ class EventPublisher:
                 occurred_at=occurred_at,
                 category=category,
             )
-            sent = await self._send(self._topic, message)
+            sent = await self._send(_spec(self._source), message)
         except PublishError as error:
             self._fail(error)
             return Delivery(_dropped)
@@ -248,7 +257,8 @@ class EventPublisher:
                 if len(waiting) == WINDOW:
                     await self._confirm(waiting.popleft())
                     written += 1
-                waiting.append(await self._send(self._topic, encode(key, event_type, payload)))
+                message = _encoded(self._source, key, event_type, payload)
+                waiting.append(await self._send(_spec(self._source), message))
         except PublishError as error:
             failure, doubtful = error, error.may_be_written
         for sent in waiting:
@@ -277,9 +287,10 @@ class EventPublisher:
         await publisher.broadcast("maintenance.planned", {"minutes": 10})
         """
         try:
-            if not self._broadcast_topic.name:
+            if not self._broadcasts.topic:
                 raise PublishError("broadcasts are switched off: there is no broadcast topic")
-            message = encode(
+            message = _encoded(
+                self._broadcasts,
                 None,
                 self._checked(event_type),
                 encode_data(data),
@@ -287,7 +298,7 @@ class EventPublisher:
                 occurred_at=occurred_at,
                 category=category,
             )
-            sent = await self._send(self._broadcast_topic, message)
+            sent = await self._send(_spec(self._broadcasts), message)
         except PublishError as error:
             self._fail(error)
             return None
@@ -387,6 +398,46 @@ class EventPublisher:
         if now - self._logged_at >= _DROP_LOG_SECONDS:
             self._logged_at = now
             _log.warning("%s (%d events dropped until now)", error, self.dropped)
+
+
+def choose(sources: Sequence[Source], topic: str | None) -> tuple[Source, Source]:
+    """Return the sources to which events for users or groups, and broadcasts, are written.
+
+    Without `topic`, the only source of a kind; the topic of the result is empty if a kind has none.
+    Raises `SettingsError` if `topic` is not among the sources, or if several could be meant.
+    """
+    named = [source for source in sources if source.topic == topic]
+    if topic is not None and not named:
+        topics = ", ".join(source.topic for source in sources)
+        raise SettingsError(f"{topic} is not a topic of the gateway; its topics are {topics}")
+    chosen = []
+    for kind in (LogKind.USER, LogKind.BROADCAST):
+        broadcasts = kind is LogKind.BROADCAST
+        found = [each for each in named if (each.kind is LogKind.BROADCAST) is broadcasts]
+        found = found or [each for each in sources if each.kind is kind]
+        chosen.append(found[0] if len(found) == 1 else Source("", kind))
+    return chosen[0], chosen[1]
+
+
+def _spec(source: Source) -> TopicSpec:
+    return TopicSpec(source.topic, source.partitions)
+
+
+def _encoded(
+    source: Source, name: bytes | None, event_type: str, data: msgspec.Raw, **facts: Any
+) -> Message:
+    """Return the record of an event for a user or group, or of a broadcast; see `encode`."""
+    if not source.topic:
+        raise PublishError(
+            "there is no topic, or more than one, for this event: name one of the sources as topic"
+        )
+    if source.mapping is None:
+        message = encode(name, event_type, data, **facts)
+    else:
+        message = encode_mapped(
+            source, source.mapping, name, event_type, data, event_id=facts.get("event_id")
+        )
+    return message if name is None else message._replace(key=source.key.key(name))
 
 
 async def _dropped() -> None:

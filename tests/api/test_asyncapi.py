@@ -25,6 +25,7 @@ from tests.sse import EventStreamParser
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.api.described import Json
 
@@ -58,6 +59,58 @@ def test_the_asyncapi_schema_accepts_the_descriptions(
 ) -> None:
     document = describe(**variant)
     assert [error.message for error in official.iter_errors(document)] == []
+
+
+SOURCES = """
+[[source]]
+topic = "orders.v1"
+key = "customer:{user}"
+type = "order.{header:kind}"
+category = "orders"
+
+[[source]]
+topic = "notes"
+audience = "group"
+groups = "teams"
+type = "{field:kind}"
+data = "field:payload"
+
+[[source]]
+topic = "plain"
+
+[[source]]
+topic = "news"
+audience = "all"
+type = "news"
+"""
+
+
+def test_the_configured_sources_are_described(official: Any, tmp_path: Path) -> None:
+    (tmp_path / "sources.toml").write_text(SOURCES)
+    document = of_topics(sources=tmp_path / "sources.toml")
+    assert [error.message for error in official.iter_errors(document)] == []
+    channels = document["channels"]
+    assert "userEvents" not in channels
+    assert [channels[f"source{n}"]["address"] for n in (1, 2, 3, 4)] == [
+        "orders.v1", "notes", "plain", "news"
+    ]  # fmt: skip
+    assert "envelope" in channels["source3"]["messages"]
+    messages = document["components"]["messages"]
+    assert messages["record1"]["headers"]["required"] == ["kind"]
+    assert messages["record1"]["bindings"]["kafka"]["key"]["description"] == (
+        "In UTF-8, of the form `customer:{user}`."
+    )
+    assert messages["record2"]["payload"]["required"] == ["kind", "payload"]
+    assert "bindings" not in messages["record4"]
+    gap = document["components"]["schemas"]["Gap"]["properties"]["log"]
+    assert gap["enum"] == ["user", "group", "broadcast"]
+    public = of_events(sources=tmp_path / "sources.toml")
+    assert [error.message for error in official.iter_errors(public)] == []
+    kinds = Draft202012Validator({"anyOf": public["components"]["schemas"]["Type"]["anyOf"][-4:-1]})
+    assert kinds.is_valid("order.paid")
+    assert [each["title"] for each in public["components"]["schemas"]["Type"]["anyOf"][-4:-1]] == [
+        "order.{header:kind}", "{field:kind}", "news"
+    ]  # fmt: skip
 
 
 def test_the_asyncapi_schema_rejects_a_mistake(official: Any) -> None:

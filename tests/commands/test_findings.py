@@ -20,12 +20,14 @@ from gateway.commands.findings import (
 from gateway.config import Settings
 from gateway.core.event import Decoder
 from gateway.core.partitioner import partitioner
-from gateway.core.records import Record, make_record
+from gateway.core.records import LogKind, Record, make_record
 from gateway.core.registry import Registry
+from gateway.core.source import Source
 from gateway.kafka.diagnosis import missing_right
 from gateway.kafka.metadata import Cluster
 from gateway.kafka.topics import topic_specs
 from gateway.setting_types import Address
+from gateway.sources import parse_sources
 
 PARTITIONS = 6
 OPTIONS = {"bootstrap_servers": ["kafka:9092"]}
@@ -199,8 +201,33 @@ def test_sampled_records_show_how_many_are_events(
     values: list[bytes], status: str, found: str, advice: str
 ) -> None:
     records = {2: [make_record(n, 0, b"alice", value, ()) for n, value in enumerate(values)]}
-    finding = events_finding("user-events", records, Decoder(Registry.built_in()), keyed=True)
+    source = Source("user-events", LogKind.USER)
+    finding = events_finding(source, records, Decoder(Registry.built_in()))
     assert finding == ("events of user-events", status, found, advice)
+
+
+def test_records_of_a_source_show_what_is_missing() -> None:
+    (source,) = parse_sources(
+        '[[source]]\ntopic = "orders"\nkey = "customer:{user}"\ntype = "order.{header:kind}"\n'
+        'data = "field:body"'
+    )
+    kind = (("kind", b"paid"),)
+    records = [
+        make_record(0, 0, b"customer:7", b'{"body": 1}', kind),
+        make_record(1, 0, b"customer:7", b'{"body": 1}'),
+        make_record(2, 0, b"customer:7", b"{}", kind),
+        make_record(3, 0, b"customer:7", b"{}", kind),
+        make_record(4, 0, b"7", b'{"body": 1}', kind),
+    ]
+    finding = events_finding(source, {3: records}, Decoder(Registry.built_in()))
+    assert finding == (
+        "events of orders",
+        "warning",
+        "1 of the newest 5 records are events; skipped: 2 wrong_shape (field `body` is missing),"
+        " 1 wrong_shape (header `kind` is missing),"
+        " 1 key_mismatch (it is not `customer:{user}`)",
+        "show one with: gateway record orders 3 3",
+    )
 
 
 def test_port_is_free_in_use_or_not_of_this_machine() -> None:

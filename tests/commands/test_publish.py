@@ -11,6 +11,8 @@ from tests.conftest import PARTITIONS
 from tests.kafka.test_publisher import records_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.conftest import Broker, MakeTopics
 
 
@@ -68,6 +70,55 @@ async def test_lines_that_are_wrong_are_reported_and_the_others_written(
     types = [json.loads(r.value)["event_type"] for r in await records_of(broker, made.user, 4)]
     assert types == ["import.started", "import.completed"]
     assert len(await records_of(broker, made.broadcast, 1)) == 1
+
+
+SOURCES = """
+[[source]]
+topic = "{user}"
+key = "customer:{{user}}"
+type = "order.{{header:kind}}"
+data = "field:body"
+
+[[source]]
+topic = "{group}"
+audience = "group"
+groups = "teams"
+
+[[source]]
+topic = "{broadcast}"
+audience = "all"
+type = "news"
+"""
+
+
+async def test_a_record_has_the_form_of_its_source(
+    broker: Broker, topics: MakeTopics, tmp_path: Path
+) -> None:
+    made, groups = await topics(), await topics()
+    file = tmp_path / "sources.toml"
+    file.write_text(SOURCES.format(user=made.user, group=groups.user, broadcast=made.broadcast))
+    settings = {"kafka_bootstrap": broker.bootstrap, "sources": str(file)}
+    finished = await gateway("publish", "alice", "order.paid", '{"n": 1.0}', settings=settings)
+    assert finished.code == 0, finished.err
+    [record] = await records_of(broker, made.user, PARTITIONS)
+    assert (record.key, record.value) == (b"customer:alice", b'{"body":{"n": 1.0}}')
+    assert dict(record.headers)["kind"] == b"paid"
+    event = ("red", "team.changed", "{}")
+    finished = await gateway("publish", *event, "--topic", groups.user, settings=settings)
+    assert finished.code == 0, finished.err
+    [record] = await records_of(broker, groups.user, PARTITIONS)
+    assert (record.key, json.loads(record.value)["event_type"]) == (b"red", "team.changed")
+    finished = await gateway("publish", "--broadcast", "news", '"hello"', settings=settings)
+    assert finished.code == 0, finished.err
+    [record] = await records_of(broker, made.broadcast, 1)
+    assert record.value == b'"hello"'
+    for words, code, error in (
+        (("alice", "shipped"), 1, "has types of the form order.{header:kind}"),
+        (("alice", "order.paid", "--topic", "other"), 2, "other is not a topic of the gateway"),
+    ):
+        finished = await gateway("publish", *words, settings=settings)
+        assert finished.code == code
+        assert error in finished.err
 
 
 @pytest.mark.parametrize(

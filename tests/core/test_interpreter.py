@@ -5,6 +5,7 @@ import pytest
 from gateway.core.event import Decoder
 from gateway.core.gap import GapReason
 from gateway.core.interpreter import CHECKED_KEYS, Interpreter
+from gateway.core.mapping import RecordMapping, Template
 from gateway.core.records import (
     Event,
     LogKind,
@@ -16,6 +17,7 @@ from gateway.core.records import (
     make_record,
 )
 from gateway.core.registry import Registry
+from gateway.core.source import KeyTemplate, Source
 from gateway.core.stream import PartitionFeed
 from tests.core.workers import Faults, SilentObserver
 from tests.core.world import first_byte
@@ -97,6 +99,30 @@ def test_an_invalid_key_is_reported(
     interpreter.check_keys(feed, [record(7, key)], [record(7, key)])
     assert observer.unreadables == [(LOG, 7, reason)]
     assert observer.misplacements == []
+
+
+@pytest.mark.parametrize("key", [b"alice", b"user:", "nutzer:ä".encode()])
+def test_a_key_of_another_form_than_the_source_states_is_reported(
+    interpreter: Interpreter, observer: SilentObserver, key: bytes
+) -> None:
+    source = Source("orders", LogKind.USER, KeyTemplate(b"user:"))
+    feed = PartitionFeed(
+        LOG, Topic("orders", LogKind.USER, b"tagA", 1, key=source.key, source=source)
+    )
+    records = [record(6, b"user:a"), record(7, key), record(8, "user:ä".encode())]
+    interpreter.check_keys(feed, records, [])
+    assert observer.unreadables == [(LOG, 7, UnreadableReason.KEY_MISMATCH)]
+
+
+def test_a_record_is_decoded_by_the_mapping_of_its_source(interpreter: Interpreter) -> None:
+    mapping = RecordMapping(Template.parse("order.{header:event_type}"))
+    source = Source("orders", LogKind.USER, mapping=mapping)
+    feed = PartitionFeed(
+        LOG, Topic("orders", LogKind.USER, b"tagA", 1, key=source.key, source=source)
+    )
+    event = interpreter.decode(feed, record(7))
+    assert event is not None
+    assert event.event_type == "order.import.progress"
 
 
 @pytest.mark.parametrize(

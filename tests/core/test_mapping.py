@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from gateway.core import frame
 from gateway.core.event import Decoder, type_fault
 from gateway.core.mapping import Origin, Placeholder, RecordMapping, Template
-from gateway.core.records import Event, Unreadable, UnreadableReason, make_record
+from gateway.core.records import Event, LogKind, Unreadable, UnreadableReason, make_record
 from gateway.core.registry import Registry
+from gateway.core.source import KeyTemplate, Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +69,7 @@ def read(
     how: RecordMapping, value: bytes, headers: Sequence[tuple[str, bytes]] = (), key: bytes = b"a"
 ) -> Event | Unreadable:
     record = make_record(7, 0, key, value, tuple(headers))
-    return DECODER.decode(record, keyed=True, mapping=how)
+    return DECODER.decode(record, keyed=True, source=Source("t", LogKind.USER, mapping=how))
 
 
 def event(event_type: str, category: str | None, payload: bytes) -> Event:
@@ -151,8 +152,28 @@ def test_a_value_that_is_not_needed_is_not_parsed(monkeypatch: pytest.MonkeyPatc
 
 def test_keys_are_checked_as_in_the_other_formats() -> None:
     record = make_record(7, 0, None, b"1")
-    assert DECODER.decode(record, keyed=True, mapping=mapping("x")) == Unreadable(R.NO_KEY)
-    assert DECODER.decode(record, keyed=False, mapping=mapping("x")) == event("x", None, b"1")
+    source = Source("t", LogKind.USER, KeyTemplate(b"user:"), mapping=mapping("x"))
+    assert DECODER.decode(record, keyed=True, source=source) == Unreadable(R.NO_KEY)
+    assert DECODER.decode(record, keyed=False, source=source) == event("x", None, b"1")
+    record = make_record(7, 0, b"user:alice", b"1")
+    assert DECODER.decode(record, keyed=True, source=source) == event("x", None, b"1")
+    record = make_record(7, 0, b"alice", b"1")
+    assert DECODER.decode(record, keyed=True, source=source) == Unreadable(
+        R.KEY_MISMATCH, "it is not `user:{user}`"
+    )
+
+
+def test_the_user_of_an_envelope_is_the_name_in_the_key() -> None:
+    record = make_record(7, 0, b"user:a", b'{"event_type": "x", "user_id": "a", "data": 1}')
+    source = Source("t", LogKind.USER, KeyTemplate(b"user:"))
+    assert DECODER.decode(record, keyed=True, source=source) == event("x", None, b"1")
+    assert DECODER.decode(record, keyed=True) == Unreadable(
+        R.USER_MISMATCH, "`user_id` is not the record's key"
+    )
+    # The user of a group's event is whoever caused it.
+    group = Source("t", LogKind.GROUP, KeyTemplate(b"user:"), "teams")
+    record = make_record(7, 0, b"user:red", b'{"event_type": "x", "user_id": "a", "data": 1}')
+    assert DECODER.decode(record, keyed=True, source=group) == event("x", None, b"1")
 
 
 json_values = st.recursive(

@@ -37,6 +37,7 @@ HELD = {
         "json",
         "python",
         "sh",
+        "java",
         "js",
         "html",
         "yaml",

@@ -93,7 +93,7 @@ def test_a_source_yields_the_documented_frame(number: int) -> None:
     source = parse_sources(toml.text)[0]
     found = written(record.text)
     assert source.key.name(found.key or b"")
-    event = Decoder(Registry.built_in()).decode(found, keyed=True, mapping=source.mapping)
+    event = Decoder(Registry.built_in()).decode(found, keyed=True, source=source)
     assert isinstance(event, Event), event
     assert event.body.decode() == frame.text + "\n"
 

@@ -23,24 +23,26 @@ FETCH_SECONDS = 4 * DEADLINE
 
 def connect_jars() -> Path:
     """Return the folder that has the jars of `connect/pom.xml`."""
-    pom = SOURCES / "connect" / "pom.xml"
-    with _fetching("connect", pom) as folder:
-        if folder is not None:
-            goal = ["dependency:copy-dependencies", "-DincludeScope=runtime"]
-            target = f"-DoutputDirectory={folder / 'libs'}"
-            _run(["mvn", "-q", "-B", "-f", str(pom), *goal, target], folder)
-    return FOLDER / "connect" / "libs"
+    return _jars("connect", SOURCES / "connect" / "pom.xml")
 
 
 def serialiser_jars() -> Path:
     """Return the folder that has the jars of `tests/schemas/java/pom.xml`: 27 MB."""
-    pom = SOURCES.parent / "schemas" / "java" / "pom.xml"
-    with _fetching("serialisers", pom) as folder:
+    return _jars("serialisers", SOURCES.parent / "schemas" / "java" / "pom.xml")
+
+
+def streams_jars() -> Path:
+    """Return the folder that has the jars of `streams/pom.xml`: 95 MB, most of it RocksDB."""
+    return _jars("streams", SOURCES / "streams" / "pom.xml")
+
+
+def _jars(name: str, pom: Path) -> Path:
+    with _fetching(name, pom) as folder:
         if folder is not None:
             goal = ["dependency:copy-dependencies", "-DincludeScope=runtime"]
             target = f"-DoutputDirectory={folder / 'libs'}"
             _run(["mvn", "-q", "-B", "-f", str(pom), *goal, target], folder)
-    return FOLDER / "serialisers" / "libs"
+    return FOLDER / name / "libs"
 
 
 def schema_registry_jar() -> Path:
