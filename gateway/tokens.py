@@ -9,12 +9,22 @@ import jwt
 from gateway.errors import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.config import Settings
 
 
-def mint(settings: Settings, user: str, session: str | None, ttl: int, now: float) -> str:
+def mint(
+    settings: Settings,
+    user: str,
+    session: str | None,
+    ttl: int,
+    now: float,
+    groups: Sequence[str] = (),
+) -> str:
     """Return a token that is good from `now` (Unix seconds) for `ttl` seconds.
 
+    `groups` are those of the user, in the claim that each source for groups names.
     Raises `SettingsError` without a secret: public keys verify tokens, they do not sign them.
     """
     if settings.jwt_secret is None:
@@ -29,6 +39,7 @@ def mint(settings: Settings, user: str, session: str | None, ttl: int, now: floa
         "aud": settings.jwt_audience,
         "iat": int(now),
         "exp": int(now) + ttl,
+        **{source.groups: list(groups) for source in settings.event_sources if source.groups},
     }
     return jwt.encode(
         {name: value for name, value in claims.items() if value is not None},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,6 +25,10 @@ Bootstrap = Annotated[
     ),
 ]
 Users = Annotated[int, typer.Option(min=1, max=len(USERS), help="Number of simulated users.")]
+SourcesFile = Annotated[
+    Path | None,
+    typer.Option("--sources", metavar="FILE", help="TOML file of sources to try with samples."),
+]
 Pace = Annotated[float, typer.Option(min=0.1, max=100, help="Activity factor; 2 doubles it.")]
 
 
@@ -34,9 +39,10 @@ def demo(
     bootstrap: Bootstrap = None,
     users: Users = _DEFAULTS.users,
     pace: Pace = _DEFAULTS.pace,
+    sources: SourcesFile = None,
 ) -> None:
     """Start a broker, a worker and simulated activity, and print their URLs."""
     from gateway.demo.run import run_demo  # slow: imports a whole worker
 
-    options = DemoOptions(port, ops_port, kafka_port, bootstrap, users, pace)
+    options = DemoOptions(port, ops_port, kafka_port, bootstrap, users, pace, sources)
     asyncio.run(run_demo(options, to_stdout()))

@@ -19,7 +19,7 @@ from gateway.event_types import load_registry
 from gateway.tokens import mint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gateway.config import Settings
 
@@ -40,6 +40,10 @@ def tail(
     token: Annotated[
         str | None,
         typer.Option(metavar="JWT", help="Token; default: one signed with the configured secret."),
+    ] = None,
+    group: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Group of the user in a signed token; repeatable."),
     ] = None,
     categories: Annotated[
         str | None, typer.Option(metavar="A,B", help="Only events of these categories.")
@@ -71,7 +75,7 @@ def tail(
     address = _address(url, settings)
     stream = EventStream(
         address,
-        _token_source(settings, user, token),
+        _token_source(settings, user, token, group or ()),
         categories=[] if categories is None else [categories],
         types=[] if types is None else [types],
         since=since,
@@ -124,7 +128,9 @@ def _address(url: str | None, settings: Settings) -> str:
     return url if rest.rstrip("/").count("/") else url.rstrip("/") + PATH
 
 
-def _token_source(settings: Settings, user: str | None, token: str | None) -> Callable[[], str]:
+def _token_source(
+    settings: Settings, user: str | None, token: str | None, groups: Sequence[str]
+) -> Callable[[], str]:
     """Return the token source; each connection gets `token` or a newly signed one.
 
     Raises `SettingsError` if neither `user` nor `token` is given, or signing is impossible.
@@ -133,6 +139,6 @@ def _token_source(settings: Settings, user: str | None, token: str | None) -> Ca
         return lambda: token
     if user is None:
         raise SettingsError("whose stream? name a USER, or give a --token")
-    make = partial(mint, settings, user, None, MINTED_SECONDS)
+    make = partial(mint, settings, user, None, MINTED_SECONDS, groups=groups)
     make(time.time())  # fails early if a setting is missing
     return lambda: make(time.time())

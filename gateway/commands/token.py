@@ -21,6 +21,10 @@ def token(
         str | None, typer.Option(metavar="ID", help="Session id of the token.")
     ] = None,
     ttl: Annotated[int, typer.Option(metavar="SECONDS", min=1, help="Lifetime.")] = 3600,
+    group: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Group of the user in the token; repeatable."),
+    ] = None,
     explain: TokenFile = None,
     config: ConfigFile = None,
 ) -> None:
@@ -34,7 +38,7 @@ def token(
     settings = prepare(config)
     if explain is None:
         assert user is not None
-        typer.echo(mint(settings, user, session, ttl, time.time()))
+        typer.echo(mint(settings, user, session, ttl, time.time(), group or ()))
         return
     verdict = asyncio.run(judge(settings.require_key(), read_token(explain)))
     typer.echo(f"{'accepted' if verdict.accepted else 'not accepted'}: {verdict.line}")

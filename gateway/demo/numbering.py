@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.errors import PublishError
@@ -39,9 +40,16 @@ class NumberedPublisher:
     refused: int
     """Number of events that Kafka did not accept."""
 
-    def __init__(self, publisher: Publisher, registry: Registry) -> None:
+    def __init__(
+        self,
+        publisher: Publisher,
+        registry: Registry,
+        teams: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """`teams` has the team of each user, for events of teams."""
         self._publisher = publisher
         self._registry = registry
+        self._teams = teams
         self._counts: defaultdict[str | None, defaultdict[str, int]] = defaultdict(
             lambda: defaultdict(int)
         )
@@ -55,7 +63,8 @@ class NumberedPublisher:
         if its event exists. Raises `PublishError` if Kafka does not accept the event.
         """
         category = self._registry.category_of(event_type) or event_type
-        lane = category if user is not None else f"{BROADCASTS}:{category}"
+        shared = BROADCASTS if user is None else user if user in self._teams.values() else ""
+        lane = f"{shared}:{category}" if shared else category
         async with self._lock:
             number = self._counts[user][lane] + 1
             numbered = {**data, "lane": lane, "seq": number, "at": round(time.time() * 1000)}
@@ -71,7 +80,9 @@ class NumberedPublisher:
 
     def counts(self, user: str) -> dict[str, int]:
         """Return the number of events in each lane of an unfiltered stream of `user`."""
-        return {**self._counts[None], **self._counts[user]}
+        team = self._teams.get(user)
+        of_team = {} if team is None else self._counts[team]
+        return {**self._counts[None], **of_team, **self._counts[user]}
 
     @property
     def total(self) -> int:

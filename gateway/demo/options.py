@@ -5,15 +5,18 @@ from __future__ import annotations
 import errno
 import secrets
 import socket
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import SecretStr
 
 from gateway.config import Settings
 from gateway.errors import SettingsError
 from gateway.setting_types import Address
+from gateway.sources import load_sources
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 HOST = "127.0.0.1"
@@ -31,6 +34,8 @@ class DemoOptions(NamedTuple):
     bootstrap: str | None = None
     users: int = 4
     pace: float = 1.0
+    sources: Path | None = None
+    """File of sources; the demo writes sample events to them."""
 
 
 class DemoSettings(Settings):
@@ -59,12 +64,23 @@ def demo_settings(options: DemoOptions, bootstrap: str) -> Settings:
     On an existing Kafka the demo uses topics with the prefix `demo-`.
     """
     prefix = "" if options.bootstrap is None else "demo-"
+    topics: dict[str, Any] = {
+        "topic": f"{prefix}user-events",
+        "broadcast_topic": f"{prefix}broadcast-events",
+    }
+    if options.sources is not None:
+        if options.bootstrap is not None:
+            raise SettingsError(
+                "--sources cannot be combined with --bootstrap: the demo writes sample events to"
+                " the topics of the file; remove --bootstrap"
+            )
+        topics = {"sources": options.sources}
+        load_sources(options.sources, DemoSettings.model_fields)  # for its errors
     return DemoSettings(
+        **topics,
         listen=Address(f"{HOST}:{options.port}"),
         ops_listen=Address(f"{HOST}:{options.ops_port}"),
         kafka_bootstrap=(bootstrap,),
-        topic=f"{prefix}user-events",
-        broadcast_topic=f"{prefix}broadcast-events",
         revocations_topic=f"{prefix}gateway-revocations",
         workers_topic=f"{prefix}gateway-workers",
         create_topics=True,

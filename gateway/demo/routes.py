@@ -14,6 +14,7 @@ from __future__ import annotations
 import secrets
 import time
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -23,7 +24,7 @@ from gateway.errors import BadRequest, NotReady, PublishError
 from gateway.tokens import mint
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gateway.config import Settings
     from gateway.core.registry import Registry
@@ -51,11 +52,16 @@ class DemoRoutes:
         registry: Registry,
         publisher: NumberedPublisher,
         users: Sequence[str],
+        types: Sequence[str] = (ANNOUNCEMENT,),
+        teams: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        """`types` are those outside of the registry; `teams` has the team of each user."""
         self._settings = settings
         self._registry = registry
         self._publisher = publisher
         self._users = users
+        self._types = types
+        self._teams = teams
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes that the worker serves beside the stream."""
@@ -87,7 +93,7 @@ class DemoRoutes:
             {
                 "users": list(self._users),
                 "categories": categories,
-                "types": [*self._registry.types, ANNOUNCEMENT, "stream.gap", "stream.close"],
+                "types": [*self._registry.types, *self._types, "stream.gap", "stream.close"],
                 "retry_ms": self._settings.retry_ms,
             }
         )
@@ -95,7 +101,8 @@ class DemoRoutes:
     async def token(self, request: web.Request) -> web.Response:
         """Return a token for `?user=`."""
         user, session = self._user(request), secrets.token_hex(4)
-        token = mint(self._settings, user, session, TOKEN_SECONDS, time.time())
+        groups = [self._teams[user]] if user in self._teams else []
+        token = mint(self._settings, user, session, TOKEN_SECONDS, time.time(), groups)
         return web.json_response({"token": token, "expires_in": TOKEN_SECONDS})
 
     async def counts(self, request: web.Request) -> web.Response:

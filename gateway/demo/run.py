@@ -10,25 +10,28 @@ import asyncio
 import signal
 from contextlib import AsyncExitStack, suppress
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway import log
 from gateway.app import Worker
 from gateway.core.registry import Registry
-from gateway.demo.activity import Activity
+from gateway.demo.activity import ANNOUNCEMENT, Activity
 from gateway.demo.broker import EmbeddedBroker
 from gateway.demo.numbering import NumberedPublisher
 from gateway.demo.options import USERS, check_ports, demo_settings
 from gateway.demo.routes import DemoRoutes
 from gateway.demo.screen import Screen
+from gateway.demo.sources import SourcesPublisher, activity, registry_of, samples, team_of
 from gateway.errors import PublishError
+from gateway.event_types import load_registry
 from gateway.publisher import EventPublisher
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Coroutine, Iterable, Mapping, Sequence
 
     from rich.console import Console
 
+    from gateway.config import Settings
     from gateway.demo.activity import Step
     from gateway.demo.options import DemoOptions
 
@@ -54,7 +57,6 @@ async def run_demo(options: DemoOptions, console: Console) -> None:
 async def _play(options: DemoOptions, console: Console) -> None:
     check_ports(options)
     users = USERS[: options.users]
-    registry = Registry.built_in()
     async with AsyncExitStack() as stack:
         bootstrap = options.bootstrap
         if bootstrap is None:
@@ -62,21 +64,56 @@ async def _play(options: DemoOptions, console: Console) -> None:
             bootstrap = broker.bootstrap
         settings = demo_settings(options, bootstrap)
         log.configure(settings.log_format, settings.log_level)
-        publisher = EventPublisher.from_settings(settings)
-        numbered = NumberedPublisher(publisher, registry)
-        routes = DemoRoutes(settings, registry, numbered, users).routes()
+        plan = _plan(settings, users)
+        numbered = NumberedPublisher(plan.publisher, plan.registry, plan.teams)
+        routes = DemoRoutes(
+            settings, plan.registry, numbered, users, plan.types, plan.teams
+        ).routes()
         worker = await stack.enter_async_context(Worker(settings, routes=routes))
-        screen = Screen(console, settings, worker.url, worker.ops_url, users[0])
+        screen = Screen(
+            console,
+            settings,
+            worker.url,
+            worker.ops_url,
+            users[0],
+            [plan.teams[users[0]]] if plan.teams else (),
+        )
 
         async def show() -> None:
             # The worker creates the topics, which the publisher needs.
             await _first(worker.ready(), screen.starting())
-            await stack.enter_async_context(publisher)
+            await stack.enter_async_context(plan.publisher)
             screen.welcome()
-            activity = Activity(users, Random())  # noqa: S311 - not used for secrets
-            await _first(_act(activity, numbered, options.pace), screen.count(numbered))
+            await _first(_act(plan.activity, numbered, options.pace), screen.count(numbered))
 
         await _first(show(), worker.ended())
+
+
+class _Plan(NamedTuple):
+    """What the demo writes, and to which users it belongs."""
+
+    publisher: EventPublisher | SourcesPublisher
+    registry: Registry
+    activity: Iterable[Step]
+    types: Sequence[str]
+    """Types outside of the registry."""
+    teams: Mapping[str, str]
+
+
+def _plan(settings: Settings, users: Sequence[str]) -> _Plan:
+    """Return the sample activity of the demo's own topics, or of the configured sources."""
+    rng = Random()  # noqa: S311 - not used for secrets
+    if settings.sources is None:
+        publisher = EventPublisher.from_settings(settings)
+        return _Plan(publisher, Registry.built_in(), Activity(users, rng), (ANNOUNCEMENT,), {})
+    found = samples(settings.event_sources, load_registry(settings))
+    return _Plan(
+        SourcesPublisher(settings, found, users),
+        registry_of(found),
+        activity(found, users, rng),
+        [sample.type for sample in found if sample.category is None],
+        {user: team_of(users, user) for user in users},
+    )
 
 
 async def _first(*coroutines: Coroutine[None, None, None]) -> None:

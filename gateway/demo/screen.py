@@ -15,6 +15,8 @@ from rich.text import Text
 from gateway.tokens import mint
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
     from gateway.config import Settings
@@ -30,13 +32,19 @@ class Screen:
     """Terminal output of one demo; the printed commands show the events of `user`."""
 
     def __init__(
-        self, console: Console, settings: Settings, url: str, ops_url: str, user: str
+        self,
+        console: Console,
+        settings: Settings,
+        url: str,
+        ops_url: str,
+        user: str,
+        groups: Sequence[str] = (),
     ) -> None:
         self._console = console
         self._url = url
         self._ops_url = ops_url
         self._kafka = settings.kafka_bootstrap[0]
-        self._token = mint(settings, user, None, TOKEN_SECONDS, time.time())
+        self._token = mint(settings, user, None, TOKEN_SECONDS, time.time(), groups)
 
     async def starting(self) -> None:
         """Show a spinner until cancelled."""

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jwt
 import pytest
@@ -14,6 +14,9 @@ from gateway.revocation.table import Revocations
 from gateway.tokens import mint
 from tests.commands.command import gateway
 from tests.tokens import SECRET
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -53,3 +56,12 @@ async def test_settings_come_from_a_file_too(tmp_path_factory: pytest.TempPathFa
     finished = await gateway("token", "alice", "--session", "s1", "--config", str(config))
     claims = jwt.decode(finished.out.strip(), SECRET, ["HS256"])
     assert (claims["iss"], claims["sid"]) == ("us", "s1")
+
+
+def test_groups_are_in_the_claim_that_each_source_names(tmp_path: Path) -> None:
+    file = tmp_path / "sources.toml"
+    file.write_text('[[source]]\ntopic = "a"\naudience = "group"\ngroups = "org.teams"\n')
+    same = load_settings(None, jwt_secret=SECRET, sources=file)
+    token = mint(same, "alice", None, 60, 1000.0, ["red", "blue"])
+    identity = Authenticator(same, OneKey(same), Revocations()).verify(token, 1030.0)
+    assert {topic: set(keys) for topic, keys in identity.groups.items()} == {"a": {b"red", b"blue"}}
