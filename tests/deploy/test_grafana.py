@@ -51,6 +51,7 @@ OF_PROMETHEUS = {"up"}
 """Series of Prometheus itself, which no worker exports."""
 
 NEED_NO_PANEL = {
+    "gateway_dead_letters_total",
     "process_virtual_memory_bytes",
     "gateway_build_info",
 }
