@@ -157,13 +157,13 @@ class LiveReader:
         After an unexpected exception these logs are not read until the next `sweep`. Their streams
         keep their cursors, and a scan replays the missed records.
         """
-        moment = clock.now()
         logs = list(fresh)
-        with self._contain(Part.METRICS):
-            self._metrics.read(sum([len(records) for records in fresh.values()]))
         with self._contain(Part.PARTITION) as contained:
             if self._schemas is not None:
                 await self._hold_back(self._schemas, fresh)
+            moment = clock.now()
+            with self._contain(Part.METRICS):
+                self._metrics.read(sum([len(records) for records in fresh.values()]))
             if self._unproven:
                 self._prove(fresh)
             revoked = self._revoking.find(fresh)
@@ -174,7 +174,9 @@ class LiveReader:
             self._revoking.revoke(revoked, moment)
         if contained.failed:
             for log in logs:
-                self.stop_reading(self._hub.feeds[log])
+                feed = self._hub.feeds.get(log)
+                if feed is not None:  # a topic may have been removed meanwhile
+                    self.stop_reading(feed)
 
     def lost(self, log: TopicPartition) -> None:
         """Check the topic, then restart at the log end unless it was recreated."""
