@@ -131,6 +131,10 @@ class TestDelivery:
             make_record(n, 0, b"x@2", b"1", (("event_type", DATA.encode()),)) for n in (1, 2)
         ]
         assert stage.worker.hub._outbox.add(feed, records) == 2  # noqa: SLF001
+        first, *others = feed.live()
+        assert len(others) == 4
+        stage.worker.hub.lost(first, stage.world.moment)
+        assert feed.live() == others
 
     def test_pieces_of_a_group_partition_are_bounded_by_streams_and_bytes(
         self, monkeypatch: pytest.MonkeyPatch
@@ -350,6 +354,20 @@ class TestAMissingTopic:
         stage.worker.settle()
         assert client.received == [*before, *numbers]
         assert client.gaps == []
+
+    def test_another_topic_can_grow_meanwhile(self) -> None:
+        stage = stage_of()
+        stage.world.hide("orders")
+        stage.replace_worker()
+        client = client_of(stage, b"b")
+        connection = stage.connect(client)
+        stage.world.grow(2)
+        stage.worker.settle()
+        topics = [feed.log.topic for feed in stream_of(connection).feeds]
+        assert topics == [USER_TOPIC, BROADCAST_TOPIC]
+        numbers = write(stage, USER_TOPIC, b"b")
+        stage.worker.settle()
+        assert client.received == numbers
 
 
 class TestVersions:

@@ -19,6 +19,7 @@ from gateway.core.records import (
 from gateway.core.registry import Registry
 from gateway.core.source import KeyTemplate, Source
 from gateway.core.stream import PartitionFeed
+from gateway.core.values import Values
 from tests.core.workers import Faults, SilentObserver
 from tests.core.world import first_byte
 
@@ -231,3 +232,25 @@ def test_skipped_record_is_passed_on_once_with_its_value_as_it_was_read(
         assert interpreter.decode(feed, bad) is None
     assert taken.taken == [(8, b"\0framed", UnreadableReason.NOT_JSON)]
     assert observer.unreadables == [(LOG, 8, UnreadableReason.NOT_JSON)]
+
+
+class Uppercase(Values):
+    """Reads values as upper case text, except those of offset 9."""
+
+    def read(self, topic: str, record: Record) -> bytes | Unreadable:
+        assert topic == "user-events"
+        if record.offset == 9:
+            return Unreadable(UnreadableReason.WRONG_SHAPE, "no schema")
+        return (record.value or b"").upper()
+
+
+def test_values_are_read_before_they_are_decoded(
+    interpreter: Interpreter, feed: PartitionFeed, observer: SilentObserver
+) -> None:
+    interpreter._values = Uppercase()  # noqa: SLF001
+    one, nine = (make_record(n, 1000, b"a", b'"x"', TYPE) for n in (8, 9))
+    event = interpreter.decode(feed, one)
+    assert event is not None
+    assert event.body.endswith(b'data: "X"\n\n')
+    assert interpreter.decode(feed, nine) is None
+    assert observer.unreadables == [(LOG, 9, UnreadableReason.WRONG_SHAPE)]

@@ -226,3 +226,8 @@ def test_no_record_raises(
         assert not found.event_type.startswith("stream.")
     elif found.reason is R.WRONG_SHAPE:
         assert found.detail
+
+
+@pytest.mark.parametrize(("text", "fixed"), [("orders", True), ("order.{header:kind}", False)])
+def test_a_template_without_placeholders_is_fixed(text: str, *, fixed: bool) -> None:
+    assert Template.parse(text).fixed is fixed

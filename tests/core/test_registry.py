@@ -88,3 +88,9 @@ def test_an_invalid_registry_gets_one_line_with_cause_and_remedy(text: str, comp
     assert line.startswith("event registry: ")
     assert complaint in line
     assert "\n" not in line
+
+
+def test_categories_of_mappings_are_added_once_and_without_types() -> None:
+    registry = Registry.from_toml('[categories]\na = ["x"]').with_categories(["b", "a", "b"])
+    assert registry.categories == ("a", "b")
+    assert registry.types == {"x": "a"}
