@@ -80,6 +80,9 @@ STALL_SECONDS = 10.0
 FOLLOWER_SECONDS = 30.0
 """How long a follower is read before the leader is asked again: the replica set may change."""
 
+THROTTLE_LOG_SECONDS = 60.0
+"""Minimum interval of log lines about the throttling of one broker."""
+
 SLICE = 500
 """Records delivered before a yield to the event loop: some milliseconds."""
 
@@ -176,6 +179,8 @@ class _Broker:
         """When the last response arrived."""
         self.failures = 0
         self.fault = ""
+        self.throttle_logged = float("-inf")
+        """When a throttled response was last logged."""
 
     def disconnect(self) -> None:
         if self.connection is not None:
@@ -473,6 +478,12 @@ class FetchReader:
         began = loop.time()
         response = session.receive(body)
         throttled = response.throttle_ms / 1000
+        if throttled and began - broker.throttle_logged >= THROTTLE_LOG_SECONDS:
+            broker.throttle_logged = began
+            remedy = "raise the quota consumer_byte_rate or request_percentage of this client"
+            _log.warning(
+                "fetches throttled", broker=broker.node_id, seconds=throttled, remedy=remedy
+            )
         if response.error in RESTARTING:
             broker.fault = f"broker {broker.node_id}: {_describe(response.error)}"
             return max(LEAST_BACKOFF_SECONDS, throttled)

@@ -1,0 +1,91 @@
+"""A single broker that restarts, and one that throttles: nothing is lost, and each is visible."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.core.records import TopicPartition
+from tests.brokers.batches import batch
+from tests.brokers.kafka import JAVA, KafkaNode, fetch_jars
+from tests.brokers.raw import write_batch
+from tests.conftest import Broker, require_kafka
+from tests.integration.conftest import new_user
+from tests.integration.poison import follow, now, row
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.conftest import MakeTopics, StartWorker
+    from tests.integration.conftest import OpenStream
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[KafkaNode]:
+    """A Kafka of the test's own, which is stopped meanwhile."""
+    require_kafka()
+    # Quotas over windows of 2 s instead of 11 s: throttle times are shorter.
+    windows = {"quota.window.num": 2, "quota.window.size.seconds": 1}
+    async with KafkaNode(tmp_path / "kafka", properties=windows) as running:
+        yield running
+
+
+@pytest.fixture
+def broker(node: KafkaNode) -> Broker:
+    return Broker("kafka", node.bootstrap)
+
+
+async def test_a_restart_of_the_broker_does_not_restart_idle_partitions(
+    topics: MakeTopics, start_worker: StartWorker, open_stream: OpenStream, node: KafkaNode
+) -> None:
+    served = await topics(1)
+    user = new_user()
+    log = TopicPartition(served.user, 0)
+    await write_batch(node.bootstrap, log, batch([row(user, 0)], timestamp=now()))
+    worker = await start_worker(served, heartbeat_seconds=1)
+    (client,) = await follow(open_stream, worker, [user])
+    node.end()
+    await node.start()
+    await write_batch(node.bootstrap, log, batch([row(user, 1)], timestamp=now()))
+    await client.wait_for(1, 30)
+    assert client.numbers == [1]
+    assert client.own("gap") == []
+    assert "partition restarts at its end" not in worker.log()
+
+
+async def test_a_quota_delays_events_and_loses_none(
+    topics: MakeTopics, start_worker: StartWorker, open_stream: OpenStream, node: KafkaNode
+) -> None:
+    served = await topics(1)
+    user = new_user()
+    log = TopicPartition(served.user, 0)
+    quota = "--alter --add-config consumer_byte_rate=100000 --entity-type clients --entity-default"
+    process = await asyncio.create_subprocess_exec(
+        *JAVA,
+        "-cp",
+        f"{await asyncio.to_thread(fetch_jars)}/*",
+        "kafka.admin.ConfigCommand",
+        "--bootstrap-server",
+        node.bootstrap,
+        *quota.split(),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert await process.wait() == 0
+    worker = await start_worker(served, heartbeat_seconds=1)
+    (client,) = await follow(open_stream, worker, [user])
+    for number in range(20):
+        padded = row(user, number, ("padding", b"x" * 20_000))
+        await write_batch(node.bootstrap, log, batch([padded], timestamp=now()))
+    await client.wait_for(20, 60)
+    assert client.numbers == [*range(20)]
+    assert client.own("gap") == []
+    assert "fetches throttled" in worker.log()
+    assert "partition stalled" not in worker.log()
+    resumed = await start_worker(served, heartbeat_seconds=1, tail_warm_seconds=0)
+    again = await open_stream(resumed, user, params=[("since", "0")])
+    await again.wait_for(20, 60)
+    assert again.numbers == [*range(20)]
