@@ -44,7 +44,11 @@ EVERYTHING: Manifest = {
     "metrics": {
         "job": "events-eu",
         "dashboard": {"enabled": True},
-        "rules": {"enabled": True, "labels": {"release": "prometheus"}},
+        "rules": {
+            "enabled": True,
+            "labels": {"release": "prometheus"},
+            "runbookUrl": "https://wiki.example.org/gateway/",
+        },
         "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
     },
     "nodeSelector": {"kubernetes.io/os": "linux"},
@@ -414,7 +418,7 @@ def test_the_rules_are_the_shipped_alerts_of_this_job() -> None:
     for group in spec["groups"]:
         for rule in group["rules"]:
             url = rule["annotations"]["runbook_url"]
-            assert url.startswith("https://docs.example.com/kafka-sse-gateway/")
+            assert url.startswith("https://wiki.example.org/gateway/runbook.md#")
 
 
 def test_the_dashboard_is_the_shipped_one() -> None:

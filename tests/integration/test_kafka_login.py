@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    import aiohttp
     import pytest
 
     from tests.integration.conftest import OpenStream
@@ -112,6 +113,35 @@ async def test_check_reports_a_token_that_the_brokers_refuse(site: Site, tmp_pat
     finished = await gateway("check", settings=_text(settings))
     assert finished.code == 1
     assert "refuses the token of this client (OAUTHBEARER): " in finished.out
+
+
+async def test_worker_logs_in_with_a_token_from_a_file(
+    site: Site, tmp_path: Path, request: pytest.FixtureRequest, http: aiohttp.ClientSession
+) -> None:
+    token = tmp_path / "token"
+    settings = site.settings(
+        kafka_sasl_oauthbearer_token_endpoint_url="", kafka_sasl_oauthbearer_token_file=token
+    )
+    given = {name: value for name, value in settings.items() if value}
+    for name in ("client_id", "client_secret", "scope"):
+        del given[f"kafka_sasl_oauthbearer_{name}"]
+
+    async def renew() -> None:
+        """Write a token as something else would, before the former one expires."""
+        form = {"grant_type": "client_credentials", "client_id": "gateway", "client_secret": "s"}
+        while True:
+            async with http.post(site.server.token_url, data=form) as response:
+                token.write_text((await response.json())["access_token"])
+            await asyncio.sleep(TOKEN_SECONDS / 3)
+
+    renewing = asyncio.create_task(renew())
+    worker = Worker(worker_settings(TOPICS, **given), tmp_path / "log")
+    use_worker(request, worker)
+    try:
+        await worker.wait_until_ready()
+    finally:
+        renewing.cancel()
+        worker.end()
 
 
 async def test_worker_is_not_ready_until_the_token_endpoint_answers(
