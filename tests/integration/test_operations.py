@@ -162,7 +162,9 @@ async def test_a_drain_ends_every_stream_with_a_word_and_the_process_with_0(
         if line["request_id"] in ids
     ]
     spread = (max(ends) - min(ends)).total_seconds()
-    assert spread > 0.9 * DRAIN_SECONDS * (len(ids) - 1) / len(ids), "spread over the drain time"
+    # Up to half of the time passes before the first end, for another worker to be ready.
+    least = 0.9 * DRAIN_SECONDS / 2 * (len(ids) - 1) / len(ids)
+    assert spread > least, "spread over the drain time"
     retries = {client.retry for client in clients}
     assert len(retries) > 1, "so that they do not all come back at once"
     assert all(3000 <= retry <= 6000 for retry in retries if retry is not None), "no other worker"
