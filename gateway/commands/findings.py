@@ -9,6 +9,7 @@ import errno
 import os
 import socket
 from collections import Counter
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -36,6 +37,9 @@ MAX_FAULTS = 3
 
 SKEW_MS = 5000
 """Tolerated clock skew; beyond that, `since=` and latencies are wrong."""
+
+RELEASED_MS = 1_735_689_600_000
+"""2025-01-01, before this version was made: an earlier clock is wrong."""
 
 
 PartitionerName = Literal["murmur2", "crc32"]
@@ -260,8 +264,15 @@ def partitioner_finding(
 
 
 def clock_finding(newest_ms: int | None, now_ms: int, suffix: str = "") -> Finding:
-    """Check the clocks: the newest record must not have a timestamp in the future."""
+    """Check the clocks: this machine's, and that the newest record is not in the future."""
     what = f"clocks{suffix}"
+    if now_ms < RELEASED_MS:
+        return Finding(
+            what,
+            Status.FAILED,
+            f"this machine's clock says {datetime.fromtimestamp(now_ms / 1000, UTC):%Y-%m-%d}",
+            "set it: tokens, replays and retention depend on the time",
+        )
     if newest_ms is None:
         return Finding(what, Status.OK, "no records to check them with")
     ahead = newest_ms - now_ms

@@ -143,10 +143,18 @@ def test_producers_that_differ_are_a_warning(
 
 
 @pytest.mark.parametrize(
-    ("newest", "status"), [(None, "ok"), (90_000, "ok"), (104_000, "ok"), (106_000, "warning")]
+    ("age", "status"), [(None, "ok"), (10_000, "ok"), (-4000, "ok"), (-6000, "warning")]
 )
-def test_a_record_of_a_time_to_come_shows_a_wrong_clock(newest: int | None, status: str) -> None:
-    assert clock_finding(newest, 100_000).status == status
+def test_a_record_of_a_time_to_come_shows_a_wrong_clock(age: int | None, status: str) -> None:
+    now = 1_800_000_000_000
+    assert clock_finding(None if age is None else now - age, now).status == status
+
+
+@pytest.mark.parametrize("newest", [None, 1_800_000_000_000])
+def test_a_clock_in_1970_is_named_also_without_records(newest: int | None) -> None:
+    finding = clock_finding(newest, 5000)
+    assert finding.status == "failed"
+    assert finding.found == "this machine's clock says 1970-01-01"
 
 
 @pytest.mark.parametrize(
