@@ -357,18 +357,21 @@ class History:
     def _grow_topic(self, name: str) -> None:
         topic = self.world.topics[name]
         # A worker that learns of a topic after its growth does not know its former partitions.
-        known = all(
-            each.partitions
-            for worker in self.workers
-            for each in worker.routes.topics
-            if each.name == name
-        )
-        if len(topic.counts) == 1 and topic.exists and known:
+        if len(topic.counts) == 1 and topic.exists and self._is_known(name):
             for client in self.clients:
                 client.before_growth()
             self.world.grow(topic.counts[0] + self.random.randint(1, 3), name)
             for client in self.clients:
                 client.after_growth()
+
+    def _is_known(self, name: str) -> bool:
+        """Return whether every worker that is configured for the topic has found it."""
+        return all(
+            topic.partitions
+            for worker in self.workers
+            for topic in worker.routes.topics
+            if topic.name == name
+        )
 
     def _grow_one(self) -> None:
         self._grow_topic(self.random.choice([USER_TOPIC, *self._extra_names()]))
@@ -407,7 +410,7 @@ class History:
     def _recreate_one(self) -> None:
         """Recreate one of the topics with another tag."""
         name = self.random.choice([*self._extra_names(), USER_TOPIC])
-        if self.world.topics[name].exists:
+        if self.world.topics[name].exists and self._is_known(name):
             self._before_recreation([log for log in self.world.logs if log.topic == name])
             self.world.recreate_topic(name, self.random.randbytes(4))
 
