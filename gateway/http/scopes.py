@@ -65,7 +65,7 @@ class Scopes:
         return [allowed, *wanted]
 
     def _read(self, scopes: frozenset[str]) -> Selection | None:
-        """Return what scopes select; None: everything. An invalid scope selects nothing."""
+        """Return the events of the scopes; None: all events. An invalid scope is ignored."""
         types: set[str] = set()
         prefixes: set[str] = set()
         for scope in scopes:

@@ -114,7 +114,7 @@ class OtlpMetrics:
     def _told(self, *, failed: bool) -> None:
         """Log the first failure, and the first success after it."""
         if failed and not self._failing:
-            _log.warning("metrics cannot be sent; they are at /metrics all the same")
+            _log.warning("metrics cannot be sent; /metrics still has them")
         elif self._failing and not failed:
             _log.info("metrics are sent again")
         self._failing = failed

@@ -75,7 +75,7 @@ async def test_worker_sends_its_metrics_and_survives_without_a_collector(
     )
     use_worker(request, worker)
     try:
-        await worker.wait_for_entries("metrics cannot be sent; they are at /metrics all the same")
+        await worker.wait_for_entries("metrics cannot be sent; /metrics still has them")
         async with collector.listening():
             await eventually("metrics arrive", lambda: "gateway_ready" in collector.metrics)
             await worker.wait_for_entries("metrics are sent again")

@@ -36,7 +36,7 @@ _ADVICE = {
     156: _KDC,  # KRB5_KDC_UNREACH
     220: _KDC,  # KRB5_REALM_CANT_RESOLVE
 }
-"""Remedies by error code (RFC 4120, §7.5.9, and those that MIT's library adds)."""
+"""Remedies by error code (RFC 4120, §7.5.9; from 128 on MIT's own)."""
 
 _KEYTAB = (
     "set KRB5_CLIENT_KTNAME to a keytab with the current key of this client,"

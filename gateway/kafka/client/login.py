@@ -284,7 +284,7 @@ def _aws_source(settings: Settings) -> Callable[[], Token]:
 
         def load(self) -> Any:
             session = aws.Session()
-            # Otherwise a look-up of credentials at STS would need a region of its own.
+            # STS is asked for credentials in the same region.
             session.set_config_variable("region", region)
             if role is None:
                 found = session.get_credentials()
