@@ -57,7 +57,7 @@ def samples(sources: Sequence[Source], registry: Registry) -> list[Sample]:
     for source in sources:
         if source.format is not None:
             raise SettingsError(
-                f"the demo has no Schema Registry for topic {source.topic}: remove its format"
+                f"the demo lacks a Schema Registry for topic {source.topic}: remove its format"
             )
         for word in WORDS:
             sample = _sample(source, word, registry)
@@ -93,7 +93,7 @@ def registry_of(found: Sequence[Sample]) -> Registry:
 
 
 def activity(found: Sequence[Sample], users: Sequence[str], rng: Random) -> Iterator[Step]:
-    """Yield sample events without end: each source in turn, for users and teams at random."""
+    """Yield sample events endlessly: each source in turn, for a random user or team."""
     number = 0
     while True:
         for source in dict.fromkeys(sample.source for sample in found):

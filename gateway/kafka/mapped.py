@@ -1,4 +1,4 @@
-"""Encodes events for a source with a mapping: the inverse of what a worker reads.
+"""Encodes events for a source with a mapping: the inverse of `gateway.core.mapping`.
 
 A command or a demo that writes an event needs it; services write records of their own.
 """

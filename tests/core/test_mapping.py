@@ -170,7 +170,7 @@ def test_the_user_of_an_envelope_is_the_name_in_the_key() -> None:
     assert DECODER.decode(record, keyed=True) == Unreadable(
         R.USER_MISMATCH, "`user_id` is not the record's key"
     )
-    # The user of a group's event is whoever caused it.
+    # A record of a group may name the user who caused the event.
     group = Source("t", LogKind.GROUP, KeyTemplate(b"user:"), "teams")
     record = make_record(7, 0, b"user:red", b'{"event_type": "x", "user_id": "a", "data": 1}')
     assert DECODER.decode(record, keyed=True, source=group) == event("x", None, b"1")
@@ -185,7 +185,7 @@ objects = st.dictionaries(st.sampled_from(["t", "c", "d", "e", "ü"]), json_valu
 
 
 @given(objects, st.sampled_from([None, 1]), st.booleans())
-def test_fields_are_those_that_another_parser_finds(
+def test_fields_equal_those_of_another_parser(
     value: dict[str, object], indent: int | None, ascii_only: bool
 ) -> None:
     written = json.dumps(value, indent=indent, ensure_ascii=ascii_only).encode(

@@ -61,7 +61,9 @@ def test_the_samples_have_the_types_of_the_sources() -> None:
 
 
 def test_sources_that_the_demo_cannot_show_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="no Schema Registry for topic a: remove its format"):
+    with pytest.raises(
+        SettingsError, match="lacks a Schema Registry for topic a: remove its format"
+    ):
         samples(parse_sources('[[source]]\ntopic = "a"\nformat = "avro"'), Registry.built_in())
     file = tmp_path / "sources.toml"
     with pytest.raises(SettingsError, match="--sources cannot be combined with --bootstrap"):
