@@ -49,6 +49,7 @@ DESIGN = {
     "gateway_replay_seconds_count": {},
     "gateway_replay_records_scanned_total": {},
     "gateway_unknown_types_total": {},
+    "gateway_dead_letters_total": {"result": {"written", "discarded"}},
     "gateway_internal_errors_total": {"part": set(Part)},
     "gateway_partitioner_mismatches_total": {},
     "gateway_records_read_total": {},
@@ -165,6 +166,12 @@ def test_delivery_times_are_those_of_a_histogram_that_was_fed_one_by_one(
             {"reason": "expired"},
             1,
         ),
+        (
+            lambda m: m.dead_letter("written"),
+            "gateway_dead_letters_total",
+            {"result": "written"},
+            1,
+        ),
         (lambda m: m.unknown_type("a.b"), "gateway_unknown_types_total", {}, 1),
         (lambda m: m.misplaced(LOG, 7, 1), "gateway_partitioner_mismatches_total", {}, 1),
         (lambda m: m.replayed(0.3, SCAN), "gateway_replay_records_scanned_total", {}, 500),
@@ -188,7 +195,7 @@ def test_nothing_that_a_producer_writes_becomes_a_label() -> None:
         metrics.unreadable(TopicPartition("user-events", number), number, UnreadableReason.NOT_JSON)
     text = metrics.text().decode()
     assert "mischief" not in text
-    labels = {"path", "reason", "le", "part", "version", "python"}
+    labels = {"path", "reason", "le", "part", "result", "version", "python"}
     assert set(re.findall(r'(\w+)="', text)) == labels
 
 
