@@ -21,7 +21,7 @@ import yaml
 from gateway.cli import build
 from gateway.http.public import EVENTS
 from tests.commands.command import gateway
-from tests.docs.markdown import DOCUMENTS, Block, all_blocks, blocks, indented
+from tests.docs.markdown import DOCUMENTS, ROOT, Block, all_blocks, blocks, indented
 from tests.eventually import DEADLINE
 from tests.programs import find, require
 
@@ -145,6 +145,26 @@ def test_shell_blocks_parse_and_gateway_accepts_their_arguments(block: Block) ->
             raise AssertionError(
                 f"{block.where}: `gateway {' '.join(words)}` is not taken: {error}"
             ) from error
+
+
+def inline() -> list[str]:
+    """Return the commands in the running text of all documents and of the dashboard's issues."""
+    sources = [*DOCUMENTS, ROOT / "gateway" / "fleet" / "issues.py"]
+    found = {line for source in sources for line in _SPAN.findall(source.read_text())}
+    return sorted(line for line in found if "[" not in line and "…" not in line)
+
+
+_SPAN = re.compile(r"`(gateway [a-z]+(?: [^`\n]+)?)`")
+
+
+@each("line", inline())
+def test_inline_commands_exist_with_their_options(line: str) -> None:
+    program = typer.main.get_command(build())
+    _, name, *arguments = shlex.split(line)
+    with program.make_context("gateway", [name], resilient_parsing=True) as context:
+        command = program.get_command(context, name)  # type: ignore[attr-defined]
+        assert command is not None, name
+        command.make_context(name, arguments, parent=context, resilient_parsing=True)
 
 
 def commands(text: str) -> Iterator[list[str]]:

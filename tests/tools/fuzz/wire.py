@@ -35,7 +35,7 @@ WARM_SHARE = 0.2
 CLOSE_SECONDS = DEADLINE
 """Longer than the worker's limit for a request head (`HEAD_SECONDS`)."""
 
-MOST_LINES = 200
+MOST_LINES, LINES_A_SECOND = 200, 10
 MORE_FILES = 8
 MORE_BYTES = 64 << 20
 
@@ -125,7 +125,8 @@ async def _attack(
     after = Usage.of(worker.pid)
     if after.resident - warmed.resident > MORE_BYTES:
         faults.append(f"{after.resident - warmed.resident:,} bytes more than after the warm-up")
-    faults += _logged(worker, public.tried + ops.tried)
+    lasted = time.monotonic() - began
+    faults += _logged(worker, public.tried + ops.tried, lasted)
     public.findings += [Finding(b"", fault) for fault in faults]
     return Outcome(
         (public.row(took), ops.row(took)),
@@ -186,12 +187,15 @@ async def _left_behind(worker: Worker, before: Usage) -> list[str]:
     return faults
 
 
-def _logged(worker: Worker, tried: int) -> list[str]:
-    """Return unwanted log lines; clients must not be able to fill a log."""
+def _logged(worker: Worker, tried: int, seconds: float) -> list[str]:
+    """Return unwanted log lines; clients must not be able to fill a log.
+
+    Rejected requests are logged once a second for each cause.
+    """
     lines = worker.log().splitlines()
     faults = [line[:300] for line in lines if _LOGGED.search(line)]
     if worker.exit_code is not None:
         faults.append(f"the worker ended: {lines[-3:]}")
-    if len(lines) > MOST_LINES + tried // 50:
+    if len(lines) > MOST_LINES + tried // 50 + LINES_A_SECOND * seconds:
         faults.append(f"{len(lines)} lines in the log, such as {lines[-1][:300]}")
     return faults[:20]
