@@ -10,7 +10,7 @@ import pytest
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 
 from gateway.core.records import Record, make_record
-from gateway.kafka.fetch import batches
+from gateway.kafka.fetch import batches, compression
 from gateway.kafka.fetch.batches import unpack
 from tests.brokers.batches import (
     CODECS,
@@ -313,15 +313,15 @@ def test_offsets_that_do_not_ascend_within_the_batch_make_it_bad(deltas: tuple[i
 @pytest.mark.parametrize("codec", sorted(CODECS))
 def test_decompressed_data_has_a_limit(monkeypatch: pytest.MonkeyPatch, codec: str) -> None:
     data = batch(rows(b"x" * 100_000), 0, codec)
-    monkeypatch.setattr(batches, "_UNPACKED_MOST", 90_000)
+    monkeypatch.setattr(compression, "_UNPACKED_MOST", 90_000)
     assert Fetched(data).skipped == [(0, "corrupt")]
-    monkeypatch.setattr(batches, "_UNPACKED_MOST", 110_000)
+    monkeypatch.setattr(compression, "_UNPACKED_MOST", 110_000)
     assert Fetched(data).values == [(0, b"x" * 100_000)]
 
 
 def test_number_of_records_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     data = batch(rows(b"1", b"2", b"3"), 0)
-    monkeypatch.setattr(batches, "_RECORDS_MOST", 2)
+    monkeypatch.setattr(batches, "RECORDS_MOST", 2)
     assert Fetched(data).skipped == [(0, "corrupt")]
 
 
