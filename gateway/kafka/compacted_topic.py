@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from gateway.core.records import Record, UnreadableReason
     from gateway.kafka.client.cluster import ClusterClient
+    from gateway.kafka.fetch.listener import Reports
     from gateway.kafka.fetch.protocol import Limits
-    from gateway.kafka.fetch.reader import Reports
     from gateway.kafka.metadata import Cluster
 
 IDLE_SECONDS = 1.0

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from gateway.config import Settings
     from gateway.fleet.members import Fleet
     from gateway.fleet.status import Status
-    from gateway.kafka.fetch.reader import Reports
+    from gateway.kafka.fetch.listener import Reports
     from gateway.kafka.metadata import Cluster
 
 LIMITS = Limits(wait_ms=1000, min_bytes=1 << 20)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.core.hub import Hub
-    from gateway.kafka.fetch.reader import Reports
+    from gateway.kafka.fetch.listener import Reports
     from gateway.revocation.record import Change
     from gateway.revocation.table import Revocations
 

@@ -32,14 +32,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import structlog
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.errors import KafkaError
 
 from gateway import clock
 from gateway.kafka.fetch.batches import unpack
+from gateway.kafka.fetch.errors import MOVED, OUT_OF_RANGE, UNKNOWN_TOPIC, describe
 from gateway.kafka.fetch.protocol import (
     API_KEY,
     NONE,
@@ -48,9 +48,10 @@ from gateway.kafka.fetch.protocol import (
     MalformedResponseError,
 )
 from gateway.kafka.fetch.session import RESTARTING, FetchSession
+from gateway.kafka.fetch.state import Broker, Partition
 from gateway.kafka.pacer import Pacer
 from gateway.kafka.records import log_name
-from gateway.supervise import Containment, Failures, Part
+from gateway.supervise import Containment, Part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,8 +59,7 @@ if TYPE_CHECKING:
     from gateway.core.records import Record, TopicPartition, UnreadableReason
     from gateway.kafka.client.cluster import ClusterClient
     from gateway.kafka.client.connection import Connection
-    from gateway.kafka.client.requests import Leader
-    from gateway.kafka.fetch.batches import Unreadable
+    from gateway.kafka.fetch.listener import Listener, Reports
     from gateway.kafka.fetch.protocol import Answer, Response
 
 HOLD_MS = 100
@@ -94,102 +94,9 @@ LEAST_BACKOFF_SECONDS, MOST_BACKOFF_SECONDS = 0.05, 1.0
 SOON_SECONDS = 0.005
 """An empty response within this time was not held by the broker: the reader pauses."""
 
-OUT_OF_RANGE = 1
 UNEXPECTED = "unexpected exception, see the worker's log"
 
-UNKNOWN_TOPIC = {3, 100, 103}
-"""Unknown topic or partition; unknown or inconsistent topic id (KIP-516)."""
-MOVED = {5, 6, 9, 56, 74, 75, 78}
-"""No leader, not leader or follower, replica not available, storage error, fenced or unknown leader
-epoch, offset not available: the leader may have changed."""
-
 _log = structlog.stdlib.get_logger(__name__)
-
-
-class Listener(Protocol):
-    """The owner of the positions. Its methods may call `read` and `stop`."""
-
-    async def deliver(self, fresh: dict[TopicPartition, list[Record]]) -> None:
-        """Process the next records of some partitions; the broker's next fetch waits."""
-        ...
-
-    def lost(self, log: TopicPartition) -> None:
-        """Choose a new position: the log lacks the old one, or was truncated before it."""
-        ...
-
-    def unproven(self, log: TopicPartition) -> None:
-        """Verify by other means that a new leader has the delivered records.
-
-        Reading continues unless this method stops or moves the partition.
-        """
-        ...
-
-    def unknown_topic(self, log: TopicPartition) -> None:
-        """Check the topic: it may have been deleted or recreated."""
-        ...
-
-    def stalled(self, log: TopicPartition, reason: str) -> None:
-        """Count a stalled partition; called once until the partition is read again."""
-        ...
-
-
-class Reports(Failures, Protocol):
-    """Counts and logs."""
-
-    def unreadable(self, log: TopicPartition, offset: int, reason: UnreadableReason) -> None:
-        """Count and log a record that is skipped."""
-        ...
-
-
-class _Partition:
-    """A partition being read. A new `position` object invalidates fetches in flight."""
-
-    def __init__(self, log: TopicPartition, position: FetchPosition, skipped: Unreadable) -> None:
-        self.log = log
-        self.position = position
-        self.skipped = partial(skipped, log)
-        self.leader: Leader | None = None
-        self.follower = NONE
-        self.follower_until = 0.0
-        self.broker: _Broker | None = None
-        self.since = clock.now().monotonic
-        """When the partition was assigned to its broker."""
-        self.retry: asyncio.TimerHandle | None = None
-        self.failures = 0
-        self.fault = "not read yet"
-        self.lost = False
-        self.stalled = False
-        self.end = NONE
-        """Last stable offset: the current end of the readable log."""
-
-
-class _Broker:
-    """A broker and the partitions that are fetched from it."""
-
-    def __init__(self, node_id: int) -> None:
-        self.node_id = node_id
-        self.wanted: dict[TopicPartition, FetchPosition] = {}
-        self.touched: dict[TopicPartition, None] = {}
-        """Partitions whose entry in `wanted` has changed since the last request, in order."""
-        self.unproven: set[TopicPartition] = set()
-        self.connection: Connection | None = None
-        self.session: FetchSession | None = None
-        self.news = asyncio.Event()
-        self.answered = clock.now().monotonic
-        """When the last response arrived."""
-        self.failures = 0
-        self.fault = ""
-        self.throttle_logged = float("-inf")
-        """When a throttled response was last logged."""
-
-    def disconnect(self) -> None:
-        if self.connection is not None:
-            self.connection.close()
-        self.connection = self.session = None
-
-    def covers(self, log: TopicPartition) -> bool:
-        """Whether the last fetch included a partition; a response omits unchanged ones."""
-        return self.session is not None and self.session.asked(log) is not None
 
 
 class FetchReader:
@@ -213,8 +120,8 @@ class FetchReader:
         self._reports = reports
         self._delay = delay
         self._limits = limits
-        self._partitions: dict[TopicPartition, _Partition] = {}
-        self._brokers: dict[int, _Broker] = {}
+        self._partitions: dict[TopicPartition, Partition] = {}
+        self._brokers: dict[int, Broker] = {}
         self._group: asyncio.TaskGroup | None = None
         self._leaders_only_until = float("-inf")
         """Set when a follower fails: leaders keep naming the follower for some time."""
@@ -232,7 +139,7 @@ class FetchReader:
         former = self._partitions.get(log)
         self.stop(log)
         position = FetchPosition(offset, last_epoch=last_epoch, topic_id=topic_id)
-        partition = _Partition(log, position, self._unreadable)
+        partition = Partition(log, position, self._unreadable)
         if former is not None:  # so that `_place` detects a change of leader
             partition.leader = former.leader
         self._partitions[log] = partition
@@ -310,7 +217,7 @@ class FetchReader:
             with self._contain(Part.PARTITION):
                 self._place(partition)
 
-    def _place(self, partition: _Partition) -> None:
+    def _place(self, partition: Partition) -> None:
         """Assign a partition to its current leader or preferred follower."""
         if partition.lost:
             return
@@ -342,13 +249,13 @@ class FetchReader:
         broker.touched[log] = None
         broker.news.set()
 
-    def _add(self, node_id: int) -> _Broker:
-        broker = self._brokers[node_id] = _Broker(node_id)
+    def _add(self, node_id: int) -> Broker:
+        broker = self._brokers[node_id] = Broker(node_id)
         if self._group is not None:
             self._group.create_task(self._serve(broker))
         return broker
 
-    def _detach(self, partition: _Partition) -> None:
+    def _detach(self, partition: Partition) -> None:
         if partition.retry is not None:
             partition.retry.cancel()
             partition.retry = None
@@ -358,7 +265,7 @@ class FetchReader:
             broker.touched[partition.log] = None
             broker.unproven.discard(partition.log)
 
-    def _retry(self, partition: _Partition, fault: str) -> None:
+    def _retry(self, partition: Partition, fault: str) -> None:
         """Fetch a partition again after a pause that grows with each failure."""
         if partition.follower != NONE:
             self._leaders_only_until = clock.now().monotonic + FOLLOWER_SECONDS
@@ -370,7 +277,7 @@ class FetchReader:
         loop = asyncio.get_running_loop()
         partition.retry = loop.call_later(delay, self._again, partition)
 
-    def _again(self, partition: _Partition) -> None:
+    def _again(self, partition: Partition) -> None:
         partition.retry = None
         if self._partitions.get(partition.log) is partition:
             self._place(partition)
@@ -402,7 +309,7 @@ class FetchReader:
 
     # One broker.
 
-    async def _serve(self, broker: _Broker) -> None:
+    async def _serve(self, broker: Broker) -> None:
         """Fetch from one broker for as long as the task lives."""
         loop = asyncio.get_running_loop()
         pacer = Pacer(self._delay)
@@ -429,7 +336,7 @@ class FetchReader:
             await asyncio.sleep(pause)
             late = loop.time() - due
 
-    def _abandon(self, broker: _Broker) -> None:
+    def _abandon(self, broker: Broker) -> None:
         """Call `lost` for all partitions of a broker: the delivered records are unknown."""
         for log in list(broker.wanted):
             partition = self._partitions[log]
@@ -438,7 +345,7 @@ class FetchReader:
             self._detach(partition)
             self._listener.lost(log)
 
-    async def _wait(self, broker: _Broker) -> None:
+    async def _wait(self, broker: Broker) -> None:
         """Wait until the broker has partitions; a lost wake-up costs `CHECK_SECONDS`."""
         broker.news.clear()
         if not broker.wanted:
@@ -446,7 +353,7 @@ class FetchReader:
                 async with asyncio.timeout(CHECK_SECONDS):
                     await broker.news.wait()
 
-    def _failed(self, broker: _Broker) -> float:
+    def _failed(self, broker: Broker) -> float:
         """Read followers' partitions elsewhere; return the pause until the next attempt."""
         broker.disconnect()
         self._cluster.request_refresh()
@@ -460,7 +367,7 @@ class FetchReader:
         # Retry the first failure at once: brokers close idle connections.
         return min(MOST_BACKOFF_SECONDS, LEAST_BACKOFF_SECONDS * ((1 << failures) - 1))
 
-    async def _cycle(self, broker: _Broker, pacer: Pacer, late: float) -> float:
+    async def _cycle(self, broker: Broker, pacer: Pacer, late: float) -> float:
         """Fetch once, `late` seconds after the last pause; return the seconds of the next pause."""
         connection, session = await self._connected(broker)
         self._prove(broker, session)
@@ -485,10 +392,10 @@ class FetchReader:
                 "fetches throttled", broker=broker.node_id, seconds=throttled, remedy=remedy
             )
         if response.error in RESTARTING:
-            broker.fault = f"broker {broker.node_id}: {_describe(response.error)}"
+            broker.fault = f"broker {broker.node_id}: {describe(response.error)}"
             return max(LEAST_BACKOFF_SECONDS, throttled)
         if response.error:
-            raise MalformedResponseError(_describe(response.error))
+            raise MalformedResponseError(describe(response.error))
         broker.answered = clock.now().monotonic + throttled
         broker.fault = ""
         count = await self._take(broker, session, response)
@@ -498,7 +405,7 @@ class FetchReader:
             pause = SOON_SECONDS if began - asked < SOON_SECONDS else 0.0
         return max(pause, throttled)
 
-    async def _connected(self, broker: _Broker) -> tuple[Connection, FetchSession]:
+    async def _connected(self, broker: Broker) -> tuple[Connection, FetchSession]:
         connection, session = broker.connection, broker.session
         if connection is None or session is None or connection.closed:
             broker.disconnect()
@@ -512,7 +419,7 @@ class FetchReader:
             broker.connection, broker.session = connection, session
         return connection, session
 
-    def _prove(self, broker: _Broker, session: FetchSession) -> None:
+    def _prove(self, broker: Broker, session: FetchSession) -> None:
         """Call `unproven` for new leaders that cannot compare epochs."""
         while broker.unproven:
             log = broker.unproven.pop()
@@ -521,10 +428,10 @@ class FetchReader:
             if position.offset and (not session.checks_epochs or last_epoch == NONE):
                 self._listener.unproven(log)
 
-    async def _take(self, broker: _Broker, session: FetchSession, response: Response) -> int:
+    async def _take(self, broker: Broker, session: FetchSession, response: Response) -> int:
         """Process a response; return how many records it had."""
         total = count = 0
-        cut_off: list[_Partition] = []
+        cut_off: list[Partition] = []
         advanced = False
         fresh: dict[TopicPartition, list[Record]] = {}
         contained = self._contain(Part.PARTITION)
@@ -588,7 +495,7 @@ class FetchReader:
             await self._listener.deliver(fresh)
         return total + count
 
-    def _is_read(self, partition: _Partition, broker: _Broker, answer: Answer) -> bool:
+    def _is_read(self, partition: Partition, broker: Broker, answer: Answer) -> bool:
         """Process a partition's answer except its records; return whether it has records."""
         error = answer.error
         if not error and answer.diverging is None and answer.preferred in {NONE, broker.node_id}:
@@ -597,7 +504,7 @@ class FetchReader:
             if not answer.records:
                 partition.failures = 0  # with records: reset after decoding
             return bool(answer.records)
-        fault = _describe(error)
+        fault = describe(error)
         if partition.follower == broker.node_id:
             self._retry(partition, fault)
         elif error == OUT_OF_RANGE or answer.diverging is not None:
@@ -624,19 +531,3 @@ class FetchReader:
     def _unreadable(self, log: TopicPartition, offset: int, reason: UnreadableReason) -> None:
         with self._contain(Part.METRICS):
             self._reports.unreadable(log, offset, reason)
-
-
-def _describe(error: int) -> str:
-    return _ERRORS.get(error) or str(for_code(error).__name__)
-
-
-_ERRORS = {
-    29: "no permission to read the topic",
-    70: "fetch session not found",
-    71: "invalid fetch session epoch",
-    74: "fenced leader epoch",
-    75: "unknown leader epoch",
-    78: "offset not available",
-    100: "unknown topic id",
-    103: "inconsistent topic id",
-}

@@ -18,8 +18,9 @@ from aiokafka.errors import (
 )
 
 from gateway.kafka.fetch.batches import unpack
+from gateway.kafka.fetch.errors import MOVED, OUT_OF_RANGE, UNKNOWN_TOPIC
 from gateway.kafka.fetch.protocol import API_KEY, FetchPosition, Limits, MalformedResponseError
-from gateway.kafka.fetch.reader import MOVED, OUT_OF_RANGE, REQUEST_SECONDS, UNKNOWN_TOPIC
+from gateway.kafka.fetch.reader import REQUEST_SECONDS
 from gateway.kafka.fetch.session import FetchSession
 
 if TYPE_CHECKING:

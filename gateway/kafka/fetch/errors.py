@@ -1,0 +1,29 @@
+"""Error codes of partitions in fetch responses, and their texts."""
+
+from __future__ import annotations
+
+from aiokafka.errors import for_code
+
+OUT_OF_RANGE = 1
+
+UNKNOWN_TOPIC = {3, 100, 103}
+"""Unknown topic or partition; unknown or inconsistent topic id (KIP-516)."""
+MOVED = {5, 6, 9, 56, 74, 75, 78}
+"""No leader, not leader or follower, replica not available, storage error, fenced or unknown leader
+epoch, offset not available: the leader may have changed."""
+
+_ERRORS = {
+    29: "no permission to read the topic",
+    70: "fetch session not found",
+    71: "invalid fetch session epoch",
+    74: "fenced leader epoch",
+    75: "unknown leader epoch",
+    78: "offset not available",
+    100: "unknown topic id",
+    103: "inconsistent topic id",
+}
+
+
+def describe(error: int) -> str:
+    """Return the text of an error code."""
+    return _ERRORS.get(error) or str(for_code(error).__name__)
