@@ -431,6 +431,11 @@ def _encoded(
         raise PublishError(
             "there is no topic, or more than one, for this event: name one of the sources as topic"
         )
+    if source.format is not None:
+        raise PublishError(
+            f"topic {source.topic} has values in {source.format}: write them with the serialiser of"
+            " its Schema Registry"
+        )
     if source.mapping is None:
         message = encode(name, event_type, data, **facts)
     else:

@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.config import load_settings
+from gateway.errors import PublishError
+from gateway.publisher import EventPublisher
 from tests.child import free_port
 from tests.commands.command import gateway, settings_of
 from tests.conftest import PARTITIONS
@@ -119,6 +122,19 @@ async def test_a_record_has_the_form_of_its_source(
         finished = await gateway("publish", *words, settings=settings)
         assert finished.code == code
         assert error in finished.err
+
+
+async def test_values_of_a_schema_registry_are_not_written(tmp_path: Path) -> None:
+    file = tmp_path / "sources.toml"
+    file.write_text('[[source]]\ntopic = "orders"\nformat = "avro"\n')
+    settings = {
+        "kafka_bootstrap": f"127.0.0.1:{free_port()}",
+        "sources": str(file),
+        "schema_registry_url": "http://127.0.0.1:9",
+    }
+    publisher = EventPublisher.from_settings(load_settings(None, **settings))
+    with pytest.raises(PublishError, match="topic orders has values in avro: write them with the"):
+        await publisher.publish("alice", "order.paid", {})
 
 
 @pytest.mark.parametrize(
