@@ -599,3 +599,35 @@ def test_events_of_a_large_group_are_written_in_bounded_steps(work: Work) -> Non
     for writes, framed, _ in done:
         assert writes <= MOST_WRITES
         assert framed <= MOST_FRAMED
+
+
+def test_streams_that_end_during_a_scan_are_neither_placed_nor_checked(
+    stage: Stage, work: Work
+) -> None:
+    scan = crowd_in_a_scan(stage, work)
+    hub, moment = stage.worker.hub, stage.world.moment
+    streams = list(scan.seekers)
+    hub.lost(streams[0], moment)
+    while not scan.located:
+        scan.locate({})
+    hub.lost(streams[1], moment)
+    scan.feed([each.record() for each in stage.world.logs[BROADCAST_LOG].records], MISSED)
+    assert streams[2] in scan.harvest()
+    assert not {streams[0], streams[1]} & scan.seekers.keys()
+
+
+def test_warming_ends_when_the_tail_has_evicted_records() -> None:
+    stage = Stage(warm_ms=60_000)
+    stage.write(1000)
+    stage.worker.open_logs()
+    hub, feed = stage.worker.hub, stage.feed
+    scan = hub.begin_scan(feed)
+    scan.begin(Extent(0, 1000, 0, 0))
+    scan.warm(0, 1 << 30)
+    scan.locate({})
+    scan.feed([each.record() for each in stage.kafka.records], 1000)
+    assert scan.warm_tail(100) == 100
+    assert feed.tail is not None
+    feed.tail.evict(1)
+    assert scan.warm_tail(100) == 0
+    assert scan.finished
