@@ -19,11 +19,16 @@ header name that is not UTF-8 is skipped alone. Formats:
 | 2 | record batch (KIP-98): header of 61 bytes, CRC-32C over what follows it, records in varints |
 
 As KIP-98 requires for `read_committed`, aborted transactions and control records are left out.
+
+A batch of 20 KB can hold 500,000 records and decompress to 64 MiB, which takes half a second.
+`unpack` yields `LARGE` before such a batch, and `next_batch` decodes it in a thread.
 """
 
 from __future__ import annotations
 
+import asyncio
 import struct
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiokafka.errors import CorruptRecordException
@@ -51,7 +56,7 @@ if TYPE_CHECKING:
 _HEADER = struct.Struct(">qiibIhiqqqhii")
 """Header of magic 2."""
 _LONG, _MARKER = struct.Struct(">q"), struct.Struct(">hh")
-_ATTRIBUTES = struct.Struct(">h")
+_ATTRIBUTES, _INT = struct.Struct(">h"), struct.Struct(">i")
 
 _MAGIC_AT, _CRC_FROM = 16, 21
 _TRANSACTIONAL, _CONTROL = 0x10, 0x20
@@ -66,6 +71,14 @@ _OFFSET_MOST = 1 << 62
 """Maximum base offset. The checksum does not cover it; near 2^63 the next fetch would overflow."""
 
 
+LARGE_RECORDS = 2_000
+"""A batch of more records is large: some 2 ms."""
+
+LARGE_BYTES = 16_384
+"""A compressed batch of more bytes is large, because its content may be 1,000 times as long. The
+default of producers' `batch.size` is not."""
+
+
 class Batch(NamedTuple):
     """The decoded records of one batch. `following` is the offset to fetch next."""
 
@@ -75,6 +88,10 @@ class Batch(NamedTuple):
     """Leader epoch in which the batch was written; -1: unknown."""
 
 
+LARGE = Batch([], -1, -1)
+"""Stands for a large batch that follows."""
+
+
 def unpack(
     data: bytes,
     position: int,
@@ -82,13 +99,13 @@ def unpack(
     aborted: Sequence[tuple[int, int]],
     skipped: Callable[[int, UnreadableReason], None],
 ) -> Iterator[Batch]:
-    """Yield the batches of a partition's records from offset `position` on.
+    """Yield the batches of a partition's records from offset `position` on, and `LARGE`.
 
     `end` is the high watermark: a corrupt batch never advances the position beyond it. Valid
     batches may, because a broker looks up the high watermark before it reads. `aborted` are the
     producer id and first offset of aborted transactions. `skipped` is called with the first offset
-    of each unreadable record or batch and the reason. A last batch that the broker has truncated is
-    left to the next fetch.
+    of each unreadable record or batch and the reason, after `LARGE` only once the batch was
+    yielded. A last batch that the broker has truncated is left to the next fetch.
     """
     pending: list[tuple[int, int]] = []
     if aborted:
@@ -111,16 +128,21 @@ def unpack(
             following = OVERHEAD.unpack_from(data, stop)[0]
         if not position < following <= end:
             following = position + 1
+        late: list[tuple[int, UnreadableReason]] = []
+        report = skipped
+        if _is_large(data, at, stop):
+            report = partial(_append, late)
+            yield LARGE
         if not 0 <= base < _OFFSET_MOST:
             base, batch = position, None
         elif magic == 2:
-            batch = _batch(data, at, stop, following, pending, producers, skipped)
+            batch = _batch(data, at, stop, following, pending, producers, report)
         elif magic < 2:
-            batch = _message(data, at, stop, skipped)
+            batch = _message(data, at, stop, report)
         else:
             batch = None
         if batch is None:
-            skipped(base, UnreadableReason.CORRUPT)
+            report(base, UnreadableReason.CORRUPT)
             batch = Batch([], following, -1)
         records = batch.records
         if records and records[0].offset < position:  # the batch begins before the position
@@ -130,9 +152,33 @@ def unpack(
         if batch.following > position:
             position = batch.following
             yield batch
+        for offset, reason in late:
+            skipped(offset, reason)
     if at and position == start:  # complete batches, but none advances the position
         skipped(position, UnreadableReason.CORRUPT)
         yield Batch([], position + 1, -1)
+
+
+async def next_batch(batches: Iterator[Batch]) -> Batch | None:
+    """Return the next batch of `unpack`, or None at the end; a large one comes from a thread."""
+    batch = next(batches, None)
+    return await asyncio.to_thread(next, batches, None) if batch is LARGE else batch
+
+
+def _is_large(data: bytes, at: int, stop: int) -> bool:
+    size = stop - at
+    if data[at + _MAGIC_AT] != 2 or size < _HEADER.size:
+        return size > LARGE_BYTES
+    if size > LARGE_BYTES and _ATTRIBUTES.unpack_from(data, at + _CRC_FROM)[0] & CODEC:
+        return True
+    number: int = _INT.unpack_from(data, at + _HEADER.size - _INT.size)[0]
+    return number > LARGE_RECORDS
+
+
+def _append(
+    late: list[tuple[int, UnreadableReason]], offset: int, reason: UnreadableReason
+) -> None:
+    late.append((offset, reason))
 
 
 def _message(

@@ -38,7 +38,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from gateway import clock
-from gateway.kafka.fetch.batches import unpack
+from gateway.kafka.fetch.batches import LARGE, unpack
 from gateway.kafka.fetch.errors import MOVED, OUT_OF_RANGE, UNKNOWN_TOPIC, describe
 from gateway.kafka.fetch.protocol import (
     API_KEY,
@@ -456,10 +456,15 @@ class FetchReader:
                 answer.aborted,
                 partition.skipped,
             )
+            position = asked
             while True:
                 batch = None
                 with contained:
                     batch = next(batches, None)
+                    if batch is LARGE:
+                        batch = await asyncio.to_thread(next, batches, None)
+                        if partition.position is not position or partition.broker is not broker:
+                            break
                 if batch is None:
                     break
                 position = FetchPosition(

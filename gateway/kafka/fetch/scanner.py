@@ -17,7 +17,7 @@ from aiokafka.errors import (
     for_code,
 )
 
-from gateway.kafka.fetch.batches import unpack
+from gateway.kafka.fetch.batches import next_batch, unpack
 from gateway.kafka.fetch.errors import MOVED, OUT_OF_RANGE, UNKNOWN_TOPIC
 from gateway.kafka.fetch.protocol import API_KEY, FetchPosition, Limits, MalformedResponseError
 from gateway.kafka.fetch.reader import REQUEST_SECONDS
@@ -86,7 +86,8 @@ class LogScanner:
             self._cluster.request_refresh()
             raise LeaderNotAvailableError(f"{log.topic}-{log.partition} has no leader")
         connection = await self._connected(leader.node_id)
-        position = self._position._replace(leader_epoch=leader.epoch)
+        sought = self._position
+        position = sought._replace(leader_epoch=leader.epoch)
         try:
             session = FetchSession(connection.versions.get(API_KEY, (0, 0)), keep=False)
             request = session.request({log: position}, LIMITS)
@@ -97,25 +98,32 @@ class LogScanner:
             connection.close()
             raise KafkaConnectionError(str(error)) from error
         await asyncio.sleep(response.throttle_ms / 1000)
-        if log != self._log:
-            return  # `seek` was called meanwhile
         for answer in response.answers:
-            self._take(log, answer)
+            if self._position is not sought:
+                return  # `seek` was called meanwhile
+            sought = await self._decode(log, sought, answer)
 
-    def _take(self, log: TopicPartition, answer: Answer) -> None:
+    async def _decode(
+        self, log: TopicPartition, sought: FetchPosition, answer: Answer
+    ) -> FetchPosition:
+        """Keep the records of an answer; return the position after them."""
         if answer.error:
             self._cluster.request_refresh()
             raise _error(answer.error, log)
-        for batch in unpack(
+        batches = unpack(
             answer.records,
-            self._position.offset,
+            sought.offset,
             answer.high_watermark,
             answer.aborted,
             lambda offset, reason: self._unreadable(log, offset, reason),
-        ):
+        )
+        while (batch := await next_batch(batches)) is not None:
+            if self._position is not sought:
+                break  # `seek` was called meanwhile
             self._records += batch.records
-            self._position = self._position._replace(offset=batch.following)
-        self._following = self._position.offset
+            self._position = sought = sought._replace(offset=batch.following)
+            self._following = batch.following
+        return sought
 
     async def _connected(self, node_id: int) -> Connection:
         connection = self._connections.get(node_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,7 @@ from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 
 from gateway.core.records import Record, make_record
 from gateway.kafka.fetch import batches, compression
-from gateway.kafka.fetch.batches import unpack
+from gateway.kafka.fetch.batches import LARGE, LARGE_BYTES, LARGE_RECORDS, next_batch, unpack
 from tests.brokers.batches import (
     CODECS,
     Row,
@@ -24,7 +25,9 @@ from tests.brokers.batches import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from gateway.kafka.fetch.batches import Batch
 
 END = 1000
 """High watermark of the log that all batches here are from."""
@@ -45,7 +48,11 @@ class Fetched:
         self.skipped: list[tuple[int, str]] = []
         self.records: list[Record] = []
         self.following = position
+        self.large = 0
         for part in unpack(data, position, END, aborted, lambda *what: self.skipped.append(what)):
+            if part is LARGE:
+                self.large += 1
+                continue
             assert part.following > self.following, "each batch leads on"
             self.records += part.records
             self.following = part.following
@@ -331,3 +338,48 @@ def test_a_base_offset_beyond_all_logs_leads_nowhere(base: int) -> None:
     data = base.to_bytes(8, "big", signed=True) + batch(rows(b"1"), 0)[8:]
     fetched = Fetched(data)
     assert (fetched.values, len(fetched.skipped)) == ([], 1)
+
+
+@pytest.mark.parametrize(
+    ("number", "size", "codec", "large"),
+    [
+        (LARGE_RECORDS, 1, None, 0),
+        (LARGE_RECORDS + 1, 1, None, 1),
+        (1, LARGE_BYTES * 2, None, 0),
+        (1, LARGE_BYTES * 2, "gzip", 1),
+        (1, 10, "gzip", 0),
+    ],
+)
+def test_a_large_batch_is_announced(number: int, size: int, codec: str | None, large: int) -> None:
+    value = random.Random(1).randbytes(size)
+    fetched = Fetched(batch(rows(*[value] * number), 0, codec))
+    assert fetched.large == large
+    assert len(fetched.records) == number
+
+
+def test_a_large_batch_that_cannot_be_read_is_reported_after_it() -> None:
+    data = batch(rows(*[b"a"] * (LARGE_RECORDS + 1)))
+    fetched = Fetched(with_bit_flipped(data) + batch(rows(b"b"), LARGE_RECORDS + 1))
+    assert fetched.large == 1
+    assert fetched.skipped == [(0, "corrupt")]
+    assert fetched.values == [(LARGE_RECORDS + 1, b"b")]
+
+
+async def test_a_large_batch_is_decoded_in_a_thread() -> None:
+    threads: list[int] = []
+    data = batch(rows(*[b"a"] * (LARGE_RECORDS + 1))) + batch(rows(b"b"), LARGE_RECORDS + 1)
+
+    def steps() -> Iterator[Batch]:
+        for part in unpack(data, 0, END, (), lambda *_: None):
+            if part is not LARGE:
+                threads.append(threading.get_ident())
+            yield part
+
+    parts = steps()
+    large, small = await next_batch(parts), await next_batch(parts)
+    assert large is not None
+    assert small is not None
+    assert len(large.records) == LARGE_RECORDS + 1
+    assert [record.value for record in small.records] == [b"b"]
+    assert await next_batch(parts) is None
+    assert threads[0] != threading.get_ident() == threads[1]
