@@ -33,7 +33,7 @@ async def test_skipped_records_are_written_with_their_place_and_do_not_stop_deli
         result = "written"
         return await stage.worker.metric("gateway_dead_letters_total", result=result) == 1
 
-    await eventually("the record is written", written, 30)
+    await eventually("the record is written", written)
     consumer = AIOKafkaConsumer(bootstrap_servers=broker.bootstrap)
     await consumer.start()
     try:
