@@ -39,11 +39,9 @@ async def test_stream_outlives_its_signing_key_and_resumes_with_a_token_of_the_n
     async with published(OLD) as provider:
         worker = await start_worker(served, jwt_jwks_url=provider.url)
         client, token = await open_expiring(open_stream, worker, user, OLD.mint)
-        await write.numbered(user, [0])
-
         provider.document = key_set(OLD, NEW)
         other = await open_stream(worker, user, token=NEW.mint(user))
-        await write.numbered(user, [1])
+        await write.numbered(user, [0, 1])
         await client.wait_for_end()
         assert client.own("close") == ['{"reason":"token_expired"}']
         await write.numbered(user, [2])
@@ -57,10 +55,10 @@ async def test_stream_outlives_its_signing_key_and_resumes_with_a_token_of_the_n
         await client.wait_for(lambda client: len(client.data) == 3)
         await write.numbered(user, [3])
         await client.wait_for(lambda client: len(client.data) == 4)
-        await other.wait_for(lambda other: len(other.data) == 3)
+        await other.wait_for(lambda other: len(other.data) == 4)
     assert client.numbers == [0, 1, 2, 3]
     assert client.own("gap") == []
-    assert other.numbers == [1, 2, 3]
+    assert other.numbers == [0, 1, 2, 3]
 
 
 async def test_a_worker_that_starts_while_the_url_is_down_serves_when_it_is_up(

@@ -10,6 +10,7 @@ from gateway.demo.broker import EmbeddedBroker
 from tests.tools.bench.absence import Absence
 from tests.tools.bench.broadcast import Broadcast
 from tests.tools.bench.cold import Cold
+from tests.tools.bench.crowd import Crowd
 from tests.tools.bench.delivery import Delays, Delivery, Pace
 from tests.tools.bench.endurance import Endurance
 from tests.tools.bench.figures import NCHAN
@@ -22,6 +23,7 @@ from tests.tools.bench.restart import Restart
 from tests.tools.bench.resume import Resume
 from tests.tools.bench.rivals import Rivals
 from tests.tools.bench.rows import ROWS
+from tests.tools.bench.sources import Sources
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,6 +43,8 @@ TINY = [
     Heartbeat(streams=20, interval=0.3, seconds=1),
     Rivals(20, 20, SHORT, SHORT, missed=3),
     Cold(Absence(clients=20, missed=3, others=500)),
+    Crowd(clients=20, missed=3),
+    Sources(SHORT, streams=20, topics=2),
     Ingest(SHORT),
     Flat(SHORT, sizes=(10, 30)),
     Endurance(SHORT, streams=20, parts=2, settle=0.1),
