@@ -6,6 +6,7 @@ import asyncio
 import json
 import uuid
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -297,7 +298,14 @@ async def test_a_frozen_broker_leaves_events_in_doubt_and_writes_none_twice(
         options = {"bootstrap_servers": [node.bootstrap]}
         await create(options, [TopicSpec("user-events")])
         async with EventPublisher(node.bootstrap, timeout=3.0) as publisher:
-            await publisher.publish("alice", "import.progress", 0)
+
+            async def published(number: int) -> bool:
+                try:
+                    return await publisher.publish("alice", "import.progress", number) is not None
+                except PublishError:
+                    return False
+
+            await eventually("the topic has a leader", partial(published, 0))
             node.freeze()
             try:
                 with pytest.raises(PublishError, match="may still be written") as doubtful:
@@ -305,14 +313,7 @@ async def test_a_frozen_broker_leaves_events_in_doubt_and_writes_none_twice(
             finally:
                 node.thaw()
             assert doubtful.value.may_be_written
-
-            async def published() -> bool:
-                try:
-                    return await publisher.publish("alice", "import.progress", 2) is not None
-                except PublishError:
-                    return False
-
-            await eventually("an event is published again", published)
+            await eventually("an event is published again", partial(published, 2))
             records = await records_of(Broker("kafka", node.bootstrap), "user-events", 1)
             data = [json.loads(record.value)["data"] for record in records]
             assert data[0] == 0
