@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import suppress
 from functools import cache
 from itertools import chain, cycle
@@ -132,6 +133,22 @@ class Child:
         """Send a signal; nothing happens where the process has ended."""
         with suppress(ProcessLookupError):
             self._process.send_signal(number)
+
+    def freeze(self) -> None:
+        """Stop the process (SIGSTOP), and wait until each of its threads has stopped."""
+        self.signal(signal.SIGSTOP)
+        give_up = time.monotonic() + DEADLINE
+        while not self._is_stopped():
+            assert time.monotonic() < give_up, f"process {self.pid} does not stop"
+            time.sleep(0.001)
+
+    def _is_stopped(self) -> bool:
+        try:
+            tasks = [*Path(f"/proc/{self.pid}/task").iterdir()]
+            stats = [(task / "stat").read_text(encoding="utf-8") for task in tasks]
+        except OSError:  # a thread has ended meanwhile
+            return False
+        return all(stat.rpartition(")")[2].split()[0] in "TZ" for stat in stats)
 
     def wait(self, timeout: float = DEADLINE) -> int:
         """Return the exit code; `subprocess.TimeoutExpired` where it does not end in time."""

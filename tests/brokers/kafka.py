@@ -149,7 +149,7 @@ class KafkaNode:
     def freeze(self) -> None:
         """Freeze the node (SIGSTOP); its connections stay open."""
         if self._child is not None:
-            self._child.signal(signal.SIGSTOP)
+            self._child.freeze()
 
     def thaw(self) -> None:
         """Continue a frozen node."""

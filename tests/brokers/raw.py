@@ -6,8 +6,15 @@ import struct
 from typing import TYPE_CHECKING
 
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import for_code
+from aiokafka.errors import (
+    LeaderNotAvailableError,
+    NotLeaderForPartitionError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 from aiokafka.protocol.produce import ProduceRequest
+
+from tests.eventually import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,19 +24,37 @@ if TYPE_CHECKING:
 
 TIMEOUT_MS = 5000
 
+NOT_LED = (
+    LeaderNotAvailableError,
+    NotLeaderForPartitionError,
+    UnknownTopicOrPartitionError,
+)
+"""Errors of a broker that does not lead the partition yet; it has written nothing."""
+
 
 async def write_batch(bootstrap: str, log: TopicPartition, batch: bytes) -> None:
-    """Write a batch. Raises `KafkaError` if the broker rejects it."""
+    """Write a batch. Raises `KafkaError` if the broker rejects it.
+
+    Waits while the partition has no leader, as for a moment after a topic was created.
+    """
     client = AIOKafkaClient(bootstrap_servers=bootstrap)
     await client.bootstrap()
-    try:
+
+    async def written() -> bool:
         await client.set_topics([log.topic])
+        await client.force_metadata_update()
         leader = client.cluster.leader_for_partition(log)
+        if leader is None or leader < 0:
+            return False
         request = ProduceRequest(None, -1, TIMEOUT_MS, [(log.topic, [(log.partition, batch)])])
         response = await client.send(leader, request)
         ((_, ((_, code, *_),)),) = response.topics
-        if code:
+        if code and for_code(code) not in NOT_LED:
             raise for_code(code)
+        return not code
+
+    try:
+        await eventually("the batch is written", written)
     finally:
         await client.close()
 

@@ -263,6 +263,7 @@ def raise_for_victim(monkeypatch: pytest.MonkeyPatch, owner: type, name: str) ->
     ("owner", "name"),
     [
         (Scan, "_hand_over"),
+        (Scan, "_hand_over at the end"),
         (Plan, "_place"),
         (Plan, "_find"),
         (Plan, "_seek"),
@@ -290,7 +291,9 @@ def test_a_stream_that_raises_in_a_scan_is_closed_and_the_others_resume(
     stage.replace_worker()
     stage.worker.faults.tolerant = True
     with monkeypatch.context() as patched:
-        raised = raise_for_victim(patched, owner, name)
+        if name.endswith("at the end"):  # no stream gets its events before the scan is complete
+            patched.setattr(Seeker, "is_ready", lambda *_: False)
+        raised = raise_for_victim(patched, owner, name.split()[0])
         connections = {user: client.connect(stage.worker) for user, client in clients.items()}
         stage.worker.settle()
         assert raised
