@@ -60,7 +60,7 @@ from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import InitProducerIdRequest
 from aiokafka.util import INTEGER_MAX_VALUE
 
-from gateway.kafka.client.brokers import BrokerClient
+from gateway.kafka.client.brokers import BrokerClient, pass_cancellation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,6 +137,11 @@ class IdempotentProducer(AIOKafkaProducer):  # type: ignore[misc]
         task = self._sender.sender_task
         return task is not None and task.done()
 
+    async def stop(self) -> None:
+        """Send buffered records, then disconnect."""
+        await super().stop()
+        pass_cancellation()
+
     async def abandon(self) -> None:
         """Stop at once: buffered records fail and are never sent.
 
@@ -148,6 +153,7 @@ class IdempotentProducer(AIOKafkaProducer):  # type: ignore[misc]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_SECONDS):
                 await self._sender.close()
+        pass_cancellation()
 
 
 def _client_options(client: Any) -> dict[str, Any]:

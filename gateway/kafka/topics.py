@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from gateway.core.records import LogKind, TopicPartition
 from gateway.errors import BrokerError
+from gateway.kafka.client.brokers import pass_cancellation
 from gateway.kafka.client.cluster import ClusterClient
 from gateway.kafka.direct import explain
 from gateway.kafka.tool_commands import tool_command
@@ -149,6 +150,7 @@ async def _create(client: ClusterClient, missing: list[TopicSpec]) -> None:
         answer = await admin.create_topics([_new_topic(spec, replicas) for spec in missing])
     finally:
         await admin.close()
+        pass_cancellation()
     for name, code, message in (tuple(error)[:3] for error in answer.topic_errors):
         if for_code(code) not in {for_code(0), TopicAlreadyExistsError}:
             raise BrokerError(f"topic {name} was not created: {message or for_code(code).__name__}")

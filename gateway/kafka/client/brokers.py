@@ -56,6 +56,17 @@ _CONNECTION_OPTIONS = (
 _log = logging.getLogger(__name__)
 
 
+def pass_cancellation() -> None:
+    """Raise `CancelledError` if the current task is being cancelled.
+
+    For use after `close` and `stop` of aiokafka, which wait for a task and suppress its
+    cancellation, and with it that of the caller. A task that is cancelled once would never end.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 class BrokerClient(AIOKafkaClient):  # type: ignore[misc]
     """aiokafka's connections to the brokers; no broker delays another."""
 
@@ -92,6 +103,11 @@ class BrokerClient(AIOKafkaClient):  # type: ignore[misc]
         """Connect to a bootstrap server. Raises `KafkaError`, also without a Kerberos ticket."""
         with ticket_errors():
             await super().bootstrap()
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await super().close()
+        pass_cancellation()
 
     async def _maybe_wait_metadata(self) -> None:
         """Use the cached metadata."""
