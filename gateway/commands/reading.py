@@ -5,10 +5,9 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
 from gateway.core.event import Decoder
 from gateway.core.records import Unreadable
+from gateway.core.values import read_value
 from gateway.schemas.cache import open_schemas
 from gateway.supervise import Supervisor
 
@@ -38,12 +37,10 @@ class TopicDecoder(Decoder):
         self, record: Record, *, keyed: bool, source: Source | None = None
     ) -> Event | Unreadable:
         """Return the event in `record`, or why it is unreadable; leaves the record as it is."""
-        if self._values is not None and record.value:
-            value = self._values.read(self._topic, record)
-            if isinstance(value, Unreadable):
-                return value
-            record = replace(record, value=value)
-        return super().decode(record, keyed=keyed, source=source)
+        read = read_value(self._values, self._topic, record)
+        if isinstance(read, Unreadable):
+            return read
+        return super().decode(read, keyed=keyed, source=source)
 
 
 @asynccontextmanager

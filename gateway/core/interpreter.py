@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.core import frame
 from gateway.core.gap import GapReason
 from gateway.core.records import Event, Unreadable, UnreadableReason
+from gateway.core.values import read_value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,8 +42,9 @@ class Interpreter:
         self._observer = observer
         self._contain = contain
         self._values = values
-        self._skipped = skipped
         """Reads values that a schema describes; None: values are read as they are."""
+        self._skipped = skipped
+        """Takes records that are skipped; None: they are only reported."""
         self._contained = contain()
         """Entered for each decoded record; replaced only after a failure."""
 
@@ -79,12 +81,10 @@ class Interpreter:
 
     def _decode(self, feed: PartitionFeed, record: Record) -> Event | Unreadable:
         with self._contained:
-            if self._values is not None and record.value:
-                read = self._values.read(feed.log.topic, record)
-                if isinstance(read, Unreadable):
-                    return read
-                record.value = read
-            return self._decoder.decode(record, keyed=feed.keyed, source=feed.topic.source)
+            read = read_value(self._values, feed.log.topic, record)
+            if isinstance(read, Unreadable):
+                return read
+            return self._decoder.decode(read, keyed=feed.keyed, source=feed.topic.source)
         # An unexpected exception costs this record only.
         self._contained = self._contain()
         return Unreadable(UnreadableReason.INTERNAL_ERROR)

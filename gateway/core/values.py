@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from msgspec.structs import replace
+
+from gateway.core.records import Unreadable
+
 if TYPE_CHECKING:
-    from gateway.core.records import Record, TopicPartition, Unreadable
+    from gateway.core.records import Record, TopicPartition
 
 
 class Skipped(Protocol):
@@ -27,3 +31,14 @@ class Values(Protocol):
         `schema_unavailable` is the only reason that is not the record's fault.
         """
         ...
+
+
+def read_value(values: Values | None, topic: str, record: Record) -> Record | Unreadable:
+    """Return a copy of the record with its value as JSON, or why the value cannot be read.
+
+    The record itself without `values`, and for an empty value.
+    """
+    if values is None or not record.value:
+        return record
+    value = values.read(topic, record)
+    return value if isinstance(value, Unreadable) else replace(record, value=value)

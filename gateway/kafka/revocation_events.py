@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 from aiokafka.errors import KafkaError
-from msgspec.structs import replace
 
 from gateway import clock
 from gateway.core.gap import CloseReason
 from gateway.core.records import Event, LogKind, Unreadable
+from gateway.core.values import read_value
 from gateway.errors import PublishError
 from gateway.kafka.client.options import connection_options
 from gateway.kafka.envelope import encode_change
@@ -107,10 +107,8 @@ class RevocationEvents:
 
     def _readable(self, topic: str, record: Record) -> Record:
         """Return the record, or a copy of it with its value as JSON; the hub decodes the record."""
-        if self._values is None or not record.value:
-            return record
-        value = self._values.read(topic, record)
-        return record if isinstance(value, Unreadable) else replace(record, value=value)
+        read = read_value(self._values, topic, record)
+        return record if isinstance(read, Unreadable) else read
 
     def revoke(self, found: Revoked, moment: Moment) -> None:
         """Revoke the found sessions and close their streams, after the events' delivery."""

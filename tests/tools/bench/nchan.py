@@ -5,7 +5,6 @@ The system's nginx, its service and its configuration are not touched.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import tempfile
@@ -13,13 +12,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.child import Child, free_port
-from tests.eventually import eventually
+from tests.child import free_port
 from tests.tools.bench.load import EVENT_TYPE
-from tests.tools.bench.server import Server
+from tests.tools.bench.server import running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from tests.tools.bench.server import Server
 
 MODULE = "ngx_nchan_module.so"
 MODULES = ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules")
@@ -40,23 +40,8 @@ async def nchan(folder: Path) -> AsyncIterator[Server]:
     configuration = home / "nginx.conf"
     configuration.write_text(_configuration(home, port))
     command = ["nginx", "-p", str(home), "-e", str(home / "error.log"), "-c", str(configuration)]
-    child = Child(command, home / "output.log")
-
-    async def listens() -> bool:
-        assert child.exit_code is None, f"nginx ended:\n{child.log()}"
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-        except ConnectionRefusedError:
-            return False
-        writer.close()
-        await writer.wait_closed()
-        return True
-
-    try:
-        await eventually("Nchan listens", listens)
-        yield Server(port, child.pid)
-    finally:
-        child.end()
+    async with running(command, port, home) as server:
+        yield server
 
 
 def _module() -> Path | None:

@@ -17,8 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.child import Child, free_port
-from tests.eventually import eventually
+from tests.child import free_port
 from tests.tokens import SECRET
 from tests.tools.bench.absence import to_each
 from tests.tools.bench.audience import audience
@@ -27,10 +26,10 @@ from tests.tools.bench.helper import ROOT, Helper, helper
 from tests.tools.bench.nchan import is_installed, nchan
 from tests.tools.bench.pacing import Written
 from tests.tools.bench.process import cpu_seconds, grown_kb, resident_kb
-from tests.tools.bench.server import Dialect, Server
+from tests.tools.bench.server import Dialect, Server, running
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping
 
     from tests.tools.bench.delivery import Pace
     from tests.tools.bench.ground import Ground
@@ -120,7 +119,7 @@ async def _centrifugo(ground: Ground) -> AsyncIterator[Stage]:
         topic = topics.user if users else topics.broadcast
         return helper("load", ground.bootstrap, topic, 0, users, "channels")
 
-    async with _child([str(TOOLS / "centrifugo"), "-c", str(file)], port, home) as server:
+    async with running([str(TOOLS / "centrifugo"), "-c", str(file)], port, home) as server:
         yield Stage(server, Dialect.CENTRIFUGO, Dialect.CENTRIFUGO_BROADCAST, writer)
 
 
@@ -137,29 +136,8 @@ async def _durable(ground: Ground) -> AsyncIterator[Stage]:
             await posts.answer(int)
             yield posts
 
-    async with _child(command, port, home) as server:
+    async with running(command, port, home) as server:
         yield Stage(server, Dialect.DURABLE, Dialect.DURABLE_BROADCAST, writer)
-
-
-@asynccontextmanager
-async def _child(command: Sequence[str], port: int, home: Path) -> AsyncIterator[Server]:
-    child = Child(list(command), home / "output.log")
-
-    async def listens() -> bool:
-        assert child.exit_code is None, f"{command[0]} ended:\n{child.log()}"
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-        except ConnectionRefusedError:
-            return False
-        writer.close()
-        await writer.wait_closed()
-        return True
-
-    try:
-        await eventually(f"{command[0]} listens", listens)
-        yield Server(port, child.pid)
-    finally:
-        child.end()
 
 
 _DURABLE = str(TOOLS / "bin" / "durable-streams-server")

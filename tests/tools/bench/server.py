@@ -5,16 +5,21 @@ The bare server of `floor` accepts any request and sends the gateway's greeting.
 
 from __future__ import annotations
 
+import asyncio
 import json
+from contextlib import asynccontextmanager
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
+from tests.child import Child
+from tests.eventually import eventually
 from tests.tokens import mint
 from tests.tools.bench.readers import centrifugo, durable_streams
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from pathlib import Path
 
     from tests.tools.bench.readers import Block
 
@@ -25,6 +30,28 @@ class Server(NamedTuple):
     port: int
     pid: int
     ops_port: int = 0
+
+
+@asynccontextmanager
+async def running(command: Sequence[str], port: int, home: Path) -> AsyncIterator[Server]:
+    """Run a server while the block runs; it listens on the port, and writes to `output.log`."""
+    child = Child(command, home / "output.log")
+
+    async def listens() -> bool:
+        assert child.exit_code is None, f"{command[0]} ended:\n{child.log()}"
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionRefusedError:
+            return False
+        writer.close()
+        await writer.wait_closed()
+        return True
+
+    try:
+        await eventually(f"{command[0]} listens", listens)
+        yield Server(port, child.pid)
+    finally:
+        child.end()
 
 
 class Dialect(Enum):
