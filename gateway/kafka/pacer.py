@@ -8,9 +8,10 @@ it: an idle worker fetches again almost at once, an overloaded one pauses up to 
 
 from __future__ import annotations
 
-RATIO = 10.0
-"""Seconds of pause for each second of a cycle: a reader uses at most a tenth of a core, until the
-bound is reached."""
+RATIO = 2.0
+"""Seconds of pause for each second of a cycle: a reader uses at most a third of a core before
+records gather. A lower share saves CPU only where producers write evenly; see
+docs/performance.md, "Pacing"."""
 
 
 class Pacer:
