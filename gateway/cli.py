@@ -30,10 +30,11 @@ from gateway.commands.revoke import revoke
 from gateway.commands.streams import streams
 from gateway.commands.tail import tail
 from gateway.commands.token import token
-from gateway.config import PREFIX, grouped, load_settings
+from gateway.config import grouped, load_settings
 from gateway.errors import GatewayError
 from gateway.log import open_standard_streams
 from gateway.serve import serve as run_worker
+from gateway.settings.secret_settings import PREFIX
 from gateway.workers.supervisor import supervise
 
 WORKERS_VARIABLE = "GATEWAY_WORKERS"

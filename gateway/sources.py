@@ -27,7 +27,7 @@ from gateway.core.records import LogKind, UnreadableReason
 from gateway.core.registry import MAX_NAME_BYTES, RESERVED_PREFIX, name_fault
 from gateway.core.source import DEFAULT_PARTITIONS, KeyTemplate, Source, ValueFormat
 from gateway.errors import SettingsError
-from gateway.setting_types import shown, topic_fault
+from gateway.settings.setting_types import shown, topic_fault
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config import PREFIX, Settings, foreign_variables, load_settings
+from gateway.config import Settings, foreign_variables, load_settings
 from gateway.core.source import simple_sources
 from gateway.errors import SettingsError
-from gateway.setting_types import Address
+from gateway.settings.secret_settings import PREFIX
+from gateway.settings.setting_types import Address
 
 if TYPE_CHECKING:
     from collections.abc import Callable

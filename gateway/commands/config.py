@@ -10,7 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from gateway.commands.console import AsJson, ConfigFile, harmless, prepare, to_stderr, to_stdout
-from gateway.config import PREFIX, SECRETS, grouped, origins
+from gateway.config import grouped, origins
+from gateway.settings.secret_settings import PREFIX, SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

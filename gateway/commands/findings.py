@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gateway.kafka.diagnosis import Diagnosis
     from gateway.kafka.metadata import Cluster
     from gateway.kafka.topics import TopicSpec
-    from gateway.setting_types import Address
+    from gateway.settings.setting_types import Address
 
 MAX_FAULTS = 3
 """Upper bound of the record faults that one finding lists."""

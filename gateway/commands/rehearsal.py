@@ -19,7 +19,7 @@ from gateway.client import Event, EventStream, Gap, Interrupted
 from gateway.commands.findings import Finding, Status
 from gateway.errors import GatewayError
 from gateway.http.public import EVENTS
-from gateway.setting_types import Address
+from gateway.settings.setting_types import Address
 from gateway.tokens import mint
 
 if TYPE_CHECKING:

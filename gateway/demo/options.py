@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from gateway.config import Settings
 from gateway.errors import SettingsError
-from gateway.setting_types import Address
+from gateway.settings.setting_types import Address
 from gateway.sources import load_sources
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from gateway.core.filter import Selection, select_types
 from gateway.errors import InsufficientScope
-from gateway.http.auth.tokens import CHALLENGE
+from gateway.http.auth.claims import CHALLENGE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

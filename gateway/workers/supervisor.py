@@ -25,7 +25,7 @@ from gateway.app import worker_name
 from gateway.errors import GatewayError, SettingsError
 from gateway.http.transport.listen import BACKLOG, bind
 from gateway.serve import STOP_SIGNALS, log_start
-from gateway.setting_types import Address
+from gateway.settings.setting_types import Address
 from gateway.workers.messages import Assignment, Published, Siblings, Stop
 from gateway.workers.operations import Operations
 from gateway.workers.plan import Restarts, fixed_changes

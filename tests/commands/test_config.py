@@ -3,7 +3,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from gateway.config import SECRETS, Settings
+from gateway.config import Settings
+from gateway.settings.secret_settings import SECRETS
 from tests.commands.command import gateway
 from tests.tokens import SECRET
 

@@ -26,7 +26,7 @@ from gateway.core.source import Source
 from gateway.kafka.diagnosis import missing_right
 from gateway.kafka.metadata import Cluster
 from gateway.kafka.topics import topic_specs
-from gateway.setting_types import Address
+from gateway.settings.setting_types import Address
 from gateway.sources import parse_sources
 
 PARTITIONS = 6

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.config import PREFIX, Settings, load_settings
+from gateway.config import Settings, load_settings
+from gateway.settings.secret_settings import PREFIX
 from tests.eventually import DEADLINE
 from tests.programs import require
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
 from annotated_types import Ge, Le
 
-from gateway.config import PREFIX, Settings, grouped
+from gateway.config import Settings, grouped
+from gateway.settings.secret_settings import PREFIX
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo

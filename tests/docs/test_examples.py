@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from gateway.cli import build
-from gateway.config import SECRETS, Settings
+from gateway.config import Settings
 from gateway.core.event import Decoder
 from gateway.core.event_id import parse
 from gateway.core.gap import CloseReason, GapReason
@@ -22,6 +22,7 @@ from gateway.core.records import Event, UnreadableReason, make_record
 from gateway.core.registry import Registry
 from gateway.core.stream import State
 from gateway.readiness import NotReadyReason
+from gateway.settings.secret_settings import SECRETS
 from gateway.sources import parse_sources
 from tests.docs.markdown import ROOT, Block, blocks, first_column
 

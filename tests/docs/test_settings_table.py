@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.config import PREFIX, Settings
+from gateway.config import Settings
+from gateway.settings.secret_settings import PREFIX
 from tests.docs.markdown import DOCUMENTS, ROOT, name_of
 from tests.docs.settings_table import render
 

@@ -12,7 +12,7 @@ from aiohttp import web
 from gateway.errors import GatewayError
 from gateway.http.transport.acceptor import ACCEPTED_PER_TURN
 from gateway.http.transport.listen import listen
-from gateway.setting_types import Address
+from gateway.settings.setting_types import Address
 from tests.http.raw_client import connected
 from tests.http.served import serving
 from tests.tokens import mint

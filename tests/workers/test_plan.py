@@ -4,7 +4,7 @@ import pytest
 
 from gateway.config import load_settings
 from gateway.errors import SettingsError
-from gateway.setting_types import MAX_WORKERS, usable_cores
+from gateway.settings.setting_types import MAX_WORKERS, usable_cores
 from gateway.workers.expositions import merged
 from gateway.workers.plan import (
     FIRST_SECONDS,

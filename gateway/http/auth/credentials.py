@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.errors import TokenFault, Unauthorized
-from gateway.http.auth.tokens import CHALLENGE, refusal
+from gateway.http.auth.claims import CHALLENGE, refusal
 
 if TYPE_CHECKING:
     from aiohttp import web

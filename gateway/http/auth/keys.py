@@ -17,10 +17,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from gateway.config import SYMMETRIC
 from gateway.errors import SettingsError
 from gateway.issuers import ASYMMETRIC
 from gateway.secret_file import ReloadingSecret
+from gateway.settings.token_settings import SYMMETRIC
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,30 +4,43 @@ PyJWT's algorithms verify signatures: the algorithm of the token, if it is accep
 that algorithm that were validated once. PyJWT's decoder costs 50 µs per token, a large part of an
 opening, and compares all times with its own clock and one leeway. This module parses the segments
 and claims instead: `exp` gets no leeway, because the stream would end at once.
-
-A token that is refused is refused with the same words whatever is wrong with it.
 """
 
 from __future__ import annotations
 
 import hmac
 import json
-import re
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jwt
 import msgspec
 
 from gateway import clock
 from gateway.core.records import LogKind
 from gateway.errors import TokenFault, Unauthorized, UnknownKey
-from gateway.http.auth.verified_tokens import Proof, Verified, VerifiedTokens
-from gateway.issuers import UserId, find_claim
+from gateway.http.auth.claims import (
+    INVALID,
+    MAX_GROUPS,
+    WORDS,
+    date_of,
+    groups_of,
+    refusal,
+    text_of,
+    user_of,
+)
+from gateway.http.auth.policy import (
+    Policy,
+    check_audience,
+    policies_of_issuers,
+    policy_of_settings,
+    wrong_issuer,
+)
+from gateway.http.auth.verified_tokens import Proof, Verified, VerifiedTokens, digest_of
+from gateway.issuers import find_claim
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from gateway.config import Settings
     from gateway.http.auth.keys import Key, Keys
@@ -35,24 +48,6 @@ if TYPE_CHECKING:
 
 MAX_TOKEN = 8192
 """Characters of a token; room for one in every header that aiohttp accepts."""
-
-MAX_CLAIM_BYTES = 512
-"""Of a user or session id. The user is hashed and compared for every record of a partition."""
-
-MAX_SOURCE_GROUPS = 16
-"""Groups that a claim may list: each may be in another partition that the stream follows."""
-
-MAX_GROUPS = 32
-"""Groups of a token in all sources, so that an event id holds a position for each."""
-
-MAX_GROUP_BYTES = 128
-"""Of the name of a group, which is part of record keys."""
-
-MAX_NUMBER = 2**53 - 1
-"""The largest integer that every JSON parser reads alike (RFC 8259, §6); as an id it is text."""
-
-MAX_DATE = 253_402_300_799
-"""The end of the year 9999 in Unix seconds; beyond it stand milliseconds taken for seconds."""
 
 TYPES = frozenset({"jwt", "at+jwt"})
 """What a token may say it is, if it states one (RFC 7519, §5.1; RFC 9068, §2.1). Issuers sign other
@@ -62,12 +57,6 @@ _DIGESTS = {"HS256": "sha256", "HS384": "sha384", "HS512": "sha512"}
 
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 _FROM_URL = bytes.maketrans(b"-_", b"+/")
-
-CHALLENGE = 'Bearer realm="gateway"'
-_INVALID = {"WWW-Authenticate": f'{CHALLENGE}, error="invalid_token"'}
-_WORDS = "the token is not accepted"
-
-_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Identity(NamedTuple):
@@ -82,22 +71,6 @@ class Identity(NamedTuple):
     """Scopes without their prefix (`gateway.http.scopes`); None: scopes do not count."""
     groups: Mapping[str, tuple[bytes, ...]] = {}
     """The record keys of the user's groups, by topic; never modified."""
-
-
-class Policy(NamedTuple):
-    """What the tokens of one issuer must have, and which claims are read."""
-
-    issuer: str | None
-    """`iss`; None: any."""
-    audience: tuple[str, ...]
-    """A token must name one of these in `aud`; empty: any."""
-    require: Mapping[str, str]
-    methods: Mapping[str, Any]
-    """PyJWT's implementation of each accepted algorithm."""
-    keys: Keys
-    user: UserId
-    session_claim: str
-    scope_claim: str | None
 
 
 class _Header(msgspec.Struct):
@@ -123,28 +96,9 @@ class Authenticator:
         self._only: Policy | None = None
         self._policies: dict[str, Policy] = {}
         if isinstance(keys, Mapping):
-            for each in settings.oidc_issuers:
-                self._policies[each.issuer] = Policy(
-                    each.issuer,
-                    each.audience,
-                    each.require,
-                    _methods(each.algorithms),
-                    keys[each.issuer],
-                    each.user_id,
-                    each.session_claim,
-                    each.scope_claim,
-                )
+            self._policies = policies_of_issuers(settings, keys)
         else:
-            self._only = Policy(
-                settings.jwt_issuer,
-                () if settings.jwt_audience is None else (settings.jwt_audience,),
-                {},
-                _methods(settings.algorithms),
-                keys,
-                UserId.claim_alone(settings.jwt_user_claim),
-                settings.jwt_session_claim,
-                settings.jwt_scope_claim,
-            )
+            self._only = policy_of_settings(settings, keys)
         self._sources = [
             source for source in settings.event_sources if source.kind is LogKind.GROUP
         ]
@@ -189,7 +143,7 @@ class Authenticator:
         """
         try:
             claims = self._read_claims(_segment(token.split(".", 2)[1]))
-            return _user(claims, self._policy(claims if self._policies else None).user)
+            return user_of(claims, self._policy(claims if self._policies else None).user)
         except (Unauthorized, IndexError, ValueError, msgspec.DecodeError, RecursionError):
             return None
 
@@ -203,20 +157,20 @@ class Authenticator:
         """
         if len(token) > MAX_TOKEN or not token.isascii():
             raise refusal(TokenFault.MALFORMED, f"not ASCII, or more than {MAX_TOKEN} characters")
-        written = token.encode()
-        known = self._verified.find(written, now)
+        digest = digest_of(token)
+        known = self._verified.find(digest, now)
         if known is not None:
             return known
         policy, proof, claims = self._signed_claims(token)
-        _check_audience(policy, claims)
-        expires_at = _date(claims, "exp")
+        check_audience(policy, claims)
+        expires_at = date_of(claims, "exp")
         if expires_at is None:
             raise refusal(TokenFault.CLAIM_MISSING, "exp is missing")
         if expires_at <= now:
             raise refusal(TokenFault.EXPIRED, f"exp was {now - expires_at:.0f} s ago")
-        issued_at = _date(claims, "iat")
+        issued_at = date_of(claims, "iat")
         not_before = 0.0
-        for name, begin in (("iat", issued_at), ("nbf", _date(claims, "nbf"))):
+        for name, begin in (("iat", issued_at), ("nbf", date_of(claims, "nbf"))):
             if begin is None:
                 continue
             if begin > now + self._leeway:
@@ -224,14 +178,14 @@ class Authenticator:
                 raise refusal(TokenFault.NOT_YET_VALID, ahead)
             not_before = max(not_before, begin - self._leeway)
         identity = Identity(
-            _user(claims, policy.user),
-            _text(claims, policy.session_claim),
+            user_of(claims, policy.user),
+            text_of(claims, policy.session_claim),
             expires_at,
             issued_at,
             self._scopes(claims, policy.scope_claim),
             self._groups(claims),
         )
-        self._verified.add(written, Verified(identity, proof, not_before))
+        self._verified.add(digest, Verified(identity, proof, not_before))
         return identity
 
     def _signed_claims(self, token: str) -> tuple[Policy, Proof, dict[str, Any]]:
@@ -254,7 +208,7 @@ class Authenticator:
         except (msgspec.DecodeError, ValueError, RecursionError):
             raise refusal(TokenFault.MALFORMED, "it is not three segments of JSON") from None
         if policy.issuer is not None and claims.get("iss") != policy.issuer:
-            raise _wrong_issuer(claims, [policy.issuer])
+            raise wrong_issuer(claims, [policy.issuer])
         return policy, Proof(policy.keys, key_id, header.alg, key), claims
 
     def _policy(self, claims: dict[str, Any] | None) -> Policy:
@@ -265,7 +219,7 @@ class Authenticator:
         issuer = claims.get("iss")
         policy = self._policies.get(issuer) if isinstance(issuer, str) else None
         if policy is None:
-            raise _wrong_issuer(claims, list(self._policies))
+            raise wrong_issuer(claims, list(self._policies))
         return policy
 
     def _read_claims(self, payload: bytes) -> dict[str, Any]:
@@ -292,7 +246,7 @@ class Authenticator:
         """
         groups = {}
         for source in self._sources:
-            if names := _names(claims, source.groups):
+            if names := groups_of(claims, source.groups):
                 groups[source.topic] = tuple(source.key.key(name) for name in names)
         number = sum([len(keys) for keys in groups.values()])
         if number > MAX_GROUPS:
@@ -317,10 +271,6 @@ class Authenticator:
         )
 
 
-def _methods(algorithms: Iterable[str]) -> dict[str, Any]:
-    return {name: jwt.get_algorithm_by_name(name) for name in algorithms}
-
-
 def _keys(policy: Policy, header: _Header, key_id: str | None) -> Sequence[Key]:
     """Return the keys that may have signed a token with this header. Raises `Unauthorized`."""
     kind = header.typ.lower().removeprefix("application/")
@@ -334,65 +284,10 @@ def _keys(policy: Policy, header: _Header, key_id: str | None) -> Sequence[Key]:
     keys = policy.keys.find(key_id, header.alg)
     if not keys:
         explanation = f"no key with kid {key_id!r} for {header.alg}"
-        error = UnknownKey(_WORDS, _INVALID, TokenFault.UNKNOWN_KEY, explanation)
+        error = UnknownKey(WORDS, INVALID, TokenFault.UNKNOWN_KEY, explanation)
         error.renew = policy.keys.renew
         raise error
     return keys
-
-
-def _check_audience(policy: Policy, claims: dict[str, Any]) -> None:
-    if policy.audience:
-        given = claims.get("aud")
-        named = given if isinstance(given, list) else [given]
-        if not any(audience in named for audience in policy.audience):
-            wanted = " or ".join(map(repr, policy.audience))
-            raise refusal(TokenFault.AUDIENCE, f"aud is {given!r}; wanted: {wanted}")
-    for name, value in policy.require.items():
-        given = find_claim(claims, name)
-        if given is None:
-            raise refusal(TokenFault.CLAIM_MISSING, f"there is no {name}")
-        if given != value:
-            raise refusal(TokenFault.AUDIENCE, f"{name} is {given!r}; wanted: {value!r}")
-
-
-def _wrong_issuer(claims: dict[str, Any], known: list[str]) -> Unauthorized:
-    wanted = " or ".join(map(repr, known))
-    return refusal(TokenFault.ISSUER, f"iss is {claims.get('iss')!r}; wanted: {wanted}")
-
-
-def _user(claims: dict[str, Any], template: UserId) -> str:
-    value = _text(claims, template.claim)
-    if value is None:
-        raise refusal(TokenFault.CLAIM_MISSING, f"there is no {template.claim}, the user id")
-    user = template.of(value)
-    if len(user.encode()) > MAX_CLAIM_BYTES:
-        raise refusal(TokenFault.CLAIM_TYPE, f"the user id has more than {MAX_CLAIM_BYTES} bytes")
-    return user
-
-
-def _names(claims: dict[str, Any], name: str) -> list[bytes]:
-    """Return the groups that a claim lists, each once, in order."""
-    found = find_claim(claims, name)
-    listed = found if isinstance(found, list) else [] if found is None else [found]
-    if len(listed) > MAX_SOURCE_GROUPS:
-        raise refusal(
-            TokenFault.CLAIM_TYPE,
-            f"{name} lists {len(listed)} groups; a source takes at most {MAX_SOURCE_GROUPS}",
-        )
-    names = set()
-    for each in listed:
-        group = str(each) if type(each) is int and abs(each) <= MAX_NUMBER else each
-        if not isinstance(group, str) or not group.strip() or _UNFIT.search(group):
-            raise refusal(
-                TokenFault.CLAIM_TYPE, f"{name} lists a group that is not a printable text"
-            )
-        if len(group.encode()) > MAX_GROUP_BYTES:
-            raise refusal(
-                TokenFault.CLAIM_TYPE,
-                f"{name} lists a group of more than {MAX_GROUP_BYTES} bytes",
-            )
-        names.add(group.encode())
-    return sorted(names)
 
 
 def _no_number(text: str) -> float:
@@ -417,32 +312,3 @@ def _segment(text: str) -> bytes:
     if b2a_base64(content, newline=False).translate(_TO_URL).rstrip(b"=") != written:
         raise ValueError("not how it is written")
     return content
-
-
-def refusal(fault: TokenFault, explanation: str) -> Unauthorized:
-    """Return the error for a token that is not accepted, in the same words whatever the fault."""
-    return Unauthorized(_WORDS, _INVALID, fault, explanation)
-
-
-def _date(claims: dict[str, Any], name: str) -> float | None:
-    if name not in claims:
-        return None
-    value = claims[name]
-    # The comparison comes first: it is false for NaN, and `float` would raise for a huge number.
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= MAX_DATE:
-        raise refusal(TokenFault.CLAIM_TYPE, f"{name} is not a Unix time in seconds")
-    return float(value)
-
-
-def _text(claims: dict[str, Any], name: str) -> str | None:
-    """Return a claim as text, an integer too; None where it is missing or null."""
-    value = find_claim(claims, name)
-    if value is None:
-        return None
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_NUMBER:
-        value = str(value)
-    if not isinstance(value, str) or not value.strip() or _UNFIT.search(value):
-        raise refusal(TokenFault.CLAIM_TYPE, f"{name} is not a printable text or an integer")
-    if len(value.encode()) > MAX_CLAIM_BYTES:
-        raise refusal(TokenFault.CLAIM_TYPE, f"{name} has more than {MAX_CLAIM_BYTES} bytes")
-    return value

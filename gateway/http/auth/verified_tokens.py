@@ -35,26 +35,31 @@ class Verified(NamedTuple):
     not_before: float
 
 
+def digest_of(token: str) -> bytes:
+    """Return the hash by which a token is kept, of all its bytes: no token stays in memory."""
+    return hashlib.sha256(token.encode()).digest()
+
+
 class VerifiedTokens:
-    """The last `most` verified tokens, by a hash of all of a token: no token stays in memory."""
+    """The last `most` verified tokens, by their hash."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
         self._verified: dict[bytes, Verified] = {}
 
-    def find(self, token: bytes, now: float) -> Identity | None:
-        """Return whom a token speaks for; None if it has to be verified.
+    def find(self, digest: bytes, now: float) -> Identity | None:
+        """Return whom the token with this hash speaks for; None if it has to be verified.
 
         Raises `NotReady` while the keys of its issuer are missing.
         """
-        found = self._verified.get(hashlib.sha256(token).digest())
+        found = self._verified.get(digest)
         if found is None or not found.not_before <= now < found.identity.expires_at:
             return None
         keys, key_id, algorithm, key = found.proof
         return found.identity if key in keys.find(key_id, algorithm) else None
 
-    def add(self, token: bytes, verified: Verified) -> None:
-        """Keep a verified token."""
-        self._verified[hashlib.sha256(token).digest()] = verified
+    def add(self, digest: bytes, verified: Verified) -> None:
+        """Keep what the token with this hash says."""
+        self._verified[digest] = verified
         if len(self._verified) > self._most:
             del self._verified[next(iter(self._verified))]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from aiohttp.http_parser import RawRequestMessage
 
     from gateway.http.transport.acceptor import Opener
-    from gateway.setting_types import Address
+    from gateway.settings.setting_types import Address
 
 BACKLOG = 4096
 """Connections that the kernel may hold until they are taken; by default it allows no more itself

@@ -8,10 +8,11 @@ from functools import cache
 from pathlib import Path
 from unittest.mock import patch
 
-from gateway.config import PREFIX, Settings, load_settings
+from gateway.config import Settings, load_settings
 from gateway.core.event import type_fault
 from gateway.core.registry import BUILT_IN, Registry
 from gateway.errors import SettingsError
+from gateway.settings.secret_settings import PREFIX
 from tests.tools.fuzz.target import SEPARATOR, Target, joined, parts
 
 SECRET = "topsecret-topsecret-topsecret-topsecret"

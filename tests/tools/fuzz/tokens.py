@@ -12,9 +12,10 @@ import jwt
 
 from gateway.config import load_settings
 from gateway.errors import KeySetError, Unauthorized
+from gateway.http.auth.claims import MAX_CLAIM_BYTES
 from gateway.http.auth.jwks import read_key_set
 from gateway.http.auth.keys import MAX_TRIED, OneKey, fault
-from gateway.http.auth.tokens import MAX_CLAIM_BYTES, Authenticator
+from gateway.http.auth.tokens import Authenticator
 from gateway.revocation.table import Revocations
 from tests.tokens import SECRET
 from tests.tools.fuzz.target import Target, as_header, joined, parts

@@ -19,6 +19,11 @@ from pydantic_settings import NoDecode
 
 from gateway.issuers import Issuer, read_issuers
 
+HOUR = 3600
+DAY = 24 * HOUR
+YEARS = 3650 * DAY
+"""Ten years: the upper bound of ages, so that a time minus an age is never before 1970."""
+
 MAX_HOST = 253
 """Characters of a host name (RFC 1035, §2.3.4)."""
 
