@@ -55,18 +55,19 @@ _HALF = re.compile("[\ud800-\udfff]")
 """How Python represents bytes that are not UTF-8."""
 
 
+# Pydantic lists the fields of the last base first, and the documents show that order.
 class Settings(
-    ListenSettings,
-    KafkaSettings,
-    TopicSettings,
-    SchemaSettings,
-    TokenSettings,
-    StreamSettings,
-    ReplaySettings,
-    LimitSettings,
-    WorkerSettings,
-    OperationsSettings,
     LogSettings,
+    OperationsSettings,
+    WorkerSettings,
+    LimitSettings,
+    ReplaySettings,
+    StreamSettings,
+    TokenSettings,
+    SchemaSettings,
+    TopicSettings,
+    KafkaSettings,
+    ListenSettings,
     BaseSettings,
 ):
     """Everything that can be set; `docs/settings.md` is made from this class.

@@ -7,7 +7,7 @@ each. Events are counted once for each batch, in plain lists.
 from __future__ import annotations
 
 import platform
-from bisect import bisect_left
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from prometheus_client import (
@@ -18,7 +18,6 @@ from prometheus_client import (
     Info,
     ProcessCollector,
 )
-from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.exposition import choose_encoder
 
 from gateway import __version__
@@ -26,6 +25,7 @@ from gateway.core.admission import Refusal
 from gateway.core.gap import CloseReason, GapReason
 from gateway.core.observer import Path
 from gateway.core.records import UnreadableReason
+from gateway.delivery_times import DeliveryTimes
 from gateway.errors import HttpError, TokenFault
 from gateway.fleet.status import Sighting
 from gateway.supervise import Part
@@ -39,12 +39,6 @@ if TYPE_CHECKING:
     from gateway.core.scan import Summary
     from gateway.core.stream import Stream
     from gateway.throttled_log import ThrottledLog
-
-DELIVERY_BUCKETS = (
-    *(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
-    *(1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0),
-)
-"""Seconds, from immediate delivery to a delay by a Kafka outage."""
 
 REPLAY_BUCKETS = (
     *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
@@ -64,45 +58,6 @@ class StreamObserver(Protocol):
 
     def closed(self, stream: Stream, reason: CloseReason | None, moment: Moment) -> None:
         """Log a stream that ends; its positions are still known."""
-
-
-class DeliveryTimes:
-    """Histogram: record timestamp to socket write, live events; one update a batch."""
-
-    def __init__(self) -> None:
-        self._counts = [0] * (len(DELIVERY_BUCKETS) + 1)
-        self._sum = 0.0
-
-    def add(self, deliveries: Sequence[tuple[int, int]], wall: int) -> None:
-        """Count deliveries at the time `wall` (ms), each a record timestamp and a number."""
-        for timestamp, number in deliveries:
-            # Clocks differ: a record from the future was delivered at once.
-            seconds = max(0, wall - timestamp) / 1000
-            self._counts[bisect_left(DELIVERY_BUCKETS, seconds)] += number
-            self._sum += seconds * number
-
-    @property
-    def counts(self) -> tuple[int, ...]:
-        """Events up to each bound and above the previous one; the last: above all bounds."""
-        return tuple(self._counts)
-
-    @property
-    def sum(self) -> float:
-        """Sum of all delays, in seconds."""
-        return self._sum
-
-    def collect(self) -> Iterator[HistogramMetricFamily]:
-        """Yield the histogram; called by the registry."""
-        buckets, total = [], 0
-        for bound, number in zip([*map(str, DELIVERY_BUCKETS), "+Inf"], self._counts, strict=True):
-            total += number
-            buckets.append((bound, total))
-        yield HistogramMetricFamily(
-            "gateway_delivery_seconds",
-            "Time from a record's timestamp to its write to a socket, of live events",
-            buckets=buckets,
-            sum_value=self._sum,
-        )
 
 
 class Totals(NamedTuple):
@@ -131,89 +86,64 @@ class Metrics:
         self.mismatch_last: Sighting | None = None
         registry.register(self.delivery)
         ProcessCollector(registry=registry)
-        Gauge(
+        info = Gauge(
             "gateway_info", "1, with the version of the worker", ["version"], registry=registry
-        ).labels(__version__).set(1)
+        )
+        info.labels(__version__).set(1)
         Info("gateway_build", "Version of the worker and of Python", registry=registry).info(
             {"version": __version__, "python": platform.python_version()}
         )
-        self._read = Counter(
-            "gateway_records_read", "Records that the live consumer has read", registry=registry
+        count, measure = partial(Counter, registry=registry), partial(Histogram, registry=registry)
+        self._read = count("gateway_records_read", "Records that the live consumer has read")
+        self._stalls = count("gateway_fetch_stalls", "Partitions without a broker response in time")
+        self._redirects = count("gateway_redirects", "Requests sent to the URL of their shard")
+        self._handovers = count(
+            "gateway_handovers", "Connections handed to the worker process of their partition"
         )
-        self._stalls = Counter(
-            "gateway_fetch_stalls",
-            "Partitions without a broker response in time",
-            registry=registry,
-        )
-        self._redirects = Counter(
-            "gateway_redirects", "Requests sent to the URL of their shard", registry=registry
-        )
-        self._handovers = Counter(
-            "gateway_handovers",
-            "Connections handed to the worker process of their partition",
-            registry=registry,
-        )
-        self._loop_delay = Histogram(
+        self._loop_delay = measure(
             "gateway_loop_delay_seconds",
             "Time by which the event loop was late, measured five times a second",
             buckets=LOOP_BUCKETS,
-            registry=registry,
         )
-        self._sent = Counter(
-            "gateway_events_sent", "Events written to streams", ["path"], registry=registry
-        )
-        self._gaps = Counter(
-            "gateway_gaps", "Gaps written to streams", ["reason"], registry=registry
-        )
-        self._closes = Counter(
-            "gateway_closes", "Streams that the gateway ended", ["reason"], registry=registry
-        )
-        self._rejects = Counter(
-            "gateway_rejects", "Requests that opened no stream", ["reason"], registry=registry
-        )
-        self._token_refusals = Counter(
+        self._sent = count("gateway_events_sent", "Events written to streams", ["path"])
+        self._gaps = count("gateway_gaps", "Gaps written to streams", ["reason"])
+        self._closes = count("gateway_closes", "Streams that the gateway ended", ["reason"])
+        self._rejects = count("gateway_rejects", "Requests that opened no stream", ["reason"])
+        self._token_refusals = count(
             "gateway_token_refusals",
             "Requests whose token was missing or rejected, by reason",
             ["reason"],
-            registry=registry,
         )
-        self._unreadable = Counter(
+        self._unreadable = count(
             "gateway_unreadable_records",
             "Records that were skipped because they are invalid",
             ["reason"],
-            registry=registry,
         )
-        self._dead_letters = Counter(
+        self._dead_letters = count(
             "gateway_dead_letters",
             "Skipped records that were written to the dead-letter topic, or discarded",
             ["result"],
-            registry=registry,
         )
         for result in ("written", "discarded"):
             self._dead_letters.labels(result)
-        self._unknown_types = Counter(
-            "gateway_unknown_types", "Events of a type without a category", registry=registry
-        )
-        self._misplaced = Counter(
+        self._unknown_types = count("gateway_unknown_types", "Events of a type without a category")
+        self._misplaced = count(
             "gateway_partitioner_mismatches",
             "Keys seen in a partition where the configured partitioner would not put them",
-            registry=registry,
         )
-        self._replay_seconds = Histogram(
-            "gateway_replay_seconds",
-            "Duration of replay scans",
-            buckets=REPLAY_BUCKETS,
-            registry=registry,
+        self._replay_seconds = measure(
+            "gateway_replay_seconds", "Duration of replay scans", buckets=REPLAY_BUCKETS
         )
-        self._scanned = Counter(
-            "gateway_replay_records_scanned", "Records read by replay scans", registry=registry
-        )
-        self._internal_errors = Counter(
+        self._scanned = count("gateway_replay_records_scanned", "Records read by replay scans")
+        self._internal_errors = count(
             "gateway_internal_errors",
             "Unexpected exceptions that were contained, by the part of the worker that failed",
             ["part"],
-            registry=registry,
         )
+        self._start_at_zero()
+
+    def _start_at_zero(self) -> None:
+        """Create all series of the labels: Prometheus sees no increase in a first value."""
         for counter, label in (
             (self._internal_errors, Part),
             (self._sent, Path),
@@ -225,7 +155,6 @@ class Metrics:
         ):
             for value in label:
                 counter.labels(value)
-        # Start at 0: Prometheus sees no increase in the first value of a series.
         for kind in HttpError.__subclasses__():
             if kind.reason:
                 self._rejects.labels(kind.reason)
@@ -245,11 +174,13 @@ class Metrics:
         them.
         """
         encode, content_type = choose_encoder(accept)
-        return encode(_WithoutCreated(self.registry)), content_type
+        return encode(self), content_type
 
-    def families(self) -> Iterator[Metric]:
-        """Return all metrics with their present values, without series `_created`."""
-        return _WithoutCreated(self.registry).collect()
+    def collect(self) -> Iterator[Metric]:
+        """Yield all metrics with their present values, without series `_created`."""
+        for metric in self.registry.collect():
+            metric.samples = [s for s in metric.samples if not s.name.endswith("_created")]
+            yield metric
 
     def totals(self) -> Totals:
         """Return the counts. Costs about 50 µs: do not call it for each event."""
@@ -369,19 +300,6 @@ class Metrics:
             offset=offset,
             expected_partition=expected,
         )
-
-
-class _WithoutCreated:
-    """A registry without the series `_created`."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the metrics."""
-        for metric in self._registry.collect():
-            metric.samples = [s for s in metric.samples if not s.name.endswith("_created")]
-            yield metric
 
 
 def _by_label(counter: Counter) -> dict[str, int]:

@@ -17,6 +17,7 @@ import msgspec
 
 from gateway import __version__
 from gateway.core.records import TIMESTAMP_LIMIT
+from gateway.delivery_times import DELIVERY_BUCKETS
 from gateway.fleet.clock_skew import RecordTimes
 from gateway.fleet.status import (
     MAX_DETAIL,
@@ -29,7 +30,6 @@ from gateway.fleet.status import (
     busiest,
     quantile,
 )
-from gateway.metrics import DELIVERY_BUCKETS
 from gateway.readiness import NotReadyReason
 
 if TYPE_CHECKING:

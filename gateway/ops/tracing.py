@@ -39,7 +39,7 @@ def start_metrics(settings: Settings, worker: str, metrics: Metrics) -> OtlpMetr
         from gateway.ops.otlp_metrics import OtlpMetrics
     except ModuleNotFoundError as error:
         raise _missing("GATEWAY_OTLP_METRICS", error) from None
-    return OtlpMetrics(worker, metrics.families)
+    return OtlpMetrics(worker, metrics.collect)
 
 
 def _missing(setting: str, error: ModuleNotFoundError) -> SettingsError:

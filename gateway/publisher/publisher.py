@@ -23,34 +23,31 @@ import logging
 from collections import deque
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from gateway.core.records import LogKind
 from gateway.core.source import Source
-from gateway.errors import PublishError, SettingsError
+from gateway.errors import PublishError
 from gateway.kafka.client.options import connection_options
 from gateway.kafka.envelope import (
-    Message,
     check_type,
-    encode,
     encode_change,
     encode_data,
     session_id_of,
     user_key,
 )
-from gateway.kafka.mapped import encode_mapped
 from gateway.kafka.producer import FAILURES, Producer
 from gateway.kafka.topics import TopicSpec
+from gateway.publisher.encoding import choose, encoded, spec_of
+from gateway.publisher.sending import Delivery, Sender, Sent
 from gateway.revocation.record import Change, Revocation
 from gateway.revocation.record import session_key as key_of_session
 from gateway.revocation.record import user_key as key_of_user
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from types import TracebackType
-
-    import msgspec
 
     from gateway.config import Settings
     from gateway.core.registry import Registry
@@ -64,28 +61,6 @@ MAX_WARNED_TYPES = 1000
 _DROP_LOG_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
-
-
-class Delivery:
-    """An event in flight. Await it once for its event id, or None if it was dropped.
-
-    Raises `PublishError` if `on_error` is "raise". An event is sent even if its delivery is never
-    awaited, but then a failure is not reported.
-    """
-
-    __slots__ = ("_settle",)
-
-    def __init__(self, settle: Callable[[], Awaitable[str | None]]) -> None:
-        self._settle = settle
-
-    def __await__(self) -> Generator[Any, None, str | None]:
-        return self._settle().__await__()
-
-
-class _Sent(NamedTuple):
-    event_id: str
-    confirmed: asyncio.Future[Any]
-    deadline: float
 
 
 class EventPublisher:
@@ -123,8 +98,8 @@ class EventPublisher:
         self._revocation_life = timedelta(seconds=revocation_seconds)
         self._registry = registry
         self._raises = on_error == "raise"
-        self._timeout = timeout
         self._producer = Producer(bootstrap, partitioner, timeout, options)
+        self._sender = Sender(self._producer, timeout)
         self._warned: set[str] = set()
         self._logged_at = float("-inf")
 
@@ -222,7 +197,7 @@ class EventPublisher:
                 await delivery
         """
         try:
-            message = _encoded(
+            message = encoded(
                 self._source,
                 user_key(user_id),
                 self._checked(event_type),
@@ -231,7 +206,7 @@ class EventPublisher:
                 occurred_at=occurred_at,
                 category=category,
             )
-            sent = await self._send(_spec(self._source), message)
+            sent = await self._sender.send(spec_of(self._source), message)
         except PublishError as error:
             self._fail(error)
             return Delivery(_dropped)
@@ -248,22 +223,22 @@ class EventPublisher:
             await publisher.publish_to_users(members, "provider.disconnected", {"name": "Bank"})
         """
         users = list(user_ids)
-        waiting: deque[_Sent] = deque()
+        waiting: deque[Sent] = deque()
         written, failure, doubtful = 0, None, False
         try:
             self._checked(event_type)
             payload = encode_data(data)
             for key in [user_key(user_id) for user_id in users]:
                 if len(waiting) == WINDOW:
-                    await self._confirm(waiting.popleft())
+                    await self._sender.confirm(waiting.popleft())
                     written += 1
-                message = _encoded(self._source, key, event_type, payload)
-                waiting.append(await self._send(_spec(self._source), message))
+                message = encoded(self._source, key, event_type, payload)
+                waiting.append(await self._sender.send(spec_of(self._source), message))
         except PublishError as error:
             failure, doubtful = error, error.may_be_written
         for sent in waiting:
             try:
-                await self._confirm(sent)
+                await self._sender.confirm(sent)
                 written += 1
             except PublishError as error:
                 failure, doubtful = failure or error, doubtful or error.may_be_written
@@ -289,7 +264,7 @@ class EventPublisher:
         try:
             if not self._broadcasts.topic:
                 raise PublishError("broadcasts are switched off: there is no broadcast topic")
-            message = _encoded(
+            message = encoded(
                 self._broadcasts,
                 None,
                 self._checked(event_type),
@@ -298,7 +273,7 @@ class EventPublisher:
                 occurred_at=occurred_at,
                 category=category,
             )
-            sent = await self._send(_spec(self._broadcasts), message)
+            sent = await self._sender.send(spec_of(self._broadcasts), message)
         except PublishError as error:
             self._fail(error)
             return None
@@ -349,7 +324,9 @@ class EventPublisher:
     async def _write(self, change: Change) -> None:
         if not self._revocations_topic.name:
             raise PublishError("revocations are switched off: there is no revocations topic")
-        await self._confirm(await self._send(self._revocations_topic, encode_change(change)))
+        await self._sender.confirm(
+            await self._sender.send(self._revocations_topic, encode_change(change))
+        )
 
     def _checked(self, event_type: str) -> str:
         check_type(event_type)
@@ -365,25 +342,9 @@ class EventPublisher:
             )
         return event_type
 
-    async def _send(self, topic: TopicSpec, message: Message) -> _Sent:
-        deadline = asyncio.get_running_loop().time() + self._timeout
+    async def _settle(self, sent: Sent) -> str | None:
         try:
-            async with asyncio.timeout_at(deadline):
-                confirmed = await self._producer.send(topic, message)
-        except FAILURES as error:
-            raise self._producer.explain(error, sent=False) from error
-        return _Sent(message.event_id, confirmed, deadline)
-
-    async def _confirm(self, sent: _Sent) -> None:
-        try:
-            async with asyncio.timeout_at(sent.deadline):
-                await sent.confirmed
-        except FAILURES as error:
-            raise self._producer.explain(error) from error
-
-    async def _settle(self, sent: _Sent) -> str | None:
-        try:
-            await self._confirm(sent)
+            await self._sender.confirm(sent)
         except PublishError as error:
             self._fail(error)
             return None
@@ -398,51 +359,6 @@ class EventPublisher:
         if now - self._logged_at >= _DROP_LOG_SECONDS:
             self._logged_at = now
             _log.warning("%s (%d events dropped until now)", error, self.dropped)
-
-
-def choose(sources: Sequence[Source], topic: str | None) -> tuple[Source, Source]:
-    """Return the sources to which events for users or groups, and broadcasts, are written.
-
-    Without `topic`, the only source of a kind; the topic of the result is empty if a kind has none.
-    Raises `SettingsError` if `topic` is not among the sources, or if several could be meant.
-    """
-    named = [source for source in sources if source.topic == topic]
-    if topic is not None and not named:
-        topics = ", ".join(source.topic for source in sources)
-        raise SettingsError(f"{topic} is not a topic of the gateway; its topics are {topics}")
-    chosen = []
-    for kind in (LogKind.USER, LogKind.BROADCAST):
-        broadcasts = kind is LogKind.BROADCAST
-        found = [each for each in named if (each.kind is LogKind.BROADCAST) is broadcasts]
-        found = found or [each for each in sources if each.kind is kind]
-        chosen.append(found[0] if len(found) == 1 else Source("", kind))
-    return chosen[0], chosen[1]
-
-
-def _spec(source: Source) -> TopicSpec:
-    return TopicSpec(source.topic, source.partitions)
-
-
-def _encoded(
-    source: Source, name: bytes | None, event_type: str, data: msgspec.Raw, **facts: Any
-) -> Message:
-    """Return the record of an event for a user or group, or of a broadcast; see `encode`."""
-    if not source.topic:
-        raise PublishError(
-            "there is no topic, or more than one, for this event: name one of the sources as topic"
-        )
-    if source.format is not None:
-        raise PublishError(
-            f"topic {source.topic} has values in {source.format}: write them with the serialiser of"
-            " its Schema Registry"
-        )
-    if source.mapping is None:
-        message = encode(name, event_type, data, **facts)
-    else:
-        message = encode_mapped(
-            source, source.mapping, name, event_type, data, event_id=facts.get("event_id")
-        )
-    return message if name is None else message._replace(key=source.key.key(name))
 
 
 async def _dropped() -> None:

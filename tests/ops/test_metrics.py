@@ -17,8 +17,9 @@ from gateway.core.gap import CloseReason, GapReason
 from gateway.core.observer import Path
 from gateway.core.records import Moment, TopicPartition, UnreadableReason
 from gateway.core.scan import Summary
+from gateway.delivery_times import DELIVERY_BUCKETS
 from gateway.errors import TokenFault
-from gateway.metrics import DELIVERY_BUCKETS, Metrics
+from gateway.metrics import Metrics
 from gateway.ops.pseudonyms import Pseudonyms
 from gateway.ops.stream_log import StreamLog
 from gateway.supervise import Part, Supervisor
