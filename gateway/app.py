@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import random
 import secrets
 import socket
 import time
@@ -15,24 +14,20 @@ import structlog
 
 from gateway import clock
 from gateway.core.event import Decoder
-from gateway.core.event_id import Version
-from gateway.core.hub import Hub
 from gateway.core.interpreter import Interpreter
-from gateway.core.limits import Limits
 from gateway.core.partitioner import key_hash
-from gateway.core.reconnect import drain_delay
 from gateway.errors import GatewayError
 from gateway.event_types import load_registry
 from gateway.fleet.members import Fleet
+from gateway.fleet_link import FleetLink
 from gateway.gauges import add_gauges
 from gateway.http.auth.signing_keys import SigningKeys
 from gateway.http.auth.tokens import Authenticator
-from gateway.http.public import long_delay, say_goodbye, say_goodbye_to_all
+from gateway.http.draining import drain_streams, say_goodbye_to_all
 from gateway.http.transport.listen import bind, listen, listen_on
 from gateway.http.transport.tls import Certificate
 from gateway.kafka.client.options import connection_options
 from gateway.kafka.dead_letters import DeadLetters
-from gateway.kafka.fleet_topic import FleetTopic
 from gateway.kafka.session import KafkaSession
 from gateway.kafka.tool_commands import describe_command
 from gateway.listeners import ops_runner, public_listener, url_of
@@ -46,15 +41,15 @@ from gateway.ops.reporter import StatusReporter
 from gateway.ops.reporting import Reporting
 from gateway.ops.stream_log import StreamLog
 from gateway.ops.streams import Streams
-from gateway.ops.traced import TracedHub, TracedMetrics
+from gateway.ops.traced import TracedMetrics
 from gateway.ops.tracing import start_metrics, start_tracing
-from gateway.parts import Parts
+from gateway.parts import Parts, make_hub
+from gateway.pump import Pump
 from gateway.readiness import NotReadyReason, Readiness
 from gateway.revocation.table import Revocations
 from gateway.schemas.cache import open_schemas
 from gateway.supervise import Part, Supervisor
 from gateway.throttled_log import ThrottledLog
-from gateway.workers.statuses import SiblingStatuses
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -64,7 +59,6 @@ if TYPE_CHECKING:
 
     from gateway.config import Settings
     from gateway.core.records import Moment, Record, TopicPartition
-    from gateway.core.stream import PartitionFeed
     from gateway.fleet.status import Status
     from gateway.http.transport.acceptor import AcceptorSite
     from gateway.http.transport.handover import Handover
@@ -72,9 +66,6 @@ if TYPE_CHECKING:
 
 TICK_SECONDS = 0.2
 """Interval of deadline checks: a stream ends within this time after its token expires."""
-
-OTHERS_SECONDS = 5.0
-"""How long a drain waits for another worker that is ready, half of the drain time at most."""
 
 SWEEP_TICKS = 5
 """Ticks between two sweeps of unused feeds and certificate files."""
@@ -117,29 +108,24 @@ class Worker:
         self._dead_letters = None
         if settings.dead_letter_topic:
             self._dead_letters = DeadLetters(settings, self._metrics, self._supervisor)
-        make_hub = Hub if spans is None else partial(TracedHub, spans, self._supervisor)
+        self._pump = Pump(self._supervisor)
         observers = Observers(self._supervisor, [self._metrics])
-        self._more = asyncio.Event()
-        """Set while the hub has work for `_pump`."""
-        contain_record = partial(self._supervisor.contain, Part.PARTITION)
+        interpreter = Interpreter(
+            decoder,
+            hashed_key,
+            observers,
+            partial(self._supervisor.contain, Part.PARTITION),
+            self._schemas,
+            self._dead_letters,
+        )
         self._hub = make_hub(
-            interpreter=Interpreter(
-                decoder, hashed_key, observers, contain_record, self._schemas, self._dead_letters
-            ),
-            limits=Limits(
-                int(settings.replay_max_age_seconds * 1000),
-                settings.replay_max_events,
-                settings.replay_max_records,
-            ),
-            tail_bytes=settings.tail_bytes,
-            retry_ms=settings.retry_ms,
-            heartbeat=settings.heartbeat_seconds,
-            slow=settings.slow_seconds,
-            observer=observers,
-            wake=self._wake,
-            busy=self._more.set,
-            contain=partial(self._supervisor.contain, Part.STREAM),
-            id_version=Version.ONE if settings.sources is None else Version.TWO,
+            settings,
+            interpreter,
+            observers,
+            self._supervisor,
+            spans,
+            wake=lambda feed: self._link.wake(feed),
+            busy=self._pump.wake,
         )
         self._link = KafkaSession(
             settings,
@@ -156,34 +142,8 @@ class Worker:
             settings, registry, self._hub, self._metrics, self._readiness, self._link, spans
         )
         self._otlp_metrics = start_metrics(settings, name, self._metrics)
-        self._reporter = StatusReporter(name, clock.now(), parts, self._connections)
-        self._fleet = Fleet(self._reporter.worker)
-        self._fleet_link = (
-            FleetTopic(settings, self._fleet, self._metrics) if settings.workers_topic else None
-        )
-        self.siblings = (
-            SiblingStatuses(self._fleet)
-            if slot is not None and not settings.workers_topic
-            else None
-        )
-        """Statuses of the other workers of the machine, if they do not come from the topic."""
-        self._latest = Latest((hashed(settings) if settings.log_users == "plain" else names).name)
-        self._hub.delivered = self._show_latest
-        self._board = DashboardFeed(
-            self._reporter.worker,
-            self._fleet,
-            self._fleet_problem,
-            self._latest,
-            partial(describe_command, options=connection_options(settings)),
-            settings.fleet_name or "",
-        )
-        self._reporting = Reporting(
-            self._supervisor,
-            self._fleet,
-            self._board,
-            self._notices,
-            self._status_due,
-            self._publish_status,
+        self._report(
+            parts, name, (hashed(settings) if settings.log_users == "plain" else names).name
         )
         self._keys = SigningKeys(settings, self._readiness)
         self._certificate = _certificate(settings)
@@ -193,12 +153,35 @@ class Worker:
             self._handover = slot.handover(self._link.partition, self._metrics.handed_over)
         self._endpoint, self._public = public_listener(parts, authenticator, self._handover, routes)
         streams = Streams(name, self._hub, self._link.lags, self._link.partition)
-        fleet = fleet_routes(self._fleet, self._fleet_problem)
+        fleet = fleet_routes(self._fleet, self._fleet_link.problem)
         self._ops = ops_runner(parts, self.end, [*streams.routes(), *self._board.routes(), *fleet])
         self._acceptors: list[AcceptorSite] = []
         self._ended = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         add_gauges(parts, self._keys, self._connections)
+
+    def _report(self, parts: Parts, worker: str, show_user: Callable[[bytes], str]) -> None:
+        """Build everything that reports the state of this worker."""
+        settings = parts.settings
+        self._reporter = StatusReporter(worker, clock.now(), parts, self._connections)
+        self._fleet = Fleet(worker)
+        self._fleet_link = FleetLink(
+            settings, self._fleet, self._metrics, sibling=self._slot is not None
+        )
+        self.siblings = self._fleet_link.siblings
+        self._latest = Latest(show_user)
+        self._hub.delivered = self._show_latest
+        self._board = DashboardFeed(
+            worker,
+            self._fleet,
+            self._fleet_link.problem,
+            self._latest,
+            partial(describe_command, options=connection_options(settings)),
+            settings.fleet_name or "",
+        )
+        self._reporting = Reporting(
+            self._supervisor, self._fleet_link, self._board, self._notices, self._status_due
+        )
 
     @property
     def url(self) -> str:
@@ -248,12 +231,12 @@ class Worker:
             self._log_listening()
         self._keep(Part.KAFKA, self._link.run)
         self._keep(Part.TICK, self._deliver)
-        self._keep(Part.STREAM, self._pump)
+        self._keep(Part.STREAM, partial(self._pump.run, self._hub))
         self._keep(Part.STATUS, self._reporting.run)
         for client in self._keys.clients:
             self._keep(Part.KEYS, client.run)
-        if self._fleet_link is not None:
-            self._keep(Part.FLEET, self._fleet_link.run)
+        if self._fleet_link.topic is not None:
+            self._keep(Part.FLEET, self._fleet_link.topic.run)
         if self._dead_letters is not None:
             self._keep(Part.DEAD_LETTERS, self._dead_letters.run)
         if self._otlp_metrics is not None:
@@ -274,10 +257,7 @@ class Worker:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         with self._supervisor.contain(Part.FLEET):
             status = self._reporter.status(clock.now(), self.ops_url, gone=True)
-            if self._fleet_link is not None:
-                await self._fleet_link.publish_gone(status)
-            if self.siblings is not None:
-                self.siblings.publish(status)
+            await self._fleet_link.publish_gone(status)
         if self._schemas is not None:
             await self._schemas.close()
         with self._supervisor.contain(Part.DASHBOARD):
@@ -344,49 +324,10 @@ class Worker:
             await site.stop()
         streams, seconds = list(self._hub.streams), self._settings.drain_seconds
         _log.info("draining; a second signal stops at once", streams=len(streams), seconds=seconds)
-        seconds -= await self._others_ready(min(OTHERS_SECONDS, seconds / 2)) if streams else 0.0
-        for number, stream in enumerate(streams):
-            if stream.closed:
-                continue
-            if number:
-                await asyncio.sleep(seconds / len(streams))
-            say_goodbye(self._hub, stream, self._delay_after_drain(len(streams)))
+        await drain_streams(self._hub, self._fleet, streams, self._settings)
         if self._spans is not None:
             with self._supervisor.contain(Part.TRACING):
                 self._spans.drained(len(streams), begun)
-
-    async def _others_ready(self, patience: float) -> float:
-        """Wait until another worker is known to be ready; return the seconds that this took.
-
-        A rolling deploy stops a worker as soon as the one before it is ready again, which the
-        fleet's topic tells the others a moment later.
-        """
-        begun = clock.now().monotonic
-        waited = 0.0
-        while waited < patience and not self._fleet.others_ready(begun + waited):
-            await asyncio.sleep(TICK_SECONDS)
-            waited = clock.now().monotonic - begun
-        return waited
-
-    def _delay_after_drain(self, streams: int) -> int:
-        """Return the reconnect delay (ms) for a client of a drain that ends `streams`."""
-        settings = self._settings
-        if not self._fleet.others_ready(clock.now().monotonic):
-            return long_delay(settings)
-        draw = random.random()  # noqa: S311
-        return drain_delay(settings.retry_ms, streams, settings.drain_seconds, draw)
-
-    async def _pump(self) -> None:
-        """Run the hub's work step by step, and yield to the event loop between steps."""
-        while True:
-            await self._more.wait()
-            self._more.clear()
-            more = True
-            while more:
-                more = False  # after an exception the next tick resumes the remaining work
-                with self._supervisor.contain(Part.STREAM):
-                    more = self._hub.step(clock.now())
-                await asyncio.sleep(0)
 
     def _keep(self, part: Part, run: Callable[[], Awaitable[None]]) -> None:
         """Start a task that is restarted when it fails."""
@@ -416,32 +357,16 @@ class Worker:
             return self._reporter.status(clock.now(), self.ops_url)
         return None
 
-    def _publish_status(self, status: Status) -> None:
-        if self._fleet_link is not None:
-            self._fleet_link.publish(status)
-        if self.siblings is not None:
-            self.siblings.publish(status)
-
     def _show_latest(
         self, batches: Mapping[TopicPartition, Sequence[Record]], moment: Moment
     ) -> None:
         with self._supervisor.contain(Part.DASHBOARD):
             self._latest.dispatched(batches, moment)
 
-    def _fleet_problem(self) -> str:
-        if self.siblings is not None:
-            return self.siblings.problem
-        if self._fleet_link is None:
-            return "GATEWAY_WORKERS_TOPIC is empty: a worker knows itself only"
-        return self._fleet_link.problem
-
     def _connections(self) -> int:
         """Return the number of clients: open streams and connections without one."""
         server = self._public.server
         return len(self._hub.streams) + (0 if server is None else len(server.connections))
-
-    def _wake(self, feed: PartitionFeed) -> None:
-        self._link.wake(feed)
 
 
 def worker_name() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +12,7 @@ from gateway.core.gap import CloseReason
 from gateway.errors import HttpError
 from gateway.http.caller import REQUEST_ID, add_request_id
 from gateway.http.client_files import client_routes
+from gateway.http.draining import long_delay, say_goodbye
 from gateway.http.opening_quota import OpeningQuota
 from gateway.http.problem import problems
 from gateway.http.transport.connection import FLUSH_SECONDS, Connection, TakenOver, bound
@@ -55,9 +55,6 @@ milliseconds; without Kafka, the stream opens anyway."""
 
 AGE_JITTER = 0.1
 """Random share of the maximum age, so that streams end one by one."""
-
-GOODBYES_PER_TURN = 50
-"""Ending a stream costs up to 0.1 ms: at most 5 ms in a turn of the event loop."""
 
 EXPIRY_JITTER = 0.1
 EXPIRY_JITTER_SECONDS = 5.0
@@ -198,24 +195,6 @@ class EventsEndpoint:
             (begin + left - random.uniform(spread / 2, spread), CloseReason.TOKEN_EXPIRED),  # noqa: S311
             (begin + age * random.uniform(1 - AGE_JITTER, 1), CloseReason.MAX_AGE),  # noqa: S311
         )
-
-
-def say_goodbye(hub: Hub, stream: Stream, retry_ms: int) -> None:
-    """End a stream because its worker stops, and send its client the reconnect delay."""
-    hub.close(stream, CloseReason.DRAINING, clock.now(), retry_ms)
-
-
-def long_delay(settings: Settings) -> int:
-    """Return a random reconnect delay (ms) where no other worker may be ready."""
-    return int(settings.retry_ms * random.uniform(1, 2))  # noqa: S311
-
-
-async def say_goodbye_to_all(hub: Hub, settings: Settings) -> None:
-    """End all streams at once, `GOODBYES_PER_TURN` in each turn of the event loop."""
-    for number, stream in enumerate(list(hub.streams), 1):
-        say_goodbye(hub, stream, long_delay(settings))
-        if number % GOODBYES_PER_TURN == 0:
-            await asyncio.sleep(0)
 
 
 def public_app(

@@ -17,8 +17,8 @@ from gateway.supervise import Part
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.fleet.members import Fleet
     from gateway.fleet.status import Status
+    from gateway.fleet_link import FleetLink
     from gateway.ops.dashboard import DashboardFeed
     from gateway.supervise import Supervisor
     from gateway.throttled_log import ThrottledLog
@@ -35,24 +35,22 @@ class Reporting:
     """Reports this worker's status to the fleet and to dashboards.
 
     `status` returns the current status, or None where none is due; its argument says whether the
-    period is over. `publish` sends a status to the other workers.
+    period is over.
     """
 
     def __init__(
         self,
         supervisor: Supervisor,
-        fleet: Fleet,
+        link: FleetLink,
         board: DashboardFeed,
         notices: ThrottledLog,
         status: Callable[[bool], Status | None],
-        publish: Callable[[Status], None],
     ) -> None:
         self._supervisor = supervisor
-        self._fleet = fleet
+        self._link = link
         self._board = board
         self._notices = notices
         self._status = status
-        self._publish = publish
 
     async def run(self) -> None:
         """Report until the task is cancelled."""
@@ -66,8 +64,7 @@ class Reporting:
         with contain(Part.STATUS):
             status = self._status(tick % STATUS_TICKS == 0)
             if status is not None:
-                self._fleet.set_own(status)
-                self._publish(status)
+                self._link.publish(status)
                 with contain(Part.DASHBOARD):
                     self._board.sample()
         if tick % RATE_TICKS == 0:

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from gateway.http import admission, public
+from gateway.http import admission, draining
 from gateway.http.opening_quota import OPENINGS_PER_TURN, OpeningQuota
 from tests.eventually import eventually
 from tests.http.raw_client import connected
@@ -156,13 +156,13 @@ async def test_live_events_are_written_between_openings() -> None:
 async def test_a_worker_that_stops_ends_its_streams_in_several_turns(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(public, "GOODBYES_PER_TURN", 10)
+    monkeypatch.setattr(draining, "GOODBYES_PER_TURN", 10)
     async with serving() as served, AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(connected(served.port)) for _ in range(35)]
         for number, client in enumerate(clients):
             await client.request("/api/v1/events", token=mint(f"user-{number}"))
         await served.until_open(35)
-        ending = asyncio.create_task(public.say_goodbye_to_all(served.hub, served.settings))
+        ending = asyncio.create_task(draining.say_goodbye_to_all(served.hub, served.settings))
         left = []
         while not ending.done():
             await asyncio.sleep(0)
