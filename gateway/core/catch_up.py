@@ -20,14 +20,14 @@ from gateway.core.records import OffsetPosition, TimePosition
 from gateway.core.runs import Runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gateway.core.budget import Budget
     from gateway.core.delivery import Outbox
     from gateway.core.interpreter import Interpreter
     from gateway.core.limits import Limits
     from gateway.core.observer import Observer
-    from gateway.core.records import Moment
+    from gateway.core.records import Moment, Record
     from gateway.core.runs import Run
     from gateway.core.stream import CatchUpState, PartitionFeed, Stream
     from gateway.core.tail import Tail
@@ -150,12 +150,15 @@ class CatchUp:
                 self._request_scan(stream, feed, state)
                 return True
             state.checked = True
+        records = None
         if not state.limited:
             state.limited = True
             until = min(state.until, tail.head.offset)  # the head may be of another incarnation
-            self._limit(stream, feed, state, tail, position, until, moment)
-            self._drain_backlog(stream, feed, state, buffer, moment, budget)  # at most a gap
-        return self._catch_up(stream, feed, state, tail, buffer, moment, budget)
+            records = tail.since_any(position.offset, feed.keys(stream))
+            if self._limit(stream, feed, state, tail, records, until, moment):
+                records = None
+                self._drain_backlog(stream, feed, state, buffer, moment, budget)  # a gap
+        return self._catch_up(stream, feed, state, tail, records, buffer, moment, budget)
 
     def _request_scan(self, stream: Stream, feed: PartitionFeed, state: CatchUpState) -> None:
         feed.wait(stream, state)
@@ -167,18 +170,28 @@ class CatchUp:
         feed: PartitionFeed,
         state: CatchUpState,
         tail: Tail,
-        position: OffsetPosition,
+        records: Sequence[Record],
         until: int,
         moment: Moment,
-    ) -> None:
-        """Apply the replay limits to a cursor inside the tail, up to the offset `until`."""
-        limits = self._limits
+    ) -> bool:
+        """Apply the replay limits to a cursor inside the tail, up to the offset `until`.
+
+        `records` are those of the stream behind the cursor. Returns whether some are left out: the
+        backlog then holds a gap.
+        """
+        if not records:
+            return False
+        limits, first, position = self._limits, records[0], state.position
+        assert isinstance(position, OffsetPosition)
         least = until - limits.max_records
-        oldest = tail.first_at_or_after(position.offset, moment.wall - limits.max_age_ms)
+        since = moment.wall - limits.max_age_ms
+        few = len(records) <= limits.max_events
+        if few and first.offset >= least and first.timestamp >= since:
+            return False
+        oldest = tail.first_at_or_after(position.offset, since)
         oldest = max(min(oldest, until), least)
-        records = tail.since_any(position.offset, feed.keys(stream))
-        if len(records) <= limits.max_events and (not records or records[0].offset >= oldest):
-            return
+        if few and first.offset >= oldest:
+            return False
         kept, room = None, limits.max_events
         for record in reversed(records):
             if record.offset >= until:
@@ -189,12 +202,13 @@ class CatchUp:
             # As in a scan, the maximum age does not exclude events without a timestamp.
             least_of_it = least if record.timestamp < 0 else oldest
             if record.offset < least_of_it or room == 0:
-                since = position.timestamp or None
                 kept = oldest if kept is None else kept
-                state.backlog.append(feed.gap(GapReason.LIMIT, position.offset, kept, since))
-                return
+                known = position.timestamp or None
+                state.backlog.append(feed.gap(GapReason.LIMIT, position.offset, kept, known))
+                return True
             kept = record.offset
             room -= 1
+        return False
 
     def _catch_up(
         self,
@@ -202,22 +216,34 @@ class CatchUp:
         feed: PartitionFeed,
         state: CatchUpState,
         tail: Tail,
+        records: Sequence[Record] | None,
         buffer: WriteBuffer,
         moment: Moment,
         budget: Budget,
     ) -> bool:
-        """Write the tail's events and make the stream live unless its transport fills."""
+        """Write the tail's events and make the stream live unless its transport fills.
+
+        `records` are those of the stream behind its position, if they are known.
+        """
         assert isinstance(state.position, OffsetPosition)
         if state.position.offset >= tail.head.offset:
             feed.join(stream)
             return True
         around = stream.id_around(feed)
+        begin = 0
         while True:
             assert isinstance(state.position, OffsetPosition)
-            offset = state.position.offset
-            run = self.runs.of_tail(stream, feed, tail, offset, around, state.reset_entry, budget)
+            offset, entry = state.position.offset, state.reset_entry
+            run: Run | None
+            if feed.shared:
+                run = self.runs.of_tail(stream, feed, tail, offset, around, entry, budget)
+            else:
+                if records is None:
+                    records = tail.since(offset, feed.keys(stream)[0])
+                run = self.runs.of_user(stream, feed, records, begin, around, entry, budget)
             if run is None:
                 break
+            begin = run.end
             state.position = run.position
             self._hold(stream, Path.TAIL, run, buffer, moment, budget)
             if stream.stuck_since is not None:

@@ -77,7 +77,10 @@ class Decoder:
     __slots__ = ("_cloud_event", "_envelope", "_mapped", "_types")
 
     def __init__(self, registry: Registry) -> None:
-        self._types = registry.types
+        self._types: dict[str, tuple[str | None, bytes]] = {
+            name: (category, frame.event_head(name)) for name, category in registry.types.items()
+        }
+        """The category of each known type, and the head of its events' bodies."""
         self._envelope = msgspec.json.Decoder(_Envelope)
         self._cloud_event = msgspec.json.Decoder(_CloudEvent)
         self._mapped = MappedRecords()
@@ -99,7 +102,7 @@ class Decoder:
             if not key.isascii() and text(key) is None:
                 return Unreadable(UnreadableReason.KEY_NOT_UTF8)
             if source is not None:
-                name = source.key.name(key)
+                name = source.key.name(key) if any(source.key) else key
                 if name is None:
                     return Unreadable(UnreadableReason.KEY_MISMATCH, f"it is not {source.form}")
                 # A record of a group may name the user who wrote it.
@@ -130,12 +133,13 @@ class Decoder:
         if isinstance(content, Unreadable):
             return content
         event_type, payload = content
-        known = self._types.get(event_type)
+        known: tuple[str | None, bytes] | None = self._types.get(event_type)
         if known is None:
             fault = type_fault(event_type)
             if fault is not None:
                 return Unreadable(fault, _TYPE_DETAILS[fault])
-        return Event(event_type, category or known, frame.event_body(event_type, payload))
+            known = None, frame.event_head(event_type)
+        return Event(event_type, category or known[0], frame.body(known[1], payload))
 
     def _read(self, headers: dict[str, bytes], value: bytes, key: bytes | None) -> _Content:
         content_type = headers.get("content-type", b"").lower()

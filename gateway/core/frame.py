@@ -37,15 +37,28 @@ def event_body(event_type: str, payload: bytes) -> bytes:
     would resume before the same event after each reconnect. Raises `ValueError` for a line break in
     `event_type`, which could inject fields.
     """
+    return body(event_head(event_type), payload)
+
+
+def event_head(event_type: str) -> bytes:
+    """Return the part of an event's body before its payload.
+
+    Raises `ValueError` for a line break in `event_type`, which could inject fields.
+    """
     if "\n" in event_type or "\r" in event_type:
         raise ValueError("a line break in an event type")
+    return b"event: %b\ndata: " % event_type.encode()
+
+
+def body(head: bytes, payload: bytes) -> bytes:
+    """Return `event_body` with the result of `event_head`, which events of a type share."""
     if not payload.isascii():
         payload = payload.decode("utf-8", "replace").encode()
     if b"\r" in payload:
         payload = payload.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if b"\n" in payload:
         payload = payload.replace(b"\n", b"\ndata: ")
-    return b"event: %b\ndata: %b\n\n" % (event_type.encode(), payload)
+    return head + payload + b"\n\n"
 
 
 def event(event_id: bytes, body: bytes, *, chunked: bool) -> bytes:
@@ -55,13 +68,14 @@ def event(event_id: bytes, body: bytes, *, chunked: bool) -> bytes:
     return b"id: %b\n%b" % (event_id, body)
 
 
-def events(before: bytes, after: bytes, parts: Sequence[tuple[bytes, bytes]]) -> bytes:
+def events(before: bytes, after: bytes, entries: Sequence[bytes], bodies: Sequence[bytes]) -> bytes:
     """Return consecutive events of one partition and one cursor, not chunked.
 
-    `parts` are the partition's entry and the body of each event; `before` and `after` are the
+    `entries` are the partition's entries in the ids of the events; `before` and `after` are the
     parts of every id around that entry.
     """
-    return b"".join([b"id: %b%b%b\n%b" % (before, entry, after, body) for entry, body in parts])
+    form = b"id: %b%%b%b\n%%b" % (before, after)
+    return b"".join([form % part for part in zip(entries, bodies, strict=True)])
 
 
 def id_line(event_id: bytes) -> bytes:

@@ -243,8 +243,8 @@ class Hub:
         states = request.start(feeds, moment)
         for feed, state in zip(feeds, states, strict=True):
             feed.streams += 1
-            if feed.tail is not None and state.position is feed.tail.head:
-                feed.join(stream)  # nothing to catch up: most new streams
+            if feed.tail is not None and state.position == feed.tail.head:
+                feed.join(stream)  # nothing to catch up: new streams, and quiet partitions
             else:
                 stream.catching_up[feed] = state
         self.open_streams.add(stream)
@@ -434,7 +434,7 @@ class Hub:
         self, feed: PartitionFeed, tail: Tail, records: Sequence[Record], budget: Budget
     ) -> None:
         """Append records to a tail, and their events to the outbox."""
-        if not feed.keyed or feed.grouped:
+        if feed.shared:
             # The ids of a stream that is behind elsewhere differ, so it catches up separately.
             addressed = addressees(feed, records)
             for stream in [stream for stream in addressed if stream.catching_up]:

@@ -54,12 +54,10 @@ class Interpreter:
         if event.__class__ is Event:  # most records are already decoded
             return event
         if event is None:
-            value = record.value
             event = self._decode(feed, record)
-            if isinstance(event, Unreadable) and self._skipped is not None:
-                with self._contain():
-                    self._skipped.add(feed.log, record, value, event)
-            event = record.event = self._report(feed, record, event)
+            if event.__class__ is not Event or event.category is None:
+                event = self._report(feed, record, event)
+            record.event = event
             record.value = None
             record.headers = ()
         return event if isinstance(event, Event) else None
@@ -67,24 +65,29 @@ class Interpreter:
     def _report(
         self, feed: PartitionFeed, record: Record, event: Event | Unreadable
     ) -> Event | Unreadable:
-        """Report an unreadable record; return the event, or the gap that stands for it."""
+        """Report an unreadable record or an unknown type; return the event, or a gap for it."""
         if isinstance(event, Unreadable):
+            if self._skipped is not None:
+                with self._contain():
+                    self._skipped.add(feed.log, record, record.value, event)
             self._observer.unreadable(feed.log, record.offset, event.reason, event.detail)
             if event.reason is UnreadableReason.SCHEMA_UNAVAILABLE:
                 self._observer.gap(GapReason.SCHEMA)
                 offset = record.offset
                 gap = feed.gap(GapReason.SCHEMA, offset, offset + 1, record.timestamp)
                 return Event(frame.GAP, None, frame.gap_body(gap))
-        elif event.category is None:
+        else:
             self._observer.unknown_type(event.event_type)
         return event
 
     def _decode(self, feed: PartitionFeed, record: Record) -> Event | Unreadable:
         with self._contained:
-            read = read_value(self._values, feed.log.topic, record)
-            if isinstance(read, Unreadable):
-                return read
-            return self._decoder.decode(read, keyed=feed.keyed, source=feed.topic.source)
+            if self._values is not None:
+                read = read_value(self._values, feed.log.topic, record)
+                if isinstance(read, Unreadable):
+                    return read
+                record = read
+            return self._decoder.decode(record, keyed=feed.keyed, source=feed.topic.source)
         # An unexpected exception costs this record only.
         self._contained = self._contain()
         return Unreadable(UnreadableReason.INTERNAL_ERROR)

@@ -117,17 +117,19 @@ class PartitionMap:
         recreated. Streams with the same partitions share one tuple of feeds. An entry of a
         partition that the user never had is not followed: it is forged, of another user, or of a
         group that the token no longer names. Hashes each key once; the rest is integer arithmetic,
-        25 ns for each partition of a topic with an entry. A stream without an id where nothing has
-        changed costs a hash and a look-up.
+        25 ns for each partition of a topic with an entry. A stream costs a hash and a look-up where
+        nothing has changed since its id was written.
         """
-        deciding = self._deciding
+        deciding, hashed = self._deciding, None
         if (
             deciding is not None
             and self._usual
-            and not request.cursor
             and moment.monotonic - deciding.grown >= self._settle
         ):
-            return self._usual[self._hash(deciding, request.user) % len(self._usual)], False
+            hashed = self._hash(deciding, request.user)
+            usual = self._usual[hashed % len(self._usual)]
+            if not request.cursor or request.is_of(usual):
+                return usual, False
         owned = self._owned(request.cursor)
         feeds: list[PartitionFeed] = []
         formers: list[PartitionFeed] = []
@@ -137,8 +139,11 @@ class PartitionMap:
             if not route.feeds:
                 continue
             entries = owned.get(topic.name, ())
-            keys = self._keys(route, request.user, request.groups)
-            current = sorted({hashed % topic.partitions for hashed in keys})
+            if route is deciding and hashed is not None:
+                keys = [hashed]
+            else:
+                keys = self._keys(route, request.user, request.groups)
+            current = sorted({key % topic.partitions for key in keys})
             former, strange = self._former(route, keys, current, entries, moment)
             mismatch |= strange
             feeds += [route.feeds[partition] for partition in current]

@@ -58,6 +58,11 @@ class StreamRequest(NamedTuple):
         """
         if not self.cursor:
             return [self._new(feed, moment) for feed in feeds]
+        if self.is_of(feeds):
+            return [
+                CatchUpState(entry.position, checked=False, latest=moment.wall)
+                for entry in self.cursor
+            ]
         topics = [feed.topic for feed in feeds]
         owned: dict[str, list[CursorEntry]] = {}
         for entry in self.cursor:
@@ -65,6 +70,15 @@ class StreamRequest(NamedTuple):
             if topic is not None:
                 owned.setdefault(topic.name, []).append(entry)
         return [self._start(feed, owned.get(feed.topic.name, ()), feeds, moment) for feed in feeds]
+
+    def is_of(self, feeds: Sequence[PartitionFeed]) -> bool:
+        """Return whether the id has an offset for each of `feeds`, in their order, and no more."""
+        if len(self.cursor) != len(feeds):
+            return False
+        for feed, entry in zip(feeds, self.cursor, strict=True):
+            if entry.position.__class__ is not OffsetPosition or not feed.owns(entry):
+                return False
+        return True
 
     def _start(
         self,

@@ -71,7 +71,7 @@ class Runs:
         entry: bytes | None,
         budget: Budget,
     ) -> Run | None:
-        """Return the run that begins at `offset`; None at the end of the tail.
+        """Return the run of a shared partition that begins at `offset`; None at the tail's end.
 
         `around` are the parts of the stream's id before and after the entry of this partition;
         `entry` replaces that entry while a gap `reset` is pending.
@@ -79,17 +79,31 @@ class Runs:
         if offset >= tail.head.offset:
             return None
         keys = feed.keys(stream)
-        shared = not feed.keyed or feed.grouped
         key = (tail, offset, around, entry, stream.filter, keys)
-        run = self._shared.get(key) if shared else None
+        run = self._shared.get(key)
         if run is None:
             records = tail.since_any(offset, keys, RUN)
-            if not records:  # only other users' records, or none after a hole
+            if not records:  # only other groups' records, or none after a hole
                 return None
             run = self._build(stream, feed, records, 0, len(records), around, entry, budget)
-            if shared:
-                self._keep(key, run)
+            self._keep(key, run)
         return run
+
+    def of_user(
+        self,
+        stream: Stream,
+        feed: PartitionFeed,
+        records: Sequence[Record],
+        begin: int,
+        around: tuple[bytes, bytes],
+        entry: bytes | None,
+        budget: Budget,
+    ) -> Run | None:
+        """Return the run of the user's `records` from index `begin` on; None at their end."""
+        end = min(begin + RUN, len(records))
+        if begin == end:
+            return None
+        return self._build(stream, feed, records, begin, end, around, entry, budget)
 
     def of_found(
         self,
@@ -103,7 +117,7 @@ class Runs:
         budget: Budget,
     ) -> Run:
         """Return the run that begins at index `begin` and ends before `end`."""
-        if feed.keyed and not feed.grouped:
+        if not feed.shared:
             return self._build(stream, feed, found.records, begin, end, around, entry, budget)
         key = (found, begin, end, around, entry)
         run = self._shared.get(key)
@@ -132,7 +146,8 @@ class Runs:
     ) -> Run:
         decode, chosen = self._interpreter.decode, stream.filter
         border = (records[begin].offset // RUN + 1) * RUN
-        parts: list[tuple[bytes, bytes]] = []
+        framed: list[Record] = []
+        bodies: list[bytes] = []
         size = 0
         index = begin
         last = records[begin]
@@ -142,8 +157,10 @@ class Runs:
             event = decode(feed, last)
             if event is None or (chosen is not None and not chosen.accepts(event)):
                 continue
-            parts.append((entry or feed.entry_after(last), event.body))
+            framed.append(last)
+            bodies.append(event.body)
             size += len(event.body)
         budget.left -= EVENT * (index - begin)
-        data = frame.events(*around, parts)
-        return Run(data, len(parts), OffsetPosition.after(last), index)
+        entries = feed.entries_after(framed) if entry is None else [entry] * len(framed)
+        data = frame.events(*around, entries, bodies)
+        return Run(data, len(framed), OffsetPosition.after(last), index)

@@ -40,6 +40,7 @@ from gateway.core.event_id import (
     CursorEntry,
     Version,
     convert,
+    encode_entries_after,
     encode_entry,
     encode_entry_after,
     short_tag,
@@ -49,7 +50,7 @@ from gateway.core.index import Index
 from gateway.core.records import TIMESTAMP_LIMIT, LogKind, TimePosition
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from gateway.core.filter import EventFilter
     from gateway.core.gap import GapReason
@@ -115,6 +116,7 @@ class PartitionFeed:
         "live_unkeyed",
         "log",
         "parked",
+        "shared",
         "streams",
         "tail",
         "topic",
@@ -129,6 +131,8 @@ class PartitionFeed:
         """Whether a record's key selects its streams."""
         self.grouped = topic.kind is LogKind.GROUP
         """Whether a key selects the streams of a group; a stream may be in several."""
+        self.shared = self.grouped or not self.keyed
+        """Whether events are for streams of many users, which share their frames."""
         self.tail: Tail | None = None
         self.former_head: OffsetPosition | None = None
         """Without a tail: the position of the streams that are still in the live sets."""
@@ -175,6 +179,16 @@ class PartitionFeed:
         """Return a client's entry of another incarnation or partition, to be kept in its ids."""
         topic = self.topic
         return encode_entry(*convert(entry, self._version, topic.kind, topic.mark))
+
+    def owns(self, entry: CursorEntry) -> bool:
+        """Return whether an entry, as this worker writes it, is of this partition's incarnation."""
+        return (
+            entry.partition == self.log[1] and entry.tag == self._tag and entry.kind is self._kind
+        )
+
+    def entries_after(self, records: Sequence[Record]) -> list[bytes]:
+        """Return the entries of the positions after several records of this partition."""
+        return encode_entries_after(self._kind, self._tag, self.log[1], records)
 
     def entry_after(self, record: Record) -> bytes:
         """Return the entry of the position after a record of this partition."""

@@ -76,9 +76,11 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Work:
         work.framed += 1
         return original(event_id, body, chunked=chunked)
 
-    def events(before: bytes, after: bytes, parts: Sequence[tuple[bytes, bytes]]) -> bytes:
-        work.framed += len(parts)
-        return original_events(before, after, parts)
+    def events(
+        before: bytes, after: bytes, entries: Sequence[bytes], bodies: Sequence[bytes]
+    ) -> bytes:
+        work.framed += len(bodies)
+        return original_events(before, after, entries, bodies)
 
     monkeypatch.setattr(frame, "event", event)
     monkeypatch.setattr(frame, "events", events)
