@@ -87,7 +87,7 @@ class CatchUp:
         return done
 
     def report(self, moment: Moment) -> None:
-        """Report the number of events sent since the last call."""
+        """Report the number of events sent since the last call; once for each step of the hub."""
         sent, self._sent = self._sent, {}
         for path, events in sent.items():
             self._observer.sent(path, [(moment.wall, events)], moment)

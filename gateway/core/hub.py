@@ -391,7 +391,6 @@ class Hub:
         """
         self._spare.guarantee(1)
         self._advance(stream, moment, self._spare, greeting)
-        self._catch_up.report(moment)
         if self._ready:
             self._busy()
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from gateway.core import runs
@@ -9,9 +11,15 @@ from gateway.core.gap import GapReason
 from gateway.core.observer import Path
 from gateway.core.records import OffsetPosition, TimePosition
 from gateway.core.stream import State
+from gateway.core.tail import Tail
 from tests.core.consistency import assert_consistent
-from tests.core.stage import BROADCAST_LOG, USER_LOG, Stage, stream_of, user_id
+from tests.core.stage import BROADCAST_LOG, USER, USER_LOG, Stage, stream_of, user_id
 from tests.core.world import OTHER
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.core.records import Record
 
 
 def away(stage: Stage) -> None:
@@ -36,8 +44,36 @@ def test_a_cursor_in_the_tail_is_live_in_one_step() -> None:
     connection = client.connect(stage.worker)
     assert stream_of(connection).state is State.LIVE, "without a scan, in the first call"
     assert client.received == [1, 2, 3, 4, 5]
-    assert stage.worker.observer.paths == {Path.TAIL: 3}
     assert connection.writes == 1, "one write with the greeting and all events"
+    stage.worker.hub.tick(stage.world.moment)
+    assert stage.worker.observer.paths == {Path.TAIL: 3}
+
+
+def test_a_resume_reads_the_records_of_its_user_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage()
+    away(stage)
+    client = stage.client()
+    stage.reconnect(client)
+    stage.worker.poll()
+    connection = client.connection
+    assert connection is not None
+    connection.drop(0)
+    connection.lost()
+    stage.write(2 * runs.RUN)
+    stage.worker.poll()
+    reads = []
+    since = Tail.since
+
+    def counted(
+        tail: Tail, offset: int, key: bytes | None = None, most: int | None = None
+    ) -> Sequence[Record]:
+        reads.append(key)
+        return since(tail, offset, key, most)
+
+    monkeypatch.setattr(Tail, "since", counted)
+    client.connect(stage.worker)
+    assert len(client.received) == 2 * runs.RUN
+    assert reads == [USER], "no read of the broadcasts, of which none was missed"
 
 
 def test_events_older_than_the_tail_come_by_scan_and_the_id_moves_to_its_end() -> None:

@@ -9,6 +9,7 @@ import asyncio
 import json
 from contextlib import asynccontextmanager
 from enum import Enum
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.tools.bench.readers import Block
+
+
+@cache
+def _token(user: str) -> bytes:
+    """Return the token of a user: a client that reconnects sends the one that it has."""
+    return mint(user).encode()
 
 
 class Server(NamedTuple):
@@ -97,7 +104,7 @@ class Dialect(Enum):
             b"Accept: text/event-stream",
         ]
         if self is Dialect.GATEWAY:
-            lines.append(b"Authorization: Bearer %b" % mint(user).encode())
+            lines.append(b"Authorization: Bearer %b" % _token(user))
         if last_id and self.read is None:
             lines.append(b"Last-Event-ID: %b" % last_id)
         return b"\r\n".join([*lines, b"", b""])
