@@ -53,7 +53,6 @@ from gateway.throttled_log import ThrottledLog
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-    from types import TracebackType
 
     from aiohttp.web_routedef import AbstractRouteDef
 
@@ -173,8 +172,7 @@ class Worker:
         self._hub.delivered = self._show_latest
         self._board = DashboardFeed(
             worker,
-            self._fleet,
-            self._fleet_link.problem,
+            self._fleet_link,
             self._latest,
             partial(describe_command, options=connection_options(settings)),
             settings.fleet_name or "",
@@ -243,12 +241,7 @@ class Worker:
             self._keep(Part.METRICS, self._otlp_metrics.run)
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """End every stream, disconnect from Kafka and close the ports."""
         self._readiness.set_reason(NotReadyReason.DRAINING, "the worker is being stopped")
         await say_goodbye_to_all(self._hub, self._settings)

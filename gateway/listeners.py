@@ -57,10 +57,8 @@ def public_listener(
     if handover is not None:
         siblings = Siblings(settings, authenticator, handover)
     admission = StreamAdmission(settings, parts.hub)
-    reader = RequestReader(
-        settings, authenticator, origins, callers, registry, parts.readiness, admission
-    )
-    endpoint = EventsEndpoint(settings, reader, parts.hub, parts.readiness, kafka, shards, siblings)
+    reader = RequestReader(parts, authenticator, origins, callers, admission)
+    endpoint = EventsEndpoint(parts, reader, shards, siblings)
     app = public_app(
         endpoint,
         origins,

@@ -21,7 +21,7 @@ from functools import cache
 from itertools import chain, cycle
 from pathlib import Path
 from random import randrange
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Self
 
 from tests.eventually import DEADLINE
 
@@ -166,3 +166,39 @@ class Child:
             self.wait()
         except subprocess.TimeoutExpired:
             self.kill()
+
+
+class Service:
+    """A program that runs while the `async with` block runs; a test may end and restart it."""
+
+    child: Child | None = None
+
+    @property
+    def process(self) -> Child:
+        """The process, running or ended. Raises `AssertionError` before the first start."""
+        assert self.child is not None, "the program was not started"
+        return self.child
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.start()
+        except BaseException:
+            self.end()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.end()
+
+    async def start(self) -> None:
+        """Start the program, and return when it answers."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """End the program if it runs."""
+        if self.child is not None:
+            self.child.end()
+
+    def expect_alive(self) -> None:
+        """Raise `AssertionError` with the output if the program has ended."""
+        assert self.process.exit_code is None, f"the program has ended:\n{self.process.log()}"

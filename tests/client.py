@@ -20,7 +20,6 @@ from tests.sse import EventStreamParser
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Mapping
-    from types import TracebackType
     from typing import Self
 
     from tests.sse import ReceivedEvent
@@ -64,12 +63,7 @@ class StreamClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.drop()
         await self._session.close()
 

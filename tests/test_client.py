@@ -321,10 +321,7 @@ async def test_a_stream_that_is_left_leaves_no_connection() -> None:
             gone = True
         return response
 
-    async def is_gone() -> bool:
-        return gone
-
     async with serving(serve) as url:
         async with EventStream(url, "token") as stream:
             await items(stream, 1)
-        await eventually("the server sees it", is_gone)
+        await eventually("the server sees it", lambda: gone)

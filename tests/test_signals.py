@@ -48,10 +48,7 @@ async def logged(worker: Worker, event: str) -> dict[str, object]:
         lines = [json.loads(line) for line in worker.log().splitlines() if line.startswith("{")]
         return [line for line in lines if str(line["event"]).startswith(event)]
 
-    async def there() -> bool:
-        return bool(found())
-
-    await eventually(f"{event} is logged", there)
+    await eventually(f"{event} is logged", lambda: bool(found()))
     return found()[0]
 
 

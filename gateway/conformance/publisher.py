@@ -12,12 +12,9 @@ import json
 import os
 import signal
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import Protocol, Self
 
 from gateway.errors import ConformanceError
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 COMMAND_SECONDS = 20.0
 """Time limit of a command; a Python program needs up to 2 s to start on a busy machine."""
@@ -50,12 +47,7 @@ class Commands:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
             await _end(self._process, COMMAND_SECONDS)

@@ -13,7 +13,6 @@ from gateway.errors import ConformanceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-    from types import TracebackType
 
     from gateway.conformance.options import Limits, Options
     from gateway.conformance.parser import Block
@@ -92,12 +91,7 @@ class Trial:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         for listener in self._listeners:
             listener.drop()
 

@@ -21,12 +21,9 @@ import struct
 import sys
 import tempfile
 from contextlib import AsyncExitStack
-from typing import IO, TYPE_CHECKING, Self
+from typing import IO, Self
 
 from gateway.errors import GatewayError
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 START_SECONDS = 10.0
 """Limit for the first answer; typically 10 ms, much longer on a loaded machine."""
@@ -96,12 +93,7 @@ class EmbeddedBroker:
             self._resources = resources.pop_all()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Stop the broker with SIGTERM, then SIGKILL."""
         await self._resources.aclose()
 

@@ -20,7 +20,6 @@ from gateway.publisher import EventPublisher
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from random import Random
-    from types import TracebackType
 
     from gateway.config import Settings
     from gateway.core.source import Source
@@ -121,12 +120,7 @@ class SourcesPublisher:
             await self._stack.enter_async_context(publisher)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
     async def publish(self, user_id: str, event_type: str, data: object) -> object:

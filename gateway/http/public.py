@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Middleware
     from aiohttp.web_routedef import AbstractRouteDef
 
-    from gateway.config import Settings
-    from gateway.core.hub import Hub
     from gateway.core.records import Moment
     from gateway.core.request import StreamRequest
     from gateway.core.stream import PartitionFeed, Stream
@@ -39,7 +37,7 @@ if TYPE_CHECKING:
     from gateway.http.siblings import Siblings
     from gateway.http.transport.socket_transport import SocketTransport
     from gateway.metrics import Metrics
-    from gateway.readiness import Readiness
+    from gateway.parts import Parts
 
 WELCOME = (
     "Server-Sent Events from Kafka: GET /api/v1/events with a bearer token opens your stream.\n"
@@ -76,20 +74,18 @@ class EventsEndpoint:
 
     def __init__(
         self,
-        settings: Settings,
+        parts: Parts,
         reader: RequestReader,
-        hub: Hub,
-        readiness: Readiness,
-        logs: LogSource,
         shards: Shards | None = None,
         siblings: Siblings | None = None,
     ) -> None:
+        settings = parts.settings
         self._settings = settings
         self._reader = reader
         self._admission = reader.admission
-        self._hub = hub
-        self._readiness = readiness
-        self._logs = logs
+        self._hub = parts.hub
+        self._readiness = parts.readiness
+        self._logs: LogSource = parts.kafka
         self._shards = shards
         self._siblings = siblings
         self._head = ResponseHead()

@@ -19,15 +19,13 @@ from gateway.http.scopes import Scopes
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from gateway.config import Settings
     from gateway.core.filter import EventFilter
-    from gateway.core.registry import Registry
     from gateway.core.request import StreamRequest
     from gateway.http.admission import StreamAdmission
     from gateway.http.auth.tokens import Authenticator, Identity
     from gateway.http.caller import Caller, Callers
     from gateway.http.origins import Origins
-    from gateway.readiness import Readiness
+    from gateway.parts import Parts
 
 NEVER_READY = "this worker has not reached Kafka yet; try again in a moment"
 
@@ -45,23 +43,21 @@ class RequestReader:
 
     def __init__(
         self,
-        settings: Settings,
+        parts: Parts,
         authenticator: Authenticator,
         origins: Origins,
         callers: Callers,
-        registry: Registry,
-        readiness: Readiness,
         admission: StreamAdmission,
     ) -> None:
-        self._settings = settings
+        self._settings = parts.settings
         self._authenticator = authenticator
         self.origins = origins
         self._callers = callers
-        self._registry = registry
-        self._readiness = readiness
+        self._registry = parts.registry
+        self._readiness = parts.readiness
         self.admission = admission
         self._filters = Filters()
-        self._scopes = Scopes(registry, settings.scope_prefix)
+        self._scopes = Scopes(parts.registry, parts.settings.scope_prefix)
 
     def read(self, request: web.Request) -> Asked:
         """Return the stream request. Raises `UnknownKey` if a newer key may help."""

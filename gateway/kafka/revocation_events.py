@@ -74,9 +74,10 @@ class RevocationEvents:
         self._partitioner = settings.partitioner
         self._options = connection_options(settings)
         self._target = TopicSpec(settings.revocations_topic, compacted=True)
-        self._life = int(settings.revocation_seconds * 1000)
-        self._hub = hub
-        self._revocations = revocations
+        self.life = int(settings.revocation_seconds * 1000)
+        """Lifetime of a revocation without `expires_at`, in ms."""
+        self.hub = hub
+        self.revocations = revocations
         self._decoder = decoder
         self._values = values
         self._contain = supervisor.contain
@@ -117,8 +118,8 @@ class RevocationEvents:
             # A missing or future timestamp is a producer error: use the current time.
             since = timestamp if 0 < timestamp < moment.wall else moment.wall
             with self._contain(Part.REVOCATIONS):
-                change = self._revocations.revoke_session(
-                    user, session, since, self._life, moment.wall
+                change = self.revocations.revoke_session(
+                    user, session, since, self.life, moment.wall
                 )
                 if change is not None:
                     users.add(user)
@@ -127,8 +128,8 @@ class RevocationEvents:
                     self._news.set()
         if not users:
             return
-        covered = self._revocations.covered(self._hub.streams, users, moment.wall)
-        self._hub.close_all(covered, CloseReason.REVOKED, moment)
+        covered = self.revocations.covered(self.hub.streams, users, moment.wall)
+        self.hub.close_all(covered, CloseReason.REVOKED, moment)
 
     def seen(self, change: Change) -> None:
         """Note a record in the topic: this worker does not write its revocation again."""

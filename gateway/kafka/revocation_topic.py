@@ -21,10 +21,8 @@ from gateway.supervise import Containment, Part
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.core.hub import Hub
     from gateway.kafka.fetch.listener import Reports
-    from gateway.revocation.record import Change
-    from gateway.revocation.table import Revocations
+    from gateway.kafka.revocation_events import RevocationEvents
 
 GATHER_SECONDS = 0.05
 """Pause after each batch, since every batch is compared with all streams: a producer that revokes
@@ -36,30 +34,23 @@ _log = structlog.stdlib.get_logger(__name__)
 class RevocationFollower:
     """Copies revocations from their topic into the table, and closes revoked streams.
 
-    `life` (ms) is the lifetime of a revocation without `expires_at`. `whole` is called each time
-    the topic has been read up to its end; `seen` with each change that was applied. A record that
-    raises an unexpected exception is discarded alone.
+    The table is that of `revoking`, which is told each change that was applied. `whole` is called
+    each time the topic has been read up to its end. A record that raises an unexpected exception is
+    discarded alone.
     """
 
     part = Part.REVOCATIONS
 
     def __init__(
-        self,
-        topic: str,
-        life: int,
-        hub: Hub,
-        revocations: Revocations,
-        reports: Reports,
-        whole: Callable[[], None],
-        seen: Callable[[Change], None],
+        self, topic: str, revoking: RevocationEvents, reports: Reports, whole: Callable[[], None]
     ) -> None:
         self._topic = topic
-        self._life = life
-        self._hub = hub
-        self._revocations = revocations
+        self._life = revoking.life
+        self._hub = revoking.hub
+        self._revocations = revoking.revocations
         self._reports = reports
         self._whole = whole
-        self._seen = seen
+        self._seen = revoking.seen
         self._digest = Digest()
 
     def begin(self) -> None:

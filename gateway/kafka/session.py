@@ -93,12 +93,10 @@ class KafkaSession:
         self._supervisor = supervisor
         self._schemas = schemas
         self._options = connection_options(settings)
-        self._revocations = revocations
         self._revoking = RevocationEvents(settings, hub, revocations, decoder, supervisor, schemas)
         if settings.revocations_topic:
             detail = f"the topic {settings.revocations_topic} has not been read whole yet"
             readiness.set_reason(NotReadyReason.REVOCATIONS, detail)
-        self._revocation_life = int(settings.revocation_seconds * 1000)
         self.cluster = ClusterClient(self._options, settings.kafka_client_rack or "", metrics)
         """The worker's client for metadata and offsets; started by `run`."""
         self._retention = RetentionWatch(settings, self.cluster)
@@ -199,12 +197,9 @@ class KafkaSession:
             return None
         follower = RevocationFollower(
             topic,
-            self._revocation_life,
-            self._hub,
-            self._revocations,
+            self._revoking,
             self._metrics,
             whole=lambda: self._settle(NotReadyReason.REVOCATIONS),
-            seen=self._revoking.seen,
         )
         return CompactedTopic(self.cluster, cluster, topic, follower, self._metrics)
 
@@ -267,7 +262,7 @@ class KafkaSession:
         with contain(Part.SWEEP):
             self._note_unread(self._faults())
         with contain(Part.REVOCATIONS):
-            self._revocations.discard_expired(clock.now(), self._revocation_life)
+            self._revoking.revocations.discard_expired(clock.now(), self._revoking.life)
 
     def lags(self) -> Mapping[TopicPartition, int]:
         """Return an upper bound of the unread records of each log that is read."""

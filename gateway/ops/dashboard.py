@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 from aiohttp import web
@@ -85,28 +85,44 @@ class Watcher:
         return shown
 
 
+if TYPE_CHECKING:
+    Describe = Callable[[str], str]
+
+
+class FleetView(Protocol):
+    """The fleet as this worker sees it."""
+
+    @property
+    def fleet(self) -> Fleet:
+        """The members and their statuses."""
+        ...
+
+    def problem(self) -> str:
+        """Return why other workers are not visible; empty if they are."""
+        ...
+
+
 class DashboardFeed:
     """Keeps the history, and shows it and the fleet to dashboards.
 
-    `worker` is the name of this worker; `problem` returns why other workers are not visible,
-    and `describe` the command that shows the leaders of a topic.
+    `worker` is the name of this worker, `name` that of the fleet; `describe` returns the command
+    that shows the leaders of a topic.
     """
 
     def __init__(
         self,
         worker: str,
-        fleet: Fleet,
-        problem: Callable[[], str],
+        view: FleetView,
         latest: Latest,
         describe: Callable[[str], str],
-        name: str = "",
+        name: str,
     ) -> None:
-        self._describe = describe
         self._worker = worker
-        self._name = name
-        self._fleet = fleet
-        self._problem = problem
+        self._view = view
+        self._fleet = view.fleet
         self._latest = latest
+        self._describe = describe
+        self._name = name
         self._history = History()
         self._watchers: set[Watcher] = set()
         self._number = 0
@@ -167,7 +183,7 @@ class DashboardFeed:
 
     def _document(self, sample: Sample) -> Shown:
         """Return the event `fleet`; its id counts samples, to make logs of dashboards readable."""
-        moment, problem = clock.now(), self._problem()
+        moment, problem = clock.now(), self._view.problem()
         members = self._fleet.members(moment.monotonic)
         document = {
             "fleet_name": self._name,

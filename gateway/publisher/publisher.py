@@ -47,7 +47,6 @@ from gateway.revocation.record import user_key as key_of_user
 if TYPE_CHECKING:
     import uuid
     from collections.abc import Iterable, Sequence
-    from types import TracebackType
 
     from gateway.config import Settings
     from gateway.core.registry import Registry
@@ -139,12 +138,7 @@ class EventPublisher:
             self._fail(self._producer.explain(error), events=0)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._producer.close()
 
     async def publish(

@@ -11,9 +11,9 @@ import asyncio
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
-from tests.child import Child, free_port
+from tests.child import Child, Service, free_port
 from tests.eventually import eventually
 from tests.http.certificates import Files
 from tests.programs import find
@@ -21,7 +21,6 @@ from tests.programs import find
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Sequence
-    from types import TracebackType
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
@@ -36,7 +35,7 @@ class Target(Protocol):
     def ops_port(self) -> int: ...
 
 
-class Balancer:
+class Balancer(Service):
     """A load balancer, running while the `async with` block runs."""
 
     program: str
@@ -46,7 +45,6 @@ class Balancer:
         self.port = free_port()
         """The TLS address."""
         self.certificates = Files(folder)
-        self._child: Child | None = None
         self._workers = workers
 
     @property
@@ -59,15 +57,13 @@ class Balancer:
 
     @property
     def pid(self) -> int:
-        assert self._child is not None
-        return self._child.pid
+        return self.process.pid
 
-    async def __aenter__(self) -> Self:
-        self._child = self._start()
+    async def start(self) -> None:
+        self.child = self._start()
 
         async def listens() -> bool:
-            assert self._child is not None
-            assert self._child.exit_code is None, f"it has ended:\n{self._child.log()}"
+            self.expect_alive()
             try:
                 _, writer = await asyncio.open_connection("127.0.0.1", self.port)
             except ConnectionRefusedError:
@@ -75,26 +71,11 @@ class Balancer:
             writer.transport.abort()
             return True
 
-        try:
-            await eventually(f"{self.program} listens", listens)
-        except BaseException:
-            self._child.end()
-            raise
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        assert self._child is not None
-        self._child.end()
+        await eventually(f"{self.program} listens", listens)
 
     def log(self) -> str:
         """Return the log."""
-        assert self._child is not None
-        return self._child.log()
+        return self.process.log()
 
     def _start(self) -> Child:
         raise NotImplementedError

@@ -220,11 +220,9 @@ async def test_http_2_addresses_and_a_log_without_tokens(
             return await streams(worker) == [0]
 
         await eventually("the worker knows that the client has left", has_left)
-
-        async def logged() -> bool:
-            return balancer.log().count("/api/v1/events") >= 4
-
-        await eventually("the requests are logged", logged)
+        await eventually(
+            "the requests are logged", lambda: balancer.log().count("/api/v1/events") >= 4
+        )
         shard = partitioner("murmur2")(user.encode(), 4)
         assert f"shard={shard} " in balancer.log()
         assert token not in balancer.log()

@@ -19,7 +19,6 @@ from tests.eventually import eventually
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
 
 NODES = (1, 2, 3)
 HEAP_MB = 384
@@ -86,12 +85,7 @@ class Cluster:
             raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._kill_all()
 
     async def start(self, *nodes: int) -> None:

@@ -14,16 +14,15 @@ import subprocess
 import uuid
 from base64 import urlsafe_b64encode
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple
 
 from tests.brokers.metadata import answers
-from tests.child import Child, free_port
+from tests.child import Child, Service, free_port
 from tests.eventually import DEADLINE, eventually
 from tests.jars import fetch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
 
 POM = Path(__file__).with_name("pom.xml")
 FOLDER = POM.parents[2] / ".kafka"
@@ -50,7 +49,7 @@ def new_cluster_id() -> str:
     return urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
 
 
-class KafkaNode:
+class KafkaNode(Service):
     """One node of a cluster, broker and controller, running while the `async with` block runs.
 
     `voters` gives the controller port of every node by its id, this one's included; without it the
@@ -79,7 +78,6 @@ class KafkaNode:
         self._auto_create_topics = auto_create_topics
         self._extra = properties or {}
         self._heap_mb = heap_mb
-        self._child: Child | None = None
 
     @property
     def bootstrap(self) -> str:
@@ -93,25 +91,12 @@ class KafkaNode:
 
     @property
     def pid(self) -> int:
-        assert self._child is not None, "the node was not started"
-        return self._child.pid
+        return self.process.pid
 
     @property
     def is_running(self) -> bool:
         """Whether the process exists, frozen or not."""
-        return self._child is not None and self._child.exit_code is None
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.end()
+        return self.child is not None and self.child.exit_code is None
 
     async def start(self) -> None:
         """Start the node and return when it answers requests for metadata."""
@@ -121,19 +106,14 @@ class KafkaNode:
         if not properties.exists():
             properties.write_text(self._properties())
             await asyncio.to_thread(self._format, jars, properties)
-        self._child = Child(
+        self.child = Child(
             [*self._java(jars), "kafka.Kafka", str(properties)], self._folder / "output.log"
         )
         try:
             await eventually("Kafka answers", self._is_up, START_SECONDS)
         except BaseException:
-            self._child.end()
+            self.end()
             raise
-
-    def end(self) -> None:
-        """Stop the node: it hands over its partitions, and is killed after a timeout."""
-        if self._child is not None:
-            self._child.end()
 
     def move(self, port: int) -> None:
         """Use another port from the next start on; the node must be stopped."""
@@ -143,23 +123,21 @@ class KafkaNode:
 
     def kill(self) -> None:
         """Kill the node (SIGKILL) if it runs."""
-        if self._child is not None:
-            self._child.kill()
+        if self.child is not None:
+            self.child.kill()
 
     def freeze(self) -> None:
         """Freeze the node (SIGSTOP); its connections stay open."""
-        if self._child is not None:
-            self._child.freeze()
+        if self.child is not None:
+            self.child.freeze()
 
     def thaw(self) -> None:
         """Continue a frozen node."""
-        if self._child is not None:
-            self._child.signal(signal.SIGCONT)
+        if self.child is not None:
+            self.child.signal(signal.SIGCONT)
 
     async def _is_up(self) -> bool:
-        assert self._child is not None
-        if self._child.exit_code is not None:
-            raise RuntimeError(f"Kafka did not start:\n{self._child.log()}")
+        self.expect_alive()
         return await answers(self.bootstrap)
 
     def _format(self, jars: Path, properties: Path) -> None:
@@ -206,3 +184,34 @@ group.initial.rebalance.delay.ms=0
     def _java(self, jars: Path) -> list[str]:
         heap, level = f"-Xmx{self._heap_mb}m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"
         return [*JAVA, heap, level, "-cp", f"{jars}/*"]
+
+
+def with_listener(name: str, host: str, protocol: str, properties: Mapping[str, object]) -> Second:
+    """Return the ports and properties of a node with another listener besides the plain one.
+
+    `properties` are those of the listener, without its prefix.
+    """
+    port, controller, second = free_port(), free_port(), free_port()
+    addresses = f"PLAINTEXT://127.0.0.1:{port},{name.upper()}://{host}:{second}"
+    protocols = f"CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,{name.upper()}:{protocol}"
+    return Second(
+        f"{host}:{second}",
+        port,
+        {1: controller},
+        {
+            "listeners": f"{addresses},CONTROLLER://127.0.0.1:{controller}",
+            "advertised.listeners": addresses,
+            "listener.security.protocol.map": protocols,
+            "inter.broker.listener.name": "PLAINTEXT",
+            **{f"listener.name.{name}.{key}": value for key, value in properties.items()},
+        },
+    )
+
+
+class Second(NamedTuple):
+    """The address of a second listener, and arguments of its node."""
+
+    bootstrap: str
+    port: int
+    voters: dict[int, int]
+    properties: dict[str, object]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.brokers.kafka import KafkaNode
-from tests.child import free_port
+from tests.brokers.kafka import KafkaNode, with_listener
 from tests.identity.kerberos import REALM
 
 if TYPE_CHECKING:
@@ -23,38 +22,34 @@ class KerberosNode(KafkaNode):
 
     def __init__(self, folder: Path, realm: Realm, login_ms: int, user: str) -> None:
         self._realm = realm
-        port, controller, self._kerberos_port = free_port(), free_port(), free_port()
-        addresses = f"PLAINTEXT://127.0.0.1:{port},KERBEROS://localhost:{self._kerberos_port}"
         principal = "kafka/localhost"
         keytab = realm.add(principal)
-        prefix = "listener.name.kerberos"
-        super().__init__(
-            folder,
-            port=port,
-            voters={1: controller},
-            properties={
-                "listeners": f"{addresses},CONTROLLER://127.0.0.1:{controller}",
-                "advertised.listeners": addresses,
-                "listener.security.protocol.map": (
-                    "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,KERBEROS:SASL_PLAINTEXT"
-                ),
-                "inter.broker.listener.name": "PLAINTEXT",
-                "sasl.kerberos.service.name": "kafka",
-                f"{prefix}.sasl.enabled.mechanisms": "GSSAPI",
-                f"{prefix}.gssapi.connections.max.reauth.ms": login_ms,
-                f"{prefix}.gssapi.sasl.jaas.config": (
+        second = with_listener(
+            "kerberos",
+            "localhost",
+            "SASL_PLAINTEXT",
+            {
+                "sasl.enabled.mechanisms": "GSSAPI",
+                "gssapi.connections.max.reauth.ms": login_ms,
+                "gssapi.sasl.jaas.config": (
                     "com.sun.security.auth.module.Krb5LoginModule required useKeyTab=true"
                     f' storeKey=true keyTab="{keytab}" principal="{principal}@{REALM}";'
                 ),
+            },
+        )
+        self.kerberos_bootstrap = second.bootstrap
+        """The `host:port` of the listener that accepts tickets."""
+        super().__init__(
+            folder,
+            port=second.port,
+            voters=second.voters,
+            properties={
+                **second.properties,
+                "sasl.kerberos.service.name": "kafka",
                 "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
                 "super.users": f"User:ANONYMOUS;User:{user}",
             },
         )
-
-    @property
-    def kerberos_bootstrap(self) -> str:
-        """The `host:port` of the listener that accepts tickets."""
-        return f"localhost:{self._kerberos_port}"
 
     def _java(self, jars: Path) -> list[str]:
         java, *rest = super()._java(jars)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.brokers.kafka import KafkaNode
+from tests.brokers.kafka import KafkaNode, with_listener
 from tests.brokers.secure import stores
-from tests.child import free_port
 from tests.identity.oauth import AUDIENCE
 
 if TYPE_CHECKING:
@@ -28,38 +27,27 @@ class OAuthNode(KafkaNode):
         self, folder: Path, server: OAuthServer, authority: Authority, login_ms: int
     ) -> None:
         self._keys_url = server.keys_url
-        port, controller, self._oauth_port = free_port(), free_port(), free_port()
-        addresses = f"PLAINTEXT://127.0.0.1:{port},OAUTH://127.0.0.1:{self._oauth_port}"
-        prefix = "listener.name.oauth"
-        super().__init__(
-            folder,
-            port=port,
-            voters={1: controller},
-            properties={
-                "listeners": f"{addresses},CONTROLLER://127.0.0.1:{controller}",
-                "advertised.listeners": addresses,
-                "listener.security.protocol.map": (
-                    "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,OAUTH:SASL_SSL"
-                ),
-                "inter.broker.listener.name": "PLAINTEXT",
-                **stores(f"{prefix}.", authority.pair("broker"), authority),
-                f"{prefix}.sasl.enabled.mechanisms": "OAUTHBEARER",
-                f"{prefix}.oauthbearer.sasl.jaas.config": (
-                    f"{_OAUTH}.OAuthBearerLoginModule required;"
-                ),
-                f"{prefix}.oauthbearer.sasl.server.callback.handler.class": (
+        second = with_listener(
+            "oauth",
+            "127.0.0.1",
+            "SASL_SSL",
+            {
+                **stores("", authority.pair("broker"), authority),
+                "sasl.enabled.mechanisms": "OAUTHBEARER",
+                "oauthbearer.sasl.jaas.config": f"{_OAUTH}.OAuthBearerLoginModule required;",
+                "oauthbearer.sasl.server.callback.handler.class": (
                     f"{_OAUTH}.OAuthBearerValidatorCallbackHandler"
                 ),
-                f"{prefix}.oauthbearer.connections.max.reauth.ms": login_ms,
-                f"{prefix}.sasl.oauthbearer.jwks.endpoint.url": self._keys_url,
-                f"{prefix}.sasl.oauthbearer.expected.audience": AUDIENCE,
+                "oauthbearer.connections.max.reauth.ms": login_ms,
+                "sasl.oauthbearer.jwks.endpoint.url": self._keys_url,
+                "sasl.oauthbearer.expected.audience": AUDIENCE,
             },
         )
-
-    @property
-    def oauth_bootstrap(self) -> str:
+        self.oauth_bootstrap = second.bootstrap
         """The `host:port` of the listener that accepts tokens."""
-        return f"127.0.0.1:{self._oauth_port}"
+        super().__init__(
+            folder, port=second.port, voters=second.voters, properties=second.properties
+        )
 
     def _java(self, jars: Path) -> list[str]:
         allowed = f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={self._keys_url}"

@@ -75,10 +75,7 @@ async def test_killed_program_resumes_from_its_id_file(
         return Child([sys.executable, program, url, mint(user), str(path)], tmp_path / name)
 
     async def told(child: Child, line: str) -> None:
-        async def has_told() -> bool:
-            return f"{line}\n" in child.log()
-
-        await eventually(f"{line!r} is told", has_told)
+        await eventually(f"{line!r} is told", lambda: f"{line}\n" in child.log())
 
     first = start("first")
     try:

@@ -9,13 +9,10 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 TOKEN = "good"
 HEARTBEAT_SECONDS = 0.2
@@ -54,12 +51,7 @@ class StreamServer:
         await self._server.start_server(shutdown_timeout=0)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._server.close()
 
     @property

@@ -108,8 +108,4 @@ async def test_the_broker_ends_when_its_parent_is_killed() -> None:
         with suppress(ProcessLookupError):
             parent.kill()
         await parent.wait()
-
-    async def gone() -> bool:
-        return not is_running(pid)
-
-    await eventually("the broker ended", gone)
+    await eventually("the broker ended", lambda: not is_running(pid))

@@ -9,15 +9,12 @@ import shutil
 import signal
 import tempfile
 from contextlib import AsyncExitStack, suppress
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import aiohttp
 
 from tests.child import free_port
 from tests.eventually import eventually
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 CHROMIUM_OPTIONS = [
     "--headless",
@@ -93,12 +90,7 @@ class Browser:
             self._resources = resources.pop_all()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._resources.aclose()
 
     async def open(self, url: str) -> None:

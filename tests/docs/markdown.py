@@ -56,15 +56,6 @@ def all_blocks() -> list[Block]:
     return blocks(*{token.info for token in tokens if token.type == "fence"})
 
 
-def indented(document: Path) -> list[Block]:
-    """Return the blocks of code that are not fenced."""
-    return [
-        Block(name_of(document), token.map[0] + 1, "", token.content)
-        for token in _tokens(document)
-        if token.type == "code_block" and token.map is not None
-    ]
-
-
 def anchors(document: Path) -> set[str]:
     """Return the anchors of a document: each heading, as GitHub writes it."""
     tokens = _tokens(document)

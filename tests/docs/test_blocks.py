@@ -1,4 +1,4 @@
-"""Every code block in the documents is tested, or is listed here with a reason.
+"""Code blocks of the documents work.
 
 By language: `record` and `sse` are decoded, `toml`, `json` and `python` read (`test_examples.py`),
 `python` runs too (`test_python.py`). The others are below.
@@ -21,7 +21,7 @@ import yaml
 from gateway.cli import build
 from gateway.http.public import EVENTS
 from tests.commands.command import gateway
-from tests.docs.markdown import DOCUMENTS, ROOT, Block, all_blocks, blocks, indented
+from tests.docs.markdown import DOCUMENTS, ROOT, Block, all_blocks, blocks
 from tests.eventually import DEADLINE
 from tests.programs import find, require
 
@@ -29,29 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-HELD = {
-    *(
-        "record",
-        "sse",
-        "toml",
-        "json",
-        "python",
-        "sh",
-        "java",
-        "js",
-        "html",
-        "yaml",
-        "ini",
-        "nginx",
-        "sql",
-        "http",
-        "text",
-    ),
-}
-
 SHOWN = {
     " Kafka ──►": "a picture",
-    "gateway/\n": "the tree of modules, whose rules tests/core/test_purity.py holds",
+    "gateway/\n": "the tree of modules: tests/docs/test_design.py",
     "fetch cycles": "a formula: tests/core/test_plan.py",
     "P/N": "a formula: tests/core/test_plan.py",
     "tests/core/": "the tree of tests",
@@ -59,52 +39,12 @@ SHOWN = {
 }
 """Text that is not command output, by its beginning, with the reason."""
 
-ELSEWHERE = {
-    ("docs/producers.md", "record"),
-    ("docs/record-formats.md", "record"),
-    ("docs/record-formats.md", "sse"),
-    ("docs/producers.md", "sse"),
-    ("docs/sources.md", "record"),
-    ("docs/sources.md", "sse"),
-    ("docs/clients.md", "sse"),
-    ("docs/tutorial.md", "sse"),
-}
-"""Documents whose records and streams `test_examples.py` decodes."""
-
 
 def where(block: object) -> str:
     return block.where if isinstance(block, Block) else ""
 
 
 each = pytest.mark.parametrize
-
-
-@each("block", all_blocks(), ids=where)
-def test_every_block_has_a_tested_language(block: Block) -> None:
-    assert block.language in HELD, (
-        f"{block.where}: nothing holds a block of ```{block.language}; name one of"
-        f" {', '.join(sorted(HELD))} behind the fence, or add a test for it to {__file__}"
-    )
-    if block.language in {"record", "sse"}:
-        assert (block.document, block.language) in ELSEWHERE, (
-            f"{block.where}: test_examples.py decodes no ```{block.language} of this document:"
-            " have it do so, and name the document in ELSEWHERE"
-        )
-
-
-@each("document", DOCUMENTS, ids=lambda document: document.name)
-def test_code_is_fenced_with_a_language(document: Path) -> None:
-    for block in indented(document):
-        assert block.text.startswith(tuple(SHOWN)), (
-            f"{block.where}: fence the block and say its language, so that a test can hold it"
-        )
-
-
-def test_every_listed_block_exists() -> None:
-    texts = [block.text for block in all_blocks() if block.language == "text"]
-    texts += [block.text for document in DOCUMENTS for block in indented(document)]
-    for begin in SHOWN:
-        assert any(text.startswith(begin) for text in texts), f"remove {begin!r} from SHOWN"
 
 
 def outputs() -> Iterator[tuple[Block, Block]]:
@@ -133,6 +73,8 @@ async def test_a_text_block_is_the_output_of_the_preceding_command(
 @each("block", blocks("sh"), ids=where)
 def test_shell_blocks_parse_and_gateway_accepts_their_arguments(block: Block) -> None:
     subprocess.run(["bash", "-n"], input=block.text, text=True, check=True, timeout=DEADLINE)
+    for target in re.findall(r"^make (\w+)", block.text, re.MULTILINE):
+        assert f"\n{target}:" in (ROOT / "Makefile").read_text(), f"{block.where}: make {target}"
     program = typer.main.get_command(build())
     for words in commands(block.text):
         try:

@@ -35,9 +35,6 @@ SECONDS = DEADLINE
 BROKERS = re.compile(r'\[?"(?:127\.0\.0\.1|kafka(?:-\d)?):9092"(?:, "kafka-\d:9092")*\]?')
 GATEWAY = re.compile(r"http://(?:127\.0\.0\.1|localhost):8080|https://events\.example\.com")
 
-NOT_RUN: dict[str, str] = {}
-"""Blocks that cannot run, by `document:line`, and why."""
-
 
 class Ground(NamedTuple):
     """The environment of an example."""
@@ -94,11 +91,7 @@ def body(block: Block, ground: Ground) -> str:
     return "async def run():\n" + textwrap.indent(text, "    ", lambda line: bool(line.strip()))
 
 
-@pytest.mark.parametrize(
-    "block",
-    [block for block in blocks("python") if block.where not in NOT_RUN],
-    ids=lambda block: block.where,
-)
+@pytest.mark.parametrize("block", blocks("python"), ids=lambda block: block.where)
 @pytest.mark.filterwarnings("default")
 async def test_a_python_block_runs(
     block: Block,
@@ -121,8 +114,7 @@ async def test_a_python_block_runs(
             pass
         except NameError as error:
             raise AssertionError(
-                f"{block.where}: {error}; give the name in `given` of {__file__}, or list the block"
-                " in NOT_RUN with a reason"
+                f"{block.where}: {error}; give the name in `given` of {__file__}"
             ) from error
         except TimeoutError:
             raise AssertionError(
@@ -138,7 +130,3 @@ async def publish_until_cancelled(ground: Ground) -> None:
         while True:
             await publisher.publish("alice", "import.completed", {"rows": 9})
             await asyncio.sleep(0.1)
-
-
-def test_every_listed_block_exists() -> None:
-    assert NOT_RUN.keys() <= {block.where for block in blocks("python")}

@@ -6,7 +6,7 @@ import asyncio
 import socket
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import web
 
@@ -35,6 +35,7 @@ from gateway.kafka.revocation_events import RevocationEvents
 from gateway.metrics import Metrics
 from gateway.ops.pseudonyms import pseudonyms
 from gateway.ops.stream_log import StreamLog
+from gateway.parts import Parts
 from gateway.readiness import NotReadyReason, Readiness
 from gateway.revocation.table import Revocations
 from gateway.supervise import Part, Supervisor
@@ -127,29 +128,24 @@ class Served:
         self.origins = Origins(self.settings.cors_origins)
         self.callers = Callers(self.settings.trusted_proxies)
         shards = Shards(lambda _: SHARD, self._agreed_shard, self.metrics)
+        registry, kafka = Registry.built_in(), cast("Any", self)
+        parts = Parts(self.settings, registry, self.hub, self.metrics, self.readiness, kafka, None)
         reader = RequestReader(
-            self.settings,
+            parts,
             Authenticator(self.settings, OneKey(self.settings), self.revocations),
             self.origins,
             self.callers,
-            Registry.built_in(),
-            self.readiness,
             StreamAdmission(self.settings, self.hub),
         )
         self.endpoint = EventsEndpoint(
-            self.settings,
-            reader,
-            self.hub,
-            self.readiness,
-            self,
-            shards if self.settings.sharding == "redirect" else None,
+            parts, reader, shards if self.settings.sharding == "redirect" else None
         )
         self.app = public_app(
             self.endpoint,
             self.origins,
             self.callers,
             self.metrics,
-            metadata_routes(self.settings, Registry.built_in()),
+            metadata_routes(self.settings, registry),
             wording=Refusals(self.settings).answer,
         )
         self._acceptor: AcceptorSite | None = None
@@ -231,11 +227,7 @@ class Served:
 
     async def until_open(self, count: int) -> None:
         """Return when the hub has that many streams."""
-
-        async def counted() -> bool:
-            return len(self.hub.streams) == count
-
-        await eventually(f"{count} streams are open", counted)
+        await eventually(f"{count} streams are open", lambda: len(self.hub.streams) == count)
 
 
 @asynccontextmanager

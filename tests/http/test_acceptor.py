@@ -18,22 +18,15 @@ from gateway.http import request_reader
 from gateway.http.transport import acceptor
 from tests.eventually import eventually
 from tests.http.raw_client import GREETING, connected
-from tests.http.served import Served, serving
 from tests.http.test_admission import rejects
 from tests.tokens import mint
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from tests.http.served import Served
 
 ACCEPT_PAUSED = "accept paused: out of file descriptors; raise ulimit -n"
 
 REQUEST = b"GET /api/v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\n\r\n"
-
-
-@pytest.fixture
-async def served() -> AsyncIterator[Served]:
-    async with serving() as it:
-        yield it
 
 
 def request() -> bytes:
@@ -73,11 +66,7 @@ async def test_a_turn_of_the_event_loop_accepts_few_connections_and_begins_fewer
         server = web.Server(lambda _: web.Response())  # type: ignore[arg-type, return-value]
         accepting = acceptor.Acceptor(listening, None, server, 1, context)
         count()
-
-        async def all_accepted() -> bool:
-            return sum(accepted.values()) == 40
-
-        await eventually("all connections are accepted", all_accepted)
+        await eventually("all connections are accepted", lambda: sum(accepted.values()) == 40)
         accepting.close()
     most = acceptor.HANDSHAKES_PER_TURN if tls else acceptor.ACCEPTED_PER_TURN
     assert max(accepted.values()) == most

@@ -86,11 +86,10 @@ async def refused(client: RawClient, status: int) -> dict[str, Any]:
 async def stall(served: Served) -> None:
     """Write to all streams more than their buffers take, and wait until they are stuck."""
     served.publish(*[b'"%s"' % (b"x" * 2000)] * 200)
-
-    async def stuck() -> bool:
-        return all(stream.state is State.STUCK for stream in served.hub.streams)
-
-    await eventually("all streams are stuck", stuck)
+    await eventually(
+        "all streams are stuck",
+        lambda: all(stream.state is State.STUCK for stream in served.hub.streams),
+    )
 
 
 async def test_a_user_at_the_limit_gets_429_and_others_a_stream() -> None:
@@ -159,11 +158,7 @@ async def test_of_many_at_the_same_time_only_as_many_get_in_as_there_is_room() -
     async with crowd(max_streams_per_user=3) as (served, clients):
         served.let_through.clear()
         asking = [await clients.come() for _ in range(8)]
-
-        async def all_asked() -> bool:
-            return served.asking == 8
-
-        await eventually("all are being opened", all_asked)
+        await eventually("all are being opened", lambda: served.asking == 8)
         served.let_through.set()
         heads = [await client.head() for client in asking]
         assert sum(head.startswith(b"HTTP/1.1 200 ") for head in heads) == 3
@@ -178,11 +173,7 @@ async def test_openings_above_the_limit_are_rejected(
     async with crowd() as (served, clients):
         served.let_through.clear()
         waiting = [await clients.come() for _ in range(2)]
-
-        async def asked() -> bool:
-            return served.asking == 2
-
-        await eventually("two are being opened", asked)
+        await eventually("two are being opened", lambda: served.asking == 2)
         await refused(await clients.come(), 503)
         waiting[0].reset()
         served.let_through.set()

@@ -14,31 +14,19 @@ from gateway.core.stream import State
 from gateway.http.transport import connection
 from tests.eventually import eventually
 from tests.http.raw_client import GREETING, connected
-from tests.http.served import Served, serving
 from tests.records import TYPE
 from tests.sse import EventStreamParser
 from tests.tokens import mint
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
     from tests.http.raw_client import RawClient
+    from tests.http.served import Served
 
 MANY = 300
 PAYLOADS = [b'"%d %s"' % (number, b"x" * 2000) for number in range(MANY)]
 """Far more than the sockets' buffers and the transport's mark take, so that a stream is stuck."""
-
-
-@pytest.fixture
-async def served() -> AsyncIterator[Served]:
-    async with serving() as it:
-        yield it
-
-
-@pytest.fixture
-async def client(served: Served) -> AsyncIterator[RawClient]:
-    async with connected(served.port) as it:
-        yield it
 
 
 @pytest.fixture
@@ -53,10 +41,7 @@ def quiet(caplog: pytest.LogCaptureFixture) -> Callable[[], None]:
 
 
 async def until_state(served: Served, state: State) -> None:
-    async def reached() -> bool:
-        return served.stream.state is state
-
-    await eventually(f"the stream is {state}", reached)
+    await eventually(f"the stream is {state}", lambda: served.stream.state is state)
 
 
 async def round_trip(served: Served) -> None:
@@ -141,11 +126,10 @@ async def test_the_server_keeps_no_task_and_no_connection_for_an_open_stream(
         before = asyncio.all_tasks()
         for client in clients:
             await served.open(client)
-
-        async def settled() -> bool:
-            return served.connections == 0 and not asyncio.all_tasks() - before
-
-        await eventually("nothing but the streams is left", settled)
+        await eventually(
+            "nothing but the streams is left",
+            lambda: served.connections == 0 and not asyncio.all_tasks() - before,
+        )
         assert len(served.hub.streams) == 20
         served.publish(b"1")
         for client in clients:
@@ -219,19 +203,11 @@ async def test_client_that_disconnects_during_the_lookup_leaves_no_stream(
 ) -> None:
     served.let_through.clear()
     await client.request("/api/v1/events", token=mint("alice"))
-
-    async def asked() -> bool:
-        return served.asking == 1
-
-    await eventually("the handler waits", asked)
+    await eventually("the handler waits", lambda: served.asking == 1)
     way(client)
     await round_trip(served)
     served.let_through.set()
-
-    async def ended() -> bool:
-        return served.connections == 0
-
-    await eventually("the handler has ended", ended)
+    await eventually("the handler has ended", lambda: served.connections == 0)
     assert served.asking == 0
     await served.until_open(0)
     assert served.feed.streams == 0

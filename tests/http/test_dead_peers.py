@@ -105,10 +105,6 @@ async def test_stuck_client_of_a_lost_network_does_not_block_its_successor(
         phones.cut()
         left_behind = served.stream
         served.publish(*[b'"%s"' % (b"x" * 2000)] * 200)
-
-        async def stuck() -> bool:
-            return left_behind.state is State.STUCK
-
-        await eventually("its stream is stuck", stuck)
+        await eventually("its stream is stuck", lambda: left_behind.state is State.STUCK)
         await served.open(await call(stack, served, None))
         assert left_behind.state is State.CLOSED

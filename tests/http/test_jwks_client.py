@@ -54,10 +54,7 @@ class Provider:
         return read_key_set(key_set(*self.keys), ALGORITHMS)
 
     async def until_fetched(self, count: int) -> None:
-        async def so_often() -> bool:
-            return self.fetched >= count
-
-        await eventually(f"fetched {count} times", so_often)
+        await eventually(f"fetched {count} times", lambda: self.fetched >= count)
 
 
 @asynccontextmanager
@@ -110,11 +107,10 @@ async def test_the_last_good_set_stays_while_the_url_is_down() -> None:
         assert readiness
         assert not keys.fresh
         provider.keys = (NEW,)
-
-        async def taken_up() -> bool:
-            return found(keys, NEW) and not found(keys, OLD)
-
-        await eventually("the new key came, and the old one went", taken_up)
+        await eventually(
+            "the new key came, and the old one went",
+            lambda: found(keys, NEW) and not found(keys, OLD),
+        )
         assert keys.fresh
 
 

@@ -80,11 +80,7 @@ async def test_requests_through_aiohttp_open_in_several_turns() -> None:
             await client.send(
                 f"GET /api/v1/events HTTP/1.1\r\nAuthorization: Bearer {token}\r\n".encode()
             )
-
-        async def handed_over() -> bool:
-            return served.connections == CLIENTS
-
-        await eventually("all connections belong to aiohttp", handed_over)
+        await eventually("all connections belong to aiohttp", lambda: served.connections == CLIENTS)
         async with Turns(served).counted() as turns:
             for client in clients:
                 await client.send(b"Host: x\r\n\r\n")
@@ -105,11 +101,7 @@ async def test_requests_that_wait_for_their_turn_only_hold_no_place(
             await client.send(
                 f"GET /api/v1/events HTTP/1.1\r\nAuthorization: Bearer {token}\r\n".encode()
             )
-
-        async def handed_over() -> bool:
-            return served.connections == CLIENTS
-
-        await eventually("all connections belong to aiohttp", handed_over)
+        await eventually("all connections belong to aiohttp", lambda: served.connections == CLIENTS)
         for client in clients:
             await client.send(b"Host: x\r\n\r\n")
         await served.until_open(CLIENTS)
@@ -121,11 +113,7 @@ async def test_requests_that_waited_for_a_partition_open_in_several_turns() -> N
         served.let_through.clear()
         for number, client in enumerate(clients):
             await client.request("/api/v1/events", token=mint(f"user-{number}"))
-
-        async def all_asked() -> bool:
-            return served.asking == CLIENTS
-
-        await eventually("all requests wait for the partition", all_asked)
+        await eventually("all requests wait for the partition", lambda: served.asking == CLIENTS)
         async with Turns(served).counted() as turns:
             served.let_through.set()
             await served.until_open(CLIENTS)
@@ -140,11 +128,7 @@ async def test_live_events_are_written_between_openings() -> None:
         served.let_through.clear()
         for number, client in enumerate(clients):
             await client.request("/api/v1/events", token=mint(f"user-{number}"))
-
-        async def all_asked() -> bool:
-            return served.asking == CLIENTS
-
-        await eventually("all requests wait for the partition", all_asked)
+        await eventually("all requests wait for the partition", lambda: served.asking == CLIENTS)
         served.let_through.set()
         for _ in range(3):
             await asyncio.sleep(0)

@@ -49,12 +49,6 @@ async def served() -> AsyncIterator[Served]:
         yield it
 
 
-@pytest.fixture
-async def client(served: Served) -> AsyncIterator[RawClient]:
-    async with connected(served.port) as it:
-        yield it
-
-
 def headers_of(answer: bytes) -> dict[str, str]:
     lines = answer.partition(b"\r\n\r\n")[0].decode().split("\r\n")[1:]
     found = dict(line.split(": ", 1) for line in lines)

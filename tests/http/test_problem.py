@@ -16,12 +16,10 @@ from gateway.errors import (
 from gateway.http.problem import problem
 from gateway.readiness import Readiness
 from tests.http.raw_client import connected
-from tests.http.served import Served, serving
+from tests.http.served import Served
 from tests.tokens import bearer, mint
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from pytest_aiohttp.plugin import AiohttpClient
 
 EVENTS = "/api/v1/events"
@@ -51,12 +49,6 @@ def test_error_is_sent_as_problem_details(kind: type[HttpError], status: int, ti
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.headers["Cache-Control"] == "no-store"
     assert answer.headers.get("Retry-After") == ("3" if status == 503 else None)
-
-
-@pytest.fixture
-async def served() -> AsyncIterator[Served]:
-    async with serving() as it:
-        yield it
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,6 @@ from tests.http.served import TOPIC, Served, serving
 from tests.tokens import bearer, mint
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from pytest_aiohttp.plugin import AiohttpClient
 
     from tests.http.raw_client import RawClient
@@ -33,18 +31,6 @@ IDS = [
     b"\xff\xfe", bytes(range(128, 256)), "ünïcödé".encode(), b"null", b"-1", b'"><',
     b"1u" + b"/" * 28, b"1" + b"u" * 29 + b"b" * 29 + b"u" * 29 + b"x",
 ]  # fmt: skip
-
-
-@pytest.fixture
-async def served() -> AsyncIterator[Served]:
-    async with serving() as it:
-        yield it
-
-
-@pytest.fixture
-async def client(served: Served) -> AsyncIterator[RawClient]:
-    async with connected(served.port) as it:
-        yield it
 
 
 async def test_root_describes_the_service_in_one_line(aiohttp_client: AiohttpClient) -> None:
@@ -125,11 +111,10 @@ async def test_slow_lookup_does_not_extend_the_token(served: Served, client: Raw
     begin = clock.now()
     served.let_through.clear()
     await client.request(EVENTS, token=mint("alice", lifetime=1.0))
-
-    async def waited() -> bool:
-        return served.asking == 1 and clock.now().monotonic - begin.monotonic > 0.3
-
-    await eventually("some of the token's life has passed", waited)
+    await eventually(
+        "some of the token's life has passed",
+        lambda: served.asking == 1 and clock.now().monotonic - begin.monotonic > 0.3,
+    )
     served.let_through.set()
     await client.head()
 
@@ -143,11 +128,9 @@ async def test_token_that_expires_during_the_lookup_gets_a_stream_that_closes_as
     served.let_through.clear()
     begin = clock.now()
     await client.request(EVENTS, token=mint("alice", lifetime=0.1))
-
-    async def expired() -> bool:
-        return served.asking == 1 and clock.now().wall > begin.wall + 150
-
-    await eventually("the token has expired", expired)
+    await eventually(
+        "the token has expired", lambda: served.asking == 1 and clock.now().wall > begin.wall + 150
+    )
     served.let_through.set()
     await client.head()
     served.hub.tick(clock.now())
@@ -177,11 +160,7 @@ async def test_a_token_that_is_revoked_during_the_look_up_opens_no_stream(
 ) -> None:
     served.let_through.clear()
     await client.request(EVENTS, token=mint("alice", sid="s1"))
-
-    async def asked() -> bool:
-        return served.asking == 1
-
-    await eventually("the handler waits", asked)
+    await eventually("the handler waits", lambda: served.asking == 1)
     served.revocations.apply(revoked("s1"), 0)
     served.let_through.set()
     assert (await client.head()).startswith(b"HTTP/1.1 401 ")
@@ -213,11 +192,7 @@ async def test_stream_on_a_draining_worker_keeps_its_id_and_gets_a_retry_hint(
     """Not a 503, at which an `EventSource` gives up."""
     served.let_through.clear()
     await client.request(EVENTS, token=mint("alice"))
-
-    async def asked() -> bool:
-        return served.asking == 1
-
-    await eventually("the handler waits", asked)
+    await eventually("the handler waits", lambda: served.asking == 1)
     served.readiness.set_reason(NotReadyReason.DRAINING, "it is being stopped")
     served.let_through.set()
     answer = await client.rest()

@@ -34,12 +34,6 @@ async def served() -> AsyncIterator[Served]:
         yield it
 
 
-@pytest.fixture
-async def client(served: Served) -> AsyncIterator[RawClient]:
-    async with connected(served.port) as it:
-        yield it
-
-
 async def ask(client: RawClient, target: str) -> dict[str, str]:
     """Return the headers of a redirect."""
     await client.request(target, token=mint("alice"), headers={"Origin": APP})

@@ -70,10 +70,10 @@ class Pair:
         return data
 
     async def hears(self, *words: str) -> None:
-        async def heard() -> bool:
-            return self.listener.heard == list(words)
-
-        await eventually(f"the protocol hears {words}, not {self.listener.heard}", heard)
+        await eventually(
+            f"the protocol hears {words}, not {self.listener.heard}",
+            lambda: self.listener.heard == list(words),
+        )
 
 
 def _connected() -> tuple[socket.socket, socket.socket]:
@@ -100,11 +100,7 @@ async def test_transport_sends_written_bytes_and_delivers_received_bytes(pair: P
     pair.wire.write(b"there")
     assert await pair.read(5) == b"there"
     pair.client.send(b"back")
-
-    async def came() -> bool:
-        return pair.listener.data == b"back"
-
-    await eventually("it came back", came)
+    await eventually("it came back", lambda: pair.listener.data == b"back")
     assert pair.wire.get_extra_info("peername") == "peer"
     assert pair.wire.get_extra_info("socket") is pair.sock
 
@@ -164,11 +160,10 @@ async def test_broken_connection_is_reported_once(pair: Pair, kept: bytes) -> No
     pair.client.close()
     for _ in range(3):
         pair.wire.write(b"to nobody")
-
-    async def told() -> bool:
-        return pair.listener.heard[-1:] in (["ConnectionResetError"], ["BrokenPipeError"])
-
-    await eventually("the protocol is told", told)
+    await eventually(
+        "the protocol is told",
+        lambda: pair.listener.heard[-1:] in (["ConnectionResetError"], ["BrokenPipeError"]),
+    )
     assert len(pair.listener.heard) == 1 + bool(kept)
 
 
@@ -185,11 +180,10 @@ async def test_exception_in_one_protocol_does_not_concern_the_others() -> None:
     pairs[1].listener.data_received = fail  # type: ignore[method-assign]
     for each in pairs:
         each.client.send(b"data")
-
-    async def came() -> bool:
-        return pairs[0].listener.data == pairs[2].listener.data == b"data" and bool(failures)
-
-    await eventually("the others get their data", came)
+    await eventually(
+        "the others get their data",
+        lambda: pairs[0].listener.data == pairs[2].listener.data == b"data" and bool(failures),
+    )
     assert failures == ["a defect"]
     for each in pairs:
         each.wire.abort()

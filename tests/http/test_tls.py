@@ -42,10 +42,7 @@ async def served(certificate: Certificate) -> AsyncIterator[Served]:
 
 
 async def until_stuck(served: Served) -> None:
-    async def stuck() -> bool:
-        return served.stream.state is State.STUCK
-
-    await eventually("the stream is stuck", stuck)
+    await eventually("the stream is stuck", lambda: served.stream.state is State.STUCK)
 
 
 async def accepts(served: Served, client: ssl.SSLContext) -> bool:
@@ -74,11 +71,10 @@ async def test_no_task_is_left_for_an_open_stream(served: Served, files: Files) 
     async with connected(served.port, files.client) as client:
         before = asyncio.all_tasks()
         await served.open(client)
-
-        async def settled() -> bool:
-            return served.connections == 0 and not asyncio.all_tasks() - before
-
-        await eventually("nothing but the stream is left", settled)
+        await eventually(
+            "nothing but the stream is left",
+            lambda: served.connections == 0 and not asyncio.all_tasks() - before,
+        )
 
 
 @pytest.mark.parametrize("way", ["leave", "reset"])

@@ -6,13 +6,12 @@ import os
 import subprocess
 from typing import TYPE_CHECKING, Self
 
-from tests.child import Child, free_port
+from tests.child import Child, Service, free_port
 from tests.eventually import DEADLINE, eventually
 from tests.programs import find
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
 
 REALM = "GATEWAY.TEST"
 
@@ -21,7 +20,7 @@ PROGRAMS = ("krb5kdc", "kdb5_util", "kadmin.local")
 START_SECONDS = DEADLINE
 
 
-class Realm:
+class Realm(Service):
     """A realm whose KDC runs while the `async with` block runs.
 
     Tickets are good for `ticket_seconds`. The KDC can be ended and started again.
@@ -31,7 +30,6 @@ class Realm:
         self._folder = folder
         self._port = free_port()
         self._ticket_seconds = ticket_seconds
-        self._child: Child | None = None
 
     @property
     def config(self) -> Path:
@@ -75,20 +73,11 @@ class Realm:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._write_configuration()
         self._run("kdb5_util", "create", "-s", "-r", REALM, "-P", "master")
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.end()
+        return await super().__aenter__()
 
     async def start(self) -> None:
         """Start the KDC and return when it listens."""
-        self._child = Child(
+        self.child = Child(
             [find("krb5kdc") or "krb5kdc", "-n", "-P", str(self._folder / "pid")],
             self._folder / "kdc.out",
             self.environment,
@@ -96,16 +85,10 @@ class Realm:
         offset = len(self._log())
 
         async def listens() -> bool:
-            assert self._child is not None
-            assert self._child.exit_code is None, self._child.log()
+            self.expect_alive()
             return "commencing operation" in self._log()[offset:]
 
         await eventually("the KDC listens", listens, START_SECONDS)
-
-    def end(self) -> None:
-        """End the KDC."""
-        if self._child is not None:
-            self._child.end()
 
     def tickets(self, principal: str) -> int:
         """Return the number of ticket-granting tickets issued to a principal so far."""

@@ -5,37 +5,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import pytest
-
 from gateway.core.records import TopicPartition
 from tests.brokers.batches import batch
 from tests.brokers.kafka import JAVA, KafkaNode, fetch_jars
 from tests.brokers.raw import write_batch
-from tests.conftest import Broker, require_kafka
 from tests.integration.conftest import new_user
+from tests.integration.own_node import broker as broker
+from tests.integration.own_node import node as node
 from tests.integration.poison import follow, now, row
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
     from tests.conftest import MakeTopics, StartWorker
     from tests.integration.conftest import OpenStream
-
-
-@pytest.fixture
-async def node(tmp_path: Path) -> AsyncIterator[KafkaNode]:
-    """A Kafka of the test's own, which is stopped meanwhile."""
-    require_kafka()
-    # Quotas over windows of 2 s instead of 11 s: throttle times are shorter.
-    windows = {"quota.window.num": 2, "quota.window.size.seconds": 1}
-    async with KafkaNode(tmp_path / "kafka", properties=windows) as running:
-        yield running
-
-
-@pytest.fixture
-def broker(node: KafkaNode) -> Broker:
-    return Broker("kafka", node.bootstrap)
 
 
 async def test_a_restart_of_the_broker_does_not_restart_idle_partitions(

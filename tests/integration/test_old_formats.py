@@ -15,33 +15,18 @@ from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 
 from gateway.core.records import TopicPartition
 from tests.brokers.batches import batch
-from tests.brokers.kafka import KafkaNode
 from tests.brokers.raw import replace_on_disk, write_batch
-from tests.conftest import Broker, require_kafka
+from tests.integration.own_node import broker as broker
+from tests.integration.own_node import node as node
 from tests.integration.poison import expect, follow, now, row, user_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
+    from tests.brokers.kafka import KafkaNode
     from tests.conftest import MakeTopics, StartWorker
     from tests.integration.conftest import OpenStream
 
 CODECS = {0: range(3), 1: range(4)}
 """Codec of each partition's messages, by format: none, gzip, snappy, lz4 (only in format 1)."""
-
-
-@pytest.fixture
-async def node(tmp_path: Path) -> AsyncIterator[KafkaNode]:
-    """A Kafka of the test's own, for it is stopped meanwhile."""
-    require_kafka()
-    async with KafkaNode(tmp_path / "kafka") as running:
-        yield running
-
-
-@pytest.fixture
-def broker(node: KafkaNode) -> Broker:
-    return Broker("kafka", node.bootstrap)
 
 
 def old_messages(user: str, magic: int, codec: int) -> bytes:

@@ -5,21 +5,17 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
-import pytest
-
 from gateway.core.records import TopicPartition
 from gateway.kafka.probe import probe
 from tests.brokers.batches import CODECS, batch, with_bit_flipped, with_garbage
-from tests.brokers.kafka import KafkaNode
 from tests.brokers.raw import change_on_disk, write_batch
-from tests.conftest import Broker, require_kafka
 from tests.eventually import eventually
+from tests.integration.own_node import broker as broker
+from tests.integration.own_node import node as node
 from tests.integration.poison import expect, follow, now, row, skipped, user_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
+    from tests.brokers.kafka import KafkaNode
     from tests.integration.conftest import OpenStream, SetUp
     from tests.worker import Worker
 
@@ -28,19 +24,6 @@ FAULTS = ["checksum", *CODECS, "last"]
 
 SOUND = len(FAULTS)
 """The partition in which nothing is wrong."""
-
-
-@pytest.fixture
-async def node(tmp_path: Path) -> AsyncIterator[KafkaNode]:
-    """A Kafka of the test's own, for it is stopped meanwhile."""
-    require_kafka()
-    async with KafkaNode(tmp_path / "kafka") as running:
-        yield running
-
-
-@pytest.fixture
-def broker(node: KafkaNode) -> Broker:
-    return Broker("kafka", node.bootstrap)
 
 
 async def all_counted(worker: Worker) -> None:

@@ -35,11 +35,7 @@ async def next_millisecond() -> datetime:
     """Return a whole millisecond that has begun after the call."""
     now = datetime.now(UTC)
     start = now.replace(microsecond=now.microsecond // 1000 * 1000) + timedelta(milliseconds=1)
-
-    async def begun() -> bool:
-        return datetime.now(UTC) >= start
-
-    await eventually("a millisecond passes", begun)
+    await eventually("a millisecond passes", lambda: datetime.now(UTC) >= start)
     return start
 
 

@@ -6,7 +6,6 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aiohttp import web
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
@@ -20,6 +19,7 @@ from tests.child import free_port
 from tests.client import StreamClient
 from tests.conftest import use_worker, worker_settings
 from tests.eventually import eventually
+from tests.ops.collector import Collector, values_of
 from tests.records import RecordWriter, Topics
 from tests.tokens import bearer, mint
 from tests.worker import Worker
@@ -48,40 +48,26 @@ class Span(NamedTuple):
     attributes: dict[str, Any]
 
 
-class Collector:
-    """What an OpenTelemetry collector is for OTLP over HTTP; it keeps everything."""
+class SpanCollector(Collector):
+    """Keeps all spans."""
+
+    path = "/v1/traces"
+    response = ExportTraceServiceResponse
 
     def __init__(self) -> None:
-        self.port = free_port()
+        super().__init__()
         self.spans: list[Span] = []
-        self.resource: dict[str, Any] = {}
-
-    @asynccontextmanager
-    async def listening(self) -> AsyncIterator[None]:
-        app = web.Application()
-        app.add_routes([web.post("/v1/traces", self._take)])
-        runner = web.AppRunner(app)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", self.port).start()
-            yield
-        finally:
-            await runner.cleanup()
 
     def named(self, name: str) -> list[Span]:
         return [span for span in self.spans if span.name == name]
 
     async def wait_for(self, name: str, count: int = 1) -> list[Span]:
-        async def there() -> bool:
-            return len(self.named(name)) >= count
-
-        await eventually(f"{count} spans {name}", there)
+        await eventually(f"{count} spans {name}", lambda: len(self.named(name)) >= count)
         return self.named(name)
 
-    async def _take(self, request: web.Request) -> web.Response:
-        message = ExportTraceServiceRequest.FromString(await request.read())
-        for group in message.resource_spans:
-            self.resource = _values(group.resource.attributes)
+    def keep(self, body: bytes) -> None:
+        for group in ExportTraceServiceRequest.FromString(body).resource_spans:
+            self.resource = values_of(group.resource.attributes)
             for span in [span for scope in group.scope_spans for span in scope.spans]:
                 links = [(_number(link.trace_id), _number(link.span_id)) for link in span.links]
                 self.spans.append(
@@ -91,19 +77,13 @@ class Collector:
                         _number(span.span_id),
                         _number(span.parent_span_id),
                         links,
-                        _values(span.attributes),
+                        values_of(span.attributes),
                     )
                 )
-        body = ExportTraceServiceResponse().SerializeToString()
-        return web.Response(body=body, content_type="application/x-protobuf")
 
 
 def _number(span_or_trace: bytes) -> int:
     return int.from_bytes(span_or_trace)
-
-
-def _values(attributes: Any) -> dict[str, Any]:
-    return {each.key: getattr(each.value, each.value.WhichOneof("value")) for each in attributes}
 
 
 class Ground(NamedTuple):
@@ -146,7 +126,7 @@ async def tracing_worker(
 async def test_trace_spans_producer_worker_and_client(
     request: pytest.FixtureRequest, tmp_path: Path, http: aiohttp.ClientSession
 ) -> None:
-    collector = Collector()
+    collector = SpanCollector()
     async with (
         collector.listening(),
         tracing_worker(request, tmp_path, collector.port) as (worker, write),

@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from tests.child import free_port
 from tests.eventually import eventually
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 PIECE = 1 << 16
 ID = re.compile(rb"^id: (\S+)", re.MULTILINE)
@@ -46,12 +43,7 @@ class Relay:
         self._server = await asyncio.start_server(self._accept, self._host, self.port)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._server.close()
         self.cut()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -62,16 +54,10 @@ class Relay:
             writer.transport.abort()
 
     async def until_streams(self, count: int) -> None:
-        async def counted() -> bool:
-            return self.streams == count
-
-        await eventually(f"{count} streams are open", counted)
+        await eventually(f"{count} streams are open", lambda: self.streams == count)
 
     async def until_requests(self, count: int) -> None:
-        async def counted() -> bool:
-            return len(self.requests) >= count
-
-        await eventually(f"{count} streams were asked for", counted)
+        await eventually(f"{count} streams were asked for", lambda: len(self.requests) >= count)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -130,11 +130,9 @@ class Case:
             tokens = {"first": "old", "second": "new", "until": 0}
             settings = {"url": f"{site.url}/events", "types": [], "tokens": tokens}
             async with node("gateway", settings, folder) as client:
-
-                async def seen() -> bool:
-                    return len(client.lines) >= until
-
-                await eventually("the client has seen what was answered", seen)
+                await eventually(
+                    "the client has seen what was answered", lambda: len(client.lines) >= until
+                )
                 return site.requests, client.lines
 
 

@@ -234,11 +234,7 @@ async def test_none_takes_an_event_for_seen_of_which_only_the_beginning_came(
             tokens = {"first": "old", "second": "new", "until": 0}
             settings = {"url": f"{site.url}/events", "types": [], "tokens": tokens}
             async with node(name, settings, tmp_path / name):
-
-                async def back() -> bool:
-                    return len(site.requests) > 1
-
-                await eventually("it has come back", back)
+                await eventually("it has come back", lambda: len(site.requests) > 1)
             assert site.requests[1][1]["last-event-id"] == "1"
 
     async with asyncio.TaskGroup() as clients:

@@ -139,10 +139,9 @@ def come_back(hub: Hub, feed: PartitionFeed, sink: Note, offset: int) -> Stream:
 
 
 async def until_live(streams: Iterable[Stream]) -> None:
-    async def live() -> bool:
-        return not any(stream.catching_up for stream in streams)
-
-    await eventually("the streams are live", live)
+    await eventually(
+        "the streams are live", lambda: not any(stream.catching_up for stream in streams)
+    )
 
 
 async def test_a_client_that_leaves_while_it_waits_costs_no_scan(

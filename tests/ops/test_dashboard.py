@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import aiohttp
 from aiohttp import web
@@ -26,17 +26,26 @@ if TYPE_CHECKING:
     from tests.sse import ReceivedEvent
 
 
+class View(NamedTuple):
+    """A fleet all of which is visible."""
+
+    fleet: Fleet
+
+    def problem(self) -> str:
+        return ""
+
+
 class Stage:
     """A board that shows a fleet of one worker, `a`."""
 
     def __init__(self) -> None:
         self.fleet = Fleet("a")
         self.latest = Latest(lambda _: "somebody")
-        self.board = DashboardFeed("a", self.fleet, lambda: "", self.latest, str)
+        self.board = DashboardFeed("a", View(self.fleet), self.latest, str, "")
         self.number = 0
 
-    def go_on(self, **facts: Any) -> None:
-        """Let the worker tell its next status."""
+    def report(self, **facts: Any) -> None:
+        """Report the next status of the worker."""
         self.number += 1
         known = {"number": self.number, "state": WorkerState.READY, "at": clock.now().wall}
         self.fleet.set_own(Status(worker="a", **{**known, **facts}))
@@ -62,8 +71,8 @@ async def test_dashboard_gets_the_whole_state_first_and_then_changes(
     aiohttp_client: AiohttpClient,
 ) -> None:
     stage = Stage()
-    stage.go_on(streams=3)
-    stage.go_on(streams=4)
+    stage.report(streams=3)
+    stage.report(streams=4)
     client = await aiohttp_client(stage.app())
     async with client.get("/ops/events") as response:
         assert response.headers["Content-Type"] == "text/event-stream"
@@ -75,7 +84,7 @@ async def test_dashboard_gets_the_whole_state_first_and_then_changes(
         assert document["workers"][0]["streams"] == document["sample"]["streams"] == 4
         assert document["concerns"] == []
 
-        stage.go_on(streams=9, streams_stuck=0, cpu_share=0.99)
+        stage.report(streams=9, streams_stuck=0, cpu_share=0.99)
         [news] = await read(response, 1)
         document = json.loads(news.data)
         assert document["sample"]["streams"] == 9
@@ -97,7 +106,7 @@ async def test_dashboard_is_idle_without_watchers(
         assert stage.latest.watched
 
     async def unwatched() -> bool:
-        stage.go_on()
+        stage.report()
         return not stage.latest.watched
 
     await eventually("the dashboard is missed", unwatched)
@@ -128,7 +137,7 @@ async def test_dashboard_that_does_not_read_is_disconnected_without_delaying_oth
         silent.sendall(b"GET /ops/events HTTP/1.1\r\nHost: x\r\n\r\n")
 
         async def cut_off() -> bool:
-            stage.go_on(version="x" * 1_000_000)  # no socket holds many of these
+            stage.report(version="x" * 1_000_000)  # no socket holds many of these
             return stage.number > 5 and not stage.latest.watched
 
         await eventually("it is cut off", cut_off)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import web
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
@@ -16,11 +14,11 @@ from gateway.ops.otlp_metrics import OtlpMetrics
 from tests.child import free_port
 from tests.conftest import use_worker, worker_settings
 from tests.eventually import eventually
+from tests.ops.collector import Collector, values_of
 from tests.records import Topics
 from tests.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     import pytest
@@ -28,40 +26,27 @@ if TYPE_CHECKING:
 TOPICS = Topics("user-events", "broadcast-events", "", "")
 
 
-class Collector:
-    """Takes metrics by OTLP over HTTP, and keeps the last of each name."""
+class MetricCollector(Collector):
+    """Keeps the last metric of each name."""
+
+    path = "/v1/metrics"
+    response = ExportMetricsServiceResponse
 
     def __init__(self) -> None:
-        self.port = free_port()
+        super().__init__()
         self.metrics: dict[str, Any] = {}
-        self.resource: dict[str, str] = {}
 
-    @asynccontextmanager
-    async def listening(self) -> AsyncIterator[None]:
-        app = web.Application()
-        app.add_routes([web.post("/v1/metrics", self._take)])
-        runner = web.AppRunner(app)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", self.port).start()
-            yield
-        finally:
-            await runner.cleanup()
-
-    async def _take(self, request: web.Request) -> web.Response:
-        message = ExportMetricsServiceRequest.FromString(await request.read())
-        for group in message.resource_metrics:
-            self.resource = {it.key: it.value.string_value for it in group.resource.attributes}
+    def keep(self, body: bytes) -> None:
+        for group in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+            self.resource = values_of(group.resource.attributes)
             for scope in group.scope_metrics:
                 self.metrics |= {metric.name: metric for metric in scope.metrics}
-        body = ExportMetricsServiceResponse().SerializeToString()
-        return web.Response(body=body, content_type="application/x-protobuf")
 
 
 async def test_worker_sends_its_metrics_and_survives_without_a_collector(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    collector = Collector()
+    collector = MetricCollector()
     away = f"127.0.0.1:{free_port()}"
     settings = worker_settings(TOPICS, kafka_bootstrap=away, otlp_metrics="true")
     worker = Worker(

@@ -35,6 +35,7 @@ from gateway.revocation.compaction import Digest, Written
 from gateway.revocation.pending import PendingRevocations
 from gateway.revocation.record import read_change, write_value
 from gateway.revocation.table import Revocations
+from tests.ops.test_dashboard import View
 
 WALL = 1_700_000_000_000
 LIFE = 3_600_000
@@ -115,7 +116,7 @@ def test_no_status_that_was_read_makes_the_fleet_its_board_or_its_table_fail(
     records: list[tuple[str, bytes, bool]],
 ) -> None:
     fleet, history = Fleet("own"), History()
-    board = DashboardFeed("own", fleet, lambda: "", Latest(lambda _: ""), str)
+    board = DashboardFeed("own", View(fleet), Latest(lambda _: ""), str, "")
     for turn, (key, value, whole) in enumerate(records):
         now = 3.0 * turn
         own = msgspec.structs.replace(FULL, worker="own", number=turn)

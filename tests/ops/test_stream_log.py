@@ -75,17 +75,9 @@ async def test_a_stream_that_did_not_keep_up_tells_how_far_it_was_behind(served:
         async with connected(served.port) as client:
             await served.open(client)
             served.publish(*[b'"%s"' % (b"x" * 2000)] * 200)
-
-            async def stuck() -> bool:
-                return served.stream.state is State.STUCK
-
-            await eventually("the stream is stuck", stuck)
+            await eventually("the stream is stuck", lambda: served.stream.state is State.STUCK)
             begin = clock.now()
-
-            async def passed() -> bool:
-                return clock.now().wall > begin.wall + 50
-
-            await eventually("time passes", passed)
+            await eventually("time passes", lambda: clock.now().wall > begin.wall + 50)
             served.publish(b"1")
         await served.until_open(0)
     (line,) = closed(lines)

@@ -11,7 +11,6 @@ from aiohttp import hdrs, web
 
 if TYPE_CHECKING:
     import ssl
-    from types import TracebackType
     from typing import Self
 
 
@@ -43,12 +42,7 @@ class ServedRegistry:
         await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._context).start()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._runner.cleanup()
 
     @property

@@ -159,11 +159,7 @@ async def test_lookups_are_batched_and_pipelined() -> None:
         async with client(server.address) as cluster:
             await cluster.describe([log.topic for log in logs])
             questions = [cluster.offset(log, time) for log in logs for time in range(3)]
-
-            async def come() -> bool:
-                return len(offsets) == 3
-
-            await eventually("three requests have come", come)
+            await eventually("three requests have come", lambda: len(offsets) == 3)
             assert not any(question.done() for question in questions)
         assert all(question.done() for question in questions)
 
@@ -217,11 +213,7 @@ async def test_stop_fails_pending_lookups() -> None:
         async with client(server.address) as cluster:
             await cluster.describe(["topic"])
             sent = cluster.offset(TopicPartition("topic", 0), END)
-
-            async def arrived() -> bool:
-                return server.count(wire.LIST_OFFSETS) == 1
-
-            await eventually("the lookup is sent", arrived)
+            await eventually("the lookup is sent", lambda: server.count(wire.LIST_OFFSETS) == 1)
             unsent = cluster.offset(TopicPartition("topic", 0), START)
         for lookup in (sent, unsent):
             with pytest.raises(KafkaConnectionError):

@@ -64,10 +64,10 @@ class Follower:
         raise AssertionError((log, offset, reason))
 
     async def has(self, expected: list[bytes]) -> None:
-        async def all_read() -> bool:
-            return all(len(values) >= len(expected) for values in self.values.values())
-
-        await eventually("all is read", all_read)
+        await eventually(
+            "all is read",
+            lambda: all(len(values) >= len(expected) for values in self.values.values()),
+        )
         assert self.values == {A: expected, B: expected}
         assert self.losses == []
 
@@ -149,11 +149,7 @@ async def test_a_follower_in_the_rack_is_read_and_replaced_when_it_dies(tmp_path
         await write(cluster.bootstrap, b"0")
         async with following(cluster.bootstrap, rack(3)) as follower:
             await follower.has([b"0"])
-
-            async def near() -> bool:
-                return follower.nodes() == {3}
-
-            await eventually("the follower is read", near)
+            await eventually("the follower is read", lambda: follower.nodes() == {3})
             await write(cluster.bootstrap, b"1")
             await follower.has([b"0", b"1"])
             cluster.nodes[3].kill()

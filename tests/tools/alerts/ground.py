@@ -122,11 +122,11 @@ class Ground:
     async def followed(self, number: int = 1, user: str = "") -> AsyncIterator[str]:
         """Keep streams open; yield the last id of one of them."""
         async with self.crowd(number, user=user) as comers:
-
-            async def follow() -> bool:
-                return all(b"\nid: " in comer.received for comer in comers)
-
-            await eventually("all follow", follow, OPEN_SECONDS)
+            await eventually(
+                "all follow",
+                lambda: all(b"\nid: " in comer.received for comer in comers),
+                OPEN_SECONDS,
+            )
             yield comers[0].last_id
 
     async def write_noise(self, records: int, age_ms: int = 0) -> int:

@@ -10,7 +10,6 @@ from tests.tools.alerts.rules import hurried
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
-    from types import TracebackType
 
     from tests.worker import Worker
 
@@ -34,12 +33,7 @@ class Prometheus(prometheus.Prometheus):
             raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self.end()
 
     async def firing(self) -> dict[str, list[dict[str, str]]]:

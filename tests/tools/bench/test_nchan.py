@@ -40,8 +40,5 @@ async def test_every_event_arrives_once(
 
 
 async def test_the_worker_process_belongs_to_its_process_tree(tmp_path: Path) -> None:
-    async def has_one() -> bool:
-        return len(tree(server.pid)) == 2
-
     async with nchan(tmp_path) as server:  # the master listens before it starts workers
-        await eventually("a worker process", has_one)
+        await eventually("a worker process", lambda: len(tree(server.pid)) == 2)

@@ -78,16 +78,16 @@ async def _inject(ground: Ground, faults: list[Fault], seconds: float) -> None:
 
 async def _wait_for_the_last(crowd: list[ChaosClient], written: dict[str, list[int]]) -> None:
     """Return when every client has its last event, or after a timeout: the rest is lost."""
-
-    async def complete() -> bool:
-        return all(
-            number in client.came
-            for client in crowd
-            for number in written.get(client.user, [])[-1:]
-        )
-
     with suppress(AssertionError):
-        await eventually("every client has its last event", complete, QUIET_SECONDS)
+        await eventually(
+            "every client has its last event",
+            lambda: all(
+                number in client.came
+                for client in crowd
+                for number in written.get(client.user, [])[-1:]
+            ),
+            QUIET_SECONDS,
+        )
 
 
 def _report(

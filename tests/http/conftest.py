@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.http.raw_client import connected
+from tests.http.served import serving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.http.raw_client import RawClient
+    from tests.http.served import Served
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[Served]:
+    """The public listener, ready, with default settings; a module may have its own."""
+    async with serving() as it:
+        yield it
+
+
+@pytest.fixture
+async def client(served: Served) -> AsyncIterator[RawClient]:
+    """A connection to `served`."""
+    async with connected(served.port) as it:
+        yield it
