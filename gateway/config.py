@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from gateway.core.source import ValueFormat, simple_sources
 from gateway.errors import SettingsError
+from gateway.files import read_file
 from gateway.settings.kafka_settings import KafkaSettings, SchemaSettings, TopicSettings
 from gateway.settings.secret_settings import (
     PREFIX,
@@ -257,7 +258,7 @@ def _read_toml(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_file(path, may_wait=True).decode())
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # not UTF-8; a number or nesting too long

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gateway.core.registry import Registry
 from gateway.errors import SettingsError
+from gateway.files import read_file
 from gateway.sources import fixed_categories
 
 if TYPE_CHECKING:
@@ -24,9 +25,11 @@ def _read_registry(settings: Settings) -> Registry:
     if settings.registry is None:
         return Registry.built_in()
     try:
-        text = settings.registry.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            f"GATEWAY_REGISTRY: {settings.registry} cannot be read: {error}"
-        ) from None
-    return Registry.from_toml(text)
+        text = read_file(settings.registry).decode()
+    except OSError as error:
+        fault = error.strerror
+    except UnicodeDecodeError:
+        fault = "it is not UTF-8"
+    else:
+        return Registry.from_toml(text)
+    raise SettingsError(f"GATEWAY_REGISTRY: {settings.registry} cannot be read: {fault}")

@@ -27,6 +27,7 @@ from gateway.core.records import LogKind, UnreadableReason
 from gateway.core.registry import MAX_NAME_BYTES, RESERVED_PREFIX, name_fault
 from gateway.core.source import DEFAULT_PARTITIONS, KeyTemplate, Source, ValueFormat
 from gateway.errors import SettingsError
+from gateway.files import read_file
 from gateway.settings.setting_types import shown, topic_fault
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def load_sources(path: Path, settings: Collection[str] = ()) -> tuple[Source, ..
     """
     where = f"GATEWAY_SOURCES: {path}"
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_file(path).decode()
     except OSError as error:
         raise SettingsError(f"{where}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -14,6 +14,7 @@ import typer
 
 from gateway.commands.console import harmless
 from gateway.errors import KeySetError, NotReady, SettingsError, Unauthorized
+from gateway.files import MAX_BYTES, read_file
 from gateway.http.auth.signing_keys import SigningKeys
 from gateway.http.auth.tokens import Authenticator
 from gateway.readiness import Readiness
@@ -45,7 +46,9 @@ def read_token(path: Path) -> str:
     Raises `SettingsError` if the file cannot be read.
     """
     try:
-        content = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+        content = (
+            sys.stdin.buffer.read(MAX_BYTES) if str(path) == "-" else read_file(path, may_wait=True)
+        )
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
     text = content.decode(errors="replace").strip()

@@ -7,7 +7,6 @@ GET /subjects/{subject}/versions/{version}   a schema that another one refers to
 
 from __future__ import annotations
 
-import ssl
 from base64 import b64encode
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,11 +15,13 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
-from gateway.errors import SettingsError
+from gateway.files import client_tls
 from gateway.schemas.errors import InvalidSchema, RegistryUnavailable, UnknownSchema
 from gateway.secret_file import ReloadingSecret
 
 if TYPE_CHECKING:
+    import ssl
+
     from gateway.config import Settings
     from gateway.schemas.framing import SchemaId
 
@@ -186,20 +187,9 @@ def _secret(settings: Settings, name: str) -> ReloadingSecret | None:
 
 
 def _tls(settings: Settings) -> ssl.SSLContext:
-    cafile = settings.schema_registry_cafile
-    try:
-        context = ssl.create_default_context(cafile=cafile)
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(
-            f"GATEWAY_SCHEMA_REGISTRY_CAFILE: {cafile} holds no usable certificates: {error}"
-        ) from None
-    certfile, keyfile = settings.schema_registry_certfile, settings.schema_registry_keyfile
-    if certfile is not None and keyfile is not None:
-        try:
-            context.load_cert_chain(certfile, keyfile)
-        except (OSError, ssl.SSLError) as error:
-            raise SettingsError(
-                f"GATEWAY_SCHEMA_REGISTRY_CERTFILE and _KEYFILE: {certfile} and {keyfile} are not"
-                f" a certificate and its key: {error}"
-            ) from None
-    return context
+    return client_tls(
+        "GATEWAY_SCHEMA_REGISTRY",
+        settings.schema_registry_cafile,
+        settings.schema_registry_certfile,
+        settings.schema_registry_keyfile,
+    )

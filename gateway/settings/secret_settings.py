@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.errors import SettingsError
+from gateway.files import read_file
 from gateway.settings.setting_types import shown
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def secret_fault(name: str, secret: str) -> str:
 def read_secret(name: str, path: Path) -> str:
     """Return the file content without a trailing line break. Raises `SettingsError`."""
     try:
-        return path.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+        return read_file(path).decode().removesuffix("\n").removesuffix("\r")
     except OSError as error:
         fault = error.strerror
     except UnicodeDecodeError:

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from gateway.errors import SettingsError
+from gateway.files import read_file
 from gateway.issuers import ASYMMETRIC
 from gateway.secret_file import ReloadingSecret
 from gateway.settings.token_settings import SYMMETRIC
@@ -150,7 +151,7 @@ def _read_pem(path: Path) -> list[PublicKey]:
     """Return the public keys of a PEM file. Raises `SettingsError` where one is not usable."""
     setting = "GATEWAY_JWT_PUBLIC_KEY_FILE"
     try:
-        content = path.read_bytes()
+        content = read_file(path)
     except OSError as error:
         raise SettingsError(f"{setting}: {path} cannot be read: {error.strerror}") from None
     if b"PRIVATE KEY-----" in content:

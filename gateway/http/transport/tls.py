@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.errors import SettingsError
+from gateway.files import fault, load_pair
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,11 +28,11 @@ class Certificate:
         self._changed = self._changes()
         self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         try:
-            self.context.load_cert_chain(*self._files)
+            load_pair(self.context, *self._files)
         except OSError as error:  # an SSLError is one
             raise SettingsError(
                 f"GATEWAY_TLS_CERTFILE and GATEWAY_TLS_KEYFILE: {certfile} and {keyfile} are no"
-                f" usable pair: {error}"
+                f" usable pair: {fault(error)}"
             ) from None
 
     def refresh(self) -> bool:
@@ -46,10 +47,10 @@ class Certificate:
         self._changed = changed
         try:
             # Into another context first: a pair that does not fit would spoil the one in use.
-            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(*self._files)
-            self.context.load_cert_chain(*self._files)
+            load_pair(ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), *self._files)
+            load_pair(self.context, *self._files)
         except OSError as error:
-            _log.warning("certificate not reloaded: the new files are invalid", error=str(error))
+            _log.warning("certificate not reloaded: the new files are invalid", error=fault(error))
             return False
         _log.info("certificate reloaded", file=str(self._files[0]))
         return True

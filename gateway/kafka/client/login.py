@@ -29,6 +29,7 @@ from aiokafka.conn import OAuthAuthenticator
 from aiokafka.errors import KafkaError, SaslAuthenticationFailed
 
 from gateway.errors import SettingsError
+from gateway.files import read_file
 from gateway.secret_file import ReloadingSecret
 
 if TYPE_CHECKING:
@@ -316,7 +317,7 @@ def _aws_source(settings: Settings) -> Callable[[], Token]:
 
 def _read(path: Path, setting: str) -> str:
     try:
-        text = path.read_text(encoding="ascii").strip()
+        text = read_file(path).decode("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         fault = getattr(error, "strerror", None) or "it is not ASCII"
         raise TokenUnavailable(

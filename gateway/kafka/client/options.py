@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import ssl
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import SettingsError
+from gateway.files import client_tls
 from gateway.kafka.client.login import token_provider
 from gateway.secret_file import ReloadingSecret
 
 if TYPE_CHECKING:
+    import ssl
+
     from gateway.config import Settings
 
 
@@ -46,20 +48,9 @@ def connection_options(settings: Settings, client_id: str = "gateway") -> dict[s
 def _ssl_context(settings: Settings) -> ssl.SSLContext | None:
     if "SSL" not in settings.kafka_security_protocol:
         return None
-    try:
-        context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile)
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(
-            f"GATEWAY_KAFKA_SSL_CAFILE: {settings.kafka_ssl_cafile} holds no usable certificates:"
-            f" {error}"
-        ) from None
-    if settings.kafka_ssl_certfile is not None and settings.kafka_ssl_keyfile is not None:
-        try:
-            context.load_cert_chain(settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile)
-        except (OSError, ssl.SSLError) as error:
-            raise SettingsError(
-                f"GATEWAY_KAFKA_SSL_CERTFILE and GATEWAY_KAFKA_SSL_KEYFILE:"
-                f" {settings.kafka_ssl_certfile} and {settings.kafka_ssl_keyfile} are no usable"
-                f" pair: {error}"
-            ) from None
-    return context
+    return client_tls(
+        "GATEWAY_KAFKA_SSL",
+        settings.kafka_ssl_cafile,
+        settings.kafka_ssl_certfile,
+        settings.kafka_ssl_keyfile,
+    )
