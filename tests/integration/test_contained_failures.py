@@ -23,7 +23,8 @@ from gateway.core.scan import Scan
 from gateway.kafka import revocation_topic
 from gateway.kafka.compacted_topic import CompactedTopic
 from gateway.kafka.fetch import batches, reader
-from gateway.kafka.fetch.reader import MOST_BACKOFF_SECONDS
+from gateway.kafka.fetch import broker as fetch_broker
+from gateway.kafka.fetch.broker import MOST_BACKOFF_SECONDS
 from gateway.kafka.fetch.session import FetchSession
 from gateway.kafka.live_reader import LiveReader
 from gateway.kafka.offsets import Offsets
@@ -161,7 +162,7 @@ async def test_records_that_raise_cost_their_partition_until_they_do_not(
                 raise RuntimeError("injected")
             yield from original(data, *arguments)
 
-        monkeypatch.setattr(reader, "unpack", unpack)
+        monkeypatch.setattr(fetch_broker, "unpack", unpack)
         begin = time.monotonic()
         for name in names:
             await write.numbered(name, [1])
@@ -186,7 +187,7 @@ async def test_records_that_raise_cost_their_partition_until_they_do_not(
         (Metrics, "read", "metrics"),
         (FetchSession, "receive", "fetch"),
         (reader.FetchReader, "_watch", "fetch"),
-        (reader.FetchReader, "_serve", "live"),
+        (fetch_broker.BrokerReader, "run", "live"),
         (LiveReader, "sweep", "live"),
         (LiveReader, "_sweep", "partition"),
         (RetentionWatch, "run", "retention"),
@@ -214,7 +215,7 @@ async def test_failed_part_is_retried_and_costs_no_event(
     names = users()
     write = RecordWriter(producer, served)
     fault = Fault(2)
-    if name in {"run", "_work", "_serve"}:  # they are called once, at the start
+    if name in {"run", "_work"}:  # they are called once, at the start
         fault.into(monkeypatch, owner, name)
     async with running(broker, served, tail_warm_seconds=0) as worker:
         clients = await follow(open_stream, worker, names)
@@ -291,9 +292,9 @@ async def test_restart_of_a_reader_or_of_the_whole_session_costs_no_event(
     if part is Part.LIVE:
 
         def is_live(fetching: reader.FetchReader) -> bool:
-            return isinstance(fetching._listener, LiveReader)  # noqa: SLF001
+            return isinstance(fetching.listener, LiveReader)
 
-        fault.into(monkeypatch, reader.FetchReader, "_place_all", is_live)
+        fault.into(monkeypatch, reader.FetchReader, "_assign_all", is_live)
     else:
         original = KafkaSession._probe  # noqa: SLF001 - one of the session's tasks
 

@@ -15,8 +15,9 @@ import socket
 import struct
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 from aiokafka.conn import SaslPlainAuthenticator, ScramAuthenticator
 from aiokafka.errors import (
     KafkaConnectionError,
@@ -31,6 +32,7 @@ from gateway.kafka.client import wire
 from gateway.kafka.client.kerberos import KerberosAuthenticator
 from gateway.kafka.client.login import BearerAuthenticator, current_password
 from gateway.kafka.client.race import first_of
+from gateway.kafka.client.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -63,13 +65,16 @@ class ForeignProtocolError(KafkaConnectionError):  # type: ignore[misc] # untype
     """The peer answers, but not in Kafka's protocol: it may expect TLS, or HTTP."""
 
 
-class _Pending(NamedTuple):
+Answered = asyncio.Future[bytes] | Wakeup[bytes]
+
+
+class _Pending(msgspec.Struct, gc=False):
     """A request without a response yet."""
 
     correlation_id: int
     flexible: bool
     deadline: float
-    answered: asyncio.Future[bytes]
+    answered: Answered
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -110,13 +115,20 @@ class Connection(asyncio.BufferedProtocol):
         breaks, or when no response arrives within `timeout` seconds; that closes the connection.
         Raises `KafkaConnectionError` at once if the connection is closed.
         """
-        frame, pending = self._prepare(api_key, version, body, timeout)
+        answered = self._loop.create_future()
+        self.request_for(answered, api_key, version, body, timeout)
+        return answered
+
+    def request_for(
+        self, answered: Answered, api_key: int, version: int, body: bytes, timeout: float
+    ) -> None:
+        """Send a request whose response resolves `answered`; see `request`."""
+        frame, pending = self._prepare(answered, api_key, version, body, timeout)
         if self._held is None:
             self._send(frame, pending)
         else:
             self._held.append((frame, pending))
             self._check_by(pending.deadline)
-        return pending.answered
 
     def close(self) -> None:
         """Close the connection; pending requests fail."""
@@ -135,9 +147,9 @@ class Connection(asyncio.BufferedProtocol):
         self, api_key: int, version: int, body: bytes, timeout: float
     ) -> asyncio.Future[bytes]:
         """Send a login request, ahead of the requests that wait for the login."""
-        frame, pending = self._prepare(api_key, version, body, timeout)
-        self._send(frame, pending)
-        return pending.answered
+        answered = self._loop.create_future()
+        self._send(*self._prepare(answered, api_key, version, body, timeout))
+        return answered
 
     # Callbacks of the transport.
 
@@ -186,7 +198,7 @@ class Connection(asyncio.BufferedProtocol):
             self._inbox[: self._filled] = bytes(rest)
 
     def _prepare(
-        self, api_key: int, version: int, body: bytes, timeout: float
+        self, answered: Answered, api_key: int, version: int, body: bytes, timeout: float
     ) -> tuple[bytes, _Pending]:
         if self.closed:
             raise KafkaConnectionError(f"connection to {self.peer} is closed")
@@ -196,7 +208,7 @@ class Connection(asyncio.BufferedProtocol):
         size = _PREFIX.size - _INT32.size + len(rest)
         frame = _PREFIX.pack(size, api_key, version, number) + rest
         deadline = self._loop.time() + timeout
-        return frame, _Pending(number, flexible, deadline, self._loop.create_future())
+        return frame, _Pending(number, flexible, deadline, answered)
 
     def _send(self, frame: bytes, pending: _Pending) -> None:
         assert self._transport is not None

@@ -21,7 +21,7 @@ header name that is not UTF-8 is skipped alone. Formats:
 As KIP-98 requires for `read_committed`, aborted transactions and control records are left out.
 
 A batch of 20 KB can hold 500,000 records and decompress to 64 MiB, which takes half a second.
-`unpack` yields `LARGE` before such a batch, and `next_batch` decodes it in a thread.
+`unpack` yields `LARGE` before such a batch, and `large_batch` decodes it in a thread.
 """
 
 from __future__ import annotations
@@ -52,12 +52,14 @@ if TYPE_CHECKING:
 
     Unreadable = Callable[[TopicPartition, int, UnreadableReason], None]
     """Called for each record or whole batch that is skipped: its log, first offset, reason."""
+    Skipped = Callable[[int, UnreadableReason], None]
 
 _HEADER = struct.Struct(">qiibIhiqqqhii")
 """Header of magic 2."""
-_LONG, _MARKER = struct.Struct(">q"), struct.Struct(">hh")
-_ATTRIBUTES, _INT = struct.Struct(">h"), struct.Struct(">i")
+_Header = tuple[int, int, int, int, int, int, int, int, int, int, int, int, int]
+_LONG, _MARKER, _ATTRIBUTES = struct.Struct(">q"), struct.Struct(">hh"), struct.Struct(">h")
 
+_MAGIC = 2
 _MAGIC_AT, _CRC_FROM = 16, 21
 _TRANSACTIONAL, _CONTROL = 0x10, 0x20
 _ABORT = 0
@@ -89,7 +91,24 @@ class Batch(NamedTuple):
 
 
 LARGE = Batch([], -1, -1)
-"""Stands for a large batch that follows."""
+"""Stands for a large batch that follows: see `large_batch`."""
+
+
+class _Aborted:
+    """The aborted transactions of a response (KIP-98).
+
+    `transactions` are the producer id and first offset of each. `producers` are the ones whose
+    transactional records are aborted at the present offset.
+    """
+
+    def __init__(self, transactions: Sequence[tuple[int, int]]) -> None:
+        self._pending = sorted(transactions, key=lambda each: each[1], reverse=True)
+        self.producers: set[int] = set()
+
+    def advance(self, last: int) -> None:
+        """Begin the transactions up to this offset."""
+        while self._pending and self._pending[-1][1] <= last:
+            self.producers.add(self._pending.pop()[0])
 
 
 def unpack(
@@ -97,7 +116,7 @@ def unpack(
     position: int,
     end: int,
     aborted: Sequence[tuple[int, int]],
-    skipped: Callable[[int, UnreadableReason], None],
+    skipped: Skipped,
 ) -> Iterator[Batch]:
     """Yield the batches of a partition's records from offset `position` on, and `LARGE`.
 
@@ -107,10 +126,7 @@ def unpack(
     of each unreadable record or batch and the reason, after `LARGE` only once the batch was
     yielded. A last batch that the broker has truncated is left to the next fetch.
     """
-    pending: list[tuple[int, int]] = []
-    if aborted:
-        pending = sorted(aborted, key=lambda transaction: transaction[1], reverse=True)
-    producers: set[int] = set()
+    transactions = _Aborted(aborted)
     start = position
     at, size = 0, len(data)
     while size - at > _MAGIC_AT:
@@ -122,27 +138,26 @@ def unpack(
             skipped(position, UnreadableReason.CORRUPT)
             yield Batch([], position + 1, -1)
             return
-        magic = data[at + _MAGIC_AT]
-        following = end
-        if size - stop >= OVERHEAD.size:
-            following = OVERHEAD.unpack_from(data, stop)[0]
-        if not position < following <= end:
-            following = position + 1
+        header = None
+        if data[at + _MAGIC_AT] == _MAGIC and stop - at >= _HEADER.size:
+            header = _HEADER.unpack_from(data, at)
         late: list[tuple[int, UnreadableReason]] = []
         report = skipped
-        if _is_large(data, at, stop):
+        if _is_large(stop - at, header):
             report = partial(_append, late)
             yield LARGE
+        batch = None
         if not 0 <= base < _OFFSET_MOST:
-            base, batch = position, None
-        elif magic == 2:
-            batch = _batch(data, at, stop, following, pending, producers, report)
-        elif magic < 2:
+            base, header = position, None
+        elif header is not None:
+            batch = _batch(data, at, stop, header, transactions, report)
+        elif data[at + _MAGIC_AT] < _MAGIC:
             batch = _message(data, at, stop, report)
-        else:
-            batch = None
         if batch is None:
             report(base, UnreadableReason.CORRUPT)
+            following = _next_base(data, stop, position, end)
+            if header is not None and header[6] >= 0:
+                following = min(base + header[6] + 1, following)
             batch = Batch([], following, -1)
         records = batch.records
         if records and records[0].offset < position:  # the batch begins before the position
@@ -159,20 +174,18 @@ def unpack(
         yield Batch([], position + 1, -1)
 
 
-async def next_batch(batches: Iterator[Batch]) -> Batch | None:
-    """Return the next batch of `unpack`, or None at the end; a large one comes from a thread."""
-    batch = next(batches, None)
-    return await asyncio.to_thread(next, batches, None) if batch is LARGE else batch
+async def large_batch(batches: Iterator[Batch]) -> Batch | None:
+    """Return the batch that follows `LARGE`, decoded in a thread; None at the end."""
+    batch: Batch | None = LARGE
+    while batch is LARGE:
+        batch = await asyncio.to_thread(next, batches, None)
+    return batch
 
 
-def _is_large(data: bytes, at: int, stop: int) -> bool:
-    size = stop - at
-    if data[at + _MAGIC_AT] != 2 or size < _HEADER.size:
+def _is_large(size: int, header: _Header | None) -> bool:
+    if header is None:
         return size > LARGE_BYTES
-    if size > LARGE_BYTES and _ATTRIBUTES.unpack_from(data, at + _CRC_FROM)[0] & CODEC:
-        return True
-    number: int = _INT.unpack_from(data, at + _HEADER.size - _INT.size)[0]
-    return number > LARGE_RECORDS
+    return header[-1] > LARGE_RECORDS or (size > LARGE_BYTES and bool(header[5] & CODEC))
 
 
 def _append(
@@ -181,9 +194,15 @@ def _append(
     late.append((offset, reason))
 
 
-def _message(
-    data: bytes, at: int, stop: int, skipped: Callable[[int, UnreadableReason], None]
-) -> Batch:
+def _next_base(data: bytes, stop: int, position: int, end: int) -> int:
+    """Return the offset to fetch after an unreadable batch: the base of the next one, or `end`."""
+    following = end
+    if len(data) - stop >= OVERHEAD.size:
+        following = OVERHEAD.unpack_from(data, stop)[0]
+    return following if position < following <= end else position + 1
+
+
+def _message(data: bytes, at: int, stop: int, skipped: Skipped) -> Batch:
     """Unpack a message of magic 0 or 1."""
     offset = _LONG.unpack_from(data, at)[0]
     try:
@@ -197,21 +216,14 @@ def _batch(
     data: bytes,
     at: int,
     stop: int,
-    following: int,
-    pending: list[tuple[int, int]],
-    producers: set[int],
-    skipped: Callable[[int, UnreadableReason], None],
-) -> Batch:
-    """Unpack a batch of magic 2."""
-    if stop - at < _HEADER.size:
-        skipped(_LONG.unpack_from(data, at)[0], UnreadableReason.CORRUPT)
-        return Batch([], following, -1)
-    (base, _, epoch, _, crc, attributes, delta, first, newest, producer, _, _, number) = (
-        _HEADER.unpack_from(data, at)
-    )
+    header: _Header,
+    transactions: _Aborted,
+    skipped: Skipped,
+) -> Batch | None:
+    """Unpack a batch of magic 2; None if it cannot be read."""
+    base, _, epoch, _, crc, attributes, delta, first, newest, producer, _, _, number = header
     last = base + delta
-    while pending and pending[-1][1] <= last:
-        producers.add(pending.pop()[0])
+    transactions.advance(last)
     is_control = attributes & _CONTROL
     try:
         if calc_crc32c(memoryview(data)[at + _CRC_FROM : stop]) != crc:
@@ -220,7 +232,7 @@ def _batch(
             raise CorruptError("wrong offsets")
         if number > RECORDS_MOST:
             raise CorruptError("too many records")
-        if attributes & _TRANSACTIONAL and producer in producers and not is_control:
+        if attributes & _TRANSACTIONAL and producer in transactions.producers and not is_control:
             return Batch([], last + 1, epoch)
         codec = attributes & CODEC
         if codec:
@@ -242,13 +254,12 @@ def _batch(
             return Batch(records, last + 1, epoch)
         # The log cleaner leaves control batches without records.
         if not records or _MARKER.unpack_from(records[0].key or b"")[1] == _ABORT:
-            producers.discard(producer)
+            transactions.producers.discard(producer)
         return Batch([], last + 1, epoch)
     except FAULTS:
-        skipped(base, UnreadableReason.CORRUPT)
         if is_control:  # treat it as an abort: a commit does not change the producer's state
-            producers.discard(producer)
-        return Batch([], min(last + 1, following) if delta >= 0 else following, -1)
+            transactions.producers.discard(producer)
+        return None
 
 
 def _compiled(data: bytes, at: int, stop: int, base: int, last: int) -> list[Record]:
@@ -285,7 +296,7 @@ def _records(
     offsets: tuple[int, int],
     times: tuple[int, int | None],
     number: int,
-    skipped: Callable[[int, UnreadableReason], None],
+    skipped: Skipped,
 ) -> list[Record]:
     """Decode the records between two indexes of decompressed data, with all checks.
 

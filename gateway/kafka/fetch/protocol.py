@@ -21,6 +21,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from gateway.core.records import TopicPartition
 from gateway.kafka.client.wire import (
     FETCH,
@@ -74,7 +76,7 @@ class MalformedResponseError(ValueError):
     """A response that violates the protocol; the connection must be closed."""
 
 
-class FetchPosition(NamedTuple):
+class FetchPosition(msgspec.Struct, frozen=True, gc=False):
     """The position at which a partition is read: one entry of a request."""
 
     offset: int
@@ -95,7 +97,7 @@ class Limits(NamedTuple):
     partition_bytes: int = 1 << 20
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, gc=False):
     """The part of a response about one partition."""
 
     log: TopicPartition
@@ -141,17 +143,23 @@ def encode(
     if version >= SESSIONS:
         parts.append(_SESSION.pack(*session))
     topics: dict[tuple[str, bytes], list[bytes]] = {}
+    lines: list[bytes] = []
+    name = uuid = None
     for (topic, number), position in asked:
-        offset, leader_epoch, last_epoch, topic_id = position
+        if topic != name or position.topic_id != uuid:
+            name, uuid = topic, position.topic_id
+            lines = topics.setdefault((topic, uuid), [])
+        offset, epoch = position.offset, position.leader_epoch
         if version >= FLEXIBLE:
-            line = _ASK_12.pack(number, leader_epoch, offset, last_epoch, NONE, partition_bytes, 0)
+            last_epoch = position.last_epoch
+            line = _ASK_12.pack(number, epoch, offset, last_epoch, NONE, partition_bytes, 0)
         elif version >= EPOCHS:
-            line = _ASK_9.pack(number, leader_epoch, offset, NONE, partition_bytes)
+            line = _ASK_9.pack(number, epoch, offset, NONE, partition_bytes)
         elif version >= 5:
             line = _ASK_5.pack(number, offset, NONE, partition_bytes)
         else:
             line = _ASK_4.pack(number, offset, partition_bytes)
-        topics.setdefault((topic, topic_id), []).append(line)
+        lines.append(line)
     parts.append(_topics(version, topics))
     if version >= SESSIONS:
         gone: dict[tuple[str, bytes], list[bytes]] = {}
@@ -198,54 +206,50 @@ def _decode(version: int, body: bytes, names: Mapping[bytes, str]) -> Response:
     answers: list[Answer] = []
     for _ in range(source.count()):
         topic = names.get(source.raw(16)) if version >= TOPIC_IDS else source.string()
-        for _ in range(source.count()):
-            answer = _usual_partition(source, topic) if version >= FLEXIBLE else None
-            answer = answer or _partition(source, version, topic)
-            if topic is not None:
-                answers.append(answer)
+        found: list[Answer] = []
+        count = source.count()
+        while len(found) < count:
+            if version >= FLEXIBLE:
+                _read_usual(source, topic or "", count, found)
+            if len(found) < count:
+                found.append(_partition(source, version, topic or ""))
+        if topic is not None:
+            answers += found
         source.tags()
     source.tags()
     return Response(max(0, min(throttle_ms, THROTTLE_MOST_MS)), error, session_id, answers)
 
 
-def _usual_partition(source: Reader, topic: str | None) -> Answer | None:
-    """Return a flexible answer without aborted transactions and tagged fields.
+def _read_usual(source: Reader, topic: str, count: int, found: list[Answer]) -> None:
+    """Append flexible answers without aborted transactions and tagged fields, up to `count`.
 
-    Otherwise None, and nothing is read. Runs for each partition with records of each fetch.
+    Stops before any other answer. Runs for each partition with records of each fetch.
     """
-    data, at = source.data, source.at + _USUAL.size
-    if at > len(data):
-        return None
-    number, error, high_watermark, stable, start, aborted, preferred, size = _USUAL.unpack_from(
-        data, source.at
-    )
-    if aborted > _EMPTY:
-        return None
-    shift, most = 7, 0x7F
-    while size > most:  # the length is a varint: the next byte holds higher bits
-        if shift > UVARINT_BITS:
-            return None
-        size += (data[at] - 1) << shift
-        at += 1
-        shift, most = shift + 7, most << 7 | 0x7F
-    end = at + max(size - 1, 0)
-    if data[end]:
-        return None
-    source.at = end + 1
-    return Answer(
-        TopicPartition(topic or "", number),
-        error,
-        high_watermark,
-        stable,
-        start,
-        (),
-        preferred,
-        None,
-        data[at:end],
-    )
+    data, at, layout = source.data, source.at, _USUAL
+    unpack, last = layout.unpack_from, len(data) - layout.size
+    while len(found) < count and at <= last:
+        number, error, high_watermark, stable, start, aborted, preferred, size = unpack(data, at)
+        if aborted > _EMPTY:
+            return
+        at += layout.size
+        shift, most = 7, 0x7F
+        while size > most:  # the length is a varint: the next byte holds higher bits
+            if shift > UVARINT_BITS:
+                return
+            size += (data[at] - 1) << shift
+            at += 1
+            shift, most = shift + 7, most << 7 | 0x7F
+        end = at + size - 1 if size else at
+        if data[end]:
+            return
+        log, records = TopicPartition(topic, number), data[at:end]
+        found.append(
+            Answer(log, error, high_watermark, stable, start, (), preferred, None, records)
+        )
+        source.at = at = end + 1
 
 
-def _partition(source: Reader, version: int, topic: str | None) -> Answer:
+def _partition(source: Reader, version: int, topic: str) -> Answer:
     start = preferred = NONE
     if version >= 5:
         number, error, high_watermark, stable, start = source.fields(_ANSWER_5)
@@ -261,7 +265,7 @@ def _partition(source: Reader, version: int, topic: str | None) -> Answer:
         epoch, end = _EPOCH_END.unpack_from(content)
         if epoch != NONE or end != NONE:
             diverging = epoch, end
-    log = TopicPartition(topic or "", number)
+    log = TopicPartition(topic, number)
     return Answer(log, error, high_watermark, stable, start, aborted, preferred, diverging, records)
 
 

@@ -16,11 +16,12 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
     for_code,
 )
+from msgspec.structs import replace
 
-from gateway.kafka.fetch.batches import next_batch, unpack
+from gateway.kafka.fetch.batches import LARGE, large_batch, unpack
+from gateway.kafka.fetch.broker import REQUEST_SECONDS
 from gateway.kafka.fetch.errors import MOVED, OUT_OF_RANGE, UNKNOWN_TOPIC
 from gateway.kafka.fetch.protocol import API_KEY, FetchPosition, Limits, MalformedResponseError
-from gateway.kafka.fetch.reader import REQUEST_SECONDS
 from gateway.kafka.fetch.session import FetchSession
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class LogScanner:
             raise LeaderNotAvailableError(f"{log.topic}-{log.partition} has no leader")
         connection = await self._connected(leader.node_id)
         sought = self._position
-        position = sought._replace(leader_epoch=leader.epoch)
+        position = replace(sought, leader_epoch=leader.epoch)
         try:
             session = FetchSession(connection.versions.get(API_KEY, (0, 0)), keep=False)
             request = session.request({log: position}, LIMITS)
@@ -117,11 +118,12 @@ class LogScanner:
             answer.aborted,
             lambda offset, reason: self._unreadable(log, offset, reason),
         )
-        while (batch := await next_batch(batches)) is not None:
-            if self._position is not sought:
+        for each in batches:
+            batch = await large_batch(batches) if each is LARGE else each
+            if batch is None or self._position is not sought:
                 break  # `seek` was called meanwhile
             self._records += batch.records
-            self._position = sought = sought._replace(offset=batch.following)
+            self._position = sought = replace(sought, offset=batch.following)
             self._following = batch.following
         return sought
 

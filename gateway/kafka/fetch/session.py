@@ -170,7 +170,7 @@ class FetchSession:
         if version >= TOPIC_IDS:
             # With topic ids in use, the partitions that have not changed have one.
             asked = changed if self._version == version and self._known else wanted
-            if not all(at.topic_id for at in asked.values()):
+            if b"" in [at.topic_id for at in asked.values()]:
                 version = FLEXIBLE
         if version != self._version:
             self._version = version

@@ -12,7 +12,7 @@ from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 
 from gateway.core.records import Record, make_record
 from gateway.kafka.fetch import batches, compression
-from gateway.kafka.fetch.batches import LARGE, LARGE_BYTES, LARGE_RECORDS, next_batch, unpack
+from gateway.kafka.fetch.batches import LARGE, LARGE_BYTES, LARGE_RECORDS, large_batch, unpack
 from tests.brokers.batches import (
     CODECS,
     Row,
@@ -376,10 +376,11 @@ async def test_a_large_batch_is_decoded_in_a_thread() -> None:
             yield part
 
     parts = steps()
-    large, small = await next_batch(parts), await next_batch(parts)
+    assert next(parts) is LARGE
+    large = await large_batch(parts)
     assert large is not None
-    assert small is not None
+    small = next(parts)
     assert len(large.records) == LARGE_RECORDS + 1
     assert [record.value for record in small.records] == [b"b"]
-    assert await next_batch(parts) is None
+    assert list(parts) == []
     assert threads[0] != threading.get_ident() == threads[1]

@@ -73,7 +73,8 @@ class Follower:
 
     def nodes(self) -> set[int]:
         """Return the brokers that partitions are read from."""
-        return {node for node, broker in self.reader._brokers.items() if broker.wanted}  # noqa: SLF001
+        partitions = self.reader.partitions.values()
+        return {each.broker.node_id for each in partitions if each.broker is not None}
 
 
 @asynccontextmanager

@@ -17,9 +17,10 @@ from aiokafka.errors import KafkaConnectionError
 from gateway import clock
 from gateway.core.records import Moment, TopicPartition
 from gateway.kafka.client.requests import Leader
-from gateway.kafka.fetch import reader
+from gateway.kafka.fetch import broker
+from gateway.kafka.fetch.broker import CHECK_SECONDS
 from gateway.kafka.fetch.protocol import THROTTLE_MOST_MS, Limits
-from gateway.kafka.fetch.reader import CHECK_SECONDS, STALL_SECONDS, FetchReader
+from gateway.kafka.fetch.reader import STALL_SECONDS, FetchReader
 from tests.kafka.fetch.cluster import Cluster
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from gateway.core.records import Record, UnreadableReason
     from gateway.kafka.client.cluster import ClusterClient
+    from gateway.kafka.client.connection import Answered
     from gateway.supervise import Part
 
 NODES = (1, 2, 3)
@@ -51,7 +53,7 @@ class FakeConnection:
     def __init__(self, world: World, node: int) -> None:
         self.world, self.node, self.closed = world, node, False
         self.versions = {1: (4, world.cluster.newest)}
-        self.waiting: asyncio.Future[bytes] | None = None
+        self.waiting: Answered | None = None
 
     def close(self) -> None:
         self.closed = True
@@ -65,12 +67,13 @@ class FakeConnection:
             await asyncio.sleep(0.0005)
         raise AssertionError("nothing is asked")
 
-    def request(self, key: int, version: int, body: bytes, timeout: float) -> asyncio.Future[bytes]:
+    def request_for(
+        self, answered: Answered, key: int, version: int, body: bytes, timeout: float
+    ) -> None:
         loop = asyncio.get_running_loop()
-        self.waiting = answered = loop.create_future()
+        self.waiting = answered
         if self.closed:
-            answered.set_exception(KafkaConnectionError("closed"))
-            return answered
+            raise KafkaConnectionError("closed")
 
         def answer() -> None:
             if not answered.done() and self.node not in self.world.frozen:
@@ -83,7 +86,6 @@ class FakeConnection:
 
         loop.call_later(self.world.latency(), answer)
         loop.call_later(timeout, give_up)
-        return answered
 
 
 class World:
@@ -637,4 +639,4 @@ def test_each_record_is_read_once_and_in_order_or_reported(
 
 def test_constants_are_in_order() -> None:
     """A request gives up before the watchdog does, and a wait before a request."""
-    assert CHECK_SECONDS < reader.REQUEST_SECONDS < STALL_SECONDS < reader.FOLLOWER_SECONDS
+    assert CHECK_SECONDS < broker.REQUEST_SECONDS < STALL_SECONDS < broker.FOLLOWER_SECONDS
