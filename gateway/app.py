@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import secrets
 import socket
 import time
@@ -50,6 +49,7 @@ from gateway.revocation.table import Revocations
 from gateway.schemas.cache import open_schemas
 from gateway.supervise import Part, Supervisor
 from gateway.throttled_log import ThrottledLog
+from gateway.ticker import REST_SECONDS, TICK_SECONDS, TICKS_PER_SECOND, Ticker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -62,12 +62,6 @@ if TYPE_CHECKING:
     from gateway.http.transport.acceptor import AcceptorSite
     from gateway.http.transport.handover import Handover
     from gateway.workers.slot import Slot
-
-TICK_SECONDS = 0.2
-"""Interval of deadline checks: a stream ends within this time after its token expires."""
-
-SWEEP_TICKS = 5
-"""Ticks between two sweeps of unused feeds and certificate files."""
 
 MAX_HOST = 64
 """Maximum characters of the host name in the worker's name."""
@@ -95,7 +89,8 @@ class Worker:
         revocations = Revocations()
         self._settings = settings
         self._slot = slot
-        self._readiness = Readiness()
+        self._ticker = Ticker()
+        self._readiness = Readiness(self._ticker.stir)
         self._notices = ThrottledLog(lambda: clock.now().monotonic)
         names, name = pseudonyms(settings), worker_name() if slot is None else slot.name
         # Without tracing, the hub and the metrics are used unwrapped.
@@ -124,7 +119,7 @@ class Worker:
             self._supervisor,
             spans,
             wake=lambda feed: self._link.wake(feed),
-            busy=self._pump.wake,
+            busy=self._busy,
         )
         self._link = KafkaSession(
             settings,
@@ -178,7 +173,11 @@ class Worker:
             settings.fleet_name or "",
         )
         self._reporting = Reporting(
-            self._supervisor, self._fleet_link, self._board, self._notices, self._status_due
+            self._supervisor,
+            self._fleet_link,
+            self._board,
+            self._notices,
+            self._status_due,
         )
 
     @property
@@ -230,7 +229,7 @@ class Worker:
         self._keep(Part.KAFKA, self._link.run)
         self._keep(Part.TICK, self._deliver)
         self._keep(Part.STREAM, partial(self._pump.run, self._hub))
-        self._keep(Part.STATUS, self._reporting.run)
+        self._keep(Part.STATUS, partial(self._reporting.run, self._ticker))
         for client in self._keys.clients:
             self._keep(Part.KEYS, client.run)
         if self._fleet_link.topic is not None:
@@ -326,20 +325,26 @@ class Worker:
         """Start a task that is restarted when it fails."""
         self._tasks.append(asyncio.create_task(self._supervisor.keep(part, run), name=str(part)))
 
+    def _busy(self) -> None:
+        self._pump.wake()
+        self._ticker.stir()
+
     async def _deliver(self) -> None:
         """Apply the deadlines of streams and measure how late the event loop is."""
-        loop, contain = asyncio.get_running_loop(), self._supervisor.contain
-        for tick in itertools.count():
+        loop, contain, tick = asyncio.get_running_loop(), self._supervisor.contain, 0
+        while True:
             with contain(Part.TICK):
-                self._hub.tick(clock.now())
-            if tick % SWEEP_TICKS == 0:
+                moment = clock.now()
+                self._hub.tick(moment)
+                self._ticker.rest(self._hub.is_quiet(moment, REST_SECONDS))
+            if tick % TICKS_PER_SECOND == 0:
                 with contain(Part.SWEEP):
                     self._link.sweep()
                 if self._certificate is not None:
                     with contain(Part.CERTIFICATE):
                         self._certificate.refresh()
-            due = await clock.sleep_to_tick(TICK_SECONDS)
-            late = max(0.0, loop.time() - due)
+            tick = await self._ticker.next()
+            late = max(0.0, loop.time() - tick * TICK_SECONDS)
             with contain(Part.METRICS):
                 self._metrics.loop_late(late)
                 self._reporter.loop_late(late)

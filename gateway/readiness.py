@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 class NotReadyReason(StrEnum):
@@ -24,10 +24,12 @@ class NotReadyReason(StrEnum):
 class Readiness:
     """The current reasons, each with a detail that names the remedy.
 
-    A degraded worker is ready: it serves all but what the detail names.
+    A degraded worker is ready: it serves all but what the detail names. `changed` is called after
+    each change.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
+        self._changed = changed
         self._degraded: dict[NotReadyReason, str] = {}
         self._reasons = {NotReadyReason.STARTING: "the worker has not reached Kafka yet"}
         self._first = asyncio.Event()
@@ -59,6 +61,7 @@ class Readiness:
         is_new = self._reasons.get(reason) != detail
         self._degraded.pop(reason, None)
         self._reasons[reason] = detail
+        self._changed()
         return is_new
 
     def degrade(self, reason: NotReadyReason, detail: str) -> bool:
@@ -66,6 +69,7 @@ class Readiness:
         is_new = self._degraded.get(reason) != detail
         self._reasons.pop(reason, None)
         self._degraded[reason] = detail
+        self._changed()
         return is_new
 
     def clear(self, *reasons: NotReadyReason) -> bool:
@@ -76,7 +80,10 @@ class Readiness:
             self._degraded.pop(reason, None)
         if self:
             self._first.set()
-        return bool(self) and not before
+        became_ready = bool(self) and not before
+        if became_ready:
+            self._changed()
+        return became_ready
 
     def report(self) -> dict[str, object]:
         """Return the state as `/readyz` shows it."""

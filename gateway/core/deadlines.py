@@ -38,7 +38,7 @@ class Deadlines:
             heapify(self._heap)
 
     def is_due(self, now: float) -> bool:
-        """Return whether the earliest deadline has been reached."""
+        """Return whether the earliest deadline has been reached by `now`."""
         return bool(self._heap) and self._heap[0][0] <= now
 
     def pop(self) -> tuple[Stream, CloseReason]:

@@ -58,6 +58,11 @@ class Heartbeats:
             self._next_check = max(self._next_check, oldest + self._interval)
         return True
 
+    @property
+    def next_check(self) -> float:
+        """When `check` next has something to do (monotonic seconds), if no heartbeat is queued."""
+        return self._next_check
+
     def probe(self, streams: Iterable[Stream], now: float) -> None:
         """Queue those of the streams that were not written to recently."""
         self._queue.update({s: s.written for s in streams if now - s.written >= PROBE_SECONDS})

@@ -119,6 +119,8 @@ class Hub:
         """Tails to be freed."""
         self._closing: dict[Stream, tuple[CloseReason, int | None]] = {}
         """Streams to close, with the reason and `retry` in ms."""
+        self._stirred = self._resting = False
+        """Whether something has happened since the last `is_quiet`, and whether that was true."""
         self.delivered: (
             Callable[[Mapping[TopicPartition, Sequence[Record]], Moment], None] | None
         ) = None
@@ -345,7 +347,25 @@ class Hub:
             self._closing.setdefault(stream, (CloseReason.SLOW, None))
         if self._heartbeats.check(now):
             self._catch_up.runs.drop()
-        self._work(moment)
+        if self.step(moment):
+            self._busy()
+
+    def is_quiet(self, moment: Moment, seconds: float) -> bool:
+        """Return whether `tick` has nothing to do for some seconds unless something happens.
+
+        That is the case if nothing has happened since the last call and no deadline, slow stream or
+        heartbeat is due until then. Whatever happens next calls `busy`.
+        """
+        until = moment.monotonic + seconds
+        self._resting = not (
+            self._stirred
+            or self._has_work(moment)
+            or self.open_streams.stuck
+            or self._deadlines.is_due(until)
+            or self._heartbeats.next_check <= until
+        )
+        self._stirred = False
+        return self._resting
 
     def probe(self, user: bytes, moment: Moment) -> None:
         """Send heartbeats to the user's streams, to detect clients that have gone."""
@@ -380,7 +400,14 @@ class Hub:
 
     def _work(self, moment: Moment) -> None:
         """Do one step now, and request further steps from the edge if needed."""
+        self._stir()
         if self.step(moment):
+            self._busy()
+
+    def _stir(self) -> None:
+        self._stirred = True
+        if self._resting:
+            self._resting = False
             self._busy()
 
     def _advance_at_once(self, stream: Stream, moment: Moment, greeting: bytes = b"") -> None:
@@ -389,6 +416,7 @@ class Hub:
         Of a thousand streams opened in one turn of the event loop, each gets its first bytes; the
         rest of the work is queued.
         """
+        self._stir()
         self._spare.guarantee(1)
         self._advance(stream, moment, self._spare, greeting)
         if self._ready:

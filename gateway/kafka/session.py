@@ -353,7 +353,7 @@ class KafkaSession:
                 self.connected = True
                 self._report_topics(found.missing, refused)
                 self._report_unread(bool(refused or found.missing))
-            await asyncio.sleep(PROBE_SECONDS)
+            await clock.sleep_to_tick(PROBE_SECONDS)
 
     def _report_unread(self, explained: bool) -> None:
         """Set the worker not ready if a broker answers but no partition is read.
@@ -374,7 +374,7 @@ class KafkaSession:
     async def _settle_topics(self, watch: TopicWatch) -> None:
         """Remove former partitions that have settled, once a second."""
         while True:
-            await asyncio.sleep(SETTLE_SECONDS)
+            await clock.sleep_to_tick(SETTLE_SECONDS)
             assert self._routes is not None
             self._routes.settle(clock.now())
             await watch.move()

@@ -6,13 +6,12 @@ delivery continue. No step opens a file, so reporting works when the process is 
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING
 
-from gateway import clock
 from gateway.fleet.members import STATUS_SECONDS
 from gateway.ops.dashboard import RATE_TICKS
 from gateway.supervise import Part
+from gateway.ticker import TICK_SECONDS, TICKS_PER_SECOND
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,11 +21,7 @@ if TYPE_CHECKING:
     from gateway.ops.dashboard import DashboardFeed
     from gateway.supervise import Supervisor
     from gateway.throttled_log import ThrottledLog
-
-TICK_SECONDS = 0.2
-"""Period of the loop: a change of state is reported within this time."""
-
-SECOND_TICKS = 5
+    from gateway.ticker import Ticker
 
 STATUS_TICKS = round(STATUS_SECONDS / TICK_SECONDS)
 
@@ -52,11 +47,12 @@ class Reporting:
         self._notices = notices
         self._status = status
 
-    async def run(self) -> None:
-        """Report until the task is cancelled."""
-        for tick in itertools.count():
+    async def run(self, ticker: Ticker) -> None:
+        """Report until the task is cancelled; a change of state ends the rest of the ticker."""
+        tick = 0
+        while True:
             self.tick(tick)
-            await clock.sleep_to_tick(TICK_SECONDS)
+            tick = await ticker.next()
 
     def tick(self, tick: int) -> None:
         """Do the steps that are due at this tick."""
@@ -70,6 +66,6 @@ class Reporting:
         if tick % RATE_TICKS == 0:
             with contain(Part.DASHBOARD):
                 self._board.tick()
-        if tick % SECOND_TICKS == 0:
+        if tick % TICKS_PER_SECOND == 0:
             with contain(Part.NOTICES):
                 self._notices.sweep()

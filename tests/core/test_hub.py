@@ -295,6 +295,44 @@ def test_a_silent_stream_gets_its_current_id() -> None:
     assert position.offset == 7, "a quiet user's cursor advances with the partition"
 
 
+def test_a_hub_is_quiet_until_something_is_due_or_happens() -> None:
+    stage = Stage(heartbeat=60.0, slow=10.0)
+    hub, world = stage.worker.hub, stage.world
+    client = stage.client()
+    connection = stage.connect(client)
+
+    def is_quiet() -> bool:
+        stage.worker.busy = False
+        return hub.is_quiet(world.moment, 1.0)
+
+    hub.tick(world.moment)
+    assert not is_quiet(), "a stream was opened"
+    assert is_quiet()
+    hub.tick(world.moment)
+    assert is_quiet(), "a tick is not an event"
+    stage.write()
+    stage.worker.poll()
+    assert stage.worker.busy, "the edge is told"
+    assert not is_quiet()
+    stage.write()
+    stage.worker.poll()
+    assert not stage.worker.busy, "it is told once"
+    assert not is_quiet()
+    assert is_quiet()
+    stream = stage.client(user=b"b").connect(stage.worker).stream
+    assert stream is not None
+    assert stage.worker.busy
+    hub.close_all([stream], CloseReason.CLOSED, world.moment)
+    assert [is_quiet(), is_quiet()] == [False, True]
+    hub.stuck(stream_of(connection), world.moment)
+    assert not is_quiet(), "a slow stream may have to be closed"
+    hub.drained(stream_of(connection), world.moment)
+    assert [is_quiet(), is_quiet()] == [False, True]
+    world.now += 59_500
+    hub.tick(world.moment)
+    assert not is_quiet(), "a heartbeat is due in half a second"
+
+
 def test_live_streams_share_a_heartbeat_and_others_have_separate_ones() -> None:
     stage = Stage()
     clients = [stage.client() for _ in range(3)]

@@ -158,7 +158,7 @@ class FetchReader:
                     self._assign_all()
                     with self.contain(Part.FETCH):
                         self._watch()
-                    await asyncio.sleep(CHECK_SECONDS)
+                    await clock.sleep_to_tick(CHECK_SECONDS)
         finally:
             forget()
             self._group = None
