@@ -200,6 +200,18 @@ def owner(entry: CursorEntry, topics: Sequence[Topic]) -> Topic | None:
     return next((topic for topic in same if topic.tag == entry.tag), same[0] if same else None)
 
 
+def by_topic(
+    cursor: Sequence[CursorEntry], topics: Sequence[Topic]
+) -> dict[str, list[CursorEntry]]:
+    """Return the entries of a cursor by the name of their topic, without those of other topics."""
+    found: dict[str, list[CursorEntry]] = {}
+    for entry in cursor:
+        topic = owner(entry, topics)
+        if topic is not None:
+            found.setdefault(topic.name, []).append(entry)
+    return found
+
+
 def convert(entry: CursorEntry, version: Version, kind: LogKind, mark: bytes) -> CursorEntry:
     """Return the entry in `version`, as one of the topic with this kind and mark.
 

@@ -6,7 +6,8 @@
                              | both: the new one from before the topic grew, and the former one
     another incarnation      | every cursor in the topic gets a gap `reset` and continues by time;
                              | the number of partitions may differ
-    a missing topic appears  | every stream follows it, from the time at which the stream was opened
+    a missing topic appears  | every stream follows it: from the entries that its id has kept, from
+                             | `since`, or from the time at which the stream was opened
     settling time over       | only the new partition is followed
 
 Producers learn late that a topic has grown: for minutes some still write to the former partition.
@@ -22,20 +23,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.core.absent_feed import AbsentFeed
 from gateway.core.budget import MOVE, Budget
-from gateway.core.event_id import MAX_ENTRIES_2, is_current, owner
+from gateway.core.event_id import MAX_ENTRIES_2, by_topic
 from gateway.core.records import LogKind, TimePosition, TopicPartition
-from gateway.core.request import unseen_since
+from gateway.core.request import StreamRequest, unseen_since
+from gateway.core.route import Route
 from gateway.core.stream import CatchUpState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from gateway.core.event_id import CursorEntry
     from gateway.core.hub import Hub
     from gateway.core.partitioner import KeyHash
     from gateway.core.records import Moment, Topic
-    from gateway.core.request import StreamRequest
     from gateway.core.stream import PartitionFeed, Stream
 
 MOST_SHARED = 10_000
@@ -44,21 +46,6 @@ it all are dropped; streams that open later share new ones."""
 
 _LATE = 10.0
 """Seconds between the look-up of a stream's partitions and its opening, at most."""
-
-
-class _Route:
-    """One topic as the map knows it; its order is that of the sources."""
-
-    __slots__ = ("feeds", "grown", "topic", "verified")
-
-    def __init__(self, topic: Topic) -> None:
-        self.topic = topic
-        self.feeds: list[PartitionFeed] = []
-        """By partition; empty while the topic is missing."""
-        self.grown = float("-inf")
-        """When the topic last grew (monotonic seconds)."""
-        self.verified = 0
-        """When the topic was last known to be as it was before its last change (Unix ms)."""
 
 
 class PartitionMap:
@@ -72,9 +59,8 @@ class PartitionMap:
 
     def __init__(self, hub: Hub, topics: Sequence[Topic], key_hash: KeyHash, settle: float) -> None:
         self._hub = hub
-        self._key_hash = key_hash
         self._settle = settle
-        self._routes = [_Route(topic) for topic in topics]
+        self._routes = [Route(topic, key_hash) for topic in topics]
         self._shared: dict[tuple[PartitionFeed, ...], tuple[PartitionFeed, ...]] = {}
         self._widened = float("-inf")
         """When a former partition was last selected (monotonic seconds)."""
@@ -105,7 +91,7 @@ class PartitionMap:
         """
         for route in self._routes:
             if route.topic.kind is LogKind.USER and route.feeds:
-                return self._hash(route, user) % route.topic.partitions
+                return route.hash(user) % route.topic.partitions
         return None
 
     def find(
@@ -116,9 +102,8 @@ class PartitionMap:
         A mismatching id may come from a worker with newer metadata: a topic has grown, or was
         recreated. Streams with the same partitions share one tuple of feeds. An entry of a
         partition that the user never had is not followed: it is forged, of another user, or of a
-        group that the token no longer names. Hashes each key once; the rest is integer arithmetic,
-        25 ns for each partition of a topic with an entry. A stream costs a hash and a look-up where
-        nothing has changed since its id was written.
+        group that the token no longer names. Hashes each key once. Where nothing has changed since
+        its id was written, a stream costs a hash and a look-up.
         """
         deciding, hashed = self._deciding, None
         if (
@@ -126,29 +111,29 @@ class PartitionMap:
             and self._usual
             and moment.monotonic - deciding.grown >= self._settle
         ):
-            hashed = self._hash(deciding, request.user)
+            hashed = deciding.hash(request.user)
             usual = self._usual[hashed % len(self._usual)]
             if not request.cursor or request.is_of(usual):
                 return usual, False
-        owned = self._owned(request.cursor)
+        owned = by_topic(request.cursor, self.topics)
         feeds: list[PartitionFeed] = []
         formers: list[PartitionFeed] = []
         mismatch = False
         for route in self._routes:
-            topic = route.topic
+            if route.feeds:
+                entries = owned.get(route.topic.name, ())
+                if route is deciding and hashed is not None:
+                    keys = [hashed]
+                else:
+                    keys = route.keys(request.user, request.groups)
+                current, former, strange = self._select(route, keys, entries, moment)
+                mismatch |= strange
+                feeds += [*current, *former]
+                formers += former
+        for route in self._routes:
             if not route.feeds:
-                continue
-            entries = owned.get(topic.name, ())
-            if route is deciding and hashed is not None:
-                keys = [hashed]
-            else:
-                keys = self._keys(route, request.user, request.groups)
-            current = sorted({key % topic.partitions for key in keys})
-            former, strange = self._former(route, keys, current, entries, moment)
-            mismatch |= strange
-            feeds += [route.feeds[partition] for partition in current]
-            feeds += [route.feeds[partition] for partition in former]
-            formers += [route.feeds[partition] for partition in former]
+                entries = owned.get(route.topic.name, ())
+                feeds += route.absent(request, entries, MAX_ENTRIES_2 - len(feeds))
         if formers:
             self._widened = moment.monotonic
         return self._share(feeds, formers), mismatch
@@ -177,6 +162,7 @@ class PartitionMap:
             route.grown = float("-inf")
         route.verified = min(route.verified, verified) if self._moving else verified
         self._build(route)
+        route.appear()
         self._moving = dict.fromkeys(self._hub.streams)
 
     def settle(self, moment: Moment) -> None:
@@ -203,107 +189,85 @@ class PartitionMap:
             self._hub.advance(moved, moment)
         return bool(self._moving)
 
-    def _owned(self, cursor: Sequence[CursorEntry]) -> Mapping[str, list[CursorEntry]]:
-        """Return the entries of a cursor by the name of their topic."""
-        owned: dict[str, list[CursorEntry]] = {}
-        if cursor:
-            topics = self.topics
-            for entry in cursor:
-                topic = owner(entry, topics)
-                if topic is not None:
-                    owned.setdefault(topic.name, []).append(entry)
-        return owned
-
-    def _hash(self, route: _Route, name: bytes) -> int:
-        key = route.topic.key
-        return self._key_hash(name if key is None else key.key(name))
-
-    def _keys(
-        self, route: _Route, user: bytes, groups: Mapping[str, tuple[bytes, ...]]
-    ) -> list[int]:
-        """Return the hashes of the keys that a stream reads in a topic; 0 for broadcasts."""
-        kind = route.topic.kind
-        if kind is LogKind.USER:
-            return [self._hash(route, user)]
-        if kind is LogKind.GROUP:
-            return [self._key_hash(key) for key in groups.get(route.topic.name, ())]
-        return [0]
-
-    def _former(
-        self,
-        route: _Route,
-        keys: Sequence[int],
-        current: Sequence[int],
-        entries: Sequence[CursorEntry],
-        moment: Moment,
-    ) -> tuple[list[int], bool]:
-        """Return the former partitions to follow too, and whether an entry is not explained."""
-        topic, mismatch = route.topic, False
-        if topic.kind is LogKind.BROADCAST:
-            return [], any(not is_current(entry, topic) for entry in entries)
-        former: set[int] = set()
-        for entry in entries:
-            partition = entry.partition
-            if not is_current(entry, topic):
-                mismatch = True
-            elif partition in current:
-                continue
-            elif any(
-                partition in map(hashed.__mod__, range(partition + 1, topic.partitions))
-                for hashed in keys
-            ):
-                if topic.kind is LogKind.GROUP or not former:
-                    former.add(partition)
-            else:
-                mismatch = True
-        if moment.monotonic - route.grown < self._settle:
-            # Of an id only keys that are new to the client have no entry, which groups can be.
-            known = {entry.partition for entry in entries if topic.kind is LogKind.GROUP}
-            former.update(
-                hashed % topic.former[-1]
-                for hashed in keys
-                if known.isdisjoint({hashed % count for count in (topic.partitions, *topic.former)})
-                and (topic.kind is LogKind.GROUP or not entries)
-            )
-        return sorted(former.difference(current)), mismatch
-
     def _move(self, stream: Stream, moment: Moment) -> bool:
         """Let a stream follow the present partitions; return whether its feeds have changed."""
         feeds: list[PartitionFeed] = []
         formers: list[PartitionFeed] = []
+        absent: list[PartitionFeed] = []
         begin: dict[PartitionFeed, CatchUpState] = {}
         for route in self._routes:
+            present = [feed for feed in stream.feeds if feed.log.topic == route.topic.name]
             if not route.feeds:
+                absent += present
                 continue
-            name, count = route.topic.name, route.topic.partitions
-            present = [feed for feed in stream.feeds if feed.log.topic == name]
-            keys = self._keys(route, stream.key, stream.groups)
-            current = [route.feeds[partition] for partition in sorted({k % count for k in keys})]
-            feeds += current
-            for feed in current:
-                if feed not in present:
-                    begin[feed] = self._begin(stream, feed, present, route, moment)
-            former = [
-                feed
-                for feed in present
-                if feed not in current
-                and self._hub.feeds.get(feed.log) is feed
-                and not self._is_settled(stream, feed, route, moment)
-            ]
+            if present and isinstance(present[0], AbsentFeed):
+                current, former = self._resume(stream, route, present[0], begin, moment)
+            else:
+                keys = route.keys(stream.key, stream.groups)
+                current = [route.feeds[partition] for partition in route.current(keys)]
+                former = [
+                    feed
+                    for feed in present
+                    if feed not in current
+                    and self._hub.feeds.get(feed.log) is feed
+                    and not self._is_settled(stream, feed, route, moment)
+                ]
+                for feed in current:
+                    if feed not in present:
+                        begin[feed] = self._begin(stream, feed, present, route, moment)
             if route.topic.kind is LogKind.USER:
                 del former[1:]  # the topic has grown again: the oldest one is dropped
-            feeds += former
+            feeds += [*current, *former]
             formers += former
         if formers:
             self._widened = moment.monotonic
-        followed = self._share(feeds, formers)
+        followed = self._share([*feeds, *absent], formers)
         if followed == stream.feeds:
             return False
         self._hub.follow(stream, followed, begin)
         return True
 
+    def _select(
+        self, route: Route, keys: Sequence[int], entries: Sequence[CursorEntry], moment: Moment
+    ) -> tuple[list[PartitionFeed], list[PartitionFeed], bool]:
+        """Return the present and former feeds of keys, and whether an entry mismatches."""
+        current = route.current(keys)
+        settling = moment.monotonic - route.grown < self._settle
+        former, strange = route.former(keys, current, entries, settling=settling)
+        feeds = route.feeds
+        return [feeds[number] for number in current], [feeds[number] for number in former], strange
+
+    def _resume(
+        self,
+        stream: Stream,
+        route: Route,
+        absent: AbsentFeed,
+        begin: dict[PartitionFeed, CatchUpState],
+        moment: Moment,
+    ) -> tuple[list[PartitionFeed], list[PartitionFeed]]:
+        """Return the stream's feeds in a topic that has appeared, and add their states to `begin`.
+
+        The stream begins as if it was opened now with the entries that its id has kept, and in
+        other partitions at the time at which it was opened.
+        """
+        request = StreamRequest(
+            stream.key, cursor=absent.entries, since=absent.since, groups=stream.groups
+        )
+        keys = route.keys(stream.key, stream.groups)
+        current, former, _ = self._select(route, keys, absent.entries, moment)
+        feeds = [*current, *former]
+        for feed, state in zip(feeds, request.start(feeds, moment), strict=True):
+            begin[feed] = self._since_opening(stream, moment) if state.checked else state
+        return current, former
+
+    @staticmethod
+    def _since_opening(stream: Stream, moment: Moment) -> CatchUpState:
+        """Return the state of a stream that gets everything since it was opened."""
+        opened = moment.wall - round((moment.monotonic - stream.opened) * 1000)
+        return CatchUpState(TimePosition(max(opened, 0)), checked=True)
+
     def _is_settled(
-        self, stream: Stream, feed: PartitionFeed, route: _Route, moment: Moment
+        self, stream: Stream, feed: PartitionFeed, route: Route, moment: Moment
     ) -> bool:
         """Return whether the stream has left a former partition behind.
 
@@ -317,13 +281,12 @@ class PartitionMap:
         stream: Stream,
         feed: PartitionFeed,
         present: Sequence[PartitionFeed],
-        route: _Route,
+        route: Route,
         moment: Moment,
     ) -> CatchUpState:
         """Return where a stream begins in a partition that it did not follow before."""
         if not present:
-            opened = moment.wall - round((moment.monotonic - stream.opened) * 1000)
-            return CatchUpState(TimePosition(max(opened, 0)), checked=True)
+            return self._since_opening(stream, moment)
         lost = [each for each in present if self._hub.feeds.get(each.log) is not each]
         if not lost:
             known = min([stream.position(each).timestamp for each in present])
@@ -352,7 +315,7 @@ class PartitionMap:
             shared = self._shared[key] = key
         return shared
 
-    def _build(self, route: _Route) -> None:
+    def _build(self, route: Route) -> None:
         """Build the feeds of a topic's partitions; those of the same incarnation are reused."""
         topic = route.topic
         followed = 1 if topic.kind is LogKind.BROADCAST else topic.partitions

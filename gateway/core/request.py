@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.core.event_id import CursorEntry, is_current, owner
+from gateway.core.absent_feed import AbsentFeed
+from gateway.core.event_id import CursorEntry, by_topic, is_current
 from gateway.core.records import LogKind, OffsetPosition, TimePosition
 from gateway.core.stream import CatchUpState
 
@@ -54,22 +55,20 @@ class StreamRequest(NamedTuple):
         partition in `feeds` is the user's former partition, so nothing of the new one was sent yet.
         An entry of a topic that is not in `feeds` is ignored. With `since`: at that time.
         Otherwise, and in a topic without an entry: at the head of the tail, or at the first record
-        after `moment` if the partition is not read.
+        after `moment` if the partition is not read. In an absent feed the stream is live.
         """
-        if not self.cursor:
-            return [self._new(feed, moment) for feed in feeds]
-        if self.is_of(feeds):
+        if self.cursor and self.is_of(feeds):
             return [
                 CatchUpState(entry.position, checked=False, latest=moment.wall)
                 for entry in self.cursor
             ]
-        topics = [feed.topic for feed in feeds]
-        owned: dict[str, list[CursorEntry]] = {}
-        for entry in self.cursor:
-            topic = owner(entry, topics)
-            if topic is not None:
-                owned.setdefault(topic.name, []).append(entry)
-        return [self._start(feed, owned.get(feed.topic.name, ()), feeds, moment) for feed in feeds]
+        owned = by_topic(self.cursor, [feed.topic for feed in feeds])
+        return [
+            CatchUpState(feed.head, checked=True)
+            if isinstance(feed, AbsentFeed)
+            else self._start(feed, owned.get(feed.topic.name, ()), feeds, moment)
+            for feed in feeds
+        ]
 
     def is_of(self, feeds: Sequence[PartitionFeed]) -> bool:
         """Return whether the id has an offset for each of `feeds`, in their order, and no more."""

@@ -62,8 +62,11 @@ EXPIRY_JITTER_SECONDS = 5.0
 class LogSource(Protocol):
     """Finds the logs of a stream: the connection to Kafka."""
 
-    async def follow(self, opening: StreamRequest, patience: float) -> tuple[PartitionFeed, ...]:
-        """Return the logs of the stream; waits at most `patience` seconds for them."""
+    async def prepare(self, opening: StreamRequest, patience: float) -> None:
+        """Start reading the logs of the stream; waits at most `patience` seconds."""
+
+    def feeds(self, opening: StreamRequest) -> tuple[PartitionFeed, ...]:
+        """Return the logs of the stream as they are now, also if they are not read yet."""
 
     def at_hand(self, opening: StreamRequest) -> tuple[PartitionFeed, ...] | None:
         """Return the logs if available without waiting, else None."""
@@ -107,12 +110,11 @@ class EventsEndpoint:
             if self._siblings is not None and self._siblings.pass_on(request, opening.user):
                 return TakenOver()
             await self._admission.find_room(opening)  # before a log is read for it
-            feeds = self._logs.at_hand(opening)
-            if feeds is None:
-                feeds = await self._logs.follow(opening, OPEN_SECONDS)
+            if self._logs.at_hand(opening) is None:
+                await self._logs.prepare(opening, OPEN_SECONDS)
                 # All requests that waited for a log resume in one turn.
                 await self._quota.wait(again=True)
-        feeds = self._logs.at_hand(opening) or feeds
+        feeds = self._logs.feeds(opening)  # the topics may have changed meanwhile
         self._reader.confirm(asked)  # the token may have been revoked meanwhile
         moment = clock.now()
         replaced = self._admission.admit(opening, moment)  # other streams may have opened meanwhile

@@ -223,8 +223,8 @@ class KafkaSession:
         await self._look()
         return self.shard(user)
 
-    async def follow(self, opening: StreamRequest, patience: float) -> tuple[PartitionFeed, ...]:
-        """Return the feeds of a new stream; start reading them if necessary.
+    async def prepare(self, opening: StreamRequest, patience: float) -> None:
+        """Start reading the partitions of a new stream if necessary.
 
         Waits for reading to start, at most `patience` seconds, or 0 while Kafka is unreachable. An
         id that does not match the known topics may come from a worker with newer metadata, so this
@@ -239,10 +239,14 @@ class KafkaSession:
         tasks = [self._live.activate(feed) for feed in feeds if feed.tail is None]
         if tasks and self.connected:
             await asyncio.wait(tasks, timeout=patience)
-        return feeds
+
+    def feeds(self, opening: StreamRequest) -> tuple[PartitionFeed, ...]:
+        """Return the feeds of a new stream as they are now, also if they are not read yet."""
+        assert self._routes is not None
+        return self._routes.feeds(opening, clock.now())
 
     def at_hand(self, opening: StreamRequest) -> tuple[PartitionFeed, ...] | None:
-        """Return the result of `follow` if available without waiting, else None."""
+        """Return the feeds of a new stream if all are read and its id needs no refresh."""
         assert self._routes is not None
         feeds, strange = self._routes.find(opening, clock.now())
         return None if strange or any(feed.tail is None for feed in feeds) else feeds

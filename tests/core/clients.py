@@ -11,6 +11,7 @@ from collections import deque
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.core.absent_feed import AbsentFeed
 from gateway.core.event_id import is_current, owner, parse
 from gateway.core.gap import GapReason
 from gateway.core.records import LogKind, TimePosition, TopicPartition
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
     from gateway.core.event_id import CursorEntry
     from gateway.core.filter import Selection
     from gateway.core.records import Position
-    from gateway.core.stream import Stream
+    from gateway.core.stream import PartitionFeed, Stream
     from tests.core.workers import Worker
-    from tests.core.world import KafkaLog, World, Written
+    from tests.core.world import KafkaLog, SimulatedTopic, World, Written
 
 
 EPOCH = "1970-01-01T00:00:00Z"
@@ -110,9 +111,8 @@ class Client:
             assert self.rogue or not self.received, "an event without an id"
             self.expects = self._from_now(worker)
             self.since = None if self.since is None else min(self.since, world.now - 1)
-            missing = {topic.name for topic in worker.routes.topics if not topic.partitions}
             for log, (incarnation, _) in self.expects.items():
-                if self.since is not None and log.topic not in missing:
+                if self.since is not None:
                     self.expects[log] = incarnation, world.logs[log].at(self.since)
             self.crossings.clear()
             self.excused.clear()
@@ -138,7 +138,7 @@ class Client:
                 continue
             log = TopicPartition(topic.name, entry.partition)
             created = world.logs[log].created
-            foreign = not is_current(entry, world.topics[topic.name].topic())
+            foreign = not is_current(entry, world.topics[topic.name].topic_as_is())
             incarnation = world.logs[log].incarnation
             # Its first position there decides: a gap that was due then must still be sent.
             again = isinstance(entry.position, TimePosition) and any(
@@ -164,6 +164,8 @@ class Client:
         if not entries:
             begin = world.now if request.since is None else request.since
             for feed in worker.routes.feeds(request._replace(cursor=()), world.moment):
+                if isinstance(feed, AbsentFeed):
+                    continue
                 kafka_log = world.logs[feed.log]
                 offset = kafka_log.at(begin)
                 if feed.tail is not None and request.since is None:
@@ -263,14 +265,8 @@ class Client:
         if stream is None or self.connection is None or self.connection.worker is not worker:
             return
         for feed in stream.feeds:
-            if feed.log == log:
-                positions = [stream.position(feed)]
-                if (
-                    feed in stream.catching_up
-                    and stream.catching_up[feed].next_position is not None
-                ):
-                    positions.append(stream.catching_up[feed].next_position or positions[0])
-                for position in positions:
+            if isinstance(feed, AbsentFeed) or feed.log == log:
+                for position in _positions(stream, feed, log):
                     self.crossings.append(
                         Crossing(log, incarnation, position, foreign=False, by_id=False)
                     )
@@ -281,7 +277,7 @@ class Client:
             entries = parse(self.last_id)
         except EventIdError:
             entries = []
-        topics = [topic.topic() for topic in self.world.configured]
+        topics = [topic.topic_as_is() for topic in self.world.configured]
         here = [
             entry.position
             for entry in entries
@@ -336,6 +332,20 @@ class Client:
                 if self._garbage is not None:
                     self._garbage[log] = self.expects[log]
 
+    def after_unseen_recreation(self, topic: SimulatedTopic) -> None:
+        """Expect only the new incarnation if the client has no position in the former one."""
+        try:
+            entries = parse(self.last_id)
+        except EventIdError:
+            entries = []
+        topics = [each.topic_as_is() for each in self.world.configured]
+        if topic.name in [found.name for each in entries if (found := owner(each, topics))]:
+            return
+        for log in self.expects:
+            if log.topic == topic.name:
+                kafka = self.world.logs[log]
+                self.expects[log] = kafka.incarnation, kafka.start
+
     def _from_now(self, worker: Worker) -> dict[TopicPartition, tuple[int, int]]:
         """Return the client's expectations from now on, for partitions that are followed.
 
@@ -374,6 +384,17 @@ class Client:
             if topic.kind is kind and topic.first <= offset < topic.first + 1000
         ]
         return TopicPartition(name, partition)
+
+
+def _positions(stream: Stream, feed: PartitionFeed, log: TopicPartition) -> list[Position]:
+    """Return the positions in a partition from which a stream may continue in a new incarnation."""
+    if isinstance(feed, AbsentFeed):
+        return [
+            entry.position for entry in feed.entries if (feed.topic.name, entry.partition) == log
+        ]
+    state = stream.catching_up.get(feed)
+    following = None if state is None else state.next_position
+    return [stream.position(feed), *([] if following is None else [following])]
 
 
 class Connection:

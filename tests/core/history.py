@@ -109,6 +109,7 @@ class History:
         if profile.sources:
             steps += [(2, self._reconfigure), (2, self._regroup), (2, self._appear)]
             steps += [(2, self._grow_one), (1, self._recreate_one), (3, self._refresh_topics)]
+            steps += [(2, self._vanish)]
         if profile.hostility:
             steps += [(1, self._garbage), (1, self._fail_over), (1, self._forge), (1, self._steal)]
         self._steps = [step for _, step in steps]
@@ -128,6 +129,8 @@ class History:
     def _come_to_rest(self) -> None:
         """Reconnect every client, first during other steps, then until all is idle."""
         self._notice()
+        for topic in self.world.topics.values():
+            topic.visible = True
         for last in (False, True):
             for client in self.clients:
                 if client.connection is not None:
@@ -357,7 +360,7 @@ class History:
     def _grow_topic(self, name: str) -> None:
         topic = self.world.topics[name]
         # A worker that learns of a topic after its growth does not know its former partitions.
-        if len(topic.counts) == 1 and topic.exists and self._is_known(name):
+        if len(topic.counts) == 1 and topic.exists and topic.visible and self._is_known(name):
             for client in self.clients:
                 client.before_growth()
             self.world.grow(topic.counts[0] + self.random.randint(1, 3), name)
@@ -365,9 +368,9 @@ class History:
                 client.after_growth()
 
     def _is_known(self, name: str) -> bool:
-        """Return whether every worker that is configured for the topic has found it."""
+        """Return whether every worker that is configured for the topic knows its incarnation."""
         return all(
-            topic.partitions
+            topic.partitions and topic.tag == self.world.topics[name].tag
             for worker in self.workers
             for topic in worker.routes.topics
             if topic.name == name
@@ -396,9 +399,29 @@ class History:
         if client.connection is None and groups:
             client.regroup(self.random.choice(groups), self._groups())
 
-    def _appear(self) -> None:
-        """Create a missing topic."""
+    def _vanish(self) -> None:
+        """Hide a topic from workers that look for it, and replace one of them."""
         topic = self.world.topics[self.random.choice(self._extra_names())]
+        if topic.exists and topic.configured:
+            topic.visible = False
+            self._replace_worker()
+
+    def _appear(self) -> None:
+        """Create a missing topic, or show a hidden one, which may have been recreated."""
+        topic = self.world.topics[self.random.choice(self._extra_names())]
+        if topic.exists and not topic.visible:
+            if (
+                not any(
+                    known.name == topic.name and known.partitions
+                    for worker in self.workers
+                    for known in worker.routes.topics
+                )
+                and self.random.random() < 0.4
+            ):
+                self._recreate_topic(topic.name)
+                for client in self.clients:
+                    client.after_unseen_recreation(topic)
+            topic.visible = True
         if not topic.exists:
             for client in self.clients:
                 client.before_growth()
@@ -410,9 +433,13 @@ class History:
     def _recreate_one(self) -> None:
         """Recreate one of the topics with another tag."""
         name = self.random.choice([*self._extra_names(), USER_TOPIC])
-        if self.world.topics[name].exists and self._is_known(name):
-            self._before_recreation([log for log in self.world.logs if log.topic == name])
-            self.world.recreate_topic(name, self.random.randbytes(4))
+        topic = self.world.topics[name]
+        if topic.exists and topic.visible and self._is_known(name):
+            self._recreate_topic(name)
+
+    def _recreate_topic(self, name: str) -> None:
+        self._before_recreation([log for log in self.world.logs if log.topic == name])
+        self.world.recreate_topic(name, self.random.randbytes(4))
 
     def _before_recreation(self, logs: Sequence[TopicPartition]) -> None:
         for number, log in enumerate(logs, 1):

@@ -188,7 +188,9 @@ def _is_true_of(client: Client, kafka: KafkaLog, gap: SeenGap) -> bool:
         return gap.first < gap.next <= kafka.start
     assert gap.reason is GapReason.LIMIT
     setup = client.world.setup
-    events = [w for w in kafka.all if client.concerns(kafka, w) and w.offset >= gap.first]
+    # A worker that has not noticed that the topic was recreated reads both incarnations as one.
+    read = client.world.incarnations(kafka.log) if client.world.topics_recreated else [kafka]
+    events = [w for k in read for w in k.all if client.concerns(k, w) and w.offset >= gap.first]
     oldest = client.world.now - setup.max_age_ms
     young = next((w.offset for w in kafka.all if w.timestamp >= oldest), kafka.end)
     # For a range too long to be read, offsets and the cursor's age are enough; a range that was

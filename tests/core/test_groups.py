@@ -339,37 +339,6 @@ class TestPartitionMap:
         assert not routes.step(stage.world.moment)
 
 
-class TestAMissingTopic:
-    def test_other_topics_are_served_and_it_is_followed_once_it_exists(self) -> None:
-        stage = stage_of()
-        stage.world.hide("orders")
-        stage.replace_worker()
-        client = client_of(stage, b"a", b"x")
-        stage.connect(client)
-        before = write(stage, "teams", b"x")
-        stage.worker.settle()
-        assert client.received == before
-        stage.world.appear("orders")
-        numbers = write(stage, "orders", b"a", 2)
-        stage.worker.settle()
-        assert client.received == [*before, *numbers]
-        assert client.gaps == []
-
-    def test_another_topic_can_grow_meanwhile(self) -> None:
-        stage = stage_of()
-        stage.world.hide("orders")
-        stage.replace_worker()
-        client = client_of(stage, b"b")
-        connection = stage.connect(client)
-        stage.world.grow(2)
-        stage.worker.settle()
-        topics = [feed.log.topic for feed in stream_of(connection).feeds]
-        assert topics == [USER_TOPIC, BROADCAST_TOPIC]
-        numbers = write(stage, USER_TOPIC, b"b")
-        stage.worker.settle()
-        assert client.received == numbers
-
-
 class TestVersions:
     def test_an_id_of_version_1_is_resumed_in_several_topics(self) -> None:
         stage = stage_of()

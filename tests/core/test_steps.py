@@ -533,7 +533,8 @@ def test_streams_of_a_changed_topic_are_moved_in_bounded_steps(
         hashed.append(key)
         return len(hashed)
 
-    monkeypatch.setattr(routes, "_key_hash", count)
+    for route in routes._routes:  # noqa: SLF001
+        monkeypatch.setattr(route, "_key_hash", count)
     topic = routes.topics[0]
     if recreated:
         stage.worker.stop_reading(stage.feed)

@@ -131,7 +131,8 @@ class Worker:
         )
         topics = [topic.topic() for topic in world.configured]
         self.routes = PartitionMap(self.hub, topics, first_byte, setup.settle)
-        self.verified = world.now
+        self.verified = dict.fromkeys([topic.name for topic in topics], world.now)
+        """When each topic was last found."""
         self.requested: dict[PartitionFeed, None] = {}
         """Partitions to read as soon as Kafka answers."""
         self.woken: dict[PartitionFeed, None] = {}
@@ -160,13 +161,15 @@ class Worker:
         world, moment = self.world, self.world.moment
         for topic in self.routes.topics:
             found = world.topics[topic.name].topic()
+            if not found.partitions:
+                continue
             if topic.tag != found.tag:
                 for feed in list(self.positions):
                     if feed.log.topic == topic.name:
                         self.stop_reading(feed)
             if (topic.tag, topic.partitions) != (found.tag, found.partitions):
-                self.routes.update(found, self.verified, moment)
-        self.verified = world.now
+                self.routes.update(found, self.verified[topic.name], moment)
+            self.verified[topic.name] = world.now
         self.move()
         self._request_reads()
 

@@ -136,6 +136,8 @@ class SimulatedTopic:
         self.configured = True
         """Whether new workers read the topic."""
         self.exists = True
+        self.visible = True
+        """Whether brokers return the topic in metadata; its records are kept meanwhile."""
 
     def logs(self, names: Iterable[bytes]) -> list[TopicPartition]:
         """Return the partitions that the keys of `names` have had, the present ones first."""
@@ -149,10 +151,15 @@ class SimulatedTopic:
 
     def topic(self) -> Topic:
         """Return the topic as a worker with new metadata knows it."""
+        if self.exists and self.visible:
+            return self.topic_as_is()
+        return self.topic_as_is()._replace(tag=b"none", partitions=0)
+
+    def topic_as_is(self) -> Topic:
+        """Return the topic, also if brokers do not return it."""
         key = None if self.key == KeyTemplate() else self.key
-        count = self.counts[-1] if self.exists else 0
         mark = name_mark(self.name)
-        return Topic(self.name, self.kind, self.tag, count, mark=mark, key=key)
+        return Topic(self.name, self.kind, self.tag, self.counts[-1], mark=mark, key=key)
 
 
 class Setup(NamedTuple):

@@ -93,7 +93,7 @@ class AttentiveHub(Hub):
 
 
 class Served:
-    """An application that is ready; `follow` lets requests through while `let_through` is set."""
+    """An application that is ready; `prepare` lets requests through while `let_through` is set."""
 
     def __init__(
         self,
@@ -161,10 +161,12 @@ class Served:
     def at_hand(self, opening: StreamRequest) -> tuple[PartitionFeed, ...] | None:
         return (self.feed,) if self.let_through.is_set() else None
 
-    async def follow(self, opening: StreamRequest, patience: float) -> tuple[PartitionFeed, ...]:
+    async def prepare(self, opening: StreamRequest, patience: float) -> None:
         self.asking += 1
         await self.let_through.wait()
         self.asking -= 1
+
+    def feeds(self, opening: StreamRequest) -> tuple[PartitionFeed, ...]:
         return (self.feed,)
 
     async def _agreed_shard(self, user: bytes, given: str) -> str:

@@ -72,6 +72,12 @@ async def grow(bootstrap: str, topic: str) -> None:
 
 async def recreate(bootstrap: str, topic: str, partitions: int = BEFORE) -> None:
     """Delete and recreate a topic."""
+    await delete(bootstrap, topic)
+    await create_topics(bootstrap, [NewTopic(topic, partitions, 1)])
+
+
+async def delete(bootstrap: str, topic: str) -> None:
+    """Delete a topic, and wait until it is gone."""
     async with admin_client(bootstrap) as admin:
         await admin.delete_topics([topic])
 
@@ -79,7 +85,6 @@ async def recreate(bootstrap: str, topic: str, partitions: int = BEFORE) -> None
             return topic not in await admin.list_topics()
 
         await eventually("the topic is gone", gone)
-    await create_topics(bootstrap, [NewTopic(topic, partitions, 1)])
 
 
 async def write(

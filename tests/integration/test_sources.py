@@ -15,7 +15,7 @@ from gateway.core.source import name_mark
 from tests.brokers.metadata import create_topics
 from tests.eventually import eventually
 from tests.integration.conftest import new_user
-from tests.integration.test_changed_topics import only_kafka, reasons, recreate
+from tests.integration.test_changed_topics import delete, only_kafka, reasons, recreate
 from tests.records import Topics, envelope
 from tests.tokens import mint
 from tests.worker import status
@@ -98,8 +98,10 @@ class Company:
 
 @pytest.fixture
 def sourced(tmp_path: Path) -> Sourced:
-    suffix = uuid.uuid4().hex[:8]
-    names = {name: f"{name}-{suffix}" for name in ("orders", "payments", "teams", "news")}
+    names: dict[str, str] = {}
+    while len({name_mark(name) for name in names.values()}) < 4:  # marks have 14 bits
+        suffix = uuid.uuid4().hex[:8]
+        names = {name: f"{name}-{suffix}" for name in ("orders", "payments", "teams", "news")}
     file = tmp_path / "sources.toml"
     file.write_text(SOURCES.format(**names))
     return Sourced(**names, file=str(file))
@@ -261,6 +263,38 @@ async def test_a_missing_topic_degrades_the_worker_and_is_served_once_it_exists(
 
     await eventually("no topic is missing", whole)
     assert {entry.mark for entry in parse(client.last_event_id)} >= {name_mark(sourced.orders)}
+
+
+@only_kafka
+async def test_a_position_in_a_missing_topic_is_kept_until_the_topic_exists(
+    start_worker: StartWorker, open_stream: OpenStream, broker: Broker, company: Company
+) -> None:
+    topics = company.topics
+    first = await start_worker(topics)
+    user = new_user()
+    client = await open_stream(first, user, token=token_of(user))
+    await company.order(user, 1)
+    await client.wait_for(1)
+    await client.drop()
+    [before] = [e for e in parse(client.last_event_id) if e.mark == name_mark(topics.orders)]
+    await delete(broker.bootstrap, topics.orders)
+
+    second = await start_worker(topics)
+    await client.reconnect(url=second.events_url)
+    await company.payment(user, 2)
+    await client.wait_for(2)
+    assert before in parse(client.last_event_id)
+    await create(broker, topics, "orders")
+
+    async def written() -> bool:
+        await company.order(user, 3)
+        return True
+
+    await eventually("the new topic takes a record", written)
+    await client.wait_for(lambda client: 3 in client.numbers)
+    assert reasons(client) == ["reset"]
+    [after] = [e for e in parse(client.last_event_id) if e.mark == name_mark(topics.orders)]
+    assert after.tag != before.tag
 
 
 @only_kafka
