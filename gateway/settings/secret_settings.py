@@ -19,6 +19,9 @@ PREFIX = "GATEWAY_"
 MIN_SECRET_BYTES = 32
 """An HMAC key shorter than its hash can be guessed (RFC 7518, §3.2)."""
 
+MAX_SECRET_BYTES = 16_384
+"""A longer token does not fit into a request's headers; a longer key is hashed for each token."""
+
 SECRETS = (
     "kafka_sasl_password",
     "kafka_sasl_oauthbearer_client_secret",
@@ -50,8 +53,9 @@ def check_pair(settings: BaseModel, one: str, other: str) -> None:
 def secret_fault(name: str, secret: str) -> str:
     """Return the fault of a secret's value with the remedy; "" if it is valid."""
     remedy = "make one with: openssl rand -base64 48"
+    if (size := len(secret.encode())) > MAX_SECRET_BYTES:
+        return f"{env(name)} has {size:,} bytes, at most {MAX_SECRET_BYTES:,} are accepted"
     if name in {"jwt_secret", "log_key"}:
-        size = len(secret.encode())
         needed = f"it needs {MIN_SECRET_BYTES} or more"
         return f"{env(name)} has {size} bytes, {needed}; {remedy}" * (size < MIN_SECRET_BYTES)
     if not secret.strip():

@@ -221,7 +221,13 @@ def _extensions(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+MAX_TEXT = 4_096
+"""Characters of a text; the longest path of Linux. Kafka's protocol has 32,767."""
+
+
 def _printable(value: str) -> str:
+    if len(value) > MAX_TEXT:
+        raise ValueError(f"it has {len(value):,} characters, at most {MAX_TEXT:,} are accepted")
     if not value.isprintable():
         raise ValueError(f"{shown(value)} holds a control character or a line break: remove it")
     return value
