@@ -21,7 +21,7 @@ from aiokafka.errors import (
 )
 
 from gateway.kafka.client.connection import ForeignProtocolError
-from gateway.kafka.client.login import TokenUnavailable
+from gateway.kafka.client.shared_token import TokenUnavailable
 from gateway.kafka.tool_commands import tool_command
 
 if TYPE_CHECKING:

@@ -16,13 +16,12 @@ from aiokafka.errors import SaslAuthenticationFailed
 
 from gateway.config import Settings, load_settings
 from gateway.errors import SettingsError
-from gateway.kafka.client.login import (
+from gateway.kafka.client.login import BearerAuthenticator, token_provider
+from gateway.kafka.client.shared_token import (
     RETRY_SECONDS,
-    BearerAuthenticator,
     Token,
     TokenProvider,
     TokenUnavailable,
-    token_provider,
 )
 from tests.eventually import eventually
 
@@ -131,6 +130,7 @@ async def test_secret_and_assertion_are_read_again_for_each_token(
         (200, "x", "is not a JSON object", "TOKEN_ENDPOINT_URL"),
         (200, {"id_token": "x"}, "has no access_token", "TOKEN_ENDPOINT_URL"),
         (200, {"access_token": "a\x01b"}, "has no access_token", "TOKEN_ENDPOINT_URL"),
+        (200, {"access_token": "a.eyJleHAiOjF9.b"}, "an expired token", "TOKEN_ENDPOINT_URL"),
     ],
 )
 async def test_refusal_of_the_endpoint_names_the_setting(
@@ -191,6 +191,22 @@ async def test_token_is_renewed_in_the_background_and_a_failure_leaves_the_old_o
     with pytest.raises(TokenUnavailable, match="away"):
         await provider.token()
     assert fetched == 4
+
+
+async def test_lifetimes_of_a_moment_and_of_forever() -> None:
+    now, fetched = 0.0, 0
+
+    def endless() -> Token:
+        nonlocal fetched
+        fetched += 1
+        return Token(str(fetched), float("inf"))
+
+    short = TokenProvider(lambda: Token("short", 1e-9))
+    assert [await short.token() for _ in range(3)] == ["short"] * 3
+    provider = TokenProvider(endless, monotonic=lambda: now)
+    assert await provider.token() == "1"
+    now = 86_400.0
+    assert await provider.token() == "2"
 
 
 async def _gives(provider: TokenProvider, token: str) -> bool:

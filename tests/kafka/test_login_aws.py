@@ -23,7 +23,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from gateway.config import load_settings
-from gateway.kafka.client.login import TokenUnavailable, token_provider
+from gateway.kafka.client.login import token_provider
+from gateway.kafka.client.shared_token import TokenUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -23,8 +23,9 @@ from aiokafka.errors import KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 
 from gateway.kafka.client.kerberos import ticket_errors
-from gateway.kafka.client.login import TokenUnavailable, current_password
+from gateway.kafka.client.login import current_password
 from gateway.kafka.client.race import first_of
+from gateway.kafka.client.shared_token import TokenUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

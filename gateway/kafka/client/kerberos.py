@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from aiokafka.conn import SaslGSSAPIAuthenticator
 
-from gateway.kafka.client.login import TokenUnavailable
+from gateway.kafka.client.shared_token import TokenUnavailable
 
 try:
     from gssapi.raw.misc import GSSError

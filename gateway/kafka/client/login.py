@@ -1,7 +1,6 @@
 """Tokens for SASL/OAUTHBEARER logins, and the options of the other mechanisms.
 
-A token is shared by all connections with the same options and renewed in a thread after `RENEW_AT`
-of its lifetime; connections use the old token meanwhile. Sources:
+Sources of tokens:
 
     token endpoint, client credentials   RFC 6749, §4.4, as Kafka's Java client sends them
     token endpoint, assertion file       RFC 7523, §2.1 (KIP-1139)
@@ -11,7 +10,6 @@ of its lifetime; connections use the old token meanwhile. Sources:
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import http.client
@@ -20,16 +18,16 @@ import time
 import urllib.error
 import urllib.request
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 import msgspec
-from aiokafka.abc import AbstractTokenProvider
 from aiokafka.conn import OAuthAuthenticator
-from aiokafka.errors import KafkaError, SaslAuthenticationFailed
+from aiokafka.errors import SaslAuthenticationFailed
 
 from gateway.errors import SettingsError
 from gateway.files import read_file
+from gateway.kafka.client.shared_token import Token, TokenProvider, TokenUnavailable
 from gateway.secret_file import ReloadingSecret
 
 if TYPE_CHECKING:
@@ -37,12 +35,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.config import Settings
-
-RENEW_AT = 0.8
-"""Fraction of a token's lifetime after which it is renewed; Kafka's Java client uses 0.8."""
-
-RETRY_SECONDS = 5.0
-"""Minimum interval of attempts to get a token."""
 
 ANSWER_SECONDS = 10.0
 """Timeout of a token endpoint."""
@@ -54,86 +46,6 @@ UNKNOWN_LIFE = 60.0
 """Assumed lifetime in seconds of a token without an expiry time."""
 
 _PREFIX = "GATEWAY_KAFKA_SASL_OAUTHBEARER_"
-
-
-class TokenUnavailable(KafkaError):  # type: ignore[misc]
-    """No token or ticket to log in with: `found` is the cause, `advice` the setting to change."""
-
-    def __init__(self, found: str, advice: str) -> None:
-        super().__init__(f"{found}; {advice}")
-        self.found = found
-        self.advice = advice
-
-
-class Token(NamedTuple):
-    """A token and its remaining lifetime in seconds."""
-
-    value: str
-    life: float
-
-
-class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
-    """Gives every connection the current token. `fetch` blocks, and runs in a thread."""
-
-    def __init__(
-        self,
-        fetch: Callable[[], Token],
-        extensions: dict[str, str] | None = None,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._fetch = fetch
-        self._extensions = extensions or {}
-        self._monotonic = monotonic
-        self._value = ""
-        self._renew_at = self._expires_at = float("-inf")
-        self._fetching: asyncio.Future[Token] | None = None
-        self._failure: TokenUnavailable | None = None
-        self._retry_at = float("-inf")
-
-    def extensions(self) -> dict[str, str]:
-        """Return the SASL extensions (KIP-342)."""
-        return self._extensions
-
-    async def token(self) -> str:
-        """Return a token that has not expired; waits only if the cached one has expired.
-
-        Raises `TokenUnavailable`; for `RETRY_SECONDS` after a failure without a new attempt.
-        """
-        now = self._monotonic()
-        if now < self._renew_at:
-            return self._value
-        if self._fetching is None and now >= self._retry_at:
-            self._begin()
-        if now < self._expires_at:
-            return self._value
-        if self._fetching is not None:
-            await asyncio.wait([self._fetching])
-        if self._monotonic() < self._expires_at:
-            return self._value
-        assert self._failure is not None
-        raise self._failure
-
-    def _begin(self) -> None:
-        self._fetching = asyncio.get_running_loop().run_in_executor(None, self._fetch)
-        self._fetching.add_done_callback(self._done)
-
-    def _done(self, fetching: asyncio.Future[Token]) -> None:
-        self._fetching = None
-        if fetching.cancelled():
-            return
-        now = self._monotonic()
-        error = fetching.exception()
-        if error is None:
-            token = fetching.result()
-            self._value = token.value
-            self._renew_at, self._expires_at = now + RENEW_AT * token.life, now + token.life
-            return
-        self._retry_at = now + RETRY_SECONDS
-        self._failure = (
-            error
-            if isinstance(error, TokenUnavailable)
-            else TokenUnavailable(f"no token: {type(error).__name__}", "report this defect")
-        )
 
 
 class BearerAuthenticator(OAuthAuthenticator):  # type: ignore[misc]
@@ -207,7 +119,13 @@ def _from_endpoint(settings: Settings, client_secret: Callable[[], str]) -> Toke
             f"set {_PREFIX}TOKEN_ENDPOINT_URL to the token endpoint of the identity provider",
         )
     seconds = float(life) if isinstance(life, int | float | str) and _is_number(life) else None
-    return Token(value, _life(value) if seconds is None else seconds)
+    life = _life(value) if seconds is None else seconds
+    if life <= 0:
+        raise TokenUnavailable(
+            f"{url} gives an expired token",
+            f"look at its clock, or set {_PREFIX}TOKEN_ENDPOINT_URL",
+        )
+    return Token(value, life)
 
 
 def _post(url: str, body: bytes, headers: dict[str, str]) -> dict[str, Any]:
