@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from math import ceil
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -82,7 +83,7 @@ def plan(
             "load": load._asdict(),
             "bounds": bounds._asdict(),
             "costs": costs._asdict(),
-            **{name: None if each is None else _facts(each) for name, each in plans.items()},
+            **{name: None if each is None else each._asdict() for name, each in plans.items()},
         }
         typer.echo(json.dumps(facts, indent=2))
     else:
@@ -106,7 +107,6 @@ def plan_table(plans: Iterable[Plan | None]) -> Table:
 def _column(plan: Plan | None) -> list[str]:
     if plan is None:
         return ["no number will do", *"-" * (len(_ROWS) - 1)]
-    once, spread = plan.at_once, plan.spread_out
     return [
         f"{plan.workers:,}",
         "any" if plan.partitions is None else f"{plan.partitions:,}",
@@ -119,13 +119,11 @@ def _column(plan: Plan | None) -> list[str]:
         f"{plan.files:,}",
         f"{plan.lost:,}",
         f"{plan.newcomers:,}",
-        f"{once.longest_wait:,.1f} s",
-        f"{once.peak_cpu:.0%}",
-        f"{once.refused:,}",
-        f"{plan.spread:,.0f} s",
-        f"{spread.per_second:,}",
-        f"{spread.peak_cpu:.0%}",
-        f"{spread.over_after:,.0f} s",
+        f"{plan.returning:,.0f}",
+        f"{plan.cpu_returning:.0%}",
+        f"{plan.longest_wait:,.1f} s",
+        f"{plan.all_back:,.1f} s",
+        f"{ceil(plan.retry_needed * 1000):,}",
     ]
 
 
@@ -140,20 +138,10 @@ _ROWS = (
     "  memory of the kernel",
     "  open files",
     "one dies: its streams",
-    "  come to one other",
-    "  all at once: longest wait",
-    "    CPU",
-    "    found no room at first",
-    "  spread they need",
-    "    newcomers a second",
-    "    CPU",
-    "    all are back after",
+    "  reconnect to one other",
+    "    in a second",
+    "    CPU meanwhile",
+    "    longest wait",
+    "  all are back after",
+    "  GATEWAY_RETRY_MS without a wait",
 )
-
-
-def _facts(plan: Plan) -> dict[str, Any]:
-    return {
-        **plan._asdict(),
-        "at_once": plan.at_once._asdict(),
-        "spread_out": plan.spread_out._asdict(),
-    }

@@ -10,6 +10,10 @@ probably serves a user of each partition. With sharding it serves and reads only
 partitions. The balancer's hash assigns partitions unevenly, so the plan is made for the worker
 that gets the most.
 
+After a crash the clients of a worker reconnect evenly over `retry` seconds (`core.reconnect`). A
+worker serves them with the share of its core that its own load leaves free, so the last one waits
+for the work that does not fit in that time.
+
 A plan is the smallest number of workers that carry the load, also after the loss of one worker.
 The costs were measured (docs/performance.md); docs/capacity.md derives the figures.
 """
@@ -18,8 +22,6 @@ from __future__ import annotations
 
 from math import ceil, log, sqrt
 from typing import NamedTuple
-
-from gateway.fleet.storm import Storm, needed_spread, simulate
 
 MAX_WORKERS = 10_000
 """Upper bound of the search."""
@@ -83,7 +85,7 @@ class Bounds(NamedTuple):
     heartbeat: float = 30.0
     age: float = 3600.0
     retry: float = 3.0
-    """Seconds that clients wait before they reconnect."""
+    """`GATEWAY_RETRY_MS` in seconds; clients wait for 0.5 to 1.5 times as long."""
 
 
 class Plan(NamedTuple):
@@ -106,11 +108,16 @@ class Plan(NamedTuple):
     """Streams that end when a worker crashes."""
     newcomers: int
     """The lost streams that reconnect to one other worker."""
-    at_once: Storm
-    """The storm where all clients reconnect at the same time."""
-    spread: float
-    """Seconds over which reconnects must be spread so that no client waits longer than 1 s."""
-    spread_out: Storm
+    returning: float
+    """Clients that reconnect to that worker, per second."""
+    cpu_returning: float
+    """Its CPU meanwhile."""
+    longest_wait: float
+    """Seconds that the last of them waits for its stream."""
+    all_back: float
+    """Seconds from the crash until all have their streams."""
+    retry_needed: float
+    """The smallest `retry` in seconds with which no client waits for its stream."""
 
 
 def cpu(load: Load, bounds: Bounds, costs: Costs) -> float:
@@ -182,8 +189,9 @@ def _plan(
         moving = most(load.partitions, workers)
         newcomers = ceil(usual.streams * most(moving, others) / moving)
     busy = cpu(usual, bounds, costs)
-    seconds = costs.resume_us / 1e6
-    spread = needed_spread(newcomers, busy, seconds, bounds.retry)
+    work = newcomers * costs.resume_us / 1e6
+    retry_needed = work / (1 - busy)
+    longest_wait = max(0.0, retry_needed - bounds.retry)
     return Plan(
         sharding=sharding,
         workers=workers,
@@ -197,9 +205,11 @@ def _plan(
         files=after.streams + OTHER_FILES,
         lost=usual.streams,
         newcomers=newcomers,
-        at_once=simulate(newcomers, busy, seconds, bounds.retry, 0.0),
-        spread=spread,
-        spread_out=simulate(newcomers, busy, seconds, bounds.retry, spread),
+        returning=newcomers / bounds.retry,
+        cpu_returning=min(1.0, busy + work / bounds.retry),
+        longest_wait=longest_wait,
+        all_back=1.5 * bounds.retry + longest_wait,
+        retry_needed=retry_needed,
     )
 
 

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 SHOWN = {
     " Kafka ──►": "a picture",
     "gateway/\n": "the tree of modules: tests/docs/test_design.py",
-    "fetch cycles": "a formula: tests/core/test_plan.py",
-    "P/N": "a formula: tests/core/test_plan.py",
+    "fetch cycles": "a formula: tests/fleet/test_capacity.py",
+    "longest wait = ": "a formula: tests/fleet/test_capacity.py",
+    "P/N": "a formula: tests/fleet/test_capacity.py",
     "tests/core/": "the tree of tests",
     "GATEWAY_SOURCES: ": "an error: tests/test_sources.py",
 }

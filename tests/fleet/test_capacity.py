@@ -91,7 +91,8 @@ def test_a_plan_keeps_its_bounds_also_without_one_of_its_workers(
     assert found.streams * found.workers >= load.streams
     assert found.lost == found.streams
     assert found.newcomers <= found.lost
-    assert found.spread_out.refused == 0
+    assert found.cpu <= found.cpu_returning <= 1.0
+    assert found.all_back >= 1.5 * BOUNDS.retry + found.longest_wait
 
 
 @given(st.integers(1, 5000), st.integers(1, 500))
@@ -114,3 +115,17 @@ def test_what_is_lost_is_spread_over_the_others() -> None:
     assert found.newcomers == 2_500
     assert found.memory_bytes > Bounds().tail_bytes
     assert found.files == 10_256
+
+
+def test_clients_that_exceed_the_free_share_of_the_core_wait() -> None:
+    load = Load(30_000, 0, 0)
+    costs = COSTS._replace(resume_us=1000, idle_us=0, write_us=0)
+    found = plan(load, Bounds(streams=15_000, retry=3.0), costs, sharding=False)
+    assert found is not None
+    assert found.newcomers == 5_000
+    assert found.longest_wait == pytest.approx(5.0 / (1 - found.cpu) - 3.0)
+    assert found.cpu_returning == 1.0
+    calm = plan(load, Bounds(streams=15_000, retry=found.retry_needed), costs, sharding=False)
+    assert calm is not None
+    assert calm.longest_wait == pytest.approx(0.0, abs=1e-9)
+    assert calm.cpu_returning == pytest.approx(1.0)
