@@ -16,17 +16,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from itertools import chain, cycle
 from pathlib import Path
 from random import randrange
-from typing import IO, TYPE_CHECKING, Self
+from typing import IO, Self
 
 from tests.eventually import DEADLINE
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
 
 PORTS = range(10_000, 32_000)
 """Below what Linux takes for outgoing connections, 32768 to 60999 unless it was told otherwise."""

@@ -9,20 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import aiohttp
 
 from tests.eventually import DEADLINE
-from tests.sse import EventStreamParser
-
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Callable, Mapping
-    from typing import Self
-
-    from tests.sse import ReceivedEvent
+from tests.sse import EventStreamParser, ReceivedEvent
 
 Params = list[tuple[str, str]]
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import time
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jwt
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
-
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import AsyncIterator
 
 PrivateKey = (
     rsa.RSAPrivateKey

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.eventually import DEADLINE
 from tests.programs import one_at_a_time
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 FETCH_SECONDS = 4 * DEADLINE
 

@@ -7,13 +7,10 @@ import re
 import socket
 import struct
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from tests.tokens import mint
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 RECEIVE_BUFFER = 4096
 RESET = struct.pack("ii", 1, 0)

@@ -8,13 +8,11 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, Protocol
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from aiokafka import AIOKafkaProducer
-    from aiokafka.structs import RecordMetadata
+from aiokafka import AIOKafkaProducer
+from aiokafka.structs import RecordMetadata
 
 OCCURRED_AT = "2026-01-02T03:04:05Z"
 TYPE = "portfolio.balance.updated"

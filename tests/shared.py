@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
-from tests.conftest import PARTITIONS, make_topics, worker_settings
+from tests.conftest import PARTITIONS, Broker, make_topics, worker_settings
+from tests.records import Topics
 from tests.worker import Worker
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from tests.conftest import Broker
-    from tests.records import Topics
 
 
 class Shared(NamedTuple):

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+
+import pytest
 
 from tests.programs import packages
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    import pytest
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -19,10 +20,6 @@ from tests.http.raw_client import connected
 from tests.issuer import SigningKey
 from tests.tokens import SECRET, bearer, mint
 from tests.worker import metric
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 GAUGES = {
     "gateway_streams_open",

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -21,9 +21,6 @@ from gateway.client.messages import message
 from gateway.client.wait import retry_after_seconds, wait_seconds
 from gateway.errors import IdFileError, NotAStream
 from tests.sse import EventStreamParser
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LINES = st.lists(
     st.sampled_from(

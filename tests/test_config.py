@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import os
 import traceback
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,10 +14,6 @@ from gateway.core.source import simple_sources
 from gateway.errors import SettingsError
 from gateway.settings.secret_settings import PREFIX
 from gateway.settings.setting_types import Address
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 SECRET = "correct horse battery staple, thirty-two bytes"
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -8,9 +8,6 @@ from gateway.config import load_settings
 from gateway.core.registry import Registry
 from gateway.errors import SettingsError
 from gateway.event_types import load_registry
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture

@@ -6,16 +6,14 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import Literal, TextIO
 
 import pytest
 import structlog
 
 from gateway import log
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SECRET = "eyJhbGciOi"
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import jwt
 import pytest
@@ -15,9 +15,6 @@ from gateway.kafka.client.options import connection_options
 from gateway.kafka.idempotent import IdempotentProducer
 from gateway.secret_file import ReloadingSecret
 from tests.tokens import SECRET
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 OTHER = SECRET[::-1] + "!"
 

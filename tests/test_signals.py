@@ -7,21 +7,18 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
 
 from tests.child import free_port
 from tests.eventually import DEADLINE, eventually
 from tests.tokens import SECRET
 from tests.worker import Worker, status
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    import aiohttp
 
 
 @contextmanager

@@ -2,13 +2,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.programs import ROOT, packages
 from tests.skipped import summary
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_each_reason_is_counted_and_each_package_named_once() -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,9 +14,6 @@ from gateway.errors import SettingsError
 from gateway.event_types import load_registry
 from gateway.kafka.topics import topic_specs
 from gateway.sources import KEYS, MAX_SOURCES, fixed_categories, load_sources, parse_sources
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 FULL = """\
 # Topics of the shop.

@@ -7,7 +7,9 @@ import subprocess
 import sys
 import tarfile
 import venv
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
 from zipfile import ZipFile
 
 import aiohttp
@@ -22,10 +24,6 @@ from tests.docs.markdown import ROOT
 from tests.eventually import DEADLINE, eventually
 from tests.tokens import SECRET, mint
 from tests.worker import status
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 SECONDS = 4 * DEADLINE
 

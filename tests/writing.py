@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from tests.records import TYPE, envelope, number_of, numbered
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
 
 REQUEST_MS = 5000
 """A leader that is silent for so long is given up, and the event with it."""

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
 
 from gateway.api.documents import operations_documents, public_documents
 from gateway.config import Settings, load_settings
 from gateway.core.registry import Registry
 from tests.tokens import SECRET
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
 
 Json = dict[str, Any]
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tests.docs.markdown import ROOT
 from tests.eventually import DEADLINE
 from tests.programs import require
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ASYNCAPI = "3.0.0"
 """The version that the documents state."""

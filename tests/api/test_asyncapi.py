@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -20,14 +22,8 @@ from gateway.fleet.status import PartitionLoad, Status, WorkerState, write_statu
 from gateway.http.public import EVENTS
 from gateway.revocation.record import Change, Revocation, read_change, user_key, write_value
 from tests.api import specification
-from tests.api.described import EVERYTHING, VARIANTS, of_events, of_topics, settings
+from tests.api.described import EVERYTHING, VARIANTS, Json, of_events, of_topics, settings
 from tests.sse import EventStreamParser
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from tests.api.described import Json
 
 REMEDY = "describe it in gateway/api/events.yaml"
 

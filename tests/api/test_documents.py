@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 from openapi_spec_validator import validate
@@ -17,9 +17,6 @@ from tests.api.described import (
     references,
     resolve,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 each = pytest.mark.parametrize("describe", EACH, ids=lambda describe: describe.__name__)
 variants = pytest.mark.parametrize("variant", VARIANTS, ids=["defaults", "everything", "no topics"])

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,11 +12,8 @@ from gateway.core.registry import Registry
 from gateway.errors import HttpError, NotReady
 from gateway.http.public import EVENTS, public_app
 from gateway.http.shards import PARAMETER
-from tests.api.described import EVERYTHING, of_requests, settings
+from tests.api.described import EVERYTHING, Json, of_requests, settings
 from tests.http.served import Served
-
-if TYPE_CHECKING:
-    from tests.api.described import Json
 
 REMEDY = "describe it in gateway/api/public.yaml"
 

@@ -6,7 +6,8 @@ the dashboard are requested without the token only: one ends the worker, the oth
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -14,21 +15,15 @@ import requests
 import schemathesis
 from hypothesis import HealthCheck
 from hypothesis import settings as examples
+from schemathesis import Case
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from gateway.demo.broker import EmbeddedBroker
-from tests.api.described import EVERYTHING, of_events, of_operations, of_requests, of_topics
+from tests.api.described import EVERYTHING, Json, of_events, of_operations, of_requests, of_topics
 from tests.conftest import Broker, make_topics, worker_settings
 from tests.eventually import DEADLINE
 from tests.tokens import bearer, mint
 from tests.worker import Worker
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from schemathesis import Case
-
-    from tests.api.described import Json
 
 TOKEN = str(EVERYTHING["ops_token"])
 

@@ -10,17 +10,15 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import ssl
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from tests.child import Child, Service, free_port
 from tests.eventually import eventually
 from tests.http.certificates import Files
 from tests.programs import find
-
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Sequence
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 

@@ -7,10 +7,14 @@ import math
 import os
 import signal
 import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, Self
+from pathlib import Path
+from typing import Any, Self
 
+import aiohttp
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 
 from gateway.core.partitioner import partitioner
@@ -18,22 +22,13 @@ from gateway.demo.broker import EmbeddedBroker
 from tests.balancers.shipped import BALANCERS, Balancer
 from tests.brokers.metadata import create_topics
 from tests.client import StreamClient
-from tests.conftest import use_worker, worker_settings
+from tests.conftest import Broker, MakeTopics, StartWorker, use_worker, worker_settings
 from tests.eventually import DEADLINE, eventually
 from tests.integration.conftest import new_user
 from tests.programs import require
 from tests.records import RecordWriter, Topics
 from tests.tokens import bearer, mint
 from tests.worker import Worker, status
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
-
-    import aiohttp
-    from aiokafka import AIOKafkaProducer
-
-    from tests.conftest import Broker, MakeTopics, StartWorker
 
 PARTITIONS = 24
 USERS = 24

@@ -8,7 +8,8 @@ Kafka detects after tens of seconds by default are detected after three.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple, Self
+from pathlib import Path
+from typing import NamedTuple, Self
 
 from aiokafka.errors import KafkaError
 
@@ -16,9 +17,6 @@ from tests.brokers.kafka import KafkaNode, fetch_jars, new_cluster_id
 from tests.brokers.metadata import admin_client
 from tests.child import free_port
 from tests.eventually import eventually
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NODES = (1, 2, 3)
 HEAP_MB = 384

@@ -13,16 +13,14 @@ import signal
 import subprocess
 import uuid
 from base64 import urlsafe_b64encode
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from tests.brokers.metadata import answers
 from tests.child import Child, Service, free_port
 from tests.eventually import DEADLINE, eventually
 from tests.jars import fetch
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 POM = Path(__file__).with_name("pom.xml")
 FOLDER = POM.parents[2] / ".kafka"

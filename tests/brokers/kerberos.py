@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.brokers.kafka import KafkaNode, with_listener
-from tests.identity.kerberos import REALM
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.identity.kerberos import Realm
+from tests.identity.kerberos import REALM, Realm
 
 
 class KerberosNode(KafkaNode):

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+from tests.brokers.authority import Authority
 from tests.brokers.kafka import KafkaNode, with_listener
 from tests.brokers.secure import stores
-from tests.identity.oauth import AUDIENCE
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.brokers.authority import Authority
-    from tests.identity.oauth import OAuthServer
+from tests.identity.oauth import AUDIENCE, OAuthServer
 
 _OAUTH = "org.apache.kafka.common.security.oauthbearer"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import (
@@ -14,13 +14,9 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.produce import ProduceRequest
 
+from gateway.core.records import TopicPartition
+from tests.brokers.kafka import KafkaNode
 from tests.eventually import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gateway.core.records import TopicPartition
-    from tests.brokers.kafka import KafkaNode
 
 TIMEOUT_MS = 5000
 

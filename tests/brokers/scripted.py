@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from gateway.kafka.client.wire import array_head, string, uvarint
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 VERSIONS = {1: (4, 17), 2: (1, 10), 3: (0, 13), 18: (0, 4), 23: (2, 4)}
 """The default versions of the server."""

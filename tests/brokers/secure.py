@@ -7,19 +7,14 @@ workers. ACLs are checked, and every user has access to a topic that no rule nam
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from aiokafka.conn import create_conn
 from aiokafka.protocol.admin import CreateAclsRequest
 
-from tests.brokers.authority import DAY
+from tests.brokers.authority import DAY, Authority, Pair
 from tests.brokers.kafka import KafkaNode
 from tests.child import free_port
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.brokers.authority import Authority, Pair
 
 USER = "gateway-user"
 PASSWORD = "right-password"

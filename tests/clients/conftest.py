@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from tests.conftest import Broker
 from tests.integration.conftest import new_user
 from tests.relay import Relay
-from tests.shared import sharing
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.conftest import Broker
-    from tests.shared import Shared
-    from tests.worker import Worker
+from tests.shared import Shared, sharing
+from tests.worker import Worker
 
 MAX_EVENTS = 100
 """Largest number of missed events that a client gets without a gap."""

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
-from gateway.client import Event, EventStream, Opened
+from gateway.client import Event, EventStream, Item, Opened
 from tests.eventually import DEADLINE
-
-if TYPE_CHECKING:
-    from gateway.client import Item
 
 
 async def opened(stream: EventStream) -> None:

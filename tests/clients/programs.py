@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from tests.eventually import DEADLINE
 from tests.jars import fetch
 from tests.programs import one_at_a_time, require
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SOURCES = Path(__file__).parent
 CACHE = SOURCES.parents[1] / ".clients"

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,18 +20,12 @@ from gateway.client import EventStream
 from tests.child import Child
 from tests.clients import programs
 from tests.clients.iterating import opened, until
+from tests.clients.programs import Prepare
 from tests.eventually import eventually
-from tests.records import TYPE
+from tests.records import TYPE, RecordWriter
+from tests.relay import Relay
 from tests.tokens import mint
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from tests.clients.programs import Prepare
-    from tests.records import RecordWriter
-    from tests.relay import Relay
-    from tests.worker import Worker
+from tests.worker import Worker
 
 pytestmark = pytest.mark.parametrize("broker", ["embedded"], indirect=True, scope="session")
 

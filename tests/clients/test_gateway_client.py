@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ from gateway.client import (
     Gap,
     IdFile,
     Interrupted,
+    Item,
     Message,
     Opened,
 )
@@ -26,16 +28,9 @@ from tests.clients.conftest import MAX_EVENTS
 from tests.clients.iterating import opened, until
 from tests.clients.programs import SOURCES
 from tests.eventually import DEADLINE, eventually
-from tests.records import TYPE
+from tests.records import TYPE, RecordWriter
+from tests.relay import Relay
 from tests.tokens import mint
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from gateway.client import Item
-    from tests.records import RecordWriter
-    from tests.relay import Relay
 
 pytestmark = pytest.mark.parametrize("broker", ["embedded"], indirect=True, scope="session")
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
+from tests.conftest import Broker
 from tests.eventually import DEADLINE
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from tests.conftest import Broker
-    from tests.records import Topics
+from tests.records import Topics
 
 
 class Finished(NamedTuple):

@@ -1,23 +1,18 @@
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from tests.child import free_port
 from tests.commands.command import gateway, settings_of
+from tests.conftest import Broker, MakeTopics
 from tests.http.certificates import Files
 from tests.issuer import SigningKey, published
 from tests.schemas.served import ServedRegistry
 from tests.tokens import SECRET
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from aiokafka import AIOKafkaProducer
-
-    from tests.conftest import Broker, MakeTopics
 
 
 def statuses(table: str) -> dict[str, str]:

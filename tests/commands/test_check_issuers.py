@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import pytest
 from aiohttp import web
@@ -12,9 +13,6 @@ from aiohttp import web
 from tests.child import free_port
 from tests.commands.command import gateway
 from tests.issuer import SigningKey, key_set
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
 
 Answer: TypeAlias = "tuple[int, Mapping[str, object] | bytes]"
 

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from gateway.config import Settings
 from gateway.settings.secret_settings import SECRETS
 from tests.commands.command import gateway
 from tests.tokens import SECRET
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 async def test_value_and_origin_of_every_setting(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from gateway.core.event_id import CursorEntry, encode
 from gateway.core.records import LogKind, OffsetPosition, TimePosition
@@ -9,9 +8,7 @@ from gateway.kafka.topics import describe
 from gateway.publisher import EventPublisher
 from tests.child import free_port
 from tests.commands.command import gateway, settings_of
-
-if TYPE_CHECKING:
-    from tests.conftest import Broker, MakeTopics
+from tests.conftest import Broker, MakeTopics
 
 NOW_MS = time.time_ns() // 1_000_000
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -10,13 +10,8 @@ from gateway.errors import PublishError
 from gateway.publisher import EventPublisher
 from tests.child import free_port
 from tests.commands.command import gateway, settings_of
-from tests.conftest import PARTITIONS
+from tests.conftest import PARTITIONS, Broker, MakeTopics
 from tests.kafka.test_publisher import records_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.conftest import Broker, MakeTopics
 
 
 async def test_an_event_is_written_with_its_payload_as_it_was_typed(

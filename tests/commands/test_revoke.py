@@ -2,16 +2,13 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.child import free_port
 from tests.commands.command import gateway, settings_of
+from tests.conftest import Broker, MakeTopics
 from tests.kafka.test_publisher import records_of
-
-if TYPE_CHECKING:
-    from tests.conftest import Broker, MakeTopics
 
 
 async def test_each_form_writes_its_record(broker: Broker, topics: MakeTopics) -> None:

@@ -5,19 +5,15 @@ import signal
 import sys
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.child import Child
 from tests.commands.command import gateway, settings_of
+from tests.conftest import Broker, MakeTopics, StartWorker
 from tests.eventually import eventually
 from tests.tokens import SECRET, mint
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.conftest import Broker, MakeTopics, StartWorker
 
 KEY = {"jwt_secret": SECRET}
 

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import jwt
 import pytest
@@ -14,9 +15,6 @@ from gateway.revocation.table import Revocations
 from gateway.tokens import mint
 from tests.commands.command import gateway
 from tests.tokens import SECRET
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@ from __future__ import annotations
 import io
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import jwt
 import pytest
@@ -11,13 +10,10 @@ from typer.testing import CliRunner
 
 from gateway.cli import build
 from gateway.commands.token_check import judge, read_token
-from gateway.config import load_settings
+from gateway.config import Settings, load_settings
 from gateway.errors import SettingsError
 from tests.issuer import SigningKey, published
 from tests.tokens import SECRET, mint
-
-if TYPE_CHECKING:
-    from gateway.config import Settings
 
 KEY = SigningKey("ES256", "k1")
 

@@ -10,18 +10,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from gateway.core.event_id import CursorEntry, encode, parse
-from gateway.core.records import LogKind, OffsetPosition, TimePosition
+from gateway.core.records import LogKind, OffsetPosition, Position, TimePosition
 from gateway.fleet.status import Status, UnreadPartition, WorkerState, read_status, write_status
 from gateway.revocation.record import Change, Revocation, read_change, write_value
 from tests.compat.release import environment
-
-if TYPE_CHECKING:
-    from gateway.core.records import Position
 
 RECORDED: dict[str, list[dict[str, Any]]] = json.loads(
     Path(__file__).with_name("commit_18b83c9.json").read_text(encoding="utf-8")

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+import aiohttp
+from aiokafka import AIOKafkaProducer
+
+from tests.client import StreamClient
 from tests.compat.release import environment
-from tests.conftest import worker_settings
+from tests.conftest import Broker, MakeTopics, StartWorker, worker_settings
 from tests.eventually import eventually
+from tests.integration.conftest import OpenStream
 from tests.records import RecordWriter
 from tests.worker import Worker
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import aiohttp
-    from aiokafka import AIOKafkaProducer
-
-    from tests.client import StreamClient
-    from tests.conftest import Broker, MakeTopics, StartWorker
-    from tests.integration.conftest import OpenStream
 
 
 def has(number: int, client: StreamClient) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
+
+import pytest
 
 from gateway.conformance.case import load_cases
 from gateway.core.event_id import CursorEntry, encode
@@ -15,11 +17,6 @@ from tests.commands.command import gateway, settings_of
 from tests.conftest import Broker, make_topics, use_worker, worker_settings
 from tests.tokens import mint
 from tests.worker import Worker
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import pytest
 
 PROGRAM = f"{sys.executable} -m gateway publish"
 

@@ -3,15 +3,12 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from gateway.conformance.publisher import Commands
 from gateway.errors import ConformanceError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 EVIL = "\"; touch pwned; $(touch pwned) `touch pwned` '\\ {type}\n* ~"
 

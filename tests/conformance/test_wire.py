@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.conformance.wire import Broken, send
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 

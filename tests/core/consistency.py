@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from gateway.core.records import TimePosition
-from gateway.core.stream import State
-
-if TYPE_CHECKING:
-    from gateway.core.stream import PartitionFeed, Stream
-    from tests.core.workers import Worker
+from gateway.core.stream import PartitionFeed, State, Stream
+from tests.core.workers import Worker
 
 
 def assert_consistent(worker: Worker) -> None:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gateway.core.event_id import CursorEntry, encode
-from gateway.core.records import LogKind, TopicPartition
+from gateway.core.records import LogKind, Position, TopicPartition
 from gateway.core.registry import Registry
-from tests.core.clients import Client
+from gateway.core.stream import PartitionFeed, Stream
+from tests.core.clients import Client, Connection
 from tests.core.judge import judge
 from tests.core.workers import Worker
-from tests.core.world import BROADCAST_TOPIC, DATA, USER_TOPIC, Setup, World
-
-if TYPE_CHECKING:
-    from gateway.core.records import Position
-    from gateway.core.stream import PartitionFeed, Stream
-    from tests.core.clients import Connection
-    from tests.core.world import KafkaLog
+from tests.core.world import BROADCAST_TOPIC, DATA, USER_TOPIC, KafkaLog, Setup, World
 
 USER = b"a"
 USER_LOG = TopicPartition(USER_TOPIC, 0)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given
@@ -9,13 +9,8 @@ from hypothesis import strategies as st
 
 from gateway.core.admission import Capacity, OpenStreams, Refusal, ReplayQuota
 from gateway.core.gap import CloseReason
-from gateway.core.stream import State, Stream
+from gateway.core.stream import Sink, State, Stream
 from tests.core.stage import USER, Stage, stream_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from gateway.core.stream import Sink
 
 
 class NoSink:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import pytest
 
@@ -9,17 +9,12 @@ from gateway.core.event_id import parse
 from gateway.core.filter import Selection
 from gateway.core.gap import GapReason
 from gateway.core.observer import Path
-from gateway.core.records import OffsetPosition, TimePosition
+from gateway.core.records import OffsetPosition, Record, TimePosition
 from gateway.core.stream import State
 from gateway.core.tail import Tail
 from tests.core.consistency import assert_consistent
 from tests.core.stage import BROADCAST_LOG, USER, USER_LOG, Stage, stream_of, user_id
 from tests.core.world import OTHER
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gateway.core.records import Record
 
 
 def away(stage: Stage) -> None:

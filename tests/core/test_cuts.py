@@ -7,19 +7,15 @@ and must have received the same events and gaps in the end.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from gateway.core import replay_plan, runs
 from gateway.core.gap import GapReason
 from gateway.core.records import OffsetPosition
+from tests.core.clients import Client
 from tests.core.stage import Stage, user_id
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tests.core.clients import Client
 
 Case = tuple[Stage, "Client"]
 

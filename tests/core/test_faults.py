@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ from gateway.core.catch_up import CatchUp
 from gateway.core.event import Decoder
 from gateway.core.gap import CloseReason
 from gateway.core.memory import Memory
-from gateway.core.records import OffsetPosition, UnreadableReason
+from gateway.core.records import Event, OffsetPosition, Record, Unreadable, UnreadableReason
 from gateway.core.replay_plan import Plan, Search, Seeker
 from gateway.core.request import StreamRequest
 from gateway.core.scan import Scan
@@ -21,11 +22,6 @@ from gateway.core.stream import CatchUpState, Found, PartitionFeed, Stream
 from gateway.core.tail import Tail
 from tests.core.consistency import assert_consistent
 from tests.core.stage import BROADCAST_LOG, USER, USER_LOG, Stage, stream_of, user_id
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gateway.core.records import Event, Record, Unreadable
 
 
 class Defect(Exception):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import gc
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -11,15 +11,10 @@ from hypothesis import strategies as st
 from gateway.core.delivery import Outbox
 from gateway.core.event_id import parse
 from gateway.core.filter import MAX_PATTERNS, EventFilter, Filters, Selection, select_types
-from gateway.core.records import Event, OffsetPosition
+from gateway.core.records import Event, OffsetPosition, Record
+from gateway.core.stream import PartitionFeed
 from tests.core.stage import Stage, stream_of
 from tests.core.world import DATA, OTHER
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gateway.core.records import Record
-    from gateway.core.stream import PartitionFeed
 
 
 def event(event_type: str, category: str | None = None) -> Event:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
 
 from gateway.core import delivery
 from gateway.core.deadlines import SPARE_DEADLINES
@@ -10,20 +13,13 @@ from gateway.core.event_id import parse
 from gateway.core.filter import Selection
 from gateway.core.gap import CloseReason, GapReason
 from gateway.core.observer import Path
-from gateway.core.records import Event, OffsetPosition, Record, Unreadable
+from gateway.core.records import Event, Moment, OffsetPosition, Record, TopicPartition, Unreadable
 from gateway.core.request import StreamRequest
 from gateway.core.stream import State, Stream
+from tests.core.clients import Client, Connection
 from tests.core.consistency import assert_consistent
 from tests.core.stage import BROADCAST_LOG, USER, USER_LOG, Stage, stream_of
 from tests.core.world import OTHER
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    import pytest
-
-    from gateway.core.records import Moment, TopicPartition
-    from tests.core.clients import Client, Connection
 
 
 def connection_of(client: Client) -> Connection:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from typing import TYPE_CHECKING
+from random import Random
 from zlib import crc32
 
 import pytest
@@ -11,9 +11,6 @@ from hypothesis import strategies as st
 from gateway.core import index as module
 from gateway.core.index import ENTRY_BYTES, Index
 from gateway.core.records import Record, make_record
-
-if TYPE_CHECKING:
-    from random import Random
 
 KEYS = (b"a", b"b", b"c", b"", None)
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -13,9 +13,6 @@ from gateway.core.mapping import Origin, Placeholder, RecordMapping, Template
 from gateway.core.records import Event, LogKind, Unreadable, UnreadableReason, make_record
 from gateway.core.registry import Registry
 from gateway.core.source import KeyTemplate, Source
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 R = UnreadableReason
 HEADER, FIELD = Origin.HEADER, Origin.FIELD

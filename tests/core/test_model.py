@@ -11,7 +11,7 @@ A history is determined by its seed, and a failure prints it. To run one history
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
@@ -21,9 +21,6 @@ from gateway.core.gap import CloseReason, GapReason
 from gateway.core.observer import Path
 from gateway.core.registry import Registry
 from tests.core.history import History, Profile
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 HISTORIES = int(os.environ.get("GATEWAY_MODEL_HISTORIES", "1700"))
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from gateway.core.event_id import CursorEntry, parse
@@ -16,13 +14,10 @@ from gateway.core.records import (
     TopicPartition,
 )
 from gateway.core.request import StreamRequest
-from gateway.core.stream import State
+from gateway.core.stream import PartitionFeed, State
 from tests.core.clients import Connection
 from tests.core.stage import BROADCAST_LOG, Stage, stream_of
 from tests.core.world import BROADCAST_TOPIC, USER_TOPIC, first_byte
-
-if TYPE_CHECKING:
-    from gateway.core.stream import PartitionFeed
 
 TOPIC = Topic(USER_TOPIC, LogKind.USER, b"tagA", 3)
 NOW = Moment(1.0, 1_000_000)

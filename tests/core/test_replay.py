@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import pytest
 
@@ -10,17 +10,20 @@ from gateway.core.event_id import CursorEntry, encode_entry, parse
 from gateway.core.filter import Selection
 from gateway.core.gap import Gap, GapReason
 from gateway.core.limits import Extent
-from gateway.core.records import LogKind, Moment, OffsetPosition, TimePosition, make_record
+from gateway.core.records import (
+    LogKind,
+    Moment,
+    OffsetPosition,
+    Position,
+    Record,
+    TimePosition,
+    make_record,
+)
+from gateway.core.stream import Stream
+from tests.core.clients import Client
 from tests.core.consistency import assert_consistent
 from tests.core.stage import USER, USER_LOG, Stage, stream_of, user_id
 from tests.core.world import OTHER
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gateway.core.records import Position, Record
-    from gateway.core.stream import Stream
-    from tests.core.clients import Client
 
 # Ids.
 

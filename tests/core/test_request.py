@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from gateway.core.event_id import CursorEntry, encode_entry
@@ -9,6 +7,7 @@ from gateway.core.records import (
     LogKind,
     Moment,
     OffsetPosition,
+    Position,
     TimePosition,
     Topic,
     TopicPartition,
@@ -16,9 +15,6 @@ from gateway.core.records import (
 from gateway.core.request import StreamRequest
 from gateway.core.stream import CatchUpState, PartitionFeed
 from gateway.core.tail import Tail
-
-if TYPE_CHECKING:
-    from gateway.core.records import Position
 
 NOW = Moment(1.0, 1_000_000)
 HEAD = OffsetPosition(90, 5, True)

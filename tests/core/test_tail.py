@@ -1,16 +1,13 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Sequence
 from random import Random
-from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.core.records import OffsetPosition, Record, make_record
 from gateway.core.tail import Tail
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 START = OffsetPosition(10, 1000, False)
 KEYS = (b"a", b"b", b"c", None)

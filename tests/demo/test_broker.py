@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -17,9 +17,6 @@ from gateway.errors import GatewayError
 from tests.brokers.metadata import answers
 from tests.child import free_port, is_running
 from tests.eventually import eventually
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 async def test_the_broker_answers_inside_the_block_and_ends_after_it() -> None:

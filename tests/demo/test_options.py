@@ -1,16 +1,13 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
 from gateway.demo.options import DemoOptions, check_ports, demo_settings
 from gateway.errors import SettingsError
 from tests.child import free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @pytest.fixture

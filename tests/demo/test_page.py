@@ -6,20 +6,17 @@ import json
 import re
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 import pytest
 
 from tests.child import Child, free_port, is_running
+from tests.demo.webdriver import Browser
 from tests.eventually import eventually
 from tests.worker import status
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.demo.webdriver import Browser
 
 COUNTS = """
     const device = document.querySelectorAll(".device")[%d];

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
+from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
@@ -18,9 +18,6 @@ from gateway.sources import parse_sources
 from tests.child import Child, free_port
 from tests.client import StreamClient
 from tests.eventually import eventually
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SOURCES = """
 [[source]]

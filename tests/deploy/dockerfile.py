@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from tests.docs.markdown import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 DOCKERFILE = ROOT / "deploy/docker/Dockerfile"
 

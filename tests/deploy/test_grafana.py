@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 import pytest
@@ -30,9 +31,6 @@ from tests.prometheus import Prometheus
 from tests.records import RecordWriter, Topics, numbered
 from tests.tokens import bearer, mint
 from tests.worker import Worker
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 FILE = Path(__file__).parents[2] / "deploy/grafana/dashboards/gateway.json"
 DASHBOARD: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))

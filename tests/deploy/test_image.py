@@ -12,8 +12,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -23,9 +23,6 @@ from tests.docs.markdown import ROOT
 from tests.eventually import eventually
 from tests.programs import require
 from tests.tokens import SECRET
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 BUILD, IMAGE = stages()
 

@@ -7,7 +7,8 @@ import re
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -21,10 +22,6 @@ from tests.eventually import eventually
 from tests.programs import require
 from tests.tokens import SECRET
 from tests.worker import status
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 SYSTEMD = ROOT / "deploy/systemd"
 

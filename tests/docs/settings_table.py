@@ -8,15 +8,13 @@
 from __future__ import annotations
 
 from types import NoneType
-from typing import TYPE_CHECKING, Literal, get_args, get_origin
+from typing import Literal, get_args, get_origin
 
 from annotated_types import Ge, Le
+from pydantic.fields import FieldInfo
 
 from gateway.config import Settings, grouped
 from gateway.settings.secret_settings import PREFIX
-
-if TYPE_CHECKING:
-    from pydantic.fields import FieldInfo
 
 INTRODUCTION = """\
 # Settings

@@ -8,15 +8,12 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Self
 
 from tests.eventually import DEADLINE
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-    from typing import Self
 
 
 class Shell:

@@ -12,18 +12,14 @@ import json
 import posixpath
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from mkdocs.structure.files import File
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 from gateway.api.documents import operations_documents, public_documents
 from gateway.config import Settings
 from gateway.core.registry import Registry
-
-if TYPE_CHECKING:
-    from mkdocs.config.defaults import MkDocsConfig
-    from mkdocs.structure.files import Files
-    from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,8 +11,9 @@ import re
 import shlex
 import sqlite3
 import subprocess
+from collections.abc import Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 import typer
@@ -24,10 +25,6 @@ from tests.commands.command import gateway
 from tests.docs.markdown import DOCUMENTS, ROOT, Block, all_blocks, blocks
 from tests.eventually import DEADLINE
 from tests.programs import find, require
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 SHOWN = {
     " Kafka ──►": "a picture",

@@ -10,9 +10,12 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import AsyncIterator, Iterator
 from itertools import count
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
+import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
@@ -26,12 +29,6 @@ from tests.docs.markdown import DOCUMENTS, blocks, name_of
 from tests.docs.shell import Shell
 from tests.tokens import SECRET, mint
 from tests.worker import Worker
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
-
-    import pytest
 
 ELSEWHERE = {
     r"make |[A-Z_]+=\S* make |\.venv/bin/": "development tools, this suite among them",

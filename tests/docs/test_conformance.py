@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-from gateway.conformance.case import load_cases
+from gateway.conformance.case import Case, load_cases
 from gateway.conformance.cases import CHECKS, check_of
 from tests.docs.markdown import ROOT, anchors
-
-if TYPE_CHECKING:
-    from gateway.conformance.case import Case
 
 PAGE = ROOT / "docs/conformance.md"
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import tomllib
-from typing import TYPE_CHECKING
+from enum import StrEnum
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -13,19 +14,13 @@ from gateway.config import Settings
 from gateway.core.event import Decoder
 from gateway.core.event_id import parse
 from gateway.core.gap import CloseReason, GapReason
-from gateway.core.records import Event, UnreadableReason, make_record
+from gateway.core.records import Event, Record, UnreadableReason, make_record
 from gateway.core.registry import Registry
 from gateway.core.stream import State
 from gateway.readiness import NotReadyReason
 from gateway.settings.secret_settings import SECRETS
 from gateway.sources import parse_sources
 from tests.docs.markdown import ROOT, Block, blocks, first_column
-
-if TYPE_CHECKING:
-    from enum import StrEnum
-    from pathlib import Path
-
-    from gateway.core.records import Record
 
 PRODUCERS = ROOT / "docs/producers.md"
 RECORD_FORMATS = ROOT / "docs/record-formats.md"

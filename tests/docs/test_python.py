@@ -12,7 +12,9 @@ import asyncio
 import json
 import re
 import textwrap
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
 
 import pytest
 import pytest_asyncio
@@ -25,10 +27,6 @@ from tests.eventually import DEADLINE
 from tests.records import Topics
 from tests.tokens import SECRET, mint
 from tests.worker import Worker
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
 
 SECONDS = DEADLINE
 

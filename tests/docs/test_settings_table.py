@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +11,6 @@ from gateway.config import Settings
 from gateway.settings.secret_settings import PREFIX
 from tests.docs.markdown import DOCUMENTS, ROOT, name_of
 from tests.docs.settings_table import render
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 REMEDY = "make it again with: python -m tests.docs.settings_table > docs/settings.md"
 

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -16,9 +16,6 @@ from gateway.publisher import EventPublisher
 from tests.docs.markdown import DOCUMENTS, ROOT, name_of
 from tests.docs.site import PAGES
 from tests.eventually import DEADLINE
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 BUILD_SECONDS = 4 * DEADLINE
 

@@ -6,17 +6,13 @@ import asyncio
 import re
 import signal
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.child import free_port
+from tests.demo.webdriver import Browser
 from tests.docs.markdown import ROOT, blocks
 from tests.docs.shell import Shell
 from tests.eventually import eventually
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.demo.webdriver import Browser
 
 TUTORIAL = ROOT / "docs/tutorial.md"
 

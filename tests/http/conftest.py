@@ -1,17 +1,11 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.http.raw_client import connected
-from tests.http.served import serving
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.http.raw_client import RawClient
-    from tests.http.served import Served
+from tests.http.raw_client import RawClient, connected
+from tests.http.served import Served, serving
 
 
 @pytest.fixture

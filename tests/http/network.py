@@ -10,18 +10,15 @@ import os
 import socket
 import subprocess
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.eventually import DEADLINE
 from tests.http.raw_client import SMALL_BUFFER
 from tests.programs import require
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 HERE, THERE = "198.18.0.1", "198.18.0.2"
 """Of the networks that are set aside for tests of devices (RFC 2544)."""

@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import ssl
 import struct
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 from tests.eventually import DEADLINE
-
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import AsyncIterator, Mapping
 
 SMALL_BUFFER = 4096
 """Bytes of a socket's buffers, so that few events fill them."""

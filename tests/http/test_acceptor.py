@@ -8,7 +8,6 @@ import socket
 import ssl
 from collections import Counter
 from contextlib import AsyncExitStack, ExitStack, suppress
-from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
@@ -18,11 +17,9 @@ from gateway.http import request_reader
 from gateway.http.transport import acceptor
 from tests.eventually import eventually
 from tests.http.raw_client import GREETING, connected
+from tests.http.served import Served
 from tests.http.test_admission import rejects
 from tests.tokens import mint
-
-if TYPE_CHECKING:
-    from tests.http.served import Served
 
 ACCEPT_PAUSED = "accept paused: out of file descriptors; raise ulimit -n"
 

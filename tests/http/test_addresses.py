@@ -1,20 +1,16 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 from unittest.mock import Mock
 
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from gateway.http.addresses import MAX_HOPS, Addresses
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from aiohttp import web
 
 PROXY = "10.0.0.1"
 TRUSTED = ["10.0.0.0/8", "fd00::/8", "127.0.0.1"]

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -16,15 +17,9 @@ from gateway.core.stream import State
 from gateway.http import admission
 from gateway.http.admission import RETRY_AFTER
 from tests.eventually import eventually
-from tests.http.raw_client import connected
-from tests.http.served import TOPIC, serving
+from tests.http.raw_client import RawClient, connected
+from tests.http.served import TOPIC, Served, serving
 from tests.tokens import mint
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from tests.http.raw_client import RawClient
-    from tests.http.served import Served
 
 EVENTS = "/api/v1/events"
 OLD_ID = event_id.encode(

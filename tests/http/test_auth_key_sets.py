@@ -8,7 +8,8 @@ import hashlib
 import hmac
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jwt
 import pytest
@@ -17,17 +18,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway.config import load_settings
 from gateway.errors import NotReady, Unauthorized, UnknownKey
-from gateway.http.auth.jwks import read_key_set
+from gateway.http.auth.jwks import KeySet, read_key_set
+from gateway.http.auth.keys import Key
 from gateway.http.auth.tokens import Authenticator
 from gateway.issuers import ASYMMETRIC
 from gateway.revocation.table import Revocations
 from tests.issuer import SigningKey, key_set
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from gateway.http.auth.jwks import KeySet
-    from gateway.http.auth.keys import Key
 
 ALGORITHMS = ("RS256", "ES256", "EdDSA")
 SECRET = b"a secret that somebody has published"

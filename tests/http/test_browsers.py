@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from aiohttp import web
 
 from gateway import clock
 from gateway.core.gap import CloseReason
-from tests.http.served import serving
+from tests.demo.webdriver import Browser
+from tests.http.served import Served, serving
 from tests.records import TYPE
 from tests.tokens import mint
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.demo.webdriver import Browser
-    from tests.http.served import Served
 
 OPEN = """
     window.seen = [];

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 from unittest.mock import Mock
 
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
@@ -15,11 +16,6 @@ from gateway.http.caller import Caller, Callers
 from tests.http.raw_client import connected
 from tests.http.served import serving
 from tests.tokens import mint
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from aiohttp import web
 
 EVENTS = "/api/v1/events"
 MADE = re.compile("[0-9a-f]{24}")

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+import aiohttp
 import pytest
 
 from tests.http.served import serving
-
-if TYPE_CHECKING:
-    import aiohttp
 
 PAGE = "https://app.example.com"
 

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -13,16 +14,11 @@ from gateway.core.gap import CloseReason
 from gateway.core.stream import State
 from gateway.http.transport import connection
 from tests.eventually import eventually
-from tests.http.raw_client import GREETING, connected
+from tests.http.raw_client import GREETING, RawClient, connected
+from tests.http.served import Served
 from tests.records import TYPE
 from tests.sse import EventStreamParser
 from tests.tokens import mint
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.http.raw_client import RawClient
-    from tests.http.served import Served
 
 MANY = 300
 PAYLOADS = [b'"%d %s"' % (number, b"x" * 2000) for number in range(MANY)]

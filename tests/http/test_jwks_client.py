@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.errors import KeySetError, NotReady, Overloaded
-from gateway.http.auth.jwks import read_key_set
+from gateway.http.auth.jwks import KeySet, read_key_set
 from gateway.http.auth.jwks_client import (
     MAX_BYTES,
     MAX_WAITING,
@@ -21,11 +21,6 @@ from gateway.readiness import NotReadyReason, Readiness
 from tests.child import free_port
 from tests.eventually import DEADLINE, eventually
 from tests.issuer import SigningKey, key_set, published
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from gateway.http.auth.jwks import KeySet
 
 ALGORITHMS = ["RS256", "ES256", "EdDSA"]
 OLD, NEW = SigningKey("ES256", "old"), SigningKey("ES256", "new")

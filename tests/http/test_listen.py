@@ -3,8 +3,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
@@ -16,9 +16,6 @@ from gateway.settings.setting_types import Address
 from tests.http.raw_client import connected
 from tests.http.served import serving
 from tests.tokens import mint
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 HEAD = b"GET /api/v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n"
 IMPATIENT = 0.3

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
@@ -10,9 +10,6 @@ from gateway.http.transport.malformed import server_log
 from tests.http.raw_client import connected
 from tests.http.served import serving
 from tests.tokens import mint
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 def heads(token: str) -> Iterator[str]:

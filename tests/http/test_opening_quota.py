@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
+
+import pytest
 
 from gateway.http import admission, draining
 from gateway.http.opening_quota import OPENINGS_PER_TURN, OpeningQuota
 from tests.eventually import eventually
 from tests.http.raw_client import connected
-from tests.http.served import serving
+from tests.http.served import Served, serving
 from tests.tokens import mint
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    import pytest
-
-    from tests.http.served import Served
 
 CLIENTS = 120
 

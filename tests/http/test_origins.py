@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
@@ -9,15 +9,9 @@ from multidict import CIMultiDict
 
 from gateway.http.origins import Origins
 from gateway.http.public import EVENTS
-from tests.http.raw_client import GREETING, connected
-from tests.http.served import serving
+from tests.http.raw_client import GREETING, RawClient, connected
+from tests.http.served import Served, serving
 from tests.tokens import mint
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.http.raw_client import RawClient
-    from tests.http.served import Served
 
 APP = "https://app.example.com"
 HOST = "gateway.test"

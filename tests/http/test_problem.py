@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import pytest
+from pytest_aiohttp.plugin import AiohttpClient
 
 from gateway.errors import (
     BadRequest,
@@ -18,9 +18,6 @@ from gateway.readiness import Readiness
 from tests.http.raw_client import connected
 from tests.http.served import Served
 from tests.tokens import bearer, mint
-
-if TYPE_CHECKING:
-    from pytest_aiohttp.plugin import AiohttpClient
 
 EVENTS = "/api/v1/events"
 

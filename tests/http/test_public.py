@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 from aiohttp import web
+from pytest_aiohttp.plugin import AiohttpClient
 
 from gateway import clock
 from gateway.core import event_id
@@ -16,14 +15,9 @@ from gateway.http.public import WELCOME, public_app
 from gateway.readiness import NotReadyReason, Readiness
 from gateway.revocation.record import Change, Revocation, session_key
 from tests.eventually import eventually
-from tests.http.raw_client import GREETING, connected
+from tests.http.raw_client import GREETING, RawClient, connected
 from tests.http.served import TOPIC, Served, serving
 from tests.tokens import bearer, mint
-
-if TYPE_CHECKING:
-    from pytest_aiohttp.plugin import AiohttpClient
-
-    from tests.http.raw_client import RawClient
 
 EVENTS = "/api/v1/events"
 IDS = [

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
-from typing import TYPE_CHECKING
 
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +12,7 @@ from yarl import URL
 
 from gateway.core import event_id
 from gateway.core.event_id import CursorEntry
+from gateway.core.filter import Selection
 from gateway.core.records import LogKind, OffsetPosition
 from gateway.core.request import StreamRequest
 from gateway.errors import BadRequest
@@ -24,11 +25,6 @@ from gateway.http.query import (
     read_opening,
     read_types,
 )
-
-if TYPE_CHECKING:
-    from aiohttp import web
-
-    from gateway.core.filter import Selection
 
 CATEGORIES = ("data_sync", "ai", "import")
 IDENTITY = Identity("zoë", "session-1", 2e9, 1e9)

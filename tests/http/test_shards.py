@@ -1,27 +1,21 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pytest_aiohttp.plugin import AiohttpClient
 
 from gateway.http.public import EVENTS
 from gateway.http.shards import location
 from gateway.readiness import Readiness
-from tests.http.raw_client import connected
+from tests.http.raw_client import RawClient, connected
 from tests.http.served import SHARD, Served, serving
 from tests.http.test_origins import ALLOWED, APP, cors, headers_of
 from tests.tokens import bearer, mint
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from pytest_aiohttp.plugin import AiohttpClient
-
-    from tests.http.raw_client import RawClient
 
 HERE = f"{EVENTS}?shard={SHARD}"
 ELSEWHERE = ["", "?", "?shard=", "?shard=7", "?shard=00", "?shard=-1", "?shard=7&shard=0",

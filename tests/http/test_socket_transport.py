@@ -3,20 +3,15 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.http.transport.poller import READY_PER_TURN, EpollPoller, LoopPoller
+from gateway.http.transport.poller import READY_PER_TURN, EpollPoller, LoopPoller, Poller
 from gateway.http.transport.socket_transport import SocketTransport
 from tests.eventually import DEADLINE, eventually
 from tests.http.raw_client import SMALL_BUFFER
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from gateway.http.transport.poller import Poller
 
 MUCH = b"0123456789" * 40_000
 """More than the buffers of two sockets take."""

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -17,10 +18,6 @@ from tests.http.certificates import Files
 from tests.http.raw_client import connected
 from tests.http.served import Served, serving
 from tests.sse import EventStreamParser
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
 
 PAYLOADS = [b'"%d %s"' % (number, b"x" * 2000) for number in range(300)]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,9 +14,6 @@ from gateway.http.auth.keys import OneKey
 from gateway.http.auth.tokens import Authenticator, Identity
 from gateway.revocation.table import Revocations
 from tests.tokens import SECRET, mint
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SOURCES = """
 [[source]]

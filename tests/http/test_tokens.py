@@ -4,8 +4,9 @@ import base64
 import hashlib
 import hmac
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jwt
 import pytest
@@ -28,9 +29,6 @@ from gateway.http.auth.keys import OneKey
 from gateway.http.auth.tokens import MAX_TOKEN, Authenticator, Identity
 from gateway.http.origins import Origins
 from gateway.revocation.table import Revocations
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SECRET = "a secret for the tests: 32 bytes or more"
 NOW = 1_700_000_000.0

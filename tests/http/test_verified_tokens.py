@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from gateway.config import load_settings
 from gateway.errors import TokenFault, Unauthorized
 from gateway.http.auth import tokens
-from gateway.http.auth.jwks import read_key_set
+from gateway.http.auth.jwks import KeySet, read_key_set
+from gateway.http.auth.keys import Key
 from gateway.http.auth.tokens import Authenticator, Identity
 from gateway.http.auth.verified_tokens import Proof, Verified, VerifiedTokens
 from gateway.revocation.table import Revocations
 from tests.issuer import SigningKey, key_set
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gateway.http.auth.jwks import KeySet
-    from gateway.http.auth.keys import Key
 
 KEY = SigningKey("ES256", "first")
 NEW = SigningKey("ES256", "second")

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-from typing import TYPE_CHECKING, Self
+from pathlib import Path
+from typing import Self
 
 from tests.child import Child, Service, free_port
 from tests.eventually import DEADLINE, eventually
 from tests.programs import find
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 REALM = "GATEWAY.TEST"
 

@@ -9,29 +9,21 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import pytest
 import pytest_asyncio
+from aiokafka import AIOKafkaProducer
 
-from tests.client import StreamClient
-from tests.conftest import PARTITIONS
+from tests.client import Params, StreamClient
+from tests.conftest import PARTITIONS, Broker, MakeTopics, StartWorker
 from tests.eventually import DEADLINE
-from tests.records import RecordWriter
-from tests.shared import sharing
+from tests.records import RecordWriter, Topics
+from tests.shared import Shared, sharing
 from tests.tokens import mint
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-
-    from aiokafka import AIOKafkaProducer
-
-    from tests.client import Params
-    from tests.conftest import Broker, MakeTopics, StartWorker
-    from tests.records import Topics
-    from tests.shared import Shared
-    from tests.worker import Worker
+from tests.worker import Worker
 
 
 class OpenStream(Protocol):

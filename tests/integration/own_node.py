@@ -5,16 +5,13 @@ A module imports both: `from tests.integration.own_node import broker, node`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from tests.brokers.kafka import KafkaNode
 from tests.conftest import Broker, require_kafka
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
 
 
 @pytest.fixture

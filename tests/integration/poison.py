@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from gateway.core.partitioner import partitioner
 from tests.brokers.batches import Row
-from tests.integration.conftest import new_user
+from tests.client import StreamClient
+from tests.integration.conftest import OpenStream, new_user
 from tests.records import TYPE, envelope, numbered
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tests.client import StreamClient
-    from tests.integration.conftest import OpenStream
-    from tests.worker import Worker
+from tests.worker import Worker
 
 
 def now() -> int:

@@ -5,21 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import time
-from typing import TYPE_CHECKING
 
+import aiohttp
 import jwt
 import pytest
 
 from tests.http.raw_client import connected
-from tests.integration.conftest import open_expiring
+from tests.integration.conftest import OpenStream, SetUp, open_expiring
 from tests.integration.problems import expect_problem
 from tests.tokens import SECRET, bearer, mint
-
-if TYPE_CHECKING:
-    import aiohttp
-
-    from tests.integration.conftest import OpenStream, SetUp
-    from tests.worker import Worker
+from tests.worker import Worker
 
 
 def unsigned(user: str) -> str:

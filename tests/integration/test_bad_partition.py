@@ -8,26 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
 
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 
 from gateway.core.partitioner import partitioner
+from tests.brokers.cluster import Cluster
 from tests.brokers.metadata import create_topics
+from tests.client import StreamClient
 from tests.conftest import use_worker, worker_settings
-from tests.integration.conftest import new_user
+from tests.integration.conftest import OpenStream, new_user
 from tests.records import RecordWriter, Topics
 from tests.worker import Worker
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.brokers.cluster import Cluster
-    from tests.client import StreamClient
-    from tests.integration.conftest import OpenStream
 
 BAD, GOOD = 1, 2
 """The node whose partitions become unavailable, and a node whose partitions stay available."""

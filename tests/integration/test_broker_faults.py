@@ -8,30 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+import aiohttp
+import pytest
 from aiokafka.admin import NewTopic
 
-from tests.brokers.cluster import NODES
+from tests.brokers.cluster import NODES, Cluster
 from tests.brokers.metadata import create_topics
+from tests.client import StreamClient
 from tests.conftest import use_worker, worker_settings
 from tests.eventually import eventually
-from tests.integration.conftest import new_user
+from tests.integration.conftest import OpenStream, new_user
 from tests.records import Topics
 from tests.worker import Worker, status
 from tests.writing import SteadyWriter, numbers_by_user
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
-
-    import aiohttp
-    import pytest
-
-    from tests.brokers.cluster import Cluster
-    from tests.client import StreamClient
-    from tests.integration.conftest import OpenStream
 
 PARTITIONS = 6
 USERS = 12

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 from gateway.core.records import TopicPartition
 from tests.brokers.batches import batch
 from tests.brokers.kafka import JAVA, KafkaNode, fetch_jars
 from tests.brokers.raw import write_batch
-from tests.integration.conftest import new_user
+from tests.conftest import MakeTopics, StartWorker
+from tests.integration.conftest import OpenStream, new_user
 from tests.integration.own_node import broker as broker
 from tests.integration.own_node import node as node
 from tests.integration.poison import follow, now, row
-
-if TYPE_CHECKING:
-    from tests.conftest import MakeTopics, StartWorker
-    from tests.integration.conftest import OpenStream
 
 
 async def test_a_restart_of_the_broker_does_not_restart_idle_partitions(

@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import aiohttp
@@ -23,19 +25,19 @@ from tests.brokers.kafka import KafkaNode
 from tests.brokers.metadata import create_topics
 from tests.brokers.secure import PASSWORD, USER, Listener, Operation, SecureNode
 from tests.child import free_port
-from tests.conftest import Broker, require_kafka, use_worker, worker_settings
+from tests.conftest import (
+    Broker,
+    MakeTopics,
+    StartWorker,
+    require_kafka,
+    use_worker,
+    worker_settings,
+)
 from tests.eventually import DEADLINE, eventually
-from tests.integration.conftest import new_user
+from tests.integration.conftest import OpenStream, new_user
 from tests.programs import require
 from tests.records import RecordWriter, Topics
 from tests.worker import Worker
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from tests.conftest import MakeTopics, StartWorker
-    from tests.integration.conftest import OpenStream
 
 TOPICS = Topics("user-events", "broadcast-events")
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
 
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 
 from tests.brokers.metadata import create_topics
+from tests.conftest import Broker, MakeTopics, StartWorker
+from tests.integration.conftest import OpenStream
 from tests.records import RecordWriter, Topics
-
-if TYPE_CHECKING:
-    from tests.conftest import Broker, MakeTopics, StartWorker
-    from tests.integration.conftest import OpenStream
 
 COMPRESSIONS = ["gzip", "snappy", "lz4", "zstd"]
 

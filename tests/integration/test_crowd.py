@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING
 
 from gateway.core.records import TopicPartition
 from tests.brokers.batches import Row, batch
 from tests.brokers.raw import write_batch
+from tests.conftest import Broker
 from tests.eventually import DEADLINE
-from tests.integration.conftest import new_user
+from tests.integration.conftest import SetUp, new_user
 from tests.integration.poison import now, row
 from tests.records import envelope
 from tests.tokens import mint
-
-if TYPE_CHECKING:
-    from tests.conftest import Broker
-    from tests.integration.conftest import SetUp
 
 CROWD = 1000
 

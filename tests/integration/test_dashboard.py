@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 from aiohttp import web
+from aiokafka import AIOKafkaProducer
 
+from tests.client import StreamClient
+from tests.conftest import MakeTopics, StartWorker
+from tests.demo.webdriver import Browser
+from tests.integration.conftest import OpenStream, SetUp
 from tests.records import RecordWriter
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from aiokafka import AIOKafkaProducer
-
-    from tests.client import StreamClient
-    from tests.conftest import MakeTopics, StartWorker
-    from tests.demo.webdriver import Browser
-    from tests.integration.conftest import OpenStream, SetUp
-    from tests.worker import Worker
+from tests.worker import Worker
 
 TOKEN = "of the person on call"
 pytestmark = pytest.mark.parametrize("broker", ["embedded"], indirect=True)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
+from tests.conftest import Broker
 from tests.eventually import eventually
-from tests.integration.conftest import new_user
-
-if TYPE_CHECKING:
-    from tests.conftest import Broker
-    from tests.integration.conftest import SetUp
+from tests.integration.conftest import SetUp, new_user
 
 
 async def test_skipped_records_are_written_with_their_place_and_do_not_stop_delivery(

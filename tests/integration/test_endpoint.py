@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
 
 from gateway.core.event_id import parse
 from gateway.core.records import LogKind
-from tests.integration.conftest import new_user
+from tests.integration.conftest import OpenStream, SetUp, new_user
 from tests.integration.problems import expect_problem
 from tests.records import RecordWriter, numbered
 from tests.tokens import bearer, mint
-
-if TYPE_CHECKING:
-    import aiohttp
-
-    from tests.integration.conftest import OpenStream, SetUp
-    from tests.worker import Worker
+from tests.worker import Worker
 
 CATEGORIES = ["data_sync", "provider", "ai", "import", "portfolio", "security"]
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
+from aiokafka import AIOKafkaProducer
 from annotated_types import Ge, Le
 
 from gateway.config import Settings
+from tests.conftest import MakeTopics, StartWorker
+from tests.integration.conftest import OpenStream, SetUp
 from tests.records import RecordWriter
-
-if TYPE_CHECKING:
-    from aiokafka import AIOKafkaProducer
-
-    from tests.conftest import MakeTopics, StartWorker
-    from tests.integration.conftest import OpenStream, SetUp
 
 
 def bounds(kind: type[Ge | Le]) -> dict[str, object]:

@@ -5,29 +5,22 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from aiokafka import AIOKafkaConsumer
+import aiohttp
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from tests.brokers.metadata import create_topics
 from tests.child import free_port
 from tests.commands.command import gateway
-from tests.conftest import compacted
+from tests.conftest import Broker, MakeTopics, StartWorker, compacted
 from tests.eventually import eventually
-from tests.integration.conftest import new_user
+from tests.integration.conftest import OpenStream, SetUp, new_user
 from tests.kafka.test_publisher import records_of
 from tests.records import RecordWriter, Topics
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import aiohttp
-    from aiokafka import AIOKafkaProducer
-
-    from tests.conftest import Broker, MakeTopics, StartWorker
-    from tests.integration.conftest import OpenStream, SetUp
-    from tests.worker import Worker
+from tests.worker import Worker
 
 
 async def fleet_of(worker: Worker, http: aiohttp.ClientSession) -> dict[str, Any]:

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import RecordsToDelete
 from aiokafka.structs import TopicPartition
 
 from gateway.core.event_id import CursorEntry, encode, parse
 from gateway.core.records import LogKind, OffsetPosition
 from tests.brokers.metadata import admin_client
-from tests.integration.conftest import new_user
+from tests.client import StreamClient
+from tests.conftest import Broker, MakeTopics, StartWorker
+from tests.integration.conftest import OpenStream, SetUp, new_user
 from tests.records import RecordWriter
-
-if TYPE_CHECKING:
-    from aiokafka import AIOKafkaProducer
-
-    from tests.client import StreamClient
-    from tests.conftest import Broker, MakeTopics, StartWorker
-    from tests.integration.conftest import OpenStream, SetUp
-    from tests.worker import Worker
+from tests.worker import Worker
 
 
 def reasons(client: StreamClient) -> list[str]:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from gateway.core.event_id import parse
 from gateway.core.records import LogKind, OffsetPosition
-
-if TYPE_CHECKING:
-    from tests.client import StreamClient
-    from tests.integration.conftest import SetUp
+from tests.client import StreamClient
+from tests.integration.conftest import SetUp
 
 
 def user_offset(event_id: str) -> int:

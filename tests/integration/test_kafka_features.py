@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic
 
 from tests.brokers.metadata import create_topics
+from tests.conftest import Broker, StartWorker
 from tests.eventually import eventually
-from tests.integration.conftest import new_user
+from tests.integration.conftest import OpenStream, SetUp, new_user
 from tests.integration.poison import expect, follow, user_of
 from tests.records import RecordWriter, Topics, envelope, number_of, numbered
-
-if TYPE_CHECKING:
-    from tests.conftest import Broker, StartWorker
-    from tests.integration.conftest import OpenStream, SetUp
 
 
 @pytest.mark.parametrize("broker", ["kafka"], indirect=True, scope="session")

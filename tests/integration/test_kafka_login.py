@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import NamedTuple
 
+import aiohttp
+import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
@@ -16,19 +20,11 @@ from tests.child import free_port
 from tests.commands.command import gateway
 from tests.conftest import use_worker, worker_settings
 from tests.identity.oauth import OAuthServer
+from tests.integration.conftest import OpenStream
 from tests.programs import require
 from tests.records import RecordWriter, Topics
 from tests.tokens import SECRET
 from tests.worker import Worker
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    import aiohttp
-    import pytest
-
-    from tests.integration.conftest import OpenStream
 
 TOKEN_SECONDS = 6
 LOGIN_MS = 3000

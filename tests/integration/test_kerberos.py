@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import pytest_asyncio
@@ -15,16 +17,11 @@ from tests.brokers.metadata import create_topics
 from tests.commands.command import gateway
 from tests.conftest import use_worker, worker_settings
 from tests.identity.kerberos import PROGRAMS, Realm
+from tests.integration.conftest import OpenStream
 from tests.programs import require
 from tests.records import RecordWriter, Topics
 from tests.tokens import SECRET
 from tests.worker import Worker
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from tests.integration.conftest import OpenStream
 
 TICKET_SECONDS = 8
 LOGIN_MS = 3000

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import aiohttp
+from aiokafka import AIOKafkaProducer
 
 from gateway.http.auth.jwks_client import MAX_WAITING
 from tests.child import free_port
+from tests.conftest import MakeTopics, StartWorker
 from tests.eventually import eventually
-from tests.integration.conftest import open_expiring
+from tests.integration.conftest import OpenStream, open_expiring
 from tests.integration.problems import expect_problem
 from tests.issuer import SigningKey, key_set, published
 from tests.records import RecordWriter
 from tests.tokens import bearer
-
-if TYPE_CHECKING:
-    from aiokafka import AIOKafkaProducer
-
-    from tests.conftest import MakeTopics, StartWorker
-    from tests.integration.conftest import OpenStream
 
 OLD = SigningKey("RS256", "old")
 NEW = SigningKey("ES256", "new")

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import TYPE_CHECKING
 
+import aiohttp
+
+from tests.conftest import MakeTopics, StartWorker
 from tests.eventually import eventually
 from tests.http.raw_client import connected
-from tests.integration.conftest import new_user
+from tests.integration.conftest import OpenStream, SetUp, new_user
 from tests.tokens import bearer, mint
-
-if TYPE_CHECKING:
-    import aiohttp
-
-    from tests.conftest import MakeTopics, StartWorker
-    from tests.integration.conftest import OpenStream, SetUp
 
 PAYLOAD = "4929-6500-0000-1234"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

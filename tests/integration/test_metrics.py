@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import platform
-from typing import TYPE_CHECKING
 
+import aiohttp
+from aiokafka import AIOKafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway import __version__
@@ -16,20 +17,13 @@ from gateway.core.observer import Path
 from gateway.core.records import LogKind, UnreadableReason
 from gateway.errors import HttpError, TokenFault
 from gateway.supervise import Part
-from tests.conftest import PARTITIONS
+from tests.conftest import PARTITIONS, MakeTopics, StartWorker
 from tests.eventually import eventually
-from tests.integration.conftest import new_user
+from tests.integration.conftest import OpenStream, new_user
 from tests.programs import require
 from tests.records import RecordWriter
 from tests.tokens import bearer, mint
-
-if TYPE_CHECKING:
-    import aiohttp
-    from aiokafka import AIOKafkaProducer
-
-    from tests.conftest import MakeTopics, StartWorker
-    from tests.integration.conftest import OpenStream
-    from tests.worker import Worker
+from tests.worker import Worker
 
 CLOSED = {
     "result": {"written", "discarded"},

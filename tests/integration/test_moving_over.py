@@ -5,17 +5,13 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.records import OCCURRED_AT, TYPE
-
-if TYPE_CHECKING:
-    from tests.client import StreamClient
-    from tests.integration.conftest import OpenStream
-    from tests.records import RecordWriter
-    from tests.worker import Worker
+from tests.client import StreamClient
+from tests.integration.conftest import OpenStream
+from tests.records import OCCURRED_AT, TYPE, RecordWriter
+from tests.worker import Worker
 
 IDS = {
     "a UUID": "019447f2-3a5b-7c8d-9e0f-1a2b3c4d5e6f",

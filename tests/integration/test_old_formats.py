@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import TYPE_CHECKING
 
 import pytest
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 
 from gateway.core.records import TopicPartition
 from tests.brokers.batches import batch
+from tests.brokers.kafka import KafkaNode
 from tests.brokers.raw import replace_on_disk, write_batch
+from tests.conftest import MakeTopics, StartWorker
+from tests.integration.conftest import OpenStream
 from tests.integration.own_node import broker as broker
 from tests.integration.own_node import node as node
 from tests.integration.poison import expect, follow, now, row, user_of
-
-if TYPE_CHECKING:
-    from tests.brokers.kafka import KafkaNode
-    from tests.conftest import MakeTopics, StartWorker
-    from tests.integration.conftest import OpenStream
 
 CODECS = {0: range(3), 1: range(4)}
 """Codec of each partition's messages, by format: none, gzip, snappy, lz4 (only in format 1)."""

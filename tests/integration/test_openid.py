@@ -5,27 +5,23 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
+import aiohttp
+import pytest
 import pytest_asyncio
 
 from tests.child import free_port
+from tests.conftest import MakeTopics, StartWorker
 from tests.eventually import DEADLINE
 from tests.identity.provider import Provider
+from tests.integration.conftest import SetUp
 from tests.integration.problems import expect_problem
 from tests.programs import require
 from tests.tokens import bearer
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    import aiohttp
-    import pytest
-
-    from tests.conftest import MakeTopics, StartWorker
-    from tests.integration.conftest import SetUp
-    from tests.worker import Worker
+from tests.worker import Worker
 
 CLAIMS: dict[str, dict[str, Any]] = {
     "customers": {

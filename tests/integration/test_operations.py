@@ -6,30 +6,23 @@ import asyncio
 import json
 import signal
 from datetime import datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import aiohttp
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 
 from gateway.demo.broker import EmbeddedBroker
 from tests.brokers.metadata import create_topics
 from tests.child import free_port
-from tests.conftest import worker_settings
+from tests.conftest import Broker, StartWorker, worker_settings
 from tests.eventually import DEADLINE, eventually
-from tests.integration.conftest import new_user
+from tests.integration.conftest import OpenStream, SetUp, new_user
 from tests.integration.problems import expect_problem
 from tests.records import RecordWriter, Topics
 from tests.tokens import bearer, mint
 from tests.worker import Worker, status
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from aiokafka import AIOKafkaProducer
-
-    from tests.conftest import Broker, StartWorker
-    from tests.integration.conftest import OpenStream, SetUp
 
 DRAIN_SECONDS = 6.0
 """Time to observe a worker that drains."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+import aiohttp
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 
@@ -13,16 +14,9 @@ from gateway.demo.broker import EmbeddedBroker
 from tests.brokers.metadata import create_topics
 from tests.conftest import worker_settings
 from tests.eventually import eventually
-from tests.integration.conftest import new_user
+from tests.integration.conftest import OpenStream, new_user
 from tests.records import RecordWriter, Topics
 from tests.worker import Worker, status
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import aiohttp
-
-    from tests.integration.conftest import OpenStream
 
 
 async def test_streams_outlive_a_kafka_outage_and_resume_at_their_position(

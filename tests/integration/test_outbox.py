@@ -7,23 +7,18 @@ of a Connect worker; the records that they make of test changes are written to K
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
+from tests.conftest import Broker
 from tests.docs.markdown import ROOT, blocks
-from tests.records import TYPE, numbered
+from tests.integration.conftest import OpenStream
+from tests.records import TYPE, RecordWriter, numbered
+from tests.shared import Shared
 from tests.writers import programs
 from tests.writers.programs import Row
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from tests.conftest import Broker
-    from tests.integration.conftest import OpenStream
-    from tests.records import RecordWriter
-    from tests.shared import Shared
 
 PRODUCERS = ROOT / "docs/producers.md"
 

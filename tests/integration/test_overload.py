@@ -8,23 +8,18 @@ import re
 import resource
 import socket
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import aiohttp
 
 from gateway.http.admission import REPLAY_SECONDS, REPLAYS_FOR_EACH
 from tests.eventually import DEADLINE, eventually
-from tests.integration.conftest import new_user
+from tests.integration.conftest import SetUp, new_user
 from tests.masses import Comer, answers, come, leaving
 from tests.records import TYPE, numbered
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import aiohttp
-
-    from tests.integration.conftest import SetUp
-    from tests.worker import Worker
+from tests.worker import Worker
 
 STORM = 1000
 PLACES = 200

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
@@ -12,13 +11,11 @@ from gateway.core.records import TopicPartition
 from tests.brokers.batches import batch, compressed, with_bad_header
 from tests.brokers.metadata import create_topics
 from tests.brokers.raw import write_batch
+from tests.conftest import Broker, StartWorker
 from tests.eventually import eventually
+from tests.integration.conftest import OpenStream, SetUp
 from tests.integration.poison import expect, follow, now, row, skipped, user_of
 from tests.records import RecordWriter, Topics
-
-if TYPE_CHECKING:
-    from tests.conftest import Broker, StartWorker
-    from tests.integration.conftest import OpenStream, SetUp
 
 PARTITIONS = 2
 POISONED = 0

@@ -7,9 +7,10 @@ import os
 import re
 import shlex
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
@@ -26,11 +27,6 @@ from tests.commands.command import gateway
 from tests.jars import fetch
 from tests.programs import require
 from tests.tokens import SECRET
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    import pytest
 
 CLASSES = {
     "kafka-acls.sh": "org.apache.kafka.tools.AclCommand",

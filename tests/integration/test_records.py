@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.eventually import eventually
-from tests.integration.conftest import new_user
+from tests.integration.conftest import OpenStream, SetUp, new_user
 from tests.records import OCCURRED_AT, TYPE, Headers, RecordWriter, envelope, numbered
-
-if TYPE_CHECKING:
-    from tests.integration.conftest import OpenStream, SetUp
-    from tests.worker import Worker
+from tests.worker import Worker
 
 PAYLOAD = b'{"z": 1, "a":[ 2.50, 12345678901234567890 ], "e":"\\u00e9\\u2028", "\xc3\xa9": 1e400 }'
 

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
-from tests.integration.conftest import new_user
+from tests.conftest import MakeTopics, StartWorker
+from tests.integration.conftest import OpenStream, SetUp, new_user
 from tests.records import RecordWriter, numbered
-
-if TYPE_CHECKING:
-    from aiokafka import AIOKafkaProducer
-
-    from tests.conftest import MakeTopics, StartWorker
-    from tests.integration.conftest import OpenStream, SetUp
-    from tests.worker import Worker
+from tests.worker import Worker
 
 NO_MEMORY: dict[str, Any] = {"tail_bytes": 20_000, "tail_warm_seconds": 0}
 """Settings with which a client that was away finds nothing in memory."""

@@ -6,36 +6,30 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
+import aiohttp
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewPartitions, NewTopic
 
 from gateway.demo.broker import EmbeddedBroker
 from gateway.publisher import EventPublisher
 from tests.brokers.metadata import admin_client, create_topics
+from tests.client import StreamClient
 from tests.commands.command import gateway, settings_of
-from tests.conftest import compacted, worker_settings
+from tests.conftest import Broker, MakeTopics, StartWorker, compacted, worker_settings
 from tests.eventually import eventually
-from tests.integration.conftest import new_user
+from tests.integration.conftest import OpenStream, SetUp, new_user
 from tests.integration.test_operations import readiness, wait_until_up
 from tests.kafka.test_publisher import records_of
 from tests.records import RecordWriter, Topics
 from tests.tokens import bearer, mint
 from tests.worker import Worker, status
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
-
-    import aiohttp
-    from aiokafka import AIOKafkaProducer
-
-    from tests.client import StreamClient
-    from tests.conftest import Broker, MakeTopics, StartWorker
-    from tests.integration.conftest import OpenStream, SetUp
 
 REVOKED = "security.session.revoked"
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from base64 import b64decode
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.schema_registry.protobuf import ProtobufSerializer
@@ -18,23 +19,16 @@ from google.type.money_pb2 import Money
 
 from gateway.core.partitioner import partitioner
 from tests import schemas
+from tests.client import StreamClient
+from tests.conftest import MakeTopics, StartWorker
 from tests.eventually import eventually
-from tests.integration.conftest import new_user
+from tests.integration.conftest import OpenStream, SetUp, Stage, new_user
 from tests.programs import require
+from tests.records import Topics
 from tests.schemas.apicurio import apicurio
 from tests.schemas.served import ServedRegistry
 from tests.writers.fetched import serialiser_jars
 from tests.writers.programs import JAVA
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from aiokafka import AIOKafkaProducer
-
-    from tests.client import StreamClient
-    from tests.conftest import MakeTopics, StartWorker
-    from tests.integration.conftest import OpenStream, SetUp, Stage
-    from tests.records import Topics
 
 TYPE = (("event_type", b"import.progress"),)
 

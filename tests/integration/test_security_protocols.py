@@ -7,10 +7,13 @@ is not ready, and its log, `/readyz` and `gateway check` name what to change.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 from uuid import uuid4
 
+import aiohttp
 import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaProducer
@@ -22,19 +25,11 @@ from tests.brokers.secure import PASSWORD, USER, Listener, Operation, SecureNode
 from tests.commands.command import Finished, gateway
 from tests.conftest import use_worker, worker_settings
 from tests.eventually import eventually
-from tests.integration.conftest import new_user
+from tests.integration.conftest import OpenStream, new_user
 from tests.programs import require
 from tests.records import RecordWriter, Topics
 from tests.tokens import SECRET
 from tests.worker import Worker, status
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
-    from pathlib import Path
-
-    import aiohttp
-
-    from tests.integration.conftest import OpenStream
 
 TOPICS = Topics("user-events", "broadcast-events")
 

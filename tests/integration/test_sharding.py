@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+import aiohttp
 from aiokafka.admin import NewTopic
 
 from gateway.core.partitioner import partitioner
 from gateway.demo.broker import EmbeddedBroker
 from tests.brokers.metadata import create_topics
-from tests.conftest import PARTITIONS, worker_settings
+from tests.conftest import PARTITIONS, Broker, MakeTopics, StartWorker, worker_settings
 from tests.eventually import eventually
+from tests.integration.conftest import SetUp
 from tests.integration.test_changed_topics import (
     BEFORE,
     grow,
@@ -23,14 +25,6 @@ from tests.integration.test_changed_topics import (
 from tests.records import Topics
 from tests.tokens import bearer, mint
 from tests.worker import Worker, status
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import aiohttp
-
-    from tests.conftest import Broker, MakeTopics, StartWorker
-    from tests.integration.conftest import SetUp
 
 
 async def sent_to(

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
-from tests.integration.conftest import new_user
+from tests.integration.conftest import SetUp, new_user
 from tests.records import TYPE, RecordWriter, numbered
-
-if TYPE_CHECKING:
-    from tests.integration.conftest import SetUp
 
 BULK = 200
 SIZE = 40_000

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import re
 import uuid
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from tests.child import free_port
 from tests.commands.command import gateway
+from tests.conftest import Broker, StartWorker
 from tests.docs.markdown import ROOT, blocks
 from tests.docs.test_examples import written
+from tests.integration.conftest import OpenStream
 from tests.records import Topics
 from tests.tokens import SECRET, mint
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from aiokafka import AIOKafkaProducer
-
-    from tests.conftest import Broker, StartWorker
-    from tests.integration.conftest import OpenStream
 
 PAGE = [ROOT / "docs/sources.md"]
 TOPIC = re.compile(r'topic = "([^"]+)"')

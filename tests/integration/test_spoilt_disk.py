@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
 
 from gateway.core.records import TopicPartition
 from gateway.kafka.probe import probe
 from tests.brokers.batches import CODECS, batch, with_bit_flipped, with_garbage
+from tests.brokers.kafka import KafkaNode
 from tests.brokers.raw import change_on_disk, write_batch
 from tests.eventually import eventually
+from tests.integration.conftest import OpenStream, SetUp
 from tests.integration.own_node import broker as broker
 from tests.integration.own_node import node as node
 from tests.integration.poison import expect, follow, now, row, skipped, user_of
-
-if TYPE_CHECKING:
-    from tests.brokers.kafka import KafkaNode
-    from tests.integration.conftest import OpenStream, SetUp
-    from tests.worker import Worker
+from tests.worker import Worker
 
 FAULTS = ["checksum", *CODECS, "last"]
 """What is wrong in the partition of that number; in `last` nothing follows the broken batch."""

@@ -5,21 +5,17 @@ from __future__ import annotations
 import json
 import time
 from datetime import UTC, datetime, timedelta, timezone
-from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
 
+from tests.client import StreamClient
 from tests.eventually import eventually
+from tests.integration.conftest import OpenStream, SetUp
 from tests.integration.problems import expect_problem
+from tests.records import RecordWriter
 from tests.tokens import bearer, mint
-
-if TYPE_CHECKING:
-    import aiohttp
-
-    from tests.client import StreamClient
-    from tests.integration.conftest import OpenStream, SetUp
-    from tests.records import RecordWriter
-    from tests.worker import Worker
+from tests.worker import Worker
 
 
 async def ids_of(client: StreamClient, write: RecordWriter, user: str, count: int) -> list[str]:

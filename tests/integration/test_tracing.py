@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import aiohttp
+import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
@@ -23,13 +27,6 @@ from tests.ops.collector import Collector, values_of
 from tests.records import RecordWriter, Topics
 from tests.tokens import bearer, mint
 from tests.worker import Worker
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    import aiohttp
-    import pytest
 
 TOPICS = Topics("user-events", "broadcast-events")
 REQUEST = "GET /api/v1/events"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from aiokafka.admin import RecordsToDelete
@@ -14,14 +14,11 @@ from gateway.core.records import TopicPartition
 from tests.brokers.batches import Row, batch
 from tests.brokers.metadata import admin_client
 from tests.brokers.raw import write_batch
-from tests.integration.conftest import new_user
+from tests.client import StreamClient
+from tests.conftest import Broker
+from tests.integration.conftest import SetUp, new_user
 from tests.integration.poison import now, row
 from tests.records import TYPE, Topics, envelope
-
-if TYPE_CHECKING:
-    from tests.client import StreamClient
-    from tests.conftest import Broker
-    from tests.integration.conftest import SetUp
 
 pytestmark = pytest.mark.parametrize("broker", ["kafka"], indirect=True, scope="session")
 

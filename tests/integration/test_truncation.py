@@ -8,24 +8,19 @@ from __future__ import annotations
 
 import json
 import signal
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 
+from tests.brokers.cluster import Cluster
 from tests.brokers.metadata import create_topics
+from tests.client import StreamClient
 from tests.conftest import use_worker, worker_settings
-from tests.integration.conftest import new_user
+from tests.integration.conftest import OpenStream, new_user
 from tests.records import RecordWriter, Topics
 from tests.worker import Worker
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.brokers.cluster import Cluster
-    from tests.client import StreamClient
-    from tests.integration.conftest import OpenStream
 
 OLD, NEW, WITNESS = 1, 2, 3
 """The first leader of the log, the second leader, and a broker that votes without a replica."""

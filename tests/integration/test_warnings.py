@@ -6,20 +6,16 @@ On Apache Kafka, as the embedded broker does not report a topic's retention.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from tests.brokers.metadata import admin_client
+from tests.conftest import Broker, MakeTopics, StartWorker
+from tests.demo.webdriver import Browser
+from tests.integration.conftest import OpenStream
 from tests.records import RecordWriter
-
-if TYPE_CHECKING:
-    from aiokafka import AIOKafkaProducer
-
-    from tests.conftest import Broker, MakeTopics, StartWorker
-    from tests.demo.webdriver import Browser
-    from tests.integration.conftest import OpenStream
 
 MINUTE_MS = 60_000
 

@@ -7,31 +7,24 @@ reads them all.
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Literal
 
 import pytest
 import pytest_asyncio
 
 from gateway.core.partitioner import partitioner
-from tests.conftest import make_topics, use_worker, worker_settings
+from tests.client import StreamClient
+from tests.conftest import Broker, make_topics, use_worker, worker_settings
 from tests.eventually import eventually
-from tests.integration.conftest import new_user
+from tests.integration.conftest import OpenStream, SetUp, new_user
 from tests.records import TYPE, envelope
 from tests.shared import Shared
 from tests.worker import Worker
 from tests.writers import libraries, programs
-from tests.writers.programs import Row
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-    from typing import Literal
-
-    from tests.client import StreamClient
-    from tests.conftest import Broker
-    from tests.integration.conftest import OpenStream, SetUp
-    from tests.writers.programs import Write
+from tests.writers.programs import Row, Write
 
 PARTITIONS = 7
 """No power of two, of which a hash that is not cut to 31 bits makes the same as one that is."""

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 
 from tests.brokers.metadata import create_topics
 from tests.child import Child
+from tests.conftest import Broker, StartWorker
 from tests.docs.markdown import ROOT, blocks
-from tests.integration.conftest import new_user
+from tests.integration.conftest import OpenStream, new_user
 from tests.integration.test_sources_page import WithoutTopics
 from tests.programs import require
 from tests.writers.fetched import streams_jars
 from tests.writers.programs import JAVA
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from aiokafka import AIOKafkaProducer
-
-    from tests.conftest import Broker, StartWorker
-    from tests.integration.conftest import OpenStream
 
 PAGE = [ROOT / "docs/existing-topics.md"]
 

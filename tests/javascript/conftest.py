@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
+from tests.conftest import Broker
 from tests.integration.conftest import new_user
 from tests.javascript.relay import Relay
-from tests.shared import sharing
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.conftest import Broker
-    from tests.shared import Shared
-    from tests.worker import Worker
+from tests.shared import Shared, sharing
+from tests.worker import Worker
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gateway
 from tests.javascript.packages import packages
 from tests.javascript.site import PROGRAMS
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 CLIENT = Path(gateway.__file__).parent / "http" / "static" / "client.js"
 

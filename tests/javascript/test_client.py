@@ -7,16 +7,14 @@ import base64
 import json
 import random
 import re
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from tests.eventually import eventually
 from tests.javascript.node import CLIENT, lay_out, node
 from tests.javascript.packages import packages
 from tests.javascript.site import Answer, serving
 from tests.sse import EventStreamParser
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 STREAMS = [
     b"\xef\xbb\xbfid: 1\ndata: after a BOM\n\n",

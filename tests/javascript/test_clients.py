@@ -6,29 +6,24 @@ import asyncio
 import json
 import time
 from abc import abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from tests.demo.webdriver import Browser
 from tests.eventually import eventually
 from tests.integration.conftest import new_user
-from tests.javascript.node import node
+from tests.javascript.node import Seen, node
 from tests.javascript.packages import packages
 from tests.javascript.relay import Relay
 from tests.javascript.site import Answer, serving
-from tests.records import TYPE
+from tests.records import TYPE, RecordWriter
 from tests.tokens import mint
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-    from pathlib import Path
-
-    from tests.demo.webdriver import Browser
-    from tests.javascript.node import Seen
-    from tests.records import RecordWriter
-    from tests.worker import Worker
+from tests.worker import Worker
 
 embedded = pytest.mark.parametrize("broker", ["embedded"], indirect=True)
 """What a client does with a stream does not depend on the broker."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,9 +13,6 @@ import gateway
 from tests.javascript.node import CLIENT, lay_out
 from tests.javascript.site import Answer, serving
 from tests.javascript.test_client import output
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 EVENTS = "retry: 10\n\nid: 1\nevent: x\ndata: one\n\nid: 2\nevent: x\ndata: two\n\n"
 

@@ -9,28 +9,24 @@ import os
 import re
 import shutil
 import tarfile
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 import gateway
 from tests.child import free_port
+from tests.demo.webdriver import Browser
 from tests.eventually import eventually
 from tests.javascript.node import CLIENT
+from tests.javascript.relay import Relay
 from tests.javascript.test_client import output
 from tests.programs import require
+from tests.records import RecordWriter
 from tests.tokens import mint
 from tests.writers.fetched import node_modules
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.demo.webdriver import Browser
-    from tests.javascript.relay import Relay
-    from tests.records import RecordWriter
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "clients" / "javascript"

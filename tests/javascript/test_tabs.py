@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.demo.webdriver import Browser
 from tests.eventually import eventually
-from tests.records import TYPE
+from tests.javascript.relay import Relay
+from tests.records import TYPE, RecordWriter
 from tests.tokens import mint
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from tests.demo.webdriver import Browser
-    from tests.javascript.relay import Relay
-    from tests.records import RecordWriter
 
 pytestmark = pytest.mark.parametrize("broker", ["embedded"], indirect=True)
 

@@ -1,17 +1,14 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from gateway.config import load_settings
-from gateway.core.records import TopicPartition, Unreadable, UnreadableReason, make_record
+from gateway.core.records import Record, TopicPartition, Unreadable, UnreadableReason, make_record
 from gateway.kafka import dead_letters
 from gateway.kafka.dead_letters import DeadLetters
 from gateway.supervise import Supervisor
-
-if TYPE_CHECKING:
-    from gateway.core.records import Record
 
 LOG = TopicPartition("orders", 3)
 BAD = Unreadable(UnreadableReason.NOT_JSON, "byte 1")

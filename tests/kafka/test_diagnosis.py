@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from typing import TYPE_CHECKING
 
 import pytest
 from aiokafka import TopicPartition
@@ -11,6 +10,7 @@ from aiokafka.errors import (
     IllegalSaslStateError,
     InvalidTopicError,
     KafkaConnectionError,
+    KafkaError,
     NodeNotReadyError,
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
@@ -23,11 +23,7 @@ from gateway.kafka.diagnosis import diagnose, missing_right, slow, unreachable
 from gateway.kafka.direct import explain
 from tests.brokers.scripted import ScriptedServer, describe_cluster
 from tests.child import free_port
-
-if TYPE_CHECKING:
-    from aiokafka.errors import KafkaError
-
-    from tests.conftest import Broker
+from tests.conftest import Broker
 
 OPTIONS = {
     "bootstrap_servers": ["kafka:9092"],

@@ -1,20 +1,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from gateway import clock
 from gateway.core.records import LogKind, Topic, TopicPartition
 from gateway.core.request import StreamRequest
+from gateway.core.stream import Stream
 from gateway.kafka.client.cluster import ClusterClient
 from gateway.kafka.context import ReaderContext
 from gateway.kafka.live_reader import LiveReader
+from gateway.kafka.offsets import Offsets
 from gateway.supervise import Supervisor
 from tests.http.served import Served
-
-if TYPE_CHECKING:
-    from gateway.core.stream import Stream
-    from gateway.kafka.offsets import Offsets
 
 
 class SilentOffsets:

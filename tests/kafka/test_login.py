@@ -7,8 +7,9 @@ import base64
 import json
 import threading
 import time
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
@@ -24,10 +25,6 @@ from gateway.kafka.client.shared_token import (
     TokenUnavailable,
 )
 from tests.eventually import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 
 class Endpoint:

@@ -12,9 +12,11 @@ import hmac
 import re
 import threading
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 
 import pytest
@@ -25,10 +27,6 @@ from botocore.credentials import Credentials
 from gateway.config import load_settings
 from gateway.kafka.client.login import token_provider
 from gateway.kafka.client.shared_token import TokenUnavailable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 REGION = "eu-central-1"
 ROLE = "arn:aws:iam::000000000000:role/gateway"

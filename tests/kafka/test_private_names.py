@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
 
 import aiokafka.client
 import aiokafka.producer.message_accumulator
@@ -20,9 +20,6 @@ import aiokafka.protocol.produce
 import pytest
 
 import gateway
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 KAFKA = Path(gateway.__file__).parent / "kafka"
 

@@ -5,12 +5,14 @@ import json
 import logging
 import socket
 import uuid
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.structs import ConsumerRecord
 
 from gateway.config import Settings
 from gateway.core.partitioner import partitioner
@@ -20,16 +22,9 @@ from gateway.errors import PublishError
 from gateway.kafka.topics import TopicSpec, create
 from gateway.publisher import WINDOW, EventPublisher
 from tests.child import free_port
-from tests.conftest import PARTITIONS
+from tests.conftest import PARTITIONS, Broker, MakeTopics
 from tests.eventually import DEADLINE
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from aiokafka.structs import ConsumerRecord
-
-    from tests.conftest import Broker, MakeTopics
-    from tests.records import Topics
+from tests.records import Topics
 
 
 async def records_of(broker: Broker, topic: str, partitions: int) -> list[ConsumerRecord]:

@@ -1,17 +1,15 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import pytest
 from aiokafka.errors import UnknownTopicOrPartitionError
 
 from gateway.core.event_id import incarnation_tag
 from gateway.core.records import LogKind, Topic, TopicPartition
+from gateway.kafka.client.cluster import ClusterClient
 from gateway.kafka.records import log_name, topic_id
-
-if TYPE_CHECKING:
-    from gateway.kafka.client.cluster import ClusterClient
 
 
 def test_a_log_is_named_as_kafkas_own_tools_name_it() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -25,6 +27,7 @@ from gateway.errors import PublishError
 from gateway.kafka.topics import TopicSpec, create
 from gateway.publisher import EventPublisher
 from tests.brokers.authority import Authority
+from tests.brokers.cluster import Cluster
 from tests.brokers.kafka import KafkaNode
 from tests.brokers.secure import PASSWORD, USER, Listener, Operation, SecureNode
 from tests.commands.command import gateway
@@ -32,12 +35,6 @@ from tests.conftest import Broker
 from tests.eventually import eventually
 from tests.kafka.test_publisher import records_of
 from tests.programs import require
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from tests.brokers.cluster import Cluster
 
 only_kafka = pytest.mark.parametrize("broker", ["kafka"], indirect=True, scope="session")
 

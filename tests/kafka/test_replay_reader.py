@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, cast
+from typing import cast
+
+import pytest
 
 from gateway import clock
 from gateway.core.event_id import CursorEntry
+from gateway.core.hub import Hub
 from gateway.core.limits import Extent
 from gateway.core.records import LogKind, OffsetPosition, Record, Topic, TopicPartition, make_record
 from gateway.core.request import StreamRequest
 from gateway.core.scan import BATCH
+from gateway.core.stream import PartitionFeed, Stream
+from gateway.kafka.client.cluster import ClusterClient
 from gateway.kafka.context import ReaderContext
+from gateway.kafka.offsets import Offsets
 from gateway.kafka.replay_reader import ReplayReader
 from gateway.supervise import Supervisor
 from tests.eventually import eventually
 from tests.http.served import Served
 from tests.records import envelope
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
-
-    import pytest
-
-    from gateway.core.hub import Hub
-    from gateway.core.stream import PartitionFeed, Stream
-    from gateway.kafka.client.cluster import ClusterClient
-    from gateway.kafka.offsets import Offsets
 
 USER = b"alice"
 TOPIC = Topic("user-events", LogKind.USER, b"tagA", 3)

@@ -1,19 +1,15 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from gateway.config import Settings
 from gateway.kafka.client.options import connection_options
 from gateway.kafka.rights import missing_rights
 from gateway.kafka.topics import TopicSpec, connected, create
 from tests.brokers.kafka import KafkaNode
+from tests.conftest import Broker
 from tests.programs import require
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.conftest import Broker
 
 
 async def test_where_no_rights_are_checked_none_is_missing(broker: Broker) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,9 +17,7 @@ from gateway.kafka.topics import (
     topic_specs,
 )
 from tests.child import free_port
-
-if TYPE_CHECKING:
-    from tests.conftest import Broker
+from tests.conftest import Broker
 
 
 def fresh_name() -> str:

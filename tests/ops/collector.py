@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 
 from tests.child import free_port
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 
 class Collector:

@@ -11,9 +11,9 @@ import asyncio
 import random
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
@@ -27,9 +27,6 @@ from tests.demo.webdriver import Browser, find_browser
 from tests.records import RecordWriter, Topics
 from tests.tokens import mint
 from tests.worker import Worker
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 PARTITIONS = "48"
 USERS = "90"

@@ -3,10 +3,12 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import aiohttp
+import pytest
 from aiohttp import web
+from pytest_aiohttp.plugin import AiohttpClient
 
 from gateway import clock
 from gateway.fleet.members import Fleet
@@ -17,13 +19,7 @@ from gateway.ops import dashboard as module
 from gateway.ops.dashboard import MAX_WATCHERS, DashboardFeed, Shown, Watcher
 from gateway.ops.latest import Latest
 from tests.eventually import DEADLINE, eventually
-from tests.sse import EventStreamParser
-
-if TYPE_CHECKING:
-    import pytest
-    from pytest_aiohttp.plugin import AiohttpClient
-
-    from tests.sse import ReceivedEvent
+from tests.sse import EventStreamParser, ReceivedEvent
 
 
 class View(NamedTuple):

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from aiohttp import web
+from pytest_aiohttp.plugin import AiohttpClient
 
 from gateway import clock
 from gateway.core.event_id import CursorEntry, encode, short_tag
@@ -19,9 +20,6 @@ from gateway.http.caller import Callers
 from gateway.http.problem import problems
 from gateway.ops.explain import id_routes
 from tests.http.served import Served
-
-if TYPE_CHECKING:
-    from pytest_aiohttp.plugin import AiohttpClient
 
 TAG = b"tagA"
 MARK = b"U\0"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import platform
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -24,9 +24,6 @@ from gateway.ops.pseudonyms import Pseudonyms
 from gateway.ops.stream_log import StreamLog
 from gateway.supervise import Part, Supervisor
 from gateway.throttled_log import ThrottledLog
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 LOG = TopicPartition("user-events", 3)
 NOW = Moment(1.0, 1_700_000_000_000)

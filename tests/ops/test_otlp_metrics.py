@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
@@ -17,11 +19,6 @@ from tests.eventually import eventually
 from tests.ops.collector import Collector, values_of
 from tests.records import Topics
 from tests.worker import Worker
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import pytest
 
 TOPICS = Topics("user-events", "broadcast-events", "", "")
 

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -30,6 +31,7 @@ from gateway.core.records import (
 from gateway.core.registry import Registry
 from gateway.core.request import StreamRequest
 from gateway.core.scan import Summary
+from gateway.core.stream import Stream
 from gateway.errors import SettingsError
 from gateway.http.caller import Caller
 from gateway.http.transport.connection import Connection
@@ -42,11 +44,6 @@ from gateway.supervise import Part, Supervisor
 from gateway.throttled_log import ThrottledLog
 from tests.eventually import DEADLINE
 from tests.records import TYPE, envelope
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gateway.core.stream import Stream
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 PARENT = f"00-{TRACE}-{SPAN}-01"

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator, MutableMapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -14,9 +15,6 @@ from tests.eventually import eventually
 from tests.http.raw_client import connected
 from tests.http.served import Served, serving
 from tests.tokens import mint
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, MutableMapping
 
 EVENTS = "/api/v1/events"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

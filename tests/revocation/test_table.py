@@ -1,18 +1,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.records import Moment, Record, make_record
+from gateway.core.stream import Stream
 from gateway.revocation.record import Change, Revocation, session_key, user_key
 from gateway.revocation.table import SWEEP_SECONDS, Revocations, mentioning
-
-if TYPE_CHECKING:
-    from gateway.core.stream import Stream
 
 NOW = 1_700_000_000_000
 SECOND = NOW // 1000

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import aiohttp
 
@@ -13,10 +14,6 @@ from tests.eventually import DEADLINE, eventually
 from tests.programs import require
 from tests.worker import status
 from tests.writers.fetched import schema_registry_jar
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
 
 START_SECONDS = 2 * DEADLINE
 """It takes 6 s of CPU."""

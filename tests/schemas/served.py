@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from base64 import b64encode
-from typing import TYPE_CHECKING
+from typing import Self
 
 from aiohttp import hdrs, web
-
-if TYPE_CHECKING:
-    import ssl
-    from typing import Self
 
 
 class ServedRegistry:

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -12,16 +13,11 @@ from gateway.schemas import registry as module
 from gateway.schemas.avro import AvroSchema
 from gateway.schemas.cache import compiled, open_schemas
 from gateway.schemas.errors import InvalidSchema, RegistryUnavailable, UnknownSchema
+from gateway.schemas.framing import SchemaId
 from gateway.schemas.registry import RegisteredSchema, RegistryClient
 from gateway.supervise import Supervisor
 from tests.brokers.authority import Authority
 from tests.schemas.served import ServedRegistry
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from gateway.schemas.framing import SchemaId
 
 
 @pytest.fixture

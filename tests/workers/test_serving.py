@@ -7,27 +7,22 @@ import json
 import math
 import os
 import signal
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from tests.client import StreamClient
+from tests.conftest import MakeTopics, StartWorker
 from tests.eventually import eventually
-from tests.integration.conftest import new_user
+from tests.integration.conftest import OpenStream, new_user
 from tests.records import RecordWriter
 from tests.tokens import mint
 from tests.worker import Worker, status
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-    from pathlib import Path
-
-    import aiohttp
-    from aiokafka import AIOKafkaProducer
-
-    from tests.conftest import MakeTopics, StartWorker
-    from tests.integration.conftest import OpenStream
 
 PARTITIONS = 8
 

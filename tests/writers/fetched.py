@@ -5,14 +5,11 @@ from __future__ import annotations
 import fcntl
 import shutil
 import subprocess
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.eventually import DEADLINE
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SOURCES = Path(__file__).parent
 FOLDER = SOURCES.parents[1] / ".writers"

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
 from cloudevents.core.bindings.kafka import to_binary_event, to_structured_event
 from cloudevents.core.v1.event import CloudEvent
-from confluent_kafka import Producer
+from confluent_kafka import Message, Producer
 
-from tests.writers.programs import RUN_SECONDS
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from confluent_kafka import Message
-
-    from tests.writers.programs import Row
+from tests.writers.programs import RUN_SECONDS, Row
 
 NOWHERE = -1
 """The partition of a record that was not written."""

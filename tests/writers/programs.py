@@ -6,16 +6,14 @@ import asyncio
 import json
 import shutil
 import sys
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 from tests.brokers.kafka import fetch_jars
 from tests.eventually import DEADLINE
 from tests.programs import require
 from tests.writers.fetched import SOURCES, connect_jars, node_modules
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 RUN_SECONDS = 4 * DEADLINE
 """Go compiles its library at the first run of a machine: 25 s on two cores, later 1 s."""

@@ -3,10 +3,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import uuid
+from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 from aiokafka.errors import KafkaConnectionError, KafkaError, LeaderNotAvailableError
 
@@ -18,16 +20,10 @@ from gateway.kafka.client.cluster import END, START, UNCHANGED_SECONDS, ClusterC
 from gateway.kafka.client.requests import Leader, ListedOffset
 from gateway.supervise import Part
 from tests.brokers import metadata
+from tests.brokers.cluster import Cluster
 from tests.brokers.scripted import Request, ScriptedServer, describe_cluster
+from tests.conftest import Broker
 from tests.eventually import DEADLINE, eventually
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from aiokafka import AIOKafkaProducer
-
-    from tests.brokers.cluster import Cluster
-    from tests.conftest import Broker
 
 
 @asynccontextmanager

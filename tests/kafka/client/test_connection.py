@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from aiokafka.errors import KafkaConnectionError, SaslAuthenticationFailed
@@ -11,10 +11,8 @@ from aiokafka.errors import KafkaConnectionError, SaslAuthenticationFailed
 from gateway.kafka.client import wire
 from gateway.kafka.client.connection import INBOX, Connection, open_connection
 from tests.brokers.scripted import Request, ScriptedServer
+from tests.conftest import Broker
 from tests.eventually import DEADLINE
-
-if TYPE_CHECKING:
-    from tests.conftest import Broker
 
 UNUSED, FLEXIBLE = (99, 0), (wire.METADATA, 12)
 """Requests with and without a flexible header."""

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -9,9 +9,6 @@ from gateway.config import load_settings
 from gateway.errors import SettingsError
 from gateway.kafka.client.options import connection_options
 from tests.http.certificates import Files
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PASSWORD = "hunter2"
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from rich.table import Table
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from tests.tools.alerts.faults import Fault
-    from tests.tools.alerts.ground import Ground
+from tests.tools.alerts.faults import Fault
+from tests.tools.alerts.ground import Ground
 
 LOOK_SECONDS = 0.2
 PATIENCE_SECONDS = 180.0

@@ -9,9 +9,10 @@ import asyncio
 import os
 import resource
 import signal
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import aiohttp
 from aiokafka.admin import NewTopic, RecordsToDelete
@@ -26,9 +27,6 @@ from tests.tools.alerts.flood import flood_batch, writer
 from tests.tools.alerts.ground import LOG, MAX_STREAMS, PARTITIONS, TOPICS, Ground, make_topics
 from tests.writers.libraries import librdkafka
 from tests.writers.programs import Row
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 MANY = 40
 """More than 10 clients, and more than one for each 20 streams."""

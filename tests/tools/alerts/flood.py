@@ -9,21 +9,17 @@ from __future__ import annotations
 import asyncio
 import random
 import struct
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import for_code
 from aiokafka.protocol.produce import ProduceRequest
 
+from gateway.core.records import TopicPartition
 from tests.brokers.batches import Row, batch, compressed, sealed
 from tests.integration.poison import now
 from tests.records import envelope
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from gateway.core.records import TopicPartition
 
 ROWS = 4000
 """Records of a batch; the last one is an event of a connected user."""

@@ -5,31 +5,26 @@ Two workers have equal settings. The third one gets its keys from a URL.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 
 from gateway.core.records import TopicPartition
 from tests.brokers.batches import Row, batch
+from tests.brokers.kafka import KafkaNode
 from tests.brokers.metadata import create_topics
 from tests.brokers.raw import write_batch
 from tests.conftest import worker_settings
 from tests.eventually import DEADLINE, eventually
 from tests.integration.poison import now, user_of
-from tests.issuer import SigningKey, published
+from tests.issuer import KeyUrl, SigningKey, published
 from tests.masses import Comer, come, leaving
 from tests.records import RecordWriter, Topics, envelope
 from tests.tools.alerts.prometheus import Prometheus, instance
 from tests.worker import Worker
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-    from pathlib import Path
-
-    from tests.brokers.kafka import KafkaNode
-    from tests.issuer import KeyUrl
 
 TOPICS = Topics("user-events", "broadcast-events")
 PARTITIONS = 2

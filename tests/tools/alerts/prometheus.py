@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Self
 
 from tests import prometheus
 from tests.tools.alerts.rules import hurried
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
-    from tests.worker import Worker
+from tests.worker import Worker
 
 
 class Prometheus(prometheus.Prometheus):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from itertools import chain
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
@@ -18,9 +18,6 @@ from tests.tools.alerts.drill import Outcome, Watch, fire, table
 from tests.tools.alerts.faults import FAULTS, Fault, bad_tokens, killed_worker, made_up_ids, poison
 from tests.tools.alerts.ground import Ground, ground
 from tests.tools.alerts.rules import shipped
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SHORT = (killed_worker, poison, bad_tokens, made_up_ids)
 

@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 from enum import IntEnum
-from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from pathlib import Path
 from typing import Annotated
 
 import typer

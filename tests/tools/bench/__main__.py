@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import resource
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -25,9 +26,6 @@ from tests.tools.bench.nchan import MISSING, is_installed
 from tests.tools.bench.report import OUTPUT, Report, Result
 from tests.tools.bench.rows import LONG, ROWS, Goal
 from tests.tools.bench.tally import Void
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 CHART = ROOT / "docs" / "images" / "performance.svg"
 

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from tests.tools.bench.audience import audience
+from tests.tools.bench.audience import Audience, audience
 from tests.tools.bench.ballast import AT_ONCE
 from tests.tools.bench.bare_reader import Pass
-from tests.tools.bench.ground import PARTITIONS
-from tests.tools.bench.helper import helper
+from tests.tools.bench.ground import PARTITIONS, Ground
+from tests.tools.bench.helper import Helper, helper
 from tests.tools.bench.pacing import Order, Written
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.tools.bench.audience import Audience
-    from tests.tools.bench.ground import Ground
-    from tests.tools.bench.helper import Helper
-    from tests.tools.bench.server import Server
+from tests.tools.bench.server import Server
 
 LIVE = 100
 """Users whose streams stay open; they cover all 12 partitions except in 1 of 500 rounds."""

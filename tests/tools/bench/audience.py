@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
 
 from tests.tools.bench.helper import Helper, helper
 from tests.tools.bench.questions import Count, Leave, Return, Served
 from tests.tools.bench.server import Dialect
 from tests.tools.bench.tally import Tally
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
 
 STREAMS_PER_PROCESS = 2500
 """Limit per client process: with more it becomes the bottleneck of the bench."""

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tests.tools.bench.audience import audience
 from tests.tools.bench.delivery import Delivered, Pace, compare, gateway
-from tests.tools.bench.figures import GATEWAY, NCHAN, SOCKETS, Quantity
-from tests.tools.bench.helper import helper
+from tests.tools.bench.figures import GATEWAY, NCHAN, SOCKETS, Quantity, Sample
+from tests.tools.bench.ground import Ground
+from tests.tools.bench.helper import Helper, helper
 from tests.tools.bench.nchan import is_installed, nchan
 from tests.tools.bench.server import Dialect, Server
-
-if TYPE_CHECKING:
-    from tests.tools.bench.figures import Sample
-    from tests.tools.bench.ground import Ground
-    from tests.tools.bench.helper import Helper
 
 CPU = Quantity("CPU for one delivery", "µs")
 SIZE = Quantity("size of one delivery", "bytes")

@@ -6,18 +6,12 @@ light or dark scheme of the reader.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from html import escape
 from itertools import groupby
-from typing import TYPE_CHECKING
 
-from tests.tools.bench.figures import GATEWAY
-from tests.tools.bench.report import short
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.tools.bench.figures import Figure
-    from tests.tools.bench.report import Report
+from tests.tools.bench.figures import GATEWAY, Figure
+from tests.tools.bench.report import Report, short
 
 COSTS = {"µs", "s", "KB"}
 """Units of drawn figures; bars show the ratios, and latencies are in the table."""

@@ -5,20 +5,16 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tests.tools.bench.absence import Absence, bare_pass, live
 from tests.tools.bench.audience import audience
 from tests.tools.bench.delivery import P99
-from tests.tools.bench.figures import AIOKAFKA, GATEWAY, Quantity, beside
+from tests.tools.bench.figures import AIOKAFKA, GATEWAY, Quantity, Sample, beside
+from tests.tools.bench.ground import Ground
+from tests.tools.bench.helper import Helper
 from tests.tools.bench.pacing import Order, Written
 from tests.tools.bench.process import cpu_seconds
 from tests.tools.bench.resume import SERVED
-
-if TYPE_CHECKING:
-    from tests.tools.bench.figures import Sample
-    from tests.tools.bench.ground import Ground
-    from tests.tools.bench.helper import Helper
 
 CPU = Quantity("CPU for all clients", "s")
 

@@ -6,22 +6,18 @@ import asyncio
 import re
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
 from tests.tools.bench.absence import PER_SECOND, live
 from tests.tools.bench.audience import audience
 from tests.tools.bench.cold import write_until
 from tests.tools.bench.delivery import P99
-from tests.tools.bench.figures import Quantity
+from tests.tools.bench.figures import Quantity, Sample
+from tests.tools.bench.ground import Ground
 from tests.tools.bench.helper import helper
 from tests.tools.bench.pacing import Order, Written
 from tests.tools.bench.resume import SERVED
-
-if TYPE_CHECKING:
-    from tests.tools.bench.figures import Sample
-    from tests.tools.bench.ground import Ground
-    from tests.tools.bench.server import Server
+from tests.tools.bench.server import Server
 
 LONGEST = Quantity("longest delay of a live event", "ms")
 LOOP = Quantity("longest lag of the event loop, at most", "ms")

@@ -6,25 +6,20 @@ the worker.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from tests.tools.bench.audience import audience
+from tests.tools.bench.audience import Audience, audience
 from tests.tools.bench.figures import GATEWAY, NCHAN, Quantity, Sample, beside
-from tests.tools.bench.helper import helper
+from tests.tools.bench.ground import Ground
+from tests.tools.bench.helper import Helper, helper
 from tests.tools.bench.nchan import is_installed, nchan
 from tests.tools.bench.pacing import Order, Written
 from tests.tools.bench.process import cpu_seconds
 from tests.tools.bench.server import Dialect, Server
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.tools.bench.audience import Audience
-    from tests.tools.bench.ground import Ground
-    from tests.tools.bench.helper import Helper
-    from tests.tools.bench.tally import Tally
+from tests.tools.bench.tally import Tally
 
 CPU = Quantity("CPU for one event", "µs")
 P50 = Quantity("latency, p50", "ms")

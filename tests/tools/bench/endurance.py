@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from tests.tools.bench.absence import FIRST_LIVE
 from tests.tools.bench.audience import audience
-from tests.tools.bench.figures import Quantity
+from tests.tools.bench.delivery import Pace
+from tests.tools.bench.figures import Quantity, Sample
 from tests.tools.bench.flat import FIRST
+from tests.tools.bench.ground import Ground
 from tests.tools.bench.helper import helper
 from tests.tools.bench.process import resident_kb
+from tests.tools.bench.server import Server
 from tests.worker import metric
-
-if TYPE_CHECKING:
-    from tests.tools.bench.delivery import Pace
-    from tests.tools.bench.figures import Sample
-    from tests.tools.bench.ground import Ground
-    from tests.tools.bench.server import Server
 
 TAIL_BYTES = 8 << 20
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from tests.tools.bench.absence import FIRST_LIVE
 from tests.tools.bench.audience import audience
 from tests.tools.bench.delivery import Pace, gateway
-from tests.tools.bench.figures import Quantity
+from tests.tools.bench.figures import Quantity, Sample
+from tests.tools.bench.ground import Ground
 from tests.tools.bench.process import grown_kb, resident_kb
-
-if TYPE_CHECKING:
-    from tests.tools.bench.figures import Sample
-    from tests.tools.bench.ground import Ground
 
 CPU_GROWTH = Quantity("CPU, growth", "times")
 MEMORY_GROWTH = Quantity("memory, growth", "times")

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 from aiokafka.admin import NewTopic
 
 from tests.brokers.metadata import create_topics
-from tests.records import Topics
+from tests.records import Topics, WithSettings
 from tests.tokens import SECRET
+from tests.tools.bench.figures import Sample
 from tests.tools.bench.server import Server
 from tests.worker import Worker
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from tests.records import WithSettings
-    from tests.tools.bench.figures import Sample
 
 PARTITIONS = 12
 """Partitions of the user topic: a typical first choice."""

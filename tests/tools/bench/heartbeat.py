@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tests.tools.bench.audience import audience
-from tests.tools.bench.figures import GATEWAY, SOCKETS, Quantity, beside
+from tests.tools.bench.figures import GATEWAY, SOCKETS, Quantity, Sample, beside
+from tests.tools.bench.ground import Ground
 from tests.tools.bench.helper import helper
 from tests.tools.bench.pacing import Order, Written
 from tests.tools.bench.process import cpu_seconds
 from tests.tools.bench.server import Dialect
-from tests.tools.bench.tally import Void
-
-if TYPE_CHECKING:
-    from tests.tools.bench.figures import Sample
-    from tests.tools.bench.ground import Ground
-    from tests.tools.bench.tally import Tally
+from tests.tools.bench.tally import Tally, Void
 
 CPU = Quantity("CPU for one heartbeat", "µs")
 

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from tests.tools.bench.audience import audience
-from tests.tools.bench.figures import GATEWAY, NCHAN, SOCKETS, Quantity, beside
+from tests.tools.bench.figures import GATEWAY, NCHAN, SOCKETS, Quantity, Sample, beside
+from tests.tools.bench.ground import Ground
 from tests.tools.bench.helper import helper
 from tests.tools.bench.nchan import is_installed, nchan
 from tests.tools.bench.process import cpu_seconds, grown_kb, resident_kb
 from tests.tools.bench.server import Dialect, Server
-
-if TYPE_CHECKING:
-    from tests.tools.bench.figures import Sample
-    from tests.tools.bench.ground import Ground
 
 MEMORY = Quantity("memory of one stream", "KB")
 OPENING = Quantity("CPU to open one stream", "µs")

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tests.tools.bench.absence import bare_pass, live
-from tests.tools.bench.figures import AIOKAFKA, GATEWAY, Quantity, beside
+from tests.tools.bench.delivery import Pace
+from tests.tools.bench.figures import AIOKAFKA, GATEWAY, Quantity, Sample, beside
+from tests.tools.bench.ground import Ground
 from tests.tools.bench.helper import helper
 from tests.tools.bench.pacing import Order, Written
 from tests.tools.bench.process import cpu_seconds
-
-if TYPE_CHECKING:
-    from tests.tools.bench.delivery import Pace
-    from tests.tools.bench.figures import Sample
-    from tests.tools.bench.ground import Ground
 
 CPU = Quantity("CPU for one record", "µs")
 LAG = Quantity("lag, at most", "s")

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from tests.tools.bench.report import OUTPUT, Report, words
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 HEAD = """\
 | row | figure | median | min | max | target |

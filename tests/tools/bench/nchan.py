@@ -8,18 +8,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.child import free_port
 from tests.tools.bench.load import EVENT_TYPE
-from tests.tools.bench.server import running
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.tools.bench.server import Server
+from tests.tools.bench.server import Server, running
 
 MODULE = "ngx_nchan_module.so"
 MODULES = ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import msgspec
 from rich import box
@@ -13,10 +14,6 @@ from rich.table import Table
 
 from tests.tools.bench.figures import GATEWAY, Figure
 from tests.tools.bench.helper import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 OUTPUT = ROOT / "build" / "bench.json"
 

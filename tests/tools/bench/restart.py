@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from tests.tools.bench.absence import Absence
 from tests.tools.bench.audience import audience
-from tests.tools.bench.figures import Quantity
+from tests.tools.bench.figures import Quantity, Sample
+from tests.tools.bench.ground import Ground
 from tests.tools.bench.process import cpu_seconds
 from tests.tools.bench.resume import SERVED
-
-if TYPE_CHECKING:
-    from tests.tools.bench.absence import Absence
-    from tests.tools.bench.figures import Sample
-    from tests.tools.bench.ground import Ground
 
 CPU = Quantity("CPU until all are back", "s")
 CPU_EACH = Quantity("CPU for one client", "µs")

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from tests.tools.bench.absence import LIVE, Absence, live, to_each
-from tests.tools.bench.audience import audience
-from tests.tools.bench.figures import GATEWAY, NCHAN, Quantity, beside
+from tests.tools.bench.audience import Audience, audience
+from tests.tools.bench.figures import GATEWAY, NCHAN, Quantity, Sample, beside
+from tests.tools.bench.ground import Ground
 from tests.tools.bench.helper import helper
 from tests.tools.bench.nchan import is_installed, nchan
 from tests.tools.bench.pacing import Written
 from tests.tools.bench.process import cpu_seconds
-from tests.tools.bench.server import Dialect
-
-if TYPE_CHECKING:
-    from tests.tools.bench.audience import Audience
-    from tests.tools.bench.figures import Sample
-    from tests.tools.bench.ground import Ground
-    from tests.tools.bench.server import Server
+from tests.tools.bench.server import Dialect, Server
 
 CPU = Quantity("CPU for one client", "µs")
 SERVED = Quantity("until all are served", "s")

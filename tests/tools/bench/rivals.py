@@ -10,29 +10,25 @@ import asyncio
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from tests.child import free_port
 from tests.tokens import SECRET
 from tests.tools.bench.absence import to_each
 from tests.tools.bench.audience import audience
+from tests.tools.bench.delivery import Pace
 from tests.tools.bench.figures import GATEWAY, NCHAN, Quantity, Sample, beside
+from tests.tools.bench.ground import Ground
 from tests.tools.bench.helper import ROOT, Helper, helper
 from tests.tools.bench.nchan import is_installed, nchan
 from tests.tools.bench.pacing import Written
 from tests.tools.bench.process import cpu_seconds, grown_kb, resident_kb
 from tests.tools.bench.server import Dialect, Server, running
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-
-    from tests.tools.bench.delivery import Pace
-    from tests.tools.bench.ground import Ground
 
 CENTRIFUGO = "Centrifugo"
 DURABLE = "Durable Streams"

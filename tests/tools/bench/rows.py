@@ -5,8 +5,9 @@ A target is an upper bound. Figures without one serve for comparison.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from tests.tools.bench import (
     broadcast,
@@ -28,8 +29,9 @@ from tests.tools.bench.cold import Cold
 from tests.tools.bench.crowd import Crowd
 from tests.tools.bench.delivery import P50, P99, Delays, Delivery, Pace
 from tests.tools.bench.endurance import Endurance
-from tests.tools.bench.figures import AIOKAFKA, NCHAN, SOCKETS
+from tests.tools.bench.figures import AIOKAFKA, NCHAN, SOCKETS, Quantity
 from tests.tools.bench.flat import Flat
+from tests.tools.bench.ground import Row
 from tests.tools.bench.heartbeat import Heartbeat
 from tests.tools.bench.idle import Idle
 from tests.tools.bench.ingest import Ingest
@@ -37,12 +39,6 @@ from tests.tools.bench.restart import Restart
 from tests.tools.bench.resume import SERVED, Resume
 from tests.tools.bench.rivals import Rivals
 from tests.tools.bench.sources import Sources
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from tests.tools.bench.figures import Quantity
-    from tests.tools.bench.ground import Row
 
 
 class Goal(NamedTuple):

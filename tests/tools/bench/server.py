@@ -7,22 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from enum import Enum
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
 from tests.child import Child
 from tests.eventually import eventually
 from tests.tokens import mint
-from tests.tools.bench.readers import centrifugo, durable_streams
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
-    from pathlib import Path
-
-    from tests.tools.bench.readers import Block
+from tests.tools.bench.readers import Block, centrifugo, durable_streams
 
 
 @cache

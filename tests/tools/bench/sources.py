@@ -6,23 +6,18 @@ import asyncio
 import uuid
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from aiokafka.admin import NewTopic
 
 from tests.brokers.metadata import create_topics
-from tests.tools.bench.audience import audience
+from tests.tools.bench.audience import Audience, audience
 from tests.tools.bench.delivery import P50, P99, Delivered, Pace
 from tests.tools.bench.figures import Quantity, Sample
-from tests.tools.bench.ground import PARTITIONS
-from tests.tools.bench.helper import helper
+from tests.tools.bench.ground import PARTITIONS, Ground
+from tests.tools.bench.helper import Helper, helper
 from tests.tools.bench.pacing import Order, Written
 from tests.tools.bench.process import cpu_seconds
-
-if TYPE_CHECKING:
-    from tests.tools.bench.audience import Audience
-    from tests.tools.bench.ground import Ground
-    from tests.tools.bench.helper import Helper
 
 ONE = Quantity("CPU for one event, one topic", "µs")
 SEVERAL = Quantity("CPU for one event, several topics", "µs")

@@ -12,18 +12,14 @@ import re
 import socket
 import struct
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from tests.tools.bench.payload import Payload
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.tools.bench.readers import Block
-    from tests.tools.bench.tally import Tally
+from tests.tools.bench.readers import Block
+from tests.tools.bench.tally import Tally
 
 RESET_AT_ONCE = struct.pack("ii", 1, 0)
 """SO_LINGER for no time: thousands of closed connections would keep their ports for a minute."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +13,9 @@ from tests.tools.bench.cold import Cold
 from tests.tools.bench.crowd import Crowd
 from tests.tools.bench.delivery import Delays, Delivery, Pace
 from tests.tools.bench.endurance import Endurance
-from tests.tools.bench.figures import NCHAN
+from tests.tools.bench.figures import NCHAN, Sample
 from tests.tools.bench.flat import Flat
-from tests.tools.bench.ground import Ground
+from tests.tools.bench.ground import Ground, Row
 from tests.tools.bench.heartbeat import Heartbeat
 from tests.tools.bench.idle import Idle
 from tests.tools.bench.ingest import Ingest
@@ -24,12 +24,6 @@ from tests.tools.bench.resume import Resume
 from tests.tools.bench.rivals import Rivals
 from tests.tools.bench.rows import ROWS
 from tests.tools.bench.sources import Sources
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.tools.bench.figures import Sample
-    from tests.tools.bench.ground import Row
 
 SHORT = Pace(50, seconds=0.5, warm_up=0.1)
 

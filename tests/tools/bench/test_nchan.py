@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +13,6 @@ from tests.tools.bench.helper import helper
 from tests.tools.bench.nchan import MISSING, is_installed, nchan
 from tests.tools.bench.process import tree
 from tests.tools.bench.server import Dialect
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.skipif(not is_installed(), reason=MISSING)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -10,17 +10,12 @@ from rich.console import Console
 
 from tests.tools.bench.__main__ import measure_rounds
 from tests.tools.bench.chart import draw
-from tests.tools.bench.figures import GATEWAY, NCHAN, SOCKETS, Quantity, beside, figures
+from tests.tools.bench.figures import GATEWAY, NCHAN, SOCKETS, Quantity, Sample, beside, figures
 from tests.tools.bench.ground import Ground
 from tests.tools.bench.markdown import lines
 from tests.tools.bench.report import Report, Result
 from tests.tools.bench.rows import Goal
 from tests.tools.bench.tally import Tally
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.tools.bench.figures import Sample
 
 CPU = Quantity("CPU for one event", "µs")
 

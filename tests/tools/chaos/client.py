@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from tests.tokens import mint
 from tests.tools.chaos.verdict import Told
-
-if TYPE_CHECKING:
-    import random
-    from collections.abc import Sequence
-
-    from tests.worker import Worker
+from tests.worker import Worker
 
 OPEN_SECONDS = 3.0
 """Limit for a response; then the client tries another worker."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from typing import TYPE_CHECKING, NamedTuple, Self
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
 
 from aiokafka.admin import NewTopic
 
@@ -13,14 +15,8 @@ from tests.brokers.cluster import NODES, Cluster
 from tests.brokers.metadata import create_topics
 from tests.conftest import worker_settings
 from tests.records import Topics
-from tests.tools.chaos.schedule import WORKERS, Kind
+from tests.tools.chaos.schedule import WORKERS, Fault, Kind
 from tests.worker import Worker
-
-if TYPE_CHECKING:
-    from pathlib import Path
-    from types import TracebackType
-
-    from tests.tools.chaos.schedule import Fault
 
 PARTITIONS = 6
 TOPICS = Topics("user-events", "broadcast-events")

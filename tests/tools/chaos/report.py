@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from rich.table import Table
 
+from tests.tools.chaos.client import Delay
+from tests.tools.chaos.ground import Injected
 from tests.tools.chaos.schedule import Kind
-
-if TYPE_CHECKING:
-    from tests.tools.chaos.client import Delay
-    from tests.tools.chaos.ground import Injected
-    from tests.tools.chaos.verdict import Verdict
+from tests.tools.chaos.verdict import Verdict
 
 AFTERMATH_SECONDS = 5.0
 """How long after its end a fault explains an interruption."""

@@ -7,20 +7,15 @@ import random
 import time
 from collections import Counter
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.eventually import DEADLINE, eventually
 from tests.tools.chaos.client import ChaosClient
 from tests.tools.chaos.ground import PARTITIONS, TOPICS, Ground
 from tests.tools.chaos.report import Report
-from tests.tools.chaos.schedule import schedule
+from tests.tools.chaos.schedule import Fault, schedule
 from tests.tools.chaos.verdict import Told, Verdict, judge
 from tests.writing import SteadyWriter, numbers_by_user
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.tools.chaos.schedule import Fault
 
 CLIENTS = 300
 INTERVAL = 1.0

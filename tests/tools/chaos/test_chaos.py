@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.conftest import require_kafka
 from tests.tools.chaos.run import run
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SECONDS = 40
 """With start and end about a minute."""

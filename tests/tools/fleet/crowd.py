@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
 
 from tests.tools.bench.helper import Helper, helper, questions, say
 from tests.tools.bench.load import user_name
 from tests.tools.fleet.visitor import Sightings, Visitor
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
 
 VISITORS_PER_PROCESS = 2500
 OPENED_A_SECOND = 400

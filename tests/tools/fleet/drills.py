@@ -5,16 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 from tests.tools.bench.process import cpu_seconds
 from tests.tools.fleet.ground import fleet
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.tools.fleet.visitor import Sightings
-    from tests.worker import Worker
+from tests.tools.fleet.visitor import Sightings
+from tests.worker import Worker
 
 BACK_SECONDS = 60.0
 """Limit until every stream is served again."""

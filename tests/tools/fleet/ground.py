@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from aiokafka.admin import NewTopic
 
@@ -15,18 +16,11 @@ from tests.brokers.metadata import create_topics
 from tests.conftest import compacted, worker_settings
 from tests.eventually import eventually
 from tests.records import Topics
-from tests.tools.bench.helper import helper
+from tests.tools.bench.helper import Helper, helper
 from tests.tools.bench.pacing import Order, Written
-from tests.tools.fleet.crowd import crowd
+from tests.tools.fleet.crowd import Crowd, crowd
+from tests.tools.fleet.visitor import Sightings
 from tests.worker import Worker
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from tests.tools.bench.helper import Helper
-    from tests.tools.fleet.crowd import Crowd
-    from tests.tools.fleet.visitor import Sightings
 
 TOPICS = Topics("user-events", "broadcast-events", workers="gateway-workers")
 PARTITIONS = 48

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import require_kafka
 from tests.programs import require
 from tests.tools.fleet.drills import rolling_deploy, storm
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 VISITORS = 100
 

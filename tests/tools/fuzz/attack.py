@@ -9,13 +9,9 @@ import struct
 import time
 from collections import Counter
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
-from tests.tools.fuzz.hostile import Manner, approaches
+from tests.tools.fuzz.hostile import Approach, Manner, approaches
 from tests.tools.fuzz.report import Finding, Tried
-
-if TYPE_CHECKING:
-    from tests.tools.fuzz.hostile import Approach
 
 HANDS = 16
 """Concurrent connections."""

@@ -11,15 +11,11 @@ import re
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.tools.fuzz.mutation import MAX_BYTES
 from tests.tools.fuzz.report import Finding, Tried
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.tools.fuzz.target import Target
+from tests.tools.fuzz.target import Target
 
 GRACE_SECONDS = 60.0
 """Extra time of a process, its start included."""

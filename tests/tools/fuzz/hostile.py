@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from tests.tokens import mint
 from tests.tools.fuzz.mutation import mutated
 from tests.tools.fuzz.requests import ISSUED, REQUEST
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 OPS_TOKEN = "a token for the operations listener"
 USER = "mallory"

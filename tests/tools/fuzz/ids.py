@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from gateway.core.event_id import MAX_ENTRIES, MAX_LENGTH, CursorEntry, encode, parse
 from gateway.core.records import (
     TIMESTAMP_LIMIT,
     LogKind,
     OffsetPosition,
+    Position,
     TimePosition,
     TopicPartition,
 )
@@ -16,9 +15,6 @@ from gateway.errors import EventIdError
 from tests.core.stage import Stage
 from tests.core.world import USER_TOPIC, by_first_byte
 from tests.tools.fuzz.target import Target, as_header, joined, parts
-
-if TYPE_CHECKING:
-    from gateway.core.records import Position
 
 USERS = (b"a", b"b", b"c")
 """With two partitions, the first and last user share one."""

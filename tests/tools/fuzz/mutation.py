@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import random
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 from tests.tools.fuzz.report import Finding, Tried
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from tests.tools.fuzz.target import Target
+from tests.tools.fuzz.target import Target
 
 SLOW_SECONDS = 2.0
 """CPU time. A slower input is a finding: it would delay every stream of a worker."""

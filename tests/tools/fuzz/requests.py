@@ -6,7 +6,7 @@ import asyncio
 from functools import cache
 from ipaddress import ip_address, ip_network
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import HttpVersion11, web
 from aiohttp.base_protocol import BaseProtocol
@@ -14,7 +14,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import HttpRequestParser
 from aiohttp.streams import EMPTY_PAYLOAD
 
-from gateway.config import load_settings
+from gateway.config import Settings, load_settings
 from gateway.core.event_id import encode
 from gateway.core.filter import MAX_PATTERNS
 from gateway.core.registry import Registry
@@ -36,9 +36,6 @@ from gateway.http.transport.response_head import ResponseHead
 from tests.tokens import SECRET, mint
 from tests.tools.fuzz.ids import EVENT_ID
 from tests.tools.fuzz.target import Target, joined, parts
-
-if TYPE_CHECKING:
-    from gateway.config import Settings
 
 IDENTITY = Identity("alice", "s1", 2e9, 1e9)
 ISSUED = 1_700_000_000

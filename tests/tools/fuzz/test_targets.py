@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,9 +11,6 @@ from hypothesis import strategies as st
 from tests.tools.fuzz import guided, mutation
 from tests.tools.fuzz.target import SEPARATOR, Target
 from tests.tools.fuzz.targets import TARGETS
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SEED = 1
 INPUTS = 200

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.tools.fuzz.hostile import OPS_TOKEN, Manner, approaches
 from tests.tools.fuzz.wire import run
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SEED = 1
 INPUTS = 150

@@ -6,9 +6,9 @@ import base64
 import hmac
 import json
 from functools import cache
-from typing import TYPE_CHECKING
 
 import jwt
+from jwt.types import Options
 
 from gateway.config import load_settings
 from gateway.errors import KeySetError, Unauthorized
@@ -19,9 +19,6 @@ from gateway.http.auth.tokens import Authenticator
 from gateway.revocation.table import Revocations
 from tests.tokens import SECRET
 from tests.tools.fuzz.target import Target, as_header, joined, parts
-
-if TYPE_CHECKING:
-    from jwt.types import Options
 
 NOW = 1_800_000_000.0
 _CHECK_SIGNATURE_ONLY: Options = {
