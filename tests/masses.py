@@ -47,7 +47,7 @@ class Comer(asyncio.Protocol):
         if self._transport is not None:
             self._transport.resume_reading()
 
-    def leave(self) -> None:
+    def abort(self) -> None:
         """Break the connection off."""
         if self._transport is not None:
             self._transport.abort()
@@ -104,4 +104,4 @@ def leaving(comers: Sequence[Comer]) -> Iterator[None]:
         yield
     finally:
         for comer in comers:
-            comer.leave()
+            comer.abort()

@@ -46,7 +46,7 @@ export class Continuity {
   }
 
   // Counts one event; returns "live", "replayed" or "repeated".
-  take(name, number, id) {
+  count(name, number, id) {
     this.received += 1;
     const lane = this.#lanes.get(name) ?? { seen: 0, replayTo: 0, begun: true };
     this.#lanes.set(name, lane);

@@ -44,7 +44,7 @@ export class Device {
   }
 
   // Closes the connection like a network failure, and reconnects after `seconds`.
-  leave(state, seconds) {
+  disconnect(state, seconds) {
     this.close();
     this.#awaySince = Date.now();
     this.#view.note(state, state === "away" ? "You went offline." : "Connection dropped.");
@@ -101,7 +101,7 @@ export class Device {
     for (const type of this.#config.types) {
       source.addEventListener(type, (event) => {
         if (this.#waiting) this.#waiting.push(event);
-        else this.#take(event);
+        else this.#receive(event);
       });
     }
   }
@@ -121,7 +121,7 @@ export class Device {
     }
     const waiting = this.#waiting ?? [];
     this.#waiting = null;
-    for (const event of waiting) if (attempt === this.#attempt) this.#take(event);
+    for (const event of waiting) if (attempt === this.#attempt) this.#receive(event);
   }
 
   get #unfiltered() {
@@ -132,19 +132,19 @@ export class Device {
     return this.#unfiltered || this.#categories.includes(lane.split(":").pop());
   }
 
-  #take(event) {
+  #receive(event) {
     this.lastId = event.lastEventId || this.lastId;
     const data = JSON.parse(event.data);
     if (event.type === "stream.gap") {
       this.continuity.excuse();
-      this.#view.note("gap", `Gap in the ${data.log} log (${data.reason}): something cannot be seen any more.`);
+      this.#view.note("gap", `Gap in the ${data.log} log (${data.reason}): the missing events cannot be delivered.`);
     } else if (event.type === "stream.close") {
       this.#awaySince ??= Date.now();
       this.#view.note("close", `The gateway ends this stream: ${data.reason}.`);
       // The browser would reconnect with the same expired token and be rejected.
       if (data.reason === "token_expired" || data.reason === "revoked") this.#open("reconnecting");
     } else {
-      const origin = this.continuity.take(data.lane, data.seq, event.lastEventId);
+      const origin = this.continuity.count(data.lane, data.seq, event.lastEventId);
       this.#view.event({ type: event.type, data, id: event.lastEventId, origin });
     }
   }

@@ -26,8 +26,8 @@ function choice(type, name, value, category) {
 function addDevice(title) {
   const view = new View(title, config);
   const device = new Device(config, view);
-  view.find(".drop").onclick = () => device.leave("dropped", DROP_SECONDS);
-  view.find(".leave").onclick = () => device.leave("away", AWAY_SECONDS);
+  view.find(".drop").onclick = () => device.disconnect("dropped", DROP_SECONDS);
+  view.find(".leave").onclick = () => device.disconnect("away", AWAY_SECONDS);
   view.find(".return").onclick = () => device.comeBack();
   devices.push({ device, view });
   device.follow(user(), ticked());

@@ -34,7 +34,7 @@ CONTINUITY = """
     const origins = numbers.map(([lane, number, id]) => {
         if (lane === "reopen") return continuity.open(number);
         if (lane === "gap") return continuity.excuse();
-        return continuity.take(lane, number, id ?? `${lane}-${number}`);
+        return continuity.count(lane, number, id ?? `${lane}-${number}`);
     });
     const { lost, repeated, missed, replayed } = continuity;
     return { origins, lost, repeated, missed, replayed };

@@ -100,15 +100,15 @@ class Browser:
         """Open a window or a "tab", switch to it and return its handle."""
         opened = await self._call("POST", "/window/new", {"type": kind})
         handle: str = opened["handle"]
-        await self.look_at(handle)
+        await self.switch_to(handle)
         return handle
 
-    async def look_at(self, handle: str) -> None:
+    async def switch_to(self, handle: str) -> None:
         """Switch to a window."""
         await self._call("POST", "/window", {"handle": handle})
 
     async def close_window(self) -> None:
-        """Close the present window; call `look_at` afterwards."""
+        """Close the present window; call `switch_to` afterwards."""
         await self._call("DELETE", "/window")
 
     async def run(self, script: str) -> Any:

@@ -93,7 +93,7 @@ async def test_a_user_at_the_limit_gets_429_and_others_a_stream() -> None:
         answer = await refused(await clients.come(), 429)
         assert "all streams that a user may have" in answer["detail"]
         await clients.enter("bob")
-        first.leave()
+        first.close()
         await served.until_open(2)
         await clients.enter()
         assert rejects(served) == {"user_streams": 1}
@@ -195,12 +195,12 @@ async def test_repeated_replays_of_one_user_are_throttled() -> None:
         for number in range(2 * admission.REPLAYS_FOR_EACH):
             client = await clients.enter(headers={"Last-Event-ID": OLD_ID})
             assert served.stream.state is State.REPLAYING, number
-            client.leave()
+            client.close()
             await served.until_open(0)
             assert not served.feed.waiting, "nobody reads for a client that has gone"
         await refused(await clients.come(headers={"Last-Event-ID": OLD_ID}), 429)
         await refused(await clients.come(target=f"{EVENTS}?since=1"), 429)
-        (await clients.enter()).leave()
+        (await clients.enter()).close()
         await served.until_open(0)
         await clients.enter("bob", headers={"Last-Event-ID": OLD_ID})
         assert rejects(served) == {"user_replays": 2}
@@ -213,7 +213,7 @@ async def test_resume_from_memory_does_not_count_as_replay() -> None:
         place = OffsetPosition(3, moment.wall, False)
         recent = event_id.encode([CursorEntry(LogKind.USER, TOPIC.tag, 0, place)]).decode()
         for _ in range(4 * admission.REPLAYS_FOR_EACH):
-            (await clients.enter(headers={"Last-Event-ID": recent})).leave()
+            (await clients.enter(headers={"Last-Event-ID": recent})).close()
             await served.until_open(0)
         assert rejects(served) == {}
 

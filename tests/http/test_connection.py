@@ -182,15 +182,15 @@ def finish(client: RawClient) -> None:
     client.finish()
 
 
-def leave(client: RawClient) -> None:
-    client.leave()
+def close(client: RawClient) -> None:
+    client.close()
 
 
 def reset(client: RawClient) -> None:
     client.reset()
 
 
-WAYS = pytest.mark.parametrize("way", [finish, leave, reset])
+WAYS = pytest.mark.parametrize("way", [finish, close, reset])
 
 
 @WAYS

@@ -74,14 +74,14 @@ async def test_no_task_is_left_for_an_open_stream(served: Served, files: Files) 
         )
 
 
-@pytest.mark.parametrize("way", ["leave", "reset"])
+@pytest.mark.parametrize("way", ["close", "reset"])
 async def test_a_stream_ends_with_its_client(
     served: Served, files: Files, way: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with connected(served.port, files.client) as client:
         await served.open(client)
-        if way == "leave":
-            client.leave()
+        if way == "close":
+            client.close()
         else:
             client.reset()
         await served.until_open(0)

@@ -74,7 +74,7 @@ class InChromium:
 
     async def seen(self) -> Seen:
         async with self.looking:
-            await self._browser.look_at(self._window)
+            await self._browser.switch_to(self._window)
             result: Seen = await self._browser.run("return window.seen")
         return result
 

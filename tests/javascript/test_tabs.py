@@ -41,11 +41,11 @@ class Tab:
         self.handle = handle
         self.user = user
 
-    async def look(self) -> None:
-        await self.browser.look_at(self.handle)
+    async def focus(self) -> None:
+        await self.browser.switch_to(self.handle)
 
     async def start(self, url: str, **options: object) -> None:
-        await self.look()
+        await self.focus()
         await self.browser.open(url)
         script = OPEN % (json.dumps(options), json.dumps(mint(self.user)), json.dumps(TYPE))
         await self.browser.run(script)
@@ -53,7 +53,7 @@ class Tab:
 
     async def until_seen(self, numbers: Iterable[int]) -> None:
         """Return when the tab has received exactly these events."""
-        await self.look()
+        await self.focus()
         expected = list(numbers)
         seen: list[object] = []
 
@@ -66,7 +66,7 @@ class Tab:
         assert seen == expected
 
     async def set_state(self, state: str) -> None:
-        await self.look()
+        await self.focus()
         await self.browser.emulate("Page.setWebLifecycleState", state=state)
 
 
@@ -94,7 +94,7 @@ async def test_tabs_share_one_connection_whichever_of_them_ends(
 
     async with asyncio.TaskGroup() as meanwhile:  # the tab that leads is closed among events
         meanwhile.create_task(write_on(range(5, 200)))
-        await first.look()
+        await first.focus()
         await browser.wait_for("return seen.length > 20")
         await browser.close_window()
     for tab in (second, third):
@@ -119,14 +119,14 @@ async def test_tabs_share_one_connection_whichever_of_them_ends(
 
     # Away for a moment: the other tab or the gateway delivers the missed events.
     for ends in (third, second):
-        await ends.look()
+        await ends.focus()
         await browser.open("about:blank")
         await write.numbered(user, [ends is second])
         if ends is third:
             await second.until_seen([*range(210), 0])
             await third.start(f"{relay.url}/", share=user, storage="sessionStorage")
             await third.until_seen([0])
-            await third.look()
+            await third.focus()
             await browser.close_window()
         else:
             await second.start(f"{relay.url}/", share=user, storage="sessionStorage")
@@ -143,10 +143,10 @@ async def test_a_tab_that_leads_in_silence_is_replaced(
         await tab.start(f"{relay.url}/", share=user, silence=1500)
         tabs.append(tab)
     first, second = tabs
-    await first.look()
+    await first.focus()
     await browser.run("BroadcastChannel.prototype.postMessage = () => {}")
     await relay.until_requests(2)
-    await second.look()
+    await second.focus()
     await browser.wait_for(IS_OPEN)
     await write.numbered(user, range(3))
     await second.until_seen(range(3))

@@ -185,7 +185,7 @@ export class EventStream extends EventTarget {
   close() {
     this.readyState = CLOSED;
     for (const [type, act] of this.#lifecycle) globalThis.removeEventListener?.(type, act, true);
-    this.#leave();
+    this.#detach();
   }
 
   // Reading: in a tab that shares nothing, or leads.
@@ -212,7 +212,7 @@ export class EventStream extends EventTarget {
       this.#patient = end.status !== 0 || end.goodbye !== "";
       const { status, detail, final } = end;
       const planned = end.goodbye === "token_expired" && wait === 0;
-      this.#tell({ kind: planned ? "renewal" : "error", status, detail, final, wait });
+      this.#publish({ kind: planned ? "renewal" : "error", status, detail, final, wait });
       if (final) return;
       await this.#sleep(wait, signal);
     }
@@ -241,7 +241,7 @@ export class EventStream extends EventTarget {
       } else if (response.ok && isStream(response) && response.body) {
         end.opened = true;
         this.#refused = false;
-        this.#tell({ kind: "open" });
+        this.#publish({ kind: "open" });
         end.goodbye = await this.#listen(response.body, signal, heard);
         end.detail = "the server ended the stream";
         end.renewed = end.goodbye === "token_expired" || end.goodbye === "revoked";
@@ -303,7 +303,7 @@ export class EventStream extends EventTarget {
       this.#retry = Math.min(parser.retry ?? this.#retry, MAX_PAUSE_MS);
       for (const block of blocks) {
         if (block.type === "stream.close" && block.data) goodbye = reasonOf(block.data);
-        this.#tell(block.data === null ? { kind: "id", id: block.id } : { kind: "event", ...block });
+        this.#publish(block.data === null ? { kind: "id", id: block.id } : { kind: "event", ...block });
         if (signal.aborted) return goodbye; // by a listener of the event
       }
     }
@@ -344,14 +344,14 @@ export class EventStream extends EventTarget {
   // What is read: told to the other tabs, and taken in each.
 
   /** @param {any} message */
-  #tell(message) {
+  #publish(message) {
     message.n = this.#n + Number(message.kind === "event");
     this.#post(message);
-    this.#take(message);
+    this.#receive(message);
   }
 
   /** @param {any} message */
-  #take(message) {
+  #receive(message) {
     if (this.readyState === CLOSED) return; // by a listener of an earlier event
     const { kind, n, id, type, data } = message;
     if (kind === "event") {
@@ -433,13 +433,13 @@ export class EventStream extends EventTarget {
 
   /** Opens a separate connection: this page may not share, for example in an opaque origin. */
   #separate() {
-    this.#leave();
+    this.#detach();
     this.#shares = false;
     this.#leaving = new AbortController();
     this.#read(this.#leaving.signal);
   }
 
-  #leave = () => {
+  #detach = () => {
     this.#leaving.abort();
     this.#watching();
     this.#leads = false;
@@ -448,7 +448,7 @@ export class EventStream extends EventTarget {
   };
 
   #rejoin = (steal = false) => {
-    this.#leave();
+    this.#detach();
     this.readyState = CONNECTING;
     this.#join(steal);
   };
@@ -465,8 +465,8 @@ export class EventStream extends EventTarget {
     /** @type {[string, () => void][]} */
     const always = [["online", online], ["visibilitychange", visible], ["pageshow", visible]];
     if (!this.#shares) return always;
-    const [leave, thaw] = [this.#leave, this.#thaw];
-    return [...always, ["freeze", leave], ["pagehide", leave], ["resume", thaw], ["pageshow", thaw]];
+    const [detach, thaw] = [this.#detach, this.#thaw];
+    return [...always, ["freeze", detach], ["pagehide", detach], ["resume", thaw], ["pageshow", thaw]];
   }
 
   #isOnline = () => this.#hurry(STALE_MS);
@@ -515,7 +515,7 @@ export class EventStream extends EventTarget {
     } else if (group !== this.#group || n > this.#n + Number(kind === "event")) {
       this.#post({ kind: "ask" });
     } else if (kind !== "event" || n > this.#n) {
-      this.#take(message);
+      this.#receive(message);
       // Timers of a hidden page may be a minute late, so one that is seen has the time.
       if (message.wait && !document.hidden) {
         after(message.wait, () => this.#post({ kind: "wake" }));
@@ -549,9 +549,9 @@ export class EventStream extends EventTarget {
       [this.#group, this.#n, this.#recent] = [group, n, events];
       if (missed) this.#dispatch("stream.gap", '{"reason":"tab"}', id);
     }
-    for (const event of events) if (event.n > this.#n) this.#take({ kind: "event", ...event });
+    for (const event of events) if (event.n > this.#n) this.#receive({ kind: "event", ...event });
     this.#keep(id);
-    if (open && this.readyState === CONNECTING) this.#take({ kind: "open" });
+    if (open && this.readyState === CONNECTING) this.#receive({ kind: "open" });
   }
 
   /** Takes the lock from a tab that leads and says nothing for longer than a stream is silent.

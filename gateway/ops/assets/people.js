@@ -73,7 +73,7 @@ export class People {
   #others = [];
 
   constructor() {
-    this.#handle("user", () => this.#look(byId("user").value));
+    this.#handle("user", () => this.#show(byId("user").value));
     this.#handle("id", () => this.#explain(byId("id").value.trim()));
     const named = new URLSearchParams(location.hash.slice(1)).get("user");
     if (named) byId("user").value = named;
@@ -94,7 +94,7 @@ export class People {
     };
   }
 
-  async #look(user) {
+  async #show(user) {
     const { partition, streams } = await ask("ops/streams", { user });
     const answer = byId("user-answer");
     const open = streams.length === 1 ? "1 stream is open" : `${streams.length} streams are open`;
@@ -107,15 +107,15 @@ export class People {
     if (streams.length > 1) {
       const all = ending("End all", async () => {
         await ask("ops/streams", { user }, "DELETE");
-        await this.#lookAgain(user);
+        await this.#refresh(user);
       });
       answer.append(all);
     }
   }
 
   // The button that was pressed is gone with its row, so the focus needs another place.
-  async #lookAgain(user) {
-    await this.#look(user);
+  async #refresh(user) {
+    await this.#show(user);
     byId(byId("user-streams").hidden ? "user" : "user-streams").focus();
   }
 
@@ -154,7 +154,7 @@ export class People {
       make("td", {}, stream.bytes === null ? NONE : bytes(stream.bytes)),
       make("td", {}, ending("End", async () => {
         await ask(`ops/streams/${encodeURIComponent(stream.stream)}`, {}, "DELETE");
-        await this.#lookAgain(user);
+        await this.#refresh(user);
       }, stream.stream)),
     );
   }

@@ -25,7 +25,7 @@ class Crowd:
     def __init__(self, helpers: Sequence[Helper]) -> None:
         self._helpers = helpers
 
-    async def look(self) -> Sightings:
+    async def sightings(self) -> Sightings:
         """Return the totals so far."""
         total = Sightings()
         for seen in await asyncio.gather(*(each.ask(None, Sightings) for each in self._helpers)):

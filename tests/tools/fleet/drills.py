@@ -61,7 +61,7 @@ class Report(NamedTuple):
 async def rolling_deploy(folder: Path, visitors: int, rate: float, drain_seconds: float) -> Report:
     """Replace two workers one after the other while events flow."""
     async with fleet(folder, 2, visitors, drain_seconds=drain_seconds) as running:
-        before = await running.crowd.look()
+        before = await running.crowd.sightings()
         begin = int(time.monotonic())
         async with running.writing(rate):
             for place in range(2):

@@ -80,19 +80,19 @@ class Fleet:
 
         async def followed() -> bool:
             await asyncio.sleep(LOOK_SECONDS)
-            return (await self.crowd.look()).following == visitors
+            return (await self.crowd.sightings()).following == visitors
 
         try:
             await eventually(f"{visitors} streams are followed", followed, seconds)
         except AssertionError as error:
-            raise AssertionError(f"{error}: {await self.crowd.look()}") from None
+            raise AssertionError(f"{error}: {await self.crowd.sightings()}") from None
         return time.monotonic() - begin
 
     async def until_all_came(self) -> Sightings:
         """Return the totals once all written events arrived, or after the limit."""
         deadline = time.monotonic() + QUIET_SECONDS
         while True:
-            seen = await self.crowd.look()
+            seen = await self.crowd.sightings()
             if seen.events >= self.written or time.monotonic() > deadline:
                 return seen
             await asyncio.sleep(LOOK_SECONDS)

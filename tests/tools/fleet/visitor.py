@@ -96,7 +96,7 @@ class Visitor:
     def refused(self) -> None:
         self.seen.given_up += 1
 
-    def take(self, block: bytes) -> None:
+    def receive(self, block: bytes) -> None:
         """Process a block of the stream."""
         fields = dict(line.partition(b": ")[::2] for line in block.split(b"\n"))
         if b"retry" in fields:
@@ -189,7 +189,7 @@ class _Answers(asyncio.Protocol):
             self._data = rest
             if "chunked" not in fields.get("transfer-encoding", ""):  # the proxy's own, see deploy/
                 self._in_stream = False
-                self._visitor.take(rest.strip())
+                self._visitor.receive(rest.strip())
                 self._transport.abort()
         elif status == "307":
             length = int(fields["content-length"])
@@ -219,4 +219,4 @@ class _Answers(asyncio.Protocol):
         self._data = data
         *blocks, self._text = self._text.split(b"\n\n")
         for block in blocks:
-            self._visitor.take(block)
+            self._visitor.receive(block)
