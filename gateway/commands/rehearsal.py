@@ -75,9 +75,11 @@ def _private(settings: Settings) -> Settings:
             "listen": Address("127.0.0.1:0"),
             "ops_listen": Address("127.0.0.1:0"),
             "ops_token": None,
+            "ops_token_file": None,
             "tls_certfile": None,
             "tls_keyfile": None,
             "jwt_secret": SecretStr(secrets.token_hex(32)),
+            "jwt_secret_file": None,  # it would be read again, in place of the random secret
             "jwt_public_key_file": None,
             "jwt_jwks_url": None,
             "oidc_issuers": (),

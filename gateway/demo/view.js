@@ -82,7 +82,7 @@ export class View {
     part("time").textContent = clock.format(data.at);
     part(".chip").textContent = (category ?? "no category").replaceAll("_", " ");
     part(".type").textContent = type;
-    if (audience) part(".type").append(element("small", `to ${audience}`));
+    if (audience) part(".type").append(element("small", audience === "broadcasts" ? "to all users" : `to ${audience}`));
     part(".payload").append(...summary(data));
     part(".payload").onclick = () => toggle(row);
     part(".number").textContent = `#${data.seq}`;

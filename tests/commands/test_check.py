@@ -22,11 +22,16 @@ def statuses(table: str) -> dict[str, str]:
     return {row[0]: row[1] for row in cells}
 
 
-async def test_where_everything_fits_nothing_fails(broker: Broker, topics: MakeTopics) -> None:
+async def test_where_everything_fits_nothing_fails(
+    broker: Broker, topics: MakeTopics, tmp_path: Path
+) -> None:
     made = await topics(revocations=1)
+    for name in ("jwt", "ops"):
+        (tmp_path / name).write_text(SECRET)
     settings = {
         **settings_of(broker, made),
-        "jwt_secret": SECRET,
+        "jwt_secret_file": str(tmp_path / "jwt"),
+        "ops_token_file": str(tmp_path / "ops"),
         "max_streams": "10",
         "listen": f"127.0.0.1:{free_port()}",
         "ops_listen": f"127.0.0.1:{free_port()}",

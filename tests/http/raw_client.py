@@ -98,7 +98,7 @@ async def connected(
     host: str = "127.0.0.1",
     sock: socket.socket | None = None,
 ) -> AsyncIterator[RawClient]:
-    """Connect, with a socket of one's own if need be, and close the connection when the block ends."""
+    """Connect, by `sock` if it is given; the connection is closed when the block ends."""
     if sock is None:
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)

@@ -30,7 +30,7 @@ const CHARTS = [
   },
   { name: "Gaps and rejects", lines: ["gaps", "rejects"], keys: ["gaps", "rejects"], show: count, total: true, detail: (_, all) => `gaps · ${count(all("rejects"))} rejects in 15 min` },
   { name: "Memory", lines: ["resident_bytes", "tail_bytes"], keys: ["process", "tails"], show: bytes, detail: (s) => `${bytes(s.tail_bytes)} in tails` },
-  { name: "CPU", lines: ["cpu_share"], show: percent, detail: () => "of one core, in sum" },
+  { name: "CPU", lines: ["cpu_share"], show: percent, detail: () => "of one core, in total" },
 ];
 
 export class Charts {

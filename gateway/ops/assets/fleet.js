@@ -29,7 +29,7 @@ export function showSummary({ workers, sample, concerns, fleet_name }) {
       : `${ready} of ${there.length} workers ${ready === 1 ? "is" : "are"} ready`;
   const urgent = concerns.filter((concern) => concern.severity !== "notice").length;
   // Screen readers read each change, so numbers that change all the time are left out.
-  const state = urgent ? `${urgent} ${urgent === 1 ? "matter needs" : "matters need"} attention` : "nothing needs attention";
+  const state = urgent ? `${urgent} ${urgent === 1 ? "issue needs" : "issues need"} attention` : "nothing needs attention";
   setText(byId("summary"), `${who}; ${state}.`);
   const title = `${urgent ? `(${urgent}) ` : ""}Fleet · ${count(sample.streams)} streams`;
   document.title = fleet_name ? `${fleet_name} · ${title}` : title; // several fleets in several tabs
