@@ -19,6 +19,7 @@ from gateway.http.transport.connection import FLUSH_SECONDS, Connection, TakenOv
 from gateway.http.transport.response_head import ResponseHead
 
 if TYPE_CHECKING:
+    import asyncio
     import socket
     from collections.abc import Iterable, Sequence
 
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from gateway.http.request_reader import Asked, RequestReader
     from gateway.http.shards import Shards
     from gateway.http.siblings import Siblings
-    from gateway.http.transport.socket_transport import SocketTransport
     from gateway.metrics import Metrics
     from gateway.parts import Parts
 
@@ -139,7 +139,7 @@ class EventsEndpoint:
         """Return whether another stream may open in this turn of the event loop."""
         return bool(self._quota)
 
-    def open_at_once(self, request: web.Request, wire: SocketTransport) -> bool:
+    def open_at_once(self, request: web.Request, wire: asyncio.Transport) -> bool:
         """Open a stream if every check passes without waiting.
 
         Returns False if it had no effect: `handle` then serves the request or rejects it with the

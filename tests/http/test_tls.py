@@ -2,22 +2,28 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from gateway import clock
 from gateway.core import frame
 from gateway.core.gap import CloseReason
 from gateway.core.stream import State
 from gateway.errors import SettingsError
+from gateway.http.opening_quota import OPENINGS_PER_TURN
+from gateway.http.transport import entrance
 from gateway.http.transport.tls import Certificate
 from tests.eventually import eventually
 from tests.http.certificates import Files
-from tests.http.raw_client import connected
+from tests.http.raw_client import GREETING, connected
 from tests.http.served import Served, serving
 from tests.sse import EventStreamParser
+from tests.tokens import mint
 
 PAYLOADS = [b'"%d %s"' % (number, b"x" * 2000) for number in range(300)]
 
@@ -72,6 +78,97 @@ async def test_no_task_is_left_for_an_open_stream(served: Served, files: Files) 
             "nothing but the stream is left",
             lambda: served.connections == 0 and not asyncio.all_tasks() - before,
         )
+
+
+async def test_a_stream_opens_before_aiohttp_hears_of_its_connection(
+    served: Served, files: Files
+) -> None:
+    async with connected(served.port, files.client) as client:
+        await served.open(client)
+        assert (served.requests, served.connections) == (0, 0)
+        served.publish(b"1")
+        assert b"data: 1\n" in await client.chunk()
+
+
+async def test_a_request_in_pieces_opens_the_same_stream(served: Served, files: Files) -> None:
+    async with connected(served.port, files.client) as client:
+        head = f"GET /api/v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {mint('alice')}"
+        await client.send(head[:40].encode())
+        await eventually("aiohttp has the connection", lambda: served.connections == 1)
+        await client.send(f"{head[40:]}\r\n\r\n".encode())
+        assert (await client.head()).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert GREETING.match(await client.chunk())
+
+
+@pytest.mark.parametrize(
+    ("target", "status"), [("/api/v1/events", 401), ("/api/v1/eventsX", 404), ("/", 200)]
+)
+async def test_other_requests_get_the_answer_of_aiohttp(
+    served: Served, files: Files, target: str, status: int
+) -> None:
+    async with connected(served.port, files.client) as client:
+        await client.request(target)
+        assert (await client.head()).startswith(b"HTTP/1.1 %d " % status)
+        assert served.requests == 1
+
+
+async def test_many_requests_at_once_open_within_the_quota_of_a_turn(
+    served: Served, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    turn, opened, running = 0, Counter[int](), True
+    open_at_once = served.endpoint.open_at_once
+
+    def counted(request: web.Request, wire: asyncio.Transport) -> bool:
+        opened[turn] += 1
+        return open_at_once(request, wire)
+
+    def count() -> None:
+        nonlocal turn
+        turn += 1
+        if running:
+            loop.call_soon(count)
+
+    monkeypatch.setattr(served.endpoint, "open_at_once", counted)
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(connected(served.port, files.client)) for _ in range(30)
+        ]
+        count()
+        for number, client in enumerate(clients):
+            await client.request("/api/v1/events", token=mint(f"user-{number}"))
+        await served.until_open(30)
+        running = False
+    assert served.requests == 0, "each waits for its turn, without aiohttp"
+    assert max(opened.values()) <= 2 * OPENINGS_PER_TURN
+
+
+async def test_a_silent_connection_becomes_one_of_aiohttp(
+    served: Served, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entrance, "SILENT_SECONDS", 0.05)
+    async with connected(served.port, files.client) as client:
+        await eventually("aiohttp has the connection", lambda: served.connections == 1)
+        await served.open(client)
+
+
+async def test_clients_that_leave_without_a_request_leave_nothing(
+    served: Served, files: Files
+) -> None:
+    before = asyncio.all_tasks()
+    async with connected(served.port, files.client):
+        pass
+    await eventually("all tasks have ended", lambda: not asyncio.all_tasks() - before)
+    assert served.connections == 0
+
+
+async def test_silent_connections_are_aborted_at_the_end(certificate: Certificate) -> None:
+    async with serving(certificate.context) as served:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        client = await asyncio.open_connection("127.0.0.1", served.port, ssl=context)
+    assert await client[0].read() == b""
+    client[1].transport.abort()
 
 
 @pytest.mark.parametrize("way", ["close", "reset"])

@@ -4,7 +4,8 @@ Most clients ask for a stream with a valid token in one packet, and the stream c
 waiting. aiohttp would spend two tasks, a timer and its response objects on such a request. The
 acceptor parses the request with aiohttp's parser and limits and opens the stream in the same turn
 of the loop. aiohttp gets every other connection with all bytes received: other requests, partial
-heads, requests that wait, and rejected ones. One set of checks serves both ways in.
+heads, requests that wait, and rejected ones. One set of checks serves both ways in. With TLS the
+same is done after the handshake, which asyncio makes.
 
 The kernel holds a connection until its client has sent something (`TCP_DEFER_ACCEPT`), or has not
 for a second; and accepted sockets have the options of the one that listens.
@@ -27,6 +28,7 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpProcessingError, HttpRequestParser
 from aiohttp.streams import EMPTY_PAYLOAD
 
+from gateway.http.transport.entrance import Entrance, TlsEntrance, TlsEntrances
 from gateway.http.transport.http_handler import HttpHandler
 from gateway.http.transport.poller import poller
 from gateway.http.transport.socket_transport import READ_BYTES, SocketTransport
@@ -84,23 +86,27 @@ class Opener(Protocol):
         """Return whether another stream may open in this turn of the event loop."""
         ...
 
-    def open_at_once(self, request: web.Request, wire: SocketTransport) -> bool:
+    def open_at_once(self, request: web.Request, wire: asyncio.Transport) -> bool:
         """Open a stream if no check fails; False: nothing was done."""
 
 
 class _Caller(BaseProtocol):
     """The part of aiohttp's handler that a request needs before a handler exists."""
 
-    __slots__ = ("peername",)
-    ssl_context = None
+    __slots__ = ("peername", "ssl_context")
     sockname = None
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, wire: SocketTransport, peername: object
+        self,
+        loop: asyncio.AbstractEventLoop,
+        wire: asyncio.Transport,
+        peername: object,
+        ssl_context: SSLContext | None,
     ) -> None:
         super().__init__(loop)
         self.transport = wire
         self.peername = peername
+        self.ssl_context = ssl_context
 
 
 class Acceptor:
@@ -126,6 +132,7 @@ class Acceptor:
         self._begin = b"" if opener is None else f"GET {opener.path}".encode()
         self._loop = asyncio.get_running_loop()
         self._passing: set[asyncio.Task[object]] = set()
+        self._entrances = TlsEntrances(server, self)
         self._poller = poller(self._loop)
         self._again: asyncio.TimerHandle | None = None
         self._quiet_until = 0.0
@@ -150,6 +157,7 @@ class Acceptor:
         """Abort connections on their way to aiohttp, and ended streams with unread data."""
         for task in self._passing:
             task.cancel()
+        self._entrances.close()
         for wire in self._poller.parting:
             wire.abort()
         self._poller.close()
@@ -234,8 +242,8 @@ class Acceptor:
         """Return whether a request for a stream may be all of it, up to the end of its head."""
         return data.startswith(self._begin) and data.find(b"\r\n\r\n") == len(data) - 4
 
-    def _open(self, opener: Opener, wire: SocketTransport, peername: object, data: bytes) -> bool:
-        caller = _Caller(self._loop, wire, peername)
+    def _open(self, opener: Opener, wire: asyncio.Transport, peername: object, data: bytes) -> bool:
+        caller = _Caller(self._loop, wire, peername, self._context)
         parser = HttpRequestParser(
             caller,
             self._loop,
@@ -271,32 +279,30 @@ class Acceptor:
         """Pass a connection to aiohttp, with the bytes received from its client."""
 
         def begin() -> asyncio.Protocol:
-            return _Entrance(HttpHandler(self._server, settled=settled), data)
+            if self._context is not None and self._opener is not None:
+                return TlsEntrance(self._entrances)
+            return Entrance(HttpHandler(self._server, settled=settled), data)
 
         with suppress(OSError):  # the client has gone, or speaks no TLS
             await self._loop.connect_accepted_socket(begin, sock, ssl=self._context)
+
+    def may_open(self) -> bool:
+        """Return whether another stream may open in this turn of the event loop."""
+        assert self._opener is not None
+        return self._opener.may_open()
+
+    def open_behind_tls(self, transport: asyncio.Transport, data: bytes) -> bool:
+        """Open a stream with the first bytes of a TLS connection; False: nothing was done."""
+        assert self._opener is not None
+        return self._is_one_head(data) and self._open(
+            self._opener, transport, transport.get_extra_info("peername"), data
+        )
 
 
 def files_for_clients() -> float:
     """Return the number of file descriptors up to which clients are accepted."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return math.inf if limit < 0 else limit - min(RESERVED_FILES, limit // 8)
-
-
-class _Entrance(asyncio.Protocol):
-    """A connection until it stands: then it is the handler's, which begins with `data`."""
-
-    def __init__(self, handler: asyncio.Protocol, data: bytes) -> None:
-        self._handler = handler
-        self._data = data
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Step aside."""
-        assert isinstance(transport, asyncio.Transport)
-        transport.set_protocol(self._handler)
-        self._handler.connection_made(transport)
-        if self._data:
-            self._handler.data_received(self._data)
 
 
 class AcceptorSite(web.BaseSite):

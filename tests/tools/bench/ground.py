@@ -37,21 +37,22 @@ class Ground(NamedTuple):
         return topics
 
     @asynccontextmanager
-    async def worker(self, topics: WithSettings, **settings: str) -> AsyncIterator[Server]:
+    async def worker(self, topics: WithSettings, **settings: str | None) -> AsyncIterator[Server]:
         """Run a new worker while the block runs.
 
         Settings are the defaults, except the heartbeat (none is due during a measurement) and the
-        given ones.
+        given ones; None leaves a setting out.
         """
+        every = {
+            **topics.settings,
+            "GATEWAY_KAFKA_BOOTSTRAP": self.bootstrap,
+            "GATEWAY_JWT_SECRET": SECRET,
+            "GATEWAY_HEARTBEAT_SECONDS": "600",
+            "GATEWAY_DRAIN_SECONDS": "0",
+            **settings,
+        }
         worker = Worker(
-            {
-                **topics.settings,
-                "GATEWAY_KAFKA_BOOTSTRAP": self.bootstrap,
-                "GATEWAY_JWT_SECRET": SECRET,
-                "GATEWAY_HEARTBEAT_SECONDS": "600",
-                "GATEWAY_DRAIN_SECONDS": "0",
-                **settings,
-            },
+            {name: value for name, value in every.items() if value is not None},
             self.folder / f"worker-{uuid.uuid4().hex}.log",
         )
         try:

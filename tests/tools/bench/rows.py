@@ -19,6 +19,7 @@ from tests.tools.bench import (
     heartbeat,
     idle,
     ingest,
+    opening,
     restart,
     resume,
     sources,
@@ -35,6 +36,7 @@ from tests.tools.bench.ground import Row
 from tests.tools.bench.heartbeat import Heartbeat
 from tests.tools.bench.idle import Idle
 from tests.tools.bench.ingest import Ingest
+from tests.tools.bench.opening import Opening
 from tests.tools.bench.restart import Restart
 from tests.tools.bench.resume import SERVED, Resume
 from tests.tools.bench.rivals import Rivals
@@ -66,6 +68,7 @@ ROWS: Mapping[str, Goal] = MappingProxyType(
         "delay": Goal(Delays(Pace(2000), streams=2000), {}),
         "trickle": Goal(Delivery(Pace(20, seconds=15), streams=2000), {P50: 5, P99: 15}),
         "idle": Goal(Idle(streams=9000), {idle.MEMORY: 11, idle.IDLE: 0.2, idle.OPENING: 130}),
+        "opening": Goal(Opening(streams=1000), {opening.MOST: 130}),
         "heartbeat": Goal(
             Heartbeat(streams=3000, interval=2, seconds=10), {heartbeat.CPU.over(SOCKETS): 1.2}
         ),

@@ -19,6 +19,7 @@ from tests.tools.bench.ground import Ground, Row
 from tests.tools.bench.heartbeat import Heartbeat
 from tests.tools.bench.idle import Idle
 from tests.tools.bench.ingest import Ingest
+from tests.tools.bench.opening import Opening
 from tests.tools.bench.restart import Restart
 from tests.tools.bench.resume import Resume
 from tests.tools.bench.rivals import Rivals
@@ -34,6 +35,7 @@ TINY = [
     Idle(streams=30, seconds=0.2, settle=0.1),
     Resume(Absence(clients=20, missed=3), beside_nchan=True),
     Restart(Absence(clients=20, missed=2), spread=0.2),
+    Opening(streams=20, rounds=1),
     Heartbeat(streams=20, interval=0.3, seconds=1),
     Rivals(20, 20, SHORT, SHORT, missed=3),
     Cold(Absence(clients=20, missed=3, others=500)),

@@ -1,0 +1,146 @@
+"""Connections on their way to aiohttp's handler."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.http.transport.http_handler import HttpHandler
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+SILENT_SECONDS = 1.0
+"""How long a TLS connection may be silent until aiohttp gets it, with its own time limits; without
+TLS the kernel waits as long for the first bytes."""
+
+
+class Entrance(asyncio.Protocol):
+    """A connection until asyncio's transport exists: `handler` gets it, with `data`."""
+
+    def __init__(self, handler: asyncio.Protocol, data: bytes) -> None:
+        self._handler = handler
+        self._data = data
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Pass the connection on."""
+        assert isinstance(transport, asyncio.Transport)
+        pass_on(transport, self._handler, self._data)
+
+
+class FastPath(Protocol):
+    """Opens streams without aiohttp: the acceptor."""
+
+    def may_open(self) -> bool:
+        """Return whether another stream may open in this turn of the event loop."""
+
+    def open_behind_tls(self, transport: asyncio.Transport, data: bytes) -> bool:
+        """Open a stream with the first bytes of a connection; False: nothing was done."""
+
+
+class TlsEntrances:
+    """TLS connections that have not sent a request yet, or wait for their turn to open.
+
+    asyncio reads all connections that have sent something in one turn of the event loop.
+    """
+
+    def __init__(self, server: web.Server, path: FastPath) -> None:
+        self._server = server
+        self._path = path
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[TlsEntrance] = deque()
+        self.entrances: set[TlsEntrance] = set()
+
+    def handler(self) -> HttpHandler:
+        """Return a handler of aiohttp for one connection."""
+        return HttpHandler(self._server)
+
+    def open_soon(self, entrance: TlsEntrance) -> None:
+        """Let a connection try to open a stream, now or in one of the next turns."""
+        self._waiting.append(entrance)
+        if len(self._waiting) == 1:
+            self._open()
+
+    def close(self) -> None:
+        """Abort all connections that are waiting."""
+        for entrance in list(self.entrances):
+            entrance.abort()
+
+    def _open(self) -> None:
+        while self._waiting:
+            if not self._path.may_open():
+                self._loop.call_soon(self._open)
+                return
+            self._waiting.popleft().open(self._path)
+
+
+class TlsEntrance(asyncio.Protocol):
+    """A TLS connection until its first bytes, with which a stream may open at once.
+
+    aiohttp gets every other connection: its handler, task and timers cost as much as the rest of an
+    opening.
+    """
+
+    def __init__(self, entrances: TlsEntrances) -> None:
+        self._entrances = entrances
+        self._transport: asyncio.Transport | None = None
+        self._silence: asyncio.TimerHandle | None = None
+        self._data = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Wait for the first bytes."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._entrances.entrances.add(self)
+        self._silence = asyncio.get_running_loop().call_later(SILENT_SECONDS, self._pass_on)
+
+    def data_received(self, data: bytes) -> None:
+        """Open a stream, or pass the connection on."""
+        is_first = not self._data
+        self._data += data
+        if is_first:
+            self._entrances.open_soon(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """Forget the client, which has gone without an answer."""
+        self._leave()
+        self._transport = None
+
+    def open(self, path: FastPath) -> None:
+        """Open a stream, or pass the connection on; no effect if it is lost or passed on."""
+        transport = self._transport
+        if transport is None or transport.get_protocol() is not self:
+            return
+        opened = False
+        try:
+            opened = path.open_behind_tls(transport, self._data)
+        finally:  # also at a defect, which is aiohttp's to answer
+            self._leave()
+            if not opened and transport.get_protocol() is not self:
+                transport.abort()
+            elif not opened:
+                self._pass_on()
+
+    def abort(self) -> None:
+        """Close the connection now."""
+        assert self._transport is not None
+        self._transport.abort()
+
+    def _leave(self) -> None:
+        self._entrances.entrances.discard(self)
+        assert self._silence is not None
+        self._silence.cancel()
+
+    def _pass_on(self) -> None:
+        assert self._transport is not None
+        self._leave()
+        pass_on(self._transport, self._entrances.handler(), self._data)
+
+
+def pass_on(transport: asyncio.Transport, handler: asyncio.Protocol, data: bytes) -> None:
+    """Give a connection to `handler`, which begins with the bytes received so far."""
+    transport.set_protocol(handler)
+    handler.connection_made(transport)
+    if data:
+        handler.data_received(data)
