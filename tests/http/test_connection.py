@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import zlib
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from aiohttp.compression_utils import ZLibDecompressor
 
 from gateway import clock
 from gateway.core import frame
@@ -176,6 +178,26 @@ async def test_request_with_a_missing_body_opens_a_stream(
     served.publish(b"1")
     assert (await client.chunk()).endswith(body(b"1"))
     quiet()
+
+
+@pytest.mark.parametrize("path", ["/api/v1/events", "/api/v1/nothing"])
+async def test_the_body_of_a_request_is_not_decompressed(
+    client: RawClient, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1 MB may stand for 1 GB; aiohttp reads the rest of a body behind its answer."""
+    decompressed = []
+
+    def decompress(_: object, data: bytes, **__: object) -> bytes:
+        decompressed.append(data)
+        raise zlib.error
+
+    monkeypatch.setattr(ZLibDecompressor, "decompress_sync", decompress)
+    headers = {"Content-Encoding": "gzip", "Content-Length": "5"}
+    await client.request(path, method="POST", headers=headers, behind=b"hello")
+    await client.response()
+    await client.send(A_REQUEST)
+    await client.response()
+    assert not decompressed
 
 
 def finish(client: RawClient) -> None:
