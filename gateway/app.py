@@ -46,7 +46,7 @@ from gateway.parts import Parts, make_hub
 from gateway.pump import Pump
 from gateway.readiness import NotReadyReason, Readiness
 from gateway.revocation.table import Revocations
-from gateway.schemas.cache import open_schemas
+from gateway.schemas.startup import open_schemas
 from gateway.supervise import Part, Supervisor
 from gateway.throttled_log import ThrottledLog
 from gateway.ticker import REST_SECONDS, TICK_SECONDS, TICKS_PER_SECOND, Ticker

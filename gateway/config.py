@@ -206,9 +206,6 @@ def load_settings(config: Path | None = None, **overrides: object) -> Settings:
     read.
     """
     values = {**overrides, **_read_toml(config)}
-    if "source" in values:  # the settings file has the sources too
-        del values["source"]
-        values.setdefault("sources", config)
     wrong = _add_secrets_of_files(values)
     wrong += [
         f"{name}: there is no such setting{hint}"
@@ -258,11 +255,15 @@ def _read_toml(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        return tomllib.loads(read_file(path, may_wait=True).decode())
+        values = tomllib.loads(read_file(path, may_wait=True).decode())
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # not UTF-8; a number or nesting too long
         raise SettingsError(f"{path}: is not valid TOML: {error}") from None
+    if "source" in values:  # the settings file has the sources too
+        del values["source"]
+        values.setdefault("sources", path)
+    return values
 
 
 def _unknown(environment: Mapping[str, str]) -> list[str]:

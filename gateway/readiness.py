@@ -18,6 +18,7 @@ class NotReadyReason(StrEnum):
     TOPICS = "topics"
     REVOCATIONS = "revocations"
     KEYS = "keys"
+    SCHEMAS = "schemas"
     DRAINING = "draining"
 
 

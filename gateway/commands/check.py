@@ -172,7 +172,8 @@ async def _topics_findings(settings: Settings) -> tuple[list[Finding], Sample | 
             kafka, sample = await _kafka_findings(settings, schemas)
             return findings + kafka, sample
     except SettingsError as error:
-        return [Finding("schemas", Status.FAILED, str(error))], None
+        kafka, sample = await _kafka_findings(settings, None)
+        return [Finding("schemas", Status.FAILED, str(error)), *kafka], sample
 
 
 async def _schema_findings(schemas: Schemas | None) -> list[Finding]:
@@ -226,11 +227,14 @@ async def _kafka_findings(
             topic = source.topic
             if topic not in cluster.partitions or topic in refused:
                 continue
+            if source.format is not None and schemas is None:
+                continue  # the finding of the schemas has the cause
             count = cluster.partitions[topic]
             records = await _sample(options, topic, count)
             every = [record for found in records.values() for record in found]
             decoder = await topic_decoder(registry, schemas, topic, every)
-            findings.append(events_finding(source, records, decoder))
+            in_file = settings.sources is not None
+            findings.append(events_finding(source, records, decoder, in_file=in_file))
             if source.kind is LogKind.BROADCAST:
                 continue
             now = time.time_ns() // 1_000_000

@@ -11,14 +11,21 @@ from rich.table import Table
 
 from gateway.commands.console import AsJson, ConfigFile, harmless, prepare, to_stderr, to_stdout
 from gateway.config import grouped, origins
+from gateway.core.records import LogKind
 from gateway.settings.secret_settings import PREFIX, SECRETS
+from gateway.sources import AUDIENCES, KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.config import Settings
+    from gateway.core.mapping import RecordMapping
+    from gateway.core.source import Source
 
 HIDDEN = "(hidden)"
+SOURCES = PREFIX + "SOURCES"
+
+_AUDIENCES = {kind: name for name, kind in AUDIENCES.items()}
 
 
 def show_config(
@@ -45,10 +52,47 @@ def show_config(
             for group in shown.values()
             for name, origin in group.items()
         }
+        if settings.sources is not None:
+            values[SOURCES]["sources"] = [written(each) for each in settings.event_sources]
         typer.echo(msgspec.json.format(msgspec.json.encode(values, enc_hook=str)))
         return
     to_stdout().print(_table(settings, shown), soft_wrap=True)
+    if settings.sources is not None:
+        to_stdout().print(_sources_table(settings), soft_wrap=True)
     to_stderr().print("limits and effects of each setting: docs/settings.md", style="dim")
+
+
+def written(source: Source) -> dict[str, str | int]:
+    """Return a source by the keys of `[[source]]`, with defaults; only keys that apply."""
+    mapping = source.mapping
+    values: dict[str, str | int | None] = {
+        "topic": source.topic,
+        "audience": _AUDIENCES[source.kind],
+        "key": source.form[1:-1] if source.kind is not LogKind.BROADCAST else None,
+        "groups": source.groups,
+        "type": None if mapping is None else mapping.type.text,
+        "category": None if mapping is None or not mapping.category else mapping.category.text,
+        "data": None if mapping is None else _data(mapping),
+        "format": source.format,
+        "partitions": source.partitions,
+    }
+    return {name: value for name, value in values.items() if value}
+
+
+def _data(mapping: RecordMapping) -> str:
+    return "value" if mapping.data is None else f"field:{mapping.data}"
+
+
+def _sources_table(settings: Settings) -> Table:
+    rows = [written(source) for source in settings.event_sources]
+    columns = [name for name in KEYS if any(name in row for row in rows)]
+    table = Table(title="sources", title_justify="left", title_style="bold")
+    table.box, table.pad_edge, table.padding = None, False, (0, 2, 0, 0)
+    for name in columns:
+        table.add_column(name, no_wrap=True, overflow="ignore")
+    for row in rows:
+        table.add_row(*(escape(harmless(str(row.get(name, "-")))) for name in columns))
+    return table
 
 
 def _table(settings: Settings, shown: Mapping[str, Mapping[str, str]]) -> Table:

@@ -143,9 +143,16 @@ def read_record(source: Source, record: Record, decoder: Decoder) -> Event | Unr
 
 
 def events_finding(
-    source: Source, records: Mapping[int, Sequence[Record]], decoder: Decoder
+    source: Source,
+    records: Mapping[int, Sequence[Record]],
+    decoder: Decoder,
+    *,
+    in_file: bool = False,
 ) -> Finding:
-    """Check how many of the newest records are events; list the faults of the others."""
+    """Check how many of the newest records are events; list the faults of the others.
+
+    `in_file` states that the source is in a file of sources.
+    """
     topic = source.topic
     what = f"events of {topic}"
     faults: Counter[str] = Counter()
@@ -164,11 +171,16 @@ def events_finding(
     bad = faults.total()
     if not bad:
         return Finding(what, Status.OK, f"all of the newest {total} records are events")
-    found_text = f"{total - bad} of the newest {total} records are events; skipped: " + ", ".join(
-        f"{count} {fault}" for fault, count in faults.most_common(MAX_FAULTS)
-    )
-    commonest = faults.most_common(1)[0][0]
-    advice = f"show one with: gateway record {last[commonest]}"
+    told = faults.most_common(MAX_FAULTS)
+    parts = [f"{count} {fault}" for fault, count in told]
+    others = bad - sum(count for _, count in told)
+    if others:
+        parts.append(f"{others} for other reasons")
+    found_text = f"{total - bad} of the newest {total} records are events; skipped: "
+    found_text += ", ".join(parts)
+    advice = f"show one with: gateway record {last[told[0][0]]}"
+    if source.mapping is None and bad == total and in_file:
+        advice += "; or write with type, in its [[source]], how these records become events"
     return Finding(what, Status.WARNING if bad < total else Status.FAILED, found_text, advice)
 
 

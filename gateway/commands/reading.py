@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.core.event import Decoder
 from gateway.core.records import Unreadable
 from gateway.core.values import read_value
-from gateway.schemas.cache import open_schemas
+from gateway.schemas.startup import open_schemas
 from gateway.supervise import Supervisor
 
 if TYPE_CHECKING:

@@ -45,6 +45,7 @@ _REMEDIES = {
     "topics": "Create the topic, or grant the right: the worker checks again without a restart.",
     "revocations": "No stream opens here until the topic is read: check it and the rights on it.",
     "keys": "Check that GATEWAY_JWT_JWKS_URL answers on this worker's host.",
+    "schemas": "Check the registry and its settings: the worker asks again every 2 s.",
 }
 """Remedies by not-ready reason, for reasons whose detail lacks a remedy."""
 
@@ -186,11 +187,12 @@ def _of_worker(
                 "No action needed: the streams end evenly and resume on other workers.",
             )
         elif doubt.reason != "starting":
+            ready = status.state is WorkerState.READY
             yield _concern(
-                Severity.CRITICAL,
+                Severity.WARNING if ready else Severity.CRITICAL,
                 f"doubt_{doubt.reason}",
                 status,
-                f"Not ready ({doubt.reason}): {doubt.detail}",
+                f"{'Degraded' if ready else 'Not ready'} ({doubt.reason}): {doubt.detail}",
                 _REMEDIES.get(doubt.reason, "The detail names the remedy."),
             )
     if status.unread_first is not None:

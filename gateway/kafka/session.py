@@ -133,6 +133,9 @@ class KafkaSession:
                 group.create_task(self._keep(Part.TOPICS, partial(self._probe, self._watch)))
                 group.create_task(self._keep(Part.SWEEP, partial(self._settle_topics, self._watch)))
                 group.create_task(self._keep(Part.RETENTION, self._retention.run))
+                if self._schemas is not None and self._schemas.url:
+                    watch = partial(self._schemas.watch, self._report_schemas)
+                    group.create_task(self._keep(Part.SCHEMAS, watch))
                 if self._revocation_reader is not None:
                     group.create_task(self._keep(Part.REVOCATIONS, self._revocation_reader.run))
                     group.create_task(self._keep(Part.REVOCATIONS, self._revoking.run))
@@ -410,6 +413,17 @@ class KafkaSession:
             self._doubt(NotReadyReason.TOPICS, "; ".join(details))
         else:
             self._settle(NotReadyReason.TOPICS)
+
+    def _report_schemas(self, problem: str) -> None:
+        """Report whether the schema registry answers: `problem` is empty then."""
+        if self._schemas is not None and problem:
+            detail = (
+                f"the schema registry {self._schemas.url} is away: {problem}; records whose schemas"
+                " are not in memory become a gap schema"
+            )
+            self._readiness.degrade(NotReadyReason.SCHEMAS, detail)
+        else:
+            self._readiness.clear(NotReadyReason.SCHEMAS)
 
     def _serves(self, absent: set[str]) -> bool:
         """Return whether the worker serves streams without these topics.

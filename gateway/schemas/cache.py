@@ -19,8 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import structlog
 
@@ -28,8 +27,8 @@ from gateway import clock
 from gateway.core.event import MAX_RECORD_BYTES
 from gateway.core.records import Unreadable, UnreadableReason
 from gateway.core.source import ValueFormat
-from gateway.errors import SettingsError
 from gateway.schemas.avro import AvroSchema
+from gateway.schemas.compiler import compiled
 from gateway.schemas.errors import (
     InvalidSchema,
     Malformed,
@@ -38,13 +37,11 @@ from gateway.schemas.errors import (
     UnknownSchema,
 )
 from gateway.schemas.framing import schema_of, unframe
-from gateway.schemas.registry import RegistryClient
 from gateway.supervise import Part
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-    from gateway.config import Settings
     from gateway.core.records import Record
     from gateway.schemas.framing import Framed, SchemaId
     from gateway.schemas.protobuf import ProtobufSchema
@@ -63,6 +60,8 @@ AWAY_SECONDS = 2.0
 
 FIRST_PAUSE_SECONDS = 0.1
 """Pause after the first request without an answer; it doubles with each further one."""
+
+T = TypeVar("T")
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -114,6 +113,7 @@ class Schemas:
         self._known: OrderedDict[SchemaId, AvroSchema | ProtobufSchema | _Failure] = OrderedDict()
         self._requests: dict[SchemaId, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(MAX_REQUESTS)
+        self._outage = asyncio.Event()
         self.problem = ""
         """Why the registry is away; empty while it answers."""
 
@@ -125,6 +125,22 @@ class Schemas:
     async def probe(self) -> None:
         """Send a request to the registry. Raises `RegistryUnavailable` unless it is answered."""
         await self._registry.probe()
+
+    async def watch(self, report: Callable[[str], None]) -> None:
+        """Call `report` with the cause while the registry is away, and with "" when it answers.
+
+        Sends a request at the start, and in an outage one every `AWAY_SECONDS`.
+        """
+        while True:
+            problem = self.problem or await self._probed()
+            report(problem)
+            if not problem:
+                self._outage.clear()
+                await self._outage.wait()
+                continue
+            await asyncio.sleep(AWAY_SECONDS)
+            if self.problem:
+                await self._ask_again()
 
     def read(self, topic: str, record: Record) -> bytes | Unreadable:
         """Return a record's value as JSON, or why it cannot be read; does not wait.
@@ -199,7 +215,7 @@ class Schemas:
 
     def _find(self, schema: SchemaId) -> AvroSchema | ProtobufSchema | _Failure | None:
         known = self._known.get(schema)
-        if isinstance(known, _Failure) and known.until <= _now():
+        if isinstance(known, _Failure) and known.until <= clock.now().monotonic:
             return None
         return known
 
@@ -249,25 +265,44 @@ class Schemas:
         while len(self._known) > MAX_SCHEMAS:
             self._known.popitem(last=False)
 
+    async def _probed(self) -> str:
+        """Return why the registry does not answer; empty if it does."""
+        try:
+            await self._patiently(self._registry.probe)
+        except RegistryUnavailable as error:
+            return str(error)
+        return ""
+
+    async def _ask_again(self) -> None:
+        """Find out whether an outage has ended, by a schema that was requested in it."""
+        failed = self._unavailable()
+        if failed:
+            await self.settle(failed[:1])
+        elif not await self._probed():
+            self._back()
+
     async def _fetched(self, schema: SchemaId) -> RegisteredSchema:
-        """Return a schema; retry for `wait` seconds, but only once while the registry is away."""
+        try:
+            found = await self._patiently(lambda: self._registry.fetch(schema))
+        except (UnknownSchema, InvalidSchema):
+            self._back()
+            raise
+        self._back()
+        return found
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Return the registry's answer; retry for `wait` seconds, but not while it is away."""
         pause = FIRST_PAUSE_SECONDS
         problem = f"it does not answer within {self._wait:g} s"
         try:
             async with asyncio.timeout(self._wait):
                 while True:
                     try:
-                        found = await self._registry.fetch(schema)
-                    except (UnknownSchema, InvalidSchema):
-                        self._back()
-                        raise
+                        return await ask()
                     except RegistryUnavailable as error:
                         if self.problem:
                             raise
                         problem = str(error)
-                    else:
-                        self._back()
-                        return found
                     await asyncio.sleep(pause)
                     pause *= 2
         except TimeoutError:
@@ -281,7 +316,9 @@ class Schemas:
     def _failed(
         self, schema: SchemaId, reason: UnreadableReason, error: str, seconds: float
     ) -> _Failure:
-        return _Failure(Unreadable(reason, f"schema {schema}: {error}"), _now() + seconds)
+        return _Failure(
+            Unreadable(reason, f"schema {schema}: {error}"), clock.now().monotonic + seconds
+        )
 
     def _away(self, problem: str) -> None:
         if not self.problem:
@@ -291,6 +328,7 @@ class Schemas:
                 error=problem,
             )
         self.problem = problem
+        self._outage.set()
 
     def _back(self) -> None:
         """Note that the registry answers, and request the schemas that it did not answer for."""
@@ -298,58 +336,15 @@ class Schemas:
             return
         self.problem = ""
         _log.info("schema registry answers again")
-        for schema, known in list(self._known.items()):
-            if isinstance(known, _Failure) and (
-                known.fault.reason is UnreadableReason.SCHEMA_UNAVAILABLE
-            ):
-                del self._known[schema]
-                self.request(schema)
+        for schema in self._unavailable():
+            del self._known[schema]
+            self.request(schema)
 
-
-def open_schemas(settings: Settings, contain: Callable[[Part], Containment]) -> Schemas | None:
-    """Return the schemas that the sources need; None if no source has a format.
-
-    Raises `SettingsError` without a registry, or without the extra for Protobuf.
-    """
-    sources = settings.event_sources
-    formats = {each.topic: each.format for each in sources if each.format is not None}
-    if not formats:
-        return None
-    if settings.schema_registry_url is None and set(formats.values()) != {ValueFormat.JSON_SCHEMA}:
-        raise SettingsError(
-            "GATEWAY_SCHEMA_REGISTRY_URL is not set: sources with the format avro or protobuf need"
-            " a schema registry; write for example http://schema-registry:8081"
-        )
-    if ValueFormat.PROTOBUF in formats.values():
-        for package in ("google.protobuf", "grpc_tools", "google.type"):
-            if not _is_installed(package):
-                raise SettingsError(
-                    f"a source has the format protobuf, but {package} is not installed; install it"
-                    " with: pip install '.[schemas]' in a clone of the gateway"
-                )
-    return Schemas(formats, RegistryClient(settings), settings.schema_wait_seconds, contain)
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        return find_spec(package) is not None
-    except ModuleNotFoundError:  # the package around it
-        return False
-
-
-async def compiled(found: RegisteredSchema) -> AvroSchema | ProtobufSchema:
-    """Compile a schema. Raises `InvalidSchema`."""
-    if found.kind == "AVRO":
-        # Of a large schema, that takes longer than the event loop may be held.
-        return await asyncio.to_thread(AvroSchema, found.text, list(found.references.values()))
-    if found.kind == "PROTOBUF":
-        try:
-            from gateway.schemas.protobuf import compile_schema
-        except ImportError:
-            raise InvalidSchema("Protobuf needs the extra `schemas`") from None
-        return await compile_schema(found.text, found.references)
-    raise InvalidSchema(f"it is of the type {found.kind[:20]}, which is not Avro or Protobuf")
-
-
-def _now() -> float:
-    return clock.now().monotonic
+    def _unavailable(self) -> list[SchemaId]:
+        """Return the schemas for which the registry did not answer."""
+        return [
+            schema
+            for schema, known in self._known.items()
+            if isinstance(known, _Failure)
+            and known.fault.reason is UnreadableReason.SCHEMA_UNAVAILABLE
+        ]

@@ -89,7 +89,7 @@ class RegistryClient:
 
     async def probe(self) -> None:
         """Send one request. Raises `RegistryUnavailable` unless it is answered."""
-        with suppress(UnknownSchema):  # any answer will do
+        with suppress(UnknownSchema, InvalidSchema):  # any answer will do
             await self._read("/schemas/types")
 
     async def close(self) -> None:

@@ -212,3 +212,5 @@ async def test_values_of_a_schema_registry_are_decoded_and_the_registry_is_asked
     finished = await gateway("check", settings=settings)
     assert statuses(finished.out)["schemas"] == "failed"
     assert "GATEWAY_SCHEMA_REGISTRY_URL is not set" in finished.out
+    assert statuses(finished.out)["Kafka"] == "ok"
+    assert f"events of {made.user}" not in finished.out

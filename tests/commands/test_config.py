@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from gateway.config import Settings
 from gateway.settings.secret_settings import SECRETS
 from tests.commands.command import gateway
@@ -42,6 +44,68 @@ async def test_table_shows_subjects_and_no_secret() -> None:
     assert ["GATEWAY_LOG_KEY", "(hidden)", "environment"] in rows
     assert not any("default" in row for row in rows)
     assert "docs/settings.md" in finished.err
+
+
+SOURCES = """
+[[source]]
+topic = "orders"
+key = "customer:{user}"
+type = "order.{header:kind}"
+category = "orders"
+data = "field:payload"
+format = "avro"
+
+[[source]]
+topics = ["tickets"]
+audience = "group"
+groups = "teams"
+partitions = 3
+
+[[source]]
+topic = "news"
+audience = "all"
+"""
+
+
+@pytest.mark.parametrize("apart", [True, False], ids=["own file", "settings file"])
+async def test_sources_in_force_are_shown(tmp_path: Path, *, apart: bool) -> None:
+    file = tmp_path / "sources.toml"
+    file.write_text(SOURCES)
+    where: list[str] = [] if apart else ["--config", str(file)]
+    settings = {"sources": str(file)} if apart else {}
+    settings["schema_registry_url"] = "http://127.0.0.1:1"
+    finished = await gateway("config", "--json", "--changed", *where, settings=settings)
+    assert finished.code == 0, finished.err
+    shown = json.loads(finished.out)["GATEWAY_SOURCES"]
+    assert (shown["value"], shown["origin"]) == (
+        str(file),
+        "environment" if apart else str(file),
+    )
+    assert shown["sources"] == [
+        {
+            "topic": "orders",
+            "audience": "user",
+            "key": "customer:{user}",
+            "type": "order.{header:kind}",
+            "category": "orders",
+            "data": "field:payload",
+            "format": "avro",
+            "partitions": 12,
+        },
+        {
+            "topic": "tickets",
+            "audience": "group",
+            "key": "{group}",
+            "groups": "teams",
+            "partitions": 3,
+        },
+        {"topic": "news", "audience": "all", "partitions": 1},
+    ]
+    finished = await gateway("config", "--changed", *where, settings=settings)
+    rows = [line.split() for line in finished.out.splitlines()]
+    columns = ["topic", "audience", "key", "groups", "type", "category", "data", "format"]
+    assert [*columns, "partitions"] in rows
+    assert ["tickets", "group", "{group}", "teams", "-", "-", "-", "-", "3"] in rows
 
 
 async def test_invalid_settings_are_reported_as_everywhere() -> None:

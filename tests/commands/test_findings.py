@@ -227,15 +227,25 @@ def test_records_of_a_source_show_what_is_missing() -> None:
         make_record(3, 0, b"customer:7", b"{}", kind),
         make_record(4, 0, b"7", b'{"body": 1}', kind),
     ]
+    records.append(make_record(5, 0, b"customer:7", b"no json", kind))
     finding = events_finding(source, {3: records}, Decoder(Registry.built_in()))
     assert finding == (
         "events of orders",
         "warning",
-        "1 of the newest 5 records are events; skipped: 2 wrong_shape (field `body` is missing),"
+        "1 of the newest 6 records are events; skipped: 2 wrong_shape (field `body` is missing),"
         " 1 wrong_shape (header `kind` is missing),"
-        " 1 key_mismatch (it is not `customer:{user}`)",
+        " 1 key_mismatch (it is not `customer:{user}`), 1 for other reasons",
         "show one with: gateway record orders 3 3",
     )
+
+
+@pytest.mark.parametrize(("in_file", "advised"), [(True, True), (False, False)])
+def test_records_of_another_form_need_a_mapping(*, in_file: bool, advised: bool) -> None:
+    source = Source("orders", LogKind.USER)
+    records = {0: [make_record(0, 0, b"7", b'{"order": 1}')]}
+    decoder = Decoder(Registry.built_in())
+    finding = events_finding(source, records, decoder, in_file=in_file)
+    assert ("or write with type" in finding.advice) == advised
 
 
 def test_port_is_free_in_use_or_not_of_this_machine() -> None:

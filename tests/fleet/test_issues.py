@@ -52,6 +52,13 @@ def test_unready_worker_states_its_reason_and_worst_issue_is_first() -> None:
     assert only(status("b"), status(doubts=[strange])).action == "The detail names the remedy."
 
 
+def test_degraded_worker_is_a_warning() -> None:
+    doubt = {"reason": "topics", "detail": "other topics are served; no topic orders"}
+    concern = only(status("a"), status("b", state="ready", doubts=[doubt]))
+    assert concern.severity is Severity.WARNING
+    assert concern.what == "Degraded (topics): other topics are served; no topic orders"
+
+
 def test_starting_or_draining_worker_is_not_critical() -> None:
     starting = {"reason": "starting", "detail": "the worker has not reached Kafka yet"}
     assert found(status("b"), status(state="starting", doubts=[starting])) == []

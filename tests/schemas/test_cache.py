@@ -49,7 +49,8 @@ class Registry:
         self.closed = True
 
     async def probe(self) -> None:
-        raise NotImplementedError
+        if self.away:
+            raise RegistryUnavailable("it answers 503")
 
     async def fetch(self, schema: SchemaId) -> RegisteredSchema:
         assert isinstance(schema, int)
@@ -241,3 +242,57 @@ async def test_cache_is_bounded_and_keeps_what_is_used(
     await schemas.settle([3])
     needed = schemas.missing("avro", [record(schema) for schema in range(4)])
     assert list(needed) == [1]
+
+
+@pytest.fixture
+async def watched(make: Make, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Yield schemas of a registry that is away, and the reports about it."""
+    monkeypatch.setattr(cache, "AWAY_SECONDS", 0.01)
+    schemas, registry, _ = await make(wait=0.05, _7=AVRO)
+    registry.away = True
+    reports: asyncio.Queue[str] = asyncio.Queue()
+    task = asyncio.create_task(schemas.watch(reports.put_nowait))
+    yield schemas, registry, reports
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def next_report(reports: asyncio.Queue[str], expected: str) -> None:
+    async with asyncio.timeout(10):
+        while await reports.get() != expected:
+            pass
+
+
+async def test_registry_away_at_the_start_is_reported_until_it_answers(watched: Any) -> None:
+    schemas, registry, reports = watched
+    async with asyncio.timeout(10):
+        assert await reports.get() == "it answers 503"
+    assert schemas.problem == "", "records still wait for a schema"
+    registry.away = False
+    await next_report(reports, "")
+
+
+async def test_outage_is_reported_and_ends_without_another_record(watched: Any) -> None:
+    schemas, registry, reports = watched
+    registry.away = False
+    await next_report(reports, "")
+    registry.away = True
+    await schemas.settle([7])
+    await next_report(reports, "it answers 503")
+    registry.away = False
+    await next_report(reports, "")
+    assert schemas.problem == ""
+    assert schemas.read("avro", record(7)) == b"1"
+
+
+async def test_outage_whose_schemas_were_dropped_ends(
+    watched: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schemas, registry, reports = watched
+    await next_report(reports, "it answers 503")
+    monkeypatch.setattr(cache, "MAX_SCHEMAS", 0)
+    await schemas.settle([7])
+    assert schemas.problem
+    registry.away = False
+    await next_report(reports, "")
+    assert schemas.problem == ""

@@ -11,10 +11,11 @@ from gateway.config import load_settings
 from gateway.errors import SettingsError
 from gateway.schemas import registry as module
 from gateway.schemas.avro import AvroSchema
-from gateway.schemas.cache import compiled, open_schemas
+from gateway.schemas.compiler import compiled
 from gateway.schemas.errors import InvalidSchema, RegistryUnavailable, UnknownSchema
 from gateway.schemas.framing import SchemaId
 from gateway.schemas.registry import RegisteredSchema, RegistryClient
+from gateway.schemas.startup import open_schemas
 from gateway.supervise import Supervisor
 from tests.brokers.authority import Authority
 from tests.schemas.served import ServedRegistry
