@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from gateway.config import Settings
     from gateway.core.records import Moment, Record, TopicPartition
     from gateway.fleet.status import Status
-    from gateway.http.transport.acceptor import AcceptorSite
+    from gateway.http.transport.acceptor_site import AcceptorSite
     from gateway.http.transport.handover import Handover
     from gateway.workers.slot import Slot
 

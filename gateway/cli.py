@@ -35,7 +35,7 @@ from gateway.errors import GatewayError
 from gateway.log import open_standard_streams
 from gateway.serve import serve as run_worker
 from gateway.settings.secret_settings import PREFIX
-from gateway.workers.supervisor import supervise
+from gateway.workers.run import supervise
 
 WORKERS_VARIABLE = "GATEWAY_WORKERS"
 

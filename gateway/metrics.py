@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
+    from gateway.core.fetched import Summary
     from gateway.core.records import Moment, TopicPartition
-    from gateway.core.scan import Summary
     from gateway.core.stream import Stream
     from gateway.throttled_log import ThrottledLog
 

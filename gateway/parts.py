@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.config import Settings
+    from gateway.core.feed import PartitionFeed
     from gateway.core.interpreter import Interpreter
     from gateway.core.observer import Observer
     from gateway.core.registry import Registry
-    from gateway.core.stream import PartitionFeed
     from gateway.kafka.session import KafkaSession
     from gateway.metrics import Metrics
     from gateway.ops.spans import Spans

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.core.event_id import Version, convert, encode_entry
+from gateway.core.feed import PartitionFeed
 from gateway.core.records import OffsetPosition, TopicPartition
-from gateway.core.stream import PartitionFeed
 from gateway.core.tail import Tail
 
 if TYPE_CHECKING:

@@ -23,13 +23,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.core.budget import Budget
+    from gateway.core.catch_up_state import CatchUpState
     from gateway.core.delivery import Outbox
+    from gateway.core.feed import PartitionFeed
     from gateway.core.interpreter import Interpreter
     from gateway.core.limits import Limits
     from gateway.core.observer import Observer
     from gateway.core.records import Moment, Record
     from gateway.core.runs import Run
-    from gateway.core.stream import CatchUpState, PartitionFeed, Stream
+    from gateway.core.stream import Stream
     from gateway.core.tail import Tail
 
 

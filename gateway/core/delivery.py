@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
     from gateway.core.budget import Budget
     from gateway.core.containment import Contain
+    from gateway.core.feed import PartitionFeed
     from gateway.core.filter import EventFilter
     from gateway.core.interpreter import Interpreter
     from gateway.core.observer import Observer
     from gateway.core.records import Moment, Record, TopicPartition
-    from gateway.core.stream import PartitionFeed, Stream
+    from gateway.core.stream import Stream
 
 MOST_RECORDS = 500
 """Records dispatched in one step: some 3 ms if each has a stream."""

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from gateway.core.budget import Budget
     from gateway.core.containment import Contain
     from gateway.core.delivery import Outbox
+    from gateway.core.feed import PartitionFeed
     from gateway.core.records import Moment
-    from gateway.core.stream import PartitionFeed, Stream
+    from gateway.core.stream import Stream
 
 CHECK_SECONDS = 1.0
 """Minimum interval between searches for silent streams: 9,000 streams take half a millisecond."""

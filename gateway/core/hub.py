@@ -40,24 +40,26 @@ from gateway.core.catch_up import CatchUp
 from gateway.core.deadlines import Deadlines
 from gateway.core.delivery import Outbox, addressees, pieces
 from gateway.core.event_id import Version
+from gateway.core.feed import PartitionFeed
 from gateway.core.gap import CloseReason, Gap, GapReason
 from gateway.core.heartbeats import Heartbeats
 from gateway.core.memory import Memory
 from gateway.core.reconnect import usual_delay
 from gateway.core.scan import Scan
-from gateway.core.stream import PartitionFeed, Stream
+from gateway.core.stream import Stream
 from gateway.core.tail import Tail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from gateway.core.catch_up_state import CatchUpState
     from gateway.core.containment import Contain
     from gateway.core.interpreter import Interpreter
     from gateway.core.limits import Limits
     from gateway.core.observer import Observer
     from gateway.core.records import Moment, OffsetPosition, Record, Topic, TopicPartition
     from gateway.core.request import StreamRequest
-    from gateway.core.stream import CatchUpState, Sink
+    from gateway.core.stream import Sink
 
 
 class Hub:

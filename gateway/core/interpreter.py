@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from gateway.core.containment import Contain
     from gateway.core.event import Decoder
+    from gateway.core.feed import PartitionFeed
     from gateway.core.observer import Observer
     from gateway.core.partitioner import KeyHash
     from gateway.core.records import Record
-    from gateway.core.stream import PartitionFeed
     from gateway.core.values import Skipped, Values
 
 

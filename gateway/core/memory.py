@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gateway.core.feed import PartitionFeed
     from gateway.core.records import TopicPartition
-    from gateway.core.stream import PartitionFeed
 
 EVICT_SHARE = 64
 """An eviction frees a 64th of the budget, because each one moves the pointers of a tail."""

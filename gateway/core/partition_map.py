@@ -25,20 +25,21 @@ from typing import TYPE_CHECKING
 
 from gateway.core.absent_feed import AbsentFeed
 from gateway.core.budget import MOVE, Budget
+from gateway.core.catch_up_state import CatchUpState
 from gateway.core.event_id import MAX_ENTRIES_2, by_topic
 from gateway.core.records import LogKind, TimePosition, TopicPartition
 from gateway.core.request import StreamRequest, unseen_since
 from gateway.core.route import Route
-from gateway.core.stream import CatchUpState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.core.event_id import CursorEntry
+    from gateway.core.feed import PartitionFeed
     from gateway.core.hub import Hub
     from gateway.core.partitioner import KeyHash
     from gateway.core.records import Moment, Topic
-    from gateway.core.stream import PartitionFeed, Stream
+    from gateway.core.stream import Stream
 
 MOST_SHARED = 10_000
 """Tuples of feeds that streams share: four user topics of 10 partitions with unrelated keys. Beyond

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.core.absent_feed import AbsentFeed
+from gateway.core.catch_up_state import CatchUpState
 from gateway.core.event_id import CursorEntry, by_topic, is_current
 from gateway.core.records import LogKind, OffsetPosition, TimePosition
-from gateway.core.stream import CatchUpState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from gateway.core.feed import PartitionFeed
     from gateway.core.filter import EventFilter
     from gateway.core.records import Moment, Topic
-    from gateway.core.stream import PartitionFeed
 
 
 SKEW_MS = 60_000

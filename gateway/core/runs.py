@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.core.budget import Budget
+    from gateway.core.catch_up_state import Found
+    from gateway.core.feed import PartitionFeed
     from gateway.core.interpreter import Interpreter
     from gateway.core.records import Record
-    from gateway.core.stream import Found, PartitionFeed, Stream
+    from gateway.core.stream import Stream
     from gateway.core.tail import Tail
 
 RUN = 32

@@ -10,21 +10,26 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING
 
+from gateway.core.fetched import FetchedT, Summary
 from gateway.core.gap import GapReason
 from gateway.core.records import OffsetPosition
 from gateway.core.replay_plan import Plan
+from gateway.core.warming import Warming
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from gateway.core.catch_up_state import CatchUpState
     from gateway.core.containment import Contain
+    from gateway.core.feed import PartitionFeed
     from gateway.core.interpreter import Interpreter
     from gateway.core.limits import Extent, Limits
-    from gateway.core.records import Record, TopicPartition
-    from gateway.core.replay_plan import Search, Seeker, Wanted
-    from gateway.core.stream import CatchUpState, PartitionFeed, Stream
+    from gateway.core.records import Record
+    from gateway.core.replay_plan import Wanted
+    from gateway.core.seeker import Search, Seeker
+    from gateway.core.stream import Stream
 
 BATCH = 500
 """Records read before the reader yields to the event loop: some 4 ms of decoding."""
@@ -37,33 +42,6 @@ CHECKED = 200
 
 NEAR = 250
 """Offsets. Reading this many takes as long as a seek: about 2 ms."""
-
-
-class Fetched(Protocol):
-    """A record as the edge fetches it, before its conversion to `Record`."""
-
-    @property
-    def offset(self) -> int:
-        """The record's offset."""
-        ...
-
-    @property
-    def key(self) -> bytes | None:
-        """The record's key: the user id."""
-        ...
-
-
-FetchedT = TypeVar("FetchedT", bound=Fetched)
-
-
-class Summary(NamedTuple):
-    """Summary of a scan: its partition, the numbers of its streams, and its counts."""
-
-    log: TopicPartition
-    streams: tuple[int, ...]
-    records: int
-    events: int
-    """Events handed over to streams."""
 
 
 class Scan:
@@ -115,11 +93,7 @@ class Scan:
         self._wanted: deque[int] = deque()
         """Offsets up to `_searched` that the index has for the searched keys."""
         self._searched = -1
-        self._warm: deque[Record] = deque()
-        self._warm_from: int | None = None
-        self._warming = False
-        """Whether collected records are to be moved to the tail."""
-        self._warm_room = 0
+        self._warming = Warming()
 
     @property
     def summary(self) -> Summary:
@@ -129,7 +103,7 @@ class Scan:
     @property
     def reading(self) -> bool:
         """Whether to read on: streams or warming are left, and the end is not reached."""
-        wanted = bool(self.seekers) or self._warm_from is not None
+        wanted = bool(self.seekers) or self._warming.wanted
         return wanted and self.position < self.end and self._valid
 
     @property
@@ -154,9 +128,7 @@ class Scan:
 
     def warm(self, start: int, room: int) -> None:
         """Collect every record from `start` on for the tail, the newest `room` bytes."""
-        self._warm_from = min(max(start, self.extent.start), self.end)
-        self._warming = True
-        self._warm_room = room
+        self._warming.begin(min(max(start, self.extent.start), self.end), room)
 
     def locate(self, offsets: Mapping[int, int]) -> list[Stream]:
         """Place the next streams by the offsets of `times`; return the streams to advance.
@@ -174,8 +146,7 @@ class Scan:
         passed = self._plan.locate(offsets, self.end)
         if not self._plan.unlocated:
             self.located = True
-            warm = self.end if self._warm_from is None else self._warm_from
-            self.position = min(self._plan.first, warm, self.end)
+            self.position = min(self._plan.first, self._warming.start, self.end)
             self._checked.extend(self.seekers)
         return passed
 
@@ -187,7 +158,7 @@ class Scan:
         index = self._feed.index
         self.run = BATCH
         if self.position >= self._searched:
-            if self._warm_from is not None or not len(index) or self.position < index.start:
+            if self._warming.wanted or not len(index) or self.position < index.start:
                 return True
             self._searched = min(self.position + PIECE, self.end)
             found = {
@@ -218,7 +189,7 @@ class Scan:
         self.records += len(fetched)
         if not self._feed.keyed or not fetched:
             return fetched
-        warm = self.end if self._warm_from is None else self._warm_from
+        warm = min(self._warming.start, self.end)
         if fetched[0].offset >= warm:
             return fetched
         wanted, unproven = self._plan.by_key, self._plan.unproven
@@ -252,8 +223,8 @@ class Scan:
             searches = by_key.get(record.key if keyed else None)
             if searches is not None:
                 self._add(record, searches)
-            if self._warm_from is not None and record.offset >= self._warm_from:
-                self._keep(record)
+            if record.offset >= self._warming.start:
+                self._warming.keep(record)
         self.position = max(self.position, min(position, self.end))
 
     def harvest(self) -> list[Stream]:
@@ -297,13 +268,13 @@ class Scan:
             if contained.failed:
                 self.failed.append(stream)
         if not complete:
-            self._stop_warming()
+            self._warming.stop()
         return streams
 
     @property
     def finished(self) -> bool:
         """Whether no stream and no record for the tail is left."""
-        return not self.seekers and not self._warming
+        return not self.seekers and not self._warming.pending
 
     def warm_tail(self, most: int) -> int:
         """Move the newest `most` collected records to the tail's base; return their number.
@@ -313,24 +284,15 @@ class Scan:
         piece: list[Record] = []
         with self._contain() as contained:
             if not self._valid or self._tail.base.offset != self.end:
-                self._stop_warming()
+                self._warming.stop()
                 return 0
-            while self._warm and len(piece) < most:
-                piece.append(self._warm.pop())
-            piece.reverse()
-            base = OffsetPosition(self._warm_from or 0, 0, False)
-            if self._warm:
-                base = OffsetPosition.after(self._warm[-1])
+            piece, base = self._warming.pop(most)
             self._tail.warm(base, piece)
             self.end = base.offset
             self._feed.index.clear()  # these records are in the tail again
-        if contained.failed or not self._warm:
-            self._stop_warming()
+        if contained.failed or not self._warming:
+            self._warming.stop()
         return len(piece)
-
-    def _stop_warming(self) -> None:
-        self._warm.clear()
-        self._warming = False
 
     def remove(self, stream: Stream) -> None:
         """Remove a stream from the scan."""
@@ -382,11 +344,3 @@ class Scan:
             state.next_position = OffsetPosition(
                 self.position, state.next_position.timestamp, False
             )
-
-    def _keep(self, record: Record) -> None:
-        self._warm.append(record)
-        self._warm_room -= record.size
-        while self._warm_room < 0:
-            oldest = self._warm.popleft()
-            self._warm_room += oldest.size
-            self._warm_from = oldest.offset + 1

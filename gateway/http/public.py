@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Middleware
     from aiohttp.web_routedef import AbstractRouteDef
 
+    from gateway.core.feed import PartitionFeed
     from gateway.core.records import Moment
     from gateway.core.request import StreamRequest
-    from gateway.core.stream import PartitionFeed, Stream
+    from gateway.core.stream import Stream
     from gateway.http.auth.tokens import Identity
     from gateway.http.caller import Caller, Callers
     from gateway.http.origins import Origins

@@ -21,8 +21,8 @@ from gateway.supervise import Part
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from gateway.core.feed import PartitionFeed
     from gateway.core.records import Record, TopicPartition
-    from gateway.core.stream import PartitionFeed
     from gateway.kafka.context import ReaderContext
     from gateway.schemas.cache import Schemas
     from gateway.schemas.framing import SchemaId

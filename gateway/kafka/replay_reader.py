@@ -20,8 +20,8 @@ from gateway.kafka.records import log_name, topic_id
 from gateway.supervise import FIRST_SECONDS, LONGEST_SECONDS, Part
 
 if TYPE_CHECKING:
+    from gateway.core.feed import PartitionFeed
     from gateway.core.scan import Scan
-    from gateway.core.stream import PartitionFeed
     from gateway.kafka.context import ReaderContext
     from gateway.kafka.revocation_events import Revoked
 

@@ -43,12 +43,12 @@ if TYPE_CHECKING:
 
     from gateway.config import Settings
     from gateway.core.event import Decoder
+    from gateway.core.feed import PartitionFeed
     from gateway.core.hub import Hub
     from gateway.core.partitioner import KeyHash
     from gateway.core.records import TopicPartition
     from gateway.core.request import StreamRequest
     from gateway.core.source import Source
-    from gateway.core.stream import PartitionFeed
     from gateway.fleet.status import ShortRetention
     from gateway.kafka.diagnosis import Diagnosis
     from gateway.kafka.metadata import Cluster

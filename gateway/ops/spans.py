@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.util.types import AttributeValue
 
+    from gateway.core.fetched import Summary
     from gateway.core.records import Event, Record, TopicPartition
-    from gateway.core.scan import Summary
     from gateway.core.stream import Stream
     from gateway.http.caller import Caller
     from gateway.ops.pseudonyms import Pseudonyms

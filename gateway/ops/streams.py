@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 
     from aiohttp.web_routedef import AbstractRouteDef
 
+    from gateway.core.feed import PartitionFeed
     from gateway.core.hub import Hub
     from gateway.core.records import Moment, TopicPartition
-    from gateway.core.stream import PartitionFeed, Stream
+    from gateway.core.stream import Stream
 
 _log = structlog.stdlib.get_logger(__name__)
 

@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Middleware
     from opentelemetry.trace import SpanContext
 
+    from gateway.core.feed import PartitionFeed
+    from gateway.core.fetched import Summary
     from gateway.core.gap import CloseReason
     from gateway.core.records import Moment, Record, TopicPartition
     from gateway.core.request import StreamRequest
-    from gateway.core.scan import Summary
-    from gateway.core.stream import PartitionFeed, Sink, Stream
+    from gateway.core.stream import Sink, Stream
     from gateway.http.problem import Handler
     from gateway.ops.spans import Spans
     from gateway.supervise import Supervisor

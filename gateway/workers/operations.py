@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from gateway.http.transport.acceptor import AcceptorSite
+    from gateway.http.transport.acceptor_site import AcceptorSite
     from gateway.workers.process import WorkerProcess
     from gateway.workers.supervisor import Supervisor
 

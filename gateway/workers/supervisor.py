@@ -20,11 +20,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway import clock, log
+from gateway import clock
 from gateway.app import worker_name
 from gateway.errors import GatewayError, SettingsError
-from gateway.http.transport.listen import BACKLOG, bind
-from gateway.serve import STOP_SIGNALS, log_start
+from gateway.serve import STOP_SIGNALS
 from gateway.settings.setting_types import Address
 from gateway.workers.messages import Assignment, Published, Siblings, Stop
 from gateway.workers.operations import Operations
@@ -330,26 +329,3 @@ def with_format(settings: Settings) -> Settings:
 def _url(sock: socket.socket) -> str:
     host, port = sock.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def supervise(settings: Settings, reload: Callable[[], Settings]) -> None:
-    """Run the workers until SIGTERM or SIGINT; `reload` reloads the settings.
-
-    Raises `GatewayError` for a port in use, and for settings that cannot work.
-    """
-    settings = with_format(settings)
-    with log.Background(sys.stderr) as file:
-        log.configure(settings.log_format, settings.log_level, file)
-        log_start(settings)
-        asyncio.run(_supervise(settings, reload, file))
-
-
-async def _supervise(settings: Settings, reload: Callable[[], Settings], file: File) -> None:
-    listening = await bind(settings.listen, "GATEWAY_LISTEN")
-    for sock in listening:
-        sock.listen(BACKLOG)
-    try:
-        await Supervisor(settings, reload, listening, file).run()
-    finally:
-        for sock in listening:
-            sock.close()

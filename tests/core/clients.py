@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gateway.core.event_id import CursorEntry
+    from gateway.core.feed import PartitionFeed
     from gateway.core.filter import Selection
     from gateway.core.records import Position
-    from gateway.core.stream import PartitionFeed, Stream
+    from gateway.core.stream import Stream
     from tests.core.workers import Worker
     from tests.core.world import KafkaLog, SimulatedTopic, World, Written
 

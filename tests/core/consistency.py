@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from gateway.core.feed import PartitionFeed
 from gateway.core.records import TimePosition
-from gateway.core.stream import PartitionFeed, State, Stream
+from gateway.core.stream import State, Stream
 from tests.core.workers import Worker
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.core.event_id import CursorEntry, encode
+from gateway.core.feed import PartitionFeed
 from gateway.core.records import LogKind, Position, TopicPartition
 from gateway.core.registry import Registry
-from gateway.core.stream import PartitionFeed, Stream
+from gateway.core.stream import Stream
 from tests.core.clients import Client, Connection
 from tests.core.judge import judge
 from tests.core.workers import Worker

@@ -11,14 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.catch_up import CatchUp
+from gateway.core.catch_up_state import CatchUpState, Found
 from gateway.core.event import Decoder
+from gateway.core.feed import PartitionFeed
 from gateway.core.gap import CloseReason
 from gateway.core.memory import Memory
 from gateway.core.records import Event, OffsetPosition, Record, Unreadable, UnreadableReason
-from gateway.core.replay_plan import Plan, Search, Seeker
+from gateway.core.replay_plan import Plan
 from gateway.core.request import StreamRequest
 from gateway.core.scan import Scan
-from gateway.core.stream import CatchUpState, Found, PartitionFeed, Stream
+from gateway.core.seeker import Search, Seeker
+from gateway.core.stream import Stream
 from gateway.core.tail import Tail
 from tests.core.consistency import assert_consistent
 from tests.core.stage import BROADCAST_LOG, USER, USER_LOG, Stage, stream_of, user_id

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from gateway.core.delivery import Outbox
 from gateway.core.event_id import parse
+from gateway.core.feed import PartitionFeed
 from gateway.core.filter import MAX_PATTERNS, EventFilter, Filters, Selection, select_types
 from gateway.core.records import Event, OffsetPosition, Record
-from gateway.core.stream import PartitionFeed
 from tests.core.stage import Stage, stream_of
 from tests.core.world import DATA, OTHER
 

@@ -17,6 +17,7 @@ from gateway.core.event_id import (
     parse,
     short_tag,
 )
+from gateway.core.feed import PartitionFeed
 from gateway.core.gap import GapReason
 from gateway.core.partition_map import PartitionMap
 from gateway.core.records import (
@@ -30,7 +31,7 @@ from gateway.core.records import (
 )
 from gateway.core.request import StreamRequest
 from gateway.core.source import KeyTemplate
-from gateway.core.stream import PartitionFeed, Stream
+from gateway.core.stream import Stream
 from gateway.core.tail import Tail
 from tests.core.clients import Connection
 from tests.core.stage import Stage, stream_of

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.core.event import Decoder
+from gateway.core.feed import PartitionFeed
 from gateway.core.gap import GapReason
 from gateway.core.interpreter import CHECKED_KEYS, Interpreter
 from gateway.core.mapping import RecordMapping, Template
@@ -18,7 +19,6 @@ from gateway.core.records import (
 )
 from gateway.core.registry import Registry
 from gateway.core.source import KeyTemplate, Source
-from gateway.core.stream import PartitionFeed
 from gateway.core.values import Values
 from tests.core.workers import Faults, SilentObserver
 from tests.core.world import first_byte

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.core.event_id import CursorEntry, parse
+from gateway.core.feed import PartitionFeed
 from gateway.core.gap import GapReason
 from gateway.core.partition_map import PartitionMap
 from gateway.core.records import (
@@ -14,7 +15,7 @@ from gateway.core.records import (
     TopicPartition,
 )
 from gateway.core.request import StreamRequest
-from gateway.core.stream import PartitionFeed, State
+from gateway.core.stream import State
 from tests.core.clients import Connection
 from tests.core.stage import BROADCAST_LOG, Stage, stream_of
 from tests.core.world import BROADCAST_TOPIC, USER_TOPIC, first_byte

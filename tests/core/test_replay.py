@@ -7,6 +7,7 @@ import pytest
 from gateway.core import memory, replay_plan
 from gateway.core import scan as scan_
 from gateway.core.event_id import CursorEntry, encode_entry, parse
+from gateway.core.fetched import Summary
 from gateway.core.filter import Selection
 from gateway.core.gap import Gap, GapReason
 from gateway.core.limits import Extent
@@ -291,7 +292,7 @@ def test_waiting_streams_share_one_scan_from_the_earliest_position() -> None:
         [3, 4, 5, 6, 7, 8, 9, 10],
     ]
     numbers = tuple(stream.number for stream in streams)
-    assert scan.summary == scan_.Summary(USER_LOG, numbers, records=9, events=3 + 8)
+    assert scan.summary == Summary(USER_LOG, numbers, records=9, events=3 + 8)
 
 
 def stage_with_an_index(monkeypatch: pytest.MonkeyPatch) -> Stage:

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.core.catch_up_state import CatchUpState
 from gateway.core.event_id import CursorEntry, encode_entry
+from gateway.core.feed import PartitionFeed
 from gateway.core.records import (
     LogKind,
     Moment,
@@ -13,7 +15,6 @@ from gateway.core.records import (
     TopicPartition,
 )
 from gateway.core.request import StreamRequest
-from gateway.core.stream import CatchUpState, PartitionFeed
 from gateway.core.tail import Tail
 
 NOW = Moment(1.0, 1_000_000)

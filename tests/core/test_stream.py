@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.core.catch_up_state import CatchUpState
 from gateway.core.event_id import parse
 from gateway.core.filter import EventFilter, Selection
 from gateway.core.gap import CloseReason
 from gateway.core.records import Event, OffsetPosition, TimePosition
-from gateway.core.stream import CatchUpState, State, Stream
+from gateway.core.stream import State, Stream
 from tests.core.stage import BROADCAST_LOG, USER, USER_LOG, Stage, stream_of
 
 

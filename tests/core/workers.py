@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from random import Random
     from types import TracebackType
 
+    from gateway.core.feed import PartitionFeed
     from gateway.core.gap import CloseReason, GapReason
     from gateway.core.observer import Path
     from gateway.core.records import Moment, TopicPartition, UnreadableReason
     from gateway.core.request import StreamRequest
-    from gateway.core.stream import PartitionFeed, Sink, Stream
+    from gateway.core.stream import Sink, Stream
     from tests.core.world import World
 
 

@@ -28,7 +28,7 @@ from gateway.http.public import EventsEndpoint, public_app
 from gateway.http.refusals import Refusals, metadata_routes
 from gateway.http.request_reader import RequestReader
 from gateway.http.shards import Shards
-from gateway.http.transport.acceptor import AcceptorSite
+from gateway.http.transport.acceptor_site import AcceptorSite
 from gateway.http.transport.listen import HEAD_SECONDS, REQUEST_LIMITS
 from gateway.http.transport.malformed import server_log
 from gateway.kafka.revocation_events import RevocationEvents
@@ -49,9 +49,10 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Sequence
 
+    from gateway.core.feed import PartitionFeed
     from gateway.core.records import Moment
     from gateway.core.request import StreamRequest
-    from gateway.core.stream import PartitionFeed, Sink, Stream
+    from gateway.core.stream import Sink, Stream
 
 USER = "alice"
 LOG = TopicPartition("user-events", 0)

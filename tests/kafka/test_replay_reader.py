@@ -11,12 +11,13 @@ import pytest
 
 from gateway import clock
 from gateway.core.event_id import CursorEntry
+from gateway.core.feed import PartitionFeed
 from gateway.core.hub import Hub
 from gateway.core.limits import Extent
 from gateway.core.records import LogKind, OffsetPosition, Record, Topic, TopicPartition, make_record
 from gateway.core.request import StreamRequest
 from gateway.core.scan import BATCH
-from gateway.core.stream import PartitionFeed, Stream
+from gateway.core.stream import Stream
 from gateway.kafka.client.cluster import ClusterClient
 from gateway.kafka.context import ReaderContext
 from gateway.kafka.offsets import Offsets

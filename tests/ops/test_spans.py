@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from gateway import clock
 from gateway.config import load_settings
 from gateway.core.event import Decoder
+from gateway.core.fetched import Summary
 from gateway.core.filter import EventFilter, Selection
 from gateway.core.interpreter import Interpreter
 from gateway.core.limits import Limits
@@ -30,7 +31,6 @@ from gateway.core.records import (
 )
 from gateway.core.registry import Registry
 from gateway.core.request import StreamRequest
-from gateway.core.scan import Summary
 from gateway.core.stream import Stream
 from gateway.errors import SettingsError
 from gateway.http.caller import Caller

@@ -17,12 +17,8 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.errors import GatewayError
-from gateway.http.transport.acceptor import (
-    ACCEPTED_PER_TURN,
-    MAX_HEADERS,
-    MAX_LINE_BYTES,
-    AcceptorSite,
-)
+from gateway.http.transport.acceptor import ACCEPTED_PER_TURN, MAX_HEADERS, MAX_LINE_BYTES
+from gateway.http.transport.acceptor_site import AcceptorSite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

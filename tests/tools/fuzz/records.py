@@ -7,11 +7,11 @@ from contextlib import suppress
 
 from gateway.core import frame
 from gateway.core.event import Decoder, type_fault
+from gateway.core.feed import PartitionFeed
 from gateway.core.interpreter import Interpreter
 from gateway.core.partitioner import key_hash
 from gateway.core.records import TIMESTAMP_LIMIT, Event, LogKind, Topic, TopicPartition, make_record
 from gateway.core.registry import Registry
-from gateway.core.stream import PartitionFeed
 from gateway.errors import PublishError
 from gateway.kafka import envelope
 from gateway.revocation.record import Change, Revocation, read_change, revoked_session, write_value
