@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 from aiohttp.compression_utils import ZLibDecompressor
+from aiohttp.web_protocol import RequestHandler
 
 from gateway import clock
 from gateway.core import frame
 from gateway.core.gap import CloseReason
 from gateway.core.stream import State
 from gateway.http.transport import connection
+from gateway.http.transport.http_handler import MAX_BODY_BYTES, PIECE_BYTES
 from tests.eventually import eventually
 from tests.http.raw_client import GREETING, RawClient, connected
 from tests.http.served import Served
@@ -198,6 +200,44 @@ async def test_the_body_of_a_request_is_not_decompressed(
     await client.send(A_REQUEST)
     await client.response()
     assert not decompressed
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "parsed"),
+    [
+        ({"Transfer-Encoding": "chunked"}, b"1\r\na\r\n" * 20_000, 0),
+        ({"Content-Length": "99999999"}, b"a" * 200_000, MAX_BODY_BYTES),
+    ],
+    ids=["chunks", "length"],
+)
+async def test_the_rest_of_a_large_body_is_dropped_unparsed(
+    client: RawClient,
+    headers: dict[str, str],
+    body: bytes,
+    parsed: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Chunks of one byte cost 8 µs each, and a connection may send 40,000 of them in one turn."""
+    sizes = []
+    receive = RequestHandler.data_received
+
+    def counted(handler: RequestHandler, data: bytes) -> None:
+        sizes.append(len(data))
+        receive(handler, data)
+
+    monkeypatch.setattr(RequestHandler, "data_received", counted)
+    await client.request("/api/v1/nothing", method="POST", headers=headers, behind=body)
+    assert b" 404 " in await client.head()
+    await client.rest()
+    assert max(sizes) <= PIECE_BYTES
+    assert sum(sizes) <= parsed + 2 * PIECE_BYTES
+
+
+async def test_a_small_body_leaves_the_connection_open(client: RawClient) -> None:
+    for _ in range(3):
+        headers = {"Content-Length": "4000"}
+        await client.request("/api/v1/nothing", method="POST", headers=headers, behind=b"a" * 4000)
+        assert b" 404 " in await client.response()
 
 
 def finish(client: RawClient) -> None:

@@ -41,7 +41,6 @@ REQUEST_LIMITS: dict[str, Any] = {
     "max_field_size": MAX_LINE_BYTES,
     "max_headers": MAX_HEADERS,
     "keepalive_timeout": HEAD_SECONDS,
-    "lingering_time": HEAD_SECONDS,
 }
 """For `web.AppRunner`; aiohttp answers larger requests with 400 or closes the connection."""
 
