@@ -138,27 +138,32 @@ class Outbox:
         event = self._interpreter.decode(feed, record)
         if event is None:
             return
-        entry = feed.entry_after(record)
-        framed: dict[tuple[PartitionFeed, ...], bytes] = {}
+        entry, body = feed.entry_after(record), event.body
+        waiting = self._waiting
         number = 0
+        last, shared = None, b""
         for stream in streams:
             if stream.filter is not None and not stream.filter.accepts(event):
                 continue
             feeds = stream.feeds
             if stream.catching_up or not stream.sink.chunked:
                 event_id = stream.id(feed, entry)
-                data = frame.event(event_id, event.body, chunked=stream.sink.chunked)
-            elif (shared := framed.get(feeds)) is not None:
+                data = frame.event(event_id, body, chunked=stream.sink.chunked)
+            elif feeds == last:
                 data = shared
             else:
                 # While records of one partition are added, no other partition's head moves.
                 around = arounds.get(feeds)
                 if around is None:
                     around = arounds[feeds] = stream.id_around(feed)
-                data = frame.event(around[0] + entry + around[1], event.body, chunked=True)
-                framed[feeds] = data
+                before, after = around
+                data = shared = frame.event(before + entry + after, body, chunked=True)
+                last = feeds
             stream.sent += 1
-            self._put(stream, data)
+            if stream in waiting:
+                self._put(stream, data)
+            else:
+                waiting[stream] = data
             number += 1
         if number:
             self._deliveries.append((record.timestamp, number))
@@ -208,10 +213,9 @@ class Outbox:
         return sum([share.events for share in shares.values()])
 
     def _put(self, stream: Stream, data: bytes) -> None:
-        before = self._waiting.get(stream)
-        if before is None:
-            self._waiting[stream] = data
-        elif isinstance(before, list):
+        """Add bytes to those of a stream that has pending ones."""
+        before = self._waiting[stream]
+        if isinstance(before, list):
             before.append(data)
         else:
             self._waiting[stream] = [before, data]
@@ -250,13 +254,16 @@ def pieces(
     whole batch. Records that alternate between groups are framed one by one for each of their
     streams, at most `MOST_SHARES` in a piece, but at least one record.
     """
-    if sum([len(records) for records in batches.values()]) <= MOST_RECORDS and all(
-        (feeds[log].keyed and not feeds[log].grouped)
-        or (not feeds[log].grouped and sum([record.size for record in records]) <= PIECE)
-        for log, records in batches.items()
-    ):
-        yield batches
-        return
+    count = 0
+    for log, records in batches.items():
+        count += len(records)
+        feed = feeds[log]
+        if feed.shared and (feed.grouped or sum([record.size for record in records]) > PIECE):
+            break
+    else:
+        if count <= MOST_RECORDS:
+            yield batches
+            return
     for log, records in batches.items():
         feed = feeds[log]
         groups = feed.live_by_group

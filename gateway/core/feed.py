@@ -148,7 +148,8 @@ class PartitionFeed:
 
     def head_entry(self) -> bytes:
         """Return the entry of the head, encoded once for all live streams."""
-        head = self.head
+        tail = self.tail
+        head = self.head if tail is None else tail.head
         if self._entry_position is not head:
             self._entry_position = head
             self._entry = self.entry(head)

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import count
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from gateway.core import frame
 from gateway.core.admission import OpenStreams
@@ -185,9 +185,11 @@ class Hub:
         Records beyond the budget of one step are delivered by `step`; until then the caller should
         not fetch more: see `delivering`.
         """
-        tails = {log: self.feeds[log].tail for log in batches}
-        self._arrived.extend(_Arrival(piece, tails, None) for piece in pieces(batches, self.feeds))
-        self._arrived[-1] = self._arrived[-1]._replace(whole=batches)
+        feeds = self.feeds
+        for piece in pieces(batches, feeds):
+            addressed = [(feeds[log], feeds[log].tail, piece[log]) for log in piece]
+            self._arrived.append(_Arrival(addressed))
+        self._arrived[-1].whole = batches
         self._work(moment)
 
     @property
@@ -383,22 +385,23 @@ class Hub:
         """
         budget = Budget()
         self._deliver(budget, moment)
-        budget.guarantee(SHARE)
-        for stream in self._heartbeats.send(budget, moment):
-            self._end(stream, None, moment)
-        budget.guarantee(SHARE)
-        self._close_due(budget, moment)
-        budget.guarantee(SHARE)
-        self._leave_some(budget, moment)
-        budget.guarantee(SHARE)
-        self._end_scans(budget, moment)
-        budget.guarantee(SHARE)
-        self._advance_ready(budget, moment)
-        budget.guarantee(1)
-        self._free(budget)
+        if self.scans or self._has_other_work(moment):
+            budget.guarantee(SHARE)
+            for stream in self._heartbeats.send(budget, moment):
+                self._end(stream, None, moment)
+            budget.guarantee(SHARE)
+            self._close_due(budget, moment)
+            budget.guarantee(SHARE)
+            self._leave_some(budget, moment)
+            budget.guarantee(SHARE)
+            self._end_scans(budget, moment)
+            budget.guarantee(SHARE)
+            self._advance_ready(budget, moment)
+            budget.guarantee(1)
+            self._free(budget)
         self._catch_up.report(moment)
         self._spare = Budget()
-        return self._has_work(moment)
+        return self.delivering or self._has_other_work(moment)
 
     def _work(self, moment: Moment) -> None:
         """Do one step now, and request further steps from the edge if needed."""
@@ -424,10 +427,10 @@ class Hub:
         if self._ready:
             self._busy()
 
-    def _has_work(self, moment: Moment) -> bool:
+    def _has_other_work(self, moment: Moment) -> bool:
+        """Return whether there is work besides live events."""
         return bool(
-            self.delivering
-            or self._ready
+            self._ready
             or self._heartbeats
             or self._closing
             or self._leaving
@@ -439,25 +442,34 @@ class Hub:
     def _deliver(self, budget: Budget, moment: Moment) -> None:
         self._flush(budget, moment)
         while self._arrived and not self._outbox and budget.left > 0:
-            piece, tails, whole = self._arrived.popleft()
-            contained = self._contain()
-            size = 0
-            for log, records in piece.items():
-                feed = self.feeds.get(log)
-                if feed is None or feed.tail is None or feed.tail is not tails[log]:
-                    continue
-                held = feed.tail.size
-                with contained:
-                    self._append(feed, feed.tail, records, budget)
-                size += feed.tail.size - held
-                if contained.failed:
-                    contained = self._contain()
-                    self._abandon(feed, moment)
-            self._enforce(size)
+            arrival = self._arrived.popleft()
+            self._append_piece(arrival.piece, budget, moment)
             self._flush(budget, moment)
-            if whole is not None and self.delivered is not None:
+            if arrival.whole is not None and self.delivered is not None:
                 with self._contain():
-                    self.delivered(whole, moment)
+                    self.delivered(arrival.whole, moment)
+
+    def _append_piece(
+        self,
+        piece: list[tuple[PartitionFeed, Tail | None, Sequence[Record]]],
+        budget: Budget,
+        moment: Moment,
+    ) -> None:
+        """Append the records of a piece to those tails that still exist."""
+        size: int | None = 0
+        done = 0
+        while done < len(piece):
+            with self._contain() as contained:
+                for feed, tail, records in piece[done:]:
+                    done += 1
+                    if tail is not None and feed.tail is tail:
+                        held = tail.size
+                        self._append(feed, tail, records, budget)
+                        size = None if size is None else size + tail.size - held
+            if contained.failed:
+                size = None  # unknown
+                self._abandon(piece[done - 1][0], moment)
+        self._enforce(size)
 
     def _append(
         self, feed: PartitionFeed, tail: Tail, records: Sequence[Record], budget: Budget
@@ -616,9 +628,11 @@ class Hub:
             scan.remove(stream)
 
 
-class _Arrival(NamedTuple):
-    """A piece of a batch, the tails it belongs to, and the batch with its last piece."""
+class _Arrival:
+    """A piece of a batch with the tails it belongs to, and the batch with its last piece."""
 
-    piece: Mapping[TopicPartition, Sequence[Record]]
-    tails: Mapping[TopicPartition, Tail | None]
-    whole: Mapping[TopicPartition, Sequence[Record]] | None
+    __slots__ = ("piece", "whole")
+
+    def __init__(self, piece: list[tuple[PartitionFeed, Tail | None, Sequence[Record]]]) -> None:
+        self.piece = piece
+        self.whole: Mapping[TopicPartition, Sequence[Record]] | None = None

@@ -190,8 +190,9 @@ class OffsetPosition(NamedTuple):
     @classmethod
     def after(cls, record: Record) -> OffsetPosition:
         """Return the position after `record`."""
-        if 0 <= record.timestamp < TIMESTAMP_LIMIT:
-            return cls(record.offset + 1, record.timestamp, True)
+        timestamp = record.timestamp
+        if 0 <= timestamp < TIMESTAMP_LIMIT:
+            return cls(record.offset + 1, timestamp, True)
         return cls(record.offset + 1, 0, False)
 
 

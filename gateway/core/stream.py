@@ -175,10 +175,14 @@ class Stream:
 
     def id_around(self, feed: PartitionFeed) -> tuple[bytes, bytes]:
         """Return the parts of the stream's id before and after the entry of `feed`."""
-        index = self.feeds.index(feed)
-        before = [self._entry(each) for each in self.feeds[:index]]
-        after = [self._entry(each) for each in self.feeds[index + 1 :]]
-        return b"".join([self.version, *before]), b"".join(after)
+        around = before = [self.version]
+        after: list[bytes] = []
+        for each in self.feeds:
+            if each is feed:
+                around = after
+            else:
+                around.append(self._entry(each) if self.catching_up else each.head_entry())
+        return b"".join(before), b"".join(after)
 
     def _entry(self, feed: PartitionFeed) -> bytes:
         state = self.catching_up.get(feed)

@@ -78,9 +78,22 @@ class Tail:
         if not records:
             return records, []
         self._records.extend(records)
-        self.size += sum([record.size for record in records])
         self.head = OffsetPosition.after(records[-1])
-        return records, [] if self._by_key is None else self._index(records)
+        by_key = self._by_key
+        if by_key is None:
+            self.size += sum([record.size for record in records])
+            return records, []
+        size, fresh = 0, []
+        for record in records:
+            size += record.size
+            of_key = by_key.get(record.key)
+            if of_key is None:
+                by_key[record.key] = [record]
+                fresh.append(record)
+            else:
+                of_key.append(record)
+        self.size += size
+        return records, fresh
 
     def since(
         self, offset: int, key: bytes | None = None, most: int | None = None
@@ -170,16 +183,3 @@ class Tail:
 
     def _index_of(self, offset: int) -> int:
         return bisect_left(self._records, offset, key=_offset)
-
-    def _index(self, records: Sequence[Record]) -> list[Record]:
-        by_key = self._by_key
-        assert by_key is not None
-        fresh = []
-        for record in records:
-            of_key = by_key.get(record.key)
-            if of_key is None:
-                by_key[record.key] = [record]
-                fresh.append(record)
-            else:
-                of_key.append(record)
-        return fresh
