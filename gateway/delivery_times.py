@@ -16,6 +16,8 @@ DELIVERY_BUCKETS = (
 )
 """Seconds, from immediate delivery to a delay by a Kafka outage."""
 
+_BUCKETS_MS = [round(bound * 1000) for bound in DELIVERY_BUCKETS]
+
 
 class DeliveryTimes:
     """Histogram: record timestamp to socket write, live events; one update a batch."""
@@ -26,11 +28,15 @@ class DeliveryTimes:
 
     def add(self, deliveries: Sequence[tuple[int, int]], wall: int) -> None:
         """Count deliveries at the time `wall` (ms), each a record timestamp and a number."""
+        counts, total = self._counts, 0
         for timestamp, number in deliveries:
-            # Clocks differ: a record from the future was delivered at once.
-            seconds = max(0, wall - timestamp) / 1000
-            self._counts[bisect_left(DELIVERY_BUCKETS, seconds)] += number
-            self._sum += seconds * number
+            delay = wall - timestamp
+            if delay > 0:
+                counts[bisect_left(_BUCKETS_MS, delay)] += number
+                total += delay * number
+            else:  # clocks differ: a record from the future was delivered at once
+                counts[0] += number
+        self._sum += total / 1000
 
     @property
     def counts(self) -> tuple[int, ...]:

@@ -106,6 +106,7 @@ class Metrics:
             buckets=LOOP_BUCKETS,
         )
         self._sent = count("gateway_events_sent", "Events written to streams", ["path"])
+        self._sent_by = {path: self._sent.labels(path) for path in Path}
         self._gaps = count("gateway_gaps", "Gaps written to streams", ["reason"])
         self._closes = count("gateway_closes", "Streams that the gateway ended", ["reason"])
         self._rejects = count("gateway_rejects", "Requests that opened no stream", ["reason"])
@@ -243,7 +244,7 @@ class Metrics:
 
     def sent(self, path: Path, deliveries: Sequence[tuple[int, int]], moment: Moment) -> None:
         """Count events handed to sinks."""
-        self._sent.labels(path).inc(sum([number for _, number in deliveries]))
+        self._sent_by[path].inc(sum([number for _, number in deliveries]))
         if path is Path.LIVE:
             self.delivery.add(deliveries, moment.wall)
 

@@ -103,7 +103,7 @@ class Interpreter:
         source, template = feed.topic.source, feed.topic.key
         for record in records:
             key = record.key
-            if key and key.isascii() and template is None:
+            if key and template is None and key.isascii():
                 continue
             if not key:
                 self._observer.unreadable(feed.log, record.offset, UnreadableReason.NO_KEY)

@@ -90,12 +90,14 @@ class RevocationEvents:
         An event of a group or a broadcast revokes nothing: a session belongs to a user.
         """
         found: Revoked = []
+        sources = self._sources
         if not self._target.name:
             return found
-        for log, records in batches.items():
-            source = self._sources.get(log.topic)
-            if source is None:
-                continue
+        of_users = [(log, records) for log, records in batches.items() if log.topic in sources]
+        if not mentioning([record for _, records in of_users for record in records]):
+            return found
+        for log, records in of_users:
+            source = sources[log.topic]
             for record in mentioning(records):
                 with self._contain(Part.REVOCATIONS):
                     read = self._readable(log.topic, record)

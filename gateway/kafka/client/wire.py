@@ -78,10 +78,10 @@ class Reader:
 
     __slots__ = ("at", "data", "flexible")
 
-    def __init__(self, data: bytes, flexible: bool) -> None:
+    def __init__(self, data: bytes, flexible: bool, at: int = 0) -> None:
         self.data = data
         self.flexible = flexible
-        self.at = 0
+        self.at = at
 
     def int8(self) -> int:
         """Return an unsigned byte."""

@@ -29,8 +29,9 @@ from __future__ import annotations
 import asyncio
 import struct
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+import msgspec
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.util import calc_crc32c
@@ -81,7 +82,7 @@ LARGE_BYTES = 16_384
 default of producers' `batch.size` is not."""
 
 
-class Batch(NamedTuple):
+class Batch(msgspec.Struct, gc=False):
     """The decoded records of one batch. `following` is the offset to fetch next."""
 
     records: list[Record]
@@ -105,10 +106,11 @@ class _Aborted:
         self._pending = sorted(transactions, key=lambda each: each[1], reverse=True)
         self.producers: set[int] = set()
 
-    def advance(self, last: int) -> None:
-        """Begin the transactions up to this offset."""
+    def advance(self, last: int) -> set[int]:
+        """Begin the transactions up to this offset; return `producers`."""
         while self._pending and self._pending[-1][1] <= last:
             self.producers.add(self._pending.pop()[0])
+        return self.producers
 
 
 def unpack(
@@ -126,11 +128,16 @@ def unpack(
     of each unreadable record or batch and the reason, after `LARGE` only once the batch was
     yielded. A last batch that the broker has truncated is left to the next fetch.
     """
-    transactions = _Aborted(aborted)
+    transactions = _Aborted(aborted) if aborted else None
     start = position
-    at, size = 0, len(data)
+    at, size, whole = 0, len(data), _HEADER.size
     while size - at > _MAGIC_AT:
-        base, length = OVERHEAD.unpack_from(data, at)
+        header: _Header | None = None
+        if size - at >= whole:
+            header = _HEADER.unpack_from(data, at)
+            base, length = header[:2]
+        else:
+            base, length = OVERHEAD.unpack_from(data, at)
         stop = at + OVERHEAD.size + length
         if stop > size:
             break
@@ -138,11 +145,11 @@ def unpack(
             skipped(position, UnreadableReason.CORRUPT)
             yield Batch([], position + 1, -1)
             return
-        header = None
-        if data[at + _MAGIC_AT] == _MAGIC and stop - at >= _HEADER.size:
-            header = _HEADER.unpack_from(data, at)
-        late: list[tuple[int, UnreadableReason]] = []
+        magic = data[at + _MAGIC_AT]
+        if magic != _MAGIC or stop - at < whole:
+            header = None
         report = skipped
+        late: list[tuple[int, UnreadableReason]] = []
         if _is_large(stop - at, header):
             report = partial(_append, late)
             yield LARGE
@@ -151,7 +158,7 @@ def unpack(
             base, header = position, None
         elif header is not None:
             batch = _batch(data, at, stop, header, transactions, report)
-        elif data[at + _MAGIC_AT] < _MAGIC:
+        elif magic < _MAGIC:
             batch = _message(data, at, stop, report)
         if batch is None:
             report(base, UnreadableReason.CORRUPT)
@@ -161,8 +168,7 @@ def unpack(
             batch = Batch([], following, -1)
         records = batch.records
         if records and records[0].offset < position:  # the batch begins before the position
-            records = [record for record in records if record.offset >= position]
-            batch = batch._replace(records=records)
+            batch.records = [record for record in records if record.offset >= position]
         at = stop
         if batch.following > position:
             position = batch.following
@@ -183,9 +189,9 @@ async def large_batch(batches: Iterator[Batch]) -> Batch | None:
 
 
 def _is_large(size: int, header: _Header | None) -> bool:
-    if header is None:
-        return size > LARGE_BYTES
-    return header[-1] > LARGE_RECORDS or (size > LARGE_BYTES and bool(header[5] & CODEC))
+    if size <= LARGE_BYTES:
+        return header is not None and header[-1] > LARGE_RECORDS
+    return header is None or header[-1] > LARGE_RECORDS or bool(header[5] & CODEC)
 
 
 def _append(
@@ -217,13 +223,13 @@ def _batch(
     at: int,
     stop: int,
     header: _Header,
-    transactions: _Aborted,
+    transactions: _Aborted | None,
     skipped: Skipped,
 ) -> Batch | None:
     """Unpack a batch of magic 2; None if it cannot be read."""
     base, _, epoch, _, crc, attributes, delta, first, newest, producer, _, _, number = header
     last = base + delta
-    transactions.advance(last)
+    producers: set[int] = set() if transactions is None else transactions.advance(last)
     is_control = attributes & _CONTROL
     try:
         if calc_crc32c(memoryview(data)[at + _CRC_FROM : stop]) != crc:
@@ -232,7 +238,7 @@ def _batch(
             raise CorruptError("wrong offsets")
         if number > RECORDS_MOST:
             raise CorruptError("too many records")
-        if attributes & _TRANSACTIONAL and producer in transactions.producers and not is_control:
+        if producer in producers and attributes & _TRANSACTIONAL and not is_control:
             return Batch([], last + 1, epoch)
         codec = attributes & CODEC
         if codec:
@@ -254,11 +260,11 @@ def _batch(
             return Batch(records, last + 1, epoch)
         # The log cleaner leaves control batches without records.
         if not records or _MARKER.unpack_from(records[0].key or b"")[1] == _ABORT:
-            transactions.producers.discard(producer)
+            producers.discard(producer)
         return Batch([], last + 1, epoch)
     except FAULTS:
         if is_control:  # treat it as an abort: a commit does not change the producer's state
-            transactions.producers.discard(producer)
+            producers.discard(producer)
         return None
 
 
@@ -277,12 +283,11 @@ def _compiled(data: bytes, at: int, stop: int, base: int, last: int) -> list[Rec
         offset, key, value, headers = each.offset, each.key, each.value, each.headers
         if not previous < offset <= last:
             raise CorruptError("an offset out of order")
-        previous = offset
-        timestamp = each.timestamp
-        if timestamp is None:
-            timestamp = NO_TIMESTAMP
-        if headers or key is None or value is None:
+        previous, timestamp = offset, each.timestamp
+        if headers or key is None or value is None or timestamp is None:
             named = tuple([(name, content or b"") for name, content in headers])
+            if timestamp is None:
+                timestamp = NO_TIMESTAMP
             add(make_record(offset, timestamp, key, value, named))
         else:
             add(Record(offset, timestamp, key, value, (), overhead + len(key) + len(value)))

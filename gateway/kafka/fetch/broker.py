@@ -124,7 +124,7 @@ class BrokerReader:
     def covers(self, partition: Partition) -> bool:
         """Whether the last response was about a partition; it may omit an unchanged one."""
         session = self._session
-        if session is None or session.asked(partition.log) is None:
+        if session is None or partition.log not in session.positions:
             return False
         if partition.end == NONE:
             # Stopped and read again: the session would omit it while unchanged. Reset.
@@ -262,6 +262,7 @@ class BrokerReader:
     async def _process(self, session: FetchSession, response: Response) -> int:
         """Deliver the records of a response; return how many there were."""
         reader, wanted = self._reader, self._wanted
+        partitions, sent = reader.partitions, session.positions
         total = count = 0
         cut_off: list[Partition] = []
         advanced = False
@@ -269,11 +270,11 @@ class BrokerReader:
         contained = reader.contain(Part.PARTITION)
         for answer in response.answers:
             log = answer.log
-            partition = reader.partitions.get(log)
+            partition = partitions.get(log)
             if partition is None or partition.broker is not self:
                 continue  # stopped, or assigned to another broker meanwhile
             asked = position = partition.position
-            if asked is not session.asked(log) or not self._has_records(partition, answer):
+            if asked is not sent.get(log) or not self._has_records(partition, answer):
                 continue  # moved meanwhile, or without records
             end, aborted = answer.high_watermark, answer.aborted
             batches = unpack(answer.records, asked.offset, end, aborted, partition.skipped)
@@ -282,24 +283,24 @@ class BrokerReader:
                 more = False
                 with contained:
                     for each in batches:
-                        batch = await large_batch(batches) if each is LARGE else each
-                        if (
-                            batch is None
-                            or partition.position is not position
-                            or partition.broker is not self
-                        ):
-                            break
+                        batch = each
+                        if each is LARGE:
+                            decoded = await large_batch(batches)
+                            if decoded is None or not partition.is_at(position, self):
+                                break
+                            batch = decoded
                         # Move it to the end of the next full request: brokers fill responses in
                         # request order.
                         del wanted[log]
                         partition.position = wanted[log] = position = FetchPosition(
                             batch.following, asked.leader_epoch, batch.epoch, asked.topic_id
                         )
+                        records = batch.records
                         if log in fresh:
-                            fresh[log] += batch.records
-                        elif batch.records:
-                            fresh[log] = batch.records
-                        count += len(batch.records)
+                            fresh[log] += records
+                        elif records:
+                            fresh[log] = records
+                        count += len(records)
                         if count >= SLICE:
                             more = True
                             break
@@ -307,7 +308,7 @@ class BrokerReader:
                     await reader.listener.deliver(fresh)
                     total, count, fresh = total + count, 0, {}
                     await asyncio.sleep(0)
-                    more = partition.position is position and partition.broker is self
+                    more = partition.is_at(position, self)
             if contained.failed:
                 contained = reader.contain(Part.PARTITION)
                 reader.retry(partition, UNEXPECTED)
@@ -326,13 +327,14 @@ class BrokerReader:
 
     def _has_records(self, partition: Partition, answer: Answer) -> bool:
         """Process a partition's answer except its records; return whether it has records."""
-        error = answer.error
-        if not error and answer.diverging is None and answer.preferred in {NONE, self.node_id}:
-            partition.end = answer.high_watermark if answer.stable < 0 else answer.stable
+        error, preferred, stable = answer.error, answer.preferred, answer.stable
+        if not error and answer.diverging is None and preferred in (NONE, self.node_id):
+            partition.end = answer.high_watermark if stable < 0 else stable
             partition.fault, partition.stalled = "", False
-            if not answer.records:
-                partition.failures = 0  # with records: reset after decoding
-            return bool(answer.records)
+            if answer.records:
+                return True
+            partition.failures = 0  # with records: reset after decoding
+            return False
         reader, fault = self._reader, describe(error)
         if partition.follower == self.node_id:
             reader.retry(partition, fault)
@@ -348,7 +350,7 @@ class BrokerReader:
             if error in UNKNOWN_TOPIC:
                 reader.listener.unknown_topic(partition.log)
         else:
-            partition.follower = answer.preferred
+            partition.follower = preferred
             partition.follower_until = clock.now().monotonic + FOLLOWER_SECONDS
             reader.assign(partition)
         return False

@@ -28,7 +28,6 @@ from gateway.kafka.client.wire import (
     FETCH,
     MALFORMED,
     NO_TAGS,
-    UVARINT_BITS,
     Reader,
     array_head,
     string,
@@ -54,9 +53,11 @@ _ASK_5 = struct.Struct(">iqqi")
 _ASK_9 = struct.Struct(">iiqqi")
 _ASK_12 = struct.Struct(">iiqiqiB")
 _ANSWER_4 = struct.Struct(">ihqq")
-_ANSWER_5 = struct.Struct(">ihqqq")
-_USUAL = struct.Struct(">ihqqqBiB")
-"""The same, then an empty array, the preferred replica, and a byte of the records' length."""
+_ANSWER_5 = struct.Struct(">ihqq8x")  # the start of the log is not used
+_USUAL = struct.Struct(">ihqq8xBiBB")
+"""The same, then an empty array, the preferred replica, and two bytes of the records' length."""
+_VARINT_MOST = 0x7F
+"""The highest number in one byte of a varint."""
 _EMPTY = 1
 """Length prefix of an empty compact array; 0 means null."""
 _ABORTED = struct.Struct(">qq")
@@ -105,7 +106,6 @@ class Answer(msgspec.Struct, gc=False):
     high_watermark: int = NONE
     stable: int = NONE
     """Last stable offset: the end of the log for `read_committed`."""
-    start: int = NONE
     aborted: tuple[tuple[int, int], ...] = ()
     """Producer id and first offset of each aborted transaction among the records."""
     preferred: int = NONE
@@ -225,36 +225,33 @@ def _read_usual(source: Reader, topic: str, count: int, found: list[Answer]) -> 
 
     Stops before any other answer. Runs for each partition with records of each fetch.
     """
-    data, at, layout = source.data, source.at, _USUAL
-    unpack, last = layout.unpack_from, len(data) - layout.size
+    data, at, unpack, size = source.data, source.at, _USUAL.unpack_from, _USUAL.size
+    last = len(data) - size
     while len(found) < count and at <= last:
-        number, error, high_watermark, stable, start, aborted, preferred, size = unpack(data, at)
+        number, error, end, stable, aborted, preferred, low, high = unpack(data, at)
         if aborted > _EMPTY:
             return
-        at += layout.size
-        shift, most = 7, 0x7F
-        while size > most:  # the length is a varint: the next byte holds higher bits
-            if shift > UVARINT_BITS:
-                return
-            size += (data[at] - 1) << shift
-            at += 1
-            shift, most = shift + 7, most << 7 | 0x7F
-        end = at + size - 1 if size else at
-        if data[end]:
+        at += size
+        if low <= _VARINT_MOST:  # the length + 1 is a varint, of two bytes as a rule
+            at -= 1
+            stop = at + max(low - 1, 0)
+        elif high <= _VARINT_MOST:
+            stop = at + low + (high << 7) - _VARINT_MOST - 2
+        else:
+            length = Reader(data, flexible=True, at=at - 2)
+            stop = length.uvarint() - 1
+            at = length.at
+            stop += at
+        if data[stop]:
             return
-        log, records = TopicPartition(topic, number), data[at:end]
-        found.append(
-            Answer(log, error, high_watermark, stable, start, (), preferred, None, records)
-        )
-        source.at = at = end + 1
+        log = tuple.__new__(TopicPartition, (topic, number))  # as its constructor, but faster
+        found.append(Answer(log, error, end, stable, (), preferred, None, data[at:stop]))
+        source.at = at = stop + 1
 
 
 def _partition(source: Reader, version: int, topic: str) -> Answer:
-    start = preferred = NONE
-    if version >= 5:
-        number, error, high_watermark, stable, start = source.fields(_ANSWER_5)
-    else:
-        number, error, high_watermark, stable = source.fields(_ANSWER_4)
+    preferred = NONE
+    number, error, end, stable = source.fields(_ANSWER_5 if version >= 5 else _ANSWER_4)
     aborted = tuple([_transaction(source) for _ in range(source.count())])
     if version >= RACKS:
         (preferred,) = source.fields(_INT)
@@ -262,11 +259,11 @@ def _partition(source: Reader, version: int, topic: str) -> Answer:
     diverging = None
     content = source.tags().get(_DIVERGING_EPOCH)
     if content is not None:
-        epoch, end = _EPOCH_END.unpack_from(content)
-        if epoch != NONE or end != NONE:
-            diverging = epoch, end
+        epoch, offset = _EPOCH_END.unpack_from(content)
+        if epoch != NONE or offset != NONE:
+            diverging = epoch, offset
     log = TopicPartition(topic, number)
-    return Answer(log, error, high_watermark, stable, start, aborted, preferred, diverging, records)
+    return Answer(log, error, end, stable, aborted, preferred, diverging, records)
 
 
 def _transaction(source: Reader) -> tuple[int, int]:

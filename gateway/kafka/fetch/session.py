@@ -78,7 +78,7 @@ class FetchSession:
         self._keep = keep
         self._version = self._newest
         self._state = FULL if keep else NO_SESSION
-        self._known: dict[TopicPartition, FetchPosition] = {}
+        self.positions: dict[TopicPartition, FetchPosition] = {}
         """The last position sent to the broker for each partition of the session."""
         self._names: dict[bytes, str] = {}
 
@@ -105,7 +105,7 @@ class FetchSession:
         contains every partition whose entry in `wanted` was set or removed since the last request,
         so that the others cost nothing; None: any may have changed.
         """
-        known = self._known
+        known = self.positions
         changed: dict[TopicPartition, FetchPosition] = {}
         forgotten: list[tuple[TopicPartition, bytes]] = []
         for log in {**wanted, **known} if touched is None else touched:
@@ -122,7 +122,7 @@ class FetchSession:
             changed = dict(wanted)
             forgotten = []
             self._names = {}
-            self._known = changed
+            self.positions = changed
         else:
             for log, _ in forgotten:
                 del known[log]
@@ -151,10 +151,6 @@ class FetchSession:
             self._state = session, epoch % _EPOCH_MOST + 1
         return response
 
-    def asked(self, log: TopicPartition) -> FetchPosition | None:
-        """Return the position of a partition in the last request."""
-        return self._known.get(log)
-
     def lost(self) -> None:
         """Reset the session: the next request is full."""
         if self._keep:
@@ -169,7 +165,7 @@ class FetchSession:
         version = self._newest
         if version >= TOPIC_IDS:
             # With topic ids in use, the partitions that have not changed have one.
-            asked = changed if self._version == version and self._known else wanted
+            asked = changed if self._version == version and self.positions else wanted
             if b"" in [at.topic_id for at in asked.values()]:
                 version = FLEXIBLE
         if version != self._version:
