@@ -363,7 +363,8 @@ class Hub:
         until = moment.monotonic + seconds
         self._resting = not (
             self._stirred
-            or self._has_work(moment)
+            or self.delivering
+            or self._has_other_work(moment)
             or self.open_streams.stuck
             or self._deadlines.is_due(until)
             or self._heartbeats.next_check <= until
