@@ -7,11 +7,12 @@ standard error, for pipes. Exit codes: 0 success, 1 failure, 2 invalid settings 
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 import sys
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -36,6 +37,9 @@ from gateway.log import open_standard_streams
 from gateway.serve import serve as run_worker
 from gateway.settings.secret_settings import PREFIX
 from gateway.workers.run import supervise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 WORKERS_VARIABLE = "GATEWAY_WORKERS"
 
@@ -66,21 +70,35 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    app.command(rich_help_panel="Run", epilog=_settings_help())(serve)
-    app.command(rich_help_panel="Run")(check)
-    app.command("config", rich_help_panel="Run")(show_config)
-    app.command(rich_help_panel="Run")(plan)
-    app.command(rich_help_panel="Run")(fleet)
-    app.command(rich_help_panel="Run")(streams)
-    app.command(rich_help_panel="Run")(revoke)
-    app.command(rich_help_panel="Run")(record)
-    app.command(rich_help_panel="Try out")(demo)
-    app.command(rich_help_panel="Try out")(publish)
-    app.command(rich_help_panel="Try out")(tail)
-    app.command(rich_help_panel="Try out")(conformance)
-    app.command(rich_help_panel="Try out")(token)
-    app.command("id", rich_help_panel="Try out")(read_id)
+    add = partial(_add, app)
+    add(serve, "Run", epilog=_settings_help())
+    add(check, "Run")
+    add(show_config, "Run", "config")
+    add(plan, "Run")
+    add(fleet, "Run")
+    add(streams, "Run")
+    add(revoke, "Run")
+    add(record, "Run")
+    add(demo, "Try out")
+    add(publish, "Try out")
+    add(tail, "Try out")
+    add(conformance, "Try out")
+    add(token, "Try out")
+    add(read_id, "Try out", "id")
     return app
+
+
+def _add(
+    app: typer.Typer,
+    command: Callable[..., None],
+    panel: str,
+    name: str | None = None,
+    epilog: str | None = None,
+) -> None:
+    """Add a command with its docstring as help, each paragraph as one line to be wrapped."""
+    paragraphs = inspect.getdoc(command) or ""
+    text = "\n\n".join(" ".join(part.split()) for part in paragraphs.split("\n\n"))
+    app.command(name, help=text, epilog=epilog, rich_help_panel=panel)(command)
 
 
 def _settings_help() -> str:

@@ -25,12 +25,19 @@ def mint(
     """Return a token that is good from `now` (Unix seconds) for `ttl` seconds.
 
     `groups` are those of the user, in the claim that each source for groups names.
-    Raises `SettingsError` without a secret: public keys verify tokens, they do not sign them.
+    Raises `SettingsError` without a secret (public keys verify tokens, they do not sign them), and
+    for groups without a claim.
     """
     if settings.jwt_secret is None:
         raise SettingsError(
             "a token can only be made with GATEWAY_JWT_SECRET; with a public key or a JWKS URL,"
             " get one from the holder of the private key"
+        )
+    claimed = {source.groups for source in settings.event_sources if source.groups}
+    if groups and not claimed:
+        raise SettingsError(
+            'a token has groups only with a source of audience "group": declare one in'
+            " GATEWAY_SOURCES"
         )
     claims: dict[str, Any] = {
         settings.jwt_user_claim: user,
@@ -39,7 +46,7 @@ def mint(
         "aud": settings.jwt_audience,
         "iat": int(now),
         "exp": int(now) + ttl,
-        **{source.groups: list(groups) for source in settings.event_sources if source.groups},
+        **{claim: list(groups) for claim in claimed},
     }
     return jwt.encode(
         {name: value for name, value in claims.items() if value is not None},

@@ -16,6 +16,7 @@ from rich.markup import escape
 from gateway import log
 from gateway.commands.console import ConfigFile, prepare, to_stdout
 from gateway.commands.findings import (
+    CREATED_LATER,
     Finding,
     Status,
     clock_finding,
@@ -31,7 +32,7 @@ from gateway.commands.findings import (
     topic_findings,
 )
 from gateway.commands.reading import reading, topic_decoder
-from gateway.commands.rehearsal import Sample, rehearse
+from gateway.commands.rehearsal import Sample, postponed, rehearse
 from gateway.commands.token_check import TokenFile, judge, read_token
 from gateway.config import foreign_variables
 from gateway.core.records import Event, LogKind, TopicPartition
@@ -120,7 +121,9 @@ def _findings(config: Path | None, token_file: Path | None) -> list[Finding]:
     kafka, sample = asyncio.run(_topics_findings(settings))
     findings += kafka
     if not any(finding.status is Status.FAILED for finding in findings):
-        findings.append(asyncio.run(rehearse(settings, sample)))
+        topics = {f"topic {source.topic}" for source in settings.event_sources}
+        created = any(row.what in topics and row.found.startswith(CREATED_LATER) for row in kafka)
+        findings.append(postponed() if created else asyncio.run(rehearse(settings, sample)))
     return [*findings, files_finding(limit, settings.max_streams)]
 
 

@@ -37,7 +37,7 @@ def show_config(
 ) -> None:
     """Show the settings in force and the origin of each; secrets are hidden.
 
-    The origin is [cyan]default[/], [cyan]environment[/], the file of --config, or the setting that
+    The origin is default, environment, the file of --config, or the setting that
     names the file of a secret.
     """
     settings = prepare(config)

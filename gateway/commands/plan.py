@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from gateway.commands.console import AsJson, to_stdout
-from gateway.fleet.capacity import Bounds, Costs, Load, Plan
+from gateway.fleet.capacity import MAX_WORKERS, Bounds, Costs, Load, Plan
 from gateway.fleet.capacity import plan as make_plan
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def plan_table(plans: Iterable[Plan | None]) -> Table:
 
 def _column(plan: Plan | None) -> list[str]:
     if plan is None:
-        return ["no number will do", *"-" * (len(_ROWS) - 1)]
+        return [f"none up to {MAX_WORKERS:,}", *"-" * (len(_ROWS) - 1)]
     return [
         f"{plan.workers:,}",
         "any" if plan.partitions is None else f"{plan.partitions:,}",

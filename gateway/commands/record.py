@@ -57,10 +57,12 @@ async def _read(settings: Settings, log: TopicPartition, offset: int) -> Record:
     options = connection_options(settings)
     cluster = await describe(options, [log.topic])
     partitions = cluster.partitions.get(log.topic, 0)
+    if not partitions:
+        raise BrokerError(f"topic {log.topic} does not exist", "name the topic as in the log")
     if log.partition >= partitions:
         raise BrokerError(
             f"topic {log.topic} does not have a partition {log.partition}",
-            f"it has {partitions}" if partitions else "create the topic, or name another one",
+            f"its partitions are 0 to {partitions - 1}",
         )
     async with probe(options) as looking:
         extent = await looking.extent(log, 0)  # also loads the metadata that reading needs
@@ -69,7 +71,9 @@ async def _read(settings: Settings, log: TopicPartition, offset: int) -> Record:
             raise BrokerError(
                 f"no record at offset {offset}: it was compacted, belongs to a transaction or is"
                 " corrupt",
-                f"the log has the offsets {extent.start} to {extent.end - 1}",
+                f"the log has the offsets {extent.start} to {extent.end - 1}"
+                if extent.end > extent.start
+                else "the partition is empty",
             )
     return found
 

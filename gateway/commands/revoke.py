@@ -46,7 +46,10 @@ def revoke(
 
 def _end(expires: str | None, ttl: int | None) -> datetime | None:
     if ttl is not None:
-        return datetime.now(UTC) + timedelta(seconds=ttl)
+        try:
+            return datetime.now(UTC) + timedelta(seconds=ttl)
+        except OverflowError:
+            raise typer.BadParameter("--ttl ends after the year 9999; give fewer seconds") from None
     if expires is None:
         return None
     try:

@@ -138,7 +138,7 @@ def _token_source(
     if token is not None:
         return lambda: token
     if user is None:
-        raise SettingsError("whose stream? name a USER, or give a --token")
+        raise SettingsError("USER is missing; name one, or give a --token")
     make = partial(mint, settings, user, None, MINTED_SECONDS, groups=groups)
     make(time.time())  # fails early if a setting is missing
     return lambda: make(time.time())

@@ -36,10 +36,12 @@ def token(
     if (user is None) == (explain is None):
         raise typer.BadParameter("give USER, or --explain FILE")
     settings = prepare(config)
-    if explain is None:
-        assert user is not None
+    if user is not None:
+        if not user:
+            raise typer.BadParameter("USER must be a non-empty string")
         typer.echo(mint(settings, user, session, ttl, time.time(), group or ()))
         return
+    assert explain is not None
     verdict = asyncio.run(judge(settings.require_key(), read_token(explain)))
     typer.echo(f"{'accepted' if verdict.accepted else 'not accepted'}: {verdict.line}")
     if not verdict.accepted:

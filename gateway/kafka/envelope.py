@@ -126,7 +126,7 @@ def encode(
 def session_id_of(session_id: str) -> str:
     """Return the session id. Raises `PublishError` if it is invalid."""
     if not isinstance(session_id, str) or not session_id:
-        raise PublishError(f"the session id must be a text that is not empty, not {session_id!r}")
+        raise PublishError(f"the session id must be a non-empty string, not {session_id!r}")
     _utf8("session id", session_id)
     return session_id
 

@@ -52,7 +52,7 @@ async def ask(
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         reason = str(error) or type(error).__name__
         raise OperationsError(
-            f"no operations listener answers at {url}: {reason}; --url says where one is"
+            f"no operations listener answers at {url}: {reason}; give its URL with --url"
         ) from None
     if status == 401:
         raise OperationsError(

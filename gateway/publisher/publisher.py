@@ -311,7 +311,7 @@ class EventPublisher:
         if end.tzinfo is None:
             raise PublishError("expires_at must say its time zone, as datetime.now(UTC) does")
         if end <= now:
-            raise PublishError("expires_at is over: such a revocation would revoke nothing")
+            raise PublishError("expires_at is in the past: the revocation would have no effect")
         begin_ms, end_ms = (int(moment.timestamp() * 1000) for moment in (now, end))
         return Revocation(user_key(user_id), begin_ms, end_ms)
 

@@ -165,7 +165,9 @@ async def test_missing_topics_are_in_order_with_create_topics(broker: Broker) ->
         "jwt_secret": SECRET,
     }
     finished = await gateway("check", settings=settings)
+    assert finished.code == 0, finished
     assert statuses(finished.out)["topic no-such"] == "ok"
+    assert "not started: a topic is missing" in finished.out
 
 
 async def test_no_line_of_a_remedy_is_wrapped_on_a_narrow_terminal(broker: Broker) -> None:

@@ -11,6 +11,7 @@ import pytest
 import gateway as package
 from gateway.config import Settings, grouped
 from tests.commands.command import gateway
+from tests.tokens import SECRET
 
 
 async def test_help_names_every_command() -> None:
@@ -54,11 +55,12 @@ async def test_the_version_is_the_packages() -> None:
     ("arguments", "settings", "line"),
     [
         (["token", "alice"], {}, "error: a token can only be made with GATEWAY_JWT_SECRET"),
+        (["token", "alice", "--group", "a"], {"jwt_secret": SECRET}, "error: a token has groups"),
         (["token", "alice"], {"jwt_secret": "short"}, "error: GATEWAY_JWT_SECRET has 5 bytes"),
         (["token", "alice"], {"topix": "x"}, "did you mean GATEWAY_TOPIC?"),
         (["serve"], {}, "error: no key to verify tokens with"),
         (["serve", "--config", "/no/such.toml"], {}, "error: /no/such.toml: cannot be read"),
-        (["tail"], {}, "error: whose stream? name a USER, or give a --token"),
+        (["tail"], {}, "error: USER is missing; name one, or give a --token"),
         (["publish", "a", "b"], {"registry": "/no/such"}, "error: GATEWAY_REGISTRY: /no/such"),
     ],
 )

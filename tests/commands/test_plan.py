@@ -30,4 +30,4 @@ async def test_what_no_number_of_workers_can_carry_fails() -> None:
         *("plan", "--streams", "1000", "--events-per-second", "1e6", "--partitions", "1")
     )
     assert finished.code == 1
-    assert finished.out.count("no number will do") == 2
+    assert finished.out.count("none up to 10,000") == 2

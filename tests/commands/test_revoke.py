@@ -45,6 +45,7 @@ async def test_each_form_writes_its_record(broker: Broker, topics: MakeTopics) -
         (["alice", "--expires", "tomorrow"], "a time with offset", 2),
         (["alice", "--expires", "2222-01-31T12:00:00"], "a time with offset", 2),
         (["alice", "--ttl", "0"], "--ttl", 2),
+        (["alice", "--ttl", "99999999999999"], "year 9999", 2),
         ([], "USER", 2),
         (["alice"], "no Kafka broker answers at", 1),
     ],
