@@ -45,15 +45,12 @@ class File(Protocol):
 
     def write(self, text: str, /) -> int:
         """Write text."""
-        ...
 
     def flush(self) -> None:
         """Flush written text."""
-        ...
 
     def isatty(self) -> bool:
         """Return whether it is a terminal."""
-        ...
 
 
 def configure(form: Literal["text", "json"] | None, level: str, file: File | None = None) -> None:

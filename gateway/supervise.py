@@ -100,7 +100,6 @@ class Failures(Protocol):
 
     def failed(self, part: Part, error: BaseException) -> None:
         """Count and log an exception; it must not raise."""
-        ...
 
 
 class Containment:

@@ -116,7 +116,7 @@ def test_every_file_of_the_package_is_in_the_wheel_and_the_sdist(installed: Inst
     assert "gateway/py.typed" in files
     with ZipFile(installed.wheel) as wheel:
         packed = {name for name in wheel.namelist() if name.startswith("gateway/")}
-    assert packed == files, "what is no module is named in package-data of pyproject.toml"
+    assert packed == files, "a file that is not a module is named in package-data of pyproject.toml"
     with tarfile.open(installed.sdist) as sdist:
         assert {f"{sdist.getnames()[0]}/{name}" for name in files} <= set(sdist.getnames())
 

@@ -1,4 +1,4 @@
-"""The cases of the suite, read from `cases.json`, and their findings."""
+"""The cases of the suite, read from `cases.yaml`, and their findings."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Phase(Enum):
 
 
 class _Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A part of `cases.json`; an unknown field is an error."""
+    """A part of `cases.yaml`; an unknown field is an error."""
 
 
 class Answer(_Data, frozen=True, rename={"first": "from", "last": "to"}):
@@ -93,10 +93,6 @@ class Case(_Data, frozen=True):
     event: EventData | None = None
 
 
-class _Suite(_Data, frozen=True):
-    cases: tuple[Case, ...]
-
-
 class Finding(NamedTuple):
     """The result of one case."""
 
@@ -108,8 +104,8 @@ class Finding(NamedTuple):
 
 def load_cases() -> tuple[Case, ...]:
     """Return all cases, in the order of the table."""
-    data = files("gateway.conformance").joinpath("cases.json").read_bytes()
-    return msgspec.json.decode(data, type=_Suite).cases
+    data = files("gateway.conformance").joinpath("cases.yaml").read_bytes()
+    return msgspec.yaml.decode(data, type=tuple[Case, ...])
 
 
 def exit_code(findings: Iterable[Finding]) -> int:

@@ -23,7 +23,6 @@ class Containment(Protocol):
 
     def __enter__(self) -> Self:
         """Begin the block."""
-        ...
 
     def __exit__(
         self,
@@ -32,7 +31,6 @@ class Containment(Protocol):
         traceback: TracebackType | None,
     ) -> bool:
         """End the block; return True to suppress the exception."""
-        ...
 
 
 if TYPE_CHECKING:

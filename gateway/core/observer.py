@@ -32,30 +32,23 @@ class Observer(Protocol):
 
         For other paths than live, only the sum of the numbers is meaningful.
         """
-        ...
 
     def gap(self, reason: GapReason) -> None:
         """Count a gap that was sent to a stream."""
-        ...
 
     def opened(self, stream: Stream) -> None:
         """Record that a stream was opened."""
-        ...
 
     def closed(self, stream: Stream, reason: CloseReason | None, moment: Moment) -> None:
         """Record that a stream ends, before it is removed; reason None: client gone."""
-        ...
 
     def unreadable(
         self, log: TopicPartition, offset: int, reason: UnreadableReason, detail: str = ""
     ) -> None:
         """Count and log an unreadable record; `detail` names the invalid field."""
-        ...
 
     def unknown_type(self, event_type: str) -> None:
         """Count an event without a category."""
-        ...
 
     def misplaced(self, log: TopicPartition, offset: int, expected: int) -> None:
         """Count and log a key outside the partition that the partitioner selects."""
-        ...

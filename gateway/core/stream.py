@@ -44,15 +44,12 @@ class Sink(Protocol):
 
     def bind(self, stream: Stream) -> None:
         """Set the stream, which the sink reports to the hub as stuck, drained or lost."""
-        ...
 
     def write(self, data: bytes) -> None:
         """Write bytes in order; may call `Hub.stuck` if the transport is full."""
-        ...
 
     def close(self) -> None:
         """Send the written bytes, then end; abort if the client does not read."""
-        ...
 
 
 class State(StrEnum):

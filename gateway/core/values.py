@@ -19,7 +19,6 @@ class Skipped(Protocol):
         self, log: TopicPartition, record: Record, value: bytes | None, why: Unreadable
     ) -> None:
         """Take a record; `value` is its value before it was read. Returns at once."""
-        ...
 
 
 class Values(Protocol):
@@ -30,7 +29,6 @@ class Values(Protocol):
 
         `schema_unavailable` is the only reason that is not the record's fault.
         """
-        ...
 
 
 def read_value(values: Values | None, topic: str, record: Record) -> Record | Unreadable:

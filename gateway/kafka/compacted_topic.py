@@ -50,19 +50,15 @@ class Follower(Protocol):
 
     def begin(self) -> None:
         """Discard pending records: the topic is read from its start."""
-        ...
 
     def add(self, partition: int, records: Sequence[Record]) -> None:
         """Add the next records of a partition, oldest first."""
-        ...
 
     async def apply(self) -> None:
         """Apply the pending records; the first call covers the whole topic."""
-        ...
 
     def failed(self, reason: str) -> None:
         """Log that the topic cannot be read; the read is retried every second."""
-        ...
 
 
 class CompactedTopic:

@@ -95,11 +95,9 @@ class FleetView(Protocol):
     @property
     def fleet(self) -> Fleet:
         """The members and their statuses."""
-        ...
 
     def problem(self) -> str:
         """Return why other workers are not visible; empty if they are."""
-        ...
 
 
 class DashboardFeed:

@@ -81,15 +81,12 @@ class Registry(Protocol):
 
     async def fetch(self, schema: SchemaId) -> RegisteredSchema:
         """Return a schema. Raises `SchemaError`."""
-        ...
 
     async def probe(self) -> None:
         """Send one request. Raises `RegistryUnavailable` unless it is answered."""
-        ...
 
     async def close(self) -> None:
         """Close the connections."""
-        ...
 
 
 class Schemas:

@@ -156,7 +156,7 @@ async def test_streams_stay_open_and_beat_while_all_brokers_are_away(
 
         cluster.kill(*NODES)
         try:
-            await eventually("the outage is told", not_ready)
+            await eventually("the outage is reported", not_ready)
             await asyncio.sleep(AWAY_SECONDS)
             for client in running.clients.values():
                 await client.wait_for(has_beaten_since(client.heartbeats))

@@ -193,7 +193,7 @@ async def test_recreated_topic_sends_a_gap_to_open_and_resuming_streams(
     await client.reconnect(url=fresh.events_url)
     await write(broker.bootstrap, stage.topics, user, [103])
     await client.wait_for(lambda client: 103 in client.numbers)
-    assert reasons(client) == ["reset"], "a gap is told once"
+    assert reasons(client) == ["reset"], "a gap is reported once"
 
 
 async def test_deleted_topic_is_reported_and_streams_stay_open(
@@ -213,7 +213,7 @@ async def test_deleted_topic_is_reported_and_streams_stay_open(
     beats = client.heartbeats
     await client.wait_for(lambda client: client.heartbeats > beats + 1)
     async with admin_client(broker.bootstrap) as admin:
-        assert served.user not in await admin.list_topics(), "nobody has made it anew"
+        assert served.user not in await admin.list_topics(), "the topic was not recreated"
 
     await create_topics(broker.bootstrap, [NewTopic(served.user, 1, 1)])
     await write(broker.bootstrap, served, user, [7])

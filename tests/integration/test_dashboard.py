@@ -185,7 +185,7 @@ async def test_keyboard_reaches_every_control_and_every_control_has_an_accessibl
     drawn = "return document.querySelectorAll('.plot')[1].ariaValueNow"
     before = await browser.run(drawn)
     await browser.wait_for(f"{drawn} > {before}")
-    assert await browser.run(value) == said, "what nobody asked for is not read out"
+    assert await browser.run(value) == said, "updates without a request are not read out"
 
     found = await browser.accessible()
     sliders = [name for role, name in found if role == "slider"]

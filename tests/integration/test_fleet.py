@@ -226,7 +226,7 @@ async def test_worker_without_the_fleet_topic_serves_and_logs_once_how_to_create
     async def told() -> bool:
         return served.workers in (await fleet_of(worker, http))["problem"]
 
-    await eventually("the problem is told", told)
+    await eventually("the problem is reported", told)
     line = await worker.wait_for_log("fleet status unavailable")
     assert f"--create --topic {served.workers} --partitions 1 --config cleanup.policy" in line
     await until(
@@ -309,7 +309,7 @@ async def test_a_users_streams_are_shown_and_ended_by_name_and_all_together(
         assert "ended at their worker" in (await response.json())["detail"]
 
     async with http.delete(where) as response:
-        assert response.status == 400, "nobody ends all streams by mistake"
+        assert response.status == 400, "a user is required"
     async with http.delete(where, params={"user": user}) as response:
         assert await response.json() == {"ended": 2}
     for client in clients[1:]:

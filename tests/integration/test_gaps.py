@@ -76,7 +76,7 @@ async def test_more_events_than_the_limit_leave_a_gap_and_the_newest(
     await stage.write.numbered(user, [25])
     await client.wait_for(lambda client: len(client.data) == 11)
     assert client.numbers[-1] == 25
-    assert len(client.own("gap")) == 1, "a gap is told once"
+    assert len(client.own("gap")) == 1, "a gap is reported once"
 
 
 async def test_more_records_than_the_limit_leave_a_gap_and_the_newest(

@@ -141,7 +141,7 @@ async def test_hanging_provider_does_not_affect_tokens_with_known_keys(
         async def turned_away() -> bool:
             return await worker.metric("gateway_rejects_total", reason="key_lookups") > 0
 
-        await eventually("requests with made-up keys are turned away", turned_away)
+        await eventually("requests with unknown keys are rejected", turned_away)
         for _ in range(10):
             async with http.get(worker.events_url, headers=good) as response:
                 assert response.status == 200

@@ -43,7 +43,7 @@ async def test_streams_outlive_a_kafka_outage_and_resume_at_their_position(
                 async def not_ready() -> bool:
                     return await status(http, f"{worker.ops_url}/readyz") == 503
 
-                await eventually("the outage is told", not_ready)
+                await eventually("the outage is reported", not_ready)
                 second = await open_stream(worker, new)
                 beats = first.heartbeats
                 await first.wait_for(lambda client: client.heartbeats > beats)

@@ -53,7 +53,7 @@ async def test_connection_storm_is_shed_and_open_streams_lose_nothing(set_up: Se
         async with asyncio.timeout(2 * DEADLINE):
             await asyncio.gather(keep_writing(), come(stage.worker.port, storm, 0.2))
 
-        await eventually("everybody has an answer", lambda: 0 not in answers(storm))
+        await eventually("every client has an answer", lambda: 0 not in answers(storm))
         let_in = PLACES - LOYAL
         assert answers(storm) == {200: let_in, 503: STORM - let_in}
         assert all(b"Retry-After: " in c.received for c in storm if c.status == 503)
@@ -80,7 +80,7 @@ async def test_more_events_than_a_worker_can_deliver_come_late_and_all(set_up: S
         await asyncio.gather(*(write.broadcast(TYPE, numbered(n)) for n in range(300)))
 
         await eventually(
-            "everybody has everything",
+            "every client has all events",
             lambda: all(c.received.count(b"\ndata: ") >= 300 for c in crowd),
         )
         await stage.worker.wait_for_metric("gateway_kafka_lag_records", 0)

@@ -268,7 +268,7 @@ async def test_what_was_read_counts_while_kafka_is_away(
             async def not_ready() -> bool:
                 return await status(http, f"{worker.ops_url}/readyz") == 503
 
-            await eventually("the outage is told", not_ready)
+            await eventually("the outage is reported", not_ready)
             assert (await answer(worker, token, http))[0] == 401
             await open_stream(worker, user, token=mint(user, sid="s2"))
         finally:
@@ -321,7 +321,7 @@ async def test_worker_without_the_topic_is_not_ready_and_logs_how_to_create_it(
             f"--create --topic {served.revocations} --partitions 1 --config cleanup.policy" in text
         )
 
-    await eventually("the command is told", told)
+    await eventually("the command is reported", told)
     await create_topics(broker.bootstrap, [compacted(served.revocations)])
     await worker.wait_until_ready()
 

@@ -259,7 +259,7 @@ async def test_missing_right_on_the_fleet_topic_is_logged_once_and_streams_are_s
         async with http.get(f"{worker.ops_url}/ops/fleet") as response:
             return f"no right {right} on topic {topic};" in (await response.json())["problem"]
 
-    await eventually("the problem is told", told)
+    await eventually("the problem is reported", told)
     await worker.wait_for_log("fleet status unavailable")
     [line] = [line for line in worker.entries() if line["level"] == "warning"]
     assert line["event"].startswith("fleet status unavailable")

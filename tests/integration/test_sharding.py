@@ -98,7 +98,7 @@ async def test_any_shard_is_served_while_kafka_is_down(
             async def not_ready() -> bool:
                 return await status(http, f"{worker.ops_url}/readyz") == 503
 
-            await eventually("the outage is told", not_ready)
+            await eventually("the outage is reported", not_ready)
             assert await sent_to(http, worker, user, "?shard=1") is None
             assert await sent_to(http, worker, user) == "events?shard=0", (
                 "this does not need to be sure"

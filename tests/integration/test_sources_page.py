@@ -24,7 +24,7 @@ TOPIC = re.compile(r'topic = "([^"]+)"')
 
 
 class Example(NamedTuple):
-    """One example with topics of its own."""
+    """A dashboard of sources."""
 
     topics: list[str]
     file: Path

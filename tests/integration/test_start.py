@@ -151,4 +151,4 @@ async def test_foreign_id_gets_a_live_stream_that_begins_with_a_gap(
     await write.numbered(user, [2])
     await client.wait_for(3)
     assert client.numbers == [1, 2]
-    assert len(client.own("gap")) == 1, "a gap is told once"
+    assert len(client.own("gap")) == 1, "a gap is reported once"

@@ -192,7 +192,7 @@ async def test_streams_do_not_notice_that_the_collector_is_away(
             await write.event("alice", headers=[header])
             return "traces cannot be sent" in worker.log()
 
-        await eventually("the outage is told", told)
+        await eventually("the outage is reported", told)
         await write.numbered("alice", range(20))
         await alice.wait_for(lambda client: client.data[-1:] == ['{"n":19}'])
         assert alice.own("close") == []

@@ -110,7 +110,7 @@ async def main(folder: Path, seconds: float, partitions: int, users: Sequence[st
             for client, header in ((stranger, {}), (confused, {"Last-Event-ID": "x"})):
                 await stack.enter_async_context(client)
                 await client.connect(headers=header)
-        await write.record(users[7].encode(), b"this is no JSON")
+        await write.record(users[7].encode(), b"not JSON")
         await asyncio.sleep(seconds)
         browser = Browser(*programs, width=1440, height=1040)
         await stack.enter_async_context(browser)

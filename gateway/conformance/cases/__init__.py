@@ -1,4 +1,4 @@
-"""Execution of cases: three kinds by their data in `cases.json`, the others by a function each."""
+"""Execution of cases: three kinds by their data in `cases.yaml`, the others by a function each."""
 
 from __future__ import annotations
 

@@ -73,18 +73,15 @@ class Opener(Protocol):
     @property
     def path(self) -> str:
         """The path of the endpoint."""
-        ...
 
     def bound(self, sock: socket.socket) -> None:
         """Give a socket the options that those of streams have."""
 
     def hand_over(self, sock: socket.socket, data: bytes) -> bool:
         """Hand a request to the worker process that its user belongs to; False: it stays here."""
-        ...
 
     def may_open(self) -> bool:
         """Return whether another stream may open in this turn of the event loop."""
-        ...
 
     def open_at_once(self, request: web.Request, wire: asyncio.Transport) -> bool:
         """Open a stream if no check fails; False: nothing was done."""

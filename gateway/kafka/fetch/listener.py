@@ -15,26 +15,21 @@ class Listener(Protocol):
 
     async def deliver(self, fresh: dict[TopicPartition, list[Record]]) -> None:
         """Process the next records of some partitions; the broker's next fetch waits."""
-        ...
 
     def lost(self, log: TopicPartition) -> None:
         """Choose a new position: the log lacks the old one, or was truncated before it."""
-        ...
 
     def unproven(self, log: TopicPartition) -> None:
         """Verify by other means that a new leader has the delivered records.
 
         Reading continues unless this method stops or moves the partition.
         """
-        ...
 
     def unknown_topic(self, log: TopicPartition) -> None:
         """Check the topic: it may have been deleted or recreated."""
-        ...
 
     def stalled(self, log: TopicPartition, reason: str) -> None:
         """Count a stalled partition; called once until the partition is read again."""
-        ...
 
 
 class Reports(Failures, Protocol):
@@ -42,4 +37,3 @@ class Reports(Failures, Protocol):
 
     def unreadable(self, log: TopicPartition, offset: int, reason: UnreadableReason) -> None:
         """Count and log a record that is skipped."""
-        ...

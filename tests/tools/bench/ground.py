@@ -68,8 +68,6 @@ class Row(Protocol):
     @property
     def title(self) -> str:
         """Short description."""
-        ...
 
     async def measure(self, ground: Ground) -> Sample:
         """Measure once. Raises `Void` if the delivered events differ from the written ones."""
-        ...
