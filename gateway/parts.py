@@ -10,7 +10,7 @@ from gateway.core.event_id import Version
 from gateway.core.hub import Hub
 from gateway.core.limits import Limits
 from gateway.ops.traced import TracedHub
-from gateway.supervise import Part
+from gateway.supervise import Part, Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from gateway.metrics import Metrics
     from gateway.ops.spans import Spans
     from gateway.readiness import Readiness
-    from gateway.supervise import Supervisor
 
 
 @dataclass(frozen=True, slots=True)

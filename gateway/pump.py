@@ -6,11 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway import clock
-from gateway.supervise import Part
+from gateway.supervise import Part, Supervisor
 
 if TYPE_CHECKING:
     from gateway.core.hub import Hub
-    from gateway.supervise import Supervisor
 
 
 class Pump:

@@ -5,17 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from typing import TYPE_CHECKING
 
 import structlog
 
 from gateway import __version__, garbage, log
 from gateway.app import Worker
-from gateway.config import foreign_variables
+from gateway.config import Settings, foreign_variables
 from gateway.kafka.topics import topic_specs
-
-if TYPE_CHECKING:
-    from gateway.config import Settings
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 IGNORED_SIGNALS = (signal.SIGHUP, signal.SIGUSR1)

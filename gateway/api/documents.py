@@ -18,8 +18,8 @@ from gateway.core import event_id, frame
 from gateway.core.admission import Refusal
 from gateway.core.event import MAX_RECORD_BYTES
 from gateway.core.filter import MAX_PATTERNS
-from gateway.core.registry import MAX_NAME_BYTES
-from gateway.errors import NotReady, TooMany
+from gateway.core.registry import MAX_NAME_BYTES, Registry
+from gateway.errors import HttpError, NotReady, TooMany
 from gateway.fleet.history import Sample
 from gateway.fleet.issues import Issue
 from gateway.fleet.status import Status
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.config import Settings
-    from gateway.core.registry import Registry
-    from gateway.errors import HttpError
 
 EXAMPLE_ID = "1uxBR5cAAABAAAAAAAAASwAzgn2TwBbJYST8QAAAAAAAAAAAAAMAzgn1nzh"
 

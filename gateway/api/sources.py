@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from gateway.core.mapping import Origin
+from gateway.core.mapping import Origin, Placeholder, RecordMapping, Template
 from gateway.core.records import LogKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from gateway.api.template import Json
-    from gateway.core.mapping import Placeholder, RecordMapping, Template
     from gateway.core.registry import Registry
     from gateway.core.source import Source
 

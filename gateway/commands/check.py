@@ -34,8 +34,8 @@ from gateway.commands.findings import (
 from gateway.commands.reading import reading, topic_decoder
 from gateway.commands.rehearsal import Sample, postponed, rehearse
 from gateway.commands.token_check import TokenFile, judge, read_token
-from gateway.config import foreign_variables
-from gateway.core.records import Event, LogKind, TopicPartition
+from gateway.config import Settings, foreign_variables
+from gateway.core.records import Event, LogKind, Record, TopicPartition
 from gateway.core.registry import Registry
 from gateway.errors import BrokerError, KeySetError, SettingsError
 from gateway.event_types import load_registry
@@ -58,9 +58,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gateway.config import Settings
     from gateway.core.event import Decoder
-    from gateway.core.records import Record
     from gateway.core.source import Source
     from gateway.http.auth.jwks_client import JwksClient
     from gateway.schemas.cache import Schemas

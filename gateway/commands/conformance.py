@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gateway.commands.console import AsJson, harmless, to_stderr, to_stdout
-from gateway.conformance.case import exit_code
+from gateway.conformance.case import Finding, exit_code
 from gateway.conformance.options import Limits, Options
 from gateway.conformance.publisher import Commands
 from gateway.conformance.run import judge
@@ -22,7 +22,6 @@ from gateway.errors import ConformanceError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.conformance.case import Finding
 
 _LIMITS = Limits()
 _COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.NOT_APPLICABLE: "dim"}

@@ -8,16 +8,13 @@ from __future__ import annotations
 import logging
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from gateway.config import load_settings
-
-if TYPE_CHECKING:
-    from gateway.config import Settings
+from gateway.config import Settings, load_settings
 
 ConfigFile = Annotated[
     Path | None,

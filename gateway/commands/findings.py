@@ -14,22 +14,20 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from gateway.core.partitioner import partitioner
-from gateway.core.records import LogKind, Unreadable
+from gateway.core.records import Event, LogKind, Record, Unreadable
 from gateway.errors import SettingsError
 from gateway.fleet.capacity import OTHER_FILES
 from gateway.kafka.tool_commands import config_command
-from gateway.kafka.topics import creation_command
+from gateway.kafka.topics import TopicSpec, creation_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from gateway.config import Settings
     from gateway.core.event import Decoder
-    from gateway.core.records import Event, Record
     from gateway.core.source import Source
     from gateway.kafka.diagnosis import Diagnosis
     from gateway.kafka.metadata import Cluster
-    from gateway.kafka.topics import TopicSpec
     from gateway.settings.setting_types import Address
 
 MAX_FAULTS = 3

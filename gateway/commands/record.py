@@ -11,7 +11,7 @@ import typer
 from gateway.commands.console import ConfigFile, harmless, prepare, to_stdout
 from gateway.commands.findings import read_record
 from gateway.commands.reading import reading, topic_decoder
-from gateway.core.records import LogKind, TopicPartition, Unreadable
+from gateway.core.records import LogKind, Record, TopicPartition, Unreadable
 from gateway.core.source import Source
 from gateway.errors import BrokerError
 from gateway.event_types import load_registry
@@ -22,7 +22,6 @@ from gateway.kafka.topics import describe
 if TYPE_CHECKING:
     from gateway.config import Settings
     from gateway.core.event import Decoder
-    from gateway.core.records import Record
 
 SHOWN_BYTES = 4096
 """Printed bytes of a value; the beginning of a large payload is enough."""

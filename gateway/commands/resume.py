@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.core.event_id import is_current, owner
+from gateway.core.event_id import CursorEntry, is_current, owner
 from gateway.core.records import OffsetPosition, Topic, TopicPartition
 from gateway.core.replay_plan import SHORT
 
 if TYPE_CHECKING:
     from gateway.config import Settings
-    from gateway.core.event_id import CursorEntry
     from gateway.core.limits import Extent
     from gateway.kafka.metadata import Cluster
     from gateway.kafka.probe import Probe

@@ -10,16 +10,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
-from gateway.conformance.parser import Parser
+from gateway.conformance.parser import Block, Parser
 from gateway.conformance.verdict import fail
-from gateway.conformance.wire import Broken, send
+from gateway.conformance.wire import Broken, Connection, Headers, send
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.conformance.options import Options
-    from gateway.conformance.parser import Block
-    from gateway.conformance.wire import Connection, Headers
 
 BUSY = {429, 503}
 """Statuses that may carry `Retry-After` (RFC 6585 §4, RFC 9110 §15.6.4)."""

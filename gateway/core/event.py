@@ -23,12 +23,10 @@ import msgspec
 from gateway.core import frame
 from gateway.core.json_text import parse, restored, text
 from gateway.core.mapping import MappedRecords
-from gateway.core.records import Event, LogKind, Unreadable, UnreadableReason
-from gateway.core.registry import MAX_NAME_BYTES, RESERVED_PREFIX
+from gateway.core.records import Event, LogKind, Record, Unreadable, UnreadableReason
+from gateway.core.registry import MAX_NAME_BYTES, RESERVED_PREFIX, Registry
 
 if TYPE_CHECKING:
-    from gateway.core.records import Record
-    from gateway.core.registry import Registry
     from gateway.core.source import Source
 
 MAX_RECORD_BYTES = 1_200_000

@@ -46,13 +46,20 @@ from binascii import a2b_base64, b2a_base64
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.core.records import TIMESTAMP_LIMIT, LogKind, OffsetPosition, Position, TimePosition
+from gateway.core.records import (
+    TIMESTAMP_LIMIT,
+    LogKind,
+    OffsetPosition,
+    Position,
+    Record,
+    TimePosition,
+    Topic,
+)
 from gateway.errors import EventIdError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.core.records import Record, Topic
 
 MARK_LENGTH = 2
 """Bytes of the mark of a topic name, `gateway.core.source.name_mark`."""

@@ -11,13 +11,12 @@ from weakref import WeakValueDictionary
 
 from gateway.core.event import type_fault
 from gateway.core.frame import GAP
-from gateway.core.records import UnreadableReason
+from gateway.core.records import Event, UnreadableReason
 from gateway.core.registry import MAX_NAME_BYTES, RESERVED_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.core.records import Event
 
 MAX_PATTERNS = 100
 """Patterns in one selection of types; their check takes 3 µs for an event that matches none."""

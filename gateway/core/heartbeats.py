@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.core import frame
-from gateway.core.budget import BYTES, WRITE
+from gateway.core.budget import BYTES, WRITE, Budget
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-    from gateway.core.budget import Budget
     from gateway.core.containment import Contain
     from gateway.core.delivery import Outbox
     from gateway.core.feed import PartitionFeed

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from msgspec.structs import replace
 
-from gateway.core.records import Unreadable
-
-if TYPE_CHECKING:
-    from gateway.core.records import Record, TopicPartition
+from gateway.core.records import Record, TopicPartition, Unreadable
 
 
 class Skipped(Protocol):

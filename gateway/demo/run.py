@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway import log
 from gateway.app import Worker
 from gateway.core.registry import Registry
-from gateway.demo.activity import ANNOUNCEMENT, Activity
+from gateway.demo.activity import ANNOUNCEMENT, Activity, Step
 from gateway.demo.broker import EmbeddedBroker
 from gateway.demo.numbering import NumberedPublisher
-from gateway.demo.options import USERS, check_ports, demo_settings
+from gateway.demo.options import USERS, DemoOptions, check_ports, demo_settings
 from gateway.demo.routes import DemoRoutes
 from gateway.demo.screen import Screen
 from gateway.demo.sources import SourcesPublisher, activity, registry_of, samples, team_of
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from gateway.config import Settings
-    from gateway.demo.activity import Step
-    from gateway.demo.options import DemoOptions
 
 MAX_LATE_SECONDS = 1.0
 """Maximum delay to catch up; after a longer one, like a suspend, the schedule restarts."""

@@ -16,13 +16,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.core.records import TIMESTAMP_LIMIT
+from gateway.core.records import TIMESTAMP_LIMIT, OffsetPosition, TopicPartition
 from gateway.fleet.status import TimeOff
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.core.records import OffsetPosition, TopicPartition
 
 AHEAD_MS = 5_000
 """Smaller differences are harmless."""

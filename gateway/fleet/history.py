@@ -16,14 +16,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.fleet.members import STATUS_SECONDS
-from gateway.fleet.status import WorkerState, quantile
+from gateway.fleet.members import STATUS_SECONDS, Member
+from gateway.fleet.status import Status, WorkerState, quantile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.fleet.members import Member
-    from gateway.fleet.status import Status
 
 HISTORY_SECONDS = 900.0
 MAX_SAMPLES = round(HISTORY_SECONDS / STATUS_SECONDS)

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.fleet.status import WorkerState
+from gateway.fleet.status import Status, WorkerState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from gateway.fleet.history import History, Sample
     from gateway.fleet.members import Member
-    from gateway.fleet.status import Status
 
 SKEW_MS = 5_000
 """Smaller differences are harmless; a status takes up to a second to arrive."""

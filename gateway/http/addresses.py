@@ -11,12 +11,11 @@ An IPv6 address counts as its network of 64 bits, because one subscriber has at 
 from __future__ import annotations
 
 import re
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from ipaddress import IPv4Address
 
     from aiohttp import web
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from gateway import clock
 from gateway.core.admission import Capacity, Refusal, ReplayQuota
 from gateway.core.gap import CloseReason
-from gateway.core.stream import State
+from gateway.core.stream import State, Stream
 from gateway.errors import HeadTooLarge, Overloaded, TooMany, UriTooLong
 from gateway.http.transport.connection import Connection
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from gateway.core.hub import Hub
     from gateway.core.records import Moment
     from gateway.core.request import StreamRequest
-    from gateway.core.stream import Stream
     from gateway.http.caller import Caller
 
 MAX_URL = 12_288

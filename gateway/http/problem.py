@@ -9,14 +9,13 @@ from aiohttp import web
 from structlog.contextvars import bind_contextvars
 
 from gateway.errors import HttpError, MethodNotAllowed, NotFound, Unauthorized
-from gateway.http.caller import CALLER
+from gateway.http.caller import CALLER, Callers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from aiohttp.typedefs import Middleware
 
-    from gateway.http.caller import Callers
     from gateway.metrics import Metrics
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -9,21 +9,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.core.filter import Filters, Selection
+from gateway.core.filter import EventFilter, Filters, Selection
 from gateway.errors import NotReady
 from gateway.http.auth.credentials import token_of
-from gateway.http.caller import CALLER
+from gateway.http.caller import CALLER, Caller, Callers
 from gateway.http.query import read_categories, read_opening, read_types
 from gateway.http.scopes import Scopes
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from gateway.core.filter import EventFilter
     from gateway.core.request import StreamRequest
     from gateway.http.admission import StreamAdmission
     from gateway.http.auth.tokens import Authenticator, Identity
-    from gateway.http.caller import Caller, Callers
     from gateway.http.origins import Origins
     from gateway.parts import Parts
 

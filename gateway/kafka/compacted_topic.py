@@ -14,16 +14,14 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 from aiokafka.errors import KafkaError
 
-from gateway.core.records import TopicPartition
-from gateway.kafka.client.cluster import END, START
+from gateway.core.records import Record, TopicPartition, UnreadableReason
+from gateway.kafka.client.cluster import END, START, ClusterClient
 from gateway.kafka.fetch.reader import FetchReader
 from gateway.supervise import Containment, Part, Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.core.records import Record, UnreadableReason
-    from gateway.kafka.client.cluster import ClusterClient
     from gateway.kafka.fetch.listener import Reports
     from gateway.kafka.fetch.protocol import Limits
     from gateway.kafka.metadata import Cluster

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.supervise import Part
+from gateway.supervise import Containment, Part, Supervisor
 
 if TYPE_CHECKING:
     from gateway.core.hub import Hub
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from gateway.kafka.revocation_events import RevocationEvents
     from gateway.metrics import Metrics
     from gateway.schemas.cache import Schemas
-    from gateway.supervise import Containment, Supervisor
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,19 +16,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
-from gateway.core.records import UnreadableReason
+from gateway.core.records import Record, TopicPartition, Unreadable, UnreadableReason
 from gateway.errors import BrokerError, PublishError
 from gateway.kafka.client.options import connection_options
 from gateway.kafka.envelope import Message
 from gateway.kafka.producer import Producer
 from gateway.kafka.topics import create, dead_letter_topic
-from gateway.supervise import Part
+from gateway.supervise import Part, Supervisor
 
 if TYPE_CHECKING:
     from gateway.config import Settings
-    from gateway.core.records import Record, TopicPartition, Unreadable
     from gateway.metrics import Metrics
-    from gateway.supervise import Supervisor
 
 MAX_BYTES = 8_388_608
 """Size of the queued records, with Python's overhead: some thousands of common size."""

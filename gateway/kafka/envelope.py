@@ -10,18 +10,14 @@ import math
 import re
 import uuid
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from gateway.core.event import type_fault
 from gateway.core.records import UnreadableReason
 from gateway.errors import PublishError
-from gateway.revocation.record import write_value
-
-if TYPE_CHECKING:
-    from gateway.revocation.record import Change
-
+from gateway.revocation.record import Change, write_value
 
 MAX_USER_BYTES = 512
 """Maximum bytes of a user id in a token (`gateway.http.auth.tokens`)."""

@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 from gateway import clock
 from gateway.core.records import TopicPartition, UnreadableReason
 from gateway.errors import BrokerError, PublishError
-from gateway.fleet.status import read_status, write_status
+from gateway.fleet.status import Status, read_status, write_status
 from gateway.kafka.client.cluster import ClusterClient
 from gateway.kafka.client.options import connection_options
 from gateway.kafka.compacted_topic import CompactedTopic, report
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from gateway.config import Settings
     from gateway.fleet.members import Fleet
-    from gateway.fleet.status import Status
     from gateway.kafka.fetch.listener import Reports
     from gateway.kafka.metadata import Cluster
 

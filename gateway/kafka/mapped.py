@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.core.mapping import MappedRecords, Origin
+from gateway.core.mapping import MappedRecords, Origin, RecordMapping, Template
 from gateway.core.records import Unreadable
 from gateway.errors import PublishError
 from gateway.kafka.envelope import Message
 
 if TYPE_CHECKING:
-    from gateway.core.mapping import RecordMapping, Template
     from gateway.core.source import Source
 
 

@@ -6,13 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.core.limits import Extent
-from gateway.kafka.client.cluster import END, START
+from gateway.kafka.client.cluster import END, START, ClusterClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from gateway.core.records import TopicPartition
-    from gateway.kafka.client.cluster import ClusterClient
     from gateway.kafka.client.requests import ListedOffset
     from gateway.kafka.metadata import Cluster
 

@@ -33,13 +33,12 @@ from gateway.core.partitioner import partitioner as partitioner_named
 from gateway.errors import PublishError
 from gateway.kafka.diagnosis import missing_right
 from gateway.kafka.idempotent import IdempotentProducer, InDoubt
-from gateway.kafka.topics import creation_command
+from gateway.kafka.topics import TopicSpec, creation_command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.kafka.envelope import Message
-    from gateway.kafka.topics import TopicSpec
 
 RETRY_SECONDS = 1.0
 """Minimum interval of connection attempts: a busy service does not reconnect for each event."""

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from gateway.core.records import TopicPartition
-from gateway.kafka.diagnosis import missing_right
+from gateway.kafka.diagnosis import Diagnosis, missing_right
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.kafka.client.cluster import ClusterClient
-    from gateway.kafka.diagnosis import Diagnosis
     from gateway.kafka.metadata import Cluster
 
 NOWHERE = 1 << 62

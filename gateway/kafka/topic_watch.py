@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from gateway import clock
-from gateway.core.records import LogKind
+from gateway.core.records import LogKind, Topic
 from gateway.kafka.metadata import Cluster
 
 if TYPE_CHECKING:
     from gateway.core.hub import Hub
     from gateway.core.partition_map import PartitionMap
-    from gateway.core.records import Topic
     from gateway.kafka.compacted_topic import CompactedTopic
     from gateway.kafka.live_reader import LiveReader
     from gateway.kafka.offsets import Offsets

@@ -24,7 +24,7 @@ from gateway import clock
 from gateway.core import frame
 from gateway.core.gap import CloseReason
 from gateway.errors import Overloaded
-from gateway.fleet.history import History
+from gateway.fleet.history import History, Sample
 from gateway.fleet.issues import find_issues
 from gateway.ops.fleet_routes import workers
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from aiohttp.web_routedef import AbstractRouteDef
 
-    from gateway.fleet.history import Sample
     from gateway.fleet.members import Fleet
     from gateway.ops.latest import Latest
 

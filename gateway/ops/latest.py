@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.core.records import Event
+from gateway.core.records import Event, Moment, Record, TopicPartition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from gateway.core.records import Moment, Record, TopicPartition
 
 NEWEST = 32
 """Records of each partition and batch that are read."""

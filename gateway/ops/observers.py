@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.supervise import Part
+from gateway.supervise import Part, Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from gateway.core.observer import Observer, Path
     from gateway.core.records import Moment, TopicPartition, UnreadableReason
     from gateway.core.stream import Stream
-    from gateway.supervise import Supervisor
 
 
 class Observers:

@@ -16,7 +16,7 @@ from weakref import finalize
 import msgspec
 
 from gateway import __version__
-from gateway.core.records import TIMESTAMP_LIMIT
+from gateway.core.records import TIMESTAMP_LIMIT, Moment, TopicPartition
 from gateway.delivery_times import DELIVERY_BUCKETS
 from gateway.fleet.clock_skew import RecordTimes
 from gateway.fleet.status import (
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.core.hub import Hub
-    from gateway.core.records import Moment, TopicPartition
     from gateway.parts import Parts
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")

@@ -9,19 +9,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.fleet.members import STATUS_SECONDS
-from gateway.ops.dashboard import RATE_TICKS
-from gateway.supervise import Part
-from gateway.ticker import TICK_SECONDS, TICKS_PER_SECOND
+from gateway.ops.dashboard import RATE_TICKS, DashboardFeed
+from gateway.supervise import Part, Supervisor
+from gateway.ticker import TICK_SECONDS, TICKS_PER_SECOND, Ticker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.fleet.status import Status
     from gateway.fleet_link import FleetLink
-    from gateway.ops.dashboard import DashboardFeed
-    from gateway.supervise import Supervisor
     from gateway.throttled_log import ThrottledLog
-    from gateway.ticker import Ticker
 
 STATUS_TICKS = round(STATUS_SECONDS / TICK_SECONDS)
 

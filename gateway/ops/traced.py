@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from gateway.core.hub import Hub
-from gateway.core.records import Event
+from gateway.core.records import Event, Moment, Record, TopicPartition
 from gateway.http.caller import CALLER
 from gateway.http.public import EVENTS
 from gateway.http.transport.connection import Connection, TakenOver
 from gateway.metrics import Metrics
-from gateway.supervise import Part
+from gateway.supervise import Part, Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,12 +28,10 @@ if TYPE_CHECKING:
     from gateway.core.feed import PartitionFeed
     from gateway.core.fetched import Summary
     from gateway.core.gap import CloseReason
-    from gateway.core.records import Moment, Record, TopicPartition
     from gateway.core.request import StreamRequest
     from gateway.core.stream import Sink, Stream
     from gateway.http.problem import Handler
     from gateway.ops.spans import Spans
-    from gateway.supervise import Supervisor
 
 MAX_DELIVERIES = 100
 """Deliveries a second that get a span: producers choose the traced events, and a span costs."""

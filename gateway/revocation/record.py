@@ -12,14 +12,11 @@ default where one exists, because a record with a forgotten field is still meant
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 
-from gateway.core.records import TIMESTAMP_LIMIT, UnreadableReason
-
-if TYPE_CHECKING:
-    from gateway.core.records import Event
+from gateway.core.records import TIMESTAMP_LIMIT, Event, UnreadableReason
 
 REVOKED_TYPE = "security.session.revoked"
 """The event that revokes a session of its user, named in the payload."""

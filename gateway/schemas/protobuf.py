@@ -38,7 +38,7 @@ import msgspec
 from google.protobuf import json_format
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from gateway.schemas.errors import InvalidSchema, Malformed, TooLarge
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from google.protobuf.descriptor import Descriptor
-    from google.protobuf.message import Message
 
 MAIN = "schema.proto"
 """File name of a schema, which has none in the registry."""

@@ -13,6 +13,7 @@ from gateway import clock
 from gateway.ops.reporter import rfc3339
 from gateway.workers.messages import (
     MAX_MESSAGE,
+    Assignment,
     Failed,
     Published,
     Report,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.log import File
-    from gateway.workers.messages import Assignment
 
 MAX_LINE = 1 << 20
 """Maximum length of a log line in characters; longer lines are split."""

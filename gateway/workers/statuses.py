@@ -8,13 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway import clock
-from gateway.fleet.status import read_status, write_status
+from gateway.fleet.status import Status, read_status, write_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.fleet.members import Fleet
-    from gateway.fleet.status import Status
 
 
 class SiblingStatuses:

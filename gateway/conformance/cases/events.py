@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 from gateway.conformance.cases.data import arrives
-from gateway.conformance.trial import together
+from gateway.conformance.trial import Trial, together
 from gateway.conformance.verdict import fail, not_applicable
 from gateway.errors import ConformanceError
-
-if TYPE_CHECKING:
-    from gateway.conformance.trial import Trial
 
 
 async def framing(trial: Trial) -> str:

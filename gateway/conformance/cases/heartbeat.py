@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from gateway.conformance.trial import HIDDEN
+from gateway.conformance.trial import HIDDEN, Trial
 from gateway.conformance.verdict import fail, not_applicable
-
-if TYPE_CHECKING:
-    from gateway.conformance.trial import Trial
 
 
 async def in_time(trial: Trial) -> str:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from gateway.conformance.publisher import run_command
-from gateway.conformance.trial import SMALL_BUFFER
+from gateway.conformance.trial import SMALL_BUFFER, Trial
 from gateway.conformance.verdict import fail, faults
 from gateway.errors import ConformanceError
-
-if TYPE_CHECKING:
-    from gateway.conformance.trial import Trial
 
 AFTER_DRAIN_SECONDS = 30.0
 

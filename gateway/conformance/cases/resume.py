@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.conformance.trial import together
+from gateway.conformance.trial import Trial, together
 from gateway.conformance.verdict import fail, faults, not_applicable
 
 if TYPE_CHECKING:
     from gateway.conformance.listener import Listener
-    from gateway.conformance.trial import Trial
 
 DROPS = 4
 CLIENTS = 4

@@ -7,8 +7,8 @@ A look-up is one step, and never finds a key that must not be used.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jwt
 import msgspec
@@ -17,9 +17,6 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from gateway.errors import KeySetError
 from gateway.http.auth.keys import MAX_TRIED, PublicKey, fault
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 KeySet = Mapping[tuple[str | None, str], tuple[PublicKey, ...]]
 """Keys by `kid` (or None) and algorithm."""

@@ -21,16 +21,14 @@ import structlog
 
 from gateway.core.admission import Refusal
 from gateway.errors import KeySetError, NotReady, Overloaded
-from gateway.http.auth.jwks import read_key_set
-from gateway.issuers import is_safe_url
+from gateway.http.auth.jwks import KeySet, read_key_set
+from gateway.issuers import Issuer, is_safe_url
 from gateway.readiness import NotReadyReason
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
 
-    from gateway.http.auth.jwks import KeySet
     from gateway.http.auth.keys import Key
-    from gateway.issuers import Issuer
 
 SETTING = "GATEWAY_JWT_JWKS_URL"
 

@@ -6,13 +6,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.http.auth.jwks_client import JwksClient, fetch_issuer_keys, fetch_key_set
-from gateway.http.auth.keys import OneKey
+from gateway.http.auth.keys import Keys, OneKey
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.config import Settings
-    from gateway.http.auth.keys import Keys
     from gateway.readiness import NotReadyReason, Readiness
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hmac
 import json
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -40,8 +40,6 @@ from gateway.http.auth.verified_tokens import Proof, Verified, VerifiedTokens, d
 from gateway.issuers import find_claim
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from gateway.config import Settings
     from gateway.http.auth.keys import Key, Keys
     from gateway.revocation.table import Revocations

@@ -57,13 +57,12 @@ from gateway.kafka.client.requests import (
     read_peek,
 )
 from gateway.kafka.metadata import Cluster
-from gateway.supervise import Part, Supervisor
+from gateway.supervise import Failures, Part, Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 
     from gateway.core.records import TopicPartition
-    from gateway.supervise import Failures
 
 T = TypeVar("T")
 

@@ -7,13 +7,9 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import TYPE_CHECKING
 
-from gateway.core.records import make_record
+from gateway.core.records import Record, make_record
 from gateway.kafka.fetch.compression import CODEC, CorruptError, decompress
-
-if TYPE_CHECKING:
-    from gateway.core.records import Record
 
 OVERHEAD = struct.Struct(">qi")
 """First offset of a batch or message, and the number of bytes that follow."""
