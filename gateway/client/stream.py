@@ -57,6 +57,7 @@ class EventStream:
     without an exception.
     """
 
+    # Public: a program gives its options by name.
     def __init__(
         self,
         url: str,

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from random import Random
 
 BANKS = ("Northern Savings", "Harbour Bank", "Alpine Credit", "Metro Invest", "Lighthouse Bank")
-CURRENCY = "EUR"
 
 _PRICES = {"VWCE": 128.4, "AAPL": 231.1, "ASML": 702.5, "NOVO": 98.7, "SIE": 184.2, "GOLD": 61.3}
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import secrets
 import time
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -51,17 +50,15 @@ class DemoRoutes:
         settings: Settings,
         registry: Registry,
         publisher: NumberedPublisher,
-        users: Sequence[str],
+        teams: Mapping[str, Sequence[str]],
         types: Sequence[str] = (ANNOUNCEMENT,),
-        teams: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """`types` are those outside of the registry; `teams` has the team of each user."""
+        """`teams` are those of each user; `types` are those outside of the registry."""
         self._settings = settings
         self._registry = registry
         self._publisher = publisher
-        self._users = users
-        self._types = types
         self._teams = teams
+        self._types = types
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes that the worker serves beside the stream."""
@@ -91,7 +88,7 @@ class DemoRoutes:
             categories[category].append(event_type)
         return web.json_response(
             {
-                "users": list(self._users),
+                "users": list(self._teams),
                 "categories": categories,
                 "types": [*self._registry.types, *self._types, "stream.gap", "stream.close"],
                 "retry_ms": self._settings.retry_ms,
@@ -101,8 +98,7 @@ class DemoRoutes:
     async def token(self, request: web.Request) -> web.Response:
         """Return a token for `?user=`."""
         user, session = self._user(request), secrets.token_hex(4)
-        groups = [self._teams[user]] if user in self._teams else []
-        token = mint(self._settings, user, session, TOKEN_SECONDS, time.time(), groups)
+        token = mint(self._settings, user, session, TOKEN_SECONDS, time.time(), self._teams[user])
         return web.json_response({"token": token, "expires_in": TOKEN_SECONDS})
 
     async def counts(self, request: web.Request) -> web.Response:
@@ -123,6 +119,6 @@ class DemoRoutes:
 
     def _user(self, request: web.Request) -> str:
         user = request.query.get("user", "")
-        if user not in self._users:
-            raise BadRequest(f"user: choose one of {', '.join(self._users)}")
+        if user not in self._teams:
+            raise BadRequest(f"user: choose one of {', '.join(self._teams)}")
         return user

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from contextlib import AsyncExitStack, suppress
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,6 +26,7 @@ from gateway.demo.sources import SourcesPublisher, activity, registry_of, sample
 from gateway.errors import PublishError
 from gateway.event_types import load_registry
 from gateway.publisher import EventPublisher
+from gateway.tokens import mint
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Mapping, Sequence
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 
 MAX_LATE_SECONDS = 1.0
 """Maximum delay to catch up; after a longer one, like a suspend, the schedule restarts."""
+
+TOKEN_SECONDS = 43_200
+"""Lifetime of the printed token: a working day, so the demo needs no restart."""
 
 
 async def run_demo(options: DemoOptions, console: Console) -> None:
@@ -64,18 +69,11 @@ async def _play(options: DemoOptions, console: Console) -> None:
         log.configure(settings.log_format, settings.log_level)
         plan = _plan(settings, users)
         numbered = NumberedPublisher(plan.publisher, plan.registry, plan.teams)
-        routes = DemoRoutes(
-            settings, plan.registry, numbered, users, plan.types, plan.teams
-        ).routes()
+        teams = {user: [plan.teams[user]] if plan.teams else [] for user in users}
+        routes = DemoRoutes(settings, plan.registry, numbered, teams, plan.types).routes()
         worker = await stack.enter_async_context(Worker(settings, routes=routes))
-        screen = Screen(
-            console,
-            settings,
-            worker.url,
-            worker.ops_url,
-            users[0],
-            [plan.teams[users[0]]] if plan.teams else (),
-        )
+        token = mint(settings, users[0], None, TOKEN_SECONDS, time.time(), teams[users[0]])
+        screen = Screen(console, settings.kafka_bootstrap[0], worker.url, worker.ops_url, token)
 
         async def show() -> None:
             # The worker creates the topics, which the publisher needs.

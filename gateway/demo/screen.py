@@ -6,45 +6,28 @@ import asyncio
 import os
 import shutil
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from gateway.tokens import mint
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from rich.console import Console
 
-    from gateway.config import Settings
     from gateway.demo.numbering import NumberedPublisher
-
-TOKEN_SECONDS = 43_200
-"""Lifetime of the printed token: a working day, so the demo needs no restart."""
 
 REFRESH_SECONDS = 0.5
 
 
 class Screen:
-    """Terminal output of one demo; the printed commands show the events of `user`."""
+    """Terminal output of one demo; the printed commands show the events of the token's user."""
 
-    def __init__(
-        self,
-        console: Console,
-        settings: Settings,
-        url: str,
-        ops_url: str,
-        user: str,
-        groups: Sequence[str] = (),
-    ) -> None:
+    def __init__(self, console: Console, kafka: str, url: str, ops_url: str, token: str) -> None:
         self._console = console
         self._url = url
         self._ops_url = ops_url
-        self._kafka = settings.kafka_bootstrap[0]
-        self._token = mint(settings, user, None, TOKEN_SECONDS, time.time(), groups)
+        self._kafka = kafka
+        self._token = token
 
     async def starting(self) -> None:
         """Show a spinner until cancelled."""

@@ -33,9 +33,10 @@ from gateway.fleet.status import (
 from gateway.readiness import NotReadyReason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from gateway.core.hub import Hub
+    from gateway.core.stream import PartitionFeed
     from gateway.parts import Parts
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -101,7 +102,6 @@ class StatusReporter:
         self._number += 1
         self._reported = self._state()
         self._before, latest, self._latest = now, self._latest, 0.0
-        fresh = [count - old for count, old in zip(now.counts, before.counts, strict=True)]
         return Status(
             worker=self.worker,
             number=self._number,
@@ -139,33 +139,44 @@ class StatusReporter:
             cpu_seconds=round(cpu, 3),
             cpu_share=round((cpu - before.cpu) / seconds, 4),
             loop_delay_seconds=round(latest, 4),
-            delivery=DeliveryTimes(
-                DELIVERY_BUCKETS,
-                now.counts,
-                round(delivery.sum, 3),
-                quantile(DELIVERY_BUCKETS, fresh, 0.5),
-                quantile(DELIVERY_BUCKETS, fresh, 0.99),
-            ),
+            delivery=self._delivery(before.counts),
             partitions_read=len(feeds) - len(unread),
             partitions_unread=len(unread),
             unread_first=next(
                 (UnreadPartition(*log, reason[:MAX_DETAIL]) for log, reason in unread.items()), None
             ),
-            partitions=busiest(
-                PartitionLoad(
-                    feed.topic.kind,
-                    feed.log.partition,
-                    round(
-                        max(0, heads[feed.log] - before.heads.get(feed.log, heads[feed.log]))
-                        / seconds,
-                        1,
-                    ),
-                    feed.streams,
-                    lags.get(feed.log, 0),
-                    feed.log.topic if self._by_topic else msgspec.UNSET,
-                )
-                for feed in feeds
-            ),
+            partitions=busiest(self._load(feed, before.heads, lags, seconds) for feed in feeds),
+        )
+
+    def _delivery(self, before: tuple[int, ...]) -> DeliveryTimes:
+        """Return the histogram of delivery times, with percentiles since the counts `before`."""
+        delivery = self._metrics.delivery
+        counts = delivery.counts
+        fresh = [count - old for count, old in zip(counts, before, strict=True)]
+        return DeliveryTimes(
+            DELIVERY_BUCKETS,
+            counts,
+            round(delivery.sum, 3),
+            quantile(DELIVERY_BUCKETS, fresh, 0.5),
+            quantile(DELIVERY_BUCKETS, fresh, 0.99),
+        )
+
+    def _load(
+        self,
+        feed: PartitionFeed,
+        before: Mapping[TopicPartition, int],
+        lags: Mapping[TopicPartition, int],
+        seconds: float,
+    ) -> PartitionLoad:
+        """Return the load of a partition with a tail since its head was that of `before`."""
+        head = 0 if feed.tail is None else feed.tail.head.offset
+        return PartitionLoad(
+            feed.topic.kind,
+            feed.log.partition,
+            round(max(0, head - before.get(feed.log, head)) / seconds, 1),
+            feed.streams,
+            lags.get(feed.log, 0),
+            feed.log.topic if self._by_topic else msgspec.UNSET,
         )
 
     def _state(self) -> WorkerState:

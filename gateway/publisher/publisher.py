@@ -76,6 +76,7 @@ class EventPublisher:
     dropped: int
     """Number of discarded events, with `on_error="drop"`."""
 
+    # Public: a service gives its options by name.
     def __init__(
         self,
         bootstrap: str | Sequence[str],

@@ -39,7 +39,9 @@ def kafka() -> Kafka:
 @pytest.fixture
 def demo(settings: Settings, kafka: Kafka) -> DemoRoutes:
     registry = Registry.built_in()
-    return DemoRoutes(settings, registry, NumberedPublisher(kafka, registry), ["alice", "bob"])
+    return DemoRoutes(
+        settings, registry, NumberedPublisher(kafka, registry), {"alice": (), "bob": ()}
+    )
 
 
 @pytest.fixture
