@@ -32,7 +32,7 @@ from tests.worker import Worker
 
 ELSEWHERE = {
     r"make |[A-Z_]+=\S* make |\.venv/bin/": "development tools, this suite among them",
-    "python3 -m venv|pip |/opt/|apt-get|export ": "installing: tests/test_wheel.py",
+    "python3 -m venv|source |pip |/opt/|apt-get|export ": "installing: tests/test_wheel.py",
     "docker ": "tests/deploy/test_image.py",
     "install |systemctl ": "tests/deploy/test_systemd.py",
     "kubectl |helm ": "tests/deploy/test_helm.py",

@@ -148,7 +148,7 @@ FOCUS = """
 CHARTS = "Streams; Events a second; Delivery, p99; Lag; Replays; Gaps and rejects; Memory; CPU"
 WAY = (
     f"{CHARTS}; Table of workers; Records/s; Map of partitions; All as a table; Pause;"
-    " Table of events; User id; Look; Table of the user's streams; End; Last event id; Explain"
+    " Table of events; User id; Show; Table of the user's streams; End; Last event id; Explain"
 )
 """What the key Tab leads to."""
 
