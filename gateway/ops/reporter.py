@@ -35,8 +35,8 @@ from gateway.readiness import NotReadyReason
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from gateway.core.feed import PartitionFeed
     from gateway.core.hub import Hub
-    from gateway.core.stream import PartitionFeed
     from gateway.parts import Parts
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
