@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gateway.ops.lags import PartitionLags
 from gateway.ops.reporter import replays_waiting
+from gateway.topic_totals import TopicTotals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +43,8 @@ def add_gauges(parts: Parts, keys: SigningKeys, connections: Callable[[], int]) 
     several = settings.sources is not None
     lags = PartitionLags(kafka.lags, settings.event_sources, by_topic=several)
     parts.metrics.registry.register(lags)
+    topics = [source.topic for source in settings.event_sources]
+    parts.metrics.add_topics(TopicTotals(topics, lambda: kafka.absent))
     gauge(
         "gateway_connections_open",
         "Connections to the public listener, streams among them",

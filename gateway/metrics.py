@@ -31,14 +31,15 @@ from gateway.fleet.status import Sighting
 from gateway.supervise import Part
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from prometheus_client import Metric
 
     from gateway.core.fetched import Summary
-    from gateway.core.records import Moment, TopicPartition
+    from gateway.core.records import Moment, Record, TopicPartition
     from gateway.core.stream import Stream
     from gateway.throttled_log import ThrottledLog
+    from gateway.topic_totals import TopicTotals
 
 REPLAY_BUCKETS = (
     *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
@@ -82,6 +83,7 @@ class Metrics:
         self._partitioner = partitioner
         self.registry = registry = CollectorRegistry(auto_describe=False)
         self.delivery = DeliveryTimes()
+        self.topics: TopicTotals | None = None
         self.unreadable_last: Sighting | None = None
         self.mismatch_last: Sighting | None = None
         registry.register(self.delivery)
@@ -196,9 +198,17 @@ class Metrics:
             _count(self._read),
         )
 
-    def read(self, records: int) -> None:
+    def add_topics(self, topics: TopicTotals) -> None:
+        """Count records by topic too."""
+        self.topics = topics
+        self.registry.register(topics)
+
+    def read(self, batches: Mapping[TopicPartition, Sequence[Record]]) -> None:
         """Count records that the live consumer has read: once for a batch."""
-        self._read.inc(records)
+        self._read.inc(sum([len(records) for records in batches.values()]))
+        if self.topics is not None:
+            for log, records in batches.items():
+                self.topics.read[log.topic] += len(records)
 
     def stalled(self) -> None:
         """Count a partition whose fetches stalled."""
@@ -267,6 +277,8 @@ class Metrics:
     ) -> None:
         """Count a record that was skipped, and log its position and the field at fault."""
         self._unreadable.labels(reason).inc()
+        if self.topics is not None:
+            self.topics.skipped[log.topic] += 1
         self.unreadable_last = Sighting(log.topic, log.partition, offset, str(reason))
         self._notices.warn(
             ("unreadable", reason),

@@ -97,6 +97,7 @@ async def test_its_gauges_are_those_of_the_design(http: aiohttp.ClientSession) -
         "gateway_info",
         "gateway_kafka_partition_lag_records",
         "gateway_streams_limit",
+        "gateway_topic_missing",
     }
     assert {f"{name} 0.0" for name in GAUGES} <= set(lines)
 

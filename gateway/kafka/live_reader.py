@@ -163,7 +163,7 @@ class LiveReader:
                 await self._hold_back(self._schemas, fresh)
             moment = clock.now()
             with self._contain(Part.METRICS):
-                self._metrics.read(sum([len(records) for records in fresh.values()]))
+                self._metrics.read(fresh)
             if self._unproven:
                 self._prove(fresh)
             revoked = self._revoking.find(fresh)

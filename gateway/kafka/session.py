@@ -109,6 +109,8 @@ class KafkaSession:
         """Logs that are not read, with the start time and the reason."""
         self._reported: set[TopicPartition] = set()
         self.connected = False
+        self.absent: set[str] = set()
+        """Topics that are missing or may not be read."""
 
     async def run(self) -> None:
         """Read Kafka for as long as the task lives; may be called again after a failure."""
@@ -395,7 +397,7 @@ class KafkaSession:
 
     def _report_topics(self, missing: list[str], refused: Mapping[str, Diagnosis]) -> None:
         """Report missing and unreadable topics, with the commands that fix them."""
-        absent = {*missing, *refused}
+        self.absent = absent = {*missing, *refused}
         missing = [name for name in missing if name not in refused]
         details = [str(diagnosis) for diagnosis in refused.values()]
         if missing:
@@ -421,7 +423,8 @@ class KafkaSession:
                 f"the schema registry {self._schemas.url} is away: {problem}; records whose schemas"
                 " are not in memory become a gap schema"
             )
-            self._readiness.degrade(NotReadyReason.SCHEMAS, detail)
+            if self._readiness.degrade(NotReadyReason.SCHEMAS, detail):
+                _log.warning("degraded", reason=str(NotReadyReason.SCHEMAS), detail=detail)
         else:
             self._readiness.clear(NotReadyReason.SCHEMAS)
 

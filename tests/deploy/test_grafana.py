@@ -58,6 +58,7 @@ MAY_BE_NOTHING = {
     "Workers missing", "Not read yet", "Lag by partition", "Lag, and what is read, by worker",
     "Streams that wait for a replay", "Partitions that are not read",
     "Exceptions contained, by part", "Requests sent to their shard",
+    "Topics: read, skipped, missing",
 }  # fmt: skip
 """Panels with a query that may be 0 on a healthy worker."""
 

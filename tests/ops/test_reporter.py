@@ -18,6 +18,7 @@ from gateway.core.records import (
     Topic,
     TopicPartition,
     UnreadableReason,
+    make_record,
 )
 from gateway.core.registry import Registry
 from gateway.fleet.status import WorkerState
@@ -58,7 +59,7 @@ def test_counts_are_since_the_start_and_rates_since_the_status_before() -> None:
 
     assert feed.tail is not None
     feed.tail.head = OffsetPosition(150, 0, False)
-    served.metrics.read(60)
+    served.metrics.read({LOG: [make_record(n, 0, b"a", b"{}") for n in range(60)]})
     served.metrics.sent(Path.LIVE, [(at(15).wall - 30, 20)], at(15))
     served.metrics.gap(GapReason.LIMIT)
     served.metrics.rejected("unauthorized")
