@@ -258,6 +258,9 @@ class Worker:
         await self._ops.cleanup()
         for acceptor in self._acceptors:
             acceptor.cut_off()
+        if self._otlp_metrics is not None:
+            with self._supervisor.contain(Part.METRICS):
+                await self._otlp_metrics.close()
         if self._spans is not None:
             with self._supervisor.contain(Part.TRACING):
                 await self._spans.close()

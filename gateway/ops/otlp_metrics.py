@@ -13,6 +13,7 @@ import os
 import queue
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
 
 PERIOD_MS = 60_000
 
+LAST_SECONDS = 2.0
+"""Time limit of the last export of a worker that ends."""
+
 _CUMULATIVE = AggregationTemporality.CUMULATIVE
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -60,7 +64,8 @@ class OtlpMetrics:
         self._start = time.time_ns()
         self._seconds = _period()
         self._exporter = OTLPMetricExporter()
-        self._pending: queue.Queue[MetricsData] = queue.Queue(1)
+        self._pending: queue.Queue[tuple[MetricsData, Callable[[], None] | None]] = queue.Queue(1)
+        """The metrics to send, and what to call afterwards."""
         self._failing = False
         # A daemon: the end of a worker does not wait for a request to the collector.
         threading.Thread(target=self._send, name="otlp metrics", daemon=True).start()
@@ -70,9 +75,29 @@ class OtlpMetrics:
         while True:
             await asyncio.sleep(self._seconds)
             try:
-                self._pending.put_nowait(self.data())
+                self._pending.put_nowait((self.data(), None))
             except queue.Full:
                 self._told(failed=True)
+
+    async def close(self) -> None:
+        """Send the final metrics, within `LAST_SECONDS`; called after `run` has ended.
+
+        Without them the collector would lack what was counted since the last period.
+        """
+        loop, sent = asyncio.get_running_loop(), asyncio.Event()
+
+        def told() -> None:
+            with suppress(RuntimeError):  # the loop has been closed: nothing waits any more
+                loop.call_soon_threadsafe(sent.set)
+
+        with suppress(queue.Empty):  # superseded
+            self._pending.get_nowait()
+        self._pending.put_nowait((self.data(), told))
+        try:
+            async with asyncio.timeout(LAST_SECONDS):
+                await sent.wait()
+        except TimeoutError:
+            _log.warning("the last metrics could not be sent")
 
     def data(self) -> MetricsData:
         """Return the metrics as they are now."""
@@ -108,8 +133,10 @@ class OtlpMetrics:
 
     def _send(self) -> None:
         while True:
-            data = self._pending.get()
+            data, told = self._pending.get()
             self._told(failed=self._exporter.export(data) is not MetricExportResult.SUCCESS)
+            if told is not None:
+                told()
 
     def _told(self, *, failed: bool) -> None:
         """Log the first failure, and the first success after it."""

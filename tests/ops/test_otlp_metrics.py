@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
 )
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from gateway.ops import otlp_metrics
 from gateway.ops.otlp_metrics import OtlpMetrics
 from tests.child import free_port
 from tests.conftest import use_worker, worker_settings
@@ -74,6 +79,39 @@ async def test_worker_sends_its_metrics_and_survives_without_a_collector(
         assert not [name for name in collector.metrics if name.endswith("_created")]
     finally:
         worker.end()
+
+
+async def test_a_worker_that_ends_sends_its_last_metrics(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    collector = MetricCollector()
+    away = f"127.0.0.1:{free_port()}"
+    async with collector.listening():
+        worker = Worker(
+            {
+                **worker_settings(TOPICS, kafka_bootstrap=away, otlp_metrics="true"),
+                "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.port}",
+                "OTEL_METRIC_EXPORT_INTERVAL": "3600000",
+            },
+            tmp_path / "log",
+        )
+        use_worker(request, worker)
+        await worker.wait_for_entries("listening")
+        assert not collector.metrics
+        worker.signal(signal.SIGTERM)
+        assert await asyncio.to_thread(worker.wait, 30) == 0
+        assert "gateway_ready" in collector.metrics
+
+
+async def test_the_last_export_ends_in_time_without_a_collector(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(otlp_metrics, "LAST_SECONDS", 0.05)
+    metrics = OtlpMetrics("w", CollectorRegistry().collect)
+    answer = threading.Event()
+    monkeypatch.setattr(OTLPMetricExporter, "export", lambda *_: answer.wait())
+    await metrics.close()
+    answer.set()
 
 
 def test_histograms_and_counters_keep_their_labels_and_values() -> None:

@@ -91,7 +91,7 @@ ROWS: Mapping[str, Goal] = MappingProxyType(
             {flat.CPU_GROWTH: 1.1, flat.MEMORY_GROWTH: 1.1},
         ),
         "scale": Goal(
-            Flat(Pace(2000, seconds=4), sizes=(500, 19_000), workers=2),
+            Flat(Pace(2000, seconds=4), sizes=(500, 3000, 19_000), workers=2),
             {flat.CPU_GROWTH: 1.1, flat.MEMORY_GROWTH: 1.1},
         ),
         "endurance": Goal(
