@@ -21,26 +21,20 @@ from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
     LeaderNotAvailableError,
-    NotLeaderForPartitionError,
     TopicAuthorizationFailedError,
-    UnknownTopicOrPartitionError,
-    UnsupportedVersionError,
-    for_code,
 )
 
 from gateway.kafka.client import wire
+from gateway.kafka.client.bootstrap import bootstrapped, fetch_metadata, newest
 from gateway.kafka.client.connection import Connection, open_connection
 from gateway.kafka.client.login import current_password
+from gateway.kafka.client.lookups import OffsetLookups
 from gateway.kafka.client.quirks import Quirks, quirks_of
 from gateway.kafka.client.race import first_of
 from gateway.kafka.client.requests import (
     CONFIGS_VERSION,
-    LIST_OFFSETS_MOST,
-    METADATA_LEAST,
-    METADATA_MOST,
     NO_ID,
     PEEK_VERSION,
-    UNKNOWN_EPOCH,
     Leader,
     ListedOffset,
     Metadata,
@@ -48,19 +42,21 @@ from gateway.kafka.client.requests import (
     Peek,
     TopicMetadata,
     configs_request,
-    list_offsets_request,
-    metadata_request,
     peek_request,
     read_configs,
-    read_list_offsets,
-    read_metadata,
     read_peek,
+)
+from gateway.kafka.client.shared_connection import (
+    REQUEST_SECONDS,
+    Backoff,
+    SharedConnection,
+    decoded,
 )
 from gateway.kafka.metadata import Cluster
 from gateway.supervise import Failures, Part, Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from gateway.core.records import TopicPartition
 
@@ -71,9 +67,6 @@ END = -1
 
 START = -2
 """The timestamp that stands for the start of a log."""
-
-REQUEST_SECONDS = 5.0
-"""Timeout of a request, and of opening a connection."""
 
 REFRESH_SECONDS = 5.0
 """Interval of refreshes without a request. When Kafka moves a partition away from a frozen broker,
@@ -95,24 +88,6 @@ NEXT_BOOTSTRAP_SECONDS = 0.1
 KNOWN_BROKERS = 3
 """Known brokers that are asked for metadata before the bootstrap servers."""
 
-MOST_BACKOFF_SECONDS = 1.0
-"""The longest pause between two attempts to connect to one broker."""
-
-LEAST_BACKOFF_SECONDS = 0.05
-"""The pause after a first failure."""
-
-_ELSEWHERE = (
-    LeaderNotAvailableError,
-    NotLeaderForPartitionError,
-    UnknownTopicOrPartitionError,
-)
-"""Errors of a request to a former leader: the cached metadata is stale."""
-
-_UNKNOWN_SERVER_ERROR = -1
-
-_MOVED = {74, 75, 100, 103}
-"""Codes unknown to aiokafka: leader epoch (KIP-320) or topic id (KIP-516) mismatch."""
-
 
 class ClusterClient:
     """Metadata of a cluster and connections to its brokers.
@@ -130,10 +105,10 @@ class ClusterClient:
         self._options = options
         self._known = Metadata("", {}, {})
         self._names: set[str] = set()
-        self._asking: dict[int, _Questions] = {}
-        self._backoffs: defaultdict[int, _Backoff] = defaultdict(_Backoff)
+        self._asking: dict[int, SharedConnection] = {}
+        self._backoffs: defaultdict[int, Backoff] = defaultdict(Backoff)
         self._listeners: list[Callable[[], None]] = []
-        self._lookups: list[_Lookup] = []
+        self._lookups = OffsetLookups(self)
         self._tasks: set[asyncio.Task[None]] = set()
         self._refresher: asyncio.Task[None] | None = None
         self._wanted = asyncio.Event()
@@ -151,7 +126,7 @@ class ClusterClient:
         background.
         """
         if self._refresher is None or self._refresher.done():
-            self._refresher = self._start_task(self._refresh_always())
+            self._refresher = self.start_task(self._refresh_always())
         await self._refresh()
 
     async def stop(self) -> None:
@@ -159,11 +134,7 @@ class ClusterClient:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._fail(
-            dict.fromkeys(self._lookups, KafkaConnectionError("the client was stopped")),
-            retry=False,
-        )
-        self._lookups.clear()
+        self._lookups.stop()
         await asyncio.gather(*(questions.close() for questions in self._asking.values()))
         self._asking.clear()
 
@@ -259,20 +230,16 @@ class ClusterClient:
         loop iteration are sent together: one request for each leader, and one more for each further
         timestamp of the same log; all are pipelined.
         """
-        if not self._lookups:
-            asyncio.get_running_loop().call_soon(self._look_up_all)
-        lookup = _Lookup(log, timestamp)
-        self._lookups.append(lookup)
-        return lookup.answer
+        return self._lookups.add(log, timestamp)
 
     async def peek(self, log: TopicPartition, offset: int) -> Peek:
         """Fetch at an offset, discard the records; the broker checks the ACL `Read`."""
         leader = self._leader_or_raise(log)
-        connection = await self._questions(leader.node_id).connection()
+        connection = await self.connection(leader.node_id)
         body = await connection.request(
             wire.FETCH, PEEK_VERSION, peek_request(log, offset), REQUEST_SECONDS
         )
-        return _read(partial(read_peek, body), connection)
+        return decoded(partial(read_peek, body), connection)
 
     async def configs(
         self, topics: Sequence[str], keys: Sequence[str]
@@ -286,11 +253,11 @@ class ClusterClient:
         request = configs_request(topics, keys)
 
         async def ask(node_id: int) -> Mapping[str, Mapping[str, str]]:
-            connection = await self._questions(node_id).connection()
+            connection = await self.connection(node_id)
             body = await connection.request(
                 wire.DESCRIBE_CONFIGS, CONFIGS_VERSION, request, REQUEST_SECONDS
             )
-            return _read(partial(read_configs, body), connection)
+            return decoded(partial(read_configs, body), connection)
 
         return await first_of(
             [partial(ask, node_id) for node_id in self._some_nodes()], NEXT_BROKER_SECONDS
@@ -340,9 +307,15 @@ class ClusterClient:
                 began = loop.time()
                 self._wanted.clear()
                 known = await self._ask_metadata()
-                self._take(known)
+                self._apply(known)
                 self._refreshed_since(began)
             return self._known
+
+    async def refreshed(self) -> None:
+        """Return after the next refresh of the metadata has ended."""
+        asked = asyncio.get_running_loop().time()
+        while self._began < asked:
+            await self._refreshed.wait()
 
     def _refreshed_since(self, began: float) -> None:
         self._began = began
@@ -358,7 +331,10 @@ class ClusterClient:
             except (KafkaError, OSError):
                 pass  # ask the bootstrap servers instead
         return await first_of(
-            [partial(self._bootstrap, at, names) for at in self._options["bootstrap_servers"]],
+            [
+                partial(bootstrapped, self._options, at, names)
+                for at in self._options["bootstrap_servers"]
+            ],
             NEXT_BOOTSTRAP_SECONDS,
         )
 
@@ -367,22 +343,12 @@ class ClusterClient:
         return random.sample(nodes, min(KNOWN_BROKERS, len(nodes)))
 
     async def _metadata_of(self, node_id: int, names: Sequence[str]) -> Metadata:
-        return await _metadata(await self._questions(node_id).connection(), names)
+        return await fetch_metadata(await self.connection(node_id), names)
 
-    async def _bootstrap(self, server: str, names: Sequence[str]) -> Metadata:
-        host, _, port = server.rpartition(":")
-        connection = await open_connection(
-            self._options, host.strip("[]"), int(port), REQUEST_SECONDS
-        )
-        try:
-            return await _metadata(connection, names)
-        finally:
-            connection.close()
-
-    def _take(self, known: Metadata) -> None:
+    def _apply(self, known: Metadata) -> None:
         if known.cluster_id == self._known.cluster_id:
             topics = {
-                name: _newest(self._known.topics.get(name), topic)
+                name: newest(self._known.topics.get(name), topic)
                 for name, topic in known.topics.items()
             }
             known = known._replace(topics=topics)
@@ -392,7 +358,7 @@ class ClusterClient:
             node for node in self._asking if known.nodes.get(node) != self._known.nodes.get(node)
         ]
         for node in moved:
-            self._start_task(self._asking.pop(node).close())
+            self.start_task(self._asking.pop(node).close())
             self._backoffs.pop(node, None)
         self._known = known
         for listener in list(self._listeners):
@@ -400,12 +366,13 @@ class ClusterClient:
 
     # Requests to one broker.
 
-    def _questions(self, node_id: int) -> _Questions:
+    async def connection(self, node_id: int) -> Connection:
+        """Return the connection for short requests to a broker. Raises `KafkaError`."""
         if node_id not in self._asking:
             if node_id not in self._known.nodes:
                 raise KafkaConnectionError(f"broker {node_id} is not known")
-            self._asking[node_id] = _Questions(partial(self.connect, node_id))
-        return self._asking[node_id]
+            self._asking[node_id] = SharedConnection(partial(self.connect, node_id))
+        return await self._asking[node_id].connection()
 
     def _leader_or_raise(self, log: TopicPartition) -> Leader:
         leader = self.leader(log)
@@ -414,214 +381,9 @@ class ClusterClient:
             raise LeaderNotAvailableError(f"{log.topic}/{log.partition} has no leader")
         return leader
 
-    def _start_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def start_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start a task that `stop` cancels."""
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-    def _start_lookups(
-        self, lookups: Iterable[_Lookup], coroutine: Coroutine[Any, Any, None]
-    ) -> None:
-        """Start a task that answers these lookups; however the task ends, none of them waits."""
-        self._start_task(coroutine).add_done_callback(partial(_end_lookups, lookups))
-
-    def _look_up_all(self) -> None:
-        lookups, self._lookups = self._lookups, []
-        self._look_up(lookups, retry=True)
-
-    def _look_up(self, lookups: list[_Lookup], *, retry: bool) -> None:
-        """Ask each leader independently; with `retry`, refresh unknown leaders first."""
-        led: defaultdict[int, list[_Lookup]] = defaultdict(list)
-        unled = []
-        for lookup in lookups:
-            leader = self.leader(lookup.log)
-            if leader is None:
-                unled.append(lookup)
-            else:
-                led[leader.node_id].append(lookup)
-        for node_id, found in led.items():
-            self._start_lookups(found, self._ask_leader(node_id, found, retry=retry))
-        if unled:
-            error = LeaderNotAvailableError(*{str(lookup.log) for lookup in unled})
-            self._fail(dict.fromkeys(unled, error), retry=retry)
-
-    async def _ask_leader(self, node_id: int, lookups: list[_Lookup], *, retry: bool) -> None:
-        failed: dict[_Lookup, KafkaError] = {}
-        try:
-            connection = await self._questions(node_id).connection()
-            version = wire.supported(connection.versions, wire.LIST_OFFSETS, LIST_OFFSETS_MOST)
-            if version is None:
-                raise UnsupportedVersionError(f"{connection.peer} has no ListOffsets")
-            rounds = [
-                (asked, connection.request(wire.LIST_OFFSETS, version, body, REQUEST_SECONDS))
-                for asked, body in self._rounds(lookups, version)
-            ]
-            for asked, answer in rounds:
-                found = _read(partial(read_list_offsets, await answer, version), connection)
-                for log, lookup in asked.items():
-                    offset = found.get(log, _UNKNOWN_SERVER_ERROR)
-                    if isinstance(offset, int):
-                        failed[lookup] = _error(offset, log)
-                    elif not lookup.answer.done():
-                        lookup.answer.set_result(offset)
-        except KafkaError as error:
-            failed |= {lookup: error for lookup in lookups if lookup not in failed}
-        self._fail(failed, retry=retry)
-
-    def _rounds(
-        self, lookups: list[_Lookup], version: int
-    ) -> Iterator[tuple[dict[TopicPartition, _Lookup], bytes]]:
-        """Yield requests with each log once: brokers reject duplicate partitions."""
-        waiting = lookups
-        while waiting:
-            asked = {lookup.log: lookup for lookup in reversed(waiting)}
-            waiting = [lookup for lookup in waiting if asked[lookup.log] is not lookup]
-            wanted = {}
-            for log, lookup in asked.items():
-                leader = self.leader(log)
-                wanted[log] = (leader.epoch if leader else UNKNOWN_EPOCH, lookup.timestamp)
-            yield asked, list_offsets_request(wanted, version)
-
-    def _fail(self, failed: Mapping[_Lookup, KafkaError], *, retry: bool) -> None:
-        """Fail the lookups; with `retry`, repeat lookups that another leader may answer."""
-        again = []
-        for lookup, error in failed.items():
-            if lookup.answer.done():
-                continue
-            if retry and isinstance(error, _ELSEWHERE):
-                again.append(lookup)
-            else:
-                lookup.answer.set_exception(error)
-        if failed:
-            self.request_refresh()
-        if again:
-            self._start_lookups(again, self._look_up_again(again))
-
-    async def _look_up_again(self, lookups: list[_Lookup]) -> None:
-        """Repeat lookups after the next refresh of the metadata."""
-        asked = asyncio.get_running_loop().time()
-        while self._began < asked:
-            await self._refreshed.wait()
-        self._look_up(lookups, retry=False)
-
-
-class _Lookup:
-    """A pending offset lookup; equal only to itself."""
-
-    __slots__ = ("answer", "log", "timestamp")
-
-    def __init__(self, log: TopicPartition, timestamp: int) -> None:
-        self.log = log
-        self.timestamp = timestamp
-        self.answer: asyncio.Future[ListedOffset] = asyncio.get_running_loop().create_future()
-
-
-class _Questions:
-    """The connection to one broker for short requests, opened on first use."""
-
-    def __init__(self, open_one: Callable[[], Coroutine[Any, Any, Connection]]) -> None:
-        self._open_one = open_one
-        self._opening: asyncio.Task[Connection] | None = None
-
-    async def connection(self) -> Connection:
-        """Return the connection; concurrent callers share one attempt and its failure."""
-        opening = self._opening
-        if opening is None or (opening.done() and not _is_open(opening)):
-            opening = self._opening = asyncio.get_running_loop().create_task(self._open_one())
-        try:
-            return await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if opening.cancelled() and not (task and task.cancelling()):
-                raise KafkaConnectionError("the broker has moved to another address") from None
-            raise
-
-    async def close(self) -> None:
-        """Close the connection, or cancel its opening."""
-        if self._opening is not None:
-            self._opening.cancel()
-            await asyncio.wait([self._opening])
-            if _is_open(self._opening):
-                self._opening.result().close()
-
-
-class _Backoff:
-    """Delay between attempts to connect to one broker."""
-
-    def __init__(self) -> None:
-        self._delay = 0.0
-        self._until = float("-inf")
-
-    async def wait(self) -> None:
-        """Wait until the next attempt is due."""
-        await asyncio.sleep(self._until - asyncio.get_running_loop().time())
-
-    def failed(self) -> None:
-        """Double the delay, with some jitter."""
-        self._delay = min(MOST_BACKOFF_SECONDS, 2 * self._delay or LEAST_BACKOFF_SECONDS)
-        pause = self._delay * random.uniform(0.8, 1.0)  # noqa: S311 - no secret
-        self._until = asyncio.get_running_loop().time() + pause
-
-    def clear(self) -> None:
-        """Reset the delay."""
-        self._delay, self._until = 0.0, float("-inf")
-
-
-def _is_open(opening: asyncio.Task[Connection]) -> bool:
-    if opening.cancelled() or opening.exception() is not None:
-        return False
-    return not opening.result().closed
-
-
-def _error(code: int, log: TopicPartition) -> KafkaError:
-    kind = NotLeaderForPartitionError if code in _MOVED else for_code(code)
-    return kind(f"{log.topic}/{log.partition}")
-
-
-def _end_lookups(lookups: Iterable[_Lookup], ended: asyncio.Task[None]) -> None:
-    """Fail the lookups of a task that was cancelled or has raised an unexpected exception."""
-    error: BaseException | None = None
-    if ended.cancelled():
-        error = KafkaConnectionError("the lookup was cancelled")
-    else:
-        error = ended.exception()
-    if error is not None:
-        for lookup in lookups:
-            if not lookup.answer.done():
-                lookup.answer.set_exception(error)
-
-
-async def _metadata(connection: Connection, names: Sequence[str]) -> Metadata:
-    version = wire.supported(connection.versions, wire.METADATA, METADATA_MOST)
-    if version is None or version < METADATA_LEAST:
-        raise UnsupportedVersionError(f"{connection.peer} is older than Kafka 1.0")
-    body = await connection.request(
-        wire.METADATA, version, metadata_request(names, version), REQUEST_SECONDS
-    )
-    known = _read(partial(read_metadata, body, version), connection)
-    if not known.nodes:
-        raise KafkaConnectionError(f"{connection.peer} names no broker")
-    return known
-
-
-def _newest(before: TopicMetadata | None, topic: TopicMetadata) -> TopicMetadata:
-    """Return the topic with the newest leaders: a lagging broker may name older ones."""
-    if before is None or before.id != topic.id or topic.id == NO_ID:
-        return topic
-    leaders = dict(topic.leaders)
-    for partition, leader in topic.leaders.items():
-        known = before.leaders.get(partition)
-        if leader and known and leader.epoch < known.epoch:
-            leaders[partition] = known
-    return topic._replace(leaders=leaders)
-
-
-def _read(read: Callable[[], T], connection: Connection) -> T:
-    try:
-        return read()
-    except wire.MALFORMED as error:
-        connection.close()
-        raise KafkaConnectionError(
-            f"{connection.peer} sent a response that cannot be read"
-        ) from error

@@ -1,0 +1,179 @@
+"""Offset lookups (ListOffsets) at the leaders of partitions, several in one request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    LeaderNotAvailableError,
+    NotLeaderForPartitionError,
+    UnknownTopicOrPartitionError,
+    UnsupportedVersionError,
+    for_code,
+)
+
+from gateway.kafka.client import wire
+from gateway.kafka.client.requests import (
+    LIST_OFFSETS_MOST,
+    UNKNOWN_EPOCH,
+    ListedOffset,
+    list_offsets_request,
+    read_list_offsets,
+)
+from gateway.kafka.client.shared_connection import REQUEST_SECONDS, decoded
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterable, Iterator, Mapping
+
+    from gateway.core.records import TopicPartition
+    from gateway.kafka.client.cluster import ClusterClient
+
+_ELSEWHERE = (
+    LeaderNotAvailableError,
+    NotLeaderForPartitionError,
+    UnknownTopicOrPartitionError,
+)
+"""Errors of a request to a former leader: the cached metadata is stale."""
+
+_UNKNOWN_SERVER_ERROR = -1
+
+_MOVED = {74, 75, 100, 103}
+"""Codes unknown to aiokafka: leader epoch (KIP-320) or topic id (KIP-516) mismatch."""
+
+
+class OffsetLookups:
+    """The pending offset lookups of a client."""
+
+    def __init__(self, cluster: ClusterClient) -> None:
+        self._cluster = cluster
+        self._waiting: list[_Lookup] = []
+        """Lookups of this turn of the event loop, which are sent in the next one."""
+
+    def add(self, log: TopicPartition, timestamp: int) -> asyncio.Future[ListedOffset]:
+        """Return the future of an offset; see `ClusterClient.offset`."""
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._start_all)
+        lookup = _Lookup(log, timestamp)
+        self._waiting.append(lookup)
+        return lookup.answer
+
+    def stop(self) -> None:
+        """Fail the lookups that were not sent."""
+        stopped = KafkaConnectionError("the client was stopped")
+        self._fail(dict.fromkeys(self._waiting, stopped), retry=False)
+        self._waiting.clear()
+
+    def _start(self, lookups: Iterable[_Lookup], coroutine: Coroutine[Any, Any, None]) -> None:
+        """Start a task that answers these lookups; however the task ends, none of them waits."""
+        self._cluster.start_task(coroutine).add_done_callback(partial(_end_lookups, lookups))
+
+    def _start_all(self) -> None:
+        lookups, self._waiting = self._waiting, []
+        self._look_up(lookups, retry=True)
+
+    def _look_up(self, lookups: list[_Lookup], *, retry: bool) -> None:
+        """Ask each leader independently; with `retry`, refresh unknown leaders first."""
+        led: defaultdict[int, list[_Lookup]] = defaultdict(list)
+        unled = []
+        for lookup in lookups:
+            leader = self._cluster.leader(lookup.log)
+            if leader is None:
+                unled.append(lookup)
+            else:
+                led[leader.node_id].append(lookup)
+        for node_id, found in led.items():
+            self._start(found, self._ask_leader(node_id, found, retry=retry))
+        if unled:
+            error = LeaderNotAvailableError(*{str(lookup.log) for lookup in unled})
+            self._fail(dict.fromkeys(unled, error), retry=retry)
+
+    async def _ask_leader(self, node_id: int, lookups: list[_Lookup], *, retry: bool) -> None:
+        failed: dict[_Lookup, KafkaError] = {}
+        try:
+            connection = await self._cluster.connection(node_id)
+            version = wire.supported(connection.versions, wire.LIST_OFFSETS, LIST_OFFSETS_MOST)
+            if version is None:
+                raise UnsupportedVersionError(f"{connection.peer} has no ListOffsets")
+            rounds = [
+                (asked, connection.request(wire.LIST_OFFSETS, version, body, REQUEST_SECONDS))
+                for asked, body in self._rounds(lookups, version)
+            ]
+            for asked, answer in rounds:
+                found = decoded(partial(read_list_offsets, await answer, version), connection)
+                for log, lookup in asked.items():
+                    offset = found.get(log, _UNKNOWN_SERVER_ERROR)
+                    if isinstance(offset, int):
+                        failed[lookup] = _error(offset, log)
+                    elif not lookup.answer.done():
+                        lookup.answer.set_result(offset)
+        except KafkaError as error:
+            failed |= {lookup: error for lookup in lookups if lookup not in failed}
+        self._fail(failed, retry=retry)
+
+    def _rounds(
+        self, lookups: list[_Lookup], version: int
+    ) -> Iterator[tuple[dict[TopicPartition, _Lookup], bytes]]:
+        """Yield requests with each log once: brokers reject duplicate partitions."""
+        waiting = lookups
+        while waiting:
+            asked = {lookup.log: lookup for lookup in reversed(waiting)}
+            waiting = [lookup for lookup in waiting if asked[lookup.log] is not lookup]
+            wanted = {}
+            for log, lookup in asked.items():
+                leader = self._cluster.leader(log)
+                wanted[log] = (leader.epoch if leader else UNKNOWN_EPOCH, lookup.timestamp)
+            yield asked, list_offsets_request(wanted, version)
+
+    def _fail(self, failed: Mapping[_Lookup, KafkaError], *, retry: bool) -> None:
+        """Fail the lookups; with `retry`, repeat lookups that another leader may answer."""
+        again = []
+        for lookup, error in failed.items():
+            if lookup.answer.done():
+                continue
+            if retry and isinstance(error, _ELSEWHERE):
+                again.append(lookup)
+            else:
+                lookup.answer.set_exception(error)
+        if failed:
+            self._cluster.request_refresh()
+        if again:
+            self._start(again, self._look_up_again(again))
+
+    async def _look_up_again(self, lookups: list[_Lookup]) -> None:
+        """Repeat lookups after the next refresh of the metadata."""
+        await self._cluster.refreshed()
+        self._look_up(lookups, retry=False)
+
+
+class _Lookup:
+    """A pending offset lookup; equal only to itself."""
+
+    __slots__ = ("answer", "log", "timestamp")
+
+    def __init__(self, log: TopicPartition, timestamp: int) -> None:
+        self.log = log
+        self.timestamp = timestamp
+        self.answer: asyncio.Future[ListedOffset] = asyncio.get_running_loop().create_future()
+
+
+def _error(code: int, log: TopicPartition) -> KafkaError:
+    kind = NotLeaderForPartitionError if code in _MOVED else for_code(code)
+    return kind(f"{log.topic}/{log.partition}")
+
+
+def _end_lookups(lookups: Iterable[_Lookup], ended: asyncio.Task[None]) -> None:
+    """Fail the lookups of a task that was cancelled or has raised an unexpected exception."""
+    error: BaseException | None = None
+    if ended.cancelled():
+        error = KafkaConnectionError("the lookup was cancelled")
+    else:
+        error = ended.exception()
+    if error is not None:
+        for lookup in lookups:
+            if not lookup.answer.done():
+                lookup.answer.set_exception(error)

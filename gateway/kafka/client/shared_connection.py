@@ -1,0 +1,95 @@
+"""The connection to one broker for short requests, and the back-off between attempts."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from aiokafka.errors import KafkaConnectionError
+
+from gateway.kafka.client import wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from gateway.kafka.client.connection import Connection
+
+T = TypeVar("T")
+
+REQUEST_SECONDS = 5.0
+"""Timeout of a request, and of opening a connection."""
+
+MOST_BACKOFF_SECONDS = 1.0
+"""The longest pause between two attempts to connect to one broker."""
+
+LEAST_BACKOFF_SECONDS = 0.05
+"""The pause after a first failure."""
+
+
+class SharedConnection:
+    """The connection to one broker for short requests, opened on first use."""
+
+    def __init__(self, open_one: Callable[[], Coroutine[Any, Any, Connection]]) -> None:
+        self._open_one = open_one
+        self._opening: asyncio.Task[Connection] | None = None
+
+    async def connection(self) -> Connection:
+        """Return the connection; concurrent callers share one attempt and its failure."""
+        opening = self._opening
+        if opening is None or (opening.done() and not _is_open(opening)):
+            opening = self._opening = asyncio.get_running_loop().create_task(self._open_one())
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if opening.cancelled() and not (task and task.cancelling()):
+                raise KafkaConnectionError("the broker has moved to another address") from None
+            raise
+
+    async def close(self) -> None:
+        """Close the connection, or cancel its opening."""
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.wait([self._opening])
+            if _is_open(self._opening):
+                self._opening.result().close()
+
+
+class Backoff:
+    """Delay between attempts to connect to one broker."""
+
+    def __init__(self) -> None:
+        self._delay = 0.0
+        self._until = float("-inf")
+
+    async def wait(self) -> None:
+        """Wait until the next attempt is due."""
+        await asyncio.sleep(self._until - asyncio.get_running_loop().time())
+
+    def failed(self) -> None:
+        """Double the delay, with some jitter."""
+        self._delay = min(MOST_BACKOFF_SECONDS, 2 * self._delay or LEAST_BACKOFF_SECONDS)
+        pause = self._delay * random.uniform(0.8, 1.0)  # noqa: S311 - no secret
+        self._until = asyncio.get_running_loop().time() + pause
+
+    def clear(self) -> None:
+        """Reset the delay."""
+        self._delay, self._until = 0.0, float("-inf")
+
+
+def decoded(read: Callable[[], T], connection: Connection) -> T:
+    """Return the result of a decoder; close the connection if it cannot read the response."""
+    try:
+        return read()
+    except wire.MALFORMED as error:
+        connection.close()
+        raise KafkaConnectionError(
+            f"{connection.peer} sent a response that cannot be read"
+        ) from error
+
+
+def _is_open(opening: asyncio.Task[Connection]) -> bool:
+    if opening.cancelled() or opening.exception() is not None:
+        return False
+    return not opening.result().closed
