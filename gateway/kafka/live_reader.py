@@ -45,8 +45,8 @@ class LiveReader:
     """Reads new records into the hub.
 
     `delay` bounds pacing, in seconds. `activated` is called for each log when reading starts.
-    `look` is awaited when a log lacks the position, or its topic id is unknown: the topic may have
-    been recreated.
+    `check_topics` is awaited when a log lacks the position, or its topic id is unknown: the topic
+    may have been recreated.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class LiveReader:
         context: ReaderContext,
         delay: float,
         activated: Callable[[PartitionFeed], None],
-        look: Callable[[], Awaitable[object]],
+        check_topics: Callable[[], Awaitable[object]],
     ) -> None:
         self._cluster = context.cluster
         self._hub = context.hub
@@ -64,21 +64,17 @@ class LiveReader:
         self._contain = context.contain
         self._schemas = context.schemas
         self._activated = activated
-        self._look = look
+        self._check_topics = check_topics
         self._activations: dict[PartitionFeed, asyncio.Task[None]] = {}
-        self._looks: set[asyncio.Task[None]] = set()
+        self._checks: set[asyncio.Task[None]] = set()
         self._idle_since: dict[PartitionFeed, float] = {}
         self._unproven: set[PartitionFeed] = set()
         """Logs whose new leader must first return the last record of the tail."""
         self._reader = FetchReader(self._cluster, self, self._metrics, delay=delay)
 
-    def take(self) -> None:
-        """Activate new logs of the hub with streams; logs that are read are not affected."""
-        self.sweep()
-
     async def stop(self) -> None:
         """Cancel the tasks that run outside of `run`."""
-        tasks = [*self._activations.values(), *self._looks]
+        tasks = [*self._activations.values(), *self._checks]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -180,13 +176,13 @@ class LiveReader:
 
     def lost(self, log: TopicPartition) -> None:
         """Check the topic, then restart at the log end unless it was recreated."""
-        self._begin_look(self._hub.feeds[log])
+        self._begin_check(self._hub.feeds[log])
 
     def unknown_topic(self, log: TopicPartition) -> None:
         """Check the topics, unless a check is running."""
         del log
-        if not self._looks:
-            self._begin_look(None)
+        if not self._checks:
+            self._begin_check(None)
 
     def unproven(self, log: TopicPartition) -> None:
         """Fetch the last record of the tail again from the new leader.
@@ -265,15 +261,15 @@ class LiveReader:
             self._hub.activate(feed, OffsetPosition(end, moment.wall, False), moment)
             self._activated(feed)
 
-    def _begin_look(self, feed: PartitionFeed | None) -> None:
-        task = asyncio.create_task(self._look_at(feed))
-        self._looks.add(task)
-        task.add_done_callback(self._looks.discard)
+    def _begin_check(self, feed: PartitionFeed | None) -> None:
+        task = asyncio.create_task(self._check(feed))
+        self._checks.add(task)
+        task.add_done_callback(self._checks.discard)
 
-    async def _look_at(self, feed: PartitionFeed | None) -> None:
+    async def _check(self, feed: PartitionFeed | None) -> None:
         tail = None if feed is None else feed.tail
         with self._contain(Part.TOPICS):
-            await self._look()
+            await self._check_topics()
         if feed is not None and tail is not None and feed.tail is tail:
             with self._contain(Part.PARTITION):
                 self._restart(feed)

@@ -192,7 +192,10 @@ class KafkaSession:
             warm_bytes=settings.tail_bytes // 2,
         )
         live = LiveReader(
-            context, settings.live_delay_ms / 1000, activated=scans.warm, look=self._look
+            context,
+            settings.live_delay_ms / 1000,
+            activated=scans.warm,
+            check_topics=self._check_topics,
         )
         return live, scans
 
@@ -225,7 +228,7 @@ class KafkaSession:
         """
         if not self.connected:
             return given
-        await self._look()
+        await self._check_topics()
         return self.shard(user)
 
     async def prepare(self, opening: StreamRequest, patience: float) -> None:
@@ -239,7 +242,7 @@ class KafkaSession:
         assert self._live is not None
         feeds, strange = self._routes.find(opening, clock.now())
         if strange and self.connected:
-            await self._look()
+            await self._check_topics()
             feeds = self._routes.feeds(opening, clock.now())
         tasks = [self._live.activate(feed) for feed in feeds if feed.tail is None]
         if tasks and self.connected:
@@ -350,7 +353,7 @@ class KafkaSession:
         while True:
             try:
                 async with asyncio.timeout(PROBE_SECONDS):
-                    found = await watch.look()
+                    found = await watch.refresh()
                     refused = await missing_rights(self.cluster, found.cluster, watch.names())
             except (KafkaError, TimeoutError) as error:
                 detail = f"Kafka does not answer: {str(error) or type(error).__name__}"
@@ -388,12 +391,12 @@ class KafkaSession:
             self._routes.settle(clock.now())
             await watch.move()
 
-    async def _look(self) -> None:
+    async def _check_topics(self) -> None:
         """Refresh the topics now; give up after `PROBE_SECONDS`."""
         assert self._watch is not None
         with suppress(KafkaError, TimeoutError):
             async with asyncio.timeout(PROBE_SECONDS):
-                await self._watch.look()
+                await self._watch.refresh()
 
     def _report_topics(self, missing: list[str], refused: Mapping[str, Diagnosis]) -> None:
         """Report missing and unreadable topics, with the commands that fix them."""

@@ -58,22 +58,22 @@ class TopicWatch:
         """Tags of former incarnations, which a lagging broker may still return."""
         self._verified = dict.fromkeys([topic.name for topic in routes.topics], clock.now().wall)
         """When metadata last confirmed each topic's current state: Unix ms."""
-        self._looking = asyncio.Lock()
-        self._looked = float("-inf")
+        self._refreshing = asyncio.Lock()
+        self._refreshed = float("-inf")
         self._found = Found(Cluster("", {}, {}), [])
 
-    async def look(self) -> Found:
+    async def refresh(self) -> Found:
         """Fetch metadata, apply it, and return it with the topics that are missing.
 
         Concurrent calls share the next request. Raises `KafkaError` if no broker answers.
         """
         asked = clock.now().monotonic
-        async with self._looking:
-            if self._looked < asked:
-                await asyncio.sleep(self._looked + PAUSE_SECONDS - asked)
+        async with self._refreshing:
+            if self._refreshed < asked:
+                await asyncio.sleep(self._refreshed + PAUSE_SECONDS - asked)
                 began = clock.now()
                 cluster = await self._offsets.describe(self.names())
-                self._looked = began.monotonic
+                self._refreshed = began.monotonic
                 self._found = Found(cluster, self._compare(cluster, began.wall))
                 await self.move()
             return self._found
@@ -86,7 +86,7 @@ class TopicWatch:
         while more:
             more = self._routes.step(clock.now())
             await asyncio.sleep(0)
-        self._live.take()
+        self._live.sweep()
 
     def names(self) -> list[str]:
         """Return the names of the topics."""

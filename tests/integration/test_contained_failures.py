@@ -191,7 +191,7 @@ async def test_records_that_raise_cost_their_partition_until_they_do_not(
         (LiveReader, "sweep", "live"),
         (LiveReader, "_sweep", "partition"),
         (RetentionWatch, "run", "retention"),
-        (TopicWatch, "look", "topics"),
+        (TopicWatch, "refresh", "topics"),
         (CompactedTopic, "_read", "revocations"),
         (CompactedTopic, "deliver", "fetch"),
         (RevocationFollower, "apply", "revocations"),

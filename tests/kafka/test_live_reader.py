@@ -58,7 +58,7 @@ async def test_a_log_that_has_a_stream_and_is_not_read_is_read_again() -> None:
         ),
         0.0,
         lambda _feed: None,
-        look=asyncio.Event().wait,
+        check_topics=asyncio.Event().wait,
     )
     feed = hub.feed(
         TopicPartition("user-events", 1), Topic("user-events", LogKind.USER, b"tagA", 2)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from aiokafka.errors import KafkaConnectionError, UnsupportedVersionError
 
 from gateway.kafka.client import wire
-from gateway.kafka.client.connection import Connection, open_connection
+from gateway.kafka.client.open_connection import open_connection
 from gateway.kafka.client.requests import (
     METADATA_LEAST,
     METADATA_MOST,
@@ -22,6 +22,8 @@ from gateway.kafka.client.shared_connection import REQUEST_SECONDS, decoded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from gateway.kafka.client.connection import Connection
 
 
 async def bootstrapped(options: Mapping[str, Any], server: str, names: Sequence[str]) -> Metadata:

@@ -26,9 +26,9 @@ from aiokafka.errors import (
 
 from gateway.kafka.client import wire
 from gateway.kafka.client.bootstrap import bootstrapped, fetch_metadata, newest
-from gateway.kafka.client.connection import Connection, open_connection
 from gateway.kafka.client.login import current_password
 from gateway.kafka.client.lookups import OffsetLookups
+from gateway.kafka.client.open_connection import open_connection
 from gateway.kafka.client.quirks import Quirks, quirks_of
 from gateway.kafka.client.race import first_of
 from gateway.kafka.client.requests import (
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from gateway.core.records import TopicPartition
+    from gateway.kafka.client.connection import Connection
 
 T = TypeVar("T")
 

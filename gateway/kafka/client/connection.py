@@ -11,37 +11,22 @@ re-authenticates before the deadline; requests wait meanwhile.
 from __future__ import annotations
 
 import asyncio
-import socket
 import struct
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from aiokafka.conn import SaslPlainAuthenticator, ScramAuthenticator
 from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
-    SaslAuthenticationFailed,
-    UnsupportedSaslMechanismError,
-    UnsupportedVersionError,
-    for_code,
 )
 
 from gateway.kafka.client import wire
-from gateway.kafka.client.kerberos import KerberosAuthenticator
-from gateway.kafka.client.login import BearerAuthenticator, current_password
-from gateway.kafka.client.race import first_of
 from gateway.kafka.client.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
-
-NEXT_ADDRESS_SECONDS = 0.25
-"""Delay until the next address of a host name is tried as well (RFC 8305)."""
-
-LOGIN_SECONDS = 5.0
-"""Timeout of each request of a login."""
 
 RENEWED_AFTER = 0.85
 """Fraction of the lifetime after which a login is renewed; Kafka's clients use 0.85 to 0.95."""
@@ -307,130 +292,6 @@ class Connection(asyncio.BufferedProtocol):
             if not pending.answered.done():
                 self._send(frame, pending)
         self.renew_login(login, ended.result())
-
-
-async def open_connection(
-    options: Mapping[str, Any], host: str, port: int, timeout: float
-) -> Connection:
-    """Return a connection to a broker, with TLS and login according to `options`.
-
-    `options` are those of `connection_options`. All addresses of the host are tried (KIP-302).
-    Raises `KafkaConnectionError`, with the failure of TLS or of the network as its cause, also when
-    nothing answers within `timeout` seconds, and another `KafkaError` when the broker rejects the
-    login.
-    """
-    peer = f"{host}:{port}"
-    try:
-        async with asyncio.timeout(timeout):
-            found = await asyncio.get_running_loop().getaddrinfo(
-                host, port, type=socket.SOCK_STREAM
-            )
-            addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-            return await first_of(
-                [partial(_open, options, peer, host, address, port) for address in addresses],
-                NEXT_ADDRESS_SECONDS,
-                Connection.close,
-            )
-    except TimeoutError as error:
-        raise KafkaConnectionError(f"{peer} does not answer within {timeout:g} s") from error
-    except (OSError, UnicodeError, OverflowError) as error:
-        # A broker may advertise a name with an empty label, or a port above 65535.
-        raise KafkaConnectionError(f"{peer} cannot be reached: {error}") from error
-
-
-async def _open(
-    options: Mapping[str, Any], peer: str, host: str, address: str, port: int
-) -> Connection:
-    protocol = options.get("security_protocol", "PLAINTEXT")
-    encrypted = (
-        {"ssl": options["ssl_context"], "server_hostname": host} if "SSL" in protocol else {}
-    )
-    connection = Connection(peer, options.get("client_id", "gateway"))
-    loop = asyncio.get_running_loop()
-    await loop.create_connection(lambda: connection, address, port, **encrypted)
-    try:
-        connection.versions = await _versions(connection)
-        if protocol.startswith("SASL"):
-            login = partial(_login, connection, options)
-            connection.renew_login(login, await login())
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-async def _versions(connection: Connection) -> dict[int, tuple[int, int]]:
-    """Return the versions of each API key, by ApiVersions v0."""
-    answer = await connection.request(wire.API_VERSIONS, 0, b"", LOGIN_SECONDS)
-    try:
-        reader = wire.Reader(answer, flexible=False)
-        _check_code(reader.int16(), f"{connection.peer} sent no valid ApiVersions response")
-        return {reader.int16(): (reader.int16(), reader.int16()) for _ in range(reader.count())}
-    except wire.MALFORMED as error:
-        raise KafkaConnectionError(
-            f"{connection.peer} sent no valid ApiVersions response"
-        ) from error
-
-
-async def _login(connection: Connection, options: Mapping[str, Any]) -> float:
-    """Log in by SASL and return the lifetime in seconds; 0: unlimited."""
-    mechanism = options["sasl_mechanism"]
-    version = wire.supported(connection.versions, wire.SASL_AUTHENTICATE, 1)
-    if version is None:
-        raise UnsupportedVersionError(f"{connection.peer} is older than Kafka 1.0")
-    send = connection.request_at_once
-    try:
-        answer = await send(
-            wire.SASL_HANDSHAKE, 1, wire.string(mechanism, flexible=False), LOGIN_SECONDS
-        )
-        reader = wire.Reader(answer, flexible=False)
-        code = reader.int16()
-        enabled = [reader.string() for _ in range(reader.count())]
-        _check_code(code, f"enabled mechanisms: {enabled}")
-        if mechanism not in enabled:
-            raise UnsupportedSaslMechanismError(f"enabled mechanisms: {enabled}")
-        authenticator = _authenticator(mechanism, options, connection.peer)
-        token, lifetime_ms = None, 0
-        while (step := await authenticator.step(token)) is not None:
-            payload = step[0]
-            answer = await send(
-                wire.SASL_AUTHENTICATE,
-                version,
-                _INT32.pack(len(payload)) + payload,
-                LOGIN_SECONDS,
-            )
-            reader = wire.Reader(answer, flexible=False)
-            code, message, token = reader.int16(), reader.string(), reader.bytes()
-            _check_code(code, message or "")
-            lifetime_ms = reader.int64() if version >= 1 else 0
-    except (*wire.MALFORMED, ValueError, KeyError, AssertionError) as error:
-        # The authenticators raise these if the server cannot prove that it knows the password.
-        raise SaslAuthenticationFailed(f"{connection.peer}: login not understood") from error
-    return lifetime_ms / 1000
-
-
-def _authenticator(mechanism: str, options: Mapping[str, Any], peer: str) -> Any:
-    if mechanism == "OAUTHBEARER":
-        return BearerAuthenticator(sasl_oauth_token_provider=options["sasl_oauth_token_provider"])
-    if mechanism == "GSSAPI":
-        host = options["sasl_kerberos_domain_name"] or peer.rpartition(":")[0]
-        return KerberosAuthenticator(
-            loop=asyncio.get_running_loop(),
-            principal=f"{options['sasl_kerberos_service_name']}@{host}",
-        )
-    settings = {
-        "loop": asyncio.get_running_loop(),
-        "sasl_plain_username": options["sasl_plain_username"],
-        "sasl_plain_password": current_password(options["sasl_plain_password"]),
-    }
-    if mechanism == "PLAIN":
-        return SaslPlainAuthenticator(**settings)
-    return ScramAuthenticator(sasl_mechanism=mechanism, **settings)
-
-
-def _check_code(code: int, message: str) -> None:
-    if code:
-        raise for_code(code)(message)
 
 
 def _tags_size(data: memoryview) -> int:

@@ -97,3 +97,13 @@ class Wakeup(Generic[T]):
             return False
         self.set_exception(asyncio.CancelledError())
         return True
+
+
+async def sleep_until(due: float, loop: asyncio.AbstractEventLoop) -> None:
+    """Return at a time of the loop's clock."""
+    wakeup = Wakeup[None](loop)
+    timer = loop.call_at(due, wakeup.set_result, None)
+    try:
+        await wakeup
+    finally:
+        timer.cancel()

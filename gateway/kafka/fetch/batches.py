@@ -7,7 +7,7 @@ occur here:
 
 - It may read a number up to 20 bytes beyond the end: 20 bytes of padding follow the batch.
 - A length of almost 2^63 overflows its check: a batch that contains the bytes of such a number, or
-  that the compiled parser rejects, is read by `_records`, in Python, by index and slice only.
+  that the compiled parser rejects, is read by `careful.py`, in Python, by index and slice only.
 
 An unreadable batch is skipped as a whole and reported with its offsets. Exception: a record with a
 header name that is not UTF-8 is skipped alone. Formats:
@@ -37,6 +37,7 @@ from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.util import calc_crc32c
 
 from gateway.core.records import RECORD_OVERHEAD, Record, UnreadableReason, make_record
+from gateway.kafka.fetch.careful import parse_records
 from gateway.kafka.fetch.compression import CODEC, FAULTS, CorruptError, decompress
 from gateway.kafka.fetch.message_sets import (
     APPEND_TIME,
@@ -65,7 +66,6 @@ _MAGIC_AT, _CRC_FROM = 16, 21
 _TRANSACTIONAL, _CONTROL = 0x10, 0x20
 _ABORT = 0
 
-_VARINT_BITS = 63
 _OVERFLOWING = b"\xff\xff\xff\xff\x01"
 """Bytes in every varint that exceeds 2^63 - 1 when added to an index."""
 _PADDING = bytes(32)
@@ -255,7 +255,7 @@ def _batch(
         except (*FAULTS, CorruptRecordException):
             times = (first, newest if attributes & APPEND_TIME else None)
             start = at + _HEADER.size
-            records = _records(data, start, stop, (base, last), times, number, skipped)
+            records = parse_records(data, start, stop, (base, last), times, number, skipped)
         if not is_control:
             return Batch(records, last + 1, epoch)
         # The log cleaner leaves control batches without records.
@@ -292,84 +292,3 @@ def _compiled(data: bytes, at: int, stop: int, base: int, last: int) -> list[Rec
         else:
             add(Record(offset, timestamp, key, value, (), overhead + len(key) + len(value)))
     return records
-
-
-def _records(
-    data: bytes,
-    pos: int,
-    stop: int,
-    offsets: tuple[int, int],
-    times: tuple[int, int | None],
-    number: int,
-    skipped: Skipped,
-) -> list[Record]:
-    """Decode the records between two indexes of decompressed data, with all checks.
-
-    `offsets` are the first and last offset in the batch header, `times` its first timestamp and,
-    if the broker has set timestamps, the timestamp of all records. Raises one of `FAULTS`.
-    """
-    base, last = offsets
-    first, appended = times
-    records: list[Record] = []
-    bad_names: list[int] = []
-    previous = base - 1
-    for _ in range(number):
-        size, pos = _varint(data, pos)
-        end = pos + size
-        if not pos < end <= stop:
-            raise CorruptError("a record that is longer than its batch")
-        delta, pos = _varint(data, pos + 1)
-        timestamp = first + delta if appended is None else appended
-        delta, pos = _varint(data, pos)
-        offset = base + delta
-        if not previous < offset <= last:
-            raise CorruptError("an offset out of order")
-        previous = offset
-        key, pos = _bytes(data, pos, end)
-        value, pos = _bytes(data, pos, end)
-        number_of_headers, pos = _varint(data, pos)
-        if not 0 <= number_of_headers <= end - pos:
-            raise CorruptError("more headers than bytes")
-        named = []
-        for _ in range(number_of_headers):
-            name, pos = _bytes(data, pos, end)
-            content, pos = _bytes(data, pos, end)
-            if name is None:
-                raise CorruptError("a header without a name")
-            named.append((name, content or b""))
-        if pos != end:
-            raise CorruptError("a record of another length")
-        try:
-            headers = tuple([(name.decode(), content) for name, content in named])
-        except UnicodeDecodeError:
-            bad_names.append(offset)
-        else:
-            records.append(make_record(offset, timestamp, key, value, headers))
-    if pos != stop:
-        raise CorruptError("more bytes than records")
-    for offset in bad_names:
-        skipped(offset, UnreadableReason.HEADER_NOT_UTF8)
-    return records
-
-
-def _bytes(data: bytes, pos: int, end: int) -> tuple[bytes | None, int]:
-    size, pos = _varint(data, pos)
-    if size < 0:
-        return None, pos
-    if size > end - pos:
-        raise CorruptError("a field beyond its record")
-    return data[pos : pos + size], pos + size
-
-
-def _varint(data: bytes, pos: int) -> tuple[int, int]:
-    """Return the zigzag varint at an index, and the index after it."""
-    number = shift = 0
-    while True:
-        byte = data[pos]
-        pos += 1
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return number >> 1 ^ -(number & 1), pos
-        shift += 7
-        if shift > _VARINT_BITS:
-            raise CorruptError("a number that does not end")

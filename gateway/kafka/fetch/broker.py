@@ -19,7 +19,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from gateway import clock
-from gateway.kafka.client.wakeup import Wakeup
+from gateway.kafka.client.wakeup import Wakeup, sleep_until
 from gateway.kafka.fetch.batches import LARGE, large_batch, unpack
 from gateway.kafka.fetch.errors import MOVED, OUT_OF_RANGE, UNKNOWN_TOPIC, describe
 from gateway.kafka.fetch.protocol import (
@@ -39,12 +39,6 @@ if TYPE_CHECKING:
     from gateway.kafka.fetch.partition import Partition
     from gateway.kafka.fetch.protocol import Answer, Response
     from gateway.kafka.fetch.reader import FetchReader
-
-HOLD_MS = 100
-"""How long a broker holds a fetch without new records while partitions may be added."""
-
-PATIENT_HOLD_MS = 500
-"""The same while all partitions are read. Each empty response costs some 0.2 ms."""
 
 REQUEST_SECONDS = 5.0
 """Timeout of a response, in addition to the hold."""
@@ -157,7 +151,7 @@ class BrokerReader:
                 pause = max(LEAST_BACKOFF_SECONDS, self._failed())
             due = loop.time() + pause
             if pause > 0:
-                await _sleep_until(due, loop)
+                await sleep_until(due, loop)
             else:
                 await asyncio.sleep(0)
             late = loop.time() - due
@@ -354,13 +348,3 @@ class BrokerReader:
             partition.follower_until = clock.now().monotonic + FOLLOWER_SECONDS
             reader.assign(partition)
         return False
-
-
-async def _sleep_until(due: float, loop: asyncio.AbstractEventLoop) -> None:
-    """Return at a time of the loop's clock."""
-    wakeup = Wakeup[None](loop)
-    timer = loop.call_at(due, wakeup.set_result, None)
-    try:
-        await wakeup
-    finally:
-        timer.cancel()

@@ -34,10 +34,8 @@ from gateway import clock
 from gateway.kafka.fetch.broker import (
     CHECK_SECONDS,
     FOLLOWER_SECONDS,
-    HOLD_MS,
     LEAST_BACKOFF_SECONDS,
     MOST_BACKOFF_SECONDS,
-    PATIENT_HOLD_MS,
     BrokerReader,
 )
 from gateway.kafka.fetch.partition import Partition
@@ -50,6 +48,12 @@ if TYPE_CHECKING:
     from gateway.core.records import TopicPartition, UnreadableReason
     from gateway.kafka.client.cluster import ClusterClient
     from gateway.kafka.fetch.listener import Listener, Reports
+
+HOLD_MS = 100
+"""How long a broker holds a fetch without new records while partitions may be added."""
+
+PATIENT_HOLD_MS = 500
+"""The same while all partitions are read. Each empty response costs some 0.2 ms."""
 
 STALL_SECONDS = 10.0
 """A partition without a response for this long is stalled: twice the maximum time of a fetch."""

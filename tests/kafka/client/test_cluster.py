@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, LeaderNotAvailable
 from gateway import supervise
 from gateway.core.records import TopicPartition
 from gateway.kafka.client import cluster as cluster_module
-from gateway.kafka.client import wire
+from gateway.kafka.client import bootstrap, lookups, wire
 from gateway.kafka.client.cluster import END, START, UNCHANGED_SECONDS, ClusterClient
 from gateway.kafka.client.requests import Leader, ListedOffset
 from gateway.supervise import Part
@@ -174,8 +174,8 @@ async def test_unexpected_exception_fails_lookups_and_does_not_end_the_refresh(
             await cluster.describe(["topic"])
             log = TopicPartition("topic", 0)
             with monkeypatch.context() as patched:
-                patched.setattr(cluster_module, "list_offsets_request", fail)
-                patched.setattr(cluster_module, "_metadata", fail)
+                patched.setattr(lookups, "list_offsets_request", fail)
+                patched.setattr(cluster_module, "fetch_metadata", fail)
                 for _ in range(2):
                     async with asyncio.timeout(DEADLINE):
                         with pytest.raises(RuntimeError, match="injected"):
@@ -220,7 +220,7 @@ async def test_stop_fails_pending_lookups() -> None:
 async def test_start_does_not_wait_for_silent_bootstrap_servers(
     broker: Broker, silent: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster_module, "REQUEST_SECONDS", 10 * DEADLINE)
+    monkeypatch.setattr(bootstrap, "REQUEST_SECONDS", 10 * DEADLINE)
     with ExitStack() as stack:
         deaf = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(silent)]
         addresses = [f"127.0.0.1:{server.getsockname()[1]}" for server in deaf]
@@ -282,7 +282,7 @@ async def test_frozen_broker_delays_only_its_own_requests(
         cluster.freeze(2)
         try:
             with monkeypatch.context() as patched:
-                patched.setattr(cluster_module, "REQUEST_SECONDS", 10 * DEADLINE)
+                patched.setattr(lookups, "REQUEST_SECONDS", 10 * DEADLINE)
                 questions = {log: known.offset(log, END) for log in logs}
                 async with asyncio.timeout(DEADLINE):
                     for log, question in questions.items():

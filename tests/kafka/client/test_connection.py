@@ -9,7 +9,8 @@ import pytest
 from aiokafka.errors import KafkaConnectionError, SaslAuthenticationFailed
 
 from gateway.kafka.client import wire
-from gateway.kafka.client.connection import INBOX, Connection, open_connection
+from gateway.kafka.client.connection import INBOX, Connection
+from gateway.kafka.client.open_connection import open_connection
 from tests.brokers.scripted import Request, ScriptedServer
 from tests.conftest import Broker
 from tests.eventually import DEADLINE
