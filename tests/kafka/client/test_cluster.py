@@ -14,8 +14,8 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, LeaderNotAvailable
 
 from gateway import supervise
 from gateway.core.records import TopicPartition
-from gateway.kafka.client import cluster as cluster_module
 from gateway.kafka.client import bootstrap, lookups, wire
+from gateway.kafka.client import cluster as cluster_module
 from gateway.kafka.client.cluster import END, START, UNCHANGED_SECONDS, ClusterClient
 from gateway.kafka.client.requests import Leader, ListedOffset
 from gateway.supervise import Part
