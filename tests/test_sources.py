@@ -249,3 +249,9 @@ def test_categories_of_sources_can_be_requested(tmp_path: Path) -> None:
     assert registry.categories[-3:] == ("portfolio", "security", "orders")
     assert registry.categories.count("ai") == 1
     assert registry.types == load_registry(Settings()).types
+
+
+def test_a_table_that_is_nested_too_deeply_is_a_mistake_of_its_key() -> None:
+    text = '[[source]]\ntopic = "a"\ntype' + ".a" * 3000 + " = 1"
+    with pytest.raises(SettingsError, match="type: a table that is nested too deeply is not text"):
+        parse_sources(text)

@@ -95,7 +95,10 @@ def is_host(host: str) -> bool:
 
 def shown(value: object) -> str:
     """Return the value for an error message: on one line and shortened."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:  # of a TOML table with thousands of levels
+        return "a table that is nested too deeply"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
