@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, Self
 
 from msgspec.structs import replace
 
@@ -16,6 +16,18 @@ class Skipped(Protocol):
         self, log: TopicPartition, record: Record, value: bytes | None, why: Unreadable
     ) -> None:
         """Take a record; `value` is its value before it was read. Returns at once."""
+
+
+class ReadAhead(bytes):
+    """The value of a record that was read before the record was needed, with the result."""
+
+    result: bytes | Unreadable
+
+    def __new__(cls, value: bytes, result: bytes | Unreadable) -> Self:
+        """Return the value as it is in the record, with what `Values.read` returns for it."""
+        made = super().__new__(cls, value)
+        made.result = result
+        return made
 
 
 class Values(Protocol):
@@ -35,5 +47,6 @@ def read_value(values: Values | None, topic: str, record: Record) -> Record | Un
     """
     if values is None or not record.value:
         return record
-    value = values.read(topic, record)
+    ahead = record.value
+    value = ahead.result if isinstance(ahead, ReadAhead) else values.read(topic, record)
     return value if isinstance(value, Unreadable) else replace(record, value=value)

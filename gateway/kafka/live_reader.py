@@ -207,35 +207,42 @@ class LiveReader:
     # Internal.
 
     async def _hold_back(self, schemas: Schemas, fresh: dict[TopicPartition, list[Record]]) -> None:
-        """Remove records from `fresh` that wait for a schema, and those that follow them.
+        """Remove records from `fresh` that wait for a schema, and those that follow.
 
         A stream may need any of them later, from the tail, when it is too late to wait. A schema is
         fetched once, so this costs one request for each schema and not for each record.
 
         Their partitions are fetched again soon; the records do not wait a second time once the
         schema is known, or its request has failed. A registry answers in milliseconds, so all
-        partitions wait that long, and records are not fetched twice as a rule.
+        partitions wait that long, and records are not fetched twice as a rule. Large values are
+        read in a thread before they enter a tail.
         """
 
         def missing() -> dict[TopicPartition, dict[SchemaId, int]]:
             found = {log: schemas.missing(log.topic, records) for log, records in fresh.items()}
             return {log: needed for log, needed in found.items() if needed}
 
-        if not (waiting := missing()):
-            return
         feeds = self._hub.feeds
         tails = {log: feeds[log].tail for log in fresh}
-        wanted = {schema for needed in waiting.values() for schema in needed}
-        await schemas.settle(wanted, patience=SCHEMA_PATIENCE_SECONDS)
-        for log, tail in tails.items():
-            if log not in feeds or feeds[log].tail is not tail:  # stopped, or read anew, meanwhile
-                del fresh[log]
-        for log, needed in missing().items():
-            first = min(needed.values())
-            self._reader.postpone(log, first, "waits for a schema of the registry")
-            fresh[log] = [record for record in fresh[log] if record.offset < first]
-            if not fresh[log]:
-                del fresh[log]
+
+        def drop_stopped() -> None:
+            for log, tail in tails.items():
+                if log not in feeds or feeds[log].tail is not tail:  # stopped, or read anew
+                    fresh.pop(log, None)
+
+        if waiting := missing():
+            wanted = {schema for needed in waiting.values() for schema in needed}
+            await schemas.settle(wanted, patience=SCHEMA_PATIENCE_SECONDS)
+            drop_stopped()
+            for log, needed in missing().items():
+                first = min(needed.values())
+                self._reader.postpone(log, first, "waits for a schema of the registry")
+                fresh[log] = [record for record in fresh[log] if record.offset < first]
+                if not fresh[log]:
+                    del fresh[log]
+        for log, records in list(fresh.items()):
+            if await schemas.read_ahead(log.topic, records):
+                drop_stopped()
 
     async def _activate(self, feed: PartitionFeed) -> None:
         with self._contain(Part.PARTITION) as contained:

@@ -215,6 +215,9 @@ class ReplayReader:
                 missing = self._context.schemas.missing(feed.log.topic, fetched)
                 await self._context.schemas.settle(missing)
             revoked += self._revoking.find({feed.log: fetched})
-            scan.feed(scan.pick(fetched), position)
+            picked = scan.pick(fetched)
+            if self._context.schemas is not None:
+                await self._context.schemas.read_ahead(feed.log.topic, picked)
+            scan.feed(picked, position)
             self._hub.advance(scan.harvest(), now)
             await asyncio.sleep(0)

@@ -19,7 +19,7 @@ from gateway.core.records import (
 )
 from gateway.core.registry import Registry
 from gateway.core.source import KeyTemplate, Source
-from gateway.core.values import Values
+from gateway.core.values import ReadAhead, Values
 from tests.core.workers import Faults, SilentObserver
 from tests.core.world import first_byte
 
@@ -254,3 +254,20 @@ def test_values_are_read_before_they_are_decoded(
     assert event.body.endswith(b'data: "X"\n\n')
     assert interpreter.decode(feed, nine) is None
     assert observer.unreadables == [(LOG, 9, UnreadableReason.WRONG_SHAPE)]
+
+
+def test_values_that_were_read_ahead_are_not_read_again(
+    interpreter: Interpreter, feed: PartitionFeed, observer: SilentObserver
+) -> None:
+    taken = Taken(broken=False)
+    interpreter._values = Uppercase()  # noqa: SLF001
+    interpreter._skipped = taken  # noqa: SLF001
+    one, two = (make_record(n, 1000, b"a", b'"raw"', TYPE) for n in (8, 9))
+    one.value = ReadAhead(b'"raw"', b'"read ahead"')
+    two.value = ReadAhead(b'"raw"', Unreadable(UnreadableReason.TOO_LARGE))
+    event = interpreter.decode(feed, one)
+    assert event is not None
+    assert event.body.endswith(b'data: "read ahead"\n\n')
+    assert interpreter.decode(feed, two) is None
+    assert observer.unreadables == [(LOG, 9, UnreadableReason.TOO_LARGE)]
+    assert taken.taken == [(9, b'"raw"', UnreadableReason.TOO_LARGE)]

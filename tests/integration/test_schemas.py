@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from base64 import b64decode
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -83,6 +85,39 @@ async def test_values_are_delivered_as_json_live_and_replayed(
     for reason in ("not_framed", "schema_unknown"):
         await stage.worker.wait_for_metric("gateway_unreadable_records_total", 1, reason=reason)
     assert registry.requests.count("schemas/ids/1") == 2  # once for each worker
+
+
+async def test_large_values_keep_their_place_among_small_ones(
+    set_up: SetUp, open_stream: OpenStream, registry: ServedRegistry
+) -> None:
+    """Large values are read in a thread, before a record enters a tail or a scan applies it."""
+    registry.add("ids/5", NUMBER.replace("]", ',{"name":"text","type":"string"}]'))
+    settings: dict[str, Any] = {"value_format": "avro", "schema_registry_url": registry.url}
+    stage = await set_up(1, **settings)
+    user = new_user()
+    client = await stage.open(user)
+
+    async def write(number: int, size: int) -> None:
+        length = 2 * size
+        zigzag = bytes([length & 127 | 128, length >> 7 & 127 | 128, length >> 14])
+        value = framed(5, number) + zigzag + b"x" * size
+        await stage.write.record(user.encode(), value, headers=list(TYPE), partition=0)
+
+    for number, size in ((1, 100_000), (2, 20_000), (3, 200_000)):
+        await write(number, size)
+    await client.wait_for(3)
+    await client.drop()
+    for number, size in ((4, 100_000), (5, 20_000)):
+        await write(number, size)
+    await client.reconnect()
+    await client.wait_for(5)
+    second = await stage.start(**settings)
+    since = str(int(time.time()) - 600)
+    replayed = await open_stream(second, user, [("since", since)])
+    await replayed.wait_for(5)
+    for each in (client, replayed):
+        assert [json.loads(data)["n"] for data in each.data] == [1, 2, 3, 4, 5]
+        assert gaps(each) == []
 
 
 class Sourced:

@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, cast
@@ -7,7 +8,9 @@ import pytest
 
 from gateway.core.records import Record, Unreadable, make_record
 from gateway.core.source import ValueFormat
+from gateway.core.values import read_value
 from gateway.schemas import cache
+from gateway.schemas.avro import AvroSchema
 from gateway.schemas.cache import MAX_REQUESTS, Schemas
 from gateway.schemas.errors import InvalidSchema, RegistryUnavailable, UnknownSchema
 from gateway.schemas.framing import SchemaId
@@ -296,3 +299,45 @@ async def test_outage_whose_schemas_were_dropped_ends(
     registry.away = False
     await next_report(reports, "")
     assert schemas.problem == ""
+
+
+async def test_large_values_are_read_in_a_thread_and_once(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schemas, _, failures = await make(_1=RegisteredSchema("AVRO", '"bytes"', {}))
+    await schemas.settle([1])
+    threads = []
+
+    def read(_: AvroSchema, payload: bytes, most: int) -> bytes:
+        threads.append(threading.current_thread())
+        if payload == b"defect" * 10_000:
+            raise ZeroDivisionError
+        return payload[:most][:3]
+
+    monkeypatch.setattr(AvroSchema, "json", read)
+    small, large, defect, unknown = (
+        record(1, b"small"),
+        record(1, b"large" * 10_000),
+        record(1, b"defect" * 10_000),
+        record(2, b"large" * 10_000),
+    )
+    value, size = large.value, large.size
+    assert await schemas.read_ahead("avro", [small, large, defect, unknown])
+    assert not await schemas.read_ahead("avro", [small, large, unknown])
+    assert not await schemas.read_ahead("json", [record(1, b"large" * 10_000)])
+
+    assert len(threads) == 2
+    assert threading.main_thread() not in threads
+    read_large = read_value(schemas, "avro", large)
+    assert isinstance(read_large, Record)
+    assert (large.value, large.size, read_large.value) == (value, size + 3, b"lar")
+    assert [type(error) for error in failures.errors] == [ZeroDivisionError]
+    assert all(type(each.value) is bytes for each in (small, defect, unknown))
+
+
+async def test_a_large_value_that_cannot_be_read_keeps_its_reason(make: Make) -> None:
+    schemas, *_ = await make(_1=AVRO)
+    await schemas.settle([1])
+    large = record(1, b"\xff" * 50_000)
+    assert await schemas.read_ahead("avro", [large])
+    assert reason(cast("Unreadable", read_value(schemas, "avro", large))) == "schema_mismatch"
