@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.hazmat.primitives.serialization import (
@@ -23,9 +23,6 @@ from gateway.http.transport.tls import Certificate
 from gateway.readiness import Readiness
 from gateway.sources import load_sources
 from tests.http import certificates
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def fifo(path: Path) -> None:

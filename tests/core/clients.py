@@ -8,29 +8,22 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from gateway.core.absent_feed import AbsentFeed
-from gateway.core.event_id import is_current, owner, parse
+from gateway.core.event_id import CursorEntry, is_current, owner, parse
+from gateway.core.feed import PartitionFeed
+from gateway.core.filter import Selection
 from gateway.core.gap import GapReason
-from gateway.core.records import LogKind, TimePosition, TopicPartition
+from gateway.core.records import LogKind, Position, TimePosition, TopicPartition
 from gateway.core.request import StreamRequest
+from gateway.core.stream import Stream
 from gateway.errors import EventIdError
-from tests.core.world import CATEGORIES, by_first_byte
+from tests.core.workers import Worker
+from tests.core.world import CATEGORIES, KafkaLog, SimulatedTopic, World, Written, by_first_byte
 from tests.sse import EventStreamParser
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from gateway.core.event_id import CursorEntry
-    from gateway.core.feed import PartitionFeed
-    from gateway.core.filter import Selection
-    from gateway.core.records import Position
-    from gateway.core.stream import Stream
-    from tests.core.workers import Worker
-    from tests.core.world import KafkaLog, SimulatedTopic, World, Written
-
 
 EPOCH = "1970-01-01T00:00:00Z"
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from random import Random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from gateway.core.event_id import CursorEntry, encode, short_tag
 from gateway.core.filter import Selection
 from gateway.core.gap import CloseReason
 from gateway.core.records import LogKind, OffsetPosition, TopicPartition
+from gateway.core.registry import Registry
 from gateway.core.stream import State
 from tests.core.clients import Client
 from tests.core.consistency import assert_consistent
 from tests.core.judge import judge
 from tests.core.workers import Worker
 from tests.core.world import BROADCAST_TOPIC, DATA, OTHER, USER_TOPIC, Extra, Setup, World
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from gateway.core.registry import Registry
 
 STEPS = 45
 USERS = (b"a", b"b", b"c", b"ab")

@@ -6,19 +6,14 @@ worker is idle.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from gateway.core import replay_plan
 from gateway.core.gap import GapReason
-from gateway.core.records import OffsetPosition
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from gateway.core.records import TopicPartition
-    from tests.core.clients import Client, Crossing, SeenGap
-    from tests.core.world import KafkaLog, Written
+from gateway.core.records import OffsetPosition, TopicPartition
+from tests.core.clients import Client, Crossing, SeenGap
+from tests.core.world import KafkaLog, Written
 
 
 def judge(client: Client) -> None:

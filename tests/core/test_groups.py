@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -33,14 +34,9 @@ from gateway.core.request import StreamRequest
 from gateway.core.source import KeyTemplate
 from gateway.core.stream import Stream
 from gateway.core.tail import Tail
-from tests.core.clients import Connection
+from tests.core.clients import Client, Connection
 from tests.core.stage import Stage, stream_of
 from tests.core.world import BROADCAST_TOPIC, DATA, USER_TOPIC, Extra, first_byte
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tests.core.clients import Client
 
 ORDERS = Extra("orders", LogKind.USER, 2)
 TEAMS = Extra("teams", LogKind.GROUP, 2)

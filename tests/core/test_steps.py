@@ -5,8 +5,9 @@ The tests count work: writes to sinks, events framed, streams closed. They measu
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -18,16 +19,11 @@ from gateway.core.limits import Extent
 from gateway.core.records import LogKind, OffsetPosition, TopicPartition
 from gateway.core.replay_plan import LOCATED
 from gateway.core.request import StreamRequest
-from gateway.core.scan import CHECKED
+from gateway.core.scan import CHECKED, Scan
+from gateway.core.stream import Stream
 from tests.core.consistency import assert_consistent
 from tests.core.stage import BROADCAST_LOG, USER, Stage
 from tests.core.world import Extra
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from gateway.core.scan import Scan
-    from gateway.core.stream import Stream
 
 CROWD = 3000
 MISSED = 200

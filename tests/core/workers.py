@@ -6,29 +6,24 @@ the test chooses the next step.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from collections.abc import Generator, Sequence
+from random import Random
+from types import TracebackType
+from typing import Self
 
 from gateway.core.containment import Containment
 from gateway.core.event import Decoder
+from gateway.core.feed import PartitionFeed
+from gateway.core.gap import CloseReason, GapReason
 from gateway.core.hub import Hub
 from gateway.core.interpreter import Interpreter
 from gateway.core.limits import Extent, Limits
+from gateway.core.observer import Path
 from gateway.core.partition_map import PartitionMap
-from gateway.core.records import OffsetPosition
-from tests.core.world import first_byte
-
-if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
-    from random import Random
-    from types import TracebackType
-
-    from gateway.core.feed import PartitionFeed
-    from gateway.core.gap import CloseReason, GapReason
-    from gateway.core.observer import Path
-    from gateway.core.records import Moment, TopicPartition, UnreadableReason
-    from gateway.core.request import StreamRequest
-    from gateway.core.stream import Sink, Stream
-    from tests.core.world import World
+from gateway.core.records import Moment, OffsetPosition, TopicPartition, UnreadableReason
+from gateway.core.request import StreamRequest
+from gateway.core.stream import Sink, Stream
+from tests.core.world import World, first_byte
 
 
 class Interrupted(Exception):

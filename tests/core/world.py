@@ -6,20 +6,16 @@ A partition is a list of records with holes in the offsets and a moving start of
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterable
 from hashlib import blake2b
 from operator import attrgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from gateway.core.event_id import Version
 from gateway.core.filter import Filters
-from gateway.core.records import LogKind, Moment, Topic, TopicPartition, make_record
+from gateway.core.records import LogKind, Moment, Record, Topic, TopicPartition, make_record
+from gateway.core.registry import Registry
 from gateway.core.source import KeyTemplate, name_mark
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from gateway.core.records import Record
-    from gateway.core.registry import Registry
 
 USER_TOPIC = "user-events"
 BROADCAST_TOPIC = "broadcast-events"

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from aiohttp import web
 
 from gateway import clock
 from gateway.config import load_settings
 from gateway.core.event import Decoder
+from gateway.core.feed import PartitionFeed
 from gateway.core.gap import CloseReason
 from gateway.core.hub import Hub
 from gateway.core.interpreter import Interpreter
 from gateway.core.limits import Limits
-from gateway.core.records import LogKind, OffsetPosition, Topic, TopicPartition, make_record
+from gateway.core.records import LogKind, Moment, OffsetPosition, Topic, TopicPartition, make_record
 from gateway.core.registry import Registry
+from gateway.core.request import StreamRequest
+from gateway.core.stream import Sink, Stream
 from gateway.http.admission import StreamAdmission
 from gateway.http.auth.keys import OneKey
 from gateway.http.auth.tokens import Authenticator
@@ -44,15 +49,6 @@ from tests.eventually import eventually
 from tests.http.raw_client import GREETING, SMALL_BUFFER, RawClient
 from tests.records import TYPE, envelope
 from tests.tokens import SECRET, mint
-
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import AsyncIterator, Sequence
-
-    from gateway.core.feed import PartitionFeed
-    from gateway.core.records import Moment
-    from gateway.core.request import StreamRequest
-    from gateway.core.stream import Sink, Stream
 
 USER = "alice"
 LOG = TopicPartition("user-events", 0)

@@ -7,7 +7,7 @@ Apache Kafka's.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -19,18 +19,19 @@ from gateway.core.records import LogKind
 from tests.brokers.kafka import KafkaNode
 from tests.brokers.metadata import admin_client, create_topics
 from tests.child import free_port
-from tests.conftest import require_kafka, use_worker, worker_settings
+from tests.client import StreamClient
+from tests.conftest import (
+    Broker,
+    MakeTopics,
+    StartWorker,
+    require_kafka,
+    use_worker,
+    worker_settings,
+)
 from tests.eventually import eventually
-from tests.integration.conftest import new_user
+from tests.integration.conftest import OpenStream, SetUp, new_user
 from tests.records import RecordWriter, Topics
 from tests.worker import Worker
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.client import StreamClient
-    from tests.conftest import Broker, MakeTopics, StartWorker
-    from tests.integration.conftest import OpenStream, SetUp
 
 BEFORE, AFTER = 2, 4
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
 
 from gateway import app
@@ -36,21 +38,14 @@ from gateway.kafka.session import KafkaSession
 from gateway.kafka.topic_watch import TopicWatch
 from gateway.metrics import Metrics
 from gateway.supervise import Part
+from tests.client import StreamClient
+from tests.conftest import Broker, MakeTopics
 from tests.eventually import eventually
+from tests.integration.conftest import OpenStream
 from tests.integration.poison import user_of
-from tests.records import RecordWriter
+from tests.records import RecordWriter, Topics
 from tests.tokens import SECRET
 from tests.worker import metric
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from aiokafka import AIOKafkaProducer
-
-    from tests.client import StreamClient
-    from tests.conftest import Broker, MakeTopics
-    from tests.integration.conftest import OpenStream
-    from tests.records import Topics
 
 PARTITIONS = 3
 BAD, GOOD = 0, 1

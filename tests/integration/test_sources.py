@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import json
 import uuid
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import aiohttp
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 
 from gateway.core.event_id import CursorEntry, encode, parse
 from gateway.core.records import OffsetPosition, TimePosition
 from gateway.core.source import name_mark
 from tests.brokers.metadata import create_topics
+from tests.client import StreamClient
+from tests.conftest import Broker, StartWorker
 from tests.eventually import eventually
-from tests.integration.conftest import new_user
+from tests.integration.conftest import OpenStream, new_user
 from tests.integration.test_changed_topics import delete, only_kafka, reasons, recreate
 from tests.records import Topics, envelope
 from tests.tokens import mint
 from tests.worker import status
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import aiohttp
-    from aiokafka import AIOKafkaProducer
-
-    from tests.client import StreamClient
-    from tests.conftest import Broker, StartWorker
-    from tests.integration.conftest import OpenStream
 
 SOURCES = """
 [[source]]

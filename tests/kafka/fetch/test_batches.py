@@ -5,14 +5,21 @@ from __future__ import annotations
 import random
 import struct
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 
 from gateway.core.records import Record, make_record
 from gateway.kafka.fetch import batches, compression
-from gateway.kafka.fetch.batches import LARGE, LARGE_BYTES, LARGE_RECORDS, large_batch, unpack
+from gateway.kafka.fetch.batches import (
+    LARGE,
+    LARGE_BYTES,
+    LARGE_RECORDS,
+    Batch,
+    large_batch,
+    unpack,
+)
 from tests.brokers.batches import (
     CODECS,
     Row,
@@ -23,11 +30,6 @@ from tests.brokers.batches import (
     with_bit_flipped,
     with_garbage,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from gateway.kafka.fetch.batches import Batch
 
 END = 1000
 """High watermark of the log that all batches here are from."""

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 
-from gateway.core.records import TopicPartition
+from gateway.core.records import Record, TopicPartition, UnreadableReason
 from gateway.kafka.client.cluster import ClusterClient
 from gateway.kafka.fetch.reader import FetchReader
+from gateway.supervise import Part
 from tests.brokers.cluster import Cluster, rack
 from tests.brokers.kafka import KafkaNode
 from tests.brokers.metadata import create_topics
 from tests.eventually import eventually
 from tests.programs import require
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from gateway.core.records import Record, UnreadableReason
-    from gateway.supervise import Part
 
 A, B = TopicPartition("events", 0), TopicPartition("events", 1)
 

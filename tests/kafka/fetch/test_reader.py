@@ -9,27 +9,23 @@ from __future__ import annotations
 import asyncio
 import random
 import selectors
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
 
 import pytest
 from aiokafka.errors import KafkaConnectionError
 
 from gateway import clock
-from gateway.core.records import Moment, TopicPartition
+from gateway.core.records import Moment, Record, TopicPartition, UnreadableReason
+from gateway.kafka.client.cluster import ClusterClient
+from gateway.kafka.client.connection import Answered
 from gateway.kafka.client.requests import Leader
 from gateway.kafka.fetch import broker
 from gateway.kafka.fetch.broker import CHECK_SECONDS
 from gateway.kafka.fetch.protocol import THROTTLE_MOST_MS, Limits
 from gateway.kafka.fetch.reader import STALL_SECONDS, FetchReader
+from gateway.supervise import Part
 from tests.kafka.fetch.cluster import Cluster
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
-    from gateway.core.records import Record, UnreadableReason
-    from gateway.kafka.client.cluster import ClusterClient
-    from gateway.kafka.client.connection import Answered
-    from gateway.supervise import Part
 
 NODES = (1, 2, 3)
 TOPIC = "events"
