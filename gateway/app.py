@@ -305,7 +305,7 @@ class Worker:
     async def drain(self) -> None:
         """End the streams evenly over the drain time.
 
-        With another worker that is ready, clients are told a short reconnect delay.
+        With another worker that is ready, clients get a short reconnect delay.
 
         New connections are refused: load balancers and `EventSource` retry a refused connection on
         another worker, even without health checks. A stream that is opened on an existing

@@ -18,8 +18,9 @@ OPENINGS_PER_TURN = 8
 class OpeningQuota:
     """The openings left until the next renewal; the loop renews once per turn.
 
-    A turn contains parts of at most two periods, so at most `2 * most` openings. Requests that wait
-    are served in order, and come before new ones; those that wait for the second time come first.
+    A turn contains parts of at most two periods, so at most `2 * most` openings. Waiting
+    requests are served in order and before new ones; requests that wait for the second time are
+    served first.
     """
 
     def __init__(self, most: int = OPENINGS_PER_TURN) -> None:

@@ -139,7 +139,7 @@ def _of_login(error: BaseException, options: dict[str, Any]) -> Diagnosis | None
         return Diagnosis(
             f"{servers} refuses the token of this client ({mechanism}){reason}",
             f"set {_PREFIX}SASL_OAUTHBEARER_SCOPE, _CLIENT_ID and _TOKEN_ENDPOINT_URL so that its"
-            " issuer, audience and signature are those that the brokers expect",
+            " issuer, audience and signature match the settings of the brokers",
         )
     if mechanism == "GSSAPI" and isinstance(error, SaslAuthenticationFailed):
         return Diagnosis(
@@ -150,7 +150,7 @@ def _of_login(error: BaseException, options: dict[str, Any]) -> Diagnosis | None
     if isinstance(error, SaslAuthenticationFailed):
         return Diagnosis(
             f"{servers} refuses the login of {options.get('sasl_plain_username')} ({mechanism})",
-            f"set {_PREFIX}SASL_USERNAME and {_PREFIX}SASL_PASSWORD to what the brokers know",
+            f"set {_PREFIX}SASL_USERNAME and {_PREFIX}SASL_PASSWORD to those of the brokers",
         )
     if isinstance(error, UnsupportedSaslMechanismError):
         return Diagnosis(
@@ -179,7 +179,7 @@ def _of_tls(error: BaseException, options: dict[str, Any]) -> Diagnosis | None:
         return Diagnosis(f"{servers} {found}", advice)
     return Diagnosis(
         f"{servers} does not speak TLS as this client does: {error.reason or error}",
-        f"set {_PREFIX}SECURITY_PROTOCOL to what the listener at that port speaks",
+        f"set {_PREFIX}SECURITY_PROTOCOL to the protocol of the listener at that port",
     )
 
 
@@ -207,7 +207,7 @@ def missing_right(right: str, topic: str, options: Mapping[str, Any]) -> Diagnos
 
 def _protocol(options: dict[str, Any]) -> str:
     return (
-        f"set {_PREFIX}SECURITY_PROTOCOL to what the listener at that port speaks, which does"
+        f"set {_PREFIX}SECURITY_PROTOCOL to the protocol of the listener at that port, which does"
         f" not seem to be {options.get('security_protocol', 'PLAINTEXT')}"
     )
 

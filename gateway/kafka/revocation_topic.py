@@ -34,7 +34,7 @@ _log = structlog.stdlib.get_logger(__name__)
 class RevocationFollower:
     """Copies revocations from their topic into the table, and closes revoked streams.
 
-    The table is that of `revoking`, which is told each change that was applied. `whole` is called
+    The table is that of `revoking`, which also gets each applied change. `whole` is called
     each time the topic has been read up to its end. A record that raises an unexpected exception is
     discarded alone.
     """

@@ -34,9 +34,9 @@ def default_url(settings: Settings) -> str:
 async def ask(
     url: str, settings: Settings, method: str, path: str, params: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """Return what the listener at `url` answers, with the token of the settings if there is one.
+    """Return the response of the listener at `url`; sends the token of the settings, if any.
 
-    Raises `OperationsError` where it does not, or refuses.
+    Raises `OperationsError` if the listener does not answer, or rejects the request.
     """
     token = settings.ops_token
     headers = {} if token is None else {"Authorization": f"Bearer {token.get_secret_value()}"}

@@ -47,7 +47,7 @@ def id_routes(hub: Hub) -> Iterable[AbstractRouteDef]:
         try:
             marks = parse(request.query.get("id", ""))
         except EventIdError as error:
-            raise BadRequest(f"{error}: a client that brings it is told gap invalid") from None
+            raise BadRequest(f"{error}: a client that sends it gets a gap `invalid`") from None
         return answer({"marks": [_show(mark, hub) for mark in marks]})
 
     return (web.get("/ops/id", explain),)
@@ -77,5 +77,5 @@ def _verdict(mark: CursorEntry, offset: int | None, hub: Hub, topic: Topic | Non
                 return f"beyond the newest record that was read ({feed.tail.head.offset - 1})"
             if offset >= feed.tail.base.offset:
                 return f"served from memory, {feed.tail.head.offset - offset} offsets behind"
-            return "older than what is in memory: a replay from Kafka"
+            return "older than the records in memory: a replay from Kafka"
     return "this worker does not read the partition now: a replay from Kafka"

@@ -26,7 +26,7 @@ class Pseudonyms:
         self._key = key
 
     def name(self, identity: bytes) -> str:
-        """Return what an id of a user or session, in UTF-8, is called; takes 2 µs."""
+        """Return the log name of a user or session id in UTF-8; takes 2 µs."""
         if self._key is None:
             return identity.decode()
         return hmac.digest(self._key, identity, "sha256").hex()[:HEX_DIGITS]

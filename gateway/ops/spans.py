@@ -59,7 +59,7 @@ FLUSH_SECONDS = 2.0
 """How long the end of a worker may wait for its last spans to be sent."""
 
 MAX_LINKS = 128
-"""Streams of one scan that its span is linked to: what the SDK keeps by default."""
+"""Maximum links from the span of a scan to its streams: the default limit of the SDK."""
 
 SERVER_ERROR = 500
 
@@ -189,15 +189,15 @@ class Spans:
         self._tracer.start_span("drain", Context(), attributes=attributes, start_time=begun).end()
 
     async def close(self) -> None:
-        """Send what is left, as far as that goes quickly, and make no more."""
+        """Send the remaining spans, for at most `FLUSH_SECONDS`, and create no more."""
         loop, done = asyncio.get_running_loop(), asyncio.Event()
 
         def shut_down() -> None:
             self._provider.shutdown()
-            with suppress(RuntimeError):  # nobody has waited for so long
+            with suppress(RuntimeError):  # the event loop is closed
                 loop.call_soon_threadsafe(done.set)
 
-        # A thread that nobody has to wait for: with a collector that is away it takes its time.
+        # A daemon thread: with an unreachable collector the shutdown takes long.
         threading.Thread(target=shut_down, name="last spans", daemon=True).start()
         try:
             async with asyncio.timeout(FLUSH_SECONDS):
@@ -250,7 +250,7 @@ def exporting(worker: str, names: Pseudonyms) -> Spans:
 
 
 def resource_of(worker: str) -> Resource:
-    """Return the resource of a worker, with what the environment says of it."""
+    """Return the resource of a worker, with the attributes of the environment."""
     own = Resource.create(
         {"service.name": SERVICE, "service.version": __version__, "service.instance.id": worker}
     )

@@ -45,7 +45,7 @@ def hub() -> Any:
         ),
         (
             CursorEntry(LogKind.USER, TAG, 2, OffsetPosition(50, 1000, True)),
-            "older than what is in memory",
+            "older than the records in memory",
         ),
         (
             CursorEntry(LogKind.USER, TAG, 2, OffsetPosition(111, 1000, True)),

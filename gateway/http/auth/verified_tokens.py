@@ -1,8 +1,8 @@
 """Tokens whose signatures were verified before.
 
-After an incident a client returns with the token that it had. Verifying a signature costs 7 to
-200 µs, looking a token up 1 µs. What may change is checked at each look-up: the time, and whether
-the key that has signed is still one of the issuer's. The caller checks revocation.
+After an incident a client reconnects with the same token. Verifying a signature costs 7 to
+200 µs, looking a token up 1 µs. Each look-up checks the time, and whether the key that has
+signed is still one of the issuer's. The caller checks revocation.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class VerifiedTokens:
         return found.identity if key in keys.find(key_id, algorithm) else None
 
     def add(self, digest: bytes, verified: Verified) -> None:
-        """Keep what the token with this hash says."""
+        """Keep a verified token by its hash."""
         self._verified[digest] = verified
         if len(self._verified) > self._most:
             del self._verified[next(iter(self._verified))]

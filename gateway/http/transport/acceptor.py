@@ -215,7 +215,7 @@ class Acceptor:
         self._begin_with(self._opener, sock, peername, data, settled=False)
 
     def receive(self, sock: socket.socket, peername: object, data: bytes) -> None:
-        """Serve a connection that another worker process accepted, and what it has read."""
+        """Serve a connection that another worker process accepted; `data` was read from it."""
         assert self._opener is not None
         if sock.fileno() >= files_for_clients():
             sock.close()

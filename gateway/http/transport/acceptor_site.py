@@ -52,7 +52,7 @@ class AcceptorSite(web.BaseSite):
         self._server = cast("asyncio.AbstractServer", self._acceptor)  # as far as a site needs one
 
     def receive(self, sock: socket.socket, peername: object, data: bytes) -> None:
-        """Serve a connection that another worker process accepted, and what it has read."""
+        """Serve a connection that another worker process accepted; `data` was read from it."""
         assert self._acceptor is not None
         self._acceptor.receive(sock, peername, data)
 

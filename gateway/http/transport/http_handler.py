@@ -1,10 +1,10 @@
 """The handler of one connection: aiohttp's, with three changes.
 
-A client may close its sending side behind its request (`printf … | nc -N`) and still gets its
-answer (RFC 9112, §9.6). And a defect in one request costs that request: the answer is a 500 with
-problem details like every other error. And bodies, of which requests need hardly any, are neither
-decompressed nor parsed beyond a limit: 1 MB without a token, compressed or in chunks of a byte,
-held the event loop for seconds.
+1. A client may close its sending side after its request (`printf … | nc -N`) and still gets the
+   response (RFC 9112, §9.6).
+2. A defect costs the request that meets it: the response is a 500 with problem details.
+3. Bodies are not decompressed, and are parsed up to a limit only. 1 MB without a token, compressed
+   or in chunks of a byte, blocked the event loop for seconds.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MAX_BODY_BYTES = 8192
 """The rest of a larger body is dropped unparsed. No operation takes more than 4 KiB."""
 
 LINGER_SECONDS = 2.0
-"""How long a client may go on sending a body behind its answer, until the connection is closed."""
+"""How long a client may continue to send a body after the response."""
 
 
 class HttpHandler(RequestHandler):

@@ -21,8 +21,8 @@ class ResponseHead:
 
     def of(self, request: web.Request, headers: Mapping[str, str], *, chunked: bool) -> bytes:
         """Return the head of the answer to a request; `headers` are those of every answer."""
-        # A token in the URL is part of the key under which a cache would keep what it must not
-        # answer with; `no-cache` alone lets it keep that (RFC 9111, §5.2.2.4; RFC 6750, §2.3).
+        # A cache would store the URL, and the token in it, as its key: `no-cache` alone permits
+        # that (RFC 9111, §5.2.2.4; RFC 6750, §2.3).
         store = ", no-store" if "access_token" in request.query else ""
         more = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         transfer = "Transfer-Encoding: chunked\r\n" if chunked else ""

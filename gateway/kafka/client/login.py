@@ -143,7 +143,7 @@ def _post(url: str, body: bytes, headers: dict[str, str]) -> dict[str, Any]:
         found = f"the token endpoint {url} answers {error.code}{reason}"
         if error.code in {400, 401, 403}:
             names = f"{_PREFIX}CLIENT_ID, {_PREFIX}CLIENT_SECRET and {_PREFIX}SCOPE"
-            raise TokenUnavailable(found, f"set {names} to what it accepts") from None
+            raise TokenUnavailable(found, f"set {names} to values that it accepts") from None
         raise TokenUnavailable(found, f"look at its log, or set {endpoint}") from None
     except (OSError, http.client.HTTPException) as error:
         cause = getattr(error, "reason", error)

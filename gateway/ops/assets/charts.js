@@ -104,8 +104,8 @@ class Chart {
     });
     svg.replaceChildren(...paths.reverse().flat());
     setText(this.#find(".top-label"), Math.max(...values) > 0 ? this.#chart.show(top) : "");
-    // What is read out changes under the eyes of nobody who listens, but when a key asks for it.
-    this.#tell(document.activeElement !== this.#find(".plot"));
+    // A screen reader reads the value on a key press only, not at every update.
+    this.#describe(document.activeElement !== this.#find(".plot"));
   }
 
   // Says which line is dashed how; a screen reader hears the values instead.
@@ -138,10 +138,10 @@ class Chart {
 
   #choose(number) {
     this.#chosen = this.#samples.length ? number : null;
-    this.#tell();
+    this.#describe();
   }
 
-  #tell(aloud = true) {
+  #describe(aloud = true) {
     const { lines, show, detail, total } = this.#chart;
     const sample = this.#samples[this.#chosen ?? this.#samples.length - 1];
     if (!sample) return;
@@ -187,7 +187,7 @@ function runs(samples, name, top, window) {
   const found = [];
   let before = null;
   for (const point of points(samples, name, top, window)) {
-    if (point.y === null) continue; // nothing was delivered: the line goes on to the next that was
+    if (point.y === null) continue; // nothing was delivered: the line continues at the next delivery
     if (!before || point.at - before.at > BREAK_MS) found.push([]);
     found.at(-1).push(point);
     before = point;

@@ -81,16 +81,16 @@ export class HeatMap {
     this.#loads = loads;
     const same = chosen && loads.findIndex((load) => load.log === chosen.log && load.partition === chosen.partition);
     this.#chosen = same >= 0 ? same : null;
-    this.#tell(document.activeElement !== map);
+    this.#describe(document.activeElement !== map);
     if (this.#all.open) renew(this.#all.querySelector("tbody"), ranked.map(row));
   }
 
   #choose(number) {
     this.#chosen = number;
-    this.#tell();
+    this.#describe();
   }
 
-  #tell(aloud = true) {
+  #describe(aloud = true) {
     const load = this.#loads[this.#chosen];
     const text = load ? facts(load) : this.#sentence;
     setText(this.#text, text);
@@ -111,8 +111,8 @@ const row = (load) =>
     ...[rate(load.records_per_second), count(load.streams), count(load.lag)].map((value) => make("td", {}, value)),
   );
 
-// Every worker that reads a partition reads all of it, so records and lag are the highest of what they
-// say, and streams are the sum.
+// Every worker that reads a partition reads all of it: records and lag are the maximum of the workers'
+// values, and streams are the sum.
 function partitionsOf(workers) {
   const found = new Map();
   for (const load of workers.flatMap((worker) => worker.partitions)) {

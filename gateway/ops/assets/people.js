@@ -60,7 +60,7 @@ export class Sample {
   }
 }
 
-// Returns what the listener answers; throws an `Error` with its own words where it refuses.
+// Returns the response of the listener; throws an `Error` with its text if the request is rejected.
 async function ask(path, parameters = {}, method = "GET") {
   const query = new URLSearchParams(parameters);
   const answer = await fetch(query.size ? `${path}?${query}` : path, { method });
@@ -181,7 +181,7 @@ function position({ log, partition, offset, time: at }) {
   return offset === null ? `${where}: first record from ${at} on` : `${where}: next offset ${offset}`;
 }
 
-// A status is what a worker wrote into a topic: its address is a link only if it is a web address.
+// Any program may write a status to the topic: an address is a link only if it is a web address.
 function httpUrl(text) {
   try {
     const url = new URL(text);

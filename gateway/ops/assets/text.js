@@ -48,8 +48,8 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-// Makes an element's children like those that are given, and leaves alone what is like them already: a
-// selection, and the place of a screen reader, outlive the next document. None may have a handler.
+// Replaces those children of an element that differ from the given ones: a selection, and the position of
+// a screen reader, survive an update. No child may have a handler.
 export function renew(parent, children) {
   for (const [number, child] of children.entries()) {
     const old = parent.children[number];
