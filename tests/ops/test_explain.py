@@ -83,4 +83,4 @@ async def test_an_id_is_explained(
     assert shown.get("topic") == ("user-events" if mark.mark == MARK else None)
     async with client.get("/ops/id", params={"id": "garbage"}) as response:
         assert response.status == 400
-        assert "gap invalid" in (await response.json())["detail"]
+        assert "a gap `invalid`" in (await response.json())["detail"]
