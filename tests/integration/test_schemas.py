@@ -7,7 +7,6 @@ import json
 import time
 from base64 import b64decode
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,14 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroSerializer
+from confluent_kafka.schema_registry.json_schema import JSONSerializer
 from confluent_kafka.schema_registry.protobuf import ProtobufSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 from google.type.money_pb2 import Money
 
 from gateway.core.partitioner import partitioner
+from gateway.core.source import ValueFormat
+from gateway.schemas.framing import HEADER
 from tests import schemas
 from tests.client import StreamClient
 from tests.conftest import MakeTopics, StartWorker
@@ -170,6 +172,30 @@ async def test_source_with_a_mapping_takes_type_and_data_from_the_decoded_value(
     assert (event.type, event.data) == ("order.paid", '"12.34"')
 
 
+PAID = (
+    '{"type":"record","name":"Paid","fields":[{"name":"kind","type":"string"},'
+    '{"name":"count","type":"int"}]}'
+)
+PAID_JSON = '{"type":"object","properties":{"count":{"type":"integer"}},"required":["count"]}'
+
+
+def serialised(url: str, avro: str, protobuf: str, json_schema: str) -> dict[str, list[bytes]]:
+    """Return values as Confluent's serialisers write them, by topic; registers their schemas."""
+    with SchemaRegistryClient({"url": f"{url}/apis/ccompat/v7"}) as client:
+        writers = {
+            avro: (AvroSerializer(client, PAID), {"kind": "paid", "count": 1}),
+            protobuf: (
+                ProtobufSerializer(Money, client, {"use.deprecated.format": False}),
+                Money(currency_code="EUR", units=2**60),
+            ),
+            json_schema: (JSONSerializer(PAID_JSON, client), {"count": 2**60, "é": [1.50]}),
+        }
+        return {
+            topic: [write(value, SerializationContext(topic, MessageField.VALUE))]
+            for topic, (write, value) in writers.items()
+        }
+
+
 @pytest.mark.parametrize("broker", ["kafka"], indirect=True, scope="session")
 async def test_real_serialisers_write_and_a_real_registry_answers(
     topics: MakeTopics,
@@ -178,26 +204,12 @@ async def test_real_serialisers_write_and_a_real_registry_answers(
     producer: AIOKafkaProducer,
     tmp_path: Path,
 ) -> None:
-    schema = (
-        '{"type":"record","name":"Paid","fields":[{"name":"kind","type":"string"},'
-        '{"name":"count","type":"int"}]}'
-    )
-    async with apicurio(tmp_path) as url, AsyncExitStack() as clients:
-        client = clients.enter_context(SchemaRegistryClient({"url": f"{url}/apis/ccompat/v7"}))
-        made = await topics(1), await topics(1)
-        kinds = {made[0].user: "avro", made[1].user: "protobuf"}
-        values: dict[str, list[bytes]] = {topic: [] for topic in kinds}
-        avro, protobuf = kinds
-        field = SerializationContext(avro, MessageField.VALUE)
-        write_avro = AvroSerializer(client, schema)
-        values[avro] = [
-            await asyncio.to_thread(write_avro, {"kind": "paid", "count": 1}, field),
-            await serialised_by_java(url, avro, schema, "refunded", 2),
-        ]
-        write = ProtobufSerializer(Money, client, {"use.deprecated.format": False})
-        money = Money(currency_code="EUR", units=2**60)
-        field = SerializationContext(protobuf, MessageField.VALUE)
-        values[protobuf] = [await asyncio.to_thread(write, money, field)]
+    async with apicurio(tmp_path) as url:
+        made = await topics(1), await topics(1), await topics(1)
+        kinds = dict(zip([each.user for each in made], ValueFormat, strict=True))
+        avro, protobuf, json_schema = kinds
+        values = await asyncio.to_thread(serialised, url, avro, protobuf, json_schema)
+        values[avro].append(await serialised_by_java(url, avro, PAID, "refunded", 2))
         tables = [
             f'[[source]]\ntopic = "{topic}"\nformat = "{kind}"\ntype = "{kind}.written"\n'
             for topic, kind in kinds.items()
@@ -213,13 +225,20 @@ async def test_real_serialisers_write_and_a_real_registry_answers(
         for topic, written in values.items():
             for value in written:
                 await producer.send_and_wait(topic, value, key=user.encode())
-        await stream.wait_for(3)
+        # The header form of the first value of each topic: the frame is a header of the record.
+        for topic, size in ((avro, 5), (protobuf, 6), (json_schema, 5)):
+            value = values[topic][0]
+            headers = [(HEADER, value[:size])]
+            await producer.send_and_wait(topic, value[size:], key=user.encode(), headers=headers)
+        await stream.wait_for(7)
         found: dict[str, list[object]] = {kind: [] for kind in kinds.values()}
         for event in stream.events:
             found[event.type.removesuffix(".written")].append(json.loads(event.data))
+        paid, money = {"kind": "paid", "count": 1}, {"currencyCode": "EUR", "units": str(2**60)}
         assert found == {
-            "avro": [{"kind": "paid", "count": 1}, {"kind": "refunded", "count": 2}],
-            "protobuf": [{"currencyCode": "EUR", "units": str(2**60), "nanos": 0}],
+            "avro": [paid, {"kind": "refunded", "count": 2}, paid],
+            "protobuf": 2 * [{**money, "nanos": 0}],
+            "json-schema": 2 * [{"count": 2**60, "é": [1.5]}],
         }
 
 
