@@ -32,82 +32,20 @@ from __future__ import annotations
 
 import math
 import struct
-from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 import msgspec
 
-from gateway.schemas.errors import InvalidSchema, Malformed, TooLarge
+from gateway.schemas.avro_input import Input
+from gateway.schemas.avro_logical import logical_type
+from gateway.schemas.errors import InvalidSchema, Malformed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    Read = Callable[["Input"], object]
-
-MAX_DECIMAL_BYTES = 256
-"""Bytes of a decimal's unscaled value, some 600 digits; conversion to text is quadratic."""
+    Read = Callable[[Input], object]
 
 _PRIMITIVES = ("null", "boolean", "int", "long", "float", "double", "bytes", "string")
-
-_UNITS = {"millis": (1000, 3), "micros": (1_000_000, 6), "nanos": (1_000_000_000, 9)}
-"""Units of a second, and their digits."""
-
-_DAY = 86_400
-
-_FIRST_DAY = date(1970, 1, 1).toordinal()
-_LAST_DAY = date.max.toordinal()
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC).replace(tzinfo=None)
-_FIRST_SECOND = (1 - _FIRST_DAY) * _DAY
-_LAST_SECOND = (_LAST_DAY + 1 - _FIRST_DAY) * _DAY - 1
-
-
-class Input:
-    """A binary value that is being read. Raises `IndexError` or `Malformed` at its end."""
-
-    __slots__ = ("at", "data", "room")
-
-    def __init__(self, data: bytes, room: int) -> None:
-        self.data = data
-        self.at = 0
-        self.room = room
-        """Bytes of JSON that the value may still become."""
-
-    def spend(self, size: int) -> None:
-        """Count bytes of the output. Raises `TooLarge`."""
-        self.room -= size
-        if self.room < 0:
-            raise TooLarge("its JSON is larger than a record may be")
-
-    def long(self) -> int:
-        """Return the next varint, zigzag decoded."""
-        data, at = self.data, self.at
-        byte = data[at]
-        at += 1
-        if byte >= 0x80:
-            value, shift = byte & 0x7F, 7
-            while byte >= 0x80:
-                byte = data[at]
-                at += 1
-                value |= (byte & 0x7F) << shift
-                shift += 7
-                if shift > 70:
-                    raise Malformed("a number has more than 64 bits")
-            if value >> 64:
-                raise Malformed("a number has more than 64 bits")
-            byte = value
-        self.at = at
-        return (byte >> 1) ^ -(byte & 1)
-
-    def take(self, size: int) -> bytes:
-        """Return the next `size` bytes."""
-        begin = self.at
-        end = begin + size
-        if size < 0 or end > len(self.data):
-            raise Malformed("the value ends early")
-        self.at = end
-        return self.data[begin:end]
 
 
 class AvroSchema:
@@ -246,7 +184,7 @@ def _long(source: Input) -> int:
 
 
 def _float(source: Input) -> float | str:
-    data = source.take(4)
+    data = source.read(4)
     (value,) = struct.unpack("<f", data)
     if not math.isfinite(value):
         return _not_finite(value)
@@ -261,7 +199,7 @@ def _float(source: Input) -> float | str:
 
 
 def _double(source: Input) -> float | str:
-    (value,) = struct.unpack("<d", source.take(8))
+    (value,) = struct.unpack("<d", source.read(8))
     return value if math.isfinite(value) else _not_finite(value)
 
 
@@ -272,16 +210,16 @@ def _not_finite(value: float) -> str:
 
 
 def _bytes(source: Input) -> bytes:
-    return source.take(source.long())
+    return source.read(source.long())
 
 
 def _string(source: Input) -> str:
-    return source.take(source.long()).decode()
+    return source.read(source.long()).decode()
 
 
 def _fixed(size: int) -> Read:
     def read(source: Input) -> bytes:
-        return source.take(size)
+        return source.read(size)
 
     return read
 
@@ -342,85 +280,13 @@ def _map(value: Read) -> Read:
 
 def _logical(read: Read, type_: str, schema: dict[str, Any]) -> Read:
     """Return a reader of a type with its logical type, if that is valid for the type."""
-    name = schema.get("logicalType")
-    show: Callable[[Any], object] | None = None
-    match type_, name:
-        case (("bytes" | "fixed"), "decimal"):
-            precision, scale = schema.get("precision"), schema.get("scale", 0)
-            if isinstance(precision, int) and isinstance(scale, int) and 0 <= scale <= precision:
-                show = _decimal(scale)
-        case "fixed", "uuid" if schema.get("size") == 16:
-            show = _uuid
-        case "int", "date":
-            show = _date
-        case "int", "time-millis":
-            show = _time(*_UNITS["millis"])
-        case "long", "time-micros":
-            show = _time(*_UNITS["micros"])
-        case "long", str(name):
-            kind, _, unit = name.rpartition("-")
-            if kind in {"timestamp", "local-timestamp"} and unit in _UNITS:
-                show = _timestamp(*_UNITS[unit], "Z" if kind == "timestamp" else "")
-    if show is None:
+    logical = logical_type(type_, schema)
+    if logical is None:
         return read
+    show, size = logical
 
     def read_logical(source: Input) -> object:
-        source.spend(16)
+        source.spend(size)
         return show(read(source))
 
     return read_logical
-
-
-def _decimal(scale: int) -> Callable[[bytes], str]:
-    def show(data: bytes) -> str:
-        if len(data) > MAX_DECIMAL_BYTES:
-            raise Malformed("a decimal has too many digits")
-        unscaled = int.from_bytes(data, "big", signed=True)
-        sign = "-" if unscaled < 0 else ""
-        if not scale:
-            return str(unscaled)
-        digits = str(abs(unscaled)).zfill(scale + 1)
-        return f"{sign}{digits[:-scale]}.{digits[-scale:]}"
-
-    return show
-
-
-def _uuid(data: bytes) -> str:
-    return str(UUID(bytes=data))
-
-
-def _date(days: int) -> str | int:
-    ordinal = days + _FIRST_DAY
-    return date.fromordinal(ordinal).isoformat() if 1 <= ordinal <= _LAST_DAY else days
-
-
-def _time(unit: int, digits: int) -> Callable[[int], str | int]:
-    def show(value: int) -> str | int:
-        seconds, part = divmod(value, unit)
-        if not 0 <= seconds < _DAY:
-            return value
-        clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
-        return clock + _fraction(part, digits)
-
-    return show
-
-
-def _timestamp(unit: int, digits: int, zone: str) -> Callable[[int], str | int]:
-    def show(value: int) -> str | int:
-        seconds, part = divmod(value, unit)
-        if not _FIRST_SECOND <= seconds <= _LAST_SECOND:
-            return value
-        moment = (_EPOCH + timedelta(seconds=seconds)).isoformat()
-        return moment + _fraction(part, digits) + zone
-
-    return show
-
-
-def _fraction(part: int, digits: int) -> str:
-    """Return a fraction of a second in 0, 3, 6 or 9 digits, as many as it needs."""
-    if not part:
-        return ""
-    text = f"{part:0{digits}}"
-    while text.endswith("000"):
-        text = text[:-3]
-    return f".{text}"

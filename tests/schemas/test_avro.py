@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.schemas.avro import MAX_DECIMAL_BYTES, AvroSchema
+from gateway.schemas.avro import AvroSchema
+from gateway.schemas.avro_logical import MAX_DECIMAL_BYTES, MAX_SCALE
 from gateway.schemas.errors import InvalidSchema, Malformed, TooLarge
 from tests.schemas.java_shows import shown_by_java
 
@@ -298,6 +299,9 @@ def test_value_that_grows_is_too_large_before_it_is_built() -> None:
     long = {"type": "enum", "name": "E", "symbols": ["A" * 1000]}
     with pytest.raises(TooLarge):
         show({"type": "array", "items": long}, b"\x80\x20" + bytes(2048) + b"\x00", 100_000)
+    small = {"type": "bytes", "logicalType": "decimal", "precision": 1000, "scale": MAX_SCALE}
+    with pytest.raises(TooLarge):
+        show({"type": "array", "items": small}, b"\x80\x20" + bytes(2048) + b"\x00", 1_000_000)
 
 
 @pytest.mark.parametrize("depth", [5000, 600_000])
@@ -327,6 +331,7 @@ def test_any_bytes_are_a_value_or_malformed(value: bytes) -> None:
         '{"type":"enum","name":"E","symbols":[1]}',
         '{"type":"fixed","name":"F","size":-1}',
         '{"type":"array"}',
+        '{"type":"bytes","logicalType":"decimal","precision":9999999999,"scale":1001}',
         "[" * 100_000,
         '["null",' * 5000 + '"int"' + "]" * 5000,
     ],
