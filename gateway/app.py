@@ -42,8 +42,8 @@ from gateway.ops.stream_log import StreamLog
 from gateway.ops.streams import Streams
 from gateway.ops.traced import TracedMetrics
 from gateway.ops.tracing import start_metrics, start_tracing
-from gateway.parts import Parts, make_hub
-from gateway.pump import Pump
+from gateway.parts import Parts
+from gateway.pump import Pump, make_hub
 from gateway.readiness import NotReadyReason, Readiness
 from gateway.revocation.table import Revocations
 from gateway.schemas.startup import open_schemas
@@ -132,9 +132,7 @@ class Worker:
             self._supervisor,
             self._schemas,
         )
-        parts = Parts(
-            settings, registry, self._hub, self._metrics, self._readiness, self._link, spans
-        )
+        parts = Parts(settings, registry, self._hub, self._metrics, self._readiness, self._link)
         self._otlp_metrics = start_metrics(settings, name, self._metrics)
         self._report(
             parts, name, (hashed(settings) if settings.log_users == "plain" else names).name
@@ -145,7 +143,9 @@ class Worker:
         self._handover = None
         if slot is not None:
             self._handover = slot.handover(self._link.partition, self._metrics.handed_over)
-        self._endpoint, self._public = public_listener(parts, authenticator, self._handover, routes)
+        self._endpoint, self._public = public_listener(
+            parts, authenticator, self._handover, spans, routes
+        )
         streams = Streams(name, self._hub, self._link.lags, self._link.partition)
         fleet = fleet_routes(self._fleet, self._fleet_link.problem)
         self._ops = ops_runner(parts, self.end, [*streams.routes(), *self._board.routes(), *fleet])

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from gateway.http.auth.tokens import Authenticator
     from gateway.http.transport.handover import Handover
+    from gateway.ops.spans import Spans
     from gateway.parts import Parts
 
 
@@ -43,11 +44,13 @@ def public_listener(
     parts: Parts,
     authenticator: Authenticator,
     handover: Handover | None,
+    spans: Spans | None,
     routes: Iterable[AbstractRouteDef],
 ) -> PublicListener:
     """Return the public listener: streams, documents and `routes`.
 
-    `handover` passes connections to other worker processes of the machine.
+    `handover` passes connections to other worker processes of the machine; None: it has none.
+    `spans` are those of a worker with tracing.
     """
     settings, registry, kafka = parts.settings, parts.registry, parts.kafka
     origins, callers = Origins(settings.cors_origins), Callers(settings.trusted_proxies)
@@ -69,7 +72,7 @@ def public_listener(
             *metadata_routes(settings, registry),
             *routes,
         ],
-        () if parts.spans is None else (traced(parts.spans),),
+        () if spans is None else (traced(spans),),
         Refusals(settings).answer,
     )
     logger = server_log(parts.metrics)

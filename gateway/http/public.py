@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gateway.core.records import Moment
     from gateway.core.request import StreamRequest
     from gateway.core.stream import Stream
-    from gateway.http.auth.tokens import Identity
+    from gateway.http.auth.claims import Identity
     from gateway.http.caller import Caller, Callers
     from gateway.http.origins import Origins
     from gateway.http.problem import Wording

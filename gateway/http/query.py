@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from aiohttp import web
     from multidict import MultiMapping
 
-    from gateway.http.auth.tokens import Identity
+    from gateway.http.auth.claims import Identity
 
 LATEST_SINCE = 1 << 47
 """Unix ms, exclusive: the year 6429, the maximum of an event id."""

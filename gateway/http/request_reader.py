@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from gateway.core.request import StreamRequest
     from gateway.http.admission import StreamAdmission
-    from gateway.http.auth.tokens import Authenticator, Identity
+    from gateway.http.auth.claims import Identity
+    from gateway.http.auth.tokens import Authenticator
     from gateway.http.origins import Origins
     from gateway.parts import Parts
 

@@ -9,8 +9,9 @@ import pytest
 
 from gateway.config import Settings, load_settings
 from gateway.errors import SettingsError
+from gateway.http.auth.claims import Identity
 from gateway.http.auth.keys import OneKey
-from gateway.http.auth.tokens import Authenticator, Identity
+from gateway.http.auth.tokens import Authenticator
 from gateway.revocation.table import Revocations
 from gateway.tokens import mint
 from tests.commands.command import gateway

@@ -126,7 +126,7 @@ class Served:
         self.callers = Callers(self.settings.trusted_proxies)
         shards = Shards(lambda _: SHARD, self._agreed_shard, self.metrics)
         registry, kafka = Registry.built_in(), cast("Any", self)
-        parts = Parts(self.settings, registry, self.hub, self.metrics, self.readiness, kafka, None)
+        parts = Parts(self.settings, registry, self.hub, self.metrics, self.readiness, kafka)
         reader = RequestReader(
             parts,
             Authenticator(self.settings, OneKey(self.settings), self.revocations),

@@ -16,7 +16,7 @@ from gateway.core.filter import Selection
 from gateway.core.records import LogKind, OffsetPosition
 from gateway.core.request import StreamRequest
 from gateway.errors import BadRequest
-from gateway.http.auth.tokens import Identity
+from gateway.http.auth.claims import Identity
 from gateway.http.query import (
     LATEST_SINCE,
     SECONDS_BELOW,

@@ -9,9 +9,9 @@ import pytest
 
 from gateway.config import load_settings
 from gateway.errors import Unauthorized
-from gateway.http.auth.claims import MAX_GROUP_BYTES, MAX_GROUPS, MAX_SOURCE_GROUPS
+from gateway.http.auth.claims import MAX_GROUP_BYTES, MAX_GROUPS, MAX_SOURCE_GROUPS, Identity
 from gateway.http.auth.keys import OneKey
-from gateway.http.auth.tokens import Authenticator, Identity
+from gateway.http.auth.tokens import Authenticator
 from gateway.revocation.table import Revocations
 from tests.tokens import SECRET, mint
 

@@ -24,9 +24,10 @@ from multidict import CIMultiDict
 
 from gateway.config import Settings, load_settings
 from gateway.errors import SettingsError, Unauthorized
+from gateway.http.auth.claims import Identity
 from gateway.http.auth.credentials import token_of
 from gateway.http.auth.keys import OneKey
-from gateway.http.auth.tokens import MAX_TOKEN, Authenticator, Identity
+from gateway.http.auth.tokens import MAX_TOKEN, Authenticator
 from gateway.http.origins import Origins
 from gateway.revocation.table import Revocations
 

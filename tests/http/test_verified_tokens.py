@@ -11,9 +11,10 @@ import pytest
 from gateway.config import load_settings
 from gateway.errors import TokenFault, Unauthorized
 from gateway.http.auth import tokens
+from gateway.http.auth.claims import Identity
 from gateway.http.auth.jwks import KeySet, read_key_set
 from gateway.http.auth.keys import Key
-from gateway.http.auth.tokens import Authenticator, Identity
+from gateway.http.auth.tokens import Authenticator
 from gateway.http.auth.verified_tokens import Proof, Verified, VerifiedTokens
 from gateway.revocation.table import Revocations
 from tests.issuer import SigningKey, key_set

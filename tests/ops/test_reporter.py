@@ -39,13 +39,7 @@ def make_reporter(served: Served, lags: dict[TopicPartition, int] | None = None)
     kafka: Any = SimpleNamespace(lags=lambda: lags or {}, short_retentions=tuple, unread=dict)
     registry = Registry.built_in()
     parts = Parts(
-        Settings.model_construct(),
-        registry,
-        served.hub,
-        served.metrics,
-        served.readiness,
-        kafka,
-        None,
+        Settings.model_construct(), registry, served.hub, served.metrics, served.readiness, kafka
     )
     return StatusReporter("web-1", at(0), parts, lambda: 9)
 

@@ -1,4 +1,4 @@
-"""Values of a token's claims, and the error for a token that is refused.
+"""The identity in a token, values of its claims, and the error for a refused token.
 
 A token that is refused is refused with the same words whatever is wrong with it.
 """
@@ -6,10 +6,13 @@ A token that is refused is refused with the same words whatever is wrong with it
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.errors import TokenFault, Unauthorized
 from gateway.issuers import UserId, find_claim
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MAX_CLAIM_BYTES = 512
 """Of a user or session id. The user is hashed and compared for every record of a partition."""
@@ -34,6 +37,20 @@ INVALID = {"WWW-Authenticate": f'{CHALLENGE}, error="invalid_token"'}
 WORDS = "the token is not accepted"
 
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+class Identity(NamedTuple):
+    """What a verified token says: times in Unix seconds, None for missing claims."""
+
+    user: str
+    """The user id, in the namespace of its issuer."""
+    session: str | None
+    expires_at: float
+    issued_at: float | None
+    scopes: frozenset[str] | None = None
+    """Scopes without their prefix (`gateway.http.scopes`); None: scopes do not count."""
+    groups: Mapping[str, tuple[bytes, ...]] = {}
+    """The record keys of the user's groups, by topic; never modified."""
 
 
 def user_of(claims: dict[str, Any], template: UserId) -> str:

@@ -12,7 +12,7 @@ import hmac
 import json
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -23,6 +23,7 @@ from gateway.http.auth.claims import (
     INVALID,
     MAX_GROUPS,
     WORDS,
+    Identity,
     date_of,
     groups_of,
     refusal,
@@ -55,20 +56,6 @@ _DIGESTS = {"HS256": "sha256", "HS384": "sha384", "HS512": "sha512"}
 
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 _FROM_URL = bytes.maketrans(b"-_", b"+/")
-
-
-class Identity(NamedTuple):
-    """What a verified token says: times in Unix seconds, None for missing claims."""
-
-    user: str
-    """The user id, in the namespace of its issuer."""
-    session: str | None
-    expires_at: float
-    issued_at: float | None
-    scopes: frozenset[str] | None = None
-    """Scopes without their prefix (`gateway.http.scopes`); None: scopes do not count."""
-    groups: Mapping[str, tuple[bytes, ...]] = {}
-    """The record keys of the user's groups, by topic; never modified."""
 
 
 class _Header(msgspec.Struct):

@@ -11,8 +11,8 @@ import hashlib
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from gateway.http.auth.claims import Identity
     from gateway.http.auth.keys import Key, Keys
-    from gateway.http.auth.tokens import Identity
 
 MOST = 10_000
 """Tokens kept, some 450 bytes each; the oldest are dropped."""

@@ -20,8 +20,8 @@ from gateway.core.filter import MAX_PATTERNS
 from gateway.core.registry import Registry
 from gateway.errors import BadRequest, HttpError, Unauthorized
 from gateway.http.addresses import Addresses
+from gateway.http.auth.claims import Identity
 from gateway.http.auth.credentials import token_of
-from gateway.http.auth.tokens import Identity
 from gateway.http.origins import Origins
 from gateway.http.problem import problem
 from gateway.http.query import (
