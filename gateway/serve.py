@@ -14,7 +14,7 @@ from gateway.config import Settings, foreign_variables
 from gateway.kafka.topics import topic_specs
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-IGNORED_SIGNALS = (signal.SIGHUP, signal.SIGUSR1)
+IGNORED_SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that end a process by default, sent by operators to make other programs reload."""
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -23,7 +23,7 @@ _log = structlog.stdlib.get_logger(__name__)
 def serve(settings: Settings) -> None:
     """Run a worker until SIGTERM or SIGINT, then drain it.
 
-    A second signal stops it at once. SIGHUP and SIGUSR1 are logged and ignored.
+    A second signal stops it at once. SIGHUP, SIGUSR1 and SIGUSR2 are logged and ignored.
     """
     with log.Background(sys.stderr) as file:
         log.configure(settings.log_format, settings.log_level, file)

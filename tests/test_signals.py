@@ -49,7 +49,7 @@ async def logged(worker: Worker, event: str) -> dict[str, object]:
     return found()[0]
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1], ids=lambda it: it.name)
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR2], ids=lambda it: it.name)
 async def test_signal_without_a_meaning_is_logged_and_ignored(
     tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 def choose(sources: Sequence[Source], topic: str | None) -> tuple[Source, Source]:
     """Return the sources to which events for users or groups, and broadcasts, are written.
 
-    Without `topic`, the only source of a kind; the topic of the result is empty if a kind has none.
-    Raises `SettingsError` if `topic` is not among the sources, or if several could be meant.
+    Without `topic`, the only source of a kind. The result has an empty topic for a kind with none or
+    several, and for users if `topic` is for all. Raises `SettingsError` if `topic` is not among the
+    sources.
     """
     named = [source for source in sources if source.topic == topic]
     if topic is not None and not named:
@@ -31,7 +32,8 @@ def choose(sources: Sequence[Source], topic: str | None) -> tuple[Source, Source
     for kind in (LogKind.USER, LogKind.BROADCAST):
         broadcasts = kind is LogKind.BROADCAST
         found = [each for each in named if (each.kind is LogKind.BROADCAST) is broadcasts]
-        found = found or [each for each in sources if each.kind is kind]
+        if not found and (broadcasts or not named):
+            found = [each for each in sources if each.kind is kind]
         chosen.append(found[0] if len(found) == 1 else Source("", kind))
     return chosen[0], chosen[1]
 
@@ -47,7 +49,8 @@ def encoded(
     """Return the record of an event for a user or group, or of a broadcast; see `encode`."""
     if not source.topic:
         raise PublishError(
-            "there is no topic, or more than one, for this event: name one of the sources as topic"
+            "no single topic fits this event: give a topic for its audience (users, a group, all)"
+            " with --topic TOPIC, in Python with topic="
         )
     if source.format is not None:
         raise PublishError(

@@ -195,7 +195,7 @@ class EventPublisher:
             message = encoded(
                 self._source,
                 user_key(user_id),
-                self._checked(event_type),
+                self._checked(event_type, self._source),
                 encode_data(data),
                 event_id=event_id,
                 occurred_at=occurred_at,
@@ -221,7 +221,7 @@ class EventPublisher:
         waiting: deque[Sent] = deque()
         written, failure, doubtful = 0, None, False
         try:
-            self._checked(event_type)
+            self._checked(event_type, self._source)
             payload = encode_data(data)
             for key in [user_key(user_id) for user_id in users]:
                 if len(waiting) == WINDOW:
@@ -262,7 +262,7 @@ class EventPublisher:
             message = encoded(
                 self._broadcasts,
                 None,
-                self._checked(event_type),
+                self._checked(event_type, self._broadcasts),
                 encode_data(data),
                 event_id=event_id,
                 occurred_at=occurred_at,
@@ -323,10 +323,11 @@ class EventPublisher:
             await self._sender.send(self._revocations_topic, encode_change(change))
         )
 
-    def _checked(self, event_type: str) -> str:
+    def _checked(self, event_type: str, source: Source) -> str:
         check_type(event_type)
         if (
             self._registry is not None
+            and (source.mapping is None or source.mapping.category is None)
             and self._registry.category_of(event_type) is None
             and event_type not in self._warned
             and len(self._warned) < MAX_WARNED_TYPES

@@ -2,7 +2,7 @@
 
     SIGTERM, SIGINT    drain all workers; a second signal ends their streams at once
     SIGHUP             reload the settings, and replace the workers one by one
-    SIGUSR1            ignored
+    SIGUSR1, SIGUSR2   ignored
 
 A replacement starts beside its predecessor, which drains once the replacement accepts clients: the
 machine serves without interruption, and clients resume with `Last-Event-ID`. Invalid settings are
@@ -104,7 +104,8 @@ class Supervisor:
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
-        loop.add_signal_handler(signal.SIGUSR1, _ignore)
+        for number in (signal.SIGUSR1, signal.SIGUSR2):
+            loop.add_signal_handler(number, _ignore, number)
         _log.info(
             "supervising",
             workers=len(self._current),
@@ -316,8 +317,8 @@ class Supervisor:
                 process.kill()
 
 
-def _ignore() -> None:
-    _log.warning("signal ignored: SIGHUP reads the settings again", signal="SIGUSR1")
+def _ignore(number: signal.Signals) -> None:
+    _log.warning("signal ignored: SIGHUP reads the settings again", signal=number.name)
 
 
 def with_format(settings: Settings) -> Settings:

@@ -75,6 +75,7 @@ SOURCES = """
 topic = "{user}"
 key = "customer:{{user}}"
 type = "order.{{header:kind}}"
+category = "orders"
 data = "field:body"
 
 [[source]]
@@ -98,6 +99,7 @@ async def test_a_record_has_the_form_of_its_source(
     settings = {"kafka_bootstrap": broker.bootstrap, "sources": str(file)}
     finished = await gateway("publish", "alice", "order.paid", '{"n": 1.0}', settings=settings)
     assert finished.code == 0, finished.err
+    assert finished.err == "", "the source has a category"
     [record] = await records_of(broker, made.user, PARTITIONS)
     assert (record.key, record.value) == (b"customer:alice", b'{"body":{"n": 1.0}}')
     assert dict(record.headers)["kind"] == b"paid"
@@ -112,6 +114,7 @@ async def test_a_record_has_the_form_of_its_source(
     assert record.value == b'"hello"'
     for words, code, error in (
         (("alice", "shipped"), 1, "has types of the form order.{header:kind}"),
+        (("alice", "news", "--topic", made.broadcast), 1, "no single topic fits this event"),
         (("alice", "order.paid", "--topic", "other"), 2, "other is not a topic of the gateway"),
     ):
         finished = await gateway("publish", *words, settings=settings)
