@@ -129,8 +129,11 @@ class Settings(
             raise ValueError(str(error)) from None
         others = (self.revocations_topic, self.workers_topic, self.dead_letter_topic)
         topics += [topic for topic in others if topic]
-        if len(set(topics)) < len(topics):
-            raise ValueError(f"the topics must be different ones, not {', '.join(topics)}")
+        twice = {topic for topic in topics if topics.count(topic) > 1}
+        if twice:
+            raise ValueError(
+                f"two settings name the topic {min(twice)}; each purpose needs a topic of its own"
+            )
         return self
 
     def read_secret(self, name: str) -> str:

@@ -236,7 +236,7 @@ def test_sources_replace_the_topic_settings(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="GATEWAY_BROADCAST_TOPIC cannot be set"):
         load_settings(None, sources=file, broadcast_topic="")
     file.write_text(one(topic="'gateway-workers'"))
-    with pytest.raises(SettingsError, match="the topics must be different ones"):
+    with pytest.raises(SettingsError, match="two settings name the topic"):
         load_settings(None, sources=file)
 
 

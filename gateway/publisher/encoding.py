@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 def choose(sources: Sequence[Source], topic: str | None) -> tuple[Source, Source]:
     """Return the sources to which events for users or groups, and broadcasts, are written.
 
-    Without `topic`, the only source of a kind. The result has an empty topic for a kind with none or
-    several, and for users if `topic` is for all. Raises `SettingsError` if `topic` is not among the
-    sources.
+    Without `topic`, the only source of a kind. The topic of the result is empty for a kind with
+    none or several, and for users if `topic` is for all. Raises `SettingsError` if `topic` is not
+    among the sources.
     """
     named = [source for source in sources if source.topic == topic]
     if topic is not None and not named:
