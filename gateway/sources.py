@@ -203,6 +203,8 @@ class _Reader:
             return None
         event_type = self._template("type")
         category = self._template("category")
+        if category is not None and category.fixed and (fault := name_fault(category.text)):
+            self._fault("category", fault)
         data = self._data()
         if event_type is None:
             return None
@@ -210,8 +212,6 @@ class _Reader:
             self._check_type(event_type.text)
         elif event_type.text.startswith(RESERVED_PREFIX):
             self._check_type(RESERVED_PREFIX)
-        if category is not None and category.fixed and (fault := name_fault(category.text)):
-            self._fault("category", fault)
         return RecordMapping(event_type, category, data)
 
     def _check_type(self, event_type: str) -> None:

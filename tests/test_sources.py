@@ -255,3 +255,11 @@ def test_a_table_that_is_nested_too_deeply_is_a_mistake_of_its_key() -> None:
     text = '[[source]]\ntopic = "a"\ntype' + ".a" * 3000 + " = 1"
     with pytest.raises(SettingsError, match="type: a table that is nested too deeply is not text"):
         parse_sources(text)
+
+
+def test_every_mistake_of_a_mapping_is_reported_at_once() -> None:
+    text = '[[source]]\ntopic = "a"\ntype = "{field:}"\ncategory = "a,b"\ndata = "field:"'
+    with pytest.raises(SettingsError) as raised:
+        parse_sources(text)
+    lines = str(raised.value).splitlines()
+    assert [line.split(": ")[2] for line in lines] == ["type", "category", "data"]
