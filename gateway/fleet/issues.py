@@ -171,7 +171,7 @@ def _of_worker(
                 Severity.WARNING,
                 "gone",
                 status,
-                f"Sent its last status {_lasting(member.age)} ago, and did not announce its end.",
+                f"Has sent no status for {_lasting(member.age)}, and did not announce its end.",
                 f"Its {status.streams:,} streams resume on other workers. Check its host and log:"
                 " killed, out of memory, or disconnected from Kafka.",
             )

@@ -17,6 +17,7 @@ from jsonschema import Draft202012Validator
 
 from gateway.config import load_settings
 from gateway.http.transport.connection import FLUSH_SECONDS
+from gateway.settings.secret_settings import SECRETS, env
 from tests.deploy.dockerfile import environment, only, stages
 from tests.docs.markdown import ROOT
 from tests.programs import find, require
@@ -259,6 +260,26 @@ def test_the_rack_comes_from_the_zone_or_from_a_value() -> None:
     assert rack["valueFrom"] == {"fieldRef": {"fieldPath": path}}
     assert container("managed Kafka")["env"] == [{"name": rack["name"], "value": "euw1-az2"}]
     assert "env" not in container("defaults")
+
+
+def test_no_secret_is_accepted_among_the_values() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    properties = schema["properties"]["settings"]["properties"]
+    assert {env(name) for name in SECRETS} <= {n for n, value in properties.items() if not value}
+
+
+@pytest.mark.parametrize(
+    ("release", "name"),
+    [
+        ("sse", "sse-kafka-sse-gateway"),
+        ("kafka-sse-gateway", "kafka-sse-gateway"),
+        ("kafka-sse-gateway-eu", "kafka-sse-gateway-eu"),
+    ],
+)
+def test_objects_of_two_releases_have_different_names(release: str, name: str) -> None:
+    ran = helm("template", release, str(CHART), values=VARIANTS["defaults"])
+    kinds = {each["kind"]: each for each in yaml.safe_load_all(ran.stdout) if each}
+    assert kinds["Deployment"]["metadata"]["name"] == name
 
 
 def test_secrets_come_from_existing_secrets() -> None:
