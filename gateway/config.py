@@ -292,7 +292,9 @@ def _explain(item: Any) -> str:
         return str(item["msg"]).removeprefix("Value error, ")
     field = str(item["loc"][0])
     if item["type"] == "extra_forbidden":
-        return f"{field}: there is no such setting{_hint(field)}"
+        close = get_close_matches(field.removeprefix(PREFIX).lower(), Settings.model_fields, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        return f"{field}: a file has no such setting{hint}"
     return f"{env(field)}: {str(item['msg']).removeprefix('Value error, ')}"
 
 

@@ -360,9 +360,12 @@ def test_secret_for_text_loses_its_line_break_and_an_hmac_key_does_not(
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ('listn = "x"', "listn: there is no such setting; did you mean GATEWAY_LISTEN?"),
-        ("[gateway]\nx = 1", "gateway: there is no such setting"),
-        ('GATEWAY_LISTEN = "127.0.0.1:1"', "GATEWAY_LISTEN: there is no such setting"),
+        ('listn = "x"', "listn: a file has no such setting; did you mean listen?"),
+        ("[gateway]\nx = 1", "gateway: a file has no such setting"),
+        (
+            'GATEWAY_LISTEN = "127.0.0.1:1"',
+            "GATEWAY_LISTEN: a file has no such setting; did you mean listen?",
+        ),
         ('jwt_secret = ["hunter2"]', "GATEWAY_JWT_SECRET: Input should be a valid string"),
         ("listen = 8080", "GATEWAY_LISTEN: write it as host:port"),
         ("jwt_algorithms = [1]", "GATEWAY_JWT_ALGORITHMS: Input should be a valid string"),

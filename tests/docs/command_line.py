@@ -23,11 +23,11 @@ Settings are environment variables, or a TOML file given with `--config` ([setti
 | 0 | done |
 | 1 | failed |
 | 2 | invalid settings or command line |
-| 130 | interrupted by Ctrl-C |
+| 130 | interrupted by Ctrl-C, except `serve` |
 
 `gateway --install-completion` sets up completion for bash, zsh, fish or PowerShell.
 
-`gateway serve` exits with 0 after a drain.
+`gateway serve` exits with 0 after a drain, which SIGTERM or Ctrl-C begins.
 
 <!-- Built from the commands: python -m tests.docs.command_line -->
 """

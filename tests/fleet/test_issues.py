@@ -68,11 +68,11 @@ def test_starting_or_draining_worker_is_not_critical() -> None:
     assert "1,200 streams are left" in concern.what
 
 
-@pytest.mark.parametrize(("age", "ago"), [(12.0, "12 s ago"), (185.0, "3 minutes ago")])
-def test_worker_that_disappeared_is_an_issue(age: float, ago: str) -> None:
+@pytest.mark.parametrize(("age", "lasting"), [(12.0, "for 12 s"), (185.0, "for 3 minutes")])
+def test_worker_that_disappeared_is_an_issue(age: float, lasting: str) -> None:
     concern = only(status("b"), Member(status(state="gone", streams=9), age, silent=True))
     assert (concern.kind, concern.worker) == ("gone", "a")
-    assert ago in concern.what
+    assert lasting in concern.what
 
 
 def test_stopped_worker_is_not_an_issue() -> None:
