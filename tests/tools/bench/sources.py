@@ -42,7 +42,10 @@ class SourceTopics(NamedTuple):
 
 @dataclass(frozen=True)
 class Sources:
-    """The same users and events in one topic, and in `topics`; each user's events are in one."""
+    """The same users, producers and events in one topic, and in `topics`.
+
+    Each user's events are in one topic.
+    """
 
     pace: Pace
     streams: int
@@ -66,17 +69,18 @@ class Sources:
 
     async def _deliver(self, ground: Ground, count: int) -> Delivered:
         topics = await _create(ground, count)
-        users = self.streams // count
+        users = self.streams // self.topics
+        targets = topics.names * (self.topics // count)  # as many producers, whatever the topics
         async with AsyncExitStack() as stack:
             server = await stack.enter_async_context(ground.worker(topics))
             writers = [
                 await stack.enter_async_context(
                     helper("load", ground.bootstrap, topic, number * users, users)
                 )
-                for number, topic in enumerate(topics.names)
+                for number, topic in enumerate(targets)
             ]
             clients = await stack.enter_async_context(audience(server.port, self.streams))
-            pace = replace(self.pace, rate=self.pace.rate / count)
+            pace = replace(self.pace, rate=self.pace.rate / self.topics)
             await self._write(writers, clients, Order(pace.rate, pace.warm_up))
             before = cpu_seconds(server.pid)
             delivered = await self._write(writers, clients, Order(pace.rate, pace.seconds))
