@@ -56,9 +56,9 @@ class Outbox:
     """
 
     def __init__(self, interpreter: Interpreter, observer: Observer, contain: Contain) -> None:
-        self._interpreter = interpreter
+        self.interpreter = interpreter
         self._observer = observer
-        self._contain = contain
+        self.contain = contain
         self._waiting: dict[Stream, bytes | list[bytes]] = {}
         self._deliveries: list[tuple[int, int]] = []
         """For each event its timestamp (ms) and its number of streams."""
@@ -96,7 +96,7 @@ class Outbox:
         """Write pending bytes to their sinks as far as the budget allows."""
         waiting, written, left = self._waiting, moment.monotonic, budget.left
         while waiting and left > 0:
-            with self._contain() as contained:
+            with self.contain() as contained:
                 while waiting and left > 0:
                     stream, data = waiting.popitem()
                     if isinstance(data, list):
@@ -135,7 +135,7 @@ class Outbox:
         streams: Sequence[Stream],
         arounds: dict[tuple[PartitionFeed, ...], tuple[bytes, bytes]],
     ) -> None:
-        event = self._interpreter.decode(feed, record)
+        event = self.interpreter.decode(feed, record)
         if event is None:
             return
         entry, body = feed.entry_after(record), event.body
@@ -172,7 +172,7 @@ class Outbox:
         self, feed: PartitionFeed, records: Sequence[Record], streams: Iterable[Stream]
     ) -> int:
         """Frame records for all of `streams`, once for each cursor."""
-        decoded = [(record, self._interpreter.decode(feed, record)) for record in records]
+        decoded = [(record, self.interpreter.decode(feed, record)) for record in records]
         events = [
             (record.timestamp, event, feed.entry_after(record))
             for record, event in decoded

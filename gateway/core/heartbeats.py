@@ -67,10 +67,6 @@ class Heartbeats:
         """Queue those of the streams that were not written to recently."""
         self._queue.update({s: s.written for s in streams if now - s.written >= PROBE_SECONDS})
 
-    def discard(self, stream: Stream) -> None:
-        """Remove a stream that has ended from the queue."""
-        self._queue.pop(stream, None)
-
     def send(self, budget: Budget, moment: Moment) -> Iterator[Stream]:
         """Write queued heartbeats within the budget; yield streams whose sinks raised."""
         queue, outbox, now = self._queue, self._outbox, moment.monotonic
@@ -79,7 +75,7 @@ class Heartbeats:
             with self._contain() as contained:
                 while queue and budget.left > 0:
                     stream, written = queue.popitem()
-                    if stream.stuck_since is not None or stream.written != written:
+                    if stream.closed or stream.stuck_since is not None or stream.written != written:
                         continue
                     data = None
                     if stream.sink.chunked and not stream.catching_up:

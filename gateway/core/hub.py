@@ -20,38 +20,31 @@ no I/O and raises for no input; its assertions check its own invariants.
 
 from __future__ import annotations
 
-from collections import deque
 from itertools import count
 from typing import TYPE_CHECKING
 
 from gateway.core import frame
 from gateway.core.admission import OpenStreams
-from gateway.core.budget import (
-    CLOSE,
-    EVENT,
-    HAND_OVER,
-    PARK,
-    PIECE,
-    RECORDS,
-    SHARE,
-    Budget,
-)
+from gateway.core.arrivals import Arrivals
+from gateway.core.budget import SHARE, Budget
 from gateway.core.catch_up import CatchUp
-from gateway.core.deadlines import Deadlines
-from gateway.core.delivery import Outbox, addressees, pieces
+from gateway.core.delivery import Outbox
+from gateway.core.ends import StreamEnds
 from gateway.core.event_id import Version
 from gateway.core.feed import PartitionFeed
 from gateway.core.gap import CloseReason, Gap, GapReason
 from gateway.core.heartbeats import Heartbeats
 from gateway.core.memory import Memory
+from gateway.core.partition_tails import PartitionTails
+from gateway.core.ready import ReadyStreams
 from gateway.core.reconnect import usual_delay
-from gateway.core.scan import Scan
+from gateway.core.scans import Scans
 from gateway.core.stream import Stream
-from gateway.core.tail import Tail
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from gateway.core.arrivals import Delivered
     from gateway.core.catch_up_state import CatchUpState
     from gateway.core.containment import Contain
     from gateway.core.interpreter import Interpreter
@@ -59,6 +52,7 @@ if TYPE_CHECKING:
     from gateway.core.observer import Observer
     from gateway.core.records import Moment, OffsetPosition, Record, Topic, TopicPartition
     from gateway.core.request import StreamRequest
+    from gateway.core.scan import Scan
     from gateway.core.stream import Sink
 
 
@@ -88,45 +82,37 @@ class Hub:
         self._id_version = id_version
         self._version = id_version.encode()
         self.feeds: dict[TopicPartition, PartitionFeed] = {}
-        self.scans: dict[PartitionFeed, Scan] = {}
-        """Scans, at most one for each partition: running, or with streams to hand over."""
         self.open_streams = OpenStreams()
         self.streams = self.open_streams.streams
         self.memory = Memory(tail_bytes, self.feeds)
-        self._interpreter = interpreter
-        self._limits = limits
         self._retry_ms = retry_ms
         self._slow = slow
         self._observer = observer
         self._wake = wake
         self._busy = busy
         self._contain = contain
-        self._deadlines = Deadlines()
         self._number = count()
-
         self._outbox = Outbox(interpreter, observer, contain)
         self._heartbeats = Heartbeats(heartbeat, self.streams, self._outbox, contain)
         self._catch_up = CatchUp(interpreter, limits, observer, self._outbox, wake)
-        self._arrived: deque[_Arrival] = deque()
-        """Fetched records that are not yet in their tails."""
-        self._spare = Budget()
-        """Budget for streams that open or drain before the next step."""
-        self._ready: dict[Stream, None] = {}
-        """Streams to advance, in order of arrival."""
-        self._leaving: dict[PartitionFeed, Iterator[Stream]] = {}
-        """Partitions without a tail, each with the streams whose state has to be reset."""
-        self._ending: dict[PartitionFeed, Scan] = {}
-        """Scans that have ended, with streams to hand over."""
-        self._discarded: deque[Tail] = deque()
-        """Tails to be freed."""
-        self._closing: dict[Stream, tuple[CloseReason, int | None]] = {}
-        """Streams to close, with the reason and `retry` in ms."""
+        self._ends = StreamEnds(self.open_streams, self._outbox, observer)
+        self.scans: Mapping[PartitionFeed, Scan] = self._ends.scans
+        """Scans, at most one for each partition: running, or with streams to hand over."""
+        self._ready = ReadyStreams(self._catch_up, self._ends, contain)
+        self._tails = PartitionTails(self.streams, self._outbox, self._ready)
+        self._scans = Scans(limits, self.memory, self._ready, self._ends, wake)
+        self._arrivals = Arrivals(self._outbox, self.memory, self._ready, self._ends)
         self._stirred = self._resting = False
         """Whether something has happened since the last `is_quiet`, and whether that was true."""
-        self.delivered: (
-            Callable[[Mapping[TopicPartition, Sequence[Record]], Moment], None] | None
-        ) = None
+
+    @property
+    def delivered(self) -> Delivered | None:
         """Optional observer, called with each dispatched batch after its delivery."""
+        return self._arrivals.delivered
+
+    @delivered.setter
+    def delivered(self, delivered: Delivered) -> None:
+        self._arrivals.delivered = delivered
 
     # Partitions: called by the reader.
 
@@ -147,20 +133,12 @@ class Hub:
         Streams that follow it keep their positions in it until they follow other feeds.
         """
         assert feed.tail is None
-        self._leaving.pop(feed, None)
+        self._tails.forget(feed)
         del self.feeds[feed.log]
 
     def activate(self, feed: PartitionFeed, end: OffsetPosition, moment: Moment) -> None:
         """Create the partition's tail at `end`; later records arrive by `dispatch`."""
-        assert feed.tail is None
-        self._leave(feed)
-        feed.tail = Tail(end, keyed=feed.keyed)
-        feed.former_head = None
-        for stream in feed.parked:
-            state = stream.catching_up.get(feed)
-            if state is not None and state.until is None:
-                state.until = end.offset
-        self._unpark(feed)
+        self._tails.activate(feed, end)
         if feed.waiting:
             self._wake(feed)
         self._work(moment)
@@ -171,12 +149,7 @@ class Hub:
         The partition may be another incarnation when it is read again, so every position in it has
         to be verified again. Costs nothing: `step` moves the streams, and `activate` the rest.
         """
-        assert feed.tail is not None
-        feed.former_head = feed.tail.head
-        self._discarded.append(feed.tail)
-        feed.tail = None
-        feed.index.clear()
-        self._leaving[feed] = iter(list(self.streams))
+        self._tails.deactivate(feed)
         self._busy()
 
     def dispatch(self, batches: Mapping[TopicPartition, Sequence[Record]], moment: Moment) -> None:
@@ -185,38 +158,29 @@ class Hub:
         Records beyond the budget of one step are delivered by `step`; until then the caller should
         not fetch more: see `delivering`.
         """
-        feeds = self.feeds
-        for piece in pieces(batches, feeds):
-            addressed = [(feeds[log], feeds[log].tail, piece[log]) for log in piece]
-            self._arrived.append(_Arrival(addressed))
-        self._arrived[-1].whole = batches
+        self._arrivals.add(batches, self.feeds)
         self._work(moment)
 
     @property
     def delivering(self) -> bool:
         """Whether dispatched records are not yet written to all live streams."""
-        return bool(self._arrived or self._outbox)
+        return bool(self._arrivals)
 
     def begin_scan(self, feed: PartitionFeed) -> Scan:
         """Return a scan for all streams that wait for one of this partition.
 
         Raises `ValueError` if the partition has a running scan or no tail.
         """
-        if feed in self.scans:
-            raise ValueError("a partition has one scan at a time")
-        scan = Scan(feed, feed.waiting, self._limits, self._interpreter, self._contain)
-        self.scans[feed] = scan
-        feed.waiting = {}
-        return scan
+        return self._scans.begin(feed)
 
     def advance(self, streams: Iterable[Stream], moment: Moment) -> None:
         """Advance streams, such as those for which a scan has found events."""
-        self._queue(streams)
+        self._ready.queue(streams)
         self._work(moment)
 
     def end_scan(self, feed: PartitionFeed, moment: Moment) -> None:
         """End the scan, complete or not; `step` hands its streams over and then removes it."""
-        self._ending[feed] = self.scans[feed]
+        self._scans.end(feed)
         self._work(moment)
 
     # Streams: called by the connection.
@@ -257,7 +221,7 @@ class Hub:
         self._observer.opened(stream)
         greeting = b""
         with self._contain() as contained:
-            self._deadlines.add(stream, deadlines, len(self.streams))
+            self._ends.deadlines.add(stream, deadlines, len(self.streams))
             sink.bind(stream)
             greeting = frame.id_block(stream.id())
             if request.malformed:
@@ -266,7 +230,7 @@ class Hub:
                 greeting = frame.gap(stream.id(), Gap(GapReason.INVALID))
                 self._observer.gap(GapReason.INVALID)
         if contained.failed:
-            self._end(stream, None, moment)
+            self._ends.end(stream, None, moment)
         retry = frame.retry(usual_delay(self._retry_ms, stream.number))
         self._advance_at_once(stream, moment, retry + greeting)
         return stream
@@ -283,7 +247,7 @@ class Hub:
         """
         for feed in stream.feeds:
             if feed not in feeds:
-                self._remove_from(stream, feed)
+                self._ends.remove_from(stream, feed)
         for feed in begin:
             feed.streams += 1
             stream.catching_up[feed] = begin[feed]
@@ -301,7 +265,7 @@ class Hub:
         with self._contain() as contained:
             self._outbox.send(stream, moment)  # its cursor is after these bytes
         if contained.failed:
-            self._end(stream, None, moment)
+            self._ends.end(stream, None, moment)
 
     def drained(self, stream: Stream, moment: Moment) -> None:
         """Resume writing to the stream: its transport has drained."""
@@ -315,11 +279,7 @@ class Hub:
         self, stream: Stream, reason: CloseReason, moment: Moment, retry_ms: int | None = None
     ) -> None:
         """Write `stream.close` and end the stream; no effect on a closed stream."""
-        if stream.closed:
-            return
-        with self._contain():
-            self._outbox.write(stream, frame.close(reason, retry_ms), moment)
-        self._end(stream, reason, moment)
+        self._ends.close(stream, reason, moment, retry_ms)
 
     def close_all(
         self,
@@ -329,15 +289,12 @@ class Hub:
         retry_ms: int | None = None,
     ) -> None:
         """Close streams, in as many steps as required."""
-        for stream in streams:
-            self._closing.setdefault(stream, (reason, retry_ms))
+        self._ends.queue(streams, reason, retry_ms)
         self._work(moment)
 
     def lost(self, stream: Stream, moment: Moment) -> None:
         """Remove a stream whose client has disconnected."""
-        if not stream.closed:
-            self._observer.closed(stream, None, moment)
-            self._remove(stream)
+        self._ends.lost(stream, moment)
 
     def tick(self, moment: Moment) -> None:
         """Close expired and slow streams, and send heartbeats; call five times a second.
@@ -348,7 +305,7 @@ class Hub:
         for stream in self.open_streams.stuck:  # the longest stuck first
             if stream.stuck_since is None or now - stream.stuck_since < self._slow:
                 break
-            self._closing.setdefault(stream, (CloseReason.SLOW, None))
+            self._ends.queue((stream,), CloseReason.SLOW)
         if self._heartbeats.check(now):
             self._catch_up.runs.drop()
         if self.step(moment):
@@ -366,7 +323,7 @@ class Hub:
             or self.delivering
             or self._has_other_work(moment)
             or self.open_streams.stuck
-            or self._deadlines.is_due(until)
+            or self._ends.deadlines.is_due(until)
             or self._heartbeats.next_check <= until
         )
         self._stirred = False
@@ -385,23 +342,23 @@ class Hub:
         Live events come first, then heartbeats. Each step does some of all other work.
         """
         budget = Budget()
-        self._deliver(budget, moment)
+        self._arrivals.step(budget, moment)
         if self.scans or self._has_other_work(moment):
             budget.guarantee(SHARE)
             for stream in self._heartbeats.send(budget, moment):
-                self._end(stream, None, moment)
+                self._ends.end(stream, None, moment)
             budget.guarantee(SHARE)
-            self._close_due(budget, moment)
+            self._ends.step(budget, moment)
             budget.guarantee(SHARE)
-            self._leave_some(budget, moment)
+            self._tails.step(budget)
+            self._ends.failed(moment)
             budget.guarantee(SHARE)
-            self._end_scans(budget, moment)
+            self._scans.step(budget, moment)
             budget.guarantee(SHARE)
-            self._advance_ready(budget, moment)
+            self._ready.step(budget, moment)
             budget.guarantee(1)
-            self._free(budget)
-        self._catch_up.report(moment)
-        self._spare = Budget()
+            self._tails.free(budget)
+        self._ready.report(moment)
         return self.delivering or self._has_other_work(moment)
 
     def _work(self, moment: Moment) -> None:
@@ -417,14 +374,8 @@ class Hub:
             self._busy()
 
     def _advance_at_once(self, stream: Stream, moment: Moment, greeting: bytes = b"") -> None:
-        """Advance a stream now, within a budget shared by all calls between two steps.
-
-        Of a thousand streams opened in one turn of the event loop, each gets its first bytes; the
-        rest of the work is queued.
-        """
         self._stir()
-        self._spare.guarantee(1)
-        self._advance(stream, moment, self._spare, greeting)
+        self._ready.advance_at_once(stream, moment, greeting)
         if self._ready:
             self._busy()
 
@@ -433,207 +384,8 @@ class Hub:
         return bool(
             self._ready
             or self._heartbeats
-            or self._closing
-            or self._leaving
-            or self._ending
-            or self._discarded
-            or self._deadlines.is_due(moment.monotonic)
+            or self._ends
+            or self._tails
+            or self._scans
+            or self._ends.deadlines.is_due(moment.monotonic)
         )
-
-    def _deliver(self, budget: Budget, moment: Moment) -> None:
-        self._flush(budget, moment)
-        while self._arrived and not self._outbox and budget.left > 0:
-            arrival = self._arrived.popleft()
-            self._append_piece(arrival.piece, budget, moment)
-            self._flush(budget, moment)
-            if arrival.whole is not None and self.delivered is not None:
-                with self._contain():
-                    self.delivered(arrival.whole, moment)
-
-    def _append_piece(
-        self,
-        piece: list[tuple[PartitionFeed, Tail | None, Sequence[Record]]],
-        budget: Budget,
-        moment: Moment,
-    ) -> None:
-        """Append the records of a piece to those tails that still exist."""
-        size: int | None = 0
-        done = 0
-        while done < len(piece):
-            with self._contain() as contained:
-                for feed, tail, records in piece[done:]:
-                    done += 1
-                    if tail is not None and feed.tail is tail:
-                        held = tail.size
-                        self._append(feed, tail, records, budget)
-                        size = None if size is None else size + tail.size - held
-            if contained.failed:
-                size = None  # unknown
-                self._abandon(piece[done - 1][0], moment)
-        self._enforce(size)
-
-    def _append(
-        self, feed: PartitionFeed, tail: Tail, records: Sequence[Record], budget: Budget
-    ) -> None:
-        """Append records to a tail, and their events to the outbox."""
-        if feed.shared:
-            # The ids of a stream that is behind elsewhere differ, so it catches up separately.
-            addressed = addressees(feed, records)
-            for stream in [stream for stream in addressed if stream.catching_up]:
-                feed.fall_behind(stream)
-                self._ready[stream] = None
-        records, fresh = tail.append(records)
-        if feed.keyed:
-            self._interpreter.check_keys(feed, records, fresh)
-        budget.left -= len(records) + EVENT * self._outbox.add(feed, records)
-        if feed.parked:
-            self._unpark(feed)
-
-    def _flush(self, budget: Budget, moment: Moment) -> None:
-        self._outbox.flush(budget, moment)
-        self._end_failed(moment)
-
-    def _end_failed(self, moment: Moment) -> None:
-        while self._outbox.failed:
-            self._end(self._outbox.failed.pop(), None, moment)
-
-    def _close_due(self, budget: Budget, moment: Moment) -> None:
-        while budget.left > 0:
-            if self._closing:
-                stream = next(iter(self._closing))
-                reason, retry_ms = self._closing.pop(stream)
-                self.close(stream, reason, moment, retry_ms)
-            elif self._deadlines.is_due(moment.monotonic):
-                stream, reason = self._deadlines.pop()
-                self.close(stream, reason, moment)
-            else:
-                return
-            budget.left -= CLOSE
-
-    def _leave_some(self, budget: Budget, moment: Moment) -> None:
-        while self._leaving and budget.left > 0:
-            self._leave(next(iter(self._leaving)), budget)
-        self._end_failed(moment)
-
-    def _leave(self, feed: PartitionFeed, budget: Budget | None = None) -> None:
-        """Make streams of a partition without a tail behind; within a budget, or all of them."""
-        for stream in self._leaving.get(feed, ()):
-            if not stream.closed and feed in stream.feeds:
-                with self._contain() as contained:
-                    if feed not in stream.catching_up:
-                        feed.fall_behind(stream)
-                        feed.park(stream)
-                    state = stream.catching_up[feed]
-                    state.checked = state.ahead = False
-                if contained.failed:
-                    self._outbox.failed.append(stream)
-            if budget is not None:
-                budget.left -= PARK
-                if budget.left <= 0:
-                    return
-        self._leaving.pop(feed, None)
-
-    def _end_scans(self, budget: Budget, moment: Moment) -> None:
-        """Close streams that a scan cannot serve, and hand over those of ended scans."""
-        for scan in list(self.scans.values()):
-            while scan.failed:
-                self._end(scan.failed.pop(), None, moment)
-        while self._ending and budget.left > 0:
-            feed, scan = next(iter(self._ending.items()))
-            streams = scan.finish(max(1, budget.left // HAND_OVER))
-            budget.left -= HAND_OVER * len(streams)
-            self._queue(streams)
-            while scan.failed:
-                self._end(scan.failed.pop(), None, moment)
-            while not scan.seekers and not scan.finished and budget.left > 0:
-                budget.left -= scan.warm_tail(PIECE) // RECORDS + 1
-                self._enforce()
-            if scan.finished:
-                del self._ending[feed], self.scans[feed]
-                if feed.waiting:
-                    self._wake(feed)
-
-    def _free(self, budget: Budget) -> None:
-        """Free discarded tails: a hundred thousand records at once would take too long."""
-        while self._discarded and budget.left > 0:
-            budget.left -= PIECE // RECORDS
-            if not self._discarded[0].discard(PIECE):
-                self._discarded.popleft()
-
-    def _enforce(self, added: int | None = None) -> None:
-        with self._contain():
-            self.memory.enforce(added)
-
-    def _advance_ready(self, budget: Budget, moment: Moment) -> None:
-        while self._ready and budget.left > 0:
-            stream = next(iter(self._ready))
-            del self._ready[stream]
-            self._advance(stream, moment, budget)
-
-    def _advance(
-        self, stream: Stream, moment: Moment, budget: Budget, greeting: bytes = b""
-    ) -> None:
-        """Advance a stream; queue it if the budget is used up before it is done."""
-        if stream.closed or stream.stuck_since is not None:
-            return
-        budget.left -= 1
-        done = True
-        with self._contain() as contained:
-            done = self._catch_up.advance(stream, moment, budget, greeting)
-        if contained.failed:
-            self._end(stream, None, moment)
-        elif not done:
-            self._ready[stream] = None
-
-    def _queue(self, streams: Iterable[Stream]) -> None:
-        self._ready.update(dict.fromkeys(streams))
-
-    def _unpark(self, feed: PartitionFeed) -> None:
-        parked, feed.parked = feed.parked, {}
-        self._queue(parked)
-
-    def _abandon(self, feed: PartitionFeed, moment: Moment) -> None:
-        """End the live streams of a partition after a batch has failed.
-
-        At the tail's head they would lose the batch; their clients resume from their cursors.
-        """
-        for stream in feed.live():
-            self._end(stream, None, moment)
-        self._unpark(feed)
-
-    # The end of a stream.
-
-    def _end(self, stream: Stream, reason: CloseReason | None, moment: Moment) -> None:
-        """End a stream after its close event; without a reason if its sink has failed."""
-        if not stream.closed:
-            with self._contain():
-                stream.sink.close()
-            self._observer.closed(stream, reason, moment)
-            self._remove(stream)
-
-    def _remove(self, stream: Stream) -> None:
-        stream.closed = True
-        self._outbox.drop(stream)
-        self._heartbeats.discard(stream)
-        self._ready.pop(stream, None)
-        self._closing.pop(stream, None)
-        for feed in stream.feeds:
-            self._remove_from(stream, feed)
-        self.open_streams.remove(stream)
-
-    def _remove_from(self, stream: Stream, feed: PartitionFeed) -> None:
-        """Remove the stream from one of its partitions and from a running scan."""
-        feed.remove(stream)
-        scan = self.scans.get(feed)
-        if scan is not None and stream in scan.seekers:
-            scan.remove(stream)
-
-
-class _Arrival:
-    """A piece of a batch with the tails it belongs to, and the batch with its last piece."""
-
-    __slots__ = ("piece", "whole")
-
-    def __init__(self, piece: list[tuple[PartitionFeed, Tail | None, Sequence[Record]]]) -> None:
-        self.piece = piece
-        self.whole: Mapping[TopicPartition, Sequence[Record]] | None = None

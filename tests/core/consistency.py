@@ -33,7 +33,7 @@ def _live_is_not_behind(worker: Worker, feed: PartitionFeed, following: set[Stre
     live = feed.live()
     assert len(live) == len(set(live))
     assert set(live) == {stream for stream in following if feed not in stream.catching_up}
-    leaving = feed in worker.hub._leaving  # noqa: SLF001
+    leaving = worker.hub._tails.is_leaving(feed)  # noqa: SLF001
     assert not live or feed.tail is not None or leaving
     assert not (feed.live_unkeyed if feed.keyed else feed.live_by_key)
     assert not (feed.live_by_key if feed.grouped else feed.live_by_group)

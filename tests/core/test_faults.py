@@ -196,7 +196,7 @@ def test_a_failed_batch_ends_the_streams_that_would_miss_it(
         raise Defect
 
     with monkeypatch.context() as patched:
-        patched.setattr(stage.worker.hub._interpreter, "check_keys", fail)  # noqa: SLF001
+        patched.setattr(stage.worker.hub._outbox.interpreter, "check_keys", fail)  # noqa: SLF001
         stage.write(1)
         stage.worker.settle()
     assert not stage.worker.hub.streams
@@ -412,7 +412,7 @@ def test_parked_streams_advance_although_a_batch_has_failed(
     feed.fall_behind(stream)
     feed.park(stream)
     with monkeypatch.context() as patched:
-        patched.setattr(stage.worker.hub._interpreter, "check_keys", fail)  # noqa: SLF001
+        patched.setattr(stage.worker.hub._outbox.interpreter, "check_keys", fail)  # noqa: SLF001
         stage.write(1)
         stage.worker.settle()
     assert not feed.parked
@@ -434,7 +434,7 @@ def test_random_failures_do_not_affect_other_streams(seed: int, share: float) ->
     stage.worker.settle()
     stage.worker.faults.tolerant = True
     spoilt: set[int] = set()
-    interpreter = stage.worker.hub._interpreter  # noqa: SLF001
+    interpreter = stage.worker.hub._outbox.interpreter  # noqa: SLF001
     original = interpreter._decoder  # noqa: SLF001
 
     class Failing:
