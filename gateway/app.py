@@ -164,7 +164,7 @@ class Worker:
         )
         self.siblings = self._fleet_link.siblings
         self._latest = Latest(show_user)
-        self._hub.delivered = self._show_latest
+        self._hub.arrivals.delivered = self._show_latest
         self._board = DashboardFeed(
             worker,
             self._fleet_link,

@@ -40,11 +40,11 @@ from gateway.core.ready import ReadyStreams
 from gateway.core.reconnect import usual_delay
 from gateway.core.scans import Scans
 from gateway.core.stream import Stream
+from gateway.core.stuck import StuckStreams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from gateway.core.arrivals import Delivered
     from gateway.core.catch_up_state import CatchUpState
     from gateway.core.containment import Contain
     from gateway.core.interpreter import Interpreter
@@ -86,7 +86,6 @@ class Hub:
         self.streams = self.open_streams.streams
         self.memory = Memory(tail_bytes, self.feeds)
         self._retry_ms = retry_ms
-        self._slow = slow
         self._observer = observer
         self._wake = wake
         self._busy = busy
@@ -99,20 +98,12 @@ class Hub:
         self.scans: Mapping[PartitionFeed, Scan] = self._ends.scans
         """Scans, at most one for each partition: running, or with streams to hand over."""
         self._ready = ReadyStreams(self._catch_up, self._ends, contain)
+        self._stuck = StuckStreams(self.open_streams, self._outbox, self._ends, slow)
         self._tails = PartitionTails(self.streams, self._outbox, self._ready)
         self._scans = Scans(limits, self.memory, self._ready, self._ends, wake)
-        self._arrivals = Arrivals(self._outbox, self.memory, self._ready, self._ends)
+        self.arrivals = Arrivals(self._outbox, self.memory, self._ready, self._ends)
         self._stirred = self._resting = False
         """Whether something has happened since the last `is_quiet`, and whether that was true."""
-
-    @property
-    def delivered(self) -> Delivered | None:
-        """Optional observer, called with each dispatched batch after its delivery."""
-        return self._arrivals.delivered
-
-    @delivered.setter
-    def delivered(self, delivered: Delivered) -> None:
-        self._arrivals.delivered = delivered
 
     # Partitions: called by the reader.
 
@@ -158,13 +149,13 @@ class Hub:
         Records beyond the budget of one step are delivered by `step`; until then the caller should
         not fetch more: see `delivering`.
         """
-        self._arrivals.add(batches, self.feeds)
+        self.arrivals.add(batches, self.feeds)
         self._work(moment)
 
     @property
     def delivering(self) -> bool:
         """Whether dispatched records are not yet written to all live streams."""
-        return bool(self._arrivals)
+        return bool(self.arrivals)
 
     def begin_scan(self, feed: PartitionFeed) -> Scan:
         """Return a scan for all streams that wait for one of this partition.
@@ -255,25 +246,12 @@ class Hub:
 
     def stuck(self, stream: Stream, moment: Moment) -> None:
         """Stop writing to the stream, whose transport is full, until `drained`."""
-        if stream.closed or stream.stuck_since is not None:
-            return
-        stream.stuck_since = moment.monotonic
-        self.open_streams.stuck[stream] = None
-        for feed in stream.feeds:
-            if feed not in stream.catching_up:
-                feed.fall_behind(stream)
-        with self._contain() as contained:
-            self._outbox.send(stream, moment)  # its cursor is after these bytes
-        if contained.failed:
-            self._ends.end(stream, None, moment)
+        self._stuck.add(stream, moment)
 
     def drained(self, stream: Stream, moment: Moment) -> None:
         """Resume writing to the stream: its transport has drained."""
-        if stream.closed or stream.stuck_since is None:
-            return
-        stream.stuck_since = None
-        del self.open_streams.stuck[stream]
-        self._advance_at_once(stream, moment)
+        if self._stuck.remove(stream):
+            self._advance_at_once(stream, moment)
 
     def close(
         self, stream: Stream, reason: CloseReason, moment: Moment, retry_ms: int | None = None
@@ -302,10 +280,7 @@ class Hub:
         Cheap while no deadline is due; silent streams are searched at most once a second.
         """
         now = moment.monotonic
-        for stream in self.open_streams.stuck:  # the longest stuck first
-            if stream.stuck_since is None or now - stream.stuck_since < self._slow:
-                break
-            self._ends.queue((stream,), CloseReason.SLOW)
+        self._stuck.close_slow(now)
         if self._heartbeats.check(now):
             self._catch_up.runs.drop()
         if self.step(moment):
@@ -322,7 +297,7 @@ class Hub:
             self._stirred
             or self.delivering
             or self._has_other_work(moment)
-            or self.open_streams.stuck
+            or self._stuck
             or self._ends.deadlines.is_due(until)
             or self._heartbeats.next_check <= until
         )
@@ -342,7 +317,7 @@ class Hub:
         Live events come first, then heartbeats. Each step does some of all other work.
         """
         budget = Budget()
-        self._arrivals.step(budget, moment)
+        self.arrivals.step(budget, moment)
         if self.scans or self._has_other_work(moment):
             budget.guarantee(SHARE)
             for stream in self._heartbeats.send(budget, moment):

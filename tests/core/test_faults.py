@@ -216,7 +216,7 @@ def test_a_failing_delivery_observer_does_not_affect_streams(stage: Stage) -> No
     def fail(*_: object) -> None:
         raise Defect
 
-    stage.worker.hub.delivered = fail
+    stage.worker.hub.arrivals.delivered = fail
     stage.write(2)
     stage.worker.settle()
     assert client.received == [1, 2]

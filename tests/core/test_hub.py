@@ -560,7 +560,7 @@ def test_delivered_is_called_after_each_batch() -> None:
     def record_batches(batches: Mapping[TopicPartition, Sequence[Record]], moment: Moment) -> None:
         seen.extend((record.event, record.offset) for record in batches.get(USER_LOG, ()))
 
-    stage.worker.hub.delivered = record_batches
+    stage.worker.hub.arrivals.delivered = record_batches
     stage.write(2)
     stage.worker.settle()
     assert len(seen) == 2
