@@ -139,20 +139,25 @@ class Worker:
         )
         self._keys = SigningKeys(settings, self._readiness)
         self._certificate = _certificate(settings)
-        authenticator = Authenticator(settings, self._keys.each, revocations)
         self._handover = None
         if slot is not None:
             self._handover = slot.handover(self._link.partition, self._metrics.handed_over)
-        self._endpoint, self._public = public_listener(
-            parts, authenticator, self._handover, spans, routes
-        )
-        streams = Streams(name, self._hub, self._link.lags, self._link.partition)
-        fleet = fleet_routes(self._fleet, self._fleet_link.problem)
-        self._ops = ops_runner(parts, self.end, [*streams.routes(), *self._board.routes(), *fleet])
+        self._build_listeners(parts, revocations, routes)
         self._acceptors: list[AcceptorSite] = []
         self._ended = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         add_gauges(parts, self._keys, self._connections)
+
+    def _build_listeners(
+        self, parts: Parts, revocations: Revocations, routes: Iterable[AbstractRouteDef]
+    ) -> None:
+        authenticator = Authenticator(parts.settings, self._keys.each, revocations)
+        self._endpoint, self._public = public_listener(
+            parts, authenticator, self._handover, self._spans, routes
+        )
+        streams = Streams(self._reporter.worker, self._hub, self._link.lags, self._link.partition)
+        fleet = fleet_routes(self._fleet, self._fleet_link.problem)
+        self._ops = ops_runner(parts, self.end, [*streams.routes(), *self._board.routes(), *fleet])
 
     def _report(self, parts: Parts, worker: str, show_user: Callable[[bytes], str]) -> None:
         """Build everything that reports the state of this worker."""
