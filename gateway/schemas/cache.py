@@ -154,7 +154,7 @@ class Schemas:
     async def read_ahead(self, topic: str, records: Iterable[Record]) -> bool:
         """Read values that take long in a thread, so that `read_value` has the result at once.
 
-        Returns whether there were any. A value of 1 MB takes up to 0.2 s.
+        Returns whether a value was read. One of 1 MB takes up to 0.2 s.
         """
         waited = False
         for record in records:

@@ -34,7 +34,7 @@ class Shell:
         )
 
     async def run(self, script: str) -> str:
-        """Return what a script prints; it has to exit with 0."""
+        """Return the output of a script, which has to exit with 0."""
         async with self.started(script) as running:
             out = await running.rest()
         assert running.code == 0, f"{script}\nexit code {running.code}\n{out}"
@@ -50,7 +50,7 @@ class Shell:
 
     @asynccontextmanager
     async def started(self, script: str) -> AsyncIterator[Running]:
-        """Start a script in a session of its own, which is killed at the end of the block."""
+        """Start a script in a new session; the end of the block kills both."""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("GATEWAY_")}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         process = await asyncio.create_subprocess_exec(
