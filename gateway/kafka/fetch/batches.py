@@ -120,7 +120,7 @@ def unpack(
     aborted: Sequence[tuple[int, int]],
     skipped: Skipped,
 ) -> Iterator[Batch]:
-    """Yield the batches of a partition's records from offset `position` on, and `LARGE`.
+    """Return the batches of a partition's records from offset `position` on, and `LARGE`.
 
     `end` is the high watermark: a corrupt batch never advances the position beyond it. Valid
     batches may, because a broker looks up the high watermark before it reads. `aborted` are the
@@ -128,7 +128,32 @@ def unpack(
     of each unreadable record or batch and the reason, after `LARGE` only once the batch was
     yielded. A last batch that the broker has truncated is left to the next fetch.
     """
-    transactions = _Aborted(aborted) if aborted else None
+    batch = None if aborted else _only_batch(data, position, skipped)
+    if batch is not None:
+        return iter((batch,))
+    return _unpack(data, position, end, _Aborted(aborted), skipped)
+
+
+def _only_batch(data: bytes, position: int, skipped: Skipped) -> Batch | None:
+    """Return the batch if it is the only one and as usual: most fetches return such a batch."""
+    size = len(data)
+    if not _HEADER.size <= size <= LARGE_BYTES:
+        return None
+    header = _HEADER.unpack_from(data)
+    base, length, magic, number = header[0], header[1], header[3], header[-1]
+    if (
+        magic != _MAGIC
+        or length != size - OVERHEAD.size
+        or number > LARGE_RECORDS
+        or not position <= base < _OFFSET_MOST
+    ):
+        return None
+    return _batch(data, 0, size, header, None, skipped)
+
+
+def _unpack(
+    data: bytes, position: int, end: int, transactions: _Aborted, skipped: Skipped
+) -> Iterator[Batch]:
     start = position
     at, size, whole = 0, len(data), _HEADER.size
     while size - at > _MAGIC_AT:

@@ -34,8 +34,11 @@ from gateway.kafka.records import log_name
 from gateway.supervise import Part
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gateway.core.records import Record, TopicPartition
     from gateway.kafka.client.connection import Connection
+    from gateway.kafka.fetch.batches import Batch
     from gateway.kafka.fetch.partition import Partition
     from gateway.kafka.fetch.protocol import Answer, Response
     from gateway.kafka.fetch.reader import FetchReader
@@ -271,11 +274,14 @@ class BrokerReader:
             if asked is not sent.get(log) or not self._has_records(partition, answer):
                 continue  # moved meanwhile, or without records
             end, aborted = answer.high_watermark, answer.aborted
-            batches = unpack(answer.records, asked.offset, end, aborted, partition.skipped)
+            batches: Iterator[Batch] | None = None
             more = True
             while more:
                 more = False
                 with contained:
+                    batches = batches or unpack(
+                        answer.records, asked.offset, end, aborted, partition.skipped
+                    )
                     for each in batches:
                         batch = each
                         if each is LARGE:
