@@ -31,5 +31,8 @@ def _read_registry(settings: Settings) -> Registry:
     except UnicodeDecodeError:
         fault = "it is not UTF-8"
     else:
-        return Registry.from_toml(text)
+        try:
+            return Registry.from_toml(text)
+        except SettingsError as error:
+            raise SettingsError(f"GATEWAY_REGISTRY: {settings.registry}: {error}") from None
     raise SettingsError(f"GATEWAY_REGISTRY: {settings.registry} cannot be read: {fault}")

@@ -97,5 +97,5 @@ def _meaning(mark: CursorEntry) -> str:
     if not isinstance(mark.position, OffsetPosition):
         return "the first record to come"
     if mark.position.seen:
-        return "the record before, which proves the log"
-    return "the position; the record before is not known"
+        return "the previous record, which identifies the topic"
+    return "the position; the previous record is unknown"

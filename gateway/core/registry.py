@@ -82,12 +82,10 @@ class Registry:
         try:
             document = tomllib.loads(text)
         except (ValueError, RecursionError) as error:  # RecursionError: deep nesting
-            raise SettingsError(f"event registry: is not valid TOML: {error}") from None
+            raise SettingsError(f"is not valid TOML: {error}") from None
         for name in document:
             if name != "categories":
-                raise SettingsError(
-                    f"event registry: unknown key {name!r}; write everything under [categories]"
-                )
+                raise SettingsError(f"unknown key {name!r}; write everything under [categories]")
         return cls(_checked(document.get("categories")))
 
     def with_categories(self, names: Iterable[str]) -> Registry:
@@ -105,32 +103,30 @@ class Registry:
 def _checked(categories: object) -> dict[str, list[str]]:
     if not isinstance(categories, dict) or not categories:
         raise SettingsError(
-            "event registry: has no categories; write a table [categories] with lines"
-            ' name = ["type", …]'
+            'has no categories; write a table [categories] with lines name = ["type", …]'
         )
     home: dict[str, str] = {}
     for category, types in categories.items():
         _check_name("category", category)
         if not isinstance(types, list) or not types:
             raise SettingsError(
-                f"event registry: category {category!r} has no types; write"
-                f' {category} = ["type", …]'
+                f'category {category!r} has no types; write {category} = ["type", …]'
             )
         for event_type in types:
             if not isinstance(event_type, str):
                 raise SettingsError(
-                    f"event registry: category {category!r} contains {event_type!r}, which is not"
+                    f"category {category!r} contains {event_type!r}, which is not"
                     " text; put every type in quotes"
                 )
             _check_name("type", event_type)
             if event_type.startswith(RESERVED_PREFIX):
                 raise SettingsError(
-                    f"event registry: type {event_type!r} begins with {RESERVED_PREFIX!r}, which is"
+                    f"type {event_type!r} begins with {RESERVED_PREFIX!r}, which is"
                     " reserved for the gateway; choose another name"
                 )
             if event_type in home:
                 raise SettingsError(
-                    f"event registry: type {event_type!r} is in {home[event_type]!r} and again in"
+                    f"type {event_type!r} is in {home[event_type]!r} and again in"
                     f" {category!r}; a type has one category, remove one of the two"
                 )
             home[event_type] = category
@@ -154,4 +150,4 @@ def name_fault(name: str) -> str:
 def _check_name(noun: str, name: str) -> None:
     if fault := name_fault(name):
         shown = f"{noun} {name[:32]!r}{'…' * (len(name) > 32)}" if name else f"a {noun}"
-        raise SettingsError(f"event registry: {shown} {fault}")
+        raise SettingsError(f"{shown} {fault}")

@@ -27,7 +27,7 @@ async def test_an_id_is_read_without_kafka() -> None:
     heading, user, broadcast = finished.out.splitlines()
     assert heading.split() == ["log", "partition", "next", "offset", "time", "of", "topic", "tag"]
     assert user.split()[:3] == ["user", "0", "42"]
-    assert "the record before, which proves the log" in user
+    assert "the previous record, which identifies the topic" in user
     assert broadcast.split()[:4] == ["broadcast", "0", "by", "time"]
 
 

@@ -251,6 +251,7 @@ async def test_a_worker_can_make_the_topics_itself(
         ({"GATEWAY_HEARTBEAT_SECONDS": "often"}, ["GATEWAY_HEARTBEAT_SECONDS"]),
         ({"GATEWAY_LISTN": "127.0.0.1:0"}, ["GATEWAY_LISTN", "GATEWAY_LISTEN"]),
         ({"GATEWAY_LISTEN": "8080"}, ["GATEWAY_LISTEN", "host:port"]),
+        ({"GATEWAY_REGISTRY": __file__}, [f"GATEWAY_REGISTRY: {__file__}: is not valid TOML"]),
         ({"GATEWAY_REGISTRY": "/nowhere/types.toml"}, ["GATEWAY_REGISTRY", "/nowhere/types.toml"]),
         ({"GATEWAY_OPS_LISTEN": "0.0.0.0:0"}, ["GATEWAY_OPS_LISTEN", "GATEWAY_OPS_TOKEN"]),
     ],
