@@ -19,8 +19,8 @@ from gateway.core.gap import GapReason
 from gateway.core.partition_map import PartitionMap
 from gateway.core.records import LogKind, Moment, OffsetPosition, TimePosition, Topic
 from gateway.core.request import StreamRequest
+from tests.core.sourced import client_of, stage_of, write
 from tests.core.stage import Stage, stream_of
-from tests.core.test_groups import client_of, stage_of, write
 from tests.core.world import BROADCAST_TOPIC, USER_TOPIC, Extra, first_byte
 
 ORDERS = Topic("orders", LogKind.USER, b"none", 0, mark=b"O\0")

@@ -34,27 +34,12 @@ from gateway.core.request import StreamRequest
 from gateway.core.source import KeyTemplate
 from gateway.core.stream import Stream
 from gateway.core.tail import Tail
-from tests.core.clients import Client, Connection
+from tests.core.clients import Connection
+from tests.core.sourced import TEAMS, client_of, stage_of, write
 from tests.core.stage import Stage, stream_of
 from tests.core.world import BROADCAST_TOPIC, DATA, USER_TOPIC, Extra, first_byte
 
-ORDERS = Extra("orders", LogKind.USER, 2)
-TEAMS = Extra("teams", LogKind.GROUP, 2)
 NOW = Moment(1.0, 1_000_000)
-
-
-def stage_of(*extras: Extra, **setup: Any) -> Stage:
-    return Stage(extras=extras or (ORDERS, TEAMS), **setup)
-
-
-def client_of(stage: Stage, user: bytes = b"a", *teams: bytes) -> Client:
-    return stage.client(user=user, groups={"teams": teams})
-
-
-def write(stage: Stage, topic: str, name: bytes, count: int = 1) -> list[int | None]:
-    simulated = stage.world.topics[topic]
-    [log, *_] = simulated.logs([name])
-    return stage.write(count, simulated.key.key(name), log=log)
 
 
 class TestDelivery:
