@@ -26,7 +26,9 @@ from gateway.http.draining import drain_streams, say_goodbye_to_all
 from gateway.http.transport.listen import bind, listen, listen_on
 from gateway.http.transport.tls import Certificate
 from gateway.kafka.client.options import connection_options
+from gateway.kafka.context import Reports
 from gateway.kafka.dead_letters import DeadLetters
+from gateway.kafka.revocation_events import RevocationEvents
 from gateway.kafka.session import KafkaSession
 from gateway.kafka.tool_commands import describe_command
 from gateway.listeners import ops_runner, public_listener, url_of
@@ -84,7 +86,6 @@ class Worker:
         slot: Slot | None = None,
     ) -> None:
         registry = load_registry(settings)
-        hashed_key = key_hash(settings.partitioner)
         decoder = Decoder(registry)
         revocations = Revocations()
         self._settings = settings
@@ -106,7 +107,7 @@ class Worker:
         observers = Observers(self._supervisor, [self._metrics])
         interpreter = Interpreter(
             decoder,
-            hashed_key,
+            key_hash(settings.partitioner),
             observers,
             partial(self._supervisor.contain, Part.PARTITION),
             self._schemas,
@@ -124,12 +125,10 @@ class Worker:
         self._link = KafkaSession(
             settings,
             self._hub,
-            self._metrics,
-            self._readiness,
-            hashed_key,
-            revocations,
-            decoder,
-            self._supervisor,
+            RevocationEvents(
+                settings, self._hub, revocations, decoder, self._supervisor, self._schemas
+            ),
+            Reports(self._metrics, self._readiness, self._supervisor),
             self._schemas,
         )
         parts = Parts(settings, registry, self._hub, self._metrics, self._readiness, self._link)

@@ -37,14 +37,14 @@ def add_gauges(parts: Parts, keys: SigningKeys, connections: Callable[[], int]) 
     gauge(
         "gateway_kafka_unread_partitions",
         "Partitions with streams that are not read, though a broker may answer",
-        lambda: len(kafka.unread()),
+        lambda: len(kafka.unread.reasons()),
     )
     settings = parts.settings
     several = settings.sources is not None
     lags = PartitionLags(kafka.lags, settings.event_sources, by_topic=several)
     parts.metrics.registry.register(lags)
     topics = [source.topic for source in settings.event_sources]
-    parts.metrics.add_topics(TopicTotals(topics, lambda: kafka.absent))
+    parts.metrics.add_topics(TopicTotals(topics, lambda: kafka.health.absent))
     gauge(
         "gateway_connections_open",
         "Connections to the public listener, streams among them",

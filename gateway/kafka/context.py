@@ -1,9 +1,9 @@
-"""Shared dependencies of the readers of event topics."""
+"""Shared dependencies of the Kafka tasks of a worker."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.supervise import Containment, Part, Supervisor
 
@@ -14,7 +14,16 @@ if TYPE_CHECKING:
     from gateway.kafka.offsets import Offsets
     from gateway.kafka.revocation_events import RevocationEvents
     from gateway.metrics import Metrics
+    from gateway.readiness import Readiness
     from gateway.schemas.cache import Schemas
+
+
+class Reports(NamedTuple):
+    """Where the Kafka tasks of a worker report."""
+
+    metrics: Metrics
+    readiness: Readiness
+    supervisor: Supervisor
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError
 
 from gateway import clock
 from gateway.core.partition_map import PartitionMap
+from gateway.core.partitioner import key_hash
 from gateway.core.records import Topic
 from gateway.core.source import KeyTemplate
 from gateway.errors import BrokerError
@@ -30,11 +31,12 @@ from gateway.kafka.offsets import Offsets
 from gateway.kafka.records import log_name
 from gateway.kafka.replay_reader import ReplayReader
 from gateway.kafka.retention import RetentionWatch
-from gateway.kafka.revocation_events import RevocationEvents
 from gateway.kafka.revocation_topic import RevocationFollower
 from gateway.kafka.rights import missing_rights
+from gateway.kafka.topic_health import TopicHealth
 from gateway.kafka.topic_watch import TopicWatch
-from gateway.kafka.topics import answering, create_missing, creation_command, topic_specs
+from gateway.kafka.topics import answering, create_missing, topic_specs
+from gateway.kafka.unread import UnreadPartitions
 from gateway.readiness import NotReadyReason
 from gateway.supervise import Part, flat
 
@@ -42,26 +44,19 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from gateway.config import Settings
-    from gateway.core.event import Decoder
     from gateway.core.feed import PartitionFeed
     from gateway.core.hub import Hub
-    from gateway.core.partitioner import KeyHash
     from gateway.core.records import TopicPartition
     from gateway.core.request import StreamRequest
     from gateway.core.source import Source
     from gateway.fleet.status import ShortRetention
-    from gateway.kafka.diagnosis import Diagnosis
+    from gateway.kafka.context import Reports
     from gateway.kafka.metadata import Cluster
-    from gateway.metrics import Metrics
-    from gateway.readiness import Readiness
-    from gateway.revocation.table import Revocations
+    from gateway.kafka.revocation_events import RevocationEvents
     from gateway.schemas.cache import Schemas
-    from gateway.supervise import Supervisor
 
 RETRY_SECONDS = 1.0
 
-UNREAD_SECONDS = 5.0
-"""A partition that is not read for this long is reported; an election or a new stream is faster."""
 PROBE_SECONDS = 2.0
 
 SETTLE_SECONDS = 1.0
@@ -77,27 +72,20 @@ class KafkaSession:
         self,
         settings: Settings,
         hub: Hub,
-        metrics: Metrics,
-        readiness: Readiness,
-        key_hash: KeyHash,
-        revocations: Revocations,
-        decoder: Decoder,
-        supervisor: Supervisor,
+        revoking: RevocationEvents,
+        reports: Reports,
         schemas: Schemas | None = None,
     ) -> None:
         self._settings = settings
         self._hub = hub
-        self._metrics = metrics
-        self._readiness = readiness
-        self._key_hash = key_hash
-        self._supervisor = supervisor
+        self._revoking = revoking
+        self._metrics, self._readiness, self._supervisor = reports
         self._schemas = schemas
         self._options = connection_options(settings)
-        self._revoking = RevocationEvents(settings, hub, revocations, decoder, supervisor, schemas)
         if settings.revocations_topic:
             detail = f"the topic {settings.revocations_topic} has not been read whole yet"
-            readiness.set_reason(NotReadyReason.REVOCATIONS, detail)
-        self.cluster = ClusterClient(self._options, settings.kafka_client_rack or "", metrics)
+            self._readiness.set_reason(NotReadyReason.REVOCATIONS, detail)
+        self.cluster = ClusterClient(self._options, settings.kafka_client_rack or "", self._metrics)
         """The worker's client for metadata and offsets; started by `run`."""
         self._retention = RetentionWatch(settings, self.cluster)
         self._routes: PartitionMap | None = None
@@ -105,12 +93,9 @@ class KafkaSession:
         self._scans: ReplayReader | None = None
         self._watch: TopicWatch | None = None
         self._revocation_reader: CompactedTopic | None = None
-        self._unread: dict[TopicPartition, tuple[float, str]] = {}
-        """Logs that are not read, with the start time and the reason."""
-        self._reported: set[TopicPartition] = set()
+        self.unread = UnreadPartitions(hub, self.cluster)
+        self.health = TopicHealth(settings, self._readiness)
         self.connected = False
-        self.absent: set[str] = set()
-        """Topics that are missing or may not be read."""
 
     async def run(self) -> None:
         """Read Kafka for as long as the task lives; may be called again after a failure."""
@@ -136,7 +121,7 @@ class KafkaSession:
                 group.create_task(self._keep(Part.SWEEP, partial(self._settle_topics, self._watch)))
                 group.create_task(self._keep(Part.RETENTION, self._retention.run))
                 if self._schemas is not None and self._schemas.url:
-                    watch = partial(self._schemas.watch, self._report_schemas)
+                    watch = partial(self._schemas.watch, self.health.report_registry)
                     group.create_task(self._keep(Part.SCHEMAS, watch))
                 if self._revocation_reader is not None:
                     group.create_task(self._keep(Part.REVOCATIONS, self._revocation_reader.run))
@@ -148,7 +133,7 @@ class KafkaSession:
         """Build everything that reads the topics."""
         topics = [_topic(cluster, source) for source in self._settings.event_sources]
         settle = self._settings.settle_seconds
-        routes = PartitionMap(self._hub, topics, self._key_hash, settle)
+        routes = PartitionMap(self._hub, topics, key_hash(self._settings.partitioner), settle)
         offsets = Offsets(self.cluster)
         live, scans = self._readers(offsets)
         revocations = self._revocations_topic(cluster)
@@ -169,7 +154,7 @@ class KafkaSession:
             except* KafkaError as errors:
                 error = flat(errors)[0]
                 _log.warning("Kafka failed; restarted", part=str(part), error=str(error))
-                self._doubt(NotReadyReason.KAFKA, str(await explain(error, self._options)))
+                self.health.doubt(NotReadyReason.KAFKA, str(await explain(error, self._options)))
 
         await self._supervisor.keep(part, attempt)
 
@@ -207,7 +192,7 @@ class KafkaSession:
             topic,
             self._revoking,
             self._metrics,
-            whole=lambda: self._settle(NotReadyReason.REVOCATIONS),
+            whole=lambda: self.health.settle(NotReadyReason.REVOCATIONS),
         )
         return CompactedTopic(self.cluster, cluster, topic, follower, self._metrics)
 
@@ -272,44 +257,13 @@ class KafkaSession:
         with contain(Part.LIVE):
             self._live.sweep()
         with contain(Part.SWEEP):
-            self._note_unread(self._faults())
+            self.unread.update({} if self._live is None else self._live.faults())
         with contain(Part.REVOCATIONS):
             self._revoking.revocations.discard_expired(clock.now(), self._revoking.life)
 
     def lags(self) -> Mapping[TopicPartition, int]:
         """Return an upper bound of the unread records of each log that is read."""
         return {} if self._live is None else self._live.lags()
-
-    def unread(self) -> dict[TopicPartition, str]:
-        """Return the reason for each log with streams that has not been read for a while."""
-        limit = clock.now().monotonic - UNREAD_SECONDS
-        return {log: reason for log, (since, reason) in self._unread.items() if since <= limit}
-
-    def _faults(self) -> dict[TopicPartition, str]:
-        """Return the reason for each log with streams that is currently not read."""
-        faults = {} if self._live is None else self._live.faults()
-        for feed in self._hub.feeds.values():
-            if not feed.streams:
-                faults.pop(feed.log, None)
-            elif self.cluster.leader(feed.log) is None:
-                faults[feed.log] = "the partition has no leader"
-            elif feed.tail is None:
-                faults[feed.log] = "its leader does not answer"
-        return faults
-
-    def _note_unread(self, faults: Mapping[TopicPartition, str]) -> None:
-        now = clock.now().monotonic
-        before = self._unread
-        self._unread = {
-            log: (before[log][0] if log in before else now, reason)
-            for log, reason in faults.items()
-        }
-        fresh = [log for log in self.unread() if log not in self._reported]
-        for log in fresh:
-            _log.warning("partition not read", log=log_name(log), reason=faults[log])
-        for log in self._reported - faults.keys():
-            _log.info("partition read again", log=log_name(log))
-        self._reported = (self._reported & faults.keys()) | set(fresh)
 
     def short_retentions(self) -> tuple[ShortRetention, ...]:
         """Return the topics whose retention is shorter than the promised replay time."""
@@ -333,20 +287,19 @@ class KafkaSession:
                     cluster = await self.cluster.describe(needed)
                     refused = await missing_rights(self.cluster, cluster, needed)
             except BrokerError as error:
-                self._doubt(NotReadyReason.KAFKA, str(error))
+                self.health.doubt(NotReadyReason.KAFKA, str(error))
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             self._readiness.clear(NotReadyReason.KAFKA)
             missing = [name for name in needed if name not in cluster.partitions]
-            if self._serves({*missing, *refused}):
+            if self.health.serves({*missing, *refused}):
                 detail = "the worker has found its topics and begins to read"
                 self._readiness.set_reason(NotReadyReason.STARTING, detail)
-                self._report_topics(missing, refused)
+                self.health.report(missing, refused)
                 return cluster
-            self._report_topics(missing, refused)
-            self._readiness.clear(
-                NotReadyReason.STARTING
-            )  # Kafka is reachable: the reason is now the topics
+            self.health.report(missing, refused)
+            # Kafka is reachable: the reason is now the topics
+            self._readiness.clear(NotReadyReason.STARTING)
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _probe(self, watch: TopicWatch) -> None:
@@ -360,10 +313,10 @@ class KafkaSession:
                 if not self.connected:  # already unreachable: there is time for the cause
                     detail = str(await explain(error, self._options))
                 self.connected = False
-                self._doubt(NotReadyReason.KAFKA, detail)
+                self.health.doubt(NotReadyReason.KAFKA, detail)
             else:
                 self.connected = True
-                self._report_topics(found.missing, refused)
+                self.health.report(found.missing, refused)
                 self._report_unread(bool(refused or found.missing))
             await clock.sleep_to_tick(PROBE_SECONDS)
 
@@ -373,15 +326,15 @@ class KafkaSession:
         A worker that reads some partitions still serves most users, and other workers would be
         affected in the same way.
         """
-        unread = self.unread()
+        unread = self.unread.reasons()
         followed = sum(bool(feed.streams) for feed in self._hub.feeds.values())
         if unread and not explained and len(unread) >= followed:
             log, reason = next(iter(unread.items()))
             detail = f"a broker answers, but no partition is read: {log_name(log)}: {reason}"
-            self._doubt(NotReadyReason.KAFKA, detail)
-            self._settle(NotReadyReason.STARTING)
+            self.health.doubt(NotReadyReason.KAFKA, detail)
+            self.health.settle(NotReadyReason.STARTING)
         else:
-            self._settle(NotReadyReason.KAFKA, NotReadyReason.STARTING)
+            self.health.settle(NotReadyReason.KAFKA, NotReadyReason.STARTING)
 
     async def _settle_topics(self, watch: TopicWatch) -> None:
         """Remove former partitions that have settled, once a second."""
@@ -397,59 +350,6 @@ class KafkaSession:
         with suppress(KafkaError, TimeoutError):
             async with asyncio.timeout(PROBE_SECONDS):
                 await self._watch.refresh()
-
-    def _report_topics(self, missing: list[str], refused: Mapping[str, Diagnosis]) -> None:
-        """Report missing and unreadable topics, with the commands that fix them."""
-        self.absent = absent = {*missing, *refused}
-        missing = [name for name in missing if name not in refused]
-        details = [str(diagnosis) for diagnosis in refused.values()]
-        if missing:
-            commands = " && ".join(
-                creation_command(spec, self._options)
-                for spec in topic_specs(self._settings)
-                if spec.name in missing
-            )
-            details.append(f"no topic {' and '.join(missing)}; create with: {commands}")
-        if details and self._serves(absent):
-            detail = f"other topics are served; {'; '.join(details)}"
-            if self._readiness.degrade(NotReadyReason.TOPICS, detail):
-                _log.warning("degraded", reason=str(NotReadyReason.TOPICS), detail=detail)
-        elif details:
-            self._doubt(NotReadyReason.TOPICS, "; ".join(details))
-        else:
-            self._settle(NotReadyReason.TOPICS)
-
-    def _report_schemas(self, problem: str) -> None:
-        """Report whether the schema registry answers: `problem` is empty then."""
-        if self._schemas is not None and problem:
-            detail = (
-                f"the schema registry {self._schemas.url} is away: {problem}; records whose schemas"
-                " are not in memory become a gap schema"
-            )
-            if self._readiness.degrade(NotReadyReason.SCHEMAS, detail):
-                _log.warning("degraded", reason=str(NotReadyReason.SCHEMAS), detail=detail)
-        else:
-            self._readiness.clear(NotReadyReason.SCHEMAS)
-
-    def _serves(self, absent: set[str]) -> bool:
-        """Return whether the worker serves streams without these topics.
-
-        Of several sources some may be absent. Revocations have to be known, and a deployment
-        without a file of sources has one user topic, without which nothing is served.
-        """
-        settings = self._settings
-        if settings.sources is None:
-            return not absent
-        topics = {source.topic for source in settings.event_sources}
-        return absent <= topics and absent != topics
-
-    def _settle(self, *doubts: NotReadyReason) -> None:
-        if self._readiness.clear(*doubts):
-            _log.info("ready")
-
-    def _doubt(self, doubt: NotReadyReason, detail: str) -> None:
-        if self._readiness.set_reason(doubt, detail):
-            _log.warning("not ready", reason=str(doubt), detail=detail)
 
 
 def _topic(cluster: Cluster, source: Source) -> Topic:

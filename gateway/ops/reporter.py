@@ -93,7 +93,7 @@ class StatusReporter:
         feeds = [feed for feed in hub.feeds.values() if feed.tail is not None]
         positions = {feed.log: feed.tail.head for feed in feeds if feed.tail is not None}
         heads = {log: position.offset for log, position in positions.items()}
-        unread = self._kafka.unread()
+        unread = self._kafka.unread.reasons()
         answers = NotReadyReason.KAFKA not in self._readiness.reasons
         now = _Before(
             moment, sum(totals.events.values()), totals.records, cpu, delivery.counts, heads
