@@ -15,7 +15,7 @@ import re
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from gateway.http.addresses import Addresses
 
@@ -79,8 +79,12 @@ class Callers:
         )
 
 
-async def add_request_id(request: web.Request, response: web.StreamResponse) -> None:
-    """Give a response the request's id; a signal of aiohttp, sent before each."""
+async def finish_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Add the request's id and remove `Server`; a signal of aiohttp, sent before each response.
+
+    aiohttp names the versions of Python and aiohttp, which no client needs to know.
+    """
+    response.headers.pop(hdrs.SERVER, None)
     caller = request.get(CALLER)
     if caller is not None:
         response.headers[REQUEST_ID] = caller.request_id

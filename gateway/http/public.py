@@ -10,7 +10,7 @@ from aiohttp import HttpVersion11, web
 from gateway import clock
 from gateway.core.gap import CloseReason
 from gateway.errors import HttpError
-from gateway.http.caller import REQUEST_ID, add_request_id
+from gateway.http.caller import REQUEST_ID, finish_headers
 from gateway.http.client_files import client_routes
 from gateway.http.draining import long_delay, say_goodbye
 from gateway.http.opening_quota import OpeningQuota
@@ -211,7 +211,7 @@ def public_app(
         return web.Response(text=WELCOME)
 
     app = web.Application(middlewares=[*around, problems(callers, metrics, wording)])
-    app.on_response_prepare.extend((origins.add_headers, add_request_id))
+    app.on_response_prepare.extend((origins.add_headers, finish_headers))
     app.add_routes(
         [
             web.get("/", welcome),

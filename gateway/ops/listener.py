@@ -18,7 +18,7 @@ from aiohttp import web
 
 from gateway import __version__
 from gateway.errors import Forbidden, Unauthorized
-from gateway.http.caller import Callers, add_request_id
+from gateway.http.caller import Callers, finish_headers
 from gateway.http.origins import Origins
 from gateway.http.problem import problems
 from gateway.ops.page import PAGE_PATHS, page_routes
@@ -95,7 +95,7 @@ def ops_app(
 
     callers = Callers(settings.trusted_proxies)
     app = web.Application(middlewares=[problems(callers, metrics=None), guarded])
-    app.on_response_prepare.append(add_request_id)
+    app.on_response_prepare.append(finish_headers)
     app.add_routes(
         [
             web.get("/healthz", healthz),

@@ -26,7 +26,7 @@ ASSETS = (
     "text.js",
 )
 
-PAGE_PATHS = frozenset({"/ops", *(f"/ops/assets/{name}" for name in ASSETS)})
+PAGE_PATHS = frozenset({"/", "/ops", *(f"/ops/assets/{name}" for name in ASSETS)})
 
 _FILES = Path(__file__).parent / "assets"
 _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
@@ -50,12 +50,16 @@ def page_routes() -> Iterable[AbstractRouteDef]:
     async def page(_: web.Request) -> web.FileResponse:
         return web.FileResponse(_FILES / "dashboard.html", headers=_HEADERS)
 
+    async def home(_: web.Request) -> web.Response:
+        return web.Response(status=302, headers={"Location": "ops"})  # relative: below any prefix
+
     async def asset(request: web.Request) -> web.FileResponse:
         path = _FILES / request.match_info["name"]
         headers = {**_HEADERS, "Content-Type": _TYPES[path.suffix]}
         return web.FileResponse(path, headers=headers)
 
     return (
+        web.get("/", home),
         web.get("/ops", page),
         web.get(f"/ops/assets/{{name:{'|'.join(ASSETS)}}}", asset),
     )

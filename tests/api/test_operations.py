@@ -33,6 +33,6 @@ def test_operations_require_the_token_if_set_except_probes() -> None:
     for path, methods in of_operations(**EVERYTHING)["paths"].items():
         for operation in methods.values():
             asset = "/ops/assets/{name}"
-            open_path = path in {"/healthz", "/readyz", "/ops", asset, "/ops/session"}
+            open_path = path in {"/healthz", "/readyz", "/", "/ops", asset, "/ops/session"}
             assert ("security" in operation) is not open_path, path
     assert of_operations()["components"]["securitySchemes"] == {}

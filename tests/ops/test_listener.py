@@ -210,7 +210,20 @@ async def test_probes_need_no_token(connect: Connect, path: str) -> None:
         assert response.status in (200, 503)
 
 
-@pytest.mark.parametrize("path", ["/", "/api/v1/events", "/metrics/", "/ops/"])
+@pytest.mark.parametrize("token", [None, TOKEN])
+async def test_root_redirects_to_the_dashboard(connect: Connect, token: str | None) -> None:
+    async with (await connect(token)).get("/") as response:
+        assert (response.status, response.url.path) == (200, "/ops")
+
+
+async def test_response_does_not_name_the_server(connect: Connect) -> None:
+    client = await connect(TOKEN)
+    for path in ("/healthz", "/ops", "/metrics", "/none"):
+        async with client.get(path) as response:
+            assert "Server" not in response.headers
+
+
+@pytest.mark.parametrize("path", ["/api/v1/events", "/metrics/", "/ops/"])
 async def test_unknown_path_is_answered_with_problem_details(connect: Connect, path: str) -> None:
     async with (await connect()).get(path) as response:
         assert response.status == 404
