@@ -36,19 +36,19 @@ OTHER_FILES = 256
 class Costs(NamedTuple):
     """Costs that were measured with one worker on one core."""
 
-    cycle_us: float = 862.0
+    cycle_us: float = 500.0
     """CPU of a fetch cycle that returns records of a dozen partitions."""
     record_us: float = 1.3
     """CPU to read a record."""
-    event_us: float = 13.4
+    event_us: float = 11.1
     """CPU to deliver a record to a stream."""
-    write_us: float = 10.3
+    write_us: float = 7.2
     """CPU to write the same bytes to one more stream: a broadcast or a heartbeat."""
-    resume_us: float = 579.0
+    resume_us: float = 215.0
     """CPU to open a stream with a token and serve its catch-up from memory."""
-    idle_us: float = 0.67
+    idle_us: float = 0.22
     """CPU of a stream without events, per second."""
-    stream_bytes: int = 2_840
+    stream_bytes: int = 2_650
     """Memory of a stream in the process."""
     kernel_bytes: int = 3_300
     """Memory of an idle connection in the kernel."""
