@@ -36,6 +36,7 @@ from gateway.kafka.revocation_events import RevocationEvents
 from gateway.kafka.revocation_topic import RevocationFollower
 from gateway.kafka.session import KafkaSession
 from gateway.kafka.topic_watch import TopicWatch
+from gateway.kafka.unread import UnreadPartitions
 from gateway.metrics import Metrics
 from gateway.supervise import Part
 from tests.client import StreamClient
@@ -192,7 +193,7 @@ async def test_records_that_raise_cost_their_partition_until_they_do_not(
         (RevocationFollower, "apply", "revocations"),
         (RevocationEvents, "run", "revocations"),
         (ReplayReader, "_work", "scans"),
-        (KafkaSession, "_note_unread", "sweep"),
+        (UnreadPartitions, "update", "sweep"),
     ],
     ids=lambda value: value if isinstance(value, str) else getattr(value, "__name__", ""),
 )
