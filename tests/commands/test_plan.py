@@ -12,7 +12,7 @@ async def test_a_plan_is_a_table_with_and_without_sharding() -> None:
     assert finished.code == 0, finished
     rows = dict(row.strip().split("  ", 1) for row in finished.out.splitlines() if "  " in row)
     assert [int(cell) for cell in rows["workers"].split()] == [51, 85]
-    assert "costs: cycle_us 862, record_us 1.3, event_us 13.4" in finished.out
+    assert "costs: cycle_us 500, record_us 1.3, event_us 11.1" in finished.out
 
 
 async def test_json_plan_includes_its_inputs() -> None:
@@ -20,7 +20,7 @@ async def test_json_plan_includes_its_inputs() -> None:
     facts = json.loads(finished.out)
     assert facts["load"]["records"] == 100_000
     assert facts["bounds"]["streams"] == 50_000
-    assert facts["costs"]["resume_us"] == 579
+    assert facts["costs"]["resume_us"] == 215
     assert facts["without_sharding"]["retry_needed"] > 0
     assert facts["with_sharding"]["records"] < 10_000
 
