@@ -94,7 +94,7 @@ class KafkaSession:
         self._watch: TopicWatch | None = None
         self._revocation_reader: CompactedTopic | None = None
         self.unread = UnreadPartitions(hub, self.cluster)
-        self.health = TopicHealth(settings, self._readiness)
+        self.health = TopicHealth(settings, self._options, self._readiness)
         self.connected = False
 
     async def run(self) -> None:
@@ -257,7 +257,7 @@ class KafkaSession:
         with contain(Part.LIVE):
             self._live.sweep()
         with contain(Part.SWEEP):
-            self.unread.update({} if self._live is None else self._live.faults())
+            self.unread.update(self._live.faults())
         with contain(Part.REVOCATIONS):
             self._revoking.revocations.discard_expired(clock.now(), self._revoking.life)
 

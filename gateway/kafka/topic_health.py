@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from gateway.kafka.client.options import connection_options
 from gateway.kafka.topics import creation_command, topic_specs
 from gateway.readiness import NotReadyReason
 
@@ -21,10 +20,16 @@ _log = structlog.stdlib.get_logger(__name__)
 
 
 class TopicHealth:
-    """Sets and clears not-ready reasons, and logs each change."""
+    """Sets and clears not-ready reasons, and logs each change.
 
-    def __init__(self, settings: Settings, readiness: Readiness) -> None:
+    `options` are those of `connection_options`, for the commands in the reasons.
+    """
+
+    def __init__(
+        self, settings: Settings, options: Mapping[str, Any], readiness: Readiness
+    ) -> None:
         self._settings = settings
+        self._options = options
         self._readiness = readiness
         self.absent: set[str] = set()
         """Topics that are missing or may not be read."""
@@ -36,7 +41,7 @@ class TopicHealth:
         details = [str(diagnosis) for diagnosis in refused.values()]
         if missing:
             commands = " && ".join(
-                creation_command(spec, connection_options(self._settings))
+                creation_command(spec, self._options)
                 for spec in topic_specs(self._settings)
                 if spec.name in missing
             )
