@@ -164,10 +164,7 @@ class BrokerReader:
     def _abandon(self) -> None:
         """Call `lost` for all partitions: the delivered records are unknown."""
         for log in list(self._wanted):
-            partition = self._reader.partitions[log]
-            partition.lose(UNEXPECTED)
-            self._reader.detach(partition)
-            self._reader.listener.lost(log)
+            self._reader.lose(self._reader.partitions[log], UNEXPECTED)
 
     def _failed(self) -> float:
         """Read followers' partitions elsewhere; return the pause until the next attempt."""
@@ -339,9 +336,7 @@ class BrokerReader:
         if partition.follower == self.node_id:
             reader.retry(partition, fault)
         elif error == OUT_OF_RANGE or answer.diverging is not None:
-            partition.lose(f"the log does not have offset {partition.position.offset}")
-            reader.detach(partition)
-            reader.listener.lost(partition.log)
+            reader.lose(partition, f"the log does not have offset {partition.position.offset}")
         elif error:
             if error not in MOVED and not partition.failures:
                 _log.warning("partition cannot be read", log=log_name(partition.log), error=fault)

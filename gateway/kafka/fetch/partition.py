@@ -39,11 +39,6 @@ class Partition:
         self.end = NONE
         """Last stable offset: the current end of the readable log."""
 
-    def lose(self, fault: str) -> None:
-        """Stop reading at this position; the owner chooses another one."""
-        self.lost = True
-        self.fault = fault
-
     def is_at(self, position: FetchPosition, broker: BrokerReader) -> bool:
         """Return whether it is still read from this position object and broker."""
         return self.position is position and self.broker is broker

@@ -235,6 +235,13 @@ class FetchReader:
         loop = asyncio.get_running_loop()
         partition.retry = loop.call_later(delay, self._again, partition)
 
+    def lose(self, partition: Partition, fault: str) -> None:
+        """Stop reading a partition at its position; the owner chooses another one."""
+        partition.lost = True
+        partition.fault = fault
+        self.detach(partition)
+        self.listener.lost(partition.log)
+
     def _again(self, partition: Partition) -> None:
         partition.retry = None
         if self.partitions.get(partition.log) is partition:
