@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from pydantic import BaseModel
+    from pydantic import BaseModel, SecretStr
 
 PREFIX = "GATEWAY_"
 
@@ -48,6 +48,13 @@ def check_pair(settings: BaseModel, one: str, other: str) -> None:
     """Raise `ValueError` if only one of two settings is set."""
     if (getattr(settings, one) is None) != (getattr(settings, other) is None):
         raise ValueError(f"set both {env(one)} and {env(other)}, or neither")
+
+
+def check_secret(settings: BaseModel, name: str) -> None:
+    """Raise `ValueError` if the secret of a setting is invalid; it may be unset."""
+    secret: SecretStr | None = getattr(settings, name)
+    if secret is not None and (fault := secret_fault(name, secret.get_secret_value())):
+        raise ValueError(fault)
 
 
 def secret_fault(name: str, secret: str) -> str:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, SecretStr, model_validator
 
 from gateway.errors import SettingsError
 from gateway.issuers import ASYMMETRIC, DEFAULT_ASYMMETRIC, check_issuers
-from gateway.settings.secret_settings import env, envs, secret_fault
+from gateway.settings.secret_settings import check_secret, env, envs
 from gateway.settings.setting_types import (
     HOUR,
     YEARS,
@@ -82,10 +82,7 @@ class TokenSettings(BaseModel):
         ]
         if len(keys) > 1:
             raise ValueError(f"set one of {envs(keys)}, not {len(keys)}: key kinds are never mixed")
-        if self.jwt_secret is not None and (
-            fault := secret_fault("jwt_secret", self.jwt_secret.get_secret_value())
-        ):
-            raise ValueError(fault)
+        check_secret(self, "jwt_secret")
         allowed = SYMMETRIC if self.jwt_secret is not None else ASYMMETRIC
         wrong = [name[:16] for name in self.jwt_algorithms if name not in allowed][:10]
         if keys and wrong:

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field, SecretStr, model_validator
 
-from gateway.settings.secret_settings import check_pair, secret_fault
+from gateway.settings.secret_settings import check_pair, check_secret
 from gateway.settings.setting_types import (
     DAY,
     HOUR,
@@ -126,10 +126,7 @@ class OperationsSettings(BaseModel):
     @model_validator(mode="after")
     def _check_operations(self) -> Self:
         check_pair(self, "tls_certfile", "tls_keyfile")
-        if self.ops_token is not None and (
-            fault := secret_fault("ops_token", self.ops_token.get_secret_value())
-        ):
-            raise ValueError(fault)
+        check_secret(self, "ops_token")
         return self
 
 
@@ -148,9 +145,7 @@ class LogSettings(BaseModel):
     log_key: SecretStr | None = Field(
         None, description="key of that hash, 32 bytes or more; none: random at each start"
     )
-
     log_key_file: FilePath = Field(None, description="file with that key")
-
     tracing: bool = Field(False, description="send traces; needs the extra `tracing`")
     otlp_metrics: bool = Field(
         False, description="send the metrics by OTLP as well; needs the extra `tracing`"
@@ -158,8 +153,5 @@ class LogSettings(BaseModel):
 
     @model_validator(mode="after")
     def _check_log_key(self) -> Self:
-        if self.log_key is not None and (
-            fault := secret_fault("log_key", self.log_key.get_secret_value())
-        ):
-            raise ValueError(fault)
+        check_secret(self, "log_key")
         return self
