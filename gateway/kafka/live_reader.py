@@ -207,7 +207,7 @@ class LiveReader:
     # Internal.
 
     async def _hold_back(self, schemas: Schemas, fresh: dict[TopicPartition, list[Record]]) -> None:
-        """Remove records from `fresh` that wait for a schema, and those that follow.
+        """Remove records from `fresh` that wait for a schema, and all later ones.
 
         A stream may need any of them later, from the tail, when it is too late to wait. A schema is
         fetched once, so this costs one request for each schema and not for each record.
@@ -227,7 +227,7 @@ class LiveReader:
 
         def drop_stopped() -> None:
             for log, tail in tails.items():
-                if log not in feeds or feeds[log].tail is not tail:  # stopped, or read anew
+                if log not in feeds or feeds[log].tail is not tail:  # stopped or restarted
                     fresh.pop(log, None)
 
         if waiting := missing():

@@ -120,7 +120,7 @@ class KafkaSettings(BaseModel):
 
 
 class TopicSettings(BaseModel):
-    """Topics, and what their records mean."""
+    """Topics and the meaning of their records."""
 
     topic: TopicName = Field("user-events", description="events of users, keyed by user id")
     broadcast_topic: TopicNameOrOff = Field(

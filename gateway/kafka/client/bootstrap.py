@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 async def bootstrapped(options: Mapping[str, Any], server: str, names: Sequence[str]) -> Metadata:
-    """Return the metadata from a bootstrap server, over a connection of its own."""
+    """Return the metadata from a bootstrap server, over a separate connection."""
     host, _, port = server.rpartition(":")
     connection = await open_connection(options, host.strip("[]"), int(port), REQUEST_SECONDS)
     try:

@@ -86,6 +86,6 @@ def _authenticator(mechanism: str, options: Mapping[str, Any], peer: str) -> Any
 
 
 def check_code(code: int, message: str) -> None:
-    """Raise the `KafkaError` of an error code; 0 is none."""
+    """Raise the `KafkaError` of an error code; 0 means success."""
     if code:
         raise for_code(code)(message)
