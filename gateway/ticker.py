@@ -1,7 +1,7 @@
 """The clock of a worker's periodic tasks, slower while nothing happens.
 
-Waking an idle process costs more than what most of its periodic tasks then do. All of them wake in
-the same turn of the event loop: five times a second, and once a second while the worker rests.
+Waking an idle process costs more than most of its periodic tasks do. All of them wake in the same
+turn of the event loop: five times a second, and once a second while the worker rests.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ class Ticker:
     def __init__(self) -> None:
         self._event = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        self._number = 0
+        """Number of the last tick: all waiting tasks get it, also if the first one asks again."""
         self._resting = False
 
     async def next(self) -> int:
         """Wait for the next tick; return its number, its time divided by `TICK_SECONDS`."""
         if self._timer is None:
             self._arm()
-        event = self._event
-        await event.wait()
+        await self._event.wait()
         return self._number
 
     def rest(self, quiet: bool) -> None:
@@ -50,10 +51,10 @@ class Ticker:
         loop = asyncio.get_running_loop()
         period = REST_SECONDS if self._resting else TICK_SECONDS
         due = (loop.time() // period + 1) * period
-        self._number = round(due / TICK_SECONDS)
-        self._timer = loop.call_at(due, self._tick)
+        self._timer = loop.call_at(due, self._tick, round(due / TICK_SECONDS))
 
-    def _tick(self) -> None:
+    def _tick(self, number: int) -> None:
         self._timer = None
+        self._number = number
         event, self._event = self._event, asyncio.Event()
         event.set()

@@ -17,6 +17,17 @@ async def test_all_tasks_wake_at_one_tick_with_its_number() -> None:
     assert before < numbers[0] * TICK_SECONDS <= loop.time()
 
 
+async def test_tasks_that_wait_again_at_once_get_the_same_numbers() -> None:
+    ticker = Ticker()
+
+    async def numbers() -> list[int]:
+        return [await ticker.next() for _ in range(3)]
+
+    first, second = await asyncio.gather(numbers(), numbers())
+    assert first == second
+    assert len(set(first)) == 3
+
+
 async def test_a_task_that_is_cancelled_does_not_take_the_tick_from_others() -> None:
     ticker = Ticker()
     cancelled = asyncio.create_task(ticker.next())
