@@ -25,8 +25,8 @@ class NotReadyReason(StrEnum):
 class Readiness:
     """The current reasons, each with a detail that names the remedy.
 
-    A degraded worker is ready: it serves all but what the detail names. `changed` is called after
-    each change.
+    A degraded worker is ready: it serves all but what the detail names. `changed` is called when a
+    reason or its detail is new, and when the worker becomes ready.
     """
 
     def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
@@ -62,7 +62,8 @@ class Readiness:
         is_new = self._reasons.get(reason) != detail
         self._degraded.pop(reason, None)
         self._reasons[reason] = detail
-        self._changed()
+        if is_new:
+            self._changed()
         return is_new
 
     def degrade(self, reason: NotReadyReason, detail: str) -> bool:
@@ -70,7 +71,8 @@ class Readiness:
         is_new = self._degraded.get(reason) != detail
         self._reasons.pop(reason, None)
         self._degraded[reason] = detail
-        self._changed()
+        if is_new:
+            self._changed()
         return is_new
 
     def clear(self, *reasons: NotReadyReason) -> bool:

@@ -64,6 +64,18 @@ def test_draining_is_a_doubt_that_others_do_not_settle() -> None:
     assert not readiness
 
 
+def test_only_changes_are_announced() -> None:
+    changes: list[bool] = []
+    readiness = Readiness(lambda: changes.append(bool(readiness)))
+    for _ in range(2):
+        readiness.clear(NotReadyReason.STARTING)
+    for _ in range(2):
+        readiness.degrade(NotReadyReason.TOPICS, "no topic a")
+    for _ in range(2):
+        readiness.set_reason(NotReadyReason.TOPICS, "no topic a or b")
+    assert changes == [True, True, False]
+
+
 async def test_the_first_time_can_be_waited_for() -> None:
     readiness = Readiness()
     waiting = asyncio.create_task(readiness.first())
