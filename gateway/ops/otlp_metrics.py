@@ -34,7 +34,7 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from gateway import __version__
-from gateway.ops.spans import resource_of
+from gateway.ops.spans import finish, resource_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -64,8 +64,7 @@ class OtlpMetrics:
         self._start = time.time_ns()
         self._seconds = _period()
         self._exporter = OTLPMetricExporter()
-        self._pending: queue.Queue[tuple[MetricsData, Callable[[], None] | None]] = queue.Queue(1)
-        """The metrics to send, and what to call afterwards."""
+        self._pending: queue.Queue[MetricsData] = queue.Queue(1)
         self._failing = False
         # A daemon: the end of a worker does not wait for a request to the collector.
         threading.Thread(target=self._send, name="otlp metrics", daemon=True).start()
@@ -75,7 +74,7 @@ class OtlpMetrics:
         while True:
             await asyncio.sleep(self._seconds)
             try:
-                self._pending.put_nowait((self.data(), None))
+                self._pending.put_nowait(self.data())
             except queue.Full:
                 self._told(failed=True)
 
@@ -84,19 +83,11 @@ class OtlpMetrics:
 
         Without them the collector would lack what was counted since the last period.
         """
-        loop, sent = asyncio.get_running_loop(), asyncio.Event()
-
-        def told() -> None:
-            with suppress(RuntimeError):  # the loop has been closed: nothing waits any more
-                loop.call_soon_threadsafe(sent.set)
-
-        with suppress(queue.Empty):  # superseded
-            self._pending.get_nowait()
-        self._pending.put_nowait((self.data(), told))
-        try:
-            async with asyncio.timeout(LAST_SECONDS):
-                await sent.wait()
-        except TimeoutError:
+        with suppress(queue.Empty):
+            self._pending.get_nowait()  # superseded
+            self._pending.task_done()
+        self._pending.put_nowait(self.data())
+        if not await finish(self._pending.join, LAST_SECONDS):
             _log.warning("the last metrics could not be sent")
 
     def data(self) -> MetricsData:
@@ -133,10 +124,9 @@ class OtlpMetrics:
 
     def _send(self) -> None:
         while True:
-            data, told = self._pending.get()
+            data = self._pending.get()
             self._told(failed=self._exporter.export(data) is not MetricExportResult.SUCCESS)
-            if told is not None:
-                told()
+            self._pending.task_done()
 
     def _told(self, *, failed: bool) -> None:
         """Log the first failure, and the first success after it."""

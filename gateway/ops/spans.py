@@ -42,7 +42,7 @@ from gateway import __version__
 from gateway.http.public import EVENTS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from opentelemetry.util.types import AttributeValue
 
@@ -190,19 +190,7 @@ class Spans:
 
     async def close(self) -> None:
         """Send the remaining spans, for at most `FLUSH_SECONDS`, and create no more."""
-        loop, done = asyncio.get_running_loop(), asyncio.Event()
-
-        def shut_down() -> None:
-            self._provider.shutdown()
-            with suppress(RuntimeError):  # the event loop is closed
-                loop.call_soon_threadsafe(done.set)
-
-        # A daemon thread: with an unreachable collector the shutdown takes long.
-        threading.Thread(target=shut_down, name="last spans", daemon=True).start()
-        try:
-            async with asyncio.timeout(FLUSH_SECONDS):
-                await done.wait()
-        except TimeoutError:
+        if not await finish(self._provider.shutdown, FLUSH_SECONDS):
             _log.warning("the last traces could not be sent")
 
     def _parent(self, caller: Caller) -> Context:
@@ -239,6 +227,28 @@ class Told(SpanExporter):
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Wait for the spans that are being sent."""
         return self._exporter.force_flush(timeout_millis)
+
+
+async def finish(last: Callable[[], object], seconds: float) -> bool:
+    """Call `last` in a thread; return whether it has ended within `seconds`.
+
+    A daemon thread: with an unreachable collector the last export takes long, and the process must
+    not wait for it.
+    """
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+    def run() -> None:
+        last()
+        with suppress(RuntimeError):  # the event loop is closed
+            loop.call_soon_threadsafe(done.set)
+
+    threading.Thread(target=run, name="last export", daemon=True).start()
+    try:
+        async with asyncio.timeout(seconds):
+            await done.wait()
+    except TimeoutError:
+        return False
+    return True
 
 
 def exporting(worker: str, names: Pseudonyms) -> Spans:
