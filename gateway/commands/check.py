@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 from rich.markup import escape
@@ -16,7 +16,6 @@ from rich.markup import escape
 from gateway import log
 from gateway.commands.console import ConfigFile, prepare, to_stdout
 from gateway.commands.findings import (
-    CREATED_LATER,
     Finding,
     Status,
     clock_finding,
@@ -116,12 +115,12 @@ def _findings(config: Path | None, token_file: Path | None) -> list[Finding]:
         port_finding("GATEWAY_LISTEN", settings.listen),
         port_finding("GATEWAY_OPS_LISTEN", settings.ops_listen),
     ]
-    kafka, sample = asyncio.run(_topics_findings(settings))
-    findings += kafka
+    topics = asyncio.run(_topics_findings(settings))
+    findings += topics.findings
     if not any(finding.status is Status.FAILED for finding in findings):
-        topics = {f"topic {source.topic}" for source in settings.event_sources}
-        created = any(row.what in topics and row.found.startswith(CREATED_LATER) for row in kafka)
-        findings.append(postponed() if created else asyncio.run(rehearse(settings, sample)))
+        findings.append(
+            postponed() if topics.missing else asyncio.run(rehearse(settings, topics.sample))
+        )
     return [*findings, files_finding(limit, settings.max_streams)]
 
 
@@ -165,16 +164,24 @@ def _certificate_findings(settings: Settings) -> Iterator[Finding]:
         )
 
 
-async def _topics_findings(settings: Settings) -> tuple[list[Finding], Sample | None]:
-    """Return the findings about schemas and Kafka, and the newest event for a stream."""
+class _Topics(NamedTuple):
+    findings: list[Finding]
+    sample: Sample | None = None
+    """The newest event that a stream could get."""
+    missing: bool = False
+    """Whether a topic of events does not exist."""
+
+
+async def _topics_findings(settings: Settings) -> _Topics:
+    """Check schemas and Kafka."""
     try:
         async with reading(settings) as schemas:
             findings = await _schema_findings(schemas)
-            kafka, sample = await _kafka_findings(settings, schemas)
-            return findings + kafka, sample
+            topics = await _kafka_findings(settings, schemas)
     except SettingsError as error:
-        kafka, sample = await _kafka_findings(settings, None)
-        return [Finding("schemas", Status.FAILED, str(error)), *kafka], sample
+        findings = [Finding("schemas", Status.FAILED, str(error))]
+        topics = await _kafka_findings(settings, None)
+    return topics._replace(findings=[*findings, *topics.findings])
 
 
 async def _schema_findings(schemas: Schemas | None) -> list[Finding]:
@@ -189,10 +196,8 @@ async def _schema_findings(schemas: Schemas | None) -> list[Finding]:
     return [Finding("schemas", Status.OK, f"{schemas.url} answers")]
 
 
-async def _kafka_findings(
-    settings: Settings, schemas: Schemas | None
-) -> tuple[list[Finding], Sample | None]:
-    """Return the findings about Kafka, and the newest event that a stream could get."""
+async def _kafka_findings(settings: Settings, schemas: Schemas | None) -> _Topics:
+    """Check the cluster, its topics and their newest records."""
     specs = topic_specs(settings)
     if settings.dead_letter_topic:
         specs.append(dead_letter_topic(settings))
@@ -249,10 +254,11 @@ async def _kafka_findings(
                 samples += _newest_event(source, records, decoder, oldest)
         sample = max(samples, key=lambda sample: sample.timestamp, default=None)
     except SettingsError as error:
-        return [Finding("Kafka", Status.FAILED, str(error))], None
+        return _Topics([Finding("Kafka", Status.FAILED, str(error))])
     except BrokerError as error:
-        return [Finding("Kafka", Status.FAILED, error.found, error.advice)], None
-    return findings, sample
+        return _Topics([Finding("Kafka", Status.FAILED, error.found, error.advice)])
+    missing = any(source.topic not in cluster.partitions for source in sources)
+    return _Topics(findings, sample, missing)
 
 
 def _registry(settings: Settings) -> Registry:

@@ -36,9 +36,6 @@ MAX_FAULTS = 3
 SKEW_MS = 5000
 """Tolerated clock skew; beyond that, `since=` and latencies are wrong."""
 
-CREATED_LATER = "missing; a worker creates it"
-"""What is found of a missing topic with `GATEWAY_CREATE_TOPICS`."""
-
 RELEASED_MS = 1_735_689_600_000
 """2025-01-01, before this version was made: an earlier clock is wrong."""
 
@@ -88,7 +85,7 @@ def topic_findings(
         if spec.name in refused:
             findings.append(Finding(what, bad, *refused[spec.name]))
         elif count is None and settings.create_topics:
-            found = f"{CREATED_LATER} ({partitions_of(spec.partitions)})"
+            found = f"missing; a worker creates it ({partitions_of(spec.partitions)})"
             findings.append(Finding(what, Status.OK, found))
         elif count is None:
             findings.append(Finding(what, bad, "missing", creation_command(spec, options)))
