@@ -49,7 +49,7 @@ def public_listener(
 ) -> PublicListener:
     """Return the public listener: streams, documents and `routes`.
 
-    `handover` passes connections to other worker processes of the machine; None: it has none.
+    `handover` passes connections to other worker processes of the machine, if there are any.
     `spans` are those of a worker with tracing.
     """
     settings, registry, kafka = parts.settings, parts.registry, parts.kafka

@@ -84,10 +84,6 @@ class Watcher:
         return shown
 
 
-if TYPE_CHECKING:
-    Describe = Callable[[str], str]
-
-
 class FleetView(Protocol):
     """The fleet as this worker sees it."""
 
