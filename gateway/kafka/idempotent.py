@@ -149,10 +149,12 @@ class IdempotentProducer(AIOKafkaProducer):  # type: ignore[misc]
         """
         self._closed = True
         self._message_accumulator.fail_all(ProducerClosed())
-        await self.client.close()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(STOP_SECONDS):
-                await self._sender.close()
+        try:
+            await self.client.close()
+        finally:  # `close` raises if this task is being cancelled, as at the end of a worker
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STOP_SECONDS):
+                    await self._sender.close()
         pass_cancellation()
 
 

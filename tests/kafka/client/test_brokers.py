@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.client import AIOKafkaClient
 
 from gateway.kafka.client.brokers import BrokerClient, pass_cancellation
 from gateway.kafka.idempotent import IdempotentProducer
@@ -59,3 +61,33 @@ async def test_a_close_that_is_cancelled_ends_its_task(
     closing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await closing
+
+
+async def test_abandon_in_a_cancelled_task_ends_the_sender(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that stops while Kafka is away closes its producers in cancelled tasks."""
+    ended: list[str] = []
+
+    async def close_client(self: object) -> None:
+        ended.append("client")
+
+    async def close_sender() -> None:
+        ended.append("sender")
+
+    monkeypatch.setattr(AIOKafkaClient, "close", close_client)
+    producer: Any = IdempotentProducer.__new__(IdempotentProducer)
+    producer.client = BrokerClient.__new__(BrokerClient)
+    producer._message_accumulator = SimpleNamespace(fail_all=lambda error: None)  # noqa: SLF001
+    producer._sender = SimpleNamespace(close=close_sender)  # noqa: SLF001
+
+    async def run() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            await producer.abandon()
+
+    running = asyncio.create_task(run())
+    await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert ended == ["client", "sender"]
