@@ -45,9 +45,6 @@ CUT_SECONDS = 10.0
 
 PING_SECONDS = 15.0
 
-RATE_TICKS = 5
-"""Ticks of the reporting loop between two samples of the latest events: a second."""
-
 
 class Shown(NamedTuple):
     """One event for a dashboard."""
@@ -133,7 +130,7 @@ class DashboardFeed:
             self._show(self._document(sample))
 
     def tick(self) -> None:
-        """Show the latest events to dashboards."""
+        """Show the latest events to dashboards: once a second."""
         if self._watchers and (events := self._latest.drain()):
             self._show(Shown("sample", _json(events)))
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.fleet.members import STATUS_SECONDS
-from gateway.ops.dashboard import RATE_TICKS, DashboardFeed
 from gateway.supervise import Part, Supervisor
 from gateway.ticker import TICK_SECONDS, TICKS_PER_SECOND, Ticker
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from gateway.fleet.status import Status
     from gateway.fleet_link import FleetLink
+    from gateway.ops.dashboard import DashboardFeed
     from gateway.throttled_log import ThrottledLog
 
 STATUS_TICKS = round(STATUS_SECONDS / TICK_SECONDS)
@@ -60,9 +60,8 @@ class Reporting:
                 self._link.publish(status)
                 with contain(Part.DASHBOARD):
                     self._board.sample()
-        if tick % RATE_TICKS == 0:
+        if tick % TICKS_PER_SECOND == 0:
             with contain(Part.DASHBOARD):
                 self._board.tick()
-        if tick % TICKS_PER_SECOND == 0:
             with contain(Part.NOTICES):
                 self._notices.sweep()
