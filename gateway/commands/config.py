@@ -37,8 +37,8 @@ def show_config(
 ) -> None:
     """Show the settings in force and the origin of each; secrets are hidden.
 
-    The origin is default, environment, the file of --config, or the setting that
-    names the file of a secret.
+    The origin is default, environment, the file of --config, or the setting that names the file of
+    a secret.
     """
     settings = prepare(config)
     sources = origins(config)
@@ -53,7 +53,7 @@ def show_config(
             for name, origin in group.items()
         }
         if settings.sources is not None:
-            values[SOURCES]["sources"] = [written(each) for each in settings.event_sources]
+            values[SOURCES]["sources"] = [_written(each) for each in settings.event_sources]
         typer.echo(msgspec.json.format(msgspec.json.encode(values, enc_hook=str)))
         return
     to_stdout().print(_table(settings, shown), soft_wrap=True)
@@ -62,7 +62,7 @@ def show_config(
     to_stderr().print("limits and effects of each setting: docs/settings.md", style="dim")
 
 
-def written(source: Source) -> dict[str, str | int]:
+def _written(source: Source) -> dict[str, str | int]:
     """Return a source by the keys of `[[source]]`, with defaults; only keys that apply."""
     mapping = source.mapping
     values: dict[str, str | int | None] = {
@@ -84,10 +84,16 @@ def _data(mapping: RecordMapping) -> str:
 
 
 def _sources_table(settings: Settings) -> Table:
-    rows = [written(source) for source in settings.event_sources]
+    rows = [_written(source) for source in settings.event_sources]
     columns = [name for name in KEYS if any(name in row for row in rows)]
-    table = Table(title="sources", title_justify="left", title_style="bold")
-    table.box, table.pad_edge, table.padding = None, False, (0, 2, 0, 0)
+    table = Table(
+        title="sources",
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+    )
     for name in columns:
         table.add_column(name, no_wrap=True, overflow="ignore")
     for row in rows:

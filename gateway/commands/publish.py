@@ -62,9 +62,9 @@ def publish(
 
     With USER and TYPE, or --broadcast and TYPE: prints the event id.
 
-    Without: reads a line of JSON for each event, with user_id, event_type and
-    data, or "broadcast": true in place of the user. A line that cannot be
-    written is reported and skipped, and the exit code is 1.
+    Without: reads a line of JSON for each event, with user_id, event_type and data, or
+    "broadcast": true in place of the user. A line that cannot be written is reported and skipped,
+    and the exit code is 1.
 
     With GATEWAY_SOURCES, --topic selects a source; the record has the form of its mapping. A source
     for groups takes the group in place of the user.
