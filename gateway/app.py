@@ -133,7 +133,7 @@ class Worker:
         )
         parts = Parts(settings, registry, self._hub, self._metrics, self._readiness, self._link)
         self._otlp_metrics = start_metrics(settings, name, self._metrics)
-        self._report(
+        self._build_reporting(
             parts, name, (hashed(settings) if settings.log_users == "plain" else names).name
         )
         self._keys = SigningKeys(settings, self._readiness)
@@ -158,7 +158,9 @@ class Worker:
         fleet = fleet_routes(self._fleet, self._fleet_link.problem)
         self._ops = ops_runner(parts, self.end, [*streams.routes(), *self._board.routes(), *fleet])
 
-    def _report(self, parts: Parts, worker: str, show_user: Callable[[bytes], str]) -> None:
+    def _build_reporting(
+        self, parts: Parts, worker: str, show_user: Callable[[bytes], str]
+    ) -> None:
         """Build everything that reports the state of this worker."""
         settings = parts.settings
         self._reporter = StatusReporter(worker, clock.now(), parts, self._connections)
