@@ -166,6 +166,12 @@ class Child:
             self.kill()
 
 
+def is_listening(port: int) -> bool:
+    """Return whether a program accepts connections at a port of 127.0.0.1."""
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
 class Service:
     """A program that runs while the `async with` block runs; a test may end and restart it."""
 

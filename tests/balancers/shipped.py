@@ -7,7 +7,6 @@ configurations are not touched.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import ssl
@@ -15,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from tests.child import Child, Service, free_port
+from tests.child import Child, Service, free_port, is_listening
 from tests.eventually import eventually
 from tests.http.certificates import Files
 from tests.programs import find
@@ -60,14 +59,9 @@ class Balancer(Service):
     async def start(self) -> None:
         self.child = self._start()
 
-        async def listens() -> bool:
+        def listens() -> bool:
             self.expect_alive()
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-            except ConnectionRefusedError:
-                return False
-            writer.transport.abort()
-            return True
+            return is_listening(self.port)
 
         await eventually(f"{self.program} listens", listens)
 

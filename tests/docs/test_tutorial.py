@@ -8,7 +8,7 @@ import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from tests.child import free_port
+from tests.child import free_port, is_listening
 from tests.demo.webdriver import Browser
 from tests.docs.markdown import ROOT, blocks
 from tests.docs.shell import Shell
@@ -53,7 +53,7 @@ async def test_each_step_of_the_tutorial_shows_its_result(tmp_path: Path, browse
                 await shell.run(exports + write)
                 await reader.until(re.escape(event.strip()))
             await terminals.enter_async_context(shell.started(f"{exports}{serve_page}wait"))
-            await eventually("the page is served", lambda: answers(ports[8000]))
+            await eventually("the page is served", lambda: is_listening(ports[8000]))
             await browser.open(f"http://127.0.0.1:{ports[8000]}")
             await browser.expect(STATE, "connected")
             await shell.run(exports + write_again)
@@ -71,12 +71,3 @@ async def test_each_step_of_the_tutorial_shows_its_result(tmp_path: Path, browse
 def exported(script: str) -> str:
     """Return the lines that set the variables of a terminal."""
     return "".join(re.findall(r"^export .*\n", script, re.MULTILINE))
-
-
-async def answers(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except ConnectionRefusedError:
-        return False
-    writer.close()
-    return True

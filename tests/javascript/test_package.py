@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import gateway
-from tests.child import free_port
+from tests.child import free_port, is_listening
 from tests.demo.webdriver import Browser
 from tests.eventually import eventually
 from tests.javascript.node import CLIENT
@@ -112,16 +112,7 @@ async def built_page(folder: Path, target: str) -> AsyncIterator[str]:
         stdout=asyncio.subprocess.DEVNULL,
     )
     try:
-
-        async def answers() -> bool:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                return False
-            writer.close()
-            return True
-
-        await eventually("the page is served", answers)
+        await eventually("the page is served", lambda: is_listening(port))
         yield f"http://127.0.0.1:{port}"
     finally:
         preview.terminate()

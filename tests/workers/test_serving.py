@@ -16,6 +16,7 @@ import aiohttp
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from tests.child import is_listening
 from tests.client import StreamClient
 from tests.conftest import MakeTopics, StartWorker
 from tests.eventually import eventually
@@ -282,16 +283,7 @@ async def test_workers_of_a_killed_supervisor_drain_and_free_the_port(
     client = await open_stream(worker, user)
     worker.kill()
     await client.wait_for(lambda client: client.own("close"))
-
-    async def refused() -> bool:
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", worker.port)
-        except OSError:
-            return True
-        writer.close()
-        return False
-
-    await eventually("nobody listens", refused)
+    await eventually("the port is free", lambda: not is_listening(worker.port))
 
 
 async def test_operations_port_answers_for_all_workers(

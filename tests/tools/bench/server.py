@@ -5,7 +5,6 @@ The bare server of `floor` accepts any request and sends the gateway's greeting.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-from tests.child import Child
+from tests.child import Child, is_listening
 from tests.eventually import eventually
 from tests.tokens import mint
 from tests.tools.bench.readers import Block, centrifugo, durable_streams
@@ -40,15 +39,9 @@ async def running(command: Sequence[str], port: int, home: Path) -> AsyncIterato
     """Run a server while the block runs; it listens on the port, and writes to `output.log`."""
     child = Child(command, home / "output.log")
 
-    async def listens() -> bool:
+    def listens() -> bool:
         assert child.exit_code is None, f"{command[0]} ended:\n{child.log()}"
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-        except ConnectionRefusedError:
-            return False
-        writer.close()
-        await writer.wait_closed()
-        return True
+        return is_listening(port)
 
     try:
         await eventually(f"{command[0]} listens", listens)
