@@ -9,11 +9,11 @@ from typing import Any
 
 import aiohttp
 
-from tests.child import Child, free_port
+from tests.child import Child, Service, free_port
 from tests.eventually import eventually
 
 
-class Prometheus(Child):
+class Prometheus(Service):
     """A Prometheus with its own database in `folder`.
 
     Prometheus scrapes each of `targets` (`host:port`) every `interval` seconds, as the job
@@ -44,23 +44,24 @@ class Prometheus(Child):
         }
         file = folder / "prometheus.json"
         file.write_text(json.dumps(configuration))
-        command = [
+        self._log = folder / "prometheus.log"
+        self._command = [
             "prometheus",
             f"--config.file={file}",
             f"--storage.tsdb.path={folder / 'data'}",
             f"--web.listen-address=127.0.0.1:{self.port}",
         ]
-        super().__init__(command, folder / "prometheus.log")
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    async def wait_until_it_scrapes(self) -> None:
+    async def start(self) -> None:
         """Return when every target was reached; `AssertionError` with its log where none was."""
+        self.child = Child(self._command, self._log)
 
         async def reached() -> bool:
-            assert self.exit_code is None, f"Prometheus ended:\n{self.log()}"
+            self.expect_alive()
             try:
                 found = await self.query("up")
             except aiohttp.ClientConnectionError:
@@ -71,7 +72,7 @@ class Prometheus(Child):
         try:
             await eventually("Prometheus scrapes", reached)
         except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.log()}") from None
+            raise AssertionError(f"{error}\n{self.process.log()}") from None
 
     async def query(self, expression: str) -> list[dict[str, Any]]:
         """Evaluate an expression now; return series with their `metric` and `value`."""

@@ -132,9 +132,9 @@ async def test_every_query_returns_data(request: pytest.FixtureRequest, tmp_path
         stack.callback(worker.end)
         use_worker(request, worker)
         await worker.wait_until_ready()
-        prometheus = Prometheus([f"127.0.0.1:{worker.ops_port}"], tmp_path)
-        stack.callback(prometheus.end)
-        await prometheus.wait_until_it_scrapes()
+        prometheus = await stack.enter_async_context(
+            Prometheus([f"127.0.0.1:{worker.ops_port}"], tmp_path)
+        )
 
         begin = time.time()
         producer = await stack.enter_async_context(

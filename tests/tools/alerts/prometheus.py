@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Self
 
 from tests import prometheus
 from tests.tools.alerts.rules import hurried
@@ -20,18 +19,6 @@ class Prometheus(prometheus.Prometheus):
         rules.write_text(hurried())
         targets = [instance(worker) for worker in workers]
         super().__init__(targets, folder, interval=1.0, rules=[rules])
-
-    async def __aenter__(self) -> Self:
-        """Return when each worker has been scraped."""
-        try:
-            await self.wait_until_it_scrapes()
-        except BaseException:
-            self.end()
-            raise
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.end()
 
     async def firing(self) -> dict[str, list[dict[str, str]]]:
         """Return the annotations of the firing alerts, by name."""
