@@ -13,6 +13,7 @@ from typing import Any
 import jwt
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 PrivateKey = (
     rsa.RSAPrivateKey
@@ -37,6 +38,12 @@ class SigningKey:
             self.private = ed25519.Ed25519PrivateKey.generate()
         else:
             self.private = rsa.generate_private_key(65537, 2048)
+
+    @property
+    def public_pem(self) -> bytes:
+        """The public half as PEM."""
+        public = self.private.public_key()
+        return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
     def jwk(self, **members: object) -> dict[str, Any]:
         """Return the public half as a JWK; a member given as None is left out."""

@@ -11,7 +11,6 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
-from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,13 +19,13 @@ import pytest_asyncio
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 
-from gateway.core.partitioner import partitioner
 from gateway.demo.broker import EmbeddedBroker
 from tests.brokers.metadata import create_topics
 from tests.child import free_port
 from tests.client import StreamClient
 from tests.docs.markdown import DOCUMENTS, blocks, name_of
 from tests.docs.shell import Shell
+from tests.integration.poison import user_of
 from tests.tokens import SECRET, mint
 from tests.worker import Worker
 
@@ -138,14 +137,11 @@ async def ground(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Grou
 async def prepare(bootstrap: str, worker: Worker, folder: Path) -> None:
     """Write the records and files that printed lines name."""
     order = json.dumps({"event_type": "order.paid", "data": {}}).encode()
-    partition_of = partitioner("murmur2")
     async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
-        keys = (b"%d" % number for number in count())
-        key = next(key for key in keys if partition_of(key, 4) == 3)
+        key = user_of(3, 4).encode()
         for _ in range(1201):
             await producer.send("orders", order, key=key, partition=3)
-        keys = (b"%d" % number for number in count())
-        key = next(key for key in keys if partition_of(key, 12) == 0)
+        key = user_of(0, 12).encode()
         await producer.send("user-events", order, key=key, partition=0)
         await producer.flush()
     async with StreamClient(worker.events_url, mint("alice")) as client:

@@ -229,6 +229,37 @@ class Served:
         await eventually(f"{count} streams are open", lambda: len(self.hub.streams) == count)
 
 
+class Turns:
+    """Counts the turns of the event loop, and the streams that opened in each."""
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
+        self._before = len(served.hub.openings)
+        self.openings: list[int] = []
+
+    @asynccontextmanager
+    async def counted(self) -> AsyncIterator[Turns]:
+        loop = asyncio.get_running_loop()
+        running = True
+
+        def count() -> None:
+            opened = len(self._served.hub.openings)
+            self.openings.append(opened - self._before)
+            self._before = opened
+
+        def turn() -> None:
+            if running:
+                count()
+                loop.call_soon(turn)
+
+        turn()
+        try:
+            yield self
+        finally:
+            running = False
+            count()  # those of the present turn
+
+
 @asynccontextmanager
 async def serving(
     context: ssl.SSLContext | None = None,

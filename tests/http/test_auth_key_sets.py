@@ -90,10 +90,6 @@ def reheaded(header: dict[str, Any]) -> Callable[[], str]:
     return lambda: ".".join([segment(header), *mint(EC).split(".")[1:]])
 
 
-def pem(key: SigningKey) -> bytes:
-    return key.private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-
-
 def der(key: SigningKey) -> bytes:
     return key.private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
@@ -145,9 +141,9 @@ BAD: dict[str, Callable[[], str]] = {
     "a published secret": lambda: hmac_signed(SECRET, {"alg": "HS256", "kid": "oct"}),
     "a published secret, unnamed": lambda: hmac_signed(SECRET, {"alg": "HS256"}),
     "a secret as another kind": lambda: hmac_signed(SECRET, {"alg": "RS256", "kid": "oct"}),
-    "the RSA key as a secret": lambda: hmac_signed(pem(RSA), {"alg": "HS256", "kid": "rsa"}),
+    "the RSA key as a secret": lambda: hmac_signed(RSA.public_pem, {"alg": "HS256", "kid": "rsa"}),
     "its bytes as a secret": lambda: hmac_signed(der(RSA), {"alg": "HS256", "kid": "rsa"}),
-    "the EC key as a secret": lambda: hmac_signed(pem(EC), {"alg": "HS256", "kid": "ec"}),
+    "the EC key as a secret": lambda: hmac_signed(EC.public_pem, {"alg": "HS256", "kid": "ec"}),
     "its JWK as a secret": lambda: hmac_signed(
         json.dumps(EC.jwk()).encode(), {"alg": "HS256", "kid": "ec"}
     ),

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -12,41 +11,10 @@ from gateway.http import admission, draining
 from gateway.http.opening_quota import OPENINGS_PER_TURN, OpeningQuota
 from tests.eventually import eventually
 from tests.http.raw_client import connected
-from tests.http.served import Served, serving
+from tests.http.served import Turns, serving
 from tests.tokens import mint
 
 CLIENTS = 120
-
-
-class Turns:
-    """Counts the turns of the event loop, and the streams that opened in each."""
-
-    def __init__(self, served: Served) -> None:
-        self._served = served
-        self._before = len(served.hub.openings)
-        self.openings: list[int] = []
-
-    @asynccontextmanager
-    async def counted(self) -> AsyncIterator[Turns]:
-        loop = asyncio.get_running_loop()
-        running = True
-
-        def count() -> None:
-            opened = len(self._served.hub.openings)
-            self.openings.append(opened - self._before)
-            self._before = opened
-
-        def turn() -> None:
-            if running:
-                count()
-                loop.call_soon(turn)
-
-        turn()
-        try:
-            yield self
-        finally:
-            running = False
-            count()  # those of the present turn
 
 
 def assert_bounded(turns: Turns) -> None:

@@ -2,13 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 
 from gateway import clock
 from gateway.core import frame
@@ -21,7 +19,7 @@ from gateway.http.transport.tls import Certificate
 from tests.eventually import eventually
 from tests.http.certificates import Files
 from tests.http.raw_client import GREETING, connected
-from tests.http.served import Served, serving
+from tests.http.served import Served, Turns, serving
 from tests.sse import EventStreamParser
 from tests.tokens import mint
 
@@ -113,34 +111,19 @@ async def test_other_requests_get_the_answer_of_aiohttp(
 
 
 async def test_many_requests_at_once_open_within_the_quota_of_a_turn(
-    served: Served, files: Files, monkeypatch: pytest.MonkeyPatch
+    served: Served, files: Files
 ) -> None:
-    loop = asyncio.get_running_loop()
-    turn, opened, running = 0, Counter[int](), True
-    open_at_once = served.endpoint.open_at_once
-
-    def counted(request: web.Request, wire: asyncio.Transport) -> bool:
-        opened[turn] += 1
-        return open_at_once(request, wire)
-
-    def count() -> None:
-        nonlocal turn
-        turn += 1
-        if running:
-            loop.call_soon(count)
-
-    monkeypatch.setattr(served.endpoint, "open_at_once", counted)
     async with AsyncExitStack() as stack:
         clients = [
             await stack.enter_async_context(connected(served.port, files.client)) for _ in range(30)
         ]
-        count()
-        for number, client in enumerate(clients):
-            await client.request("/api/v1/events", token=mint(f"user-{number}"))
-        await served.until_open(30)
-        running = False
+        async with Turns(served).counted() as turns:
+            for number, client in enumerate(clients):
+                await client.request("/api/v1/events", token=mint(f"user-{number}"))
+            await served.until_open(30)
     assert served.requests == 0, "each waits for its turn, without aiohttp"
-    assert max(opened.values()) <= 2 * OPENINGS_PER_TURN
+    assert sum(turns.openings) == 30
+    assert max(turns.openings) <= 2 * OPENINGS_PER_TURN
 
 
 async def test_a_silent_connection_becomes_one_of_aiohttp(

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
 from tests.http.certificates import Files
 from tests.issuer import SigningKey
 from tests.tokens import mint
@@ -67,7 +65,7 @@ class Opening:
         return f"{self.streams:,} streams open with tokens of three algorithms, and with TLS"
 
     async def measure(self, ground: Ground) -> Sample:
-        """Measure each variant with a worker of its own."""
+        """Measure each variant with a new worker."""
         sample: Sample = {}
         for variant in self.variants:
             sample |= await self._measure(ground, variant)
@@ -113,8 +111,7 @@ def _tokens(variant: Variant, streams: int, folder: Path) -> tuple[Path, dict[st
         minted = [mint(user) for user in users]
     else:
         key, public = SigningKey(variant.algorithm), folder / "public.pem"
-        pem = key.private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        public.write_bytes(pem)
+        public.write_bytes(key.public_pem)
         settings = {
             "GATEWAY_JWT_SECRET": None,
             "GATEWAY_JWT_PUBLIC_KEY_FILE": str(public),

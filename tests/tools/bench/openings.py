@@ -1,6 +1,6 @@
-"""Helper: clients that connect, ask for a stream and leave, each step when the bench says so.
+"""Helper: clients that connect, request a stream and disconnect, each step at the bench's request.
 
-Blocking sockets: what the clients cost does not matter, but the server's cost of each step does.
+The sockets are blocking, because only the server's cost of each step is measured.
 """
 
 from __future__ import annotations
@@ -64,14 +64,9 @@ class Openings:
 async def main(port: int, tokens: list[bytes], *, tls: bool) -> None:
     """Do the steps that the bench asks for; the answer is the number of clients."""
     openings = Openings(port, tokens, tls=tls)
+    steps = {CONNECT: openings.connect, OPEN: openings.open, LEAVE: openings.leave}
     async for line in questions():
-        match msgspec.json.decode(line, type=str):
-            case "connect":
-                openings.connect()
-            case "open":
-                openings.open()
-            case _:
-                openings.leave()
+        steps[msgspec.json.decode(line, type=str)]()
         say(len(tokens))
 
 
