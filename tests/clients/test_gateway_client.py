@@ -70,7 +70,7 @@ async def test_killed_program_resumes_from_its_id_file(
         return Child([sys.executable, program, url, mint(user), str(path)], tmp_path / name)
 
     async def told(child: Child, line: str) -> None:
-        await eventually(f"{line!r} is told", lambda: f"{line}\n" in child.log())
+        await eventually(f"{line!r} is printed", lambda: f"{line}\n" in child.log())
 
     first = start("first")
     try:

@@ -156,7 +156,7 @@ async def test_broken_connection_is_reported_once(pair: Pair, kept: bytes) -> No
     for _ in range(3):
         pair.wire.write(b"to nobody")
     await eventually(
-        "the protocol is told",
+        "the protocol is notified",
         lambda: pair.listener.heard[-1:] in (["ConnectionResetError"], ["BrokenPipeError"]),
     )
     assert len(pair.listener.heard) == 1 + bool(kept)
