@@ -77,7 +77,7 @@ def test_a_file_that_cannot_be_read_at_once_is_refused(
         assert "\n" not in str(caught.value)
 
 
-def test_a_pipe_of_the_command_line_is_read(tmp_path: Path) -> None:
+def test_a_pipe_of_the_command_line_is_read() -> None:
     reader, writer = os.pipe()
     os.write(writer, b"topic = 'orders'")
     os.close(writer)

@@ -27,11 +27,9 @@ class Shell:
         self.ports = ports
         self._environment = environment
 
-    def with_(self, ports: Mapping[int, int], **environment: str) -> Self:
-        """Return a shell of the same folder with further ports and variables."""
-        return type(self)(
-            self.folder, {**self.ports, **ports}, {**self._environment, **environment}
-        )
+    def with_(self, **environment: str) -> Self:
+        """Return a shell of the same folder with further variables."""
+        return type(self)(self.folder, self.ports, {**self._environment, **environment})
 
     async def run(self, script: str) -> str:
         """Return the output of a script, which has to exit with 0."""

@@ -171,7 +171,7 @@ async def run(shell: Shell, line: str) -> None:
             }
             if begin == "gateway demo":
                 line += f" --port {ports[0]} --ops-port {ports[1]}"
-            shell = shell.with_({}, **own)
+            shell = shell.with_(**own)
         await shell.interrupt(line, first, code)
         return
     if line.startswith("gateway conformance"):
@@ -198,7 +198,7 @@ async def test_every_printed_command_runs(ground: Ground) -> None:
 
 
 async def test_commands_in_hints_run_and_show_the_event(ground: Ground) -> None:
-    terminal = ground.shell.with_({}, FORCE_COLOR="1", TERM="dumb")
+    terminal = ground.shell.with_(FORCE_COLOR="1", TERM="dumb")
     async with terminal.started("gateway tail dora") as tail:
         await tail.until("connected to")
         hint = await tail.until(r"another terminal: (gateway publish dora .+?)\s*$")

@@ -58,7 +58,6 @@ class Opening:
 
     streams: int
     rounds: int = 3
-    variants: tuple[Variant, ...] = VARIANTS
 
     @property
     def title(self) -> str:
@@ -67,9 +66,9 @@ class Opening:
     async def measure(self, ground: Ground) -> Sample:
         """Measure each variant with a new worker."""
         sample: Sample = {}
-        for variant in self.variants:
+        for variant in VARIANTS:
             sample |= await self._measure(ground, variant)
-        return {**sample, MOST: max(sample[variant.known] for variant in self.variants)}
+        return {**sample, MOST: max(sample[variant.known] for variant in VARIANTS)}
 
     async def _measure(self, ground: Ground, variant: Variant) -> Sample:
         tokens, settings = _tokens(variant, self.streams, ground.folder)
