@@ -1,4 +1,4 @@
-"""What passes between a scan and the reader that fetches its records."""
+"""Types that a scan and its reader share: a fetched record, and the summary of the scan."""
 
 from __future__ import annotations
 

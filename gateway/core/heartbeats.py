@@ -33,7 +33,8 @@ class Heartbeats:
         self._streams = streams
         self._outbox = outbox
         self._contain = contain
-        self._next_check = float("-inf")
+        self.next_check = float("-inf")
+        """When `check` next has something to do (monotonic seconds), if no heartbeat is queued."""
         self._queue: dict[Stream, float] = {}
         """Streams to send a heartbeat, unless they were written to since that time."""
 
@@ -46,22 +47,17 @@ class Heartbeats:
         Checks at most once a second, and not before the first stream can have been silent for the
         interval.
         """
-        if now < self._next_check:
+        if now < self.next_check:
             return False
-        self._next_check = now + CHECK_SECONDS
+        self.next_check = now + CHECK_SECONDS
         oldest = min([stream.written for stream in self._streams], default=now)
         silent_since = now - self._interval
         if oldest <= silent_since:
             silent = {s: s.written for s in self._streams if s.written <= silent_since}
             self._queue.update(silent)
         else:  # no stream is silent for the interval before that one
-            self._next_check = max(self._next_check, oldest + self._interval)
+            self.next_check = max(self.next_check, oldest + self._interval)
         return True
-
-    @property
-    def next_check(self) -> float:
-        """When `check` next has something to do (monotonic seconds), if no heartbeat is queued."""
-        return self._next_check
 
     def probe(self, streams: Iterable[Stream], now: float) -> None:
         """Queue those of the streams that were not written to recently."""

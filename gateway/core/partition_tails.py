@@ -1,4 +1,4 @@
-"""Begin and end of the tails: partitions that are read, and that are not read any more."""
+"""The tails of a worker: created when a partition is read, removed when its reading ends."""
 
 from __future__ import annotations
 
@@ -35,10 +35,6 @@ class PartitionTails:
     def __bool__(self) -> bool:
         """Whether there are streams to move or tails to free."""
         return bool(self._leaving or self._discarded)
-
-    def is_leaving(self, feed: PartitionFeed) -> bool:
-        """Return whether streams of a partition without a tail are still to be moved."""
-        return feed in self._leaving
 
     def forget(self, feed: PartitionFeed) -> None:
         """Leave the streams of a deleted partition as they are."""

@@ -1,4 +1,4 @@
-"""Streams that are to be advanced: those that are behind and may go on."""
+"""Streams that are behind and can be advanced."""
 
 from __future__ import annotations
 
@@ -30,9 +30,6 @@ class ReadyStreams:
 
     def __len__(self) -> int:
         return len(self._streams)
-
-    def __contains__(self, stream: Stream) -> bool:
-        return stream in self._streams
 
     def queue(self, streams: Iterable[Stream]) -> None:
         """Let `step` advance these streams."""

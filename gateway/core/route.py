@@ -86,7 +86,7 @@ class Route:
             else:
                 mismatch = True
         if settling:
-            # Of an id only keys that are new to the client have no entry, which groups can be.
+            # A key without an entry in the id is new to the client, which only a group can be.
             known = {entry.partition for entry in entries if topic.kind is LogKind.GROUP}
             former.update(
                 hashed % topic.former[-1]

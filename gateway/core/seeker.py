@@ -1,4 +1,4 @@
-"""One stream of a scan, and what is found for streams that look for the same events."""
+"""One stream of a scan, and the search that it shares with streams of the same events."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class ReadAhead(bytes):
     result: bytes | Unreadable
 
     def __new__(cls, value: bytes, result: bytes | Unreadable) -> Self:
-        """Return the value as it is in the record, with what `Values.read` returns for it."""
+        """Return the value as it is in the record, with the result of `Values.read` for it."""
         made = super().__new__(cls, value)
         made.result = result
         return made

@@ -54,9 +54,6 @@ MAX_SCHEMAS = 1000
 MAX_REQUESTS = 8
 """Schemas that are fetched or compiled at the same time."""
 
-LARGE_BYTES = 32_768
-"""Larger values are read in a thread: 7 ms of Protobuf messages, 2 ms of Avro."""
-
 UNKNOWN_SECONDS = 30.0
 INVALID_SECONDS = 300.0
 AWAY_SECONDS = 2.0
@@ -154,7 +151,7 @@ class Schemas:
     async def read_ahead(self, topic: str, records: Iterable[Record]) -> bool:
         """Read values that take long in a thread, so that `read_value` has the result at once.
 
-        Returns whether a value was read. One of 1 MB takes up to 0.2 s.
+        Returns whether a value was read. A value of 1 MB takes up to 0.2 s.
         """
         waited = False
         for record in records:

@@ -33,7 +33,7 @@ def _live_is_not_behind(worker: Worker, feed: PartitionFeed, following: set[Stre
     live = feed.live()
     assert len(live) == len(set(live))
     assert set(live) == {stream for stream in following if feed not in stream.catching_up}
-    leaving = worker.hub._tails.is_leaving(feed)  # noqa: SLF001
+    leaving = feed in worker.hub._tails._leaving  # noqa: SLF001
     assert not live or feed.tail is not None or leaving
     assert not (feed.live_unkeyed if feed.keyed else feed.live_by_key)
     assert not (feed.live_by_key if feed.grouped else feed.live_by_group)
@@ -45,7 +45,7 @@ def _live_is_not_behind(worker: Worker, feed: PartitionFeed, following: set[Stre
 def _nobody_is_forgotten(worker: Worker, feed: PartitionFeed, following: set[Stream]) -> None:
     scan = worker.hub.scans.get(feed)
     seekers = {} if scan is None else scan.seekers
-    ready = worker.hub._ready  # noqa: SLF001
+    ready = worker.hub._ready._streams  # noqa: SLF001
     assert worker.busy or not ready, "streams are queued without a step"
     assert not seekers.keys() & feed.waiting.keys()
     for others in (feed.parked, feed.waiting, seekers):
