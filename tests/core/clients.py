@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from gateway.core.absent_feed import AbsentFeed
-from gateway.core.event_id import CursorEntry, is_current, owner, parse
+from gateway.core.event_id import CursorEntry, by_topic, is_current, owner, parse
 from gateway.core.feed import PartitionFeed
 from gateway.core.filter import Selection
 from gateway.core.gap import GapReason
@@ -267,17 +267,8 @@ class Client:
 
     def before_trimming(self, log: TopicPartition, start: int) -> None:
         """Excuse removed records while the client has a position by time."""
-        try:
-            entries = parse(self.last_id)
-        except EventIdError:
-            entries = []
-        topics = [topic.topic_as_is() for topic in self.world.configured]
         here = [
-            entry.position
-            for entry in entries
-            if entry.partition == log.partition
-            and (topic := owner(entry, topics)) is not None
-            and topic.name == log.topic
+            entry.position for entry in self._entries(log.topic) if entry.partition == log.partition
         ]
         crossed = [each.position for each in self.crossings if each.log == log]
         by_time = not here or any(isinstance(position, TimePosition) for position in here + crossed)
@@ -328,17 +319,21 @@ class Client:
 
     def after_unseen_recreation(self, topic: SimulatedTopic) -> None:
         """Expect only the new incarnation if the client has no position in the former one."""
-        try:
-            entries = parse(self.last_id)
-        except EventIdError:
-            entries = []
-        topics = [each.topic_as_is() for each in self.world.configured]
-        if topic.name in [found.name for each in entries if (found := owner(each, topics))]:
+        if self._entries(topic.name):
             return
         for log in self.expects:
             if log.topic == topic.name:
                 kafka = self.world.logs[log]
                 self.expects[log] = kafka.incarnation, kafka.start
+
+    def _entries(self, topic: str) -> Sequence[CursorEntry]:
+        """Return the entries of a topic in the client's id; empty for an invalid id."""
+        try:
+            entries = parse(self.last_id)
+        except EventIdError:
+            return []
+        topics = [each.topic_as_is() for each in self.world.configured]
+        return by_topic(entries, topics).get(topic, [])
 
     def _from_now(self, worker: Worker) -> dict[TopicPartition, tuple[int, int]]:
         """Return the client's expectations from now on, for partitions that are followed.

@@ -17,7 +17,7 @@ from gateway.core.records import OffsetPosition
 from tests.core.clients import Client
 from tests.core.stage import Stage, user_id
 
-Case = tuple[Stage, "Client"]
+Case = tuple[Stage, Client]
 
 
 def _away(stage: Stage, *, before: int = 2) -> Case:

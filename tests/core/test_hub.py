@@ -308,11 +308,11 @@ def test_a_hub_is_quiet_until_something_is_due_or_happens() -> None:
     assert is_quiet(), "a tick is not an event"
     stage.write()
     stage.worker.poll()
-    assert stage.worker.busy, "the edge is told"
+    assert stage.worker.busy, "`busy` was called"
     assert not is_quiet()
     stage.write()
     stage.worker.poll()
-    assert not stage.worker.busy, "it is told once"
+    assert not stage.worker.busy, "`busy` is called once"
     assert not is_quiet()
     assert is_quiet()
     stream = stage.client(user=b"b").connect(stage.worker).stream
