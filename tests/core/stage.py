@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from gateway.core.event_id import CursorEntry, encode
 from gateway.core.feed import PartitionFeed
+from gateway.core.gap import CloseReason, GapReason
 from gateway.core.records import LogKind, Position, TopicPartition
 from gateway.core.registry import Registry
-from gateway.core.stream import Stream
-from tests.core.clients import Client, Connection
+from gateway.core.request import StreamRequest
+from gateway.core.stream import Sink, Stream
+from tests.core.clients import Client
 from tests.core.judge import judge
+from tests.core.network import Connection
 from tests.core.workers import Worker
 from tests.core.world import BROADCAST_TOPIC, DATA, USER_TOPIC, KafkaLog, Setup, World
 
 USER = b"a"
 USER_LOG = TopicPartition(USER_TOPIC, 0)
 BROADCAST_LOG = TopicPartition(BROADCAST_TOPIC, 0)
+
+
+Told = tuple[GapReason, int | None, int | None]
+"""A gap that a client received: its reason, and its first and next offset."""
 
 
 class Stage:
@@ -63,6 +71,17 @@ class Stage:
         self.worker.settle()
         return connection
 
+    def open(
+        self,
+        sink: Sink,
+        request: StreamRequest | None = None,
+        deadlines: Sequence[tuple[float, CloseReason]] = (),
+    ) -> Stream:
+        """Open a stream without a client, with the partitions as they are."""
+        request, moment = request or StreamRequest(USER), self.world.moment
+        feeds = self.worker.routes.feeds(request, moment)
+        return self.worker.hub.open(request, feeds, sink, deadlines, moment)
+
     def reconnect(self, client: Client, **options: Any) -> Connection:
         if client.connection is not None:
             connection = client.connection
@@ -78,6 +97,15 @@ class Stage:
         judge(client)
 
 
+def tolerant_stage() -> Stage:
+    """Return a stage whose worker contains exceptions, with its partitions read."""
+    stage = Stage(heartbeat=1)
+    stage.worker.open_logs()
+    stage.worker.settle()
+    stage.worker.faults.tolerant = True
+    return stage
+
+
 def stream_of(connection: Connection) -> Stream:
     assert connection.stream is not None
     return connection.stream
@@ -86,3 +114,21 @@ def stream_of(connection: Connection) -> Stream:
 def user_id(position: Position, *, tag: bytes = b"tagA", partition: int = 0) -> str:
     """Return an id with one entry, for the user topic."""
     return encode([CursorEntry(LogKind.USER, tag, partition, position)]).decode()
+
+
+def log_of_ten(**setup: int) -> Stage:
+    """Return a stage with ten events at offsets 10 to 19, every 10 ms from 1,000,010 on."""
+    stage = Stage(broadcast=False, **setup)
+    stage.write(1, hole=10)
+    stage.write(9)
+    stage.kafka.start = 10
+    stage.world.now += 5
+    return stage
+
+
+EXPIRED = [(GapReason.EXPIRED, 3, 10)]
+"""What a client of `log_of_ten` is told that comes with offset 3."""
+
+
+def told(client: Client) -> list[Told]:
+    return [(gap.reason, gap.first, gap.next) for gap in client.gaps]

@@ -29,10 +29,7 @@ def test_a_cursor_in_the_tail_is_live_in_one_step() -> None:
     stage.connect(client)
     stage.write(2)
     stage.worker.poll()
-    connection = client.connection
-    assert connection is not None
-    connection.drop(0)
-    connection.lost()
+    client.drop().lost()
     stage.write(3)
     stage.worker.poll()
     stage.worker.observer.paths.clear()
@@ -50,10 +47,7 @@ def test_a_resume_reads_the_records_of_its_user_once(monkeypatch: pytest.MonkeyP
     client = stage.client()
     stage.reconnect(client)
     stage.worker.poll()
-    connection = client.connection
-    assert connection is not None
-    connection.drop(0)
-    connection.lost()
+    client.drop().lost()
     stage.write(2 * runs.RUN)
     stage.worker.poll()
     reads = []
@@ -78,9 +72,7 @@ def test_events_older_than_the_tail_come_by_scan_and_the_id_moves_to_its_end() -
     stage.write(2)
     stage.write(5, b"c")
     stage.replace_worker()
-    connection = client.connection
-    assert connection is not None
-    connection.drop(0)
+    client.drop()
     connection = client.connect(stage.worker)
     assert stream_of(connection).state is State.REPLAYING
     stage.worker.settle()
@@ -112,9 +104,7 @@ def test_the_limits_are_the_same_from_memory_and_from_kafka(
     stage = Stage(warm_ms=0, **limits)
     client = stage.client()
     stage.connect(client)
-    connection = client.connection
-    assert connection is not None
-    connection.drop(0)
+    client.drop()
     if memory:
         away(stage)
     stage.write(4)
@@ -134,9 +124,7 @@ def test_filtered_events_do_not_count_against_the_limits() -> None:
     client = stage.client(selections=[Selection(frozenset({"import"}))])
     away(stage)
     stage.connect(client)
-    connection = client.connection
-    assert connection is not None
-    connection.drop(0)
+    client.drop()
     stage.write(2)
     stage.write(5, event_type=OTHER)
     stage.write(2, event_type=None)
@@ -166,9 +154,7 @@ def test_a_cursor_at_an_unknown_base_is_verified_by_a_scan() -> None:
     stage.connect(client)
     stage.write(3)
     stage.worker.poll()
-    connection = client.connection
-    assert connection is not None
-    connection.drop(0)
+    client.drop()
     stage.world.recreate(USER_LOG)
     stage.write(3)
     stage.replace_worker()
@@ -184,9 +170,7 @@ def test_a_valid_cursor_at_an_unknown_base_is_live_after_one_scan() -> None:
     stage.connect(client)
     stage.write(3)
     stage.worker.poll()
-    connection = client.connection
-    assert connection is not None
-    connection.drop(0)
+    client.drop()
     stage.replace_worker()
     connection = stage.connect(client)
     assert stream_of(connection).state is State.LIVE
@@ -199,9 +183,7 @@ def test_a_cursor_ahead_of_the_tail_is_verified_when_the_tail_reaches_it() -> No
     stage.connect(client)
     stage.write(4)
     stage.worker.poll()
-    connection = client.connection
-    assert connection is not None
-    connection.drop(0)
+    client.drop()
     stage.replace_worker()
     stage.kafka.end, end = 2, stage.kafka.end  # the end as this worker's consumer knows it
     stage.worker.open_logs()
@@ -231,9 +213,7 @@ def test_a_transport_that_fills_up_between_runs_keeps_the_position(
     away(stage)
     client = stage.client()
     stage.connect(client)
-    connection = client.connection
-    assert connection is not None
-    connection.drop(0)
+    client.drop()
     stage.write(9)
     stage.broadcast(3)
     stage.worker.poll()
@@ -297,9 +277,8 @@ def test_events_written_after_the_opening_do_not_count_against_the_limits(
     """Ten missed events, a limit of ten, and events written after the opening: no gap."""
     stage = Stage(warm_ms=0, max_events=10, tail_bytes=1500 if late == "evicted" else 1 << 30)
     client = stage.client()
-    connection = stage.connect(client)
-    connection.drop(0)
-    connection.lost()
+    stage.connect(client)
+    client.drop().lost()
     if memory:
         away(stage)
     stage.write(10)
@@ -322,9 +301,8 @@ def test_events_written_after_the_opening_do_not_count_against_the_limits(
 def test_missed_events_count_against_the_limits(*, memory: bool) -> None:
     stage = Stage(warm_ms=0, max_events=10)
     client = stage.client()
-    connection = stage.connect(client)
-    connection.drop(0)
-    connection.lost()
+    stage.connect(client)
+    client.drop().lost()
     if memory:
         away(stage)
     stage.write(11)

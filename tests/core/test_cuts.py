@@ -27,10 +27,7 @@ def _away(stage: Stage, *, before: int = 2) -> Case:
     stage.write(before)
     stage.broadcast()
     stage.worker.settle()
-    connection = client.connection
-    assert connection is not None
-    connection.drop(0)
-    connection.lost()
+    client.drop().lost()
     return stage, client
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -10,83 +9,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.core.catch_up import CatchUp
-from gateway.core.catch_up_state import CatchUpState, Found
+from gateway.core.catch_up_state import Found
 from gateway.core.event import Decoder
-from gateway.core.feed import PartitionFeed
 from gateway.core.gap import CloseReason
 from gateway.core.memory import Memory
-from gateway.core.records import Event, OffsetPosition, Record, Unreadable, UnreadableReason
-from gateway.core.replay_plan import Plan
-from gateway.core.request import StreamRequest
-from gateway.core.scan import Scan
-from gateway.core.seeker import Search, Seeker
+from gateway.core.records import Event, Record, Unreadable, UnreadableReason
 from gateway.core.stream import Stream
 from gateway.core.tail import Tail
 from tests.core.consistency import assert_consistent
-from tests.core.stage import BROADCAST_LOG, USER, USER_LOG, Stage, stream_of, user_id
-
-
-class Defect(Exception):
-    """An unexpected exception."""
-
-
-class Brittle:
-    """A sink that raises at some writes, or when it is closed."""
-
-    chunked = True
-
-    def __init__(self, fails: Callable[[], bool], *, at_close: bool = False) -> None:
-        self.data: list[bytes] = []
-        self.ended = False
-        self._fails = fails
-        self._at_close = at_close
-
-    def bind(self, stream: Stream) -> None:
-        pass
-
-    def write(self, data: bytes) -> None:
-        if self._fails():
-            raise Defect
-        self.data.append(data)
-
-    def close(self) -> None:
-        self.ended = True
-        if self._at_close:
-            raise Defect
-
-
-def never() -> bool:
-    return False
-
-
-def always() -> bool:
-    return True
-
-
-def from_write(number: int) -> Callable[[], bool]:
-    writes = iter(range(1 << 30))
-    return lambda: next(writes) >= number
-
-
-def open_stream(stage: Stage, sink: Brittle, user: bytes = USER) -> Stream:
-    hub, moment = stage.worker.hub, stage.world.moment
-    return hub.open(
-        StreamRequest(user),
-        stage.worker.routes.feeds(StreamRequest(user), moment),
-        sink,
-        [],
-        moment,
-    )
+from tests.core.sinks import Brittle, Defect, always, fail, from_write, never
+from tests.core.stage import BROADCAST_LOG, USER_LOG, Stage, stream_of, tolerant_stage
 
 
 @pytest.fixture
 def stage() -> Stage:
-    stage = Stage(heartbeat=1)
-    stage.worker.open_logs()
-    stage.worker.settle()
-    stage.worker.faults.tolerant = True
-    return stage
+    return tolerant_stage()
 
 
 def fail_to_decode(stage: Stage, monkeypatch: pytest.MonkeyPatch, value: bytes) -> None:
@@ -138,7 +75,7 @@ def test_a_stream_with_a_failing_sink_is_closed_and_others_get_the_event(
     stage: Stage, *, at_close: bool
 ) -> None:
     sinks = [Brittle(never), Brittle(from_write(1), at_close=at_close), Brittle(never)]
-    streams = [open_stream(stage, sink) for sink in sinks]
+    streams = [stage.open(sink) for sink in sinks]
     stage.write(1)
     stage.broadcast(1)
     stage.worker.settle()
@@ -151,7 +88,7 @@ def test_a_stream_with_a_failing_sink_is_closed_and_others_get_the_event(
 
 
 def test_a_sink_that_fails_at_the_opening_leaves_no_stream(stage: Stage) -> None:
-    stream = open_stream(stage, Brittle(always))
+    stream = stage.open(Brittle(always))
     assert stream.closed
     assert not stage.worker.hub.streams
     assert_consistent(stage.worker)
@@ -165,7 +102,7 @@ def test_a_sink_that_reports_a_lost_client_and_raises_is_closed_once(stage: Stag
             stage.worker.hub.lost(stream, stage.world.moment)
         return bool(streams)
 
-    streams.append(open_stream(stage, Brittle(lose)))
+    streams.append(stage.open(Brittle(lose)))
     stage.write(1)
     stage.worker.settle()
     assert stage.worker.observer.closes == [None]
@@ -173,7 +110,7 @@ def test_a_sink_that_reports_a_lost_client_and_raises_is_closed_once(stage: Stag
 
 
 def test_a_sink_that_fails_at_a_heartbeat_or_close_event_is_closed(stage: Stage) -> None:
-    first, second = (open_stream(stage, Brittle(from_write(1))) for _ in range(2))
+    first, second = (stage.open(Brittle(from_write(1))) for _ in range(2))
     stage.worker.hub.close(first, CloseReason.CLOSED, stage.world.moment)
     stage.world.now += 1000
     stage.worker.hub.tick(stage.world.moment)
@@ -192,9 +129,6 @@ def test_a_failed_batch_ends_the_streams_that_would_miss_it(
     stage.write(1)
     stage.worker.settle()
 
-    def fail(*_: object) -> None:
-        raise Defect
-
     with monkeypatch.context() as patched:
         patched.setattr(stage.worker.hub._outbox.interpreter, "check_keys", fail)  # noqa: SLF001
         stage.write(1)
@@ -212,9 +146,6 @@ def test_a_failed_batch_ends_the_streams_that_would_miss_it(
 def test_a_failing_delivery_observer_does_not_affect_streams(stage: Stage) -> None:
     client = stage.client()
     stage.connect(client)
-
-    def fail(*_: object) -> None:
-        raise Defect
 
     stage.worker.hub.arrivals.delivered = fail
     stage.write(2)
@@ -235,139 +166,10 @@ def test_begin_scan_raises_for_a_second_scan_and_without_a_tail(stage: Stage) ->
     assert not hub.scans
 
 
-VICTIM = b"c"
-"""The user whose stream raises."""
-
-
-def raise_for_victim(monkeypatch: pytest.MonkeyPatch, owner: type, name: str) -> list[object]:
-    """Make a method raise for the victim; return a list of the calls that raised."""
-    original = getattr(owner, name)
-    raised: list[object] = []
-
-    def is_victim(value: object) -> bool:
-        stream = getattr(value, "stream", value)
-        return getattr(stream, "key", None) == VICTIM or owner is CatchUpState
-
-    def replaced(*arguments: object, **named: object) -> object:
-        if any(map(is_victim, arguments)):
-            raised.append(arguments)
-            raise Defect
-        return original(*arguments, **named)
-
-    monkeypatch.setattr(owner, name, replaced)
-    return raised
-
-
-@pytest.mark.parametrize(
-    ("owner", "name"),
-    [
-        (Scan, "_hand_over"),
-        (Scan, "_hand_over at the end"),
-        (Plan, "_place"),
-        (Plan, "_find"),
-        (Plan, "_seek"),
-        (Search, "add"),
-        (Seeker, "is_ready"),
-        (CatchUp, "_join"),
-        (CatchUpState, "reset"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else value.__name__,
-)
-def test_a_stream_that_raises_in_a_scan_is_closed_and_the_others_resume(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, owner: type, name: str
-) -> None:
-    stage.write(3)
-    stage.worker.settle()
-    clients = {user: stage.client(user=user) for user in (USER, VICTIM, b"e")}
-    for client in clients.values():
-        stage.connect(client).drop(0)
-    if name == "reset":  # an id of another incarnation, which the scan finds out
-        clients[VICTIM].rogue = True
-        clients[VICTIM].last_id = user_id(OffsetPosition(2, 1, True))
-    for _ in range(3):
-        for user in clients:
-            stage.write(1, user)
-    stage.replace_worker()
-    stage.worker.faults.tolerant = True
-    with monkeypatch.context() as patched:
-        if name.endswith("at the end"):  # no stream gets its events before the scan is complete
-            patched.setattr(Seeker, "is_ready", lambda *_: False)
-        raised = raise_for_victim(patched, owner, name.split()[0])
-        connections = {user: client.connect(stage.worker) for user, client in clients.items()}
-        stage.worker.settle()
-        assert raised
-    assert_consistent(stage.worker)
-    for user, connection in connections.items():
-        assert stream_of(connection).closed == (user == VICTIM)
-        if user != VICTIM:
-            assert len(clients[user].received) == 3
-    if name != "reset":
-        stage.connect(clients[VICTIM])
-        assert len(clients[VICTIM].received) == 3, "the client resumes from its cursor"
-    assert_consistent(stage.worker)
-
-
-def test_a_stream_that_raises_when_its_partition_is_deactivated_is_closed(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clients = {user: stage.client(user=user) for user in (USER, VICTIM)}
-    connections = {user: stage.connect(client) for user, client in clients.items()}
-    for user in clients:
-        stage.write(1, user)
-    stage.worker.settle()
-    with monkeypatch.context() as patched:
-        raised = raise_for_victim(patched, PartitionFeed, "fall_behind")
-        stage.worker.restart(stage.feed)
-        stage.worker.settle()
-        assert raised
-    assert stream_of(connections[VICTIM]).closed
-    assert not stream_of(connections[USER]).closed
-    assert_consistent(stage.worker)
-    stage.connect(clients[VICTIM])
-    for user, client in clients.items():
-        stage.write(1, user)
-        stage.worker.settle()
-        assert len(client.received) == 2
-    assert_consistent(stage.worker)
-
-
-def test_a_stream_without_a_usable_position_costs_no_other_heartbeat(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sinks = {user: Brittle(never) for user in (b"b", VICTIM, USER)}
-    streams = {user: open_stream(stage, sink, user) for user, sink in sinks.items()}
-    with monkeypatch.context() as patched:
-        assert raise_for_victim(patched, Stream, "id") == []
-        stage.world.now += 2000
-        stage.worker.hub.tick(stage.world.moment)
-        stage.worker.settle()
-    beats = {user: b"".join(sink.data).count(b": heartbeat") for user, sink in sinks.items()}
-    # Streams with the same cursor share a heartbeat, so the victim may not be asked for its id.
-    assert beats[USER] == beats[b"b"] == 1
-    assert streams[VICTIM].closed == (beats[VICTIM] == 0)
-    assert_consistent(stage.worker)
-
-
-@pytest.mark.parametrize("name", ["bind", "start"])
-def test_an_opening_that_raises_leaves_nothing_behind(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    if name == "bind":
-        monkeypatch.setattr(Brittle, name, fail)
-        assert open_stream(stage, Brittle(never)).closed
-    else:
-        monkeypatch.setattr(StreamRequest, name, fail)
-        with pytest.raises(Defect):
-            open_stream(stage, Brittle(never))
-    assert not stage.worker.hub.streams
-    assert [feed.streams for feed in stage.worker.hub.feeds.values()] == [0, 0]
-    assert_consistent(stage.worker)
-
-
 def test_pending_bytes_of_a_stuck_stream_that_cannot_be_written_close_it(stage: Stage) -> None:
     hub = stage.worker.hub
     sinks = [Brittle(from_write(1)) for _ in range(800)]
-    streams = [open_stream(stage, sink) for sink in sinks]
+    streams = [stage.open(sink) for sink in sinks]
     stage.broadcast(1)
     stage.worker.poll()
     assert hub.delivering
@@ -420,10 +222,6 @@ def test_parked_streams_advance_although_a_batch_has_failed(
     assert_consistent(stage.worker)
 
 
-def fail(*_: object, **__: object) -> None:
-    raise Defect
-
-
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 1 << 32), st.floats(0.01, 0.3))
 def test_random_failures_do_not_affect_other_streams(seed: int, share: float) -> None:
@@ -446,12 +244,12 @@ def test_random_failures_do_not_affect_other_streams(seed: int, share: float) ->
     interpreter._decoder = Failing()  # type: ignore[assignment]  # noqa: SLF001
     sound = [Brittle(never) for _ in range(3)]
     for sink in sound:
-        open_stream(stage, sink)
+        stage.open(sink)
     numbers: list[int] = []
     for _ in range(30):
         match random.randint(0, 5):
             case 0:
-                open_stream(stage, Brittle(lambda: random.random() < share))
+                stage.open(Brittle(lambda: random.random() < share))
             case 1:
                 stage.world.now += 60
                 stage.worker.hub.tick(stage.world.moment)

@@ -34,7 +34,7 @@ from gateway.core.request import StreamRequest
 from gateway.core.source import KeyTemplate
 from gateway.core.stream import Stream
 from gateway.core.tail import Tail
-from tests.core.clients import Connection
+from tests.core.network import Connection
 from tests.core.sourced import TEAMS, client_of, stage_of, write
 from tests.core.stage import Stage, stream_of
 from tests.core.world import BROADCAST_TOPIC, DATA, USER_TOPIC, Extra, first_byte

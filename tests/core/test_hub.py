@@ -1,31 +1,22 @@
 from __future__ import annotations
 
-import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from gateway.core import delivery
-from gateway.core.deadlines import SPARE_DEADLINES
 from gateway.core.event import Decoder
 from gateway.core.event_id import parse
 from gateway.core.filter import Selection
 from gateway.core.gap import CloseReason, GapReason
 from gateway.core.observer import Path
 from gateway.core.records import Event, Moment, OffsetPosition, Record, TopicPartition, Unreadable
-from gateway.core.request import StreamRequest
-from gateway.core.stream import State, Stream
-from tests.core.clients import Client, Connection
+from gateway.core.stream import State
 from tests.core.consistency import assert_consistent
-from tests.core.stage import BROADCAST_LOG, USER, USER_LOG, Stage, stream_of
+from tests.core.sinks import Keep
+from tests.core.stage import BROADCAST_LOG, USER_LOG, Stage, stream_of
 from tests.core.world import OTHER
-
-
-def connection_of(client: Client) -> Connection:
-    assert client.connection is not None
-    return client.connection
-
 
 # The first bytes.
 
@@ -126,15 +117,14 @@ def test_a_record_is_decoded_once_for_all_streams_and_never_without_streams(
 def test_a_filtered_event_is_not_sent_but_moves_the_cursor() -> None:
     stage = Stage()
     client = stage.client(selections=[Selection(frozenset({"ai"}))])
-    stage.connect(client)
+    connection = stage.connect(client)
     stage.write()
     (number,) = stage.write(event_type=OTHER)
     stage.write()
     stage.worker.poll()
     assert client.received == [number]
-    assert parse(stream_of(connection_of(client)).id().decode())[0].position == OffsetPosition(
-        3, stage.world.now, True
-    )
+    position = parse(stream_of(connection).id().decode())[0].position
+    assert position == OffsetPosition(3, stage.world.now, True)
 
 
 def test_an_unreadable_record_does_not_affect_its_neighbours() -> None:
@@ -152,9 +142,8 @@ def test_an_unreadable_record_does_not_affect_its_neighbours() -> None:
 def test_a_batch_of_a_partition_that_is_not_read_any_more_is_dropped() -> None:
     stage = Stage()
     client = stage.client()
-    connection = stage.connect(client)
-    connection.drop(0)
-    connection.lost()
+    stage.connect(client)
+    client.drop().lost()
     stage.worker.sweep()
     hub = stage.worker.hub
     (number,) = stage.write()
@@ -187,269 +176,19 @@ def test_a_warmed_tail_stays_within_the_budget() -> None:
     assert 0 < stage.worker.hub.memory.tails <= 1200
 
 
-# Slow clients.
-
-
-def test_a_stuck_stream_gets_no_writes_and_resumes_at_its_position() -> None:
-    stage = Stage()
-    client, other = stage.client(), stage.client()
-    connection = stage.connect(client)
-    stage.connect(other)
-    connection.stall(0)
-    stage.write()
-    stage.worker.poll()
-    writes = connection.writes
-    stage.write(5)
-    stage.broadcast(5)
-    stage.worker.poll()
-    stage.world.now += 200
-    stage.worker.hub.tick(stage.world.moment)
-    assert connection.writes == writes, "no heartbeat is sent"
-    assert len(other.received) == 11
-    connection.drain()
-    assert sorted(client.received) == sorted(other.received)
-    assert stream_of(connection).state is State.LIVE
-    stage.judged(client)
-
-
-def test_a_stream_that_stays_stuck_is_closed_without_loss() -> None:
-    stage = Stage()
-    client = stage.client()
-    connection = stage.connect(client)
-    connection.stall(0)
-    stage.write()
-    stage.worker.poll()
-    stage.world.now += 499
-    stage.worker.hub.tick(stage.world.moment)
-    assert not stream_of(connection).closed
-    stage.world.now += 1
-    stage.worker.hub.tick(stage.world.moment)
-    assert stage.worker.observer.closes == [CloseReason.SLOW]
-    stage.write(3)
-    stage.connect(client)
-    stage.judged(client)
-    assert len(client.received) == 4
-
-
-def test_reports_about_a_closed_stream_are_ignored() -> None:
-    stage = Stage()
-    client = stage.client()
-    connection = stage.connect(client)
-    stream, hub, moment = stream_of(connection), stage.worker.hub, stage.world.moment
-    hub.drained(stream, moment)  # not stuck
-    hub.stuck(stream, moment)
-    hub.stuck(stream, moment._replace(monotonic=moment.monotonic + 1))
-    assert stream.stuck_since == moment.monotonic, "stuck since the first report"
-    hub.close(stream, CloseReason.REVOKED, moment)
-    hub.close(stream, CloseReason.CLOSED, moment)
-    hub.lost(stream, moment)
-    hub.stuck(stream, moment)
-    hub.drained(stream, moment)
-    hub.advance([stream], moment)
-    assert stage.worker.observer.closes == [CloseReason.REVOKED]
-    assert_consistent(stage.worker)
-
-
-def test_a_stuck_stream_whose_partition_is_read_again_waits_for_its_transport() -> None:
-    stage = Stage()
-    client = stage.client()
-    connection = stage.connect(client)
-    stage.worker.restart(stage.feed)
-    connection.stall(0)
-    stage.broadcast()
-    stage.worker.poll()
-    assert connection.stuck
-    stage.write(2)
-    stage.worker.settle()
-    assert client.received == []
-    connection.drain()
-    stage.worker.settle()
-    assert sorted(client.received) == [1, 2, 3]
-
-
-# Heartbeats and deadlines.
-
-
-def test_a_silent_stream_gets_its_current_id() -> None:
-    stage = Stage(heartbeat=3.0)
-    client = stage.client()
-    connection = stage.connect(client)
-    stage.write(7, b"c")
-    stage.worker.poll()
-    assert parse(client.last_id)[0].position.timestamp < stage.world.now
-    writes = connection.writes
-    for _ in range(2):
-        stage.world.now += 1000
-        stage.worker.hub.tick(stage.world.moment)
-    assert connection.writes == writes
-    for _ in range(2):
-        stage.world.now += 1000
-        stage.worker.hub.tick(stage.world.moment)
-    assert connection.writes == writes + 1
-    (position, _) = [entry.position for entry in parse(client.last_id)]
-    assert isinstance(position, OffsetPosition)
-    assert position.offset == 7, "a quiet user's cursor advances with the partition"
-
-
-def test_a_hub_is_quiet_until_something_is_due_or_happens() -> None:
-    stage = Stage(heartbeat=60.0, slow=10.0)
-    hub, world = stage.worker.hub, stage.world
-    client = stage.client()
-    connection = stage.connect(client)
-
-    def is_quiet() -> bool:
-        stage.worker.busy = False
-        return hub.is_quiet(world.moment, 1.0)
-
-    hub.tick(world.moment)
-    assert not is_quiet(), "a stream was opened"
-    assert is_quiet()
-    hub.tick(world.moment)
-    assert is_quiet(), "a tick is not an event"
-    stage.write()
-    stage.worker.poll()
-    assert stage.worker.busy, "`busy` was called"
-    assert not is_quiet()
-    stage.write()
-    stage.worker.poll()
-    assert not stage.worker.busy, "`busy` is called once"
-    assert not is_quiet()
-    assert is_quiet()
-    stream = stage.client(user=b"b").connect(stage.worker).stream
-    assert stream is not None
-    assert stage.worker.busy
-    hub.close_all([stream], CloseReason.CLOSED, world.moment)
-    assert [is_quiet(), is_quiet()] == [False, True]
-    hub.stuck(stream_of(connection), world.moment)
-    assert not is_quiet(), "a slow stream may have to be closed"
-    hub.drained(stream_of(connection), world.moment)
-    assert [is_quiet(), is_quiet()] == [False, True]
-    world.now += 59_500
-    hub.tick(world.moment)
-    assert not is_quiet(), "a heartbeat is due in half a second"
-
-
-def test_live_streams_share_a_heartbeat_and_others_have_separate_ones() -> None:
-    stage = Stage()
-    clients = [stage.client() for _ in range(3)]
-    for client in clients[:2]:
-        stage.connect(client)
-    stage.worker.restart(stage.feed)
-    stage.connect(clients[2])
-    stage.worker.restart(stage.feed)
-    stage.world.now += 1000
-    stage.worker.hub.tick(stage.world.moment)
-    assert len({client.last_id for client in clients}) == 1
-    stage.worker.settle()
-    stage.write(2)
-    stage.worker.settle()
-    stage.world.now += 1000
-    stage.worker.hub.tick(stage.world.moment)
-    for client in clients:
-        stage.judged(client)
-        assert len(client.received) == 2
-
-
-def writes_of(client: Client) -> int:
-    return connection_of(client).writes
-
-
-def test_a_probe_sends_heartbeats_to_the_streams_of_a_user() -> None:
-    stage = Stage()
-    mine, other, stalled = stage.client(), stage.client(user=b"b"), stage.client()
-    for client in (mine, other, stalled):
-        stage.connect(client)
-    connection_of(stalled).stall(0)
-    stage.write()
-    stage.worker.settle()
-    beats = [writes_of(client) for client in (mine, other, stalled)]
-    stage.worker.hub.probe(USER, stage.world.moment)
-    assert [writes_of(client) for client in (mine, other, stalled)] == beats
-    stage.world.now += 1000
-    stage.worker.hub.probe(USER, stage.world.moment)
-    assert writes_of(mine) == beats[0] + 1
-    assert [writes_of(client) for client in (other, stalled)] == beats[1:]
-
-
-def test_a_stream_is_closed_at_its_first_deadline() -> None:
-    stage = Stage()
-    client = stage.client()
-    stage.connect(client)
-    connection = connection_of(client)
-    connection.drop(0)
-    connection.lost()
-    hub, now = stage.worker.hub, stage.world.now / 1000
-    deadlines = [(now + 20, CloseReason.MAX_AGE), (now + 10, CloseReason.TOKEN_EXPIRED)]
-    feeds = stage.worker.routes.feeds(StreamRequest(USER), stage.world.moment)
-    stream = hub.open(StreamRequest(USER), feeds, connection, deadlines, stage.world.moment)
-    stage.world.now += 9_999
-    hub.tick(stage.world.moment)
-    assert not stream.closed
-    stage.world.now += 1
-    hub.tick(stage.world.moment)
-    assert stage.worker.observer.closes == [None, CloseReason.TOKEN_EXPIRED]
-    stage.world.now += 20_000
-    hub.tick(stage.world.moment)
-    assert len(stage.worker.observer.closes) == 2
-
-
-def test_closed_streams_are_not_kept_until_their_deadlines() -> None:
-    stage = Stage()
-    hub, feeds = (
-        stage.worker.hub,
-        stage.worker.routes.feeds(StreamRequest(USER), stage.world.moment),
-    )
-    deadlines = [(stage.world.now / 1000 + 3600, CloseReason.MAX_AGE)]
-    sinks = []
-    for _ in range(SPARE_DEADLINES + 10):
-        sink = Ignore()
-        stream = hub.open(StreamRequest(USER), feeds, sink, deadlines, stage.world.moment)
-        hub.lost(stream, stage.world.moment)
-        sinks.append(weakref.ref(sink))
-    assert sum(reference() is not None for reference in sinks) <= 10
-
-
-class Ignore:
-    """A sink that discards all bytes."""
-
-    chunked = False
-
-    def bind(self, stream: Stream) -> None:
-        pass
-
-    def write(self, data: bytes) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
-class Keep(Ignore):
-    """A sink that stores its writes."""
-
-    def __init__(self, *, chunked: bool) -> None:
-        self.chunked = chunked
-        self.written: list[bytes] = []
-
-    def write(self, data: bytes) -> None:
-        self.written.append(data)
-
-
 def test_an_event_is_framed_once_for_all_chunked_streams() -> None:
     stage = Stage()
     stage.worker.open_logs()
-    hub, moment = stage.worker.hub, stage.world.moment
-    feeds = stage.worker.routes.feeds(StreamRequest(USER), moment)
     sinks = [Keep(chunked=chunked) for chunked in (True, False, True)]
     for sink in sinks:
-        hub.open(StreamRequest(USER), feeds, sink, [], moment)
-        sink.written.clear()
+        stage.open(sink)
+        sink.data.clear()
     stage.broadcast(1)
     stage.write(1)
     stage.worker.poll()
 
-    one, plain, other = (sink.written for sink in sinks)
-    assert [len(sink.written) for sink in sinks] == [1, 1, 1], "one batch is one write"
+    one, plain, other = (sink.data for sink in sinks)
+    assert [len(sink.data) for sink in sinks] == [1, 1, 1], "one batch is one write"
     assert one == other
     for number in (1, 2):
         assert b"data: %d\n\n\r\n" % number in one[0]
@@ -457,7 +196,7 @@ def test_an_event_is_framed_once_for_all_chunked_streams() -> None:
     assert b"\r\n" not in plain[0]
     stage.broadcast(1)
     stage.worker.poll()
-    assert sinks[0].written[1] is sinks[2].written[1]
+    assert sinks[0].data[1] is sinks[2].data[1]
 
 
 # Partitions that start and stop.
@@ -526,17 +265,15 @@ def test_broadcasts_reach_all_users() -> None:
 def test_chunked_and_plain_streams_get_the_same_events_and_ids() -> None:
     stage = Stage()
     stage.worker.open_logs()
-    hub, moment = stage.worker.hub, stage.world.moment
-    feeds = stage.worker.routes.feeds(StreamRequest(USER), moment)
     sinks = [Keep(chunked=chunked) for chunked in (True, False)]
     for sink in sinks:
-        hub.open(StreamRequest(USER), feeds, sink, [], moment)
-        sink.written.clear()
+        stage.open(sink)
+        sink.data.clear()
     for _ in range(2):
         stage.write(3)
         stage.broadcast(2)
         stage.worker.poll()
-    in_chunks, plain = (b"".join(sink.written) for sink in sinks)
+    in_chunks, plain = (b"".join(sink.data) for sink in sinks)
     assert plain.count(b"id: ") == 10
     assert unchunked(in_chunks) == plain
 

@@ -16,7 +16,7 @@ from gateway.core.records import (
 )
 from gateway.core.request import StreamRequest
 from gateway.core.stream import State
-from tests.core.clients import Connection
+from tests.core.network import Connection
 from tests.core.stage import BROADCAST_LOG, Stage, stream_of
 from tests.core.world import BROADCAST_TOPIC, USER_TOPIC, first_byte
 
