@@ -15,12 +15,12 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 
-from gateway.core.partitioner import partitioner
 from tests.brokers.cluster import Cluster
 from tests.brokers.metadata import create_topics
 from tests.client import StreamClient
 from tests.conftest import use_worker, worker_settings
 from tests.integration.conftest import OpenStream, new_user
+from tests.integration.poison import user_of
 from tests.records import RecordWriter, Topics
 from tests.worker import Worker
 
@@ -57,7 +57,7 @@ async def test_partitions_on_other_brokers_are_not_delayed(
             NewTopic(served.broadcast, -1, -1, {0: [BAD]}, alone),
         ],
     )
-    users = [user_of(partition) for partition in range(2 * LOGS)]
+    users = [user_of(partition, 2 * LOGS) for partition in range(2 * LOGS)]
     bad, (live, returning, late) = users[:LOGS], users[LOGS : LOGS + 3]
     settings = {
         "tail_bytes": 20_000,
@@ -131,9 +131,3 @@ async def test_partitions_on_other_brokers_are_not_delayed(
 async def bring_back(cluster: Cluster, fault: str) -> None:
     cluster.thaw(BAD)
     await cluster.start(*cluster.ended())
-
-
-def user_of(partition: int) -> str:
-    """Return a new user whose events are in that partition."""
-    choose = partitioner("murmur2")
-    return next(user for user in iter(new_user, "") if choose(user.encode(), 2 * LOGS) == partition)
