@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Self
 import structlog
 
 from gateway import clock
+from gateway.core.edge import Edge
 from gateway.core.event import Decoder
+from gateway.core.hub import Hub
 from gateway.core.interpreter import Interpreter
-from gateway.core.partitioner import key_hash
 from gateway.errors import GatewayError
 from gateway.event_types import load_registry
 from gateway.fleet.members import Fleet
@@ -42,10 +43,10 @@ from gateway.ops.reporter import StatusReporter
 from gateway.ops.reporting import Reporting
 from gateway.ops.stream_log import StreamLog
 from gateway.ops.streams import Streams
-from gateway.ops.traced import TracedMetrics
+from gateway.ops.traced import TracedHub, TracedMetrics
 from gateway.ops.tracing import start_metrics, start_tracing
 from gateway.parts import Parts
-from gateway.pump import Pump, make_hub
+from gateway.pump import Pump, hub_options
 from gateway.readiness import NotReadyReason, Readiness
 from gateway.revocation.table import Revocations
 from gateway.schemas.startup import open_schemas
@@ -107,21 +108,19 @@ class Worker:
         observers = Observers(self._supervisor, [self._metrics])
         interpreter = Interpreter(
             decoder,
-            key_hash(settings.partitioner),
             observers,
             partial(self._supervisor.contain, Part.PARTITION),
             self._schemas,
             self._dead_letters,
         )
-        self._hub = make_hub(
-            settings,
-            interpreter,
+        edge = Edge(
             observers,
-            self._supervisor,
-            spans,
-            wake=lambda feed: self._link.wake(feed),
-            busy=self._busy,
+            lambda feed: self._link.wake(feed),
+            self._busy,
+            partial(self._supervisor.contain, Part.STREAM),
         )
+        make_hub = Hub if spans is None else partial(TracedHub, spans, self._supervisor)
+        self._hub = make_hub(hub_options(settings), interpreter, edge)
         self._link = KafkaSession(
             settings,
             self._hub,

@@ -1,26 +1,20 @@
-"""Builds the hub of a worker, and runs its queued work."""
+"""Runs the queued work of a worker's hub; the hub's options from the settings."""
 
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway import clock
+from gateway.core.edge import HubOptions
 from gateway.core.event_id import Version
-from gateway.core.hub import Hub
 from gateway.core.limits import Limits
-from gateway.ops.traced import TracedHub
+from gateway.core.partitioner import key_hash
 from gateway.supervise import Part, Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from gateway.config import Settings
-    from gateway.core.feed import PartitionFeed
-    from gateway.core.interpreter import Interpreter
-    from gateway.core.observer import Observer
-    from gateway.ops.spans import Spans
+    from gateway.core.hub import Hub
 
 
 class Pump:
@@ -47,32 +41,18 @@ class Pump:
                 await asyncio.sleep(0)
 
 
-def make_hub(
-    settings: Settings,
-    interpreter: Interpreter,
-    observer: Observer,
-    supervisor: Supervisor,
-    spans: Spans | None,
-    *,
-    wake: Callable[[PartitionFeed], None],
-    busy: Callable[[], None],
-) -> Hub:
-    """Return the hub of a worker, traced with `spans`; `wake` and `busy` are those of `Hub`."""
-    made = Hub if spans is None else partial(TracedHub, spans, supervisor)
-    return made(
-        interpreter=interpreter,
-        limits=Limits(
+def hub_options(settings: Settings) -> HubOptions:
+    """Return the options of a worker's hub."""
+    return HubOptions(
+        replay=Limits(
             int(settings.replay_max_age_seconds * 1000),
             settings.replay_max_events,
             settings.replay_max_records,
         ),
+        key_hash=key_hash(settings.partitioner),
         tail_bytes=settings.tail_bytes,
         retry_ms=settings.retry_ms,
         heartbeat=settings.heartbeat_seconds,
         slow=settings.slow_seconds,
-        observer=observer,
-        wake=wake,
-        busy=busy,
-        contain=partial(supervisor.contain, Part.STREAM),
         id_version=Version.ONE if settings.sources is None else Version.TWO,
     )

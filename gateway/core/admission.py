@@ -60,12 +60,16 @@ class OpenStreams:
         self.streams: dict[Stream, None] = {}
         self.stuck: dict[Stream, None] = {}
         """Stuck streams, the longest stuck first."""
+        self._opened = 0
+        """Number of streams that were opened so far."""
         self._users: dict[bytes, dict[Stream, None]] = {}
         self._addresses: dict[str, dict[Stream, None]] = {}
 
     def add(self, stream: Stream) -> None:
-        """Add a stream that was opened."""
+        """Add a stream that was opened, and number it."""
         assert stream not in self.streams
+        stream.number = self._opened
+        self._opened += 1
         self.streams[stream] = None
         self._users.setdefault(stream.key, {})[stream] = None
         if stream.address:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gateway.core.delivery import Outbox
     from gateway.core.ends import StreamEnds
     from gateway.core.feed import PartitionFeed
+    from gateway.core.key_check import KeyCheck
     from gateway.core.memory import Memory
     from gateway.core.ready import ReadyStreams
     from gateway.core.records import Moment, Record, TopicPartition
@@ -27,12 +28,18 @@ class Arrivals:
     """Appends batches to their tails, piece by piece, and writes each piece to live streams."""
 
     def __init__(
-        self, outbox: Outbox, memory: Memory, ready: ReadyStreams, ends: StreamEnds
+        self,
+        outbox: Outbox,
+        memory: Memory,
+        ready: ReadyStreams,
+        ends: StreamEnds,
+        keys: KeyCheck,
     ) -> None:
         self._outbox = outbox
         self._memory = memory
         self._ready = ready
         self._ends = ends
+        self._keys = keys
         self._contain = outbox.contain
         self._arrived: deque[_Arrival] = deque()
         """Fetched records that are not yet in their tails."""
@@ -100,7 +107,7 @@ class Arrivals:
                 self._ready.queue((stream,))
         records, fresh = tail.append(records)
         if feed.keyed:
-            self._outbox.interpreter.check_keys(feed, records, fresh)
+            self._keys.check(feed, records, fresh)
         budget.left -= len(records) + EVENT * self._outbox.add(feed, records)
         if feed.parked:
             self._ready.unpark(feed)

@@ -14,13 +14,12 @@ Rules:
 - An unexpected exception costs the stream or the record that caused it: `contain`.
 
 The edge calls every method from one thread and passes in the time. It repeats `step` while that
-returns True and yields to the event loop in between; `busy` tells the edge to start. The hub does
+returns True and yields to the event loop in between; `Edge.busy` tells it to start. The hub does
 no I/O and raises for no input; its assertions check its own invariants.
 """
 
 from __future__ import annotations
 
-from itertools import count
 from typing import TYPE_CHECKING
 
 from gateway.core import frame
@@ -30,10 +29,10 @@ from gateway.core.budget import SHARE, Budget
 from gateway.core.catch_up import CatchUp
 from gateway.core.delivery import Outbox
 from gateway.core.ends import StreamEnds
-from gateway.core.event_id import Version
 from gateway.core.feed import PartitionFeed
 from gateway.core.gap import CloseReason, Gap, GapReason
 from gateway.core.heartbeats import Heartbeats
+from gateway.core.key_check import KeyCheck
 from gateway.core.memory import Memory
 from gateway.core.partition_tails import PartitionTails
 from gateway.core.ready import ReadyStreams
@@ -43,13 +42,11 @@ from gateway.core.stream import Stream
 from gateway.core.stuck import StuckStreams
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from gateway.core.catch_up_state import CatchUpState
-    from gateway.core.containment import Contain
+    from gateway.core.edge import Edge, HubOptions
     from gateway.core.interpreter import Interpreter
-    from gateway.core.limits import Limits
-    from gateway.core.observer import Observer
     from gateway.core.records import Moment, OffsetPosition, Record, Topic, TopicPartition
     from gateway.core.request import StreamRequest
     from gateway.core.scan import Scan
@@ -57,51 +54,32 @@ if TYPE_CHECKING:
 
 
 class Hub:
-    """All streams of one worker.
+    """All streams of one worker."""
 
-    Calls `wake` with each feed that needs a scan, and `busy` when `step` has work. `contain`
-    returns a block that reports and suppresses an unexpected exception. `heartbeat` and `slow` are
-    seconds. `id_version` is the version of the event ids that are written.
-    """
-
-    def __init__(
-        self,
-        *,
-        interpreter: Interpreter,
-        limits: Limits,
-        tail_bytes: int,
-        retry_ms: int,
-        heartbeat: float,
-        slow: float,
-        observer: Observer,
-        wake: Callable[[PartitionFeed], None],
-        busy: Callable[[], None],
-        contain: Contain,
-        id_version: Version = Version.ONE,
-    ) -> None:
-        self._id_version = id_version
-        self._version = id_version.encode()
+    def __init__(self, options: HubOptions, interpreter: Interpreter, edge: Edge) -> None:
+        observer, wake, self._busy, contain = edge
+        self._id_version = options.id_version
+        self._version = options.id_version.encode()
         self.feeds: dict[TopicPartition, PartitionFeed] = {}
         self.open_streams = OpenStreams()
         self.streams = self.open_streams.streams
-        self.memory = Memory(tail_bytes, self.feeds)
-        self._retry_ms = retry_ms
+        self.memory = Memory(options.tail_bytes, self.feeds)
+        self._retry_ms = options.retry_ms
         self._observer = observer
         self._wake = wake
-        self._busy = busy
         self._contain = contain
-        self._number = count()
         self._outbox = Outbox(interpreter, observer, contain)
-        self._heartbeats = Heartbeats(heartbeat, self.streams, self._outbox, contain)
-        self._catch_up = CatchUp(interpreter, limits, observer, self._outbox, wake)
+        self._heartbeats = Heartbeats(options.heartbeat, self.streams, self._outbox, contain)
+        self._catch_up = CatchUp(interpreter, options.replay, observer, self._outbox, wake)
         self._ends = StreamEnds(self.open_streams, self._outbox, observer)
         self.scans: Mapping[PartitionFeed, Scan] = self._ends.scans
         """Scans, at most one for each partition: running, or with streams to hand over."""
         self._ready = ReadyStreams(self._catch_up, self._ends, contain)
-        self._stuck = StuckStreams(self.open_streams, self._outbox, self._ends, slow)
+        self._stuck = StuckStreams(self.open_streams, self._outbox, self._ends, options.slow)
         self._tails = PartitionTails(self.streams, self._outbox, self._ready)
-        self._scans = Scans(limits, self.memory, self._ready, self._ends, wake)
-        self.arrivals = Arrivals(self._outbox, self.memory, self._ready, self._ends)
+        self._scans = Scans(options.replay, self.memory, self._ready, self._ends, wake)
+        keys = KeyCheck(options.key_hash, observer)
+        self.arrivals = Arrivals(self._outbox, self.memory, self._ready, self._ends, keys)
         self._stirred = self._resting = False
         """Whether something has happened since the last `is_quiet`, and whether that was true."""
 
@@ -188,19 +166,7 @@ class Hub:
 
         `deadlines` are times (monotonic seconds) at which to close the stream, with the reason.
         """
-        stream = Stream(
-            request.user,
-            feeds,
-            sink,
-            filter=request.filter,
-            session=request.session,
-            issued_at=request.issued_at,
-            opened=moment.monotonic,
-            address=request.address,
-            number=next(self._number),
-            version=self._version,
-            groups=request.groups,
-        )
+        stream = Stream(request, feeds, sink, moment.monotonic, self._version)
         states = request.start(feeds, moment)
         for feed, state in zip(feeds, states, strict=True):
             feed.streams += 1

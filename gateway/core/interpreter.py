@@ -1,4 +1,4 @@
-"""Interpreter: decodes each record at most once and reports bad records and keys."""
+"""Interpreter: decodes each record at most once and reports unreadable ones."""
 
 from __future__ import annotations
 
@@ -10,19 +10,12 @@ from gateway.core.records import Event, Unreadable, UnreadableReason
 from gateway.core.values import read_value
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from gateway.core.containment import Contain
     from gateway.core.event import Decoder
     from gateway.core.feed import PartitionFeed
     from gateway.core.observer import Observer
-    from gateway.core.partitioner import KeyHash
     from gateway.core.records import Record
     from gateway.core.values import Skipped, Values
-
-
-CHECKED_KEYS = 32
-"""Keys of a batch that are checked against the partitioner; murmur2 takes some 5 µs in Python."""
 
 
 class Interpreter:
@@ -31,14 +24,12 @@ class Interpreter:
     def __init__(
         self,
         decoder: Decoder,
-        key_hash: KeyHash,
         observer: Observer,
         contain: Contain,
         values: Values | None = None,
         skipped: Skipped | None = None,
     ) -> None:
         self._decoder = decoder
-        self._key_hash = key_hash
         self._observer = observer
         self._contain = contain
         self._values = values
@@ -91,45 +82,3 @@ class Interpreter:
         # An unexpected exception costs this record only.
         self._contained = self._contain()
         return Unreadable(UnreadableReason.INTERNAL_ERROR)
-
-    def check_keys(
-        self, feed: PartitionFeed, records: Sequence[Record], fresh: Sequence[Record]
-    ) -> None:
-        """Report invalid keys in `records`, and keys in a wrong partition in `fresh`.
-
-        `fresh` are the records whose keys are new in the tail; at most `CHECKED_KEYS` of a batch
-        are checked.
-        """
-        source, template = feed.topic.source, feed.topic.key
-        for record in records:
-            key = record.key
-            if key and template is None and key.isascii():
-                continue
-            if not key:
-                self._observer.unreadable(feed.log, record.offset, UnreadableReason.NO_KEY)
-            elif not _is_utf8(key):
-                self._observer.unreadable(feed.log, record.offset, UnreadableReason.KEY_NOT_UTF8)
-            elif template is not None and template.name(key) is None:
-                form = "" if source is None else f"it is not {source.form}"
-                self._observer.unreadable(
-                    feed.log, record.offset, UnreadableReason.KEY_MISMATCH, form
-                )
-        for record in fresh[:CHECKED_KEYS]:
-            if not record.key or not _is_utf8(record.key):
-                continue
-            topic, partition = feed.topic, feed.log.partition
-            hashed = self._key_hash(record.key)
-            expected = hashed % topic.partitions
-            # A producer may still use a former number of partitions.
-            if expected != partition and not any(
-                hashed % count == partition for count in topic.former
-            ):
-                self._observer.misplaced(feed.log, record.offset, expected)
-
-
-def _is_utf8(key: bytes) -> bool:
-    try:
-        key.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

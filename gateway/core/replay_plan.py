@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from gateway.core.interpreter import Interpreter
     from gateway.core.limits import Limits
     from gateway.core.stream import Stream
-    from gateway.core.tail import Tail
 
 SHORT = 1000
 """Offsets. A range beyond the limits is still read if it is not longer than this, because offsets
@@ -64,17 +63,22 @@ Wanted = tuple[tuple[bytes | None, ...], "EventFilter | None"]
 
 
 class Plan:
-    """Where the streams of one scan continue: call `begin`, then `locate` until none is left."""
+    """Where the streams of one scan continue: call `begin`, then `locate` until none is left.
+
+    Raises `ValueError` for a feed without a tail.
+    """
 
     def __init__(
         self,
         feed: PartitionFeed,
-        tail: Tail,
         waiting: Mapping[Stream, CatchUpState],
         limits: Limits,
         interpreter: Interpreter,
         contain: Contain,
     ) -> None:
+        if feed.tail is None:
+            raise ValueError("a scan ends where the tail begins, and there is none")
+        self.tail = feed.tail
         self.seekers = {stream: Seeker(stream, state) for stream, state in waiting.items()}
         self.by_key: dict[bytes | None, dict[Wanted, Search]] = {}
         """Searches by each of their keys."""
@@ -94,7 +98,6 @@ class Plan:
         self._first_until = 0
         self._contain = contain
         self._feed = feed
-        self._tail = tail
         self._limits = limits
         self._interpreter = interpreter
         self._in_tail: dict[Wanted, list[int]] = {}
@@ -246,8 +249,8 @@ class Plan:
         if offsets is None:
             offsets = []
             counted = 0
-            begin = max(end, self._tail.base.offset)  # the tail may have evicted records
-            for record in reversed(self._tail.since_any(begin, wanted[0])):
+            begin = max(end, self.tail.base.offset)  # the tail may have evicted records
+            for record in reversed(self.tail.since_any(begin, wanted[0])):
                 event = self._interpreter.decode(self._feed, record)
                 if event is not None and stream.wants(event):
                     offsets.append(record.offset)
@@ -269,6 +272,6 @@ class Plan:
         if offset != position.offset:
             state.next_position = OffsetPosition(offset, position.timestamp, False)
             state.checked = True
-        state.ahead = offset > self._tail.head.offset
+        state.ahead = offset > self.tail.head.offset
         state.scanning = False
         del self.seekers[seeker.stream]

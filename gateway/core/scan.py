@@ -62,12 +62,10 @@ class Scan:
         interpreter: Interpreter,
         contain: Contain,
     ) -> None:
-        if feed.tail is None:
-            raise ValueError("a scan ends where the tail begins, and there is none")
         self._contain = contain
         self._contained = contain()
         """Entered for each event found; replaced only after a failure."""
-        self._plan = Plan(feed, feed.tail, waiting, limits, interpreter, contain)
+        self._plan = Plan(feed, waiting, limits, interpreter, contain)
         self.seekers = self._plan.seekers
         self.failed = self._plan.failed
         """Streams to be closed after an unexpected exception."""
@@ -77,9 +75,9 @@ class Scan:
         """Streams in the order in which `harvest` checks them."""
         self.position = -1
         """The next offset to read; set by `locate`."""
-        self.end = feed.tail.base.offset
+        self.end = self._plan.tail.base.offset
         """The offset at which the scan ends: the tail's base."""
-        self._tail = feed.tail
+        self._tail = self._plan.tail
         self._feed = feed
         self._limits = limits
         self._interpreter = interpreter

@@ -25,12 +25,10 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.core.event_id import Version
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from gateway.core.catch_up_state import CatchUpState
     from gateway.core.feed import PartitionFeed
-    from gateway.core.filter import EventFilter
     from gateway.core.records import Event, Position
+    from gateway.core.request import StreamRequest
 
 
 class Sink(Protocol):
@@ -62,9 +60,6 @@ class State(StrEnum):
     CLOSED = "closed"
 
 
-_NO_GROUPS: Mapping[str, tuple[bytes, ...]] = {}
-
-
 class Stream:
     """One open response; only the hub modifies it."""
 
@@ -89,35 +84,30 @@ class Stream:
 
     def __init__(
         self,
-        key: bytes,
+        request: StreamRequest,
         feeds: tuple[PartitionFeed, ...],
         sink: Sink,
-        *,
-        filter: EventFilter | None,  # noqa: A002 - the name of the attribute
-        session: str | None,
         opened: float,
-        issued_at: float | None = None,
-        address: str = "",
-        number: int = 0,
         version: bytes = Version.ONE.encode(),
-        groups: Mapping[str, tuple[bytes, ...]] = _NO_GROUPS,
     ) -> None:
-        self.groups = groups
+        # The request is not kept: the entries of its id would stay in memory.
+        self.groups = request.groups
         """The record keys of the user's groups, by topic; of topics whose keys name groups."""
         self.version = version
         """The first character of the stream's ids."""
-        self.number = number
-        """The stream's number on its worker, in opening order; shown to operators."""
-        self.key = key
+        self.number = 0
+        """The stream's number on its worker, in opening order; shown to operators. `OpenStreams`
+        sets it."""
+        self.key = request.user
         """The user id in UTF-8."""
         self.feeds = feeds
         self.sink = sink
-        self.filter = filter
+        self.filter = request.filter
         """The events that the stream receives; None: all events, also without a category."""
-        self.session = session
-        self.issued_at = issued_at
+        self.session = request.session
+        self.issued_at = request.issued_at
         """When its token was issued (Unix seconds), if the token contains it."""
-        self.address = address
+        self.address = request.address
         """The client address, as limits count it; empty: not counted."""
         self.opened = opened
         """Monotonic seconds, as are all times of a stream."""

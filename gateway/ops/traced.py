@@ -44,8 +44,8 @@ _SAMPLED = frozenset(b"13579bdf")
 class TracedHub(Hub):
     """A hub that reports opened streams, and events whose producers are traced."""
 
-    def __init__(self, spans: Spans, supervisor: Supervisor, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, spans: Spans, supervisor: Supervisor, *parts: Any) -> None:
+        super().__init__(*parts)
         self._spans = spans
         self._supervisor = supervisor
         self._second = 0.0

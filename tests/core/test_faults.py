@@ -130,7 +130,7 @@ def test_a_failed_batch_ends_the_streams_that_would_miss_it(
     stage.worker.settle()
 
     with monkeypatch.context() as patched:
-        patched.setattr(stage.worker.hub._outbox.interpreter, "check_keys", fail)  # noqa: SLF001
+        patched.setattr(stage.worker.hub.arrivals._keys, "check", fail)  # noqa: SLF001
         stage.write(1)
         stage.worker.settle()
     assert not stage.worker.hub.streams
@@ -214,7 +214,7 @@ def test_parked_streams_advance_although_a_batch_has_failed(
     feed.fall_behind(stream)
     feed.park(stream)
     with monkeypatch.context() as patched:
-        patched.setattr(stage.worker.hub._outbox.interpreter, "check_keys", fail)  # noqa: SLF001
+        patched.setattr(stage.worker.hub.arrivals._keys, "check", fail)  # noqa: SLF001
         stage.write(1)
         stage.worker.settle()
     assert not feed.parked

@@ -140,9 +140,9 @@ class TestDelivery:
     @staticmethod
     def stream(number: int) -> Stream:
         sink: Any = None
-        return Stream(
-            b"%d" % number, (), sink, filter=None, session=None, opened=0.0, number=number
-        )
+        stream = Stream(StreamRequest(b"%d" % number), (), sink, 0.0)
+        stream.number = number
+        return stream
 
 
 class TestResuming:

@@ -5,7 +5,7 @@ import pytest
 from gateway.core.event import Decoder
 from gateway.core.feed import PartitionFeed
 from gateway.core.gap import GapReason
-from gateway.core.interpreter import CHECKED_KEYS, Interpreter
+from gateway.core.interpreter import Interpreter
 from gateway.core.mapping import RecordMapping, Template
 from gateway.core.records import (
     Event,
@@ -18,10 +18,9 @@ from gateway.core.records import (
     make_record,
 )
 from gateway.core.registry import Registry
-from gateway.core.source import KeyTemplate, Source
+from gateway.core.source import Source
 from gateway.core.values import ReadAhead, Values
 from tests.core.workers import Faults, SilentObserver
-from tests.core.world import first_byte
 
 LOG = TopicPartition("user-events", 1)
 TYPE = (("event_type", b"import.progress"),)
@@ -34,7 +33,7 @@ def observer() -> SilentObserver:
 
 @pytest.fixture
 def interpreter(observer: SilentObserver) -> Interpreter:
-    return Interpreter(Decoder(Registry.built_in()), first_byte, observer, Faults().contain)
+    return Interpreter(Decoder(Registry.built_in()), observer, Faults().contain)
 
 
 @pytest.fixture
@@ -82,39 +81,6 @@ def test_a_broadcast_needs_no_key(interpreter: Interpreter) -> None:
     assert interpreter.decode(feed, record(8, key=b"\xff")) is not None
 
 
-@pytest.mark.parametrize(
-    ("key", "reason"),
-    [
-        (None, UnreadableReason.NO_KEY),
-        (b"", UnreadableReason.NO_KEY),
-        (b"\xff", UnreadableReason.KEY_NOT_UTF8),
-    ],
-)
-def test_an_invalid_key_is_reported(
-    interpreter: Interpreter,
-    feed: PartitionFeed,
-    observer: SilentObserver,
-    key: bytes | None,
-    reason: UnreadableReason,
-) -> None:
-    interpreter.check_keys(feed, [record(7, key)], [record(7, key)])
-    assert observer.unreadables == [(LOG, 7, reason)]
-    assert observer.misplacements == []
-
-
-@pytest.mark.parametrize("key", [b"alice", b"user:", "nutzer:ä".encode()])
-def test_a_key_of_another_form_than_the_source_states_is_reported(
-    interpreter: Interpreter, observer: SilentObserver, key: bytes
-) -> None:
-    source = Source("orders", LogKind.USER, KeyTemplate(b"user:"))
-    feed = PartitionFeed(
-        LOG, Topic("orders", LogKind.USER, b"tagA", 1, key=source.key, source=source)
-    )
-    records = [record(6, b"user:a"), record(7, key), record(8, "user:ä".encode())]
-    interpreter.check_keys(feed, records, [])
-    assert observer.unreadables == [(LOG, 7, UnreadableReason.KEY_MISMATCH)]
-
-
 def test_a_record_is_decoded_by_the_mapping_of_its_source(interpreter: Interpreter) -> None:
     mapping = RecordMapping(Template.parse("order.{header:event_type}"))
     source = Source("orders", LogKind.USER, mapping=mapping)
@@ -124,31 +90,6 @@ def test_a_record_is_decoded_by_the_mapping_of_its_source(interpreter: Interpret
     event = interpreter.decode(feed, record(7))
     assert event is not None
     assert event.event_type == "order.import.progress"
-
-
-@pytest.mark.parametrize(
-    ("key", "misplaced"),
-    [(b"a", [(LOG, 7, 97 % 3)] if 97 % 3 != 1 else []), (b"b", [(LOG, 7, 2)]),
-     ("ä".encode(), [(LOG, 7, 0)])],
-)  # fmt: skip
-def test_a_key_in_the_wrong_partition_is_reported(
-    interpreter: Interpreter,
-    feed: PartitionFeed,
-    observer: SilentObserver,
-    key: bytes,
-    misplaced: list[tuple[TopicPartition, int, int]],
-) -> None:
-    interpreter.check_keys(feed, [record(7, key)], [record(7, key)])
-    assert observer.misplacements == misplaced
-    assert observer.unreadables == []
-
-
-def test_the_number_of_keys_checked_per_batch_is_limited(
-    interpreter: Interpreter, feed: PartitionFeed, observer: SilentObserver
-) -> None:
-    records = [record(i, b"b%d" % i) for i in range(2 * CHECKED_KEYS)]
-    interpreter.check_keys(feed, records, records)
-    assert len(observer.misplacements) == CHECKED_KEYS
 
 
 class Answers:
@@ -169,7 +110,7 @@ def test_value_is_read_before_its_record_is_decoded(
     mismatch = Unreadable(UnreadableReason.SCHEMA_MISMATCH)
     values = Answers({7: b'{"n":1}', 8: mismatch})
     decoder = Decoder(Registry.built_in())
-    interpreter = Interpreter(decoder, first_byte, observer, Faults().contain, values)
+    interpreter = Interpreter(decoder, observer, Faults().contain, values)
     event = interpreter.decode(feed, record(7))
     assert event is not None
     assert event.body == b'event: import.progress\ndata: {"n":1}\n\n'
@@ -189,7 +130,7 @@ def test_record_without_its_schema_becomes_a_gap_once(
 ) -> None:
     values = Answers({7: Unreadable(UnreadableReason.SCHEMA_UNAVAILABLE)})
     decoder = Decoder(Registry.built_in())
-    interpreter = Interpreter(decoder, first_byte, observer, Faults().contain, values)
+    interpreter = Interpreter(decoder, observer, Faults().contain, values)
     one = record(7)
     for _ in range(2):
         event = interpreter.decode(feed, one)
@@ -225,7 +166,7 @@ def test_skipped_record_is_passed_on_once_with_its_value_as_it_was_read(
     values, taken, faults = Answers({7: b"{}", 8: b"not JSON"}), Taken(broken), Faults()
     faults.tolerant = broken
     decoder = Decoder(Registry.built_in())
-    interpreter = Interpreter(decoder, first_byte, observer, faults.contain, values, taken)
+    interpreter = Interpreter(decoder, observer, faults.contain, values, taken)
     assert interpreter.decode(feed, record(7)) is not None
     bad = make_record(8, 1000, b"a", b"\0framed")
     for _ in range(2):

@@ -7,6 +7,7 @@ from gateway.core.event_id import parse
 from gateway.core.filter import EventFilter, Selection
 from gateway.core.gap import CloseReason
 from gateway.core.records import Event, OffsetPosition, TimePosition
+from gateway.core.request import StreamRequest
 from gateway.core.stream import State, Stream
 from tests.core.stage import BROADCAST_LOG, USER, USER_LOG, Stage, stream_of
 
@@ -29,7 +30,7 @@ def test_a_stream_wants_the_events_that_its_filter_accepts(
     chosen: EventFilter | None, category: str | None, *, wanted: bool
 ) -> None:
     connection = Stage().client().connect(Stage().worker)
-    stream = Stream(USER, (), connection, filter=chosen, session=None, opened=0.0)
+    stream = Stream(StreamRequest(USER, chosen), (), connection, 0.0)
     assert stream.wants(event(category)) is wanted
 
 

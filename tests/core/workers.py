@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from gateway.core.containment import Containment
+from gateway.core.edge import Edge, HubOptions
 from gateway.core.event import Decoder
 from gateway.core.feed import PartitionFeed
 from gateway.core.gap import CloseReason, GapReason
@@ -111,19 +112,17 @@ class Worker:
         self.busy = False
         """Whether the hub has requested steps."""
         self.hub = Hub(
-            interpreter=Interpreter(
-                Decoder(world.registry), first_byte, self.observer, self.faults.contain
+            HubOptions(
+                replay=Limits(setup.max_age_ms, setup.max_events, setup.max_records),
+                key_hash=first_byte,
+                tail_bytes=setup.tail_bytes,
+                retry_ms=3000,
+                heartbeat=setup.heartbeat,
+                slow=setup.slow,
+                id_version=world.version,
             ),
-            limits=Limits(setup.max_age_ms, setup.max_events, setup.max_records),
-            tail_bytes=setup.tail_bytes,
-            retry_ms=3000,
-            heartbeat=setup.heartbeat,
-            slow=setup.slow,
-            observer=self.observer,
-            wake=self.wake,
-            busy=self._begin,
-            contain=self.faults.contain,
-            id_version=world.version,
+            Interpreter(Decoder(world.registry), self.observer, self.faults.contain),
+            Edge(self.observer, self.wake, self._begin, self.faults.contain),
         )
         topics = [topic.topic() for topic in world.configured]
         self.routes = PartitionMap(self.hub, topics, first_byte, setup.settle)

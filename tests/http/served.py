@@ -14,6 +14,7 @@ from aiohttp import web
 
 from gateway import clock
 from gateway.config import load_settings
+from gateway.core.edge import Edge, HubOptions
 from gateway.core.event import Decoder
 from gateway.core.feed import PartitionFeed
 from gateway.core.gap import CloseReason
@@ -62,16 +63,16 @@ class AttentiveHub(Hub):
     def __init__(self, metrics: Metrics) -> None:
         contain = partial(Supervisor(metrics).contain, Part.STREAM)
         super().__init__(
-            interpreter=Interpreter(Decoder(Registry.built_in()), lambda _: 0, metrics, contain),
-            limits=Limits(3_600_000, 1_000_000, 1_000_000),
-            tail_bytes=1 << 28,
-            retry_ms=3000,
-            heartbeat=30,
-            slow=30,
-            observer=metrics,
-            wake=lambda _feed: None,
-            busy=lambda: None,
-            contain=contain,
+            HubOptions(
+                Limits(3_600_000, 1_000_000, 1_000_000),
+                lambda _: 0,
+                1 << 28,
+                3000,
+                heartbeat=30,
+                slow=30,
+            ),
+            Interpreter(Decoder(Registry.built_in()), metrics, contain),
+            Edge(metrics, lambda _feed: None, lambda: None, contain),
         )
         self.openings: list[StreamRequest] = []
         self.deadlines: list[tuple[Moment, dict[CloseReason, float]]] = []

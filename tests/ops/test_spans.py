@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from gateway import clock
 from gateway.config import load_settings
+from gateway.core.edge import Edge, HubOptions
 from gateway.core.event import Decoder
 from gateway.core.fetched import Summary
 from gateway.core.filter import EventFilter, Selection
@@ -66,18 +67,11 @@ class Stage:
         self.hub = TracedHub(
             self.spans,
             supervisor,
-            interpreter=Interpreter(
-                Decoder(Registry.built_in()), lambda _: 0, self.metrics, contain
+            HubOptions(
+                Limits(3_600_000, 1_000, 1_000), lambda _: 0, 1 << 20, 3000, heartbeat=30, slow=30
             ),
-            limits=Limits(3_600_000, 1_000, 1_000),
-            tail_bytes=1 << 20,
-            retry_ms=3000,
-            heartbeat=30,
-            slow=30,
-            observer=self.metrics,
-            wake=lambda _feed: None,
-            busy=lambda: None,
-            contain=contain,
+            Interpreter(Decoder(Registry.built_in()), self.metrics, contain),
+            Edge(self.metrics, lambda _feed: None, lambda: None, contain),
         )
         kinds = {USER_LOG: LogKind.USER, NEWS_LOG: LogKind.BROADCAST}
         self.feeds = tuple(

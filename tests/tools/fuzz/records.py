@@ -9,6 +9,7 @@ from gateway.core import frame
 from gateway.core.event import Decoder, type_fault
 from gateway.core.feed import PartitionFeed
 from gateway.core.interpreter import Interpreter
+from gateway.core.key_check import KeyCheck
 from gateway.core.partitioner import key_hash
 from gateway.core.records import TIMESTAMP_LIMIT, Event, LogKind, Topic, TopicPartition, make_record
 from gateway.core.registry import Registry
@@ -71,14 +72,14 @@ def _check_user(value: bytes, key: bytes) -> None:
 def _interpret(key: bytes, value: bytes, headers: tuple[tuple[str, bytes], ...]) -> None:
     """Each record is reported at most once and needs no more memory than counted."""
     observer = SilentObserver()
-    interpreter = Interpreter(_DECODER, key_hash("murmur2"), observer, Faults().contain)
+    interpreter = Interpreter(_DECODER, observer, Faults().contain)
     feed = PartitionFeed(TopicPartition("user-events", 2), _TOPIC)
     record = make_record(7, NOW, key or None, value or None, headers)
     first = interpreter.decode(feed, record)
     assert interpreter.decode(feed, record) is first
     assert len(observer.unreadables) == (first is None)
     assert record.value is None
-    interpreter.check_keys(feed, [record], [record])
+    KeyCheck(key_hash("murmur2"), observer).check(feed, [record], [record])
     assert len(observer.misplacements) <= 1
     for _, _, expected in observer.misplacements:
         assert expected != 2
