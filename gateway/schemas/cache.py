@@ -85,9 +85,6 @@ class Registry(Protocol):
     async def probe(self) -> None:
         """Send one request. Raises `RegistryUnavailable` unless it is answered."""
 
-    async def close(self) -> None:
-        """Close the connections."""
-
 
 class Schemas:
     """The schemas of a worker. `read` and `missing` return at once; `settle` waits.
@@ -203,12 +200,11 @@ class Schemas:
         return request
 
     async def close(self) -> None:
-        """Cancel all requests, and close the connections to the registry."""
+        """Cancel all requests."""
         requests = list(self._requests.values())
         for request in requests:
             request.cancel()
         await asyncio.gather(*requests, return_exceptions=True)
-        await self._registry.close()
 
     def _find(self, schema: SchemaId) -> AvroSchema | ProtobufSchema | _Failure | None:
         known = self._known.get(schema)

@@ -12,10 +12,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
-import aiohttp
 import msgspec
 
 from gateway.files import client_tls
+from gateway.outgoing import AnswerTooLarge, Exchange, NoAnswer, answer
 from gateway.schemas.errors import InvalidSchema, RegistryUnavailable, UnknownSchema
 from gateway.secret_file import ReloadingSecret
 
@@ -63,7 +63,7 @@ class RegisteredSchema(NamedTuple):
 
 
 class RegistryClient:
-    """Fetches schemas; its session opens with the first request, and `close` closes it.
+    """Fetches schemas, with one connection for each request.
 
     Raises `SettingsError` for certificates that cannot be loaded.
     """
@@ -74,7 +74,6 @@ class RegistryClient:
         self._password = _secret(settings, "schema_registry_password")
         self._token = _secret(settings, "schema_registry_token")
         self._tls = _tls(settings)
-        self._session: aiohttp.ClientSession | None = None
 
     async def fetch(self, schema: SchemaId) -> RegisteredSchema:
         """Return a schema with all that it refers to.
@@ -91,11 +90,6 @@ class RegistryClient:
         """Send one request. Raises `RegistryUnavailable` unless it is answered."""
         with suppress(UnknownSchema, InvalidSchema):  # any answer will do
             await self._read("/schemas/types")
-
-    async def close(self) -> None:
-        """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
 
     async def _add_references(
         self, found: Found, texts: dict[str, str], around: frozenset[tuple[str, int]]
@@ -129,47 +123,24 @@ class RegistryClient:
 
     async def _read(self, path: str) -> bytes:
         """Return the body of a response. Raises `UnknownSchema` and `RegistryUnavailable`."""
-        headers = {}
+        headers = {"Accept": "application/vnd.schemaregistry.v1+json, application/json"}
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token()}"
         elif self._username is not None and self._password is not None:
             login = f"{self._username}:{self._password()}".encode()
             headers["Authorization"] = f"Basic {b64encode(login).decode()}"
+        exchange = Exchange(self.url + path, REQUEST_SECONDS, MAX_BYTES, headers, tls=self._tls)
         try:
-            async with self._client().get(
-                self.url + path, headers=headers, allow_redirects=False
-            ) as response:
-                if response.status == _NOT_FOUND:
-                    raise UnknownSchema("the registry does not have it")
-                if response.status != 200:
-                    raise RegistryUnavailable(_advice(response.status))
-                document = bytearray()
-                async for part in response.content.iter_any():
-                    document += part
-                    if len(document) > MAX_BYTES:
-                        raise InvalidSchema(f"the schema has more than {MAX_BYTES} bytes")
-        except TimeoutError:
-            raise RegistryUnavailable(f"it does not answer within {REQUEST_SECONDS:g} s") from None
-        except (aiohttp.ClientConnectionError, OSError) as error:
+            status, document = await answer(exchange)
+        except AnswerTooLarge:
+            raise InvalidSchema(f"the schema has more than {MAX_BYTES} bytes") from None
+        except NoAnswer as error:
             raise RegistryUnavailable(str(error)) from None
-        except aiohttp.ClientError as error:
-            raise RegistryUnavailable(f"not valid HTTP ({type(error).__name__})") from None
-        return bytes(document)
-
-    def _client(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS),
-                # Compressed, a few bytes could stand for any number of them.
-                headers={
-                    "Accept": "application/vnd.schemaregistry.v1+json, application/json",
-                    "Accept-Encoding": "identity",
-                },
-                auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                connector=aiohttp.TCPConnector(ssl=self._tls, limit=8),
-            )
-        return self._session
+        if status == _NOT_FOUND:
+            raise UnknownSchema("the registry does not have it")
+        if status != 200:
+            raise RegistryUnavailable(_advice(status))
+        return document
 
 
 def _advice(status: int) -> str:

@@ -35,7 +35,7 @@ CLOCKS = {"now", "utcnow", "today"}
 """Methods of `datetime` that read the clock."""
 
 AIOKAFKA = ("kafka/",)
-AIOHTTP = ("http/", "ops/", "demo/", "client/", "workers/", "schemas/", "app.py", "listeners.py")
+AIOHTTP = ("http/", "ops/", "demo/", "client/", "workers/", "outgoing.py", "app.py", "listeners.py")
 OPENTELEMETRY = ("ops/spans.py", "ops/traced.py", "ops/otlp_metrics.py")
 """An optional dependency; `traced.py` needs its types only."""
 

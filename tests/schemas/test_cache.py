@@ -48,9 +48,6 @@ class Registry:
         self.silent = False
         self.repeated = asyncio.Event()
 
-    async def close(self) -> None:
-        self.closed = True
-
     async def probe(self) -> None:
         if self.away:
             raise RegistryUnavailable("it answers 503")

@@ -32,10 +32,7 @@ async def fetched(schema: SchemaId, **settings: object) -> RegisteredSchema:
     client = RegistryClient(
         load_settings(None, **{f"schema_registry_{k}": v for k, v in settings.items()})
     )
-    try:
-        return await client.fetch(schema)
-    finally:
-        await client.close()
+    return await client.fetch(schema)
 
 
 async def test_schema_is_fetched_by_id_and_by_guid(served: ServedRegistry) -> None:
@@ -125,7 +122,6 @@ async def test_token_is_read_again_when_its_file_changes(
     file.write_text("the second one")
     served.wanted = "Bearer the second one"
     await client.fetch(1)
-    await client.close()
 
 
 async def test_certificates_of_both_sides_are_verified(tmp_path: Path) -> None:

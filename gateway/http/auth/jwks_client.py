@@ -15,7 +15,6 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import aiohttp
 import msgspec
 import structlog
 
@@ -23,6 +22,7 @@ from gateway.core.admission import Refusal
 from gateway.errors import KeySetError, NotReady, Overloaded
 from gateway.http.auth.jwks import KeySet, read_key_set
 from gateway.issuers import Issuer, is_safe_url
+from gateway.outgoing import AnswerTooLarge, Exchange, InvalidAnswer, NoAnswer, answer
 from gateway.readiness import NotReadyReason
 
 if TYPE_CHECKING:
@@ -239,38 +239,24 @@ async def fetch_key_set(
     `patience` seconds, all in all.
     """
     document = await _get(url, patience)
-    # Of a large set, making keys takes longer than the event loop may be held.
+    # Making the keys of a large set takes longer than the event loop may be held.
     return await asyncio.to_thread(read_key_set, document, algorithms)
 
 
 async def _get(url: str, patience: float) -> bytes:
     try:
-        async with (
-            aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=patience),
-                # Compressed, a few bytes could stand for any number of them.
-                headers={"Accept": "application/json", "Accept-Encoding": "identity"},
-                auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-            ) as session,
-            session.get(url, allow_redirects=False) as response,
-        ):
-            if response.status != 200:
-                raise KeySetError(*_status(response.status))
-            document = bytearray()
-            async for part in response.content.iter_any():
-                document += part
-                if len(document) > MAX_BYTES:
-                    raise KeySetError(f"its answer has more than {MAX_BYTES} bytes", _URL)
-    except TimeoutError:
-        raise KeySetError(f"it does not answer within {patience:g} s", _START) from None
-    except (aiohttp.ClientConnectionError, OSError) as error:
+        status, document = await answer(
+            Exchange(url, patience, MAX_BYTES, {"Accept": "application/json"})
+        )
+    except AnswerTooLarge as error:
+        raise KeySetError(str(error), _URL) from None
+    except InvalidAnswer as error:
+        raise KeySetError(f"its response is {error}", _URL) from None
+    except NoAnswer as error:
         raise KeySetError(str(error), _START) from None
-    except aiohttp.ClientError as error:
-        raise KeySetError(
-            f"its response is not valid HTTP ({type(error).__name__})", _URL
-        ) from None
-    return bytes(document)
+    if status != 200:
+        raise KeySetError(*_status(status))
+    return document
 
 
 def _status(status: int) -> tuple[str, str]:

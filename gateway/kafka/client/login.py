@@ -12,11 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import http.client
-import ssl
 import time
-import urllib.error
-import urllib.request
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
@@ -28,6 +24,7 @@ from aiokafka.errors import SaslAuthenticationFailed
 from gateway.errors import SettingsError
 from gateway.files import read_file
 from gateway.kafka.client.shared_token import Token, TokenProvider, TokenUnavailable
+from gateway.outgoing import Exchange, NoAnswer, answer_now
 from gateway.secret_file import ReloadingSecret
 
 if TYPE_CHECKING:
@@ -37,7 +34,7 @@ if TYPE_CHECKING:
     from gateway.config import Settings
 
 ANSWER_SECONDS = 10.0
-"""Timeout of a token endpoint."""
+"""Timeout of a token endpoint, for all of its answer."""
 
 MAX_ANSWER = 1 << 20
 """Maximum size of a token endpoint's response, in bytes."""
@@ -130,26 +127,19 @@ def _from_endpoint(settings: Settings, client_secret: Callable[[], str]) -> Toke
 
 def _post(url: str, body: bytes, headers: dict[str, str]) -> dict[str, Any]:
     """Return the JSON object in the endpoint's response; do not follow redirects."""
-    request = urllib.request.Request(url, body, headers, method="POST")  # noqa: S310 - https, or loopback
-    context = ssl.create_default_context()
-    opener = urllib.request.build_opener(_NoRedirect, urllib.request.HTTPSHandler(context=context))
     endpoint = f"{_PREFIX}TOKEN_ENDPOINT_URL"
     try:
-        with opener.open(request, timeout=ANSWER_SECONDS) as response:
-            data = response.read(MAX_ANSWER)
-    except urllib.error.HTTPError as error:
-        with error:
-            reason = _oauth_error(error.read(MAX_ANSWER))
-        found = f"the token endpoint {url} answers {error.code}{reason}"
-        if error.code in {400, 401, 403}:
-            names = f"{_PREFIX}CLIENT_ID, {_PREFIX}CLIENT_SECRET and {_PREFIX}SCOPE"
-            raise TokenUnavailable(found, f"set {names} to values that it accepts") from None
-        raise TokenUnavailable(found, f"look at its log, or set {endpoint}") from None
-    except (OSError, http.client.HTTPException) as error:
-        cause = getattr(error, "reason", error)
+        status, data = answer_now(Exchange(url, ANSWER_SECONDS, MAX_ANSWER, headers, body))
+    except NoAnswer as error:
         raise TokenUnavailable(
-            f"the token endpoint {url} does not answer: {cause}", f"start it, or set {endpoint}"
+            f"no answer from the token endpoint {url}: {error}", f"start it, or set {endpoint}"
         ) from None
+    if status != 200:
+        found = f"the token endpoint {url} answers {status}{_oauth_error(data)}"
+        if status in {400, 401, 403}:
+            names = f"{_PREFIX}CLIENT_ID, {_PREFIX}CLIENT_SECRET and {_PREFIX}SCOPE"
+            raise TokenUnavailable(found, f"set {names} to values that it accepts")
+        raise TokenUnavailable(found, f"look at its log, or set {endpoint}")
     try:
         return msgspec.json.decode(data, type=dict[str, Any])
     except (ValueError, RecursionError):
@@ -157,13 +147,6 @@ def _post(url: str, body: bytes, headers: dict[str, str]) -> dict[str, Any]:
             f"the answer of {url} is not a JSON object",
             f"set {endpoint} to the token endpoint of the identity provider",
         ) from None
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Sends credentials to the configured URL only."""
-
-    def redirect_request(self, *_: object) -> None:
-        """Reject the redirect: urllib raises `HTTPError`."""
 
 
 def _oauth_status(data: bytes) -> str:

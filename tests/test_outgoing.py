@@ -1,0 +1,118 @@
+"""Requests to servers that never end, flood, or speak something else."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from gateway.outgoing import (
+    Answer,
+    AnswerTooLarge,
+    Exchange,
+    InvalidAnswer,
+    NoAnswer,
+    answer,
+    answer_now,
+)
+from tests.eventually import DEADLINE
+
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@asynccontextmanager
+async def serving(begin: bytes, again: bytes = b"", pause: float = 0.0) -> AsyncIterator[str]:
+    """Yield the URL of a server that sends `begin`, then `again` without end, or closes."""
+    connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        connections[task] = writer
+        with suppress(OSError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(begin)
+            while again:
+                writer.write(again)
+                await writer.drain()
+                await asyncio.sleep(pause)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    finally:
+        server.close()
+        for writer in connections.values():
+            writer.transport.abort()
+        await asyncio.gather(*connections)
+
+
+async def test_body_of_any_status_is_returned() -> None:
+    async with serving(b"HTTP/1.1 404 No\r\nContent-Length: 2\r\n\r\n{}") as url:
+        assert await answer(Exchange(url, DEADLINE, 2)) == Answer(404, b"{}")
+        with pytest.raises(AnswerTooLarge, match="more than 1 bytes"):
+            await answer(Exchange(url, DEADLINE, 1))
+
+
+@pytest.mark.parametrize(
+    ("begin", "again", "pause"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, 0),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.01),
+        (CHUNKED + b"1;", b"x" * 65_536, 0),
+        (CHUNKED, b"1\r\nx\r\n", 0.01),
+        (OK, b"X: y\r\n", 0.01),
+        (b"", b"H", 0.01),
+    ],
+    ids=["interim flood", "interim", "chunk extension", "tiny chunks", "headers", "status line"],
+)
+async def test_response_without_an_end_is_abandoned_after_the_time_limit(
+    begin: bytes, again: bytes, pause: float
+) -> None:
+    async with serving(begin, again, pause) as url:
+        async with asyncio.timeout(DEADLINE):
+            with pytest.raises(NoAnswer):
+                await answer(Exchange(url, 0.2, 1_000_000))
+
+
+async def test_text_of_an_invalid_response_is_not_repeated() -> None:
+    async with serving(b"secret \xff\x00 garbage\r\n\r\n") as url:
+        with pytest.raises(InvalidAnswer) as caught:
+            await answer(Exchange(url, DEADLINE, 1))
+    assert str(caught.value) == "not valid HTTP (ClientResponseError)"
+
+
+async def test_caller_may_leave_before_the_answer() -> None:
+    async with serving(OK, b"X: y\r\n", 0.01) as url:
+        waiting = asyncio.create_task(answer(Exchange(url, 0.2, 1)))
+        await asyncio.sleep(0.05)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Keep quiet."""
+
+
+async def test_event_loop_of_the_caller_does_no_work_for_a_request() -> None:
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/"
+        # This blocks the event loop until the answer is complete.
+        assert answer_now(Exchange(url, DEADLINE, 9, data=b"a body")) == Answer(200, b"a body")
+        server.shutdown()
