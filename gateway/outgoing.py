@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from aiohappyeyeballs import AddrInfoType
 
-RECEIVE_BUFFER = 16_384
+RECEIVE_BUFFER = 8_192
 """Bytes of a response that the kernel may hold, and so about what the parser gets at a time: it is
 C code, which keeps all threads waiting until it returns."""
 

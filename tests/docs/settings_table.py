@@ -78,9 +78,9 @@ NOTES = {
   every 5 minutes, so a withdrawn key may be accepted that long, and when a token names an unknown
   key, at most once in 30 s. Publish a key some minutes before it signs, and give each a `kid`: a
   token without one is tried with the first 4 keys that fit its algorithm. While the URL is
-  unavailable the last keys stay in force. Keys of kind `oct`, private ones, RSA keys
-  below 2048 bits, and keys whose `alg`, `use` or `key_ops` declare another purpose are
-  ignored.
+  unavailable the last keys stay in force. Ignored are keys of kind `oct`, private ones, RSA keys
+  below 2048 or above 8192 bits or with an exponent of more than 32 bits, and keys whose `alg`,
+  `use` or `key_ops` declare another purpose.
 - **Algorithms.** The default of `GATEWAY_JWT_ALGORITHMS` is `HS256` with a secret, and with public
   keys those of `RS256`, `ES256` and `EdDSA` that fit the key. Algorithms of the other kind are
   rejected at the start.

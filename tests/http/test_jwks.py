@@ -80,6 +80,12 @@ def weak() -> dict[str, Any]:
     return jwt.algorithms.RSAAlgorithm.to_jwk(key, as_dict=True)
 
 
+def costly(bits: int, exponent: int) -> dict[str, Any]:
+    modulus = 1 << bits - 1 | 1
+    key = rsa.RSAPublicNumbers(exponent, modulus).public_key()
+    return jwt.algorithms.RSAAlgorithm.to_jwk(key, as_dict=True)
+
+
 def montgomery() -> dict[str, Any]:
     raw = x25519.X25519PrivateKey.generate().public_key()
     x = jwt.utils.base64url_encode(raw.public_bytes(Encoding.Raw, PublicFormat.Raw)).decode()
@@ -92,6 +98,8 @@ UNUSABLE = {
     "a private key": RSA.jwk(d="AQAB"),
     "a private key on a curve": P256.jwk(d="AQAB"),
     "a short key": weak(),
+    "a key of more than 8192 bits": costly(16_384, 65_537),
+    "an exponent of more than 32 bits": costly(3072, (1 << 32) + 1),
     "another curve": jwt.algorithms.ECAlgorithm.to_jwk(
         ec.generate_private_key(ec.SECP256K1()).public_key(), as_dict=True
     ),

@@ -206,6 +206,14 @@ async def test_lifetimes_of_a_moment_and_of_forever() -> None:
     assert await provider.token() == "2"
 
 
+@pytest.mark.parametrize("exp", ["1" + "0" * 400, "null", '"x"', "[]", "{}"])
+async def test_expiry_that_is_not_a_time_counts_as_unknown(endpoint: Endpoint, exp: str) -> None:
+    claims = base64.urlsafe_b64encode(f'{{"exp":{exp}}}'.encode()).decode()
+    endpoint.answer = {"access_token": f"a.{claims}.b"}
+    made = settings(token_endpoint_url=endpoint.url, client_id="a", client_secret="hunter2")
+    assert await token_of(made) == f"a.{claims}.b"
+
+
 async def _gives(provider: TokenProvider, token: str) -> bool:
     return await provider.token() == token
 

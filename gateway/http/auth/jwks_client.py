@@ -42,6 +42,9 @@ MAX_WAITING = 100
 """Requests that may wait for an unknown key at the same time. Key names cost nothing to make up, so
 these requests have a limit of their own and never take the places of others."""
 
+MAX_LOGGED = 20
+"""Names of keys in a log line; a provider has some five keys."""
+
 _START = "start the provider, or set its URL"
 _URL = "set the URL that the provider states"
 
@@ -185,7 +188,12 @@ class JwksClient:
             return
         if former is None or former.keys() != keys.keys():
             kids = sorted({kid for kid, _ in keys if kid is not None})
-            _log.info("signing keys updated", kids=kids, source=self.setting)
+            _log.info(
+                "signing keys updated",
+                count=len(kids),
+                kids=[kid[:100] for kid in kids[:MAX_LOGGED]],
+                source=self.setting,
+            )
         elif failed_before:
             _log.info("signing keys can be fetched again", source=self.setting)
         if self._readiness.clear(NotReadyReason.KEYS):

@@ -40,6 +40,11 @@ MAX_TRIED = 4
 """Keys that are tried for one token: a token without a `kid` can mean any that goes with its
 algorithm, and each costs a signature. A rotation needs two."""
 
+MAX_RSA_BITS = 8192
+MAX_EXPONENT_BITS = 32
+"""Of an RSA key. The event loop verifies signatures: within these bounds one takes 1 ms or less,
+beyond them up to 25 ms. Issuers use 2,048 to 4,096 bits, and the exponent 65,537 of 17 bits."""
+
 _PEM_BLOCK = re.compile(rb"-----BEGIN [^-]+-----.*?-----END [^-]+-----[ \t\r]*\n?", re.DOTALL)
 
 
@@ -113,6 +118,10 @@ def fault(key: Key, algorithm: str) -> str | None:
     method = jwt.get_algorithm_by_name(algorithm)
     if not isinstance(key, bytes) and not isinstance(key, _kinds(algorithm)):
         return f"not with {_described(key)}"
+    if isinstance(key, RSAPublicKey) and (
+        key.key_size > MAX_RSA_BITS or key.public_numbers().e.bit_length() > MAX_EXPONENT_BITS
+    ):
+        return f"not with more than {MAX_RSA_BITS} bits, or {MAX_EXPONENT_BITS} of the exponent"
     try:
         return method.check_key_length(method.prepare_key(key))
     except jwt.InvalidKeyError as error:

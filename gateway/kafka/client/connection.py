@@ -260,6 +260,10 @@ class Connection(asyncio.BufferedProtocol):
         for pending in self._unanswered():
             if not pending.answered.done():
                 pending.answered.set_exception(error)
+                if isinstance(pending.answered, asyncio.Future):
+                    # A caller of several requests may end with the first failure. asyncio would
+                    # report each of the others as an error.
+                    pending.answered.exception()
         self._pending.clear()
         self._held = None
         if self.on_closed is not None:

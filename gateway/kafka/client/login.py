@@ -238,8 +238,10 @@ def _life(token: str) -> float:
         )
     except (IndexError, ValueError, binascii.Error, RecursionError):
         return UNKNOWN_LIFE
-    expires = claims.get("exp")
-    return float(expires) - time.time() if isinstance(expires, int | float) else UNKNOWN_LIFE
+    try:
+        return float(claims["exp"]) - time.time()
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return UNKNOWN_LIFE
 
 
 def _is_number(value: object) -> bool:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import struct
 from typing import Any
@@ -113,6 +114,20 @@ async def test_reset_fails_pending_requests() -> None:
         with pytest.raises(KafkaConnectionError, match="broke"):
             await waiting
         assert connection.closed
+
+
+async def test_failed_requests_that_no_caller_awaits_are_not_reported_as_errors(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with ScriptedServer() as server:
+        connection = await opened(server)
+        first, second = (connection.request(99, 0, b"", 5) for _ in range(2))
+        connection.close()
+        with pytest.raises(KafkaConnectionError):
+            await first
+        del second
+        gc.collect()
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 async def test_open_connection_times_out_on_a_silent_server() -> None:
