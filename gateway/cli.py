@@ -12,9 +12,10 @@ import io
 import os
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from gateway import __version__
 from gateway.commands.check import check
@@ -61,6 +62,7 @@ def main() -> None:
 def build() -> typer.Typer:
     """Return the command line with all its commands."""
     app = typer.Typer(
+        cls=_Group,
         name="gateway",
         help="Every user's events from Kafka, as Server-Sent Events: live, resumed, exactly once.",
         epilog="Settings are environment variables, or a TOML file given with --config.",
@@ -98,7 +100,37 @@ def _add(
     """Add a command with its docstring as help, each paragraph as one line to be wrapped."""
     paragraphs = inspect.getdoc(command) or ""
     text = "\n\n".join(" ".join(part.split()) for part in paragraphs.split("\n\n"))
-    app.command(name, help=text, epilog=epilog, rich_help_panel=panel)(command)
+    app.command(name, help=text, epilog=epilog, rich_help_panel=panel, cls=_Command)(command)
+
+
+class _Group(TyperGroup):
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _with_metavars(super().get_params(ctx))
+
+
+class _Command(TyperCommand):
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _with_metavars(super().get_params(ctx))
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
+
+def _with_metavars(params: list[Any]) -> list[Any]:
+    """Return the parameters; help shows metavars instead of types: N for numbers, none for flags.
+
+    Typer would print the type of each parameter, such as `<bool>` after every flag.
+    """
+    for param in params:
+        if isinstance(param, TyperArgument):
+            param.display_type_rich = _no_type  # type: ignore[method-assign]
+        elif isinstance(param, TyperOption) and param.metavar is None:
+            param.metavar = "" if param.is_flag else "N"
+    return params
+
+
+def _no_type(ctx: Any) -> str:  # noqa: ARG001
+    return ""
 
 
 def _settings_help() -> str:

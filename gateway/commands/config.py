@@ -12,6 +12,7 @@ from rich.table import Table
 from gateway.commands.console import AsJson, ConfigFile, harmless, prepare, to_stderr, to_stdout
 from gateway.config import grouped, origins
 from gateway.core.records import LogKind
+from gateway.issuers import Issuer
 from gateway.settings.secret_settings import PREFIX, SECRETS
 from gateway.sources import AUDIENCES, KEYS
 
@@ -54,7 +55,7 @@ def show_config(
         }
         if settings.sources is not None:
             values[SOURCES]["sources"] = [_written(each) for each in settings.event_sources]
-        typer.echo(msgspec.json.format(msgspec.json.encode(values, enc_hook=str)))
+        typer.echo(msgspec.json.format(msgspec.json.encode(values, enc_hook=_encoded)))
         return
     to_stdout().print(_table(settings, shown), soft_wrap=True)
     if settings.sources is not None:
@@ -109,11 +110,30 @@ def _table(settings: Settings, shown: Mapping[str, Mapping[str, str]]) -> Table:
         if names:
             table.add_row(f"[bold]{group}[/]")
         for name, origin in names.items():
-            value = _value(settings, name)
-            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            cells = ("-" if value in (None, (), "") else text, origin)
+            cells = (_text(_value(settings, name)), origin)
             table.add_row(PREFIX + name.upper(), *(escape(harmless(cell)) for cell in cells))
     return table
+
+
+def _text(value: Any) -> str:
+    """Return a value as a variable of the environment has it; `-`: not set."""
+    match value:
+        case None | () | "":
+            return "-"
+        case bool():
+            return str(value).lower()
+        case float():
+            return str(int(value)) if value.is_integer() else str(value)
+        case (Issuer(), *_):
+            return msgspec.json.encode(value, enc_hook=_encoded).decode()
+        case tuple():
+            return ",".join(map(str, value))
+    return str(value)
+
+
+def _encoded(value: Any) -> Any:
+    """Return a provider as its fields that are set, and a network or path as text."""
+    return value.model_dump(exclude_unset=True) if isinstance(value, Issuer) else str(value)
 
 
 def _value(settings: Settings, name: str) -> Any:

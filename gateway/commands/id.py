@@ -17,6 +17,7 @@ from gateway.core.event_id import CursorEntry, parse
 from gateway.core.records import OffsetPosition
 from gateway.errors import BrokerError
 from gateway.kafka.client.options import connection_options
+from gateway.kafka.diagnosis import missing_right
 from gateway.kafka.probe import probe
 from gateway.kafka.topics import describe
 
@@ -56,6 +57,8 @@ async def _verdicts(
 ) -> list[str]:
     names = [source.topic for source in settings.event_sources]
     cluster = await describe(options, names, KAFKA_SECONDS)
+    for name in cluster.denied:
+        raise BrokerError(*missing_right("Read", name, options))
     topics = {mark: topic_of(mark, settings, cluster) for mark in marks}
     verdicts = {mark: misfit(mark, topic) for mark, topic in topics.items()}
     if None in verdicts.values():

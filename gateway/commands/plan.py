@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from gateway.commands.console import AsJson, to_stdout
+from gateway.commands.console import AsJson, say_error, to_stdout
 from gateway.fleet.capacity import MAX_WORKERS, Bounds, Costs, Load, Plan
 from gateway.fleet.capacity import plan as make_plan
 
@@ -34,13 +34,11 @@ def plan(
         typer.Option(min=1, help="Partitions of the user topic; default: 20 for each worker."),
     ] = None,
     busy: Annotated[
-        float, typer.Option(min=0.01, max=0.99, help="Target CPU share of a worker's core.")
+        float, typer.Option(min=0, max=0.99, help="Target CPU share of a worker's core.")
     ] = _BOUNDS.busy,
     strained: Annotated[
         float,
-        typer.Option(
-            min=0.01, max=0.99, help="Highest CPU share after the loss of another worker."
-        ),
+        typer.Option(min=0, max=0.99, help="Highest CPU share after the loss of another worker."),
     ] = _BOUNDS.strained,
     max_streams: Annotated[
         int, typer.Option(min=1, help="GATEWAY_MAX_STREAMS of a worker.")
@@ -91,6 +89,10 @@ def plan(
         shown = ", ".join(f"{name} {value:,.8g}" for name, value in costs._asdict().items())
         to_stdout().print(f"\ncosts: {shown}", soft_wrap=True)
     if not any(plans.values()):
+        say_error(
+            f"no fleet of up to {MAX_WORKERS:,} workers carries this load;"
+            " check --busy, --strained, --max-streams and the load"
+        )
         raise typer.Exit(1)
 
 

@@ -16,6 +16,7 @@ from gateway.core.source import Source
 from gateway.errors import BrokerError
 from gateway.event_types import load_registry
 from gateway.kafka.client.options import connection_options
+from gateway.kafka.diagnosis import missing_right
 from gateway.kafka.probe import probe
 from gateway.kafka.topics import describe
 
@@ -29,8 +30,10 @@ SHOWN_BYTES = 4096
 
 def record(
     topic: Annotated[str, typer.Argument(metavar="TOPIC", help="Topic, as in the log.")],
-    partition: Annotated[int, typer.Argument(metavar="PARTITION", min=0)],
-    offset: Annotated[int, typer.Argument(metavar="OFFSET", min=0)],
+    partition: Annotated[
+        int, typer.Argument(metavar="PARTITION", min=0, help="Partition of the record.")
+    ],
+    offset: Annotated[int, typer.Argument(metavar="OFFSET", min=0, help="Offset of the record.")],
     config: ConfigFile = None,
 ) -> None:
     """Show one record and whether it is an event.
@@ -56,6 +59,8 @@ async def _read(settings: Settings, log: TopicPartition, offset: int) -> Record:
     options = connection_options(settings)
     cluster = await describe(options, [log.topic])
     partitions = cluster.partitions.get(log.topic, 0)
+    if log.topic in cluster.denied:
+        raise BrokerError(*missing_right("Read", log.topic, options))
     if not partitions:
         raise BrokerError(f"topic {log.topic} does not exist", "name the topic as in the log")
     if log.partition >= partitions:

@@ -7,6 +7,7 @@ to change. It opens no connections: `gateway.kafka.direct` provides the exceptio
 
 from __future__ import annotations
 
+import socket
 import ssl
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -95,8 +96,13 @@ def diagnose(error: BaseException, options: dict[str, Any]) -> Diagnosis:
         return Diagnosis(f"{servers} does not answer in Kafka's protocol", _protocol(options))
     if any(isinstance(cause, EOFError | ConnectionResetError) for cause in chain):
         return Diagnosis(
-            f"{servers} ends the connection at the first question",
+            f"{servers} closes the connection at the first request",
             _protocol(options),
+        )
+    if any(isinstance(cause, socket.gaierror) for cause in chain):
+        return Diagnosis(
+            f"a host name in {servers} cannot be resolved",
+            f"correct {_PREFIX}BOOTSTRAP, or the DNS of this machine",
         )
     if isinstance(error, KafkaError) and not isinstance(error, KafkaConnectionError):
         return Diagnosis(f"Kafka refuses: {error}", "")
@@ -154,12 +160,12 @@ def _of_login(error: BaseException, options: dict[str, Any]) -> Diagnosis | None
         )
     if isinstance(error, UnsupportedSaslMechanismError):
         return Diagnosis(
-            f"{servers} takes no login by {mechanism}",
+            f"{servers} does not accept the SASL mechanism {mechanism}",
             f"set {_PREFIX}SASL_MECHANISM to one that the brokers have enabled",
         )
     if isinstance(error, IllegalSaslStateError):
         return Diagnosis(
-            f"{servers} takes no login",
+            f"{servers} does not accept SASL",
             f"set {_PREFIX}SECURITY_PROTOCOL without SASL, or the port of a listener with it",
         )
     return None

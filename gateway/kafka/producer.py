@@ -30,10 +30,10 @@ from aiokafka.errors import (
 )
 
 from gateway.core.partitioner import partitioner as partitioner_named
-from gateway.errors import PublishError
+from gateway.errors import BrokerError, PublishError
 from gateway.kafka.diagnosis import missing_right
 from gateway.kafka.idempotent import IdempotentProducer, InDoubt
-from gateway.kafka.topics import TopicSpec, creation_command
+from gateway.kafka.topics import TopicSpec, creation_command, describe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -168,9 +168,19 @@ class Producer:
                 metadata = await producer.client.fetch_all_metadata()
                 self._topics = frozenset(metadata.topics())
         if topic.name not in self._topics:
-            command = creation_command(topic, self._tool_options)
-            raise PublishError(f"there is no topic {topic.name}; to create it: {command}")
+            raise await self._unlisted(topic)
         return producer
+
+    async def _unlisted(self, topic: TopicSpec) -> PublishError:
+        """Return why the list of all topics lacks a topic: no right on it, or it is missing."""
+        try:
+            cluster = await describe(self._tool_options, [topic.name], self._timeout)
+        except BrokerError as error:
+            return PublishError(str(error))
+        if topic.name in cluster.denied:
+            return PublishError(str(missing_right("Write", topic.name, self._tool_options)))
+        command = creation_command(topic, self._tool_options)
+        return PublishError(f"there is no topic {topic.name}; to create it: {command}")
 
     def _knows(self, producer: IdempotentProducer, topic: TopicSpec) -> bool:
         """Return whether the producer runs and its metadata has the topic's partitions."""

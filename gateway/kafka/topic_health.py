@@ -45,7 +45,8 @@ class TopicHealth:
                 for spec in topic_specs(self._settings)
                 if spec.name in missing
             )
-            details.append(f"no topic {' and '.join(missing)}; create with: {commands}")
+            noun = "topic" if len(missing) == 1 else "topics"
+            details.append(f"{noun} {', '.join(missing)} missing; create with: {commands}")
         if details and self.serves(absent):
             detail = f"other topics are served; {'; '.join(details)}"
             self._degrade(NotReadyReason.TOPICS, detail)

@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 import gateway as package
+from gateway.cli import build
 from gateway.config import Settings, grouped
 from tests.commands.command import gateway
 from tests.tokens import SECRET
@@ -19,6 +22,17 @@ async def test_help_names_every_command() -> None:
     assert finished.code == 0
     for name in ("serve", "check", "demo", "publish", "tail", "token", "id"):
         assert f" {name} " in finished.out
+
+
+@pytest.mark.parametrize("name", typer.main.get_command(build()).commands)  # type: ignore[attr-defined]
+def test_help_cuts_no_name_and_shows_no_python_type(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = CliRunner().invoke(build(), [name, "--help"]).output
+    assert f"gateway {name} [OPTIONS]" in text
+    assert "…" not in text
+    assert not re.search(r"[<{][a-z ]*[>}]", text.replace("{}", "")), text
 
 
 async def test_shell_completes_commands_and_options() -> None:

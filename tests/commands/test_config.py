@@ -46,6 +46,30 @@ async def test_table_shows_subjects_and_no_secret() -> None:
     assert "docs/settings.md" in finished.err
 
 
+async def test_table_shows_values_as_variables_have_them() -> None:
+    issuers = '[{"issuer":"https://login.example.com","audience":["gateway"]}]'
+    settings = {
+        "create_topics": "yes",
+        "drain_seconds": "7.0",
+        "slow_seconds": "0.5",
+        "trusted_proxies": "10.0.0.0/8,fd00::/8",
+        "oidc_issuers": issuers,
+    }
+    finished = await gateway("config", "--changed", settings=settings)
+    assert finished.code == 0, finished.err
+    rows = dict(line.split()[:2] for line in finished.out.splitlines() if "GATEWAY_" in line)
+    assert rows == {
+        "GATEWAY_CREATE_TOPICS": "true",
+        "GATEWAY_DRAIN_SECONDS": "7",
+        "GATEWAY_SLOW_SECONDS": "0.5",
+        "GATEWAY_TRUSTED_PROXIES": "10.0.0.0/8,fd00::/8",
+        "GATEWAY_OIDC_ISSUERS": issuers,
+    }
+    as_json = await gateway("config", "--json", settings=settings)
+    shown = json.loads(as_json.out)["GATEWAY_OIDC_ISSUERS"]["value"]
+    assert shown == json.loads(issuers)
+
+
 SOURCES = """
 [[source]]
 topic = "orders"

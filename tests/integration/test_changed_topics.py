@@ -210,7 +210,7 @@ async def test_deleted_topic_is_reported_and_streams_stay_open(
         await admin.delete_topics([served.user])
 
     await worker.wait_for_metric("gateway_ready", 0)
-    await worker.wait_for_log(f"no topic {served.user}; create with: ")
+    await worker.wait_for_log(f"topic {served.user} missing; create with: ")
     beats = client.heartbeats
     await client.wait_for(lambda client: client.heartbeats > beats + 1)
     async with admin_client(broker.bootstrap) as admin:

@@ -82,6 +82,16 @@ def printed(out: str) -> list[str]:
     return [found[0] for line in out.splitlines() if (found := _COMMAND.search(line))]
 
 
+async def write_login(folder: Path) -> None:
+    """Write the file that printed commands name: the login of an administrator."""
+    login = f'org.apache.kafka.common.security.plain.PlainLoginModule required username="{USER}"'
+    await asyncio.to_thread(
+        (folder / "admin.properties").write_text,
+        "security.protocol=SASL_PLAINTEXT\nsasl.mechanism=PLAIN\n"
+        f'sasl.jaas.config={login} password="{PASSWORD}";\n',
+    )
+
+
 async def test_commands_of_check_repair_what_it_found(node: SecureNode, tmp_path: Path) -> None:
     """Missing topics, rights, retention and compaction; each command ends its own finding."""
     await create_topics(
@@ -109,13 +119,7 @@ async def test_commands_of_check_repair_what_it_found(node: SecureNode, tmp_path
         "listen": f"127.0.0.1:{free_port()}",
         "ops_listen": f"127.0.0.1:{free_port()}",
     }
-    login = f'org.apache.kafka.common.security.plain.PlainLoginModule required username="{USER}"'
-    properties = tmp_path / "admin.properties"
-    await asyncio.to_thread(
-        properties.write_text,
-        "security.protocol=SASL_PLAINTEXT\nsasl.mechanism=PLAIN\n"
-        f'sasl.jaas.config={login} password="{PASSWORD}";\n',
-    )
+    await write_login(tmp_path)
     lines = printed((await gateway("check", settings=settings)).out)
     programs = [line.split()[0] for line in lines]
     assert programs.count("kafka-configs.sh") >= 3
@@ -174,3 +178,29 @@ async def test_commands_of_the_producer_guide(node: SecureNode, tmp_path: Path) 
     assert len(lines) >= 8
     for line in sorted(lines):
         await run(line, tmp_path, settings)
+
+
+async def test_a_topic_without_rights_is_not_reported_as_missing(
+    node: SecureNode, tmp_path: Path
+) -> None:
+    await create_topics(node.bootstrap, [NewTopic("private", 1, 1)])
+    await node.allow("private", "User:other", Operation.DESCRIBE)  # a topic without ACLs is open
+    settings = {
+        "kafka_bootstrap": node.address(Listener.PLAIN),
+        "kafka_security_protocol": "SASL_PLAINTEXT",
+        "kafka_sasl_username": USER,
+        "kafka_sasl_password": PASSWORD,
+        "topic": "private",
+    }
+    await write_login(tmp_path)
+    for command, right in [
+        (["publish", "alice", "import.started"], "Write"),
+        (["record", "private", "0", "0"], "Read"),
+    ]:
+        refused = await gateway(*command, settings=settings)
+        assert refused.code == 1
+        assert f"no right {right} on topic private; give it with: kafka-acls.sh" in refused.err
+        [line] = printed(refused.err)
+        await run(line, tmp_path, settings)
+        allowed = await gateway(*command, settings=settings)
+        assert allowed.code == 0, allowed.err

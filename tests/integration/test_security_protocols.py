@@ -185,7 +185,7 @@ async def test_corrected_password_file_lets_a_running_worker_log_in(
             "does not trust this client's certificate",
             "SSL_CERTFILE",
         ),
-        (Listener.PLAIN, [], "ends the connection", "SECURITY_PROTOCOL"),
+        (Listener.PLAIN, [], "closes the connection", "SECURITY_PROTOCOL"),
     ],
     ids=lambda value: " and ".join(value) or "nothing" if isinstance(value, list) else None,
 )

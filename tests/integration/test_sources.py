@@ -239,7 +239,7 @@ async def test_a_missing_topic_degrades_the_worker_and_is_served_once_it_exists(
     assert report["ready"] is True
     [reason] = report["reasons"]
     assert reason["reason"] == "topics"
-    assert f"no topic {sourced.orders}" in reason["detail"]
+    assert f"topic {sourced.orders} missing" in reason["detail"]
 
     user, red = new_user(), new_user()
     client = await open_stream(worker, user, token=token_of(user, red))

@@ -56,8 +56,12 @@ def closed(cause: BaseException) -> KafkaConnectionError:
     ("error", "found", "setting"),
     [
         (SaslAuthenticationFailed("no"), "refuses the login of alice (PLAIN)", "SASL_PASSWORD"),
-        (UnsupportedSaslMechanismError(), "takes no login by PLAIN", "SASL_MECHANISM"),
-        (IllegalSaslStateError(), "takes no login", "SECURITY_PROTOCOL"),
+        (
+            UnsupportedSaslMechanismError(),
+            "does not accept the SASL mechanism PLAIN",
+            "SASL_MECHANISM",
+        ),
+        (IllegalSaslStateError(), "does not accept SASL", "SECURITY_PROTOCOL"),
         (unverified(10), "has expired", "SSL_CAFILE"),
         (unverified(18), "is signed by itself", "SSL_CAFILE"),
         (unverified(19), "a CA that is not trusted here", "SSL_CAFILE"),
@@ -70,8 +74,9 @@ def closed(cause: BaseException) -> KafkaConnectionError:
         (closed(tls("SSLV3_ALERT_CERTIFICATE_UNKNOWN")), "does not trust this", "SSL_CERTFILE"),
         (closed(tls("TLSV1_ALERT_UNKNOWN_CA")), "does not trust this", "SSL_CERTFILE"),
         (tls("WRONG_VERSION_NUMBER"), "does not speak TLS", "SECURITY_PROTOCOL"),
-        (closed(asyncio.IncompleteReadError(b"", 4)), "ends the connection", "SECURITY_PROTOCOL"),
-        (ConnectionResetError(), "ends the connection", "SECURITY_PROTOCOL"),
+        (closed(asyncio.IncompleteReadError(b"", 4)), "closes the connection", "SECURITY_PROTOCOL"),
+        (ConnectionResetError(), "closes the connection", "SECURITY_PROTOCOL"),
+        (closed(socket.gaierror(-2, "no such name")), "cannot be resolved", "BOOTSTRAP"),
         (ConnectionRefusedError(111, "refused"), "no Kafka broker answers", "BOOTSTRAP"),
         (TimeoutError(), "no Kafka broker answers", "BOOTSTRAP"),
         (KafkaConnectionError("Unable to bootstrap"), "no Kafka broker answers", "BOOTSTRAP"),
@@ -121,7 +126,7 @@ async def test_unreachable_server_is_distinguished_from_one_that_hangs_up() -> N
         away = f"127.0.0.1:{free_port()}"
         options = connection_options(Settings(kafka_bootstrap=(away, refusing)))
         diagnosis = await explain(KafkaConnectionError("Unable to bootstrap"), options)
-        assert "ends the connection" in diagnosis.found
+        assert "closes the connection" in diagnosis.found
 
 
 FAILURES = [NodeNotReadyError("node 2"), TimeoutError(), KafkaConnectionError("node 2")]

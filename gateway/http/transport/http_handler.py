@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from aiohttp import hdrs
 from aiohttp.web_protocol import RequestHandler
 
 from gateway.errors import InternalError
@@ -91,6 +92,7 @@ class HttpHandler(RequestHandler):
     ) -> StreamResponse:
         """Return the answer to a request that failed; raise if an answer has begun."""
         answer: StreamResponse = super().handle_error(request, status, exc, message)
+        answer.headers[hdrs.SERVER] = "gateway"  # aiohttp would name its version and Python's
         caller = request.get(CALLER)
         if status != InternalError.status or caller is None:
             return answer

@@ -12,6 +12,7 @@ from aiokafka.errors import (
     KafkaError,
     LeaderNotAvailableError,
     NotLeaderForPartitionError,
+    TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
     UnsupportedVersionError,
     for_code,
@@ -163,6 +164,8 @@ class _Lookup:
 
 def _error(code: int, log: TopicPartition) -> KafkaError:
     kind = NotLeaderForPartitionError if code in _MOVED else for_code(code)
+    if kind is TopicAuthorizationFailedError:
+        return kind(log.topic)  # rights belong to topics
     return kind(f"{log.topic}/{log.partition}")
 
 

@@ -13,6 +13,7 @@ from aiokafka.errors import (
     LeaderNotAvailableError,
     NotLeaderForPartitionError,
     OffsetOutOfRangeError,
+    TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
     for_code,
 )
@@ -143,5 +144,6 @@ def _error(code: int, log: TopicPartition) -> Exception:
         kind = UnknownTopicOrPartitionError
     elif code == OUT_OF_RANGE:
         kind = OffsetOutOfRangeError
-    error: Exception = kind(f"{log.topic}-{log.partition}")
+    named = log.topic if kind is TopicAuthorizationFailedError else f"{log.topic}-{log.partition}"
+    error: Exception = kind(named)
     return error
