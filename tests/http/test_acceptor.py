@@ -5,7 +5,6 @@ import errno
 import json
 import resource
 import socket
-import ssl
 from collections import Counter
 from contextlib import AsyncExitStack, ExitStack, suppress
 
@@ -38,9 +37,8 @@ async def test_a_plain_request_opens_its_stream_before_aiohttp_hears_of_it(serve
         assert b"data: 1\n" in await client.chunk()
 
 
-@pytest.mark.parametrize("tls", [False, True])
-async def test_a_turn_of_the_event_loop_accepts_few_connections_and_begins_fewer_handshakes(
-    monkeypatch: pytest.MonkeyPatch, *, tls: bool
+async def test_a_turn_of_the_event_loop_accepts_few_connections(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     loop = asyncio.get_running_loop()
     turn, accepted = 0, Counter[int]()
@@ -55,19 +53,17 @@ async def test_a_turn_of_the_event_loop_accepts_few_connections_and_begins_fewer
         loop.call_soon(count)
 
     monkeypatch.setattr(acceptor.Acceptor, "_hand_over", pass_on)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if tls else None
     with socket.create_server(("127.0.0.1", 0)) as listening, ExitStack() as stack:
         for _ in range(40):
             client = stack.enter_context(socket.create_connection(listening.getsockname()))
             client.send(b"\x16")
         server = web.Server(lambda _: web.Response())  # type: ignore[arg-type, return-value]
-        accepting = acceptor.Acceptor(listening, None, server, 1, context)
+        accepting = acceptor.Acceptor(listening, None, server, 1)
         count()
         await eventually("all connections are accepted", lambda: sum(accepted.values()) == 40)
         accepting.close()
-    most = acceptor.HANDSHAKES_PER_TURN if tls else acceptor.ACCEPTED_PER_TURN
-    assert max(accepted.values()) == most
-    assert len(accepted) >= 40 // most
+    assert max(accepted.values()) == acceptor.ACCEPTED_PER_TURN
+    assert len(accepted) >= 40 // acceptor.ACCEPTED_PER_TURN
 
 
 @pytest.mark.parametrize("cut", [1, 20, len(REQUEST) // 2, -1])

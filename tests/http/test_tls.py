@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from gateway.core.stream import State
 from gateway.errors import SettingsError
 from gateway.http.opening_quota import OPENINGS_PER_TURN
 from gateway.http.transport import entrance
+from gateway.http.transport.handshakes import PIECES_PER_TURN
 from gateway.http.transport.tls import Certificate
 from tests.eventually import eventually
 from tests.http.certificates import Files
@@ -124,6 +125,64 @@ async def test_many_requests_at_once_open_within_the_quota_of_a_turn(
     assert served.requests == 0, "each waits for its turn, without aiohttp"
     assert sum(turns.openings) == 30
     assert max(turns.openings) <= 2 * OPENINGS_PER_TURN
+
+
+class Counted(ssl.SSLObject):
+    """Counts the steps of all handshakes."""
+
+    steps = 0
+
+    def do_handshake(self) -> None:
+        Counted.steps += 1
+        super().do_handshake()
+
+
+async def test_hellos_that_end_at_the_same_time_are_answered_in_many_turns(
+    certificate: Certificate, files: Files
+) -> None:
+    count, per_turn = 30, [0]
+    certificate.context.sslobject_class = Counted
+    Counted.steps = 0
+    loop, outgoing = asyncio.get_running_loop(), ssl.MemoryBIO()
+    client = files.client.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="127.0.0.1")
+    with suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    hello = outgoing.read()
+
+    def turn() -> None:
+        steps, Counted.steps = Counted.steps, 0
+        per_turn.append(steps)
+        loop.call_soon(turn)
+
+    async with serving(certificate.context) as served:
+        clients = [await asyncio.open_connection("127.0.0.1", served.port) for _ in range(count)]
+        for _, writer in clients:
+            writer.write(hello[:-1])
+        # Each begins with a step without data.
+        await eventually("all hellos but their ends are read", lambda: Counted.steps == 2 * count)
+        Counted.steps = 0
+        turn()
+        for _, writer in clients:
+            writer.write(hello[-1:])
+        for reader, writer in clients:
+            assert await reader.read(1) == b"\x16", "the server's hello"
+            writer.transport.abort()
+    assert sum(per_turn) == count
+    assert max(per_turn) <= 2 * PIECES_PER_TURN
+
+
+async def test_client_that_leaves_in_its_hello_leaves_nothing(
+    served: Served, files: Files, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = asyncio.all_tasks()
+    for data in (b"\x16", b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.1\r\n\r\n"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(data)
+        writer.write_eof()
+        await reader.read()
+        writer.transport.abort()
+    await eventually("all tasks have ended", lambda: not asyncio.all_tasks() - before)
+    assert [record for record in caplog.records if record.levelname != "DEBUG"] == []
 
 
 async def test_a_silent_connection_becomes_one_of_aiohttp(

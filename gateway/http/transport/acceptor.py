@@ -5,7 +5,7 @@ waiting. aiohttp would spend two tasks, a timer and its response objects on such
 acceptor parses the request with aiohttp's parser and limits and opens the stream in the same turn
 of the loop. aiohttp gets every other connection with all bytes received: other requests, partial
 heads, requests that wait, and rejected ones. One set of checks serves both ways in. With TLS the
-same is done after the handshake, which asyncio makes.
+same is done after the handshake, which asyncio makes (`handshakes.py`).
 
 The kernel holds a connection until its client has sent something (`TCP_DEFER_ACCEPT`), or has not
 for a second; and accepted sockets have the options of the one that listens.
@@ -29,6 +29,7 @@ from aiohttp.http import HttpProcessingError, HttpRequestParser
 from aiohttp.streams import EMPTY_PAYLOAD
 
 from gateway.http.transport.entrance import Entrance, TlsEntrance, TlsEntrances
+from gateway.http.transport.handshakes import Handshakes
 from gateway.http.transport.http_handler import HttpHandler
 from gateway.http.transport.poller import poller
 from gateway.http.transport.socket_transport import READ_BYTES, SocketTransport
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
 
 ACCEPTED_PER_TURN = 16
 """Connections accepted in one turn of the loop; the opener bounds the streams among them."""
-
-HANDSHAKES_PER_TURN = 4
-"""The same with TLS: a handshake takes 0.4 ms with an RSA key of 2048 bits, 4 ms with 4096."""
 
 MAX_LINE_BYTES = 16_384
 """Of a request's first line and of each header: an id that is far too long is answered by a gap."""
@@ -130,6 +128,7 @@ class Acceptor:
         self._loop = asyncio.get_running_loop()
         self._passing: set[asyncio.Task[object]] = set()
         self._entrances = TlsEntrances(server, self)
+        self._handshakes = Handshakes()
         self._poller = poller(self._loop)
         self._again: asyncio.TimerHandle | None = None
         self._quiet_until = 0.0
@@ -166,7 +165,7 @@ class Acceptor:
     def _accept(self) -> None:
         """Accept a few connections; the others stay in the kernel until the next turn."""
         ceiling = math.inf if self._opener is None else files_for_clients()
-        for _ in range(ACCEPTED_PER_TURN if self._context is None else HANDSHAKES_PER_TURN):
+        for _ in range(ACCEPTED_PER_TURN):
             if self._opener is not None and not self._opener.may_open():
                 return
             try:
@@ -274,14 +273,12 @@ class Acceptor:
 
     async def _pass_on(self, sock: socket.socket, data: bytes, *, settled: bool) -> None:
         """Pass a connection to aiohttp, with the bytes received from its client."""
-
-        def begin() -> asyncio.Protocol:
-            if self._context is not None and self._opener is not None:
-                return TlsEntrance(self._entrances)
-            return Entrance(HttpHandler(self._server, settled=settled), data)
-
         with suppress(OSError):  # the client has gone, or speaks no TLS
-            await self._loop.connect_accepted_socket(begin, sock, ssl=self._context)
+            if self._context is not None:
+                await self._handshakes.make(sock, TlsEntrance(self._entrances), self._context)
+                return
+            entrance = Entrance(HttpHandler(self._server, settled=settled), data)
+            await self._loop.connect_accepted_socket(lambda: entrance, sock)
 
     def may_open(self) -> bool:
         """Return whether another stream may open in this turn of the event loop."""
