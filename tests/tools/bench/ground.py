@@ -57,6 +57,8 @@ class Ground(NamedTuple):
         )
         try:
             await worker.wait_until_ready()
+            if number := every.get("GATEWAY_WORKERS"):
+                await worker.wait_for_metric("gateway_worker_processes", int(number), state="up")
             yield Server(worker.port, worker.pid, worker.ops_port)
         finally:
             worker.end()

@@ -71,7 +71,7 @@ class Opening:
         return {**sample, MOST: max(sample[variant.known] for variant in VARIANTS)}
 
     async def _measure(self, ground: Ground, variant: Variant) -> Sample:
-        tokens, settings = _tokens(variant, self.streams, ground.folder)
+        tokens, settings = tokens_of(self.streams, ground.folder, variant.algorithm)
         if variant.tls:
             files = Files(ground.folder)
             settings["GATEWAY_TLS_CERTFILE"] = str(files.certfile)
@@ -101,20 +101,22 @@ class Opening:
         return (cpu_seconds(server.pid) - before) / self.streams * 1e6
 
 
-def _tokens(variant: Variant, streams: int, folder: Path) -> tuple[Path, dict[str, str | None]]:
+def tokens_of(
+    streams: int, folder: Path, algorithm: str = "HS256"
+) -> tuple[Path, dict[str, str | None]]:
     """Return a file with a token for each stream, and the settings of its worker."""
     users = [f"user-{number}" for number in range(streams)]
     path = folder / "tokens.txt"
     settings: dict[str, str | None] = {}
-    if variant.algorithm == "HS256":
+    if algorithm == "HS256":
         minted = [mint(user) for user in users]
     else:
-        key, public = SigningKey(variant.algorithm), folder / "public.pem"
+        key, public = SigningKey(algorithm), folder / "public.pem"
         public.write_bytes(key.public_pem)
         settings = {
             "GATEWAY_JWT_SECRET": None,
             "GATEWAY_JWT_PUBLIC_KEY_FILE": str(public),
-            "GATEWAY_JWT_ALGORITHMS": variant.algorithm,
+            "GATEWAY_JWT_ALGORITHMS": algorithm,
         }
         minted = [key.mint(user) for user in users]
     path.write_text("\n".join(minted))

@@ -16,6 +16,7 @@ from tests.tools.bench import (
     delivery,
     endurance,
     flat,
+    handover,
     heartbeat,
     idle,
     ingest,
@@ -33,6 +34,7 @@ from tests.tools.bench.endurance import Endurance
 from tests.tools.bench.figures import AIOKAFKA, NCHAN, SOCKETS, Quantity
 from tests.tools.bench.flat import Flat
 from tests.tools.bench.ground import Row
+from tests.tools.bench.handover import Handover
 from tests.tools.bench.heartbeat import Heartbeat
 from tests.tools.bench.idle import Idle
 from tests.tools.bench.ingest import Ingest
@@ -69,6 +71,7 @@ ROWS: Mapping[str, Goal] = MappingProxyType(
         "trickle": Goal(Delivery(Pace(20, seconds=15), streams=2000), {P50: 5, P99: 15}),
         "idle": Goal(Idle(streams=9000), {idle.MEMORY: 11, idle.IDLE: 0.2, idle.OPENING: 130}),
         "opening": Goal(Opening(streams=1000), {opening.MOST: 130}),
+        "handover": Goal(Handover(streams=1000), {handover.RATIO: 1.15}),
         "heartbeat": Goal(
             Heartbeat(streams=3000, interval=2, seconds=10), {heartbeat.CPU.over(SOCKETS): 1.2}
         ),

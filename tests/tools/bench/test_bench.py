@@ -16,6 +16,7 @@ from tests.tools.bench.endurance import Endurance
 from tests.tools.bench.figures import NCHAN, Sample
 from tests.tools.bench.flat import Flat
 from tests.tools.bench.ground import Ground, Row
+from tests.tools.bench.handover import Handover
 from tests.tools.bench.heartbeat import Heartbeat
 from tests.tools.bench.idle import Idle
 from tests.tools.bench.ingest import Ingest
@@ -36,6 +37,7 @@ TINY = [
     Resume(Absence(clients=20, missed=3), beside_nchan=True),
     Restart(Absence(clients=20, missed=2), spread=0.2),
     Opening(streams=20, rounds=1),
+    Handover(streams=20, rounds=1, warm_up=1),
     Heartbeat(streams=20, interval=0.3, seconds=1),
     Rivals(20, 20, SHORT, SHORT, missed=3),
     Cold(Absence(clients=20, missed=3, others=500)),
