@@ -218,9 +218,9 @@ class Metrics:
         """Count a request that was sent to the URL of its shard."""
         self._redirects.inc()
 
-    def handed_over(self) -> None:
-        """Count a connection that went to another worker process of this machine."""
-        self._handovers.inc()
+    def handed_over(self, number: int) -> None:
+        """Count connections that went to another worker process of this machine."""
+        self._handovers.inc(number)
 
     def loop_late(self, seconds: float) -> None:
         """Count by how much the event loop was late."""

@@ -32,7 +32,11 @@ class OpeningQuota:
 
     def __bool__(self) -> bool:
         """Return whether a stream may open without waiting."""
-        return self._left > 0 and not self._waiting and not self._waiting_again
+        return self.has_room()
+
+    def has_room(self, more: int = 0) -> bool:
+        """Return whether a stream may open without waiting, after `more` others."""
+        return self._left > more and not self._waiting and not self._waiting_again
 
     def use(self) -> None:
         """Count an opening that did not wait."""

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from gateway.http.request_reader import Asked, RequestReader
     from gateway.http.shards import Shards
     from gateway.http.siblings import Siblings
+    from gateway.http.transport.handover import Arrival
     from gateway.metrics import Metrics
     from gateway.parts import Parts
 
@@ -132,13 +133,18 @@ class EventsEndpoint:
         """Set the socket options of streams."""
         bound(sock, self._patience)
 
-    def hand_over(self, sock: socket.socket, data: bytes) -> bool:
-        """Pass the request to its user's worker process; return whether it was passed."""
-        return self._siblings is not None and self._siblings.pass_on_unread(sock, data)
+    def destination(self, data: bytes) -> int | None:
+        """Return the slot of the worker process that a request belongs to; None: this one."""
+        return None if self._siblings is None else self._siblings.destination(data)
 
-    def may_open(self) -> bool:
-        """Return whether another stream may open in this turn of the event loop."""
-        return bool(self._quota)
+    def hand_over(self, slot: int, arrivals: Iterable[Arrival]) -> list[Arrival]:
+        """Hand connections to the worker process of a slot; return those that stay here."""
+        assert self._siblings is not None
+        return self._siblings.hand_over(slot, arrivals)
+
+    def may_open(self, more: int = 0) -> bool:
+        """Return whether another stream may open in this turn of the loop, after `more` others."""
+        return self._quota.has_room(more)
 
     def open_at_once(self, request: web.Request, wire: asyncio.Transport) -> bool:
         """Open a stream if every check passes without waiting.

@@ -1,9 +1,9 @@
 """Requests for streams that belong to another worker process of the machine.
 
-The acceptor asks before a request is parsed (`pass_on_unread`): the user is read from the token
-without verifying it, which costs some 3 % of an opening. A request that comes in pieces, or on a
-connection that has served others, is passed on by its handler (`pass_on`), with its head rebuilt
-from the request that aiohttp has parsed.
+The acceptor asks before a request is parsed (`destination`): the user is read from the token,
+without verifying it, once for each token. A request that comes in pieces, or on a connection that
+has served others, is passed on by its handler (`pass_on`), with its head rebuilt from the request
+that aiohttp has parsed.
 """
 
 from __future__ import annotations
@@ -12,16 +12,20 @@ import asyncio
 import re
 from typing import TYPE_CHECKING
 
+from gateway.http.transport.handover import Arrival
 from gateway.http.transport.http_handler import HttpHandler
 
 if TYPE_CHECKING:
-    import socket
+    from collections.abc import Iterable
 
     from aiohttp import web
 
     from gateway.config import Settings
     from gateway.http.auth.tokens import Authenticator
     from gateway.http.transport.handover import Handover
+
+MOST_USERS = 10_000
+"""Tokens whose users are kept; then all are dropped and read again."""
 
 _TOKEN = rb"([\w-]+\.[\w-]+\.[\w-]+)"
 
@@ -40,14 +44,21 @@ class Siblings:
         if settings.token_query:
             places.append(rb"[?&]access_token=")
         self._places = [re.compile(place + _TOKEN) for place in places]
+        # By Python's hash of the token: no token stays in memory. Two tokens with the same hash
+        # cost a connection at the wrong worker, which serves it.
+        self._users: dict[int, bytes] = {}
 
-    def pass_on_unread(self, sock: socket.socket, data: bytes) -> bool:
-        """Hand a connection over after reading `data`; return whether that was done."""
+    def destination(self, data: bytes) -> int | None:
+        """Return the slot of a connection after reading `data`; None: it is served here."""
         for place in self._places:
             if found := place.search(data):
-                user = self._authenticator.claimed_user(found[1].decode())
-                return user is not None and self._handover.send(user.encode(), sock, data)
-        return False
+                user = self._user(found[1])
+                return None if user is None else self._handover.destination(user)
+        return None
+
+    def hand_over(self, slot: int, arrivals: Iterable[Arrival]) -> list[Arrival]:
+        """Hand connections over to a slot; return those that stay here."""
+        return self._handover.hand_over(slot, arrivals)
 
     def pass_on(self, request: web.Request, user: bytes) -> bool:
         """Hand a request's connection over; return whether aiohttp no longer has it.
@@ -64,13 +75,28 @@ class Siblings:
             or transport.get_extra_info("sslcontext") is not None
         ):
             return False
-        if not self._handover.send(user, transport.get_extra_info("socket"), _head(request)):
+        slot = self._handover.destination(user)
+        arrival = Arrival(transport.get_extra_info("socket"), None, _head(request))
+        if slot is None or not self._handover.send(slot, [arrival]):
             return False
         handler.transport = None
         handler.connection_lost(None)
         transport.set_protocol(asyncio.Protocol())
         transport.abort()  # closes this process's copy of the socket without sending
         return True
+
+    def _user(self, token: bytes) -> bytes | None:
+        """Return the user that a token names, unverified; None where it cannot be read."""
+        hashed = hash(token)
+        user = self._users.get(hashed)
+        if user is None:
+            claimed = self._authenticator.claimed_user(token.decode())
+            if claimed is None:
+                return None
+            if len(self._users) >= MOST_USERS:
+                self._users.clear()
+            user = self._users[hashed] = claimed.encode()
+        return user
 
 
 def _head(request: web.Request) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -61,6 +61,9 @@ PROBE_SECONDS = 2.0
 
 SETTLE_SECONDS = 1.0
 """Interval between two checks of former partitions."""
+
+HASHES = 10_000
+"""Hashes of keys kept for clients that reconnect, some 300 bytes each."""
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -133,7 +136,8 @@ class KafkaSession:
         """Build everything that reads the topics."""
         topics = [_topic(cluster, source) for source in self._settings.event_sources]
         settle = self._settings.settle_seconds
-        routes = PartitionMap(self._hub, topics, key_hash(self._settings.partitioner), settle)
+        hashed = lru_cache(HASHES)(key_hash(self._settings.partitioner))
+        routes = PartitionMap(self._hub, topics, hashed, settle)
         offsets = Offsets(self.cluster)
         live, scans = self._readers(offsets)
         revocations = self._revocations_topic(cluster)

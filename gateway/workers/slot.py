@@ -32,7 +32,7 @@ class Slot(NamedTuple):
     """Socket on which connections arrive from siblings; None: none are handed over."""
 
     def handover(
-        self, partition: Callable[[bytes], int | None], sent: Callable[[], None]
+        self, partition: Callable[[bytes], int | None], sent: Callable[[int], None]
     ) -> Handover | None:
         """Return the handover of connections to the slots of their partitions.
 

@@ -19,6 +19,7 @@ import math
 import resource
 import socket
 import sys
+from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -29,12 +30,14 @@ from aiohttp.http import HttpProcessingError, HttpRequestParser
 from aiohttp.streams import EMPTY_PAYLOAD
 
 from gateway.http.transport.entrance import Entrance, TlsEntrance, TlsEntrances
+from gateway.http.transport.handover import Arrival
 from gateway.http.transport.handshakes import Handshakes
 from gateway.http.transport.http_handler import HttpHandler
 from gateway.http.transport.poller import poller
 from gateway.http.transport.socket_transport import READ_BYTES, SocketTransport
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from ssl import SSLContext
 
 ACCEPTED_PER_TURN = 16
@@ -75,11 +78,14 @@ class Opener(Protocol):
     def bound(self, sock: socket.socket) -> None:
         """Give a socket the options that those of streams have."""
 
-    def hand_over(self, sock: socket.socket, data: bytes) -> bool:
-        """Hand a request to the worker process that its user belongs to; False: it stays here."""
+    def destination(self, data: bytes) -> int | None:
+        """Return the slot of the worker process that a request belongs to; None: this one."""
 
-    def may_open(self) -> bool:
-        """Return whether another stream may open in this turn of the event loop."""
+    def hand_over(self, slot: int, arrivals: Iterable[Arrival]) -> list[Arrival]:
+        """Hand connections to the worker process of a slot; return those that stay here."""
+
+    def may_open(self, more: int = 0) -> bool:
+        """Return whether another stream may open in this turn of the loop, after `more` others."""
 
     def open_at_once(self, request: web.Request, wire: asyncio.Transport) -> bool:
         """Open a stream if no check fails; False: nothing was done."""
@@ -164,6 +170,39 @@ class Acceptor:
 
     def _accept(self) -> None:
         """Accept a few connections; the others stay in the kernel until the next turn."""
+        if self._opener is None or self._context is not None:
+            for sock, _ in self._accepted():
+                self._hand_over(sock, b"")
+        else:
+            self._sort(self._opener)
+
+    def _sort(self, opener: Opener) -> None:
+        """Hand accepted connections to the workers that they belong to; open the own streams."""
+        own: list[Arrival] = []
+        elsewhere: dict[int, list[Arrival]] = {}
+        try:
+            for sock, peername in self._accepted():
+                if (data := self._read(sock)) is None:
+                    continue
+                arrival = Arrival(sock, peername, data)
+                slot = opener.destination(data) if data.startswith(self._begin) else None
+                if slot is not None:
+                    elsewhere.setdefault(slot, []).append(arrival)
+                    continue
+                own.append(arrival)
+                if not opener.may_open(len(own)):
+                    break
+        finally:  # also at a defect, which costs one connection
+            for slot, arrivals in elsewhere.items():
+                for staying in opener.hand_over(slot, arrivals):
+                    if opener.may_open(len(own)):
+                        own.append(staying)
+                    else:
+                        self._hand_over(staying.sock, staying.data)
+            self._begin_all(own)
+
+    def _accepted(self) -> Iterator[tuple[socket.socket, object]]:
+        """Yield accepted connections with the addresses of their peers."""
         ceiling = math.inf if self._opener is None else files_for_clients()
         for _ in range(ACCEPTED_PER_TURN):
             if self._opener is not None and not self._opener.may_open():
@@ -182,48 +221,59 @@ class Acceptor:
                 self._pause("few file descriptors are left")
                 return
             sock.setblocking(False)
-            self._greet(sock, peername)
+            yield sock, peername
 
     def _pause(self, cause: str) -> None:
         """Pause accepting; streams and requests in progress continue."""
         self._loop.remove_reader(self._listening)
         self._again = self._loop.call_later(FULL_SECONDS, self._resume)
+        self._warn("accept paused: out of file descriptors; raise ulimit -n", cause)
+
+    def _warn(self, event: str, cause: str) -> None:
         now = self._loop.time()
         if now >= self._quiet_until:
             self._quiet_until = now + FULL_LOG_SECONDS
-            _log.warning("accept paused: out of file descriptors; raise ulimit -n", cause=cause)
+            _log.warning(event, cause=cause)
 
-    def _greet(self, sock: socket.socket, peername: object) -> None:
-        if self._opener is None or self._context is not None:
-            self._hand_over(sock, b"")
-            return
+    def _read(self, sock: socket.socket) -> bytes | None:
+        """Return the first bytes of a connection, if any; None if it has ended and is closed."""
         try:
             data = sock.recv(READ_BYTES)
         except (BlockingIOError, InterruptedError):
-            data = b""
+            return b""
         except OSError:
+            data = b""
+        if not data:
             sock.close()
-            return
-        else:
-            if not data:
-                sock.close()
-                return
-            if data.startswith(self._begin) and self._opener.hand_over(sock, data):
-                sock.close()  # this process's copy of it
-                return
-        self._begin_with(self._opener, sock, peername, data, settled=False)
+            return None
+        return data
 
-    def receive(self, sock: socket.socket, peername: object, data: bytes) -> None:
-        """Serve a connection that another worker process accepted; `data` was read from it."""
+    def receive(self, arrivals: Iterable[Arrival]) -> None:
+        """Serve connections that other worker processes accepted."""
+        ceiling = files_for_clients()
+        own = []
+        for arrival in arrivals:
+            if arrival.sock.fileno() < ceiling:
+                own.append(arrival)
+            else:
+                arrival.sock.close()
+                event = "connections of siblings closed: out of file descriptors; raise ulimit -n"
+                self._warn(event, "few file descriptors are left")
+        self._begin_all(own, settled=True)
+
+    def _begin_all(self, arrivals: Iterable[Arrival], *, settled: bool = False) -> None:
+        """Open streams; aiohttp gets the connections for which none opens, also at a defect."""
         assert self._opener is not None
-        if sock.fileno() >= files_for_clients():
-            sock.close()
-            return
-        self._begin_with(self._opener, sock, peername, data, settled=True)
+        left = deque(arrivals)
+        try:
+            while left:
+                self._begin_with(self._opener, left.popleft(), settled=settled)
+        finally:
+            for arrival in left:
+                self._hand_over(arrival.sock, arrival.data, settled=settled)
 
-    def _begin_with(
-        self, opener: Opener, sock: socket.socket, peername: object, data: bytes, *, settled: bool
-    ) -> None:
+    def _begin_with(self, opener: Opener, arrival: Arrival, *, settled: bool) -> None:
+        sock, peername, data = arrival
         wire = SocketTransport(self._loop, sock, peername, self._poller)
         opened = False
         try:

@@ -11,9 +11,11 @@ from gateway.http.transport.acceptor import DEFER_SECONDS, Acceptor
 if TYPE_CHECKING:
     import asyncio
     import socket
+    from collections.abc import Iterable
     from ssl import SSLContext
 
     from gateway.http.transport.acceptor import Opener
+    from gateway.http.transport.handover import Arrival
 
 
 class AcceptorSite(web.BaseSite):
@@ -51,10 +53,10 @@ class AcceptorSite(web.BaseSite):
         self._acceptor = Acceptor(self._listening, self._opener, server, self._defer, self._context)
         self._server = cast("asyncio.AbstractServer", self._acceptor)  # as far as a site needs one
 
-    def receive(self, sock: socket.socket, peername: object, data: bytes) -> None:
-        """Serve a connection that another worker process accepted; `data` was read from it."""
+    def receive(self, arrivals: Iterable[Arrival]) -> None:
+        """Serve connections that other worker processes accepted."""
         assert self._acceptor is not None
-        self._acceptor.receive(sock, peername, data)
+        self._acceptor.receive(arrivals)
 
     def cut_off(self) -> None:
         """Abort the connections that belong to neither a stream nor aiohttp."""
