@@ -34,7 +34,9 @@ from gateway.http.public import EventsEndpoint, public_app
 from gateway.http.refusals import Refusals, metadata_routes
 from gateway.http.request_reader import RequestReader
 from gateway.http.shards import Shards
+from gateway.http.siblings import Siblings
 from gateway.http.transport.acceptor_site import AcceptorSite
+from gateway.http.transport.handover import Handover
 from gateway.http.transport.listen import HEAD_SECONDS, REQUEST_LIMITS
 from gateway.http.transport.malformed import server_log
 from gateway.kafka.revocation_events import RevocationEvents
@@ -98,6 +100,7 @@ class Served:
         *,
         readiness: Readiness | None = None,
         head_seconds: float = HEAD_SECONDS,
+        handover: Handover | None = None,
         **settings: object,
     ) -> None:
         self.settings = load_settings(None, **{"jwt_secret": SECRET, **settings})
@@ -128,15 +131,20 @@ class Served:
         shards = Shards(lambda _: SHARD, self._agreed_shard, self.metrics)
         registry, kafka = Registry.built_in(), cast("Any", self)
         parts = Parts(self.settings, registry, self.hub, self.metrics, self.readiness, kafka)
+        authenticator = Authenticator(self.settings, OneKey(self.settings), self.revocations)
         reader = RequestReader(
             parts,
-            Authenticator(self.settings, OneKey(self.settings), self.revocations),
+            authenticator,
             self.origins,
             self.callers,
             StreamAdmission(self.settings, self.hub),
         )
+        self._handover = handover
         self.endpoint = EventsEndpoint(
-            parts, reader, shards if self.settings.sharding == "redirect" else None
+            parts,
+            reader,
+            shards if self.settings.sharding == "redirect" else None,
+            None if handover is None else Siblings(self.settings, authenticator, handover),
         )
         self.app = public_app(
             self.endpoint,
@@ -182,8 +190,17 @@ class Served:
         defer = int(self._head_seconds >= 1)
         self._acceptor = AcceptorSite(self._runner, listening, self.endpoint, defer, context)
         await self._acceptor.start()
+        self.receive_again()
+
+    def receive_again(self) -> None:
+        """Receive connections from siblings."""
+        if self._handover is not None:
+            assert self._acceptor is not None
+            self._handover.start(self._acceptor.receive)
 
     async def stop(self) -> None:
+        if self._handover is not None:
+            self._handover.stop()
         self.let_through.set()
         for stream in list(self.hub.streams):
             self.hub.close(stream, CloseReason.CLOSED, clock.now())
@@ -267,10 +284,11 @@ async def serving(
     readiness: Readiness | None = None,
     head_seconds: float = HEAD_SECONDS,
     host: str = "127.0.0.1",
+    handover: Handover | None = None,
     **settings: object,
 ) -> AsyncIterator[Served]:
     """Serve until the block ends."""
-    served = Served(readiness=readiness, head_seconds=head_seconds, **settings)
+    served = Served(readiness=readiness, head_seconds=head_seconds, handover=handover, **settings)
     await served.start(context, host)
     try:
         yield served

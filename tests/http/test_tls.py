@@ -17,7 +17,7 @@ from gateway.http.opening_quota import OPENINGS_PER_TURN
 from gateway.http.transport import entrance
 from gateway.http.transport.handshakes import PIECES_PER_TURN
 from gateway.http.transport.tls import Certificate
-from tests.eventually import eventually
+from tests.eventually import DEADLINE, eventually
 from tests.http.certificates import Files
 from tests.http.raw_client import GREETING, connected
 from tests.http.served import Served, Turns, serving
@@ -112,8 +112,9 @@ async def test_other_requests_get_the_answer_of_aiohttp(
 
 
 async def test_many_requests_at_once_open_within_the_quota_of_a_turn(
-    served: Served, files: Files
+    served: Served, files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(entrance, "SILENT_SECONDS", DEADLINE)
     async with AsyncExitStack() as stack:
         clients = [
             await stack.enter_async_context(connected(served.port, files.client)) for _ in range(30)

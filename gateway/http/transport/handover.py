@@ -167,14 +167,12 @@ def _arrivals(data: bytes, descriptors: Sequence[int]) -> list[Arrival]:
     Without free descriptors the kernel keeps the first ones only and closes the others.
     """
     heads = _heads(data)
-    if len(heads) != len(descriptors):
-        _log.error(
-            "handed-over connections lost; raise ulimit -n if there are fewer descriptors",
-            connections=len(heads),
-            descriptors=len(descriptors),
-            bytes=len(data),
-        )
-    if len(heads) < len(descriptors):
+    missing = len(heads) - len(descriptors)
+    if missing > 0:
+        event = "handed-over connections lost: out of file descriptors; raise ulimit -n"
+        _log.error(event, connections=missing)
+    if missing < 0:
+        _log.error("handover malformed; its connections are closed", connections=len(descriptors))
         for descriptor in descriptors:
             os.close(descriptor)
         return []
