@@ -138,7 +138,7 @@ class EventsEndpoint:
         return None if self._siblings is None else self._siblings.destination(data)
 
     def hand_over(self, slot: int, arrivals: Iterable[Arrival]) -> list[Arrival]:
-        """Hand connections to the worker process of a slot; return those that stay here."""
+        """Hand connections to the worker process of a slot; return the unsent ones."""
         assert self._siblings is not None
         return self._siblings.hand_over(slot, arrivals)
 

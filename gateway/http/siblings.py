@@ -57,7 +57,7 @@ class Siblings:
         return None
 
     def hand_over(self, slot: int, arrivals: Iterable[Arrival]) -> list[Arrival]:
-        """Hand connections over to a slot; return those that stay here."""
+        """Hand connections over to a slot; return the unsent ones."""
         return self._handover.hand_over(slot, arrivals)
 
     def pass_on(self, request: web.Request, user: bytes) -> bool:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import math
-import resource
 import socket
 import sys
 from collections import deque
@@ -33,6 +32,7 @@ from gateway.http.transport.entrance import Entrance, TlsEntrance, TlsEntrances
 from gateway.http.transport.handover import Arrival
 from gateway.http.transport.handshakes import Handshakes
 from gateway.http.transport.http_handler import HttpHandler
+from gateway.http.transport.open_files import files_for_clients
 from gateway.http.transport.poller import poller
 from gateway.http.transport.socket_transport import READ_BYTES, SocketTransport
 
@@ -58,11 +58,6 @@ FULL_SECONDS = 1.0
 FULL_LOG_SECONDS = 60.0
 """The least between two log lines about that."""
 
-RESERVED_FILES = 64
-"""File descriptors that the public listener leaves to Kafka, operations and files; an eighth of the
-limit where that is less. The kernel gives out the lowest free number, so the number of an accepted
-socket shows how many are in use."""
-
 _FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -82,7 +77,7 @@ class Opener(Protocol):
         """Return the slot of the worker process that a request belongs to; None: this one."""
 
     def hand_over(self, slot: int, arrivals: Iterable[Arrival]) -> list[Arrival]:
-        """Hand connections to the worker process of a slot; return those that stay here."""
+        """Hand connections to the worker process of a slot; return the unsent ones."""
 
     def may_open(self, more: int = 0) -> bool:
         """Return whether another stream may open in this turn of the loop, after `more` others."""
@@ -170,14 +165,14 @@ class Acceptor:
 
     def _accept(self) -> None:
         """Accept a few connections; the others stay in the kernel until the next turn."""
-        if self._opener is None or self._context is not None:
-            for sock, _ in self._accepted():
-                self._hand_over(sock, b"")
-        else:
+        if self._opener is not None and self._context is None:
             self._sort(self._opener)
+            return
+        for sock, _ in self._accepted():
+            self._hand_over(sock, b"")
 
     def _sort(self, opener: Opener) -> None:
-        """Hand accepted connections to the workers that they belong to; open the own streams."""
+        """Hand accepted connections to the workers of their users; open the own streams."""
         own: list[Arrival] = []
         elsewhere: dict[int, list[Arrival]] = {}
         try:
@@ -227,13 +222,13 @@ class Acceptor:
         """Pause accepting; streams and requests in progress continue."""
         self._loop.remove_reader(self._listening)
         self._again = self._loop.call_later(FULL_SECONDS, self._resume)
-        self._warn("accept paused: out of file descriptors; raise ulimit -n", cause)
+        self._warn("accept paused: out of file descriptors; raise ulimit -n", cause=cause)
 
-    def _warn(self, event: str, cause: str) -> None:
+    def _warn(self, event: str, **fields: str) -> None:
         now = self._loop.time()
         if now >= self._quiet_until:
             self._quiet_until = now + FULL_LOG_SECONDS
-            _log.warning(event, cause=cause)
+            _log.warning(event, **fields)
 
     def _read(self, sock: socket.socket) -> bytes | None:
         """Return the first bytes of a connection, if any; None if it has ended and is closed."""
@@ -257,8 +252,9 @@ class Acceptor:
                 own.append(arrival)
             else:
                 arrival.sock.close()
-                event = "connections of siblings closed: out of file descriptors; raise ulimit -n"
-                self._warn(event, "few file descriptors are left")
+                self._warn(
+                    "handed-over connections closed: out of file descriptors; raise ulimit -n"
+                )
         self._begin_all(own, settled=True)
 
     def _begin_all(self, arrivals: Iterable[Arrival], *, settled: bool = False) -> None:
@@ -341,9 +337,3 @@ class Acceptor:
         return self._is_one_head(data) and self._open(
             self._opener, transport, transport.get_extra_info("peername"), data
         )
-
-
-def files_for_clients() -> float:
-    """Return the number of file descriptors up to which clients are accepted."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return math.inf if limit < 0 else limit - min(RESERVED_FILES, limit // 8)

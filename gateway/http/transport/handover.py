@@ -87,7 +87,7 @@ class Handover:
         return None if slot == self._own or slot not in self.up else slot
 
     def hand_over(self, slot: int, arrivals: Iterable[Arrival]) -> list[Arrival]:
-        """Send connections to a slot and close this process's copies; return those that stay."""
+        """Send connections to a slot and close this process's copies; return the unsent ones."""
         staying: list[Arrival] = []
         for group in _groups(arrivals):
             if self.send(slot, group):

@@ -50,7 +50,7 @@ class Handover:
         return f"{self.streams:,} streams open on one worker and on two"
 
     async def measure(self, ground: Ground) -> Sample:
-        """Open the streams of each server in turn."""
+        """Open the same streams on all servers, one server after the other, in each round."""
         tokens, settings = tokens_of(self.streams, ground.folder)
         async with AsyncExitStack() as stack:
             found: dict[Quantity, tuple[Server, Helper]] = {}
