@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.core.event_id import CursorEntry, is_current, owner
-from gateway.core.records import OffsetPosition, Topic, TopicPartition
+from gateway.core.records import OffsetPosition, TopicPartition
 from gateway.core.replay_plan import SHORT
+from gateway.core.source import Topic
 
 if TYPE_CHECKING:
     from gateway.config import Settings

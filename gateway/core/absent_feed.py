@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.core.event_id import CursorEntry
-    from gateway.core.records import Position, Topic
+    from gateway.core.records import Position
+    from gateway.core.source import Topic
 
 
 class AbsentFeed(PartitionFeed):

@@ -147,7 +147,7 @@ class CatchUp:
         if not state.checked:
             fits = tail.fits(position)
             if fits is False:
-                state.reset(feed, position)
+                state.reset(position, feed.entry(position))
             if not fits:
                 self._request_scan(stream, feed, state)
                 return True

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.core.records import TIMESTAMP_LIMIT, TimePosition
 
 if TYPE_CHECKING:
-    from gateway.core.feed import PartitionFeed
     from gateway.core.gap import Gap
     from gateway.core.records import OffsetPosition, Position, Record
 
@@ -81,9 +80,12 @@ class CatchUpState:
         self.scanning = False
         """Whether the stream waits for a scan or takes part in one."""
 
-    def reset(self, feed: PartitionFeed, position: OffsetPosition) -> None:
-        """Reset a position of another incarnation: send a gap, continue by its timestamp."""
-        self.reset_entry = feed.entry(position)
+    def reset(self, position: OffsetPosition, entry: bytes) -> None:
+        """Reset a position of another incarnation: send a gap, continue by its timestamp.
+
+        `entry` is that of the position in an id.
+        """
+        self.reset_entry = entry
         self.position = TimePosition(min(position.timestamp, self.latest))
         self.until = None
         self.checked = self.limited = False

@@ -53,12 +53,13 @@ from gateway.core.records import (
     Position,
     Record,
     TimePosition,
-    Topic,
 )
 from gateway.errors import EventIdError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from gateway.core.source import Topic
 
 
 MARK_LENGTH = 2

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.core.gap import GapReason
-    from gateway.core.records import OffsetPosition, Position, Record, Topic, TopicPartition
+    from gateway.core.records import OffsetPosition, Position, Record, TopicPartition
+    from gateway.core.source import Topic
     from gateway.core.stream import Stream
     from gateway.core.tail import Tail
 

@@ -38,6 +38,7 @@ from gateway.core.partition_tails import PartitionTails
 from gateway.core.ready import ReadyStreams
 from gateway.core.reconnect import usual_delay
 from gateway.core.scans import Scans
+from gateway.core.start_states import start_states
 from gateway.core.stream import Stream
 from gateway.core.stuck import StuckStreams
 
@@ -47,9 +48,10 @@ if TYPE_CHECKING:
     from gateway.core.catch_up_state import CatchUpState
     from gateway.core.edge import Edge, HubOptions
     from gateway.core.interpreter import Interpreter
-    from gateway.core.records import Moment, OffsetPosition, Record, Topic, TopicPartition
+    from gateway.core.records import Moment, OffsetPosition, Record, TopicPartition
     from gateway.core.request import StreamRequest
     from gateway.core.scan import Scan
+    from gateway.core.source import Topic
     from gateway.core.stream import Sink
 
 
@@ -167,7 +169,7 @@ class Hub:
         `deadlines` are times (monotonic seconds) at which to close the stream, with the reason.
         """
         stream = Stream(request, feeds, sink, moment.monotonic, self._version)
-        states = request.start(feeds, moment)
+        states = start_states(request, feeds, moment)
         for feed, state in zip(feeds, states, strict=True):
             feed.streams += 1
             if feed.tail is not None and state.position == feed.tail.head:

@@ -28,8 +28,9 @@ from gateway.core.budget import MOVE, Budget
 from gateway.core.catch_up_state import CatchUpState
 from gateway.core.event_id import MAX_ENTRIES_2, by_topic
 from gateway.core.records import LogKind, TimePosition, TopicPartition
-from gateway.core.request import StreamRequest, unseen_since
+from gateway.core.request import StreamRequest
 from gateway.core.route import Route
+from gateway.core.start_states import is_of, start_states, unseen_since
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     from gateway.core.feed import PartitionFeed
     from gateway.core.hub import Hub
     from gateway.core.partitioner import KeyHash
-    from gateway.core.records import Moment, Topic
+    from gateway.core.records import Moment
+    from gateway.core.source import Topic
     from gateway.core.stream import Stream
 
 MOST_SHARED = 10_000
@@ -114,7 +116,7 @@ class PartitionMap:
         ):
             hashed = deciding.hash(request.user)
             usual = self._usual[hashed % len(self._usual)]
-            if not request.cursor or request.is_of(usual):
+            if not request.cursor or is_of(request, usual):
                 return usual, False
         owned = by_topic(request.cursor, self.topics)
         feeds: list[PartitionFeed] = []
@@ -257,7 +259,7 @@ class PartitionMap:
         keys = route.keys(stream.key, stream.groups)
         current, former, _ = self._select(route, keys, absent.entries, moment)
         feeds = [*current, *former]
-        for feed, state in zip(feeds, request.start(feeds, moment), strict=True):
+        for feed, state in zip(feeds, start_states(request, feeds, moment), strict=True):
             begin[feed] = self._since_opening(stream, moment) if state.checked else state
         return current, former
 

@@ -8,12 +8,9 @@ number of records. A variable named `log` holds a `TopicPartition`.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import msgspec
-
-if TYPE_CHECKING:
-    from gateway.core.source import KeyTemplate, Source
 
 RECORD_OVERHEAD = 300
 """Bytes of a record in memory besides its key, value and headers: the struct, the object headers of
@@ -51,26 +48,6 @@ class Moment(NamedTuple):
     """Seconds, for durations."""
     wall: int
     """Unix time in ms, comparable with Kafka's timestamps."""
-
-
-class Topic(NamedTuple):
-    """A topic as a worker knows it.
-
-    `tag` identifies its incarnation: cursors of another cluster or topic have another tag.
-    """
-
-    name: str
-    kind: LogKind
-    tag: bytes
-    partitions: int
-    former: tuple[int, ...] = ()
-    """Former partition counts, as far as this worker has seen the topic grow."""
-    mark: bytes = b""
-    """The mark of the name, for event ids of version 2."""
-    key: KeyTemplate | None = None
-    """The form of its record keys; None: the key is the name of the user or group."""
-    source: Source | None = None
-    """Its source, by which records are decoded; None in tests: user ids are the keys."""
 
 
 class UnreadableReason(StrEnum):

@@ -7,7 +7,7 @@ Effect of an id for each partition; this module implements the table:
     an offset inside the partition                     |          | that offset
     an offset before the log start                     | expired  | the log start
     an offset beyond the log end                       | reset    | the id's timestamp
-    another incarnation's tag (`StreamRequest.start`)  | reset    | the id's timestamp
+    another incarnation's tag (`start_states`)         | reset    | the id's timestamp
     the previous record has another timestamp          | reset    | the id's timestamp
     a time                                             |          | the first record at or after it
     more records, or older ones, than the limits allow | limit    | the newest part within them
@@ -118,7 +118,7 @@ class Plan:
                 and position.offset > extent.end
                 and not state.checked
             ):
-                state.reset(self._feed, position)
+                state.reset(position, self._feed.entry(position))
 
     def locate(self, offsets: Mapping[int, int], end: int) -> list[Stream]:
         """Place the next `LOCATED` streams and return those that need no read.

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from gateway.core.event_id import CursorEntry
     from gateway.core.feed import PartitionFeed
     from gateway.core.partitioner import KeyHash
-    from gateway.core.records import Topic
     from gateway.core.request import StreamRequest
+    from gateway.core.source import Topic
 
 MOST_ABSENT = 10_000
 """Absent feeds of a missing topic. Beyond it they are dropped; streams keep theirs."""

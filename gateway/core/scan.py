@@ -317,7 +317,7 @@ class Scan:
                     seeker.state.checked = True
                 else:
                     assert isinstance(position, OffsetPosition)
-                    seeker.state.reset(self._feed, position)
+                    seeker.state.reset(position, self._feed.entry(position))
                     self.remove(seeker.stream)
                     self._feed.wait(seeker.stream, seeker.state)
             if contained.failed:

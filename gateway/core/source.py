@@ -100,6 +100,26 @@ class Source(NamedTuple):
         return name_mark(self.topic)
 
 
+class Topic(NamedTuple):
+    """A topic as a worker knows it.
+
+    `tag` identifies its incarnation: cursors of another cluster or topic have another tag.
+    """
+
+    name: str
+    kind: LogKind
+    tag: bytes
+    partitions: int
+    former: tuple[int, ...] = ()
+    """Former partition counts, as far as this worker has seen the topic grow."""
+    mark: bytes = b""
+    """The mark of the name, for event ids of version 2."""
+    key: KeyTemplate | None = None
+    """The form of its record keys; None: the key is the name of the user or group."""
+    source: Source | None = None
+    """Its source, by which records are decoded; None in tests: user ids are the keys."""
+
+
 def name_mark(topic: str) -> bytes:
     """Return the mark of a topic name: a character of base64url (6 bits), then a byte."""
     first, second = hashlib.blake2b(topic.encode(), digest_size=2).digest()

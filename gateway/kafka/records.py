@@ -9,7 +9,8 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 from gateway.core.event_id import incarnation_tag
 
 if TYPE_CHECKING:
-    from gateway.core.records import Topic, TopicPartition
+    from gateway.core.records import TopicPartition
+    from gateway.core.source import Topic
     from gateway.kafka.client.cluster import ClusterClient
 
 

@@ -18,8 +18,7 @@ from aiokafka.errors import KafkaError
 from gateway import clock
 from gateway.core.partition_map import PartitionMap
 from gateway.core.partitioner import key_hash
-from gateway.core.records import Topic
-from gateway.core.source import KeyTemplate
+from gateway.core.source import KeyTemplate, Topic
 from gateway.errors import BrokerError
 from gateway.kafka.client.cluster import ClusterClient
 from gateway.kafka.client.options import connection_options

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from gateway import clock
-from gateway.core.records import LogKind, Topic
+from gateway.core.records import LogKind
 from gateway.kafka.metadata import Cluster
 
 if TYPE_CHECKING:
     from gateway.core.hub import Hub
     from gateway.core.partition_map import PartitionMap
+    from gateway.core.source import Topic
     from gateway.kafka.compacted_topic import CompactedTopic
     from gateway.kafka.live_reader import LiveReader
     from gateway.kafka.offsets import Offsets

@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.core.event_id import CursorEntry, is_current, owner, parse
-from gateway.core.records import LogKind, OffsetPosition, Topic
+from gateway.core.records import LogKind, OffsetPosition
 from gateway.errors import BadRequest, EventIdError
 from gateway.ops.reporter import rfc3339
 from gateway.ops.streams import answer
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from aiohttp.web_routedef import AbstractRouteDef
 
     from gateway.core.hub import Hub
+    from gateway.core.source import Topic
 
 
 class ShownMark(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -17,8 +17,9 @@ from gateway.core.event_id import (
 )
 from gateway.core.gap import GapReason
 from gateway.core.partition_map import PartitionMap
-from gateway.core.records import LogKind, Moment, OffsetPosition, TimePosition, Topic
+from gateway.core.records import LogKind, Moment, OffsetPosition, TimePosition
 from gateway.core.request import StreamRequest
+from gateway.core.source import Topic
 from tests.core.sourced import client_of, stage_of, write
 from tests.core.stage import Stage, stream_of
 from tests.core.world import BROADCAST_TOPIC, USER_TOPIC, Extra, first_byte

@@ -18,14 +18,8 @@ from gateway.core.event_id import (
     CursorEntry,
     Version,
 )
-from gateway.core.records import (
-    LogKind,
-    OffsetPosition,
-    Position,
-    TimePosition,
-    Topic,
-    make_record,
-)
+from gateway.core.records import LogKind, OffsetPosition, Position, TimePosition, make_record
+from gateway.core.source import Topic
 from gateway.errors import EventIdError
 
 BASE64URL = string.ascii_letters + string.digits + "-_"

@@ -26,12 +26,12 @@ from gateway.core.records import (
     Moment,
     OffsetPosition,
     TimePosition,
-    Topic,
     TopicPartition,
     make_record,
 )
 from gateway.core.request import StreamRequest
-from gateway.core.source import KeyTemplate
+from gateway.core.source import KeyTemplate, Topic
+from gateway.core.start_states import start_states
 from gateway.core.stream import Stream
 from gateway.core.tail import Tail
 from tests.core.network import Connection
@@ -224,7 +224,7 @@ class TestResuming:
             CursorEntry(None, short_tag(b"T\0", tag), partition, OffsetPosition(7, at, True))
             for partition, tag, at in entries
         ]
-        state = StreamRequest(b"a", cursor=cursor).start(feeds, NOW)[1]
+        state = start_states(StreamRequest(b"a", cursor=cursor), feeds, NOW)[1]
         if position == TimePosition(40) and not reset:
             position = TimePosition(0)  # a minute earlier, but not before 1970
         assert state.position == position

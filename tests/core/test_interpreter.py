@@ -11,14 +11,13 @@ from gateway.core.records import (
     Event,
     LogKind,
     Record,
-    Topic,
     TopicPartition,
     Unreadable,
     UnreadableReason,
     make_record,
 )
 from gateway.core.registry import Registry
-from gateway.core.source import Source
+from gateway.core.source import Source, Topic
 from gateway.core.values import ReadAhead, Values
 from tests.core.workers import Faults, SilentObserver
 

@@ -4,15 +4,8 @@ import pytest
 
 from gateway.core.feed import PartitionFeed
 from gateway.core.key_check import CHECKED_KEYS, KeyCheck
-from gateway.core.records import (
-    LogKind,
-    Record,
-    Topic,
-    TopicPartition,
-    UnreadableReason,
-    make_record,
-)
-from gateway.core.source import KeyTemplate, Source
+from gateway.core.records import LogKind, Record, TopicPartition, UnreadableReason, make_record
+from gateway.core.source import KeyTemplate, Source, Topic
 from tests.core.workers import SilentObserver
 from tests.core.world import first_byte
 

@@ -6,15 +6,9 @@ from gateway.core.event_id import CursorEntry, parse
 from gateway.core.feed import PartitionFeed
 from gateway.core.gap import GapReason
 from gateway.core.partition_map import PartitionMap
-from gateway.core.records import (
-    LogKind,
-    Moment,
-    OffsetPosition,
-    TimePosition,
-    Topic,
-    TopicPartition,
-)
+from gateway.core.records import LogKind, Moment, OffsetPosition, TimePosition, TopicPartition
 from gateway.core.request import StreamRequest
+from gateway.core.source import Topic
 from gateway.core.stream import State
 from tests.core.network import Connection
 from tests.core.stage import BROADCAST_LOG, Stage, stream_of

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from gateway.core.event_id import Version
 from gateway.core.filter import Filters
-from gateway.core.records import LogKind, Moment, Record, Topic, TopicPartition, make_record
+from gateway.core.records import LogKind, Moment, Record, TopicPartition, make_record
 from gateway.core.registry import Registry
-from gateway.core.source import KeyTemplate, name_mark
+from gateway.core.source import KeyTemplate, Topic, name_mark
 
 USER_TOPIC = "user-events"
 BROADCAST_TOPIC = "broadcast-events"

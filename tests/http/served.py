@@ -21,9 +21,10 @@ from gateway.core.gap import CloseReason
 from gateway.core.hub import Hub
 from gateway.core.interpreter import Interpreter
 from gateway.core.limits import Limits
-from gateway.core.records import LogKind, Moment, OffsetPosition, Topic, TopicPartition, make_record
+from gateway.core.records import LogKind, Moment, OffsetPosition, TopicPartition, make_record
 from gateway.core.registry import Registry
 from gateway.core.request import StreamRequest
+from gateway.core.source import Topic
 from gateway.core.stream import Sink, Stream
 from gateway.http.admission import StreamAdmission
 from gateway.http.auth.keys import OneKey

@@ -4,8 +4,9 @@ import asyncio
 from typing import cast
 
 from gateway import clock
-from gateway.core.records import LogKind, Topic, TopicPartition
+from gateway.core.records import LogKind, TopicPartition
 from gateway.core.request import StreamRequest
+from gateway.core.source import Topic
 from gateway.core.stream import Stream
 from gateway.kafka.client.cluster import ClusterClient
 from gateway.kafka.context import ReaderContext

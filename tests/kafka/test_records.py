@@ -7,7 +7,8 @@ import pytest
 from aiokafka.errors import UnknownTopicOrPartitionError
 
 from gateway.core.event_id import incarnation_tag
-from gateway.core.records import LogKind, Topic, TopicPartition
+from gateway.core.records import LogKind, TopicPartition
+from gateway.core.source import Topic
 from gateway.kafka.client.cluster import ClusterClient
 from gateway.kafka.records import log_name, topic_id
 

@@ -14,9 +14,10 @@ from gateway.core.event_id import CursorEntry
 from gateway.core.feed import PartitionFeed
 from gateway.core.hub import Hub
 from gateway.core.limits import Extent
-from gateway.core.records import LogKind, OffsetPosition, Record, Topic, TopicPartition, make_record
+from gateway.core.records import LogKind, OffsetPosition, Record, TopicPartition, make_record
 from gateway.core.request import StreamRequest
 from gateway.core.scan import BATCH
+from gateway.core.source import Topic
 from gateway.core.stream import Stream
 from gateway.kafka.client.cluster import ClusterClient
 from gateway.kafka.context import ReaderContext

@@ -8,14 +8,8 @@ from pytest_aiohttp.plugin import AiohttpClient
 
 from gateway import clock
 from gateway.core.event_id import CursorEntry, encode, short_tag
-from gateway.core.records import (
-    LogKind,
-    OffsetPosition,
-    TimePosition,
-    Topic,
-    TopicPartition,
-    make_record,
-)
+from gateway.core.records import LogKind, OffsetPosition, TimePosition, TopicPartition, make_record
+from gateway.core.source import Topic
 from gateway.http.caller import Callers
 from gateway.http.problem import problems
 from gateway.ops.explain import id_routes

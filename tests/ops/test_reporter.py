@@ -15,12 +15,12 @@ from gateway.core.records import (
     LogKind,
     Moment,
     OffsetPosition,
-    Topic,
     TopicPartition,
     UnreadableReason,
     make_record,
 )
 from gateway.core.registry import Registry
+from gateway.core.source import Topic
 from gateway.fleet.status import WorkerState
 from gateway.ops.reporter import ResidentMemory, StatusReporter, replays_waiting, rfc3339
 from gateway.parts import Parts

@@ -26,12 +26,12 @@ from gateway.core.records import (
     Moment,
     OffsetPosition,
     Record,
-    Topic,
     TopicPartition,
     make_record,
 )
 from gateway.core.registry import Registry
 from gateway.core.request import StreamRequest
+from gateway.core.source import Topic
 from gateway.core.stream import Stream
 from gateway.errors import SettingsError
 from gateway.http.caller import Caller

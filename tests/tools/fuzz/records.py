@@ -11,8 +11,9 @@ from gateway.core.feed import PartitionFeed
 from gateway.core.interpreter import Interpreter
 from gateway.core.key_check import KeyCheck
 from gateway.core.partitioner import key_hash
-from gateway.core.records import TIMESTAMP_LIMIT, Event, LogKind, Topic, TopicPartition, make_record
+from gateway.core.records import TIMESTAMP_LIMIT, Event, LogKind, TopicPartition, make_record
 from gateway.core.registry import Registry
+from gateway.core.source import Topic
 from gateway.errors import PublishError
 from gateway.kafka import envelope
 from gateway.revocation.record import Change, Revocation, read_change, revoked_session, write_value

@@ -11,10 +11,11 @@ from gateway.core.records import (
     OffsetPosition,
     Position,
     TimePosition,
-    Topic,
     TopicPartition,
 )
 from gateway.core.request import StreamRequest
+from gateway.core.source import Topic
+from gateway.core.start_states import start_states
 from gateway.core.tail import Tail
 
 NOW = Moment(1.0, 1_000_000)
@@ -42,7 +43,7 @@ def feed_of(*, read: bool = True) -> PartitionFeed:
 
 
 def start_of(request: StreamRequest, feed: PartitionFeed) -> CatchUpState:
-    (state,) = request.start((feed,), NOW)
+    (state,) = start_states(request, (feed,), NOW)
     return state
 
 
