@@ -18,28 +18,20 @@ from gateway.core.hub import Hub
 from gateway.core.interpreter import Interpreter
 from gateway.errors import GatewayError
 from gateway.event_types import load_registry
-from gateway.fleet.members import Fleet
-from gateway.fleet_link import FleetLink
 from gateway.gauges import add_gauges
 from gateway.http.auth.signing_keys import SigningKeys
 from gateway.http.auth.tokens import Authenticator
 from gateway.http.draining import drain_streams, say_goodbye_to_all
 from gateway.http.transport.listen import bind, listen, listen_on
 from gateway.http.transport.tls import Certificate
-from gateway.kafka.client.options import connection_options
 from gateway.kafka.context import Reports
 from gateway.kafka.dead_letters import DeadLetters
 from gateway.kafka.revocation_events import RevocationEvents
 from gateway.kafka.session import KafkaSession
-from gateway.kafka.tool_commands import describe_command
 from gateway.listeners import ops_runner, public_listener, url_of
 from gateway.metrics import Metrics
-from gateway.ops.dashboard import DashboardFeed
-from gateway.ops.fleet_routes import fleet_routes
-from gateway.ops.latest import Latest
 from gateway.ops.observers import Observers
 from gateway.ops.pseudonyms import hashed, pseudonyms
-from gateway.ops.reporter import StatusReporter
 from gateway.ops.reporting import Reporting
 from gateway.ops.stream_log import StreamLog
 from gateway.ops.streams import Streams
@@ -55,13 +47,11 @@ from gateway.throttled_log import ThrottledLog
 from gateway.ticker import REST_SECONDS, TICK_SECONDS, TICKS_PER_SECOND, Ticker
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable
 
     from aiohttp.web_routedef import AbstractRouteDef
 
     from gateway.config import Settings
-    from gateway.core.records import Moment, Record, TopicPartition
-    from gateway.fleet.status import Status
     from gateway.http.transport.acceptor_site import AcceptorSite
     from gateway.http.transport.handover import Handover
     from gateway.workers.slot import Slot
@@ -93,12 +83,14 @@ class Worker:
         self._slot = slot
         self._ticker = Ticker()
         self._readiness = Readiness(self._ticker.stir)
-        self._notices = ThrottledLog(lambda: clock.now().monotonic)
-        names, name = pseudonyms(settings), worker_name() if slot is None else slot.name
+        self.is_sibling = slot is not None
+        self.name = name = worker_name() if slot is None else slot.name
+        names = pseudonyms(settings)
         # Without tracing, the hub and the metrics are used unwrapped.
         self._spans = spans = start_tracing(settings, name, names)
         make_metrics = Metrics if spans is None else partial(TracedMetrics, spans)
-        self._metrics = make_metrics(self._notices, StreamLog(names), settings.partitioner)
+        notices = ThrottledLog(lambda: clock.now().monotonic)
+        self._metrics = make_metrics(notices, StreamLog(names), settings.partitioner)
         self._supervisor = Supervisor(self._metrics)
         self._schemas = open_schemas(settings, self._supervisor.contain)
         self._dead_letters = None
@@ -132,9 +124,9 @@ class Worker:
         )
         parts = Parts(settings, registry, self._hub, self._metrics, self._readiness, self._link)
         self._otlp_metrics = start_metrics(settings, name, self._metrics)
-        self._build_reporting(
-            parts, name, (hashed(settings) if settings.log_users == "plain" else names).name
-        )
+        shown = hashed(settings) if settings.log_users == "plain" else names
+        self._reporting = Reporting(parts, self._supervisor, self, shown.name)
+        self.siblings = self._reporting.link.siblings
         self._keys = SigningKeys(settings, self._readiness)
         self._certificate = _certificate(settings)
         self._handover = None
@@ -144,7 +136,7 @@ class Worker:
         self._acceptors: list[AcceptorSite] = []
         self._ended = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        add_gauges(parts, self._keys, self._connections)
+        add_gauges(parts, self._keys, self.connections)
 
     def _build_listeners(
         self, parts: Parts, revocations: Revocations, routes: Iterable[AbstractRouteDef]
@@ -153,37 +145,9 @@ class Worker:
         self._endpoint, self._public = public_listener(
             parts, authenticator, self._handover, self._spans, routes
         )
-        streams = Streams(self._reporter.worker, self._hub, self._link.lags, self._link.partition)
-        fleet = fleet_routes(self._fleet, self._fleet_link.problem)
-        self._ops = ops_runner(parts, self.end, [*streams.routes(), *self._board.routes(), *fleet])
-
-    def _build_reporting(
-        self, parts: Parts, worker: str, show_user: Callable[[bytes], str]
-    ) -> None:
-        """Build everything that reports the state of this worker."""
-        settings = parts.settings
-        self._reporter = StatusReporter(worker, clock.now(), parts, self._connections)
-        self._fleet = Fleet(worker)
-        self._fleet_link = FleetLink(
-            settings, self._fleet, self._metrics, sibling=self._slot is not None
-        )
-        self.siblings = self._fleet_link.siblings
-        self._latest = Latest(show_user)
-        self._hub.arrivals.delivered = self._show_latest
-        self._board = DashboardFeed(
-            worker,
-            self._fleet_link,
-            self._latest,
-            partial(describe_command, options=connection_options(settings)),
-            settings.fleet_name or "",
-        )
-        self._reporting = Reporting(
-            self._supervisor,
-            self._fleet_link,
-            self._board,
-            self._notices,
-            self._status_due,
-        )
+        streams = Streams(self.name, self._hub, self._link.lags, self._link.partition)
+        routes = [*streams.routes(), *self._reporting.routes()]
+        self._ops = ops_runner(parts, self.end, routes)
 
     @property
     def url(self) -> str:
@@ -237,8 +201,8 @@ class Worker:
         self._keep(Part.STATUS, partial(self._reporting.run, self._ticker))
         for client in self._keys.clients:
             self._keep(Part.KEYS, client.run)
-        if self._fleet_link.topic is not None:
-            self._keep(Part.FLEET, self._fleet_link.topic.run)
+        if self._reporting.link.topic is not None:
+            self._keep(Part.FLEET, self._reporting.link.topic.run)
         if self._dead_letters is not None:
             self._keep(Part.DEAD_LETTERS, self._dead_letters.run)
         if self._otlp_metrics is not None:
@@ -252,13 +216,9 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        with self._supervisor.contain(Part.FLEET):
-            status = self._reporter.status(clock.now(), self.ops_url, gone=True)
-            await self._fleet_link.publish_gone(status)
+        await self._reporting.close()
         if self._schemas is not None:
             await self._schemas.close()
-        with self._supervisor.contain(Part.DASHBOARD):
-            self._board.end()
         await self._public.cleanup()
         await self._ops.cleanup()
         for acceptor in self._acceptors:
@@ -293,7 +253,7 @@ class Worker:
         self._log_listening()
 
     def _log_listening(self) -> None:
-        _log.info("listening", worker=self._reporter.worker, url=self.url, ops_url=self.ops_url)
+        _log.info("listening", worker=self.name, url=self.url, ops_url=self.ops_url)
 
     async def ready(self) -> None:
         """Wait until the worker can serve."""
@@ -324,7 +284,7 @@ class Worker:
             await site.stop()
         streams, seconds = list(self._hub.streams), self._settings.drain_seconds
         _log.info("draining; a second signal stops at once", streams=len(streams), seconds=seconds)
-        await drain_streams(self._hub, self._fleet, streams, self._settings)
+        await drain_streams(self._hub, self._reporting.fleet, streams, self._settings)
         if self._spans is not None:
             with self._supervisor.contain(Part.TRACING):
                 self._spans.drained(len(streams), begun)
@@ -354,22 +314,9 @@ class Worker:
             tick = await self._ticker.next()
             late = max(0.0, loop.time() - tick * TICK_SECONDS)
             with contain(Part.METRICS):
-                self._metrics.loop_late(late)
-                self._reporter.loop_late(late)
+                self._reporting.loop_late(late)
 
-    def _status_due(self, period_over: bool) -> Status | None:
-        """Return the status when the period is over or the state has changed."""
-        if period_over or self._reporter.has_changed():
-            return self._reporter.status(clock.now(), self.ops_url)
-        return None
-
-    def _show_latest(
-        self, batches: Mapping[TopicPartition, Sequence[Record]], moment: Moment
-    ) -> None:
-        with self._supervisor.contain(Part.DASHBOARD):
-            self._latest.dispatched(batches, moment)
-
-    def _connections(self) -> int:
+    def connections(self) -> int:
         """Return the number of clients: open streams and connections without one."""
         server = self._public.server
         return len(self._hub.streams) + (0 if server is None else len(server.connections))

@@ -78,7 +78,7 @@ class Metrics:
     """The core's `Observer`: counts and logs."""
 
     def __init__(self, notices: ThrottledLog, stream_log: StreamObserver, partitioner: str) -> None:
-        self._notices = notices
+        self.notices = notices
         self._stream_log = stream_log
         self._partitioner = partitioner
         self.registry = registry = CollectorRegistry(auto_describe=False)
@@ -229,7 +229,7 @@ class Metrics:
     def failed(self, part: Part, error: BaseException) -> None:
         """Count an unexpected exception that was contained, and log its traceback."""
         self._internal_errors.labels(part).inc()
-        self._notices.error(
+        self.notices.error(
             ("failed", part),
             "unexpected exception contained",
             part=str(part),
@@ -241,7 +241,7 @@ class Metrics:
         self._rejects.labels(reason).inc()
         if facts:
             kind = ("refused", reason, facts.get("token"))
-            self._notices.info(kind, "request refused", reason=reason, **facts)
+            self.notices.info(kind, "request refused", reason=reason, **facts)
 
     def token_refused(self, fault: TokenFault) -> None:
         """Count a request whose token was missing or not accepted."""
@@ -280,7 +280,7 @@ class Metrics:
         if self.topics is not None:
             self.topics.skipped[log.topic] += 1
         self.unreadable_last = Sighting(log.topic, log.partition, offset, str(reason))
-        self._notices.warn(
+        self.notices.warn(
             ("unreadable", reason),
             "record skipped",
             reason=str(reason),
@@ -297,14 +297,14 @@ class Metrics:
     def unknown_type(self, event_type: str) -> None:
         """Count an event without a category, and log its type."""
         self._unknown_types.inc()
-        self._notices.warn("unknown type", "event type is not in the registry", type=event_type)
+        self.notices.warn("unknown type", "event type is not in the registry", type=event_type)
 
     def misplaced(self, log: TopicPartition, offset: int, expected: int) -> None:
         """Count a key outside its partition, and log which setting to change."""
         self._misplaced.inc()
         other = "crc32" if self._partitioner == "murmur2" else "murmur2"
         self.mismatch_last = Sighting(log.topic, log.partition, offset, other)
-        self._notices.warn(
+        self.notices.warn(
             "misplaced",
             "a producer uses another partitioner: its users' events are not found;"
             f" set GATEWAY_PARTITIONER={other} if all producers do, else change the producer",
