@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.core.records import LogKind
 from gateway.core.source import Source
@@ -12,7 +12,9 @@ from gateway.kafka.mapped import encode_mapped
 from gateway.kafka.topics import TopicSpec
 
 if TYPE_CHECKING:
+    import uuid
     from collections.abc import Sequence
+    from datetime import datetime
 
     import msgspec
 
@@ -43,8 +45,20 @@ def spec_of(source: Source) -> TopicSpec:
     return TopicSpec(source.topic, source.partitions)
 
 
+class Facts(NamedTuple):
+    """What a caller may state of an event; see `EventPublisher.publish`."""
+
+    event_id: str | uuid.UUID | None = None
+    occurred_at: datetime | None = None
+    category: str | None = None
+
+
 def encoded(
-    source: Source, name: bytes | None, event_type: str, data: msgspec.Raw, **facts: Any
+    source: Source,
+    name: bytes | None,
+    event_type: str,
+    data: msgspec.Raw,
+    facts: Facts,
 ) -> Message:
     """Return the record of an event for a user or group, or of a broadcast; see `encode`."""
     if not source.topic:
@@ -58,9 +72,9 @@ def encoded(
             " its Schema Registry"
         )
     if source.mapping is None:
-        message = encode(name, event_type, data, **facts)
+        message = encode(name, event_type, data, **facts._asdict())
     else:
         message = encode_mapped(
-            source, source.mapping, name, event_type, data, event_id=facts.get("event_id")
+            source, source.mapping, name, event_type, data, event_id=facts.event_id
         )
     return message if name is None else message._replace(key=source.key.key(name))

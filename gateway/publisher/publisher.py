@@ -38,7 +38,7 @@ from gateway.kafka.envelope import (
 )
 from gateway.kafka.producer import FAILURES, Producer
 from gateway.kafka.topics import TopicSpec
-from gateway.publisher.encoding import choose, encoded, spec_of
+from gateway.publisher.encoding import Facts, choose, encoded, spec_of
 from gateway.publisher.sending import Delivery, Sender, Sent
 from gateway.revocation.record import Change, Revocation
 from gateway.revocation.record import session_key as key_of_session
@@ -160,16 +160,8 @@ class EventPublisher:
 
             await publisher.publish("alice", "portfolio.networth.updated", {"value": "1017.20"})
         """
-        return await (
-            await self.submit(
-                user_id,
-                event_type,
-                data,
-                event_id=event_id,
-                occurred_at=occurred_at,
-                category=category,
-            )
-        )
+        facts = Facts(event_id, occurred_at, category)
+        return await (await self._send(self._source, user_id, event_type, data, facts))
 
     async def submit(
         self,
@@ -191,21 +183,8 @@ class EventPublisher:
             for delivery in deliveries:
                 await delivery
         """
-        try:
-            message = encoded(
-                self._source,
-                user_key(user_id),
-                self._checked(event_type, self._source),
-                encode_data(data),
-                event_id=event_id,
-                occurred_at=occurred_at,
-                category=category,
-            )
-            sent = await self._sender.send(spec_of(self._source), message)
-        except PublishError as error:
-            self._fail(error)
-            return Delivery(_dropped)
-        return Delivery(partial(self._settle, sent))
+        facts = Facts(event_id, occurred_at, category)
+        return await self._send(self._source, user_id, event_type, data, facts)
 
     async def publish_to_users(self, user_ids: Iterable[str], event_type: str, data: object) -> int:
         """Send the same event to many users, each with a separate event id.
@@ -221,13 +200,13 @@ class EventPublisher:
         waiting: deque[Sent] = deque()
         written, failure, doubtful = 0, None, False
         try:
-            self._checked(event_type, self._source)
+            self._check(event_type, self._source)
             payload = encode_data(data)
             for key in [user_key(user_id) for user_id in users]:
                 if len(waiting) == WINDOW:
                     await self._sender.confirm(waiting.popleft())
                     written += 1
-                message = encoded(self._source, key, event_type, payload)
+                message = encoded(self._source, key, event_type, payload, Facts())
                 waiting.append(await self._sender.send(spec_of(self._source), message))
         except PublishError as error:
             failure, doubtful = error, error.may_be_written
@@ -256,23 +235,8 @@ class EventPublisher:
 
         await publisher.broadcast("maintenance.planned", {"minutes": 10})
         """
-        try:
-            if not self._broadcasts.topic:
-                raise PublishError("broadcasts are switched off: there is no broadcast topic")
-            message = encoded(
-                self._broadcasts,
-                None,
-                self._checked(event_type, self._broadcasts),
-                encode_data(data),
-                event_id=event_id,
-                occurred_at=occurred_at,
-                category=category,
-            )
-            sent = await self._sender.send(spec_of(self._broadcasts), message)
-        except PublishError as error:
-            self._fail(error)
-            return None
-        return await self._settle(sent)
+        facts = Facts(event_id, occurred_at, category)
+        return await (await self._send(self._broadcasts, None, event_type, data, facts))
 
     async def revoke_session(
         self, user_id: str, session_id: str, *, expires_at: datetime | None = None
@@ -306,6 +270,22 @@ class EventPublisher:
         """Remove a user's revocation; sessions stay revoked. Raises `PublishError`."""
         await self._write(Change(key_of_user(user_key(user_id)), None))
 
+    async def _send(
+        self, source: Source, user_id: str | None, event_type: str, data: object, facts: Facts
+    ) -> Delivery:
+        """Send an event to a user, or a broadcast for None."""
+        try:
+            if user_id is None and not source.topic:
+                raise PublishError("broadcasts are switched off: there is no broadcast topic")
+            key = None if user_id is None else user_key(user_id)
+            self._check(event_type, source)
+            message = encoded(source, key, event_type, encode_data(data), facts)
+            sent = await self._sender.send(spec_of(source), message)
+        except PublishError as error:
+            self._fail(error)
+            return Delivery(_dropped)
+        return Delivery(partial(self._settle, sent))
+
     def _revocation(self, user_id: str, expires_at: datetime | None) -> Revocation:
         now = datetime.now(UTC)
         end = now + self._revocation_life if expires_at is None else expires_at
@@ -323,7 +303,8 @@ class EventPublisher:
             await self._sender.send(self._revocations_topic, encode_change(change))
         )
 
-    def _checked(self, event_type: str, source: Source) -> str:
+    def _check(self, event_type: str, source: Source) -> None:
+        """Raise `PublishError` for an invalid type, and warn once of one without a category."""
         check_type(event_type)
         if (
             self._registry is not None
@@ -336,7 +317,6 @@ class EventPublisher:
             _log.warning(
                 "event type %r is in no category: only streams without a filter get it", event_type
             )
-        return event_type
 
     async def _settle(self, sent: Sent) -> str | None:
         try:
