@@ -60,7 +60,7 @@ def publish(
 ) -> None:
     """Write an event to Kafka, or many from standard input.
 
-    With USER and TYPE, or --broadcast and TYPE: prints the event id.
+    With USER and TYPE, or --broadcast and TYPE: prints the event_id of the record.
 
     Without: reads a line of JSON for each event, with user_id, event_type and data, or
     "broadcast": true in place of the user. A line that cannot be written is reported and skipped,

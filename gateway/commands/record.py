@@ -70,11 +70,12 @@ async def _read(settings: Settings, log: TopicPartition, offset: int) -> Record:
         )
     async with probe(options) as looking:
         extent = await looking.extent(log, 0)  # also loads the metadata that reading needs
-        found = await looking.record(log, offset)
+        within = extent.start <= offset < extent.end
+        found = await looking.record(log, offset) if within else None
         if found is None:
             raise BrokerError(
-                f"no record at offset {offset}: it was compacted, belongs to a transaction or is"
-                " corrupt",
+                f"no record at offset {offset}"
+                + (": it was compacted, belongs to a transaction or is corrupt" if within else ""),
                 f"the log has the offsets {extent.start} to {extent.end - 1}"
                 if extent.end > extent.start
                 else "the partition is empty",

@@ -53,7 +53,8 @@ def tail(
         typer.Option(metavar="A,B", help="Only events of these types, such as import.*."),
     ] = None,
     since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Start in the past: RFC 3339 or Unix ms.")
+        str | None,
+        typer.Option(metavar="TIME", help="Start in the past: RFC 3339, or Unix seconds or ms."),
     ] = None,
     event_id: Annotated[
         str, typer.Option("--id", metavar="ID", help="Resume after the event with this id.")

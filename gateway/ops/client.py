@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -50,7 +51,7 @@ async def ask(
             text = await response.text()
             status = response.status
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        reason = str(error) or type(error).__name__
+        reason = _reason(error)
         raise OperationsError(
             f"no operations listener answers at {url}: {reason}; give its URL with --url"
         ) from None
@@ -62,10 +63,18 @@ async def ask(
         answer = json.loads(text)
     except ValueError:
         answer = None
-    if not isinstance(answer, dict):
+    if not isinstance(answer, dict) or (method, status) == ("GET", 404):
         raise OperationsError(
             f"{url} is not the operations listener of a worker: it answers {status}"
         )
     if status != 200:
         raise OperationsError(f"{url} refuses: {answer.get('detail', status)}")
     return answer
+
+
+def _reason(error: Exception) -> str:
+    """Return why there is no answer; aiohttp's text repeats the address and lists options."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        code = error.errno or 0
+        return os.strerror(code) if code > 0 else str(error.strerror)
+    return str(error) or type(error).__name__

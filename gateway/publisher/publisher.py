@@ -152,7 +152,7 @@ class EventPublisher:
         occurred_at: datetime | None = None,
         category: str | None = None,
     ) -> str | None:
-        """Send an event to a user; return its event id once Kafka has acknowledged it.
+        """Send an event to a user; return its `event_id` once Kafka has acknowledged it.
 
         `data` is any value that `msgspec.json` encodes. `event_id` defaults to a new UUID,
         `occurred_at` to now. `category` overrides the registry's category. Returns None for a
@@ -187,7 +187,7 @@ class EventPublisher:
         return await self._send(self._source, user_id, event_type, data, facts)
 
     async def publish_to_users(self, user_ids: Iterable[str], event_type: str, data: object) -> int:
-        """Send the same event to many users, each with a separate event id.
+        """Send the same event to many users, each with a separate `event_id`.
 
         Returns the number of acknowledged events. All arguments are validated before the first
         event is sent, the data is encoded once, and up to `WINDOW` events are in flight. The first

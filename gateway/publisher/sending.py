@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Delivery:
-    """An event in flight. Await it once for its event id, or None if it was dropped.
+    """An event in flight. Await it once for its `event_id`, or None if it was dropped.
 
     Raises `PublishError` if `on_error` is "raise". An event is sent even if its delivery is never
     awaited, but then a failure is not reported.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import io
 
 from msgspec import to_builtins
@@ -8,6 +9,8 @@ from rich.console import Console
 from gateway.commands.fleet import doubt_lines, fleet_table
 from gateway.commands.streams import streams_table
 from gateway.fleet.status import DeliveryTimes, StatedDoubt, Status, WorkerState
+from tests.child import free_port
+from tests.commands.command import gateway
 
 STREAM = {
     "stream": "web-1-7",
@@ -84,3 +87,23 @@ def test_a_stream_is_shown_with_where_it_is() -> None:
         "web-1-7 stuck for 12 s 2026-01-02 03:04:05 10.0.0.1"
         " user-events-3@70 broadcast-0@2026-01-02T03:00:00.000Z ? 1,234 ? 65,536"
     )
+
+
+async def test_a_url_without_an_operations_listener_is_explained() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n{}")
+        writer.close()
+
+    url = f"http://127.0.0.1:{free_port()}"
+    closed = await gateway("fleet", "--url", url)
+    assert closed.code == 1
+    assert closed.err == (
+        f"error: no operations listener answers at {url}: Connection refused;"
+        " give its URL with --url\n"
+    )
+    async with await asyncio.start_server(answer, "127.0.0.1") as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        foreign = await gateway("fleet", "--url", url)
+    assert foreign.code == 1
+    assert "is not the operations listener of a worker: it answers 404" in foreign.err

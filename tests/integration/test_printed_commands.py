@@ -204,3 +204,5 @@ async def test_a_topic_without_rights_is_not_reported_as_missing(
         await run(line, tmp_path, settings)
         allowed = await gateway(*command, settings=settings)
         assert allowed.code == 0, allowed.err
+    beyond = await gateway("record", "private", "0", "99", settings=settings)
+    assert beyond.err == "error: no record at offset 99; the log has the offsets 0 to 0\n"

@@ -97,7 +97,7 @@ class BrokerClient(AIOKafkaClient):  # type: ignore[misc]
                 with ticket_errors():
                     return await super()._get_conn(node_id, group=group, no_hint=no_hint)
             except TokenUnavailable as error:  # aiokafka handles its own errors, not Kerberos's
-                _log.error("cannot connect to broker %s: %s", node_id, error)
+                _log.warning("cannot connect to broker %s: %s", node_id, error)
                 return None
 
     async def bootstrap(self) -> None:
