@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -15,7 +16,7 @@ from gateway.core.stream import State
 from gateway.errors import SettingsError
 from gateway.http.opening_quota import OPENINGS_PER_TURN
 from gateway.http.transport import entrance
-from gateway.http.transport.handshakes import PIECES_PER_TURN
+from gateway.http.transport.handshakes import PIECES_PER_TURN, READ_BYTES
 from gateway.http.transport.tls import Certificate
 from tests.eventually import DEADLINE, eventually
 from tests.http.certificates import Files
@@ -170,6 +171,25 @@ async def test_hellos_that_end_at_the_same_time_are_answered_in_many_turns(
             writer.transport.abort()
     assert sum(per_turn) == count
     assert max(per_turn) <= 2 * PIECES_PER_TURN
+
+
+async def test_connection_has_a_small_buffer(served: Served, certificate: Certificate) -> None:
+    count = 20
+    certificate.context.sslobject_class = Counted
+    Counted.steps = 0
+    tracemalloc.start()
+    try:
+        clients = [await asyncio.open_connection("127.0.0.1", served.port) for _ in range(count)]
+        before, _ = tracemalloc.get_traced_memory()
+        for _, writer in clients:
+            writer.write(b"\x16")
+        await eventually("all handshakes have begun", lambda: Counted.steps == 2 * count)
+        after, _ = tracemalloc.get_traced_memory()
+        for _, writer in clients:
+            writer.transport.abort()
+    finally:
+        tracemalloc.stop()
+    assert after - before < count * 4 * READ_BYTES
 
 
 async def test_client_that_leaves_in_its_hello_leaves_nothing(

@@ -87,29 +87,23 @@ class TlsEntrance(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._silence: asyncio.TimerHandle | None = None
         self._data = b""
-        self._lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the first bytes."""
         assert isinstance(transport, asyncio.Transport)
-        if self._lost:
-            return
         self._transport = transport
         self._entrances.entrances.add(self)
         self._silence = asyncio.get_running_loop().call_later(SILENT_SECONDS, self._pass_on)
-        if self._data:
-            self._entrances.open_soon(self)
 
     def data_received(self, data: bytes) -> None:
-        """Open a stream, or pass the connection on; the first data may precede the transport."""
+        """Open a stream, or pass the connection on."""
         is_first = not self._data
         self._data += data
-        if is_first and self._transport is not None:
+        if is_first:
             self._entrances.open_soon(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """Forget the client, which has gone without an answer."""
-        self._lost = True
         self._leave()
         self._transport = None
 
@@ -135,8 +129,8 @@ class TlsEntrance(asyncio.Protocol):
 
     def _leave(self) -> None:
         self._entrances.entrances.discard(self)
-        if self._silence is not None:
-            self._silence.cancel()
+        assert self._silence is not None
+        self._silence.cancel()
 
     def _pass_on(self) -> None:
         assert self._transport is not None
