@@ -23,10 +23,10 @@ from gateway.core.hub import Hub
 from gateway.core.records import TopicPartition
 from gateway.core.scan import Scan
 from gateway.kafka import revocation_topic
+from gateway.kafka.client.backoff import MOST_BACKOFF_SECONDS
 from gateway.kafka.compacted_topic import CompactedTopic
-from gateway.kafka.fetch import batches, reader
-from gateway.kafka.fetch import broker as fetch_broker
-from gateway.kafka.fetch.broker import MOST_BACKOFF_SECONDS
+from gateway.kafka.fetch import answers, batches, reader
+from gateway.kafka.fetch.broker import BrokerReader
 from gateway.kafka.fetch.session import FetchSession
 from gateway.kafka.live_reader import LiveReader
 from gateway.kafka.offsets import Offsets
@@ -158,7 +158,7 @@ async def test_records_that_raise_cost_their_partition_until_they_do_not(
                 raise RuntimeError("injected")
             yield from original(data, *arguments)
 
-        monkeypatch.setattr(fetch_broker, "unpack", unpack)
+        monkeypatch.setattr(answers, "unpack", unpack)
         begin = time.monotonic()
         for name in names:
             await write.numbered(name, [1])
@@ -183,7 +183,7 @@ async def test_records_that_raise_cost_their_partition_until_they_do_not(
         (Metrics, "read", "metrics"),
         (FetchSession, "receive", "fetch"),
         (reader.FetchReader, "_watch", "fetch"),
-        (fetch_broker.BrokerReader, "run", "live"),
+        (BrokerReader, "run", "live"),
         (LiveReader, "sweep", "live"),
         (LiveReader, "_sweep", "partition"),
         (RetentionWatch, "run", "retention"),

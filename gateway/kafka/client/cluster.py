@@ -25,6 +25,7 @@ from aiokafka.errors import (
 )
 
 from gateway.kafka.client import wire
+from gateway.kafka.client.backoff import Backoff
 from gateway.kafka.client.bootstrap import bootstrapped, fetch_metadata, newest
 from gateway.kafka.client.login import current_password
 from gateway.kafka.client.lookups import OffsetLookups
@@ -46,12 +47,7 @@ from gateway.kafka.client.requests import (
     read_configs,
     read_peek,
 )
-from gateway.kafka.client.shared_connection import (
-    REQUEST_SECONDS,
-    Backoff,
-    SharedConnection,
-    decoded,
-)
+from gateway.kafka.client.shared_connection import REQUEST_SECONDS, SharedConnection, decoded
 from gateway.kafka.metadata import Cluster
 from gateway.supervise import Failures, Part, Supervisor
 

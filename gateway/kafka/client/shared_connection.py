@@ -1,9 +1,8 @@
-"""The connection to one broker for short requests, and the back-off between attempts."""
+"""The connection to one broker for short requests."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiokafka.errors import KafkaConnectionError
@@ -19,12 +18,6 @@ T = TypeVar("T")
 
 REQUEST_SECONDS = 5.0
 """Timeout of a request, and of opening a connection."""
-
-MOST_BACKOFF_SECONDS = 1.0
-"""The longest pause between two attempts to connect to one broker."""
-
-LEAST_BACKOFF_SECONDS = 0.05
-"""The pause after a first failure."""
 
 
 class SharedConnection:
@@ -54,28 +47,6 @@ class SharedConnection:
             await asyncio.wait([self._opening])
             if _is_open(self._opening):
                 self._opening.result().close()
-
-
-class Backoff:
-    """Delay between attempts to connect to one broker."""
-
-    def __init__(self) -> None:
-        self._delay = 0.0
-        self._until = float("-inf")
-
-    async def wait(self) -> None:
-        """Wait until the next attempt is due."""
-        await asyncio.sleep(self._until - asyncio.get_running_loop().time())
-
-    def failed(self) -> None:
-        """Double the delay, with some jitter."""
-        self._delay = min(MOST_BACKOFF_SECONDS, 2 * self._delay or LEAST_BACKOFF_SECONDS)
-        pause = self._delay * random.uniform(0.8, 1.0)  # noqa: S311 - no secret
-        self._until = asyncio.get_running_loop().time() + pause
-
-    def clear(self) -> None:
-        """Reset the delay."""
-        self._delay, self._until = 0.0, float("-inf")
 
 
 def decoded(read: Callable[[], T], connection: Connection) -> T:

@@ -254,7 +254,7 @@ def _batch(
     """Unpack a batch of magic 2; None if it cannot be read."""
     base, _, epoch, _, crc, attributes, delta, first, newest, producer, _, _, number = header
     last = base + delta
-    producers: set[int] = set() if transactions is None else transactions.advance(last)
+    is_aborted = transactions is not None and producer in transactions.advance(last)
     is_control = attributes & _CONTROL
     try:
         if calc_crc32c(memoryview(data)[at + _CRC_FROM : stop]) != crc:
@@ -263,7 +263,7 @@ def _batch(
             raise CorruptError("wrong offsets")
         if number > RECORDS_MOST:
             raise CorruptError("too many records")
-        if producer in producers and attributes & _TRANSACTIONAL and not is_control:
+        if is_aborted and attributes & _TRANSACTIONAL and not is_control:
             return Batch([], last + 1, epoch)
         codec = attributes & CODEC
         if codec:
@@ -284,12 +284,14 @@ def _batch(
         if not is_control:
             return Batch(records, last + 1, epoch)
         # The log cleaner leaves control batches without records.
-        if not records or _MARKER.unpack_from(records[0].key or b"")[1] == _ABORT:
-            producers.discard(producer)
+        is_abort = not records or _MARKER.unpack_from(records[0].key or b"")[1] == _ABORT
+        if is_abort and transactions is not None:
+            transactions.producers.discard(producer)
         return Batch([], last + 1, epoch)
     except FAULTS:
-        if is_control:  # treat it as an abort: a commit does not change the producer's state
-            producers.discard(producer)
+        if is_control and transactions is not None:
+            # Treat it as an abort: a commit does not change the producer's state.
+            transactions.producers.discard(producer)
         return None
 
 

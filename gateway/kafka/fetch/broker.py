@@ -7,6 +7,11 @@ closing the connection would cost a login.
 
 A cycle takes two turns of the event loop: the response is decoded and delivered in the turn in
 which it arrives, and the next request is sent in the turn in which the pause ends.
+
+Pacing: at low load the broker holds the fetch and the worker delivers an event at once. Under load
+many small fetches would use up the CPU, so records gather at the broker between fetches. The pause
+is a multiple of the time that the last cycle took and of the time by which the event loop was late
+for it: an idle worker fetches again almost at once, an overloaded one pauses up to the bound.
 """
 
 from __future__ import annotations
@@ -19,9 +24,10 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from gateway import clock
+from gateway.kafka.client.backoff import LEAST_BACKOFF_SECONDS, backoff_seconds
 from gateway.kafka.client.wakeup import Wakeup, sleep_until
-from gateway.kafka.fetch.batches import LARGE, large_batch, unpack
-from gateway.kafka.fetch.errors import MOVED, OUT_OF_RANGE, UNKNOWN_TOPIC, describe
+from gateway.kafka.fetch.answers import UNEXPECTED, AnswerReader
+from gateway.kafka.fetch.errors import describe
 from gateway.kafka.fetch.protocol import (
     API_KEY,
     NONE,
@@ -29,18 +35,12 @@ from gateway.kafka.fetch.protocol import (
     MalformedResponseError,
 )
 from gateway.kafka.fetch.session import RESTARTING, FetchSession
-from gateway.kafka.pacer import Pacer
-from gateway.kafka.records import log_name
 from gateway.supervise import Part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from gateway.core.records import Record, TopicPartition
+    from gateway.core.records import TopicPartition
     from gateway.kafka.client.connection import Connection
-    from gateway.kafka.fetch.batches import Batch
     from gateway.kafka.fetch.partition import Partition
-    from gateway.kafka.fetch.protocol import Answer, Response
     from gateway.kafka.fetch.reader import FetchReader
 
 REQUEST_SECONDS = 5.0
@@ -49,21 +49,16 @@ REQUEST_SECONDS = 5.0
 CHECK_SECONDS = 1.0
 """Upper bound of every wait, and the interval of the watchdog."""
 
-FOLLOWER_SECONDS = 30.0
-"""How long a follower is read before the leader is asked again: the replica set may change."""
-
 THROTTLE_LOG_SECONDS = 60.0
 """Minimum interval of log lines about the throttling of one broker."""
 
-SLICE = 500
-"""Records delivered before a yield to the event loop: some milliseconds."""
-
-LEAST_BACKOFF_SECONDS, MOST_BACKOFF_SECONDS = 0.05, 1.0
+PACE = 2.0
+"""Seconds of pause for each second of a cycle: a reader uses at most a third of a core before
+records gather. A lower share saves CPU only where producers write evenly; see
+docs/performance.md, "Pacing"."""
 
 SOON_SECONDS = 0.005
 """An empty response within this time was not held by the broker: the reader pauses."""
-
-UNEXPECTED = "unexpected exception, see the worker's log"
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -77,9 +72,9 @@ class BrokerReader:
         """When the last response arrived."""
         self.fault = ""
         self._reader = reader
-        self._wanted: dict[TopicPartition, FetchPosition] = {}
-        self._touched: dict[TopicPartition, None] = {}
-        """Partitions whose entry in `_wanted` has changed since the last request, in order."""
+        self.wanted: dict[TopicPartition, FetchPosition] = {}
+        self.touched: dict[TopicPartition, None] = {}
+        """Partitions whose entry in `wanted` has changed since the last request, in order."""
         self._unproven: set[TopicPartition] = set()
         self._connection: Connection | None = None
         self._session: FetchSession | None = None
@@ -96,14 +91,14 @@ class BrokerReader:
         partition.broker = self
         if unproven:
             self._unproven.add(log)
-        self._wanted[log] = partition.position
-        self._touched[log] = None
+        self.wanted[log] = partition.position
+        self.touched[log] = None
         self._news.set()
 
     def remove(self, log: TopicPartition) -> None:
         """Stop fetching a partition."""
-        self._wanted.pop(log, None)
-        self._touched[log] = None
+        self.wanted.pop(log, None)
+        self.touched[log] = None
         self._unproven.discard(log)
 
     def reconnect(self) -> None:
@@ -132,15 +127,14 @@ class BrokerReader:
     async def run(self) -> None:
         """Fetch for as long as the task lives."""
         loop = asyncio.get_running_loop()
-        pacer = Pacer(self._reader.delay)
         late = 0.0
         while True:
-            if not self._wanted:
+            if not self.wanted:
                 await self._wait()
                 continue
             with self._reader.contain(Part.FETCH) as contained:
                 try:
-                    pause = await self._cycle(pacer, late)
+                    pause = await self._cycle(late)
                 except (KafkaError, MalformedResponseError) as error:
                     self.fault = f"broker {self.node_id}: {str(error) or type(error).__name__}"
                     log = _log.debug if self._failures else _log.warning  # warn once
@@ -163,34 +157,34 @@ class BrokerReader:
 
     def _abandon(self) -> None:
         """Call `lost` for all partitions: the delivered records are unknown."""
-        for log in list(self._wanted):
+        for log in list(self.wanted):
             self._reader.lose(self._reader.partitions[log], UNEXPECTED)
 
     def _failed(self) -> float:
         """Read followers' partitions elsewhere; return the pause until the next attempt."""
         self.disconnect()
         self._reader.cluster.request_refresh()
-        for log in list(self._wanted):
+        for log in list(self.wanted):
             partition = self._reader.partitions[log]
             if partition.follower == self.node_id:
                 self._reader.retry(partition, self.fault)
             else:
                 partition.fault = self.fault
-        failures, self._failures = self._failures, min(self._failures + 1, 10)
+        failures, self._failures = self._failures, self._failures + 1
         # Retry the first failure at once: brokers close idle connections.
-        return min(MOST_BACKOFF_SECONDS, LEAST_BACKOFF_SECONDS * ((1 << failures) - 1))
+        return backoff_seconds(failures - 1) if failures else 0.0
 
     # A cycle.
 
     async def _wait(self) -> None:
         """Wait until there are partitions; a lost wake-up costs `CHECK_SECONDS`."""
         self._news.clear()
-        if not self._wanted:
+        if not self.wanted:
             with suppress(TimeoutError):
                 async with asyncio.timeout(CHECK_SECONDS):
                     await self._news.wait()
 
-    async def _cycle(self, pacer: Pacer, late: float) -> float:
+    async def _cycle(self, late: float) -> float:
         """Fetch once, `late` seconds after the last pause; return the seconds of the next pause."""
         reader = self._reader
         connection, session = self._connection, self._session
@@ -198,13 +192,13 @@ class BrokerReader:
             connection, session = await self._connect()
         if self._unproven:
             self._prove(session)
-        if not self._wanted:
+        if not self.wanted:
             return 0.0
         loop = asyncio.get_running_loop()
         asked = loop.time()
         limits = reader.limits
-        touched, self._touched = self._touched, {}
-        request = session.request(self._wanted, limits, reader.rack(), touched)
+        touched, self.touched = self.touched, {}
+        request = session.request(self.wanted, limits, reader.rack(), touched)
         answered = Wakeup[bytes](loop)
         timeout = limits.wait_ms / 1000 + REQUEST_SECONDS
         connection.request_for(answered, API_KEY, session.version, request, timeout)
@@ -221,8 +215,10 @@ class BrokerReader:
             raise MalformedResponseError(describe(response.error))
         self.answered = clock.now().monotonic + throttled
         self.fault = ""
-        if await self._process(session, response):
-            pause = pacer.pause(loop.time() - began, late)
+        answers = AnswerReader(self, reader, session.positions)
+        if await answers.run(response.answers):
+            spent = loop.time() - began
+            pause = min(reader.delay, PACE * (spent + late))
         else:
             pause = SOON_SECONDS if began - asked < SOON_SECONDS else 0.0
         return max(pause, throttled)
@@ -252,100 +248,3 @@ class BrokerReader:
             self._throttle_logged = now
             remedy = "raise the quota consumer_byte_rate or request_percentage of this client"
             _log.warning("fetches throttled", broker=self.node_id, seconds=seconds, remedy=remedy)
-
-    async def _process(self, session: FetchSession, response: Response) -> int:
-        """Deliver the records of a response; return how many there were."""
-        reader, wanted = self._reader, self._wanted
-        partitions, sent = reader.partitions, session.positions
-        total = count = 0
-        cut_off: list[Partition] = []
-        advanced = False
-        fresh: dict[TopicPartition, list[Record]] = {}
-        contained = reader.contain(Part.PARTITION)
-        for answer in response.answers:
-            log = answer.log
-            partition = partitions.get(log)
-            if partition is None or partition.broker is not self:
-                continue  # stopped, or assigned to another broker meanwhile
-            asked = position = partition.position
-            if asked is not sent.get(log) or not self._has_records(partition, answer):
-                continue  # moved meanwhile, or without records
-            end, aborted = answer.high_watermark, answer.aborted
-            batches: Iterator[Batch] | None = None
-            more = True
-            while more:
-                more = False
-                with contained:
-                    batches = batches or unpack(
-                        answer.records, asked.offset, end, aborted, partition.skipped
-                    )
-                    for each in batches:
-                        batch = each
-                        if each is LARGE:
-                            decoded = await large_batch(batches)
-                            if decoded is None or not partition.is_at(position, self):
-                                break
-                            batch = decoded
-                        # Move it to the end of the next full request: brokers fill responses in
-                        # request order.
-                        del wanted[log]
-                        partition.position = wanted[log] = position = FetchPosition(
-                            batch.following, asked.leader_epoch, batch.epoch, asked.topic_id
-                        )
-                        records = batch.records
-                        if log in fresh:
-                            fresh[log] += records
-                        elif records:
-                            fresh[log] = records
-                        count += len(records)
-                        if count >= SLICE:
-                            more = True
-                            break
-                if more:
-                    await reader.listener.deliver(fresh)
-                    total, count, fresh = total + count, 0, {}
-                    await asyncio.sleep(0)
-                    more = partition.is_at(position, self)
-            if contained.failed:
-                contained = reader.contain(Part.PARTITION)
-                reader.retry(partition, UNEXPECTED)
-            if partition.position is not asked:
-                advanced = True
-                partition.failures = 0
-                self._touched[log] = None
-            elif partition.broker is self:
-                cut_off.append(partition)
-        if not advanced:  # brokers return the first batch whole, regardless of size limits
-            for partition in cut_off:
-                reader.retry(partition, "the broker sends an incomplete batch")
-        if fresh:
-            await reader.listener.deliver(fresh)
-        return total + count
-
-    def _has_records(self, partition: Partition, answer: Answer) -> bool:
-        """Process a partition's answer except its records; return whether it has records."""
-        error, preferred, stable = answer.error, answer.preferred, answer.stable
-        if not error and answer.diverging is None and preferred in (NONE, self.node_id):
-            partition.end = answer.high_watermark if stable < 0 else stable
-            partition.fault, partition.stalled = "", False
-            if answer.records:
-                return True
-            partition.failures = 0  # with records: reset after decoding
-            return False
-        reader, fault = self._reader, describe(error)
-        if partition.follower == self.node_id:
-            reader.retry(partition, fault)
-        elif error == OUT_OF_RANGE or answer.diverging is not None:
-            reader.lose(partition, f"the log does not have offset {partition.position.offset}")
-        elif error:
-            if error not in MOVED and not partition.failures:
-                _log.warning("partition cannot be read", log=log_name(partition.log), error=fault)
-            reader.cluster.request_refresh()
-            reader.retry(partition, fault)
-            if error in UNKNOWN_TOPIC:
-                reader.listener.unknown_topic(partition.log)
-        else:
-            partition.follower = preferred
-            partition.follower_until = clock.now().monotonic + FOLLOWER_SECONDS
-            reader.assign(partition)
-        return False

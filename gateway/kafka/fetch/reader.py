@@ -31,13 +31,9 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from gateway import clock
-from gateway.kafka.fetch.broker import (
-    CHECK_SECONDS,
-    FOLLOWER_SECONDS,
-    LEAST_BACKOFF_SECONDS,
-    MOST_BACKOFF_SECONDS,
-    BrokerReader,
-)
+from gateway.kafka.client.backoff import backoff_seconds
+from gateway.kafka.fetch.answers import FOLLOWER_SECONDS
+from gateway.kafka.fetch.broker import CHECK_SECONDS, BrokerReader
 from gateway.kafka.fetch.partition import Partition
 from gateway.kafka.fetch.protocol import NONE, FetchPosition, Limits
 from gateway.supervise import Containment, Part
@@ -230,8 +226,8 @@ class FetchReader:
         partition.follower = NONE
         partition.fault = fault
         self.detach(partition)
-        delay = min(MOST_BACKOFF_SECONDS, LEAST_BACKOFF_SECONDS * (1 << partition.failures))
-        partition.failures = min(partition.failures + 1, 10)
+        delay = backoff_seconds(partition.failures)
+        partition.failures += 1
         loop = asyncio.get_running_loop()
         partition.retry = loop.call_later(delay, self._again, partition)
 

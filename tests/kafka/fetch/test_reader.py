@@ -21,6 +21,7 @@ from gateway.kafka.client.cluster import ClusterClient
 from gateway.kafka.client.connection import Answered
 from gateway.kafka.client.requests import Leader
 from gateway.kafka.fetch import broker
+from gateway.kafka.fetch.answers import FOLLOWER_SECONDS
 from gateway.kafka.fetch.broker import CHECK_SECONDS
 from gateway.kafka.fetch.protocol import THROTTLE_MOST_MS, Limits
 from gateway.kafka.fetch.reader import STALL_SECONDS, FetchReader
@@ -635,4 +636,4 @@ def test_each_record_is_read_once_and_in_order_or_reported(
 
 def test_constants_are_in_order() -> None:
     """A request gives up before the watchdog does, and a wait before a request."""
-    assert CHECK_SECONDS < broker.REQUEST_SECONDS < STALL_SECONDS < broker.FOLLOWER_SECONDS
+    assert CHECK_SECONDS < broker.REQUEST_SECONDS < STALL_SECONDS < FOLLOWER_SECONDS

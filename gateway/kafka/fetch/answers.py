@@ -1,0 +1,169 @@
+"""Processes one fetch response: delivers its records, and handles the errors of partitions."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from gateway import clock
+from gateway.kafka.fetch.batches import LARGE, large_batch, unpack
+from gateway.kafka.fetch.errors import MOVED, OUT_OF_RANGE, UNKNOWN_TOPIC, describe
+from gateway.kafka.fetch.protocol import NONE, FetchPosition
+from gateway.kafka.records import log_name
+from gateway.supervise import Part
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from gateway.core.records import Record, TopicPartition
+    from gateway.kafka.fetch.batches import Batch
+    from gateway.kafka.fetch.broker import BrokerReader
+    from gateway.kafka.fetch.partition import Partition
+    from gateway.kafka.fetch.protocol import Answer
+    from gateway.kafka.fetch.reader import FetchReader
+
+SLICE = 500
+"""Records delivered before a yield to the event loop: some milliseconds."""
+
+FOLLOWER_SECONDS = 30.0
+"""How long a follower is read before the leader is asked again: the replica set may change."""
+
+UNEXPECTED = "unexpected exception, see the worker's log"
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class AnswerReader:
+    """Reads the answers of one response; `sent` are the requested positions."""
+
+    def __init__(
+        self,
+        broker: BrokerReader,
+        reader: FetchReader,
+        sent: Mapping[TopicPartition, FetchPosition],
+    ) -> None:
+        self._broker = broker
+        self._reader = reader
+        self._sent = sent
+        self._fresh: dict[TopicPartition, list[Record]] = {}
+        """Decoded records that are not delivered yet."""
+        self._count = 0
+        """The number of records in `_fresh`."""
+        self._total = 0
+        """The number of delivered records."""
+        self._contained = reader.contain(Part.PARTITION)
+
+    async def run(self, answers: Iterable[Answer]) -> int:
+        """Deliver the records of the answers; return how many there were."""
+        reader, broker, sent = self._reader, self._broker, self._sent
+        cut_off: list[Partition] = []
+        advanced = False
+        for answer in answers:
+            log = answer.log
+            partition = reader.partitions.get(log)
+            if partition is None or partition.broker is not broker:
+                continue  # stopped, or assigned to another broker meanwhile
+            asked = partition.position
+            if asked is not sent.get(log) or not self._has_records(partition, answer):
+                continue  # moved meanwhile, or without records
+            await self._read(partition, answer)
+            if partition.position is not asked:
+                advanced = True
+                partition.failures = 0
+                broker.touched[log] = None
+            elif partition.broker is broker:
+                cut_off.append(partition)
+        if not advanced:  # brokers return the first batch whole, regardless of size limits
+            for partition in cut_off:
+                reader.retry(partition, "the broker sends an incomplete batch")
+        await self._deliver()
+        return self._total
+
+    async def _read(self, partition: Partition, answer: Answer) -> None:
+        """Decode the records of a partition; deliver each full slice before the next one."""
+        start, end = partition.position.offset, answer.high_watermark
+        batches: Iterator[Batch] | None = None
+        contained, more = self._contained, True
+        while more:
+            more = False
+            with contained:
+                batches = batches or unpack(
+                    answer.records, start, end, answer.aborted, partition.skipped
+                )
+                for each in batches:
+                    batch = each if each is not LARGE else await self._large(partition, batches)
+                    if batch is None:
+                        break
+                    self._gather(partition, batch)
+                    if self._count >= SLICE:
+                        more = True
+                        break
+            if more:
+                position = partition.position
+                await self._deliver()
+                await asyncio.sleep(0)
+                more = partition.is_at(position, self._broker)
+        if contained.failed:
+            self._contained = self._reader.contain(Part.PARTITION)
+            self._reader.retry(partition, UNEXPECTED)
+
+    async def _large(self, partition: Partition, batches: Iterator[Batch]) -> Batch | None:
+        """Return the large batch that follows; None if the partition has moved meanwhile."""
+        position = partition.position
+        batch = await large_batch(batches)
+        return batch if partition.is_at(position, self._broker) else None
+
+    def _gather(self, partition: Partition, batch: Batch) -> None:
+        """Move a partition behind a batch, and its records to `_fresh`."""
+        log, position, records = partition.log, partition.position, batch.records
+        # Move it to the end of the next full request: brokers fill responses in request order.
+        wanted = self._broker.wanted
+        del wanted[log]
+        partition.position = wanted[log] = FetchPosition(
+            batch.following, position.leader_epoch, batch.epoch, position.topic_id
+        )
+        if log in self._fresh:
+            self._fresh[log] += records
+        elif records:
+            self._fresh[log] = records
+        self._count += len(records)
+
+    async def _deliver(self) -> None:
+        """Deliver the decoded records."""
+        if self._fresh:
+            fresh, self._fresh = self._fresh, {}
+            self._total += self._count
+            self._count = 0
+            await self._reader.listener.deliver(fresh)
+
+    def _has_records(self, partition: Partition, answer: Answer) -> bool:
+        """Process a partition's answer except its records; return whether it has records."""
+        error, preferred, node_id = answer.error, answer.preferred, self._broker.node_id
+        is_here = preferred == NONE or preferred == node_id  # noqa: SIM109 - cheaper
+        if not error and is_here and answer.diverging is None:
+            stable = answer.stable
+            partition.end = answer.high_watermark if stable < 0 else stable
+            partition.fault, partition.stalled = "", False
+            if answer.records:
+                return True
+            partition.failures = 0  # with records: reset after decoding
+            return False
+        reader, fault = self._reader, describe(error)
+        if partition.follower == node_id:
+            reader.retry(partition, fault)
+        elif error == OUT_OF_RANGE or answer.diverging is not None:
+            reader.lose(partition, f"the log does not have offset {partition.position.offset}")
+        elif error:
+            if error not in MOVED and not partition.failures:
+                _log.warning("partition cannot be read", log=log_name(partition.log), error=fault)
+            reader.cluster.request_refresh()
+            reader.retry(partition, fault)
+            if error in UNKNOWN_TOPIC:
+                reader.listener.unknown_topic(partition.log)
+        else:
+            partition.follower = preferred
+            partition.follower_until = clock.now().monotonic + FOLLOWER_SECONDS
+            reader.assign(partition)
+        return False
