@@ -140,9 +140,9 @@ class AnswerReader:
 
     def _has_records(self, partition: Partition, answer: Answer) -> bool:
         """Process a partition's answer except its records; return whether it has records."""
-        error, preferred, node_id = answer.error, answer.preferred, self._broker.node_id
-        is_here = preferred == NONE or preferred == node_id  # noqa: SIM109 - cheaper
-        if not error and is_here and answer.diverging is None:
+        error, node_id = answer.error, self._broker.node_id
+        preferred = NONE if answer.preferred == node_id else answer.preferred
+        if not error and preferred == NONE and answer.diverging is None:
             stable = answer.stable
             partition.end = answer.high_watermark if stable < 0 else stable
             partition.fault, partition.stalled = "", False
