@@ -1,6 +1,6 @@
 """Child processes of the tests: their output is kept, and none outlives its test.
 
-A plain `Popen` whose output goes to a file, and no asyncio: such a process can be shared by tests
+A plain process whose output goes to a file, and no asyncio: such a process can be shared by tests
 that each run in an event loop of their own.
 """
 
@@ -9,11 +9,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +23,7 @@ from random import randrange
 from typing import IO, Self
 
 from tests.eventually import DEADLINE
+from tests.template import start
 
 PORTS = range(10_000, 32_000)
 """Below what Linux takes for outgoing connections, 32768 to 60999 unless it was told otherwise."""
@@ -98,18 +97,9 @@ class Child:
     def __init__(
         self, command: Sequence[str], output: Path, environment: Mapping[str, str] | None = None
     ) -> None:
-        setpriv = shutil.which("setpriv")
-        if setpriv is not None and sys.platform == "linux":
-            command = [setpriv, "--pdeathsig", "KILL", *command]  # also when pytest is killed
         self._output = output
-        with output.open("wb") as file:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                env=environment,
-            )
+        with output.open("wb") as file, open(os.devnull, "rb") as nothing:
+            self._process = start(command, environment, (nothing, file, file))
 
     @property
     def pid(self) -> int:

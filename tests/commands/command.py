@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Mapping
-from typing import NamedTuple
+from contextlib import suppress
+from tempfile import TemporaryFile
+from typing import IO, NamedTuple
 
 from tests.conftest import Broker
 from tests.eventually import DEADLINE
 from tests.records import Topics
+from tests.template import Process, start
 
 
 class Finished(NamedTuple):
@@ -34,22 +38,24 @@ async def gateway(
     for name, value in (settings or {}).items():
         environment[f"GATEWAY_{name.upper()}"] = value
     environment["COLUMNS"] = "200"
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway", *arguments),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=environment,
-    )
-    try:
-        async with asyncio.timeout(2 * DEADLINE):
-            out, err = await process.communicate(stdin)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode is not None
-    return Finished(process.returncode, out.decode(), err.decode())
+    read, write = os.pipe()
+    with TemporaryFile() as out, TemporaryFile() as err, os.fdopen(write, "wb") as pipe:
+        with os.fdopen(read, "rb") as given:
+            command = [sys.executable, "-m", "gateway", *arguments]
+            process = start(command, environment, (given, out, err))
+        try:
+            code = await asyncio.to_thread(_feed, process, pipe, stdin)
+        finally:
+            process.send_signal(signal.SIGKILL)
+        out.seek(0)
+        err.seek(0)
+        return Finished(code, out.read().decode(), err.read().decode())
+
+
+def _feed(process: Process, pipe: IO[bytes], stdin: bytes) -> int:
+    with suppress(BrokenPipeError), pipe:
+        pipe.write(stdin)
+    return process.wait(2 * DEADLINE)
 
 
 def settings_of(broker: Broker, topics: Topics) -> dict[str, str]:
