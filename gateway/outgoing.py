@@ -99,7 +99,7 @@ async def _ask(exchange: Exchange) -> Answer:
     try:
         async with (
             aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=exchange.seconds),
+                timeout=aiohttp.ClientTimeout(total=max(exchange.seconds, 0.001)),  # 0: none
                 headers={"Accept-Encoding": "identity"},
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),

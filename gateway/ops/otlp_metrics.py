@@ -34,6 +34,7 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from gateway import __version__
+from gateway.ops.collector_http import collector_session
 from gateway.ops.spans import finish, resource_of
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class OtlpMetrics:
         self._collect = collect
         self._start = time.time_ns()
         self._seconds = _period()
-        self._exporter = OTLPMetricExporter()
+        self._exporter = OTLPMetricExporter(session=collector_session())
         self._pending: queue.Queue[MetricsData] = queue.Queue(1)
         self._failing = False
         # A daemon: the end of a worker does not wait for a request to the collector.

@@ -40,6 +40,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from gateway import __version__
 from gateway.http.public import EVENTS
+from gateway.ops.collector_http import collector_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -251,11 +252,16 @@ async def finish(last: Callable[[], object], seconds: float) -> bool:
     return True
 
 
+def exporter() -> OTLPSpanExporter:
+    """Return the exporter that OpenTelemetry's environment variables describe."""
+    return OTLPSpanExporter(session=collector_session())
+
+
 def exporting(worker: str, names: Pseudonyms) -> Spans:
     """Return spans that go where OpenTelemetry's environment variables say, by OTLP over HTTP."""
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     provider = TracerProvider(resource=resource_of(worker), shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(Told(OTLPSpanExporter())))
+    provider.add_span_processor(BatchSpanProcessor(Told(exporter())))
     return Spans(provider, names)
 
 
