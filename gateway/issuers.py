@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from difflib import get_close_matches
 from ipaddress import ip_address
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ ASYMMETRIC = frozenset(
 """Algorithms of public keys (RFC 7518, §3.1; RFC 8037, §3.1)."""
 
 DEFAULT_ASYMMETRIC = ("RS256", "ES256", "EdDSA")
+
+_EXAMPLE = '[{"issuer":"https://…","audience":"…"}]'
 
 _TEMPLATE = re.compile(r"(?P<prefix>[^{}]*)\{(?P<claim>[^{}]+)\}(?P<suffix>[^{}]*)")
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -157,11 +160,11 @@ def read_issuers(value: object) -> object:
         try:
             value = json.loads(value)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"is not valid JSON: {error}") from None
+            raise ValueError(f"is not valid JSON: {error}; write it as {_EXAMPLE}") from None
     if isinstance(value, dict):
         value = [value]
     if not isinstance(value, list | tuple):
-        raise ValueError('write it as a list, such as [{"issuer":"https://…","audience":"…"}]')
+        raise ValueError(f"write it as a list, such as {_EXAMPLE}")
     return tuple(_read(number, item) for number, item in enumerate(value, 1))
 
 
@@ -173,8 +176,19 @@ def _read(number: int, item: object) -> Issuer:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        what = str(first["msg"]).removeprefix("Value error, ")
+        what = _what(first["type"], where) or str(first["msg"]).removeprefix("Value error, ")
         raise ValueError(f"issuer {number}: {where + ': ' if where else ''}{what}") from None
+
+
+def _what(kind: str, field: str) -> str | None:
+    """Return the mistake in a field that is missing or unknown, with its remedy."""
+    if kind == "missing":
+        return "is missing; each issuer needs issuer and audience"
+    if kind == "extra_forbidden":
+        close = get_close_matches(field, Issuer.model_fields, n=1)
+        remedy = f"did you mean {close[0]}?" if close else "docs/identity.md lists the fields"
+        return f"there is no such field; {remedy}"
+    return None
 
 
 def check_issuers(issuers: Iterable[Issuer], http_hosts: Collection[str]) -> None:

@@ -15,10 +15,11 @@ unpacked: a few bytes could stand for any number.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import threading
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import aiohttp
 
@@ -124,10 +125,20 @@ async def _ask(exchange: Exchange) -> Answer:
     except TimeoutError:
         raise NoAnswer(f"it does not answer within {exchange.seconds:g} s") from None
     except (aiohttp.ClientConnectionError, OSError) as error:
-        raise NoAnswer(str(error)) from None
+        raise NoAnswer(cause(error)) from None
     except (aiohttp.ClientError, ValueError) as error:
         raise InvalidAnswer(f"not valid HTTP ({type(error).__name__})") from None
     return Answer(response.status, bytes(body))
+
+
+def cause(error: Exception) -> str:
+    """Return why a connection failed, in one line; aiohttp's text would list TLS options."""
+    if type(error) in (aiohttp.ClientConnectorError, aiohttp.ClientConnectorDNSError):
+        failure = cast("aiohttp.ClientConnectorError", error)
+        code = failure.os_error.errno or 0  # negative: of the name lookup
+        reason = os.strerror(code) if code > 0 else failure.os_error.strerror
+        return f"cannot connect to {failure.host}:{failure.port}: {reason}"
+    return str(error) or type(error).__name__
 
 
 def _small_socket(address: AddrInfoType) -> socket.socket:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
 from gateway.errors import OperationsError
+from gateway.outgoing import cause
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,9 +51,8 @@ async def ask(
             text = await response.text()
             status = response.status
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        reason = _reason(error)
         raise OperationsError(
-            f"no operations listener answers at {url}: {reason}; give its URL with --url"
+            f"no operations listener answers at {url}: {cause(error)}; give its URL with --url"
         ) from None
     if status == 401:
         raise OperationsError(
@@ -70,11 +69,3 @@ async def ask(
     if status != 200:
         raise OperationsError(f"{url} refuses: {answer.get('detail', status)}")
     return answer
-
-
-def _reason(error: Exception) -> str:
-    """Return why there is no answer; aiohttp's text repeats the address and lists options."""
-    if isinstance(error, aiohttp.ClientConnectorError):
-        code = error.errno or 0
-        return os.strerror(code) if code > 0 else str(error.strerror)
-    return str(error) or type(error).__name__

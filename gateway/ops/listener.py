@@ -60,7 +60,10 @@ def ops_app(
     def check(request: web.Request) -> None:
         if sessions is None:
             if not (_is_no_name(request.headers.get("Host")) and origins.trust(request)):
-                raise Forbidden("not for pages of other sites; ask by address, or as localhost")
+                raise Forbidden(
+                    "not for pages of other sites: ask by address or as localhost, have the proxy"
+                    " forward Host, or set GATEWAY_OPS_TOKEN"
+                )
             return
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         bearer = scheme.lower() == "bearer" and sessions.is_token(given)

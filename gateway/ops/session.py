@@ -74,7 +74,7 @@ class Sessions:
 
     async def _sign_in(self, request: web.Request) -> web.Response:
         if not self._origins.trust(request):
-            raise Forbidden("not for pages of other sites")
+            raise Forbidden("not for pages of other sites; a proxy must forward Host")
         if request.content_length is None or request.content_length > MAX_BODY:
             raise BadRequest('send {"token": …} as JSON')
         try:

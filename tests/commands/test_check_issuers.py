@@ -96,7 +96,7 @@ async def test_each_issuer_has_a_row_with_cause_and_remedy() -> None:
         ("redirects (302)", "set the URL that it redirects to"),
         ("lacks a key for RS256, ES256, EdDSA", "set the accepted algorithms"),
         ("jwks_uri 'http://keys.example.com/keys' is not https", "GATEWAY_OIDC_HTTP_HOSTS"),
-        ("Connect call failed", "start the provider, or set its URL"),
+        ("Connection refused", "start the provider, or set its URL"),
     ]
     found = rows(finished.out, "key")
     assert len(found) == len(issuers), finished.out
@@ -145,5 +145,5 @@ async def test_named_host_may_be_reached_by_http() -> None:
     settings = settings_of(issuer, oidc_http_hosts="keycloak.invalid")
     finished = await gateway("check", settings=settings)
     [(row, remedy)] = rows(finished.out, "key")
-    assert "Cannot connect to host keycloak.invalid:8080" in row
+    assert "cannot connect to keycloak.invalid:8080: " in row
     assert "start the provider, or set its URL" in remedy

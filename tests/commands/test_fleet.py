@@ -99,7 +99,8 @@ async def test_a_url_without_an_operations_listener_is_explained() -> None:
     closed = await gateway("fleet", "--url", url)
     assert closed.code == 1
     assert closed.err == (
-        f"error: no operations listener answers at {url}: Connection refused;"
+        f"error: no operations listener answers at {url}: cannot connect to"
+        f" {url.removeprefix('http://')}: Connection refused;"
         " give its URL with --url\n"
     )
     async with await asyncio.start_server(answer, "127.0.0.1") as server:
