@@ -82,7 +82,6 @@ class Listener:
         options = self._options
         parts = [query] if query else []
         if by_query is not None:
-            assert options.id_param is not None
             parts.append(f"{quote(options.id_param)}={quote(by_query)}")
         url = options.url + ("&" if "?" in options.url else "?") * bool(parts) + "&".join(parts)
         headers: Headers = [("Accept", b"text/event-stream")]

@@ -98,7 +98,7 @@ def _check_need(need: Need | None, ground: Ground) -> None:
         "token": "" if options.token is not None else "--token",
         "noise": "" if ground.noise is not None else "--publish-noise",
         "filter": "" if options.filter_query and options.other_type else "--filter, --other-type",
-        "id-param": "" if options.id_param is not None else "--id-param",
+        "id-param": "" if options.id_param else "--id-param",
         "expired-id": "" if options.expired_id is not None else "--expired-id",
         "end": "" if options.drain or options.max_age_seconds else "--drain or --max-age",
     }[need]
