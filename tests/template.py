@@ -97,12 +97,17 @@ class Forked:
             os.kill(self.pid, sig)
 
     def _read(self, timeout: float | None) -> int | None:
-        if self._code is None and select.select([self._status], [], [], timeout)[0]:
+        if self._code is None and self._has_ended(timeout):
             code = os.read(self._status, 10)
             os.close(self._status)
             assert code, "the template has ended"
             self._code = int(code)
         return self._code
+
+    def _has_ended(self, timeout: float | None) -> bool:
+        poll = select.poll()  # `select` is limited to 1,024 open files
+        poll.register(self._status, select.POLLIN)
+        return bool(poll.poll(None if timeout is None else 1000 * timeout))
 
 
 class _Template:
