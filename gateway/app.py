@@ -30,7 +30,7 @@ from gateway.kafka.revocation_events import RevocationEvents
 from gateway.kafka.session import KafkaSession
 from gateway.listeners import ops_runner, public_listener, url_of
 from gateway.metrics import Metrics
-from gateway.ops.observers import Observers
+from gateway.ops.contained_observer import ContainedObserver
 from gateway.ops.pseudonyms import hashed, pseudonyms
 from gateway.ops.reporting import Reporting
 from gateway.ops.stream_log import StreamLog
@@ -97,16 +97,16 @@ class Worker:
         if settings.dead_letter_topic:
             self._dead_letters = DeadLetters(settings, self._metrics, self._supervisor)
         self._pump = Pump(self._supervisor)
-        observers = Observers(self._supervisor, [self._metrics])
+        observer = ContainedObserver(self._supervisor, self._metrics)
         interpreter = Interpreter(
             decoder,
-            observers,
+            observer,
             partial(self._supervisor.contain, Part.PARTITION),
             self._schemas,
             self._dead_letters,
         )
         edge = Edge(
-            observers,
+            observer,
             lambda feed: self._link.wake(feed),
             self._busy,
             partial(self._supervisor.contain, Part.STREAM),
