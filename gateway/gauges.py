@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.ops.lags import PartitionLags
 from gateway.ops.reporter import replays_waiting
-from gateway.topic_totals import TopicTotals
+from gateway.topic_totals import PartitionLags, TopicTotals
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,8 +4,7 @@ from prometheus_client import CollectorRegistry
 
 from gateway.core.records import LogKind, TopicPartition, UnreadableReason, make_record
 from gateway.core.source import Source, simple_sources
-from gateway.ops.lags import PartitionLags
-from gateway.topic_totals import TopicTotals
+from gateway.topic_totals import PartitionLags, TopicTotals
 from tests.http.served import Served
 
 
