@@ -1,18 +1,29 @@
-"""Serves constant texts with a hash as the ETag (RFC 9110, §8.8.3)."""
+"""Serves constant texts with a hash as the ETag (RFC 9110, §8.8.3).
+
+The API descriptions, and the JavaScript client beside the stream: one module and its types. They
+are public and need no token. A browser revalidates its copy each time, at the cost of a 304. A page
+of another origin imports the client by the allow-list.
+"""
 
 from __future__ import annotations
 
 import gzip
 from hashlib import sha256
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from aiohttp import ETag, hdrs, web
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from aiohttp.web_routedef import AbstractRouteDef
+
+BASE = "/api/v1"
+
+TYPES = {"client.js": "text/javascript", "client.d.ts": "text/plain"}
+"""Content types; for `.d.ts`, guessing would return a video type."""
 
 
 def document_routes(documents: Mapping[str, Mapping[str, Any]]) -> list[AbstractRouteDef]:
@@ -20,6 +31,15 @@ def document_routes(documents: Mapping[str, Mapping[str, Any]]) -> list[Abstract
     return [
         text_route(path, msgspec.json.encode(document), "application/json")
         for path, document in documents.items()
+    ]
+
+
+def client_routes() -> Iterable[AbstractRouteDef]:
+    """Return the routes of the client's files."""
+    folder = files("gateway") / "http" / "static"
+    return [
+        text_route(f"{BASE}/{name}", (folder / name).read_bytes(), content_type, "utf-8")
+        for name, content_type in TYPES.items()
     ]
 
 

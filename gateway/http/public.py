@@ -11,7 +11,7 @@ from gateway import clock
 from gateway.core.gap import CloseReason
 from gateway.errors import HttpError
 from gateway.http.caller import REQUEST_ID, finish_headers
-from gateway.http.client_files import client_routes
+from gateway.http.documents import client_routes
 from gateway.http.draining import long_delay, say_goodbye
 from gateway.http.opening_quota import OpeningQuota
 from gateway.http.problem import problems
