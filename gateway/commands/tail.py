@@ -6,15 +6,16 @@ import asyncio
 import time
 from functools import partial
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gateway.client import Event, EventStream, Interrupted, Message, Opened
 from gateway.commands.console import ConfigFile, harmless, prepare, to_stderr, to_stdout
-from gateway.commands.event_time import written_at
 from gateway.commands.tail_lines import JsonLines, Printer
-from gateway.errors import SettingsError
+from gateway.core.event_id import CursorEntry, parse
+from gateway.core.records import OffsetPosition
+from gateway.errors import EventIdError, SettingsError
 from gateway.event_types import load_registry
 from gateway.tokens import mint
 
@@ -88,15 +89,8 @@ def tail(
     asyncio.run(_follow(stream, address, printer, count))
 
 
-class EventPrinter(Protocol):
-    """Prints events; `at` is the time when the event was written, in Unix seconds."""
-
-    def event(self, event: Message, at: float) -> None:
-        """Print an event of the user or of the gateway."""
-
-
 async def _follow(
-    stream: EventStream, address: str, printer: EventPrinter, count: int | None
+    stream: EventStream, address: str, printer: JsonLines | Printer, count: int | None
 ) -> None:
     notices = to_stderr()
     left = count
@@ -115,6 +109,29 @@ async def _follow(
                         left -= 1
                         if not left:
                             return
+
+
+def written_at(previous_id: str, event_id: str) -> float | None:
+    """Return when the event with this id was written, in Unix seconds.
+
+    A frame has no timestamp, but an id has, for each log, that of the record before its position,
+    and the position of one log changes from one id to the next: that of the event's log.
+    None if the ids are another server's, or if the positions of several logs changed.
+    """
+    before = _marks(previous_id)
+    moved = [
+        mark.position.timestamp
+        for mark in _marks(event_id)
+        if mark not in before and isinstance(mark.position, OffsetPosition) and mark.position.seen
+    ]
+    return moved[0] / 1000 if len(moved) == 1 else None
+
+
+def _marks(event_id: str) -> list[CursorEntry]:
+    try:
+        return parse(event_id)
+    except EventIdError:
+        return []
 
 
 def _address(url: str | None, settings: Settings) -> str:

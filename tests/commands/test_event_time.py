@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.commands.event_time import written_at
+from gateway.commands.tail import written_at
 from gateway.core.event_id import CursorEntry, encode
 from gateway.core.records import LogKind, OffsetPosition, Position, TimePosition
 
