@@ -28,6 +28,7 @@ _GAPS = {
     "reset": "the topic is another one now, events may have been missed",
     "invalid": "the id could not be read, events may have been missed",
     "limit": "more was missed than the replay limits allow",
+    "schema": "an event could not be decoded: the Schema Registry did not answer in time",
 }
 
 

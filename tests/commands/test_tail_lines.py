@@ -27,6 +27,7 @@ def printed(event_type: str, data: str, width: int = 120) -> str:
         ("ai.tool", "\x1b[31m\n\x9b", r"-          ai.tool                         \x1b[31m\n\x9b"),
         ("un\u202eknown", "1", r"-          un\u202eknown"),
         ("stream.gap", '{"reason": "expired"}', "gap: events that retention has removed"),
+        ("stream.gap", '{"reason": "schema"}', "gap: an event could not be decoded"),
         ("stream.gap", '{"reason": "new\x1b"}', "gap: "),
         ("stream.close", '{"reason": "draining"}', "closed by the server: draining"),
         ("stream.close", "nonsense", "closed by the server: nonsense"),
