@@ -24,7 +24,6 @@ from gateway.http.auth.tokens import Authenticator
 from gateway.http.draining import drain_streams, say_goodbye_to_all
 from gateway.http.transport.listen import bind, listen, listen_on
 from gateway.http.transport.tls import Certificate
-from gateway.kafka.context import Reports
 from gateway.kafka.dead_letters import DeadLetters
 from gateway.kafka.revocation_events import RevocationEvents
 from gateway.kafka.session import KafkaSession
@@ -115,11 +114,11 @@ class Worker:
         self._hub = make_hub(hub_options(settings), interpreter, edge)
         self._link = KafkaSession(
             settings,
-            self._hub,
             RevocationEvents(
                 settings, self._hub, revocations, decoder, self._supervisor, self._schemas
             ),
-            Reports(self._metrics, self._readiness, self._supervisor),
+            self._metrics,
+            self._readiness,
             self._schemas,
         )
         parts = Parts(settings, registry, self._hub, self._metrics, self._readiness, self._link)

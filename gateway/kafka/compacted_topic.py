@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 from aiokafka.errors import KafkaError
 
-from gateway.core.records import Record, TopicPartition, UnreadableReason
+from gateway.core.records import Record, TopicPartition
 from gateway.kafka.client.cluster import END, START, ClusterClient
 from gateway.kafka.fetch.reader import FetchReader
-from gateway.supervise import Containment, Part, Supervisor
+from gateway.supervise import Part, Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -204,9 +204,3 @@ class CompactedTopic:
         """Report that reading has stalled."""
         del log
         self._follower.failed(reason)
-
-
-def report(reports: Reports, log: TopicPartition, offset: int, reason: UnreadableReason) -> None:
-    """Count and log a record that is skipped; does not raise."""
-    with Containment(Part.METRICS, reports):
-        reports.unreadable(log, offset, reason)

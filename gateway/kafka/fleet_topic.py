@@ -20,9 +20,10 @@ from gateway.errors import BrokerError, PublishError
 from gateway.fleet.status import Status, read_status, write_status
 from gateway.kafka.client.cluster import ClusterClient
 from gateway.kafka.client.options import connection_options
-from gateway.kafka.compacted_topic import CompactedTopic, report
+from gateway.kafka.compacted_topic import CompactedTopic
 from gateway.kafka.diagnosis import missing_right
 from gateway.kafka.envelope import Message
+from gateway.kafka.fetch.listener import report_unreadable
 from gateway.kafka.fetch.protocol import Limits
 from gateway.kafka.producer import Producer
 from gateway.kafka.rights import missing_rights
@@ -146,7 +147,7 @@ class FleetTopic:
             with self._supervisor.contain(self.part):
                 status = read_status(key, value)
                 if status is None:
-                    report(self._reports, log, offset, UnreadableReason.WRONG_SHAPE)
+                    report_unreadable(self._reports, log, offset, UnreadableReason.WRONG_SHAPE)
                 else:
                     self._fleet.apply(status, now, whole=self._whole)
         for key in self._removed:

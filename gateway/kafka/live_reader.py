@@ -61,7 +61,7 @@ class LiveReader:
         self._offsets = context.offsets
         self._metrics = context.metrics
         self._revoking = context.revoking
-        self._contain = context.contain
+        self._contain = context.supervisor.contain
         self._schemas = context.schemas
         self._activated = activated
         self._check_topics = check_topics

@@ -7,10 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from aiokafka.errors import TopicAuthorizationFailedError
+
 from gateway.core.event_id import incarnation_tag
+from gateway.kafka.client.requests import NO_ID
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from gateway.kafka.client.requests import Metadata
 
 
 class Cluster(NamedTuple):
@@ -22,6 +27,19 @@ class Cluster(NamedTuple):
     """16 bytes for each topic; missing for brokers without topic ids (before Kafka 2.8)."""
     denied: frozenset[str] = frozenset()
     """Topics that the ACLs hide from this client; they may also not exist."""
+
+    @classmethod
+    def of(cls, known: Metadata) -> Cluster:
+        """Return the cluster and the topics of a metadata response."""
+        topics = known.topics.items()
+        return cls(
+            known.cluster_id,
+            {name: len(topic.leaders) for name, topic in topics if topic.leaders},
+            {name: topic.id for name, topic in topics if topic.id != NO_ID},
+            frozenset(
+                name for name, topic in topics if topic.error == TopicAuthorizationFailedError.errno
+            ),
+        )
 
     def tag(self, topic: str) -> bytes:
         """Return the tag of a topic's current incarnation, as used in event ids."""

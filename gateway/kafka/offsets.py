@@ -9,11 +9,10 @@ from gateway.core.limits import Extent
 from gateway.kafka.client.cluster import END, START, ClusterClient
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from gateway.core.records import TopicPartition
     from gateway.kafka.client.requests import ListedOffset
-    from gateway.kafka.metadata import Cluster
 
 NO_TIMESTAMP = -1
 """The timestamp in a response without a matching record."""
@@ -30,10 +29,6 @@ class Offsets:
 
     def __init__(self, cluster: ClusterClient) -> None:
         self._cluster = cluster
-
-    async def describe(self, topics: Sequence[str]) -> Cluster:
-        """Fetch metadata of these topics. Raises `KafkaError` if no broker answers."""
-        return await self._cluster.describe(topics)
 
     async def end(self, log: TopicPartition) -> int:
         """Return the offset after the last readable record: the last stable offset."""
@@ -73,8 +68,11 @@ class Offsets:
         return Extent(start.offset, last, last if offset is None else offset, cutoff)
 
     async def _true_end(self, log: TopicPartition, end: int) -> int:
-        """Return the end of a log; see `Quirks.low_ends`."""
-        if end <= 0 or not self._cluster.quirks.low_ends:
+        """Return the end of a log, also if ListOffsets has returned it too low.
+
+        The embedded broker returns base offset + 1 of the last batch, also for larger batches.
+        """
+        if end <= 0 or not self._cluster.is_embedded:
             return end
         return max(end, (await self._cluster.peek(log, end - 1)).end)
 

@@ -16,27 +16,16 @@ from gateway.kafka.topics import ANSWER_SECONDS, connected
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.core.limits import Extent
     from gateway.core.records import Record, TopicPartition
+    from gateway.kafka.client.cluster import ClusterClient
 
 
-class Probe:
+class Probe(Offsets):
     """Inspects logs; made by `probe`. Every method raises aiokafka's `KafkaError`."""
 
-    def __init__(self, scanner: LogScanner, offsets: Offsets) -> None:
+    def __init__(self, cluster: ClusterClient, scanner: LogScanner) -> None:
+        super().__init__(cluster)
         self._scanner = scanner
-        self._offsets = offsets
-
-    async def extent(self, log: TopicPartition, cutoff: int) -> Extent:
-        """Return start and end of a log, and its first offset at or after `cutoff` (ms)."""
-        return await self._offsets.extent(log, cutoff)
-
-    async def at(self, log: TopicPartition, timestamp: int) -> int | None:
-        """Return the first offset at or after `timestamp` (ms); None: no record.
-
-        Raises `ValueError` for a timestamp that Kafka cannot represent.
-        """
-        return await self._offsets.at(log, timestamp)
 
     async def record(self, log: TopicPartition, offset: int) -> Record | None:
         """Return the record at the offset; None if it was compacted or is a marker."""
@@ -45,7 +34,7 @@ class Probe:
 
     async def newest(self, log: TopicPartition, count: int) -> list[Record]:
         """Return the records of the last `count` offsets, oldest first."""
-        extent = await self._offsets.extent(log, 0)
+        extent = await self.extent(log, 0)
         return await self._read(log, max(extent.start, extent.end - count), extent.end)
 
     async def _read(self, log: TopicPartition, start: int, end: int) -> list[Record]:
@@ -73,6 +62,6 @@ async def probe(options: dict[str, Any], timeout: float = ANSWER_SECONDS) -> Asy
     async with connected(options, timeout) as client:
         scanner = LogScanner(client)
         try:
-            yield Probe(scanner, Offsets(client))
+            yield Probe(client, scanner)
         finally:
             scanner.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -15,6 +16,7 @@ from aiokafka.errors import KafkaError
 
 from gateway import clock
 from gateway.core.records import RECORD_OVERHEAD
+from gateway.kafka.fetch.listener import report_unreadable
 from gateway.kafka.fetch.scanner import LogScanner
 from gateway.kafka.records import log_name, topic_id
 from gateway.supervise import FIRST_SECONDS, LONGEST_SECONDS, Part
@@ -45,7 +47,9 @@ class ReplayReader:
         warm_ms: int,
         warm_bytes: int,
     ) -> None:
-        self._context = context
+        self._supervisor = context.supervisor
+        self._contain = context.supervisor.contain
+        self._schemas = context.schemas
         self._cluster = context.cluster
         self._hub = context.hub
         self._offsets = context.offsets
@@ -84,7 +88,7 @@ class ReplayReader:
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(self._most):
-                    group.create_task(self._context.supervisor.keep(Part.SCANS, self._work))
+                    group.create_task(self._supervisor.keep(Part.SCANS, self._work))
         finally:
             for task in self._admissions:
                 task.cancel()
@@ -101,7 +105,7 @@ class ReplayReader:
         """
         await asyncio.sleep(delay)
         while feed.tail is not None:
-            with self._context.contain(Part.SCAN), suppress(KafkaError, TimeoutError):
+            with self._contain(Part.SCAN), suppress(KafkaError, TimeoutError):
                 await self._offsets.end(feed.log)
                 break
             await asyncio.sleep(RETRY_SECONDS)
@@ -109,11 +113,11 @@ class ReplayReader:
 
     async def _work(self) -> None:
         """Take logs from the queue and scan them, for as long as the task lives."""
-        scanner = LogScanner(self._cluster, self._context.unreadable)
+        scanner = LogScanner(self._cluster, partial(report_unreadable, self._metrics))
         try:
             while True:
                 feed = await self._queue.get()
-                with self._context.contain(Part.SCAN) as contained:
+                with self._contain(Part.SCAN) as contained:
                     await self._attempt(scanner, feed)
                 if contained.failed:
                     scanner.close()  # the next scan opens new connections
@@ -174,7 +178,7 @@ class ReplayReader:
             if self._hub.scans.get(feed) is scan:
                 self._hub.end_scan(feed, moment)
             self._revoking.revoke(revoked, moment)
-            with self._context.contain(Part.METRICS):
+            with self._contain(Part.METRICS):
                 self._count(scan, moment.monotonic - started.monotonic)
 
     def _count(self, scan: Scan, seconds: float) -> None:
@@ -211,13 +215,13 @@ class ReplayReader:
                 moved = now.monotonic
             elif now.monotonic - moved > STALL_SECONDS:
                 raise TimeoutError(f"nothing came for {STALL_SECONDS:g} s")
-            if self._context.schemas is not None:
-                missing = self._context.schemas.missing(feed.log.topic, fetched)
-                await self._context.schemas.settle(missing)
+            if self._schemas is not None:
+                missing = self._schemas.missing(feed.log.topic, fetched)
+                await self._schemas.settle(missing)
             revoked += self._revoking.find({feed.log: fetched})
             picked = scan.pick(fetched)
-            if self._context.schemas is not None:
-                await self._context.schemas.read_ahead(feed.log.topic, picked)
+            if self._schemas is not None:
+                await self._schemas.read_ahead(feed.log.topic, picked)
             scan.feed(picked, position)
             self._hub.advance(scan.harvest(), now)
             await asyncio.sleep(0)

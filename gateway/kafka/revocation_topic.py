@@ -13,7 +13,8 @@ import structlog
 from gateway import clock
 from gateway.core.gap import CloseReason
 from gateway.core.records import TopicPartition, UnreadableReason
-from gateway.kafka.compacted_topic import BATCH, report
+from gateway.kafka.compacted_topic import BATCH
+from gateway.kafka.fetch.listener import report_unreadable
 from gateway.revocation.compaction import Digest, Written
 from gateway.revocation.record import read_change
 from gateway.supervise import Containment, Part
@@ -65,7 +66,7 @@ class RevocationFollower:
                 change = read_change(record.key, record.value, record.timestamp, self._life)
                 if isinstance(change, UnreadableReason):
                     log = TopicPartition(self._topic, partition)
-                    report(self._reports, log, record.offset, change)
+                    report_unreadable(self._reports, log, record.offset, change)
                 else:
                     written = Written(change, partition, record.timestamp)
                     self._digest.add(written, self._revocations, now)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -37,21 +37,20 @@ from gateway.kafka.topic_watch import TopicWatch
 from gateway.kafka.topics import answering, create_missing, topic_specs
 from gateway.kafka.unread import UnreadPartitions
 from gateway.readiness import NotReadyReason
-from gateway.supervise import Part, flat
+from gateway.supervise import Part, Supervisor, flat
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from gateway.config import Settings
     from gateway.core.feed import PartitionFeed
-    from gateway.core.hub import Hub
     from gateway.core.records import TopicPartition
     from gateway.core.request import StreamRequest
     from gateway.core.source import Source
-    from gateway.fleet.status import ShortRetention
-    from gateway.kafka.context import Reports
     from gateway.kafka.metadata import Cluster
     from gateway.kafka.revocation_events import RevocationEvents
+    from gateway.metrics import Metrics
+    from gateway.readiness import Readiness
     from gateway.schemas.cache import Schemas
 
 RETRY_SECONDS = 1.0
@@ -73,15 +72,17 @@ class KafkaSession:
     def __init__(
         self,
         settings: Settings,
-        hub: Hub,
         revoking: RevocationEvents,
-        reports: Reports,
+        metrics: Metrics,
+        readiness: Readiness,
         schemas: Schemas | None = None,
     ) -> None:
         self._settings = settings
-        self._hub = hub
+        self._hub = revoking.hub
         self._revoking = revoking
-        self._metrics, self._readiness, self._supervisor = reports
+        self._metrics = metrics
+        self._readiness = readiness
+        self._supervisor = Supervisor(metrics)
         self._schemas = schemas
         self._options = connection_options(settings)
         if settings.revocations_topic:
@@ -89,13 +90,13 @@ class KafkaSession:
             self._readiness.set_reason(NotReadyReason.REVOCATIONS, detail)
         self.cluster = ClusterClient(self._options, settings.kafka_client_rack or "", self._metrics)
         """The worker's client for metadata and offsets; started by `run`."""
-        self._retention = RetentionWatch(settings, self.cluster)
+        self.retention = RetentionWatch(settings, self.cluster)
         self._routes: PartitionMap | None = None
         self._live: LiveReader | None = None
         self._scans: ReplayReader | None = None
         self._watch: TopicWatch | None = None
         self._revocation_reader: CompactedTopic | None = None
-        self.unread = UnreadPartitions(hub, self.cluster)
+        self.unread = UnreadPartitions(self._hub, self.cluster)
         self.health = TopicHealth(settings, self._options, self._readiness)
         self.connected = False
 
@@ -121,7 +122,7 @@ class KafkaSession:
                 group.create_task(self._keep(Part.SCANS, self._scans.run))
                 group.create_task(self._keep(Part.TOPICS, partial(self._probe, self._watch)))
                 group.create_task(self._keep(Part.SWEEP, partial(self._settle_topics, self._watch)))
-                group.create_task(self._keep(Part.RETENTION, self._retention.run))
+                group.create_task(self._keep(Part.RETENTION, self.retention.run))
                 if self._schemas is not None and self._schemas.url:
                     watch = partial(self._schemas.watch, self.health.report_registry)
                     group.create_task(self._keep(Part.SCHEMAS, watch))
@@ -133,16 +134,36 @@ class KafkaSession:
 
     def _build(self, cluster: Cluster) -> None:
         """Build everything that reads the topics."""
-        topics = [_topic(cluster, source) for source in self._settings.event_sources]
-        settle = self._settings.settle_seconds
-        hashed = lru_cache(HASHES)(key_hash(self._settings.partitioner))
-        routes = PartitionMap(self._hub, topics, hashed, settle)
-        offsets = Offsets(self.cluster)
-        live, scans = self._readers(offsets)
-        revocations = self._revocations_topic(cluster)
-        watch = TopicWatch(self._hub, routes, live, offsets, revocations, cluster.cluster_id)
-        self._routes, self._live, self._scans, self._watch = routes, live, scans, watch
-        self._revocation_reader = revocations
+        settings = self._settings
+        topics = [_topic(cluster, source) for source in settings.event_sources]
+        self._routes = routes = PartitionMap(
+            self._hub, topics, key_hash(settings.partitioner), settings.settle_seconds
+        )
+        context = ReaderContext(
+            self.cluster,
+            self._hub,
+            Offsets(self.cluster),
+            self._metrics,
+            self._revoking,
+            self._supervisor,
+            self._schemas,
+        )
+        self._scans = ReplayReader(
+            context,
+            most=settings.replay_scans,
+            max_age_ms=int(settings.replay_max_age_seconds * 1000),
+            warm_ms=int(settings.tail_warm_seconds * 1000),
+            warm_bytes=settings.tail_bytes // 2,
+        )
+        live = LiveReader(
+            context,
+            settings.live_delay_ms / 1000,
+            activated=self._scans.warm,
+            check_topics=self._check_topics,
+        )
+        self._revocation_reader = revocations = self._revocations_topic(cluster)
+        self._watch = TopicWatch(self._hub, routes, live, self.cluster, revocations)
+        self._live = live  # the last one: everything is built
 
     async def _keep(self, part: Part, run: Callable[[], Awaitable[None]]) -> None:
         """Run a part until cancelled; restart it alone, with back-off, after a failure.
@@ -160,32 +181,6 @@ class KafkaSession:
                 self.health.doubt(NotReadyReason.KAFKA, str(await explain(error, self._options)))
 
         await self._supervisor.keep(part, attempt)
-
-    def _readers(self, offsets: Offsets) -> tuple[LiveReader, ReplayReader]:
-        settings = self._settings
-        context = ReaderContext(
-            self.cluster,
-            self._hub,
-            offsets,
-            self._metrics,
-            self._revoking,
-            self._supervisor,
-            self._schemas,
-        )
-        scans = ReplayReader(
-            context,
-            most=settings.replay_scans,
-            max_age_ms=int(settings.replay_max_age_seconds * 1000),
-            warm_ms=int(settings.tail_warm_seconds * 1000),
-            warm_bytes=settings.tail_bytes // 2,
-        )
-        live = LiveReader(
-            context,
-            settings.live_delay_ms / 1000,
-            activated=scans.warm,
-            check_topics=self._check_topics,
-        )
-        return live, scans
 
     def _revocations_topic(self, cluster: Cluster) -> CompactedTopic | None:
         topic = self._settings.revocations_topic
@@ -267,10 +262,6 @@ class KafkaSession:
     def lags(self) -> Mapping[TopicPartition, int]:
         """Return an upper bound of the unread records of each log that is read."""
         return {} if self._live is None else self._live.lags()
-
-    def short_retentions(self) -> tuple[ShortRetention, ...]:
-        """Return the topics whose retention is shorter than the promised replay time."""
-        return self._retention.short
 
     def partition(self, user: bytes) -> int | None:
         """Return the partition of a user's events; None until the topics are found."""

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from gateway.core.hub import Hub
     from gateway.core.partition_map import PartitionMap
     from gateway.core.source import Topic
+    from gateway.kafka.client.cluster import ClusterClient
     from gateway.kafka.compacted_topic import CompactedTopic
     from gateway.kafka.live_reader import LiveReader
-    from gateway.kafka.offsets import Offsets
 
 PAUSE_SECONDS = 0.1
 """Minimum interval of metadata requests: a client can trigger them with a forged id."""
@@ -45,16 +45,15 @@ class TopicWatch:
         hub: Hub,
         routes: PartitionMap,
         live: LiveReader,
-        offsets: Offsets,
+        client: ClusterClient,
         revocations: CompactedTopic | None,
-        cluster_id: str,
     ) -> None:
         self._hub = hub
         self._routes = routes
         self._live = live
-        self._offsets = offsets
+        self._client = client
         self._revocations = revocations
-        self._cluster_id = cluster_id
+        self._cluster_id = client.cluster_id
         self._former: set[bytes] = set()
         """Tags of former incarnations, which a lagging broker may still return."""
         self._verified = dict.fromkeys([topic.name for topic in routes.topics], clock.now().wall)
@@ -73,7 +72,7 @@ class TopicWatch:
             if self._refreshed < asked:
                 await asyncio.sleep(self._refreshed + PAUSE_SECONDS - asked)
                 began = clock.now()
-                cluster = await self._offsets.describe(self.names())
+                cluster = await self._client.describe(self.names())
                 self._refreshed = began.monotonic
                 self._found = Found(cluster, self._compare(cluster, began.wall))
                 await self.move()

@@ -134,7 +134,7 @@ class StatusReporter:
             partitioner_mismatches=totals.misplaced,
             mismatch_last=self._metrics.mismatch_last,
             time_off=self._times.check(positions, lags if answers else None, moment.wall),
-            short_retentions=self._kafka.short_retentions(),
+            short_retentions=self._kafka.retention.short,
             resident_bytes=self._memory.bytes(),
             cpu_seconds=round(cpu, 3),
             cpu_share=round((cpu - before.cpu) / seconds, 4),

@@ -37,7 +37,9 @@ def at(seconds: float) -> Moment:
 
 def make_reporter(served: Served, lags: dict[TopicPartition, int] | None = None) -> StatusReporter:
     unread = SimpleNamespace(reasons=dict)
-    kafka: Any = SimpleNamespace(lags=lambda: lags or {}, short_retentions=tuple, unread=unread)
+    kafka: Any = SimpleNamespace(
+        lags=lambda: lags or {}, retention=SimpleNamespace(short=()), unread=unread
+    )
     registry = Registry.built_in()
     parts = Parts(
         Settings.model_construct(), registry, served.hub, served.metrics, served.readiness, kafka

@@ -21,7 +21,6 @@ from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
     LeaderNotAvailableError,
-    TopicAuthorizationFailedError,
 )
 
 from gateway.kafka.client import wire
@@ -30,7 +29,6 @@ from gateway.kafka.client.bootstrap import bootstrapped, fetch_metadata, newest
 from gateway.kafka.client.login import current_password
 from gateway.kafka.client.lookups import OffsetLookups
 from gateway.kafka.client.open_connection import open_connection
-from gateway.kafka.client.quirks import Quirks, quirks_of
 from gateway.kafka.client.race import first_of
 from gateway.kafka.client.requests import (
     CONFIGS_VERSION,
@@ -58,6 +56,8 @@ if TYPE_CHECKING:
     from gateway.kafka.client.connection import Connection
 
 T = TypeVar("T")
+
+EMBEDDED_CLUSTER = "tansu_cluster"
 
 END = -1
 """The timestamp that stands for the end of a log: the last stable offset."""
@@ -141,9 +141,9 @@ class ClusterClient:
         return self._known.cluster_id
 
     @property
-    def quirks(self) -> Quirks:
-        """Deviations of these brokers from Apache Kafka."""
-        return quirks_of(self._known.cluster_id)
+    def is_embedded(self) -> bool:
+        """Whether this is the embedded broker, tansu 0.6, by its default cluster id."""
+        return self._known.cluster_id == EMBEDDED_CLUSTER
 
     @property
     def nodes(self) -> Mapping[int, Node]:
@@ -190,16 +190,7 @@ class ClusterClient:
         self._names.update(names)
         known = await self._refresh()
         topics = {name: topic for name, topic in known.topics.items() if name in names}
-        return Cluster(
-            known.cluster_id,
-            {name: len(topic.leaders) for name, topic in topics.items() if topic.leaders},
-            {name: topic.id for name, topic in topics.items() if topic.id != NO_ID},
-            frozenset(
-                name
-                for name, topic in topics.items()
-                if topic.error == TopicAuthorizationFailedError.errno
-            ),
-        )
+        return Cluster.of(known._replace(topics=topics))
 
     async def connect(self, node_id: int) -> Connection:
         """Return a new connection to a broker; the caller closes it.
@@ -245,8 +236,8 @@ class ClusterClient:
 
         A value is missing if the ACLs hide it from this client. Any broker can answer.
         """
-        if self.quirks.no_configs:
-            return {}
+        if self.is_embedded:
+            return {}  # it would close the connection
         request = configs_request(topics, keys)
 
         async def ask(node_id: int) -> Mapping[str, Mapping[str, str]]:

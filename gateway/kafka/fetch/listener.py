@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.supervise import Failures
+from gateway.supervise import Containment, Failures, Part
 
 if TYPE_CHECKING:
     from gateway.core.records import Record, TopicPartition, UnreadableReason
@@ -37,3 +37,11 @@ class Reports(Failures, Protocol):
 
     def unreadable(self, log: TopicPartition, offset: int, reason: UnreadableReason) -> None:
         """Count and log a record that is skipped."""
+
+
+def report_unreadable(
+    reports: Reports, log: TopicPartition, offset: int, reason: UnreadableReason
+) -> None:
+    """Count and log a record that is skipped; does not raise."""
+    with Containment(Part.METRICS, reports):
+        reports.unreadable(log, offset, reason)

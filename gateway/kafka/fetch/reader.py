@@ -26,6 +26,7 @@ reconnects to the broker.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -34,6 +35,7 @@ from gateway import clock
 from gateway.kafka.client.backoff import backoff_seconds
 from gateway.kafka.fetch.answers import FOLLOWER_SECONDS
 from gateway.kafka.fetch.broker import CHECK_SECONDS, BrokerReader
+from gateway.kafka.fetch.listener import report_unreadable
 from gateway.kafka.fetch.partition import Partition
 from gateway.kafka.fetch.protocol import NONE, FetchPosition, Limits
 from gateway.supervise import Containment, Part
@@ -41,7 +43,7 @@ from gateway.supervise import Containment, Part
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.core.records import TopicPartition, UnreadableReason
+    from gateway.core.records import TopicPartition
     from gateway.kafka.client.cluster import ClusterClient
     from gateway.kafka.fetch.listener import Listener, Reports
 
@@ -98,7 +100,7 @@ class FetchReader:
         former = self.partitions.get(log)
         self.stop(log)
         position = FetchPosition(offset, last_epoch=last_epoch, topic_id=topic_id)
-        partition = Partition(log, position, self._unreadable)
+        partition = Partition(log, position, partial(report_unreadable, self._reports))
         if former is not None:  # so that `assign` detects a change of leader
             partition.leader = former.leader
         self.partitions[log] = partition
@@ -277,7 +279,3 @@ class FetchReader:
     def contain(self, part: Part) -> Containment:
         """Return a context manager that ends its block at an exception, and reports it."""
         return Containment(part, self._reports)
-
-    def _unreadable(self, log: TopicPartition, offset: int, reason: UnreadableReason) -> None:
-        with self.contain(Part.METRICS):
-            self._reports.unreadable(log, offset, reason)
