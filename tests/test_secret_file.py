@@ -97,10 +97,7 @@ async def test_every_client_logs_in_with_the_password_of_the_moment(file: Path) 
         )
     )
     reader = ClusterClient(options)
-    rest = {name: value for name, value in options.items() if name != "bootstrap_servers"}
-    producer = IdempotentProducer(
-        "127.0.0.1:1", idempotent=True, partitioner=lambda *_: 0, options=rest
-    )
+    producer = IdempotentProducer(idempotent=True, partitioner=lambda *_: 0, options=options)
     for password in (SECRET, OTHER):
         await asyncio.to_thread(file.write_text, password)
         assert options["sasl_plain_password"]() == password

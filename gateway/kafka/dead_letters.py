@@ -99,10 +99,7 @@ class DeadLetters:
 
     async def run(self) -> None:
         """Write queued records until the task is cancelled."""
-        options = dict(self._options)
-        bootstrap = options.pop("bootstrap_servers")
-        producer = Producer(bootstrap, self._partitioner, WRITE_SECONDS, options)
-        try:
+        async with Producer(self._options, self._partitioner, WRITE_SECONDS) as producer:
             while True:
                 if not self.queue:
                     self._news.clear()
@@ -119,8 +116,6 @@ class DeadLetters:
                 self._size -= letter.size
                 with self._contain(Part.METRICS):
                     self._metrics.dead_letter(outcome)
-        finally:
-            await producer.close()
 
     async def _outcome(self, producer: Producer, message: Message) -> str:
         """Return `written`, or `discarded` if Kafka rejects the record; empty: try again."""

@@ -111,14 +111,11 @@ class FleetTopic:
         """Write a final status, then a tombstone; gives up after `LEAVE_SECONDS`."""
         if not self._written:
             return
-        producer = self._producer(LEAVE_SECONDS)
-        try:
+        async with Producer(self._options, "murmur2", LEAVE_SECONDS) as producer:
             with suppress(KafkaError, PublishError, TimeoutError):
                 async with asyncio.timeout(LEAVE_SECONDS):
                     await self._send(producer, status.worker, write_status(status))
                     await self._send(producer, status.worker, None)
-        finally:
-            await producer.close()
 
     # Called by `CompactedTopic`.
 
@@ -195,8 +192,7 @@ class FleetTopic:
                         return
 
     async def _write(self) -> None:
-        producer = self._producer(WRITE_SECONDS)
-        try:
+        async with Producer(self._options, "murmur2", WRITE_SECONDS) as producer:
             while True:
                 await self._news.wait()
                 self._news.clear()
@@ -212,12 +208,6 @@ class FleetTopic:
                 else:
                     self._written = True
                     self._say("")
-        finally:
-            await producer.close()
-
-    def _producer(self, timeout: float) -> Producer:
-        options = dict(self._options)
-        return Producer(options.pop("bootstrap_servers"), "murmur2", timeout, options)
 
     async def _send(self, producer: Producer, worker: str, value: bytes | None) -> None:
         """Write a record and wait without limit, so that at most one is pending."""

@@ -20,7 +20,8 @@ Records for a partition without a leader fail, unsent, after the request timeout
 requests its leader a few times a second, and other partitions do not wait for the answer. aiokafka
 repeats the request without a pause.
 
-All private names of aiokafka's producer that the gateway uses are in this module.
+All private names of aiokafka's producer that the gateway uses are in this module, and those of its
+client in `gateway.kafka.client.brokers`.
 """
 
 # ruff: noqa: SLF001
@@ -32,20 +33,16 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.client import ConnectionGroup
 from aiokafka.errors import (
     BrokerResponseError,
     IncompatibleBrokerVersion,
     KafkaError,
-    KafkaStorageError,
     MessageSizeTooLargeError,
     NodeNotReadyError,
-    NotEnoughReplicasAfterAppendError,
     OutOfOrderSequenceNumber,
     ProducerClosed,
     ProducerFenced,
     RecordListTooLargeError,
-    RequestTimedOutError,
     UnknownError,
     UnknownProducerId,
 )
@@ -56,8 +53,6 @@ from aiokafka.producer.transaction_manager import (
     PidAndEpoch,
     TransactionManager,
 )
-from aiokafka.protocol.produce import ProduceRequest
-from aiokafka.protocol.transaction import InitProducerIdRequest
 from aiokafka.util import INTEGER_MAX_VALUE
 
 from gateway.kafka.client.brokers import BrokerClient, pass_cancellation
@@ -84,17 +79,6 @@ _SEQUENCE_BROKEN = (OutOfOrderSequenceNumber, UnknownProducerId, ProducerFenced)
 _REFUSALS = (BrokerResponseError, ProducerFenced, NodeNotReadyError, IncompatibleBrokerVersion)
 """Errors of a batch that was not written or not sent; except `UnknownError`, which is unclear."""
 
-_PERHAPS_WRITTEN = frozenset(
-    error.errno
-    for error in (
-        UnknownError,
-        RequestTimedOutError,
-        NotEnoughReplicasAfterAppendError,
-        KafkaStorageError,
-    )
-)
-"""Error codes of a broker that may nevertheless have written the batch."""
-
 
 class InDoubt(KafkaError):  # type: ignore[misc] # aiokafka ships no type information
     """An event may have been written or not: Kafka's response was lost."""
@@ -108,7 +92,6 @@ class IdempotentProducer(AIOKafkaProducer):  # type: ignore[misc]
 
     def __init__(
         self,
-        bootstrap: str,
         *,
         idempotent: bool,
         partitioner: Callable[[bytes, list[int], list[int]], int],
@@ -117,13 +100,12 @@ class IdempotentProducer(AIOKafkaProducer):  # type: ignore[misc]
         self.client: Any
         self._message_accumulator: Any
         super().__init__(
-            bootstrap_servers=bootstrap,
             acks="all",
             enable_idempotence=idempotent,
             partitioner=partitioner,
             **options,
         )
-        self.client = _Client(**_client_options(self.client))
+        self.client = BrokerClient.like(self.client)
         self._metadata = self.client.cluster
         numbers = _Numbers(None, INTEGER_MAX_VALUE) if idempotent else None
         buffer = _Buffer(self.client, numbers, self._message_accumulator)
@@ -158,54 +140,6 @@ class IdempotentProducer(AIOKafkaProducer):  # type: ignore[misc]
         pass_cancellation()
 
 
-def _client_options(client: Any) -> dict[str, Any]:
-    """Return the options of an aiokafka client, from its private attributes."""
-    names = (
-        "bootstrap_servers client_id metadata_max_age_ms request_timeout_ms security_protocol"
-        " ssl_context connections_max_idle_ms sasl_mechanism sasl_plain_username"
-        " sasl_plain_password sasl_kerberos_service_name sasl_kerberos_domain_name"
-        " sasl_oauth_token_provider"
-    )
-    options = {name: getattr(client, f"_{name}") for name in names.split()}
-    return {**options, "retry_backoff_ms": client._retry_backoff * 1000}
-
-
-class _Client(BrokerClient):
-    """The connections of a producer; tracks partitions whose batch is in doubt."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.in_doubt: set[TopicPartition] = set()
-        """Partitions whose batch may have been written by an attempt with an unclear outcome."""
-
-    async def send(self, node_id: int, request: Any, *, group: object = None) -> Any:
-        group = ConnectionGroup.DEFAULT if group is None else group
-        if isinstance(request, InitProducerIdRequest):
-            answer = await self.first_answer(request, lambda answer: answer.error_code == 0)
-            if answer is not None:
-                return answer
-        if not isinstance(request, ProduceRequest):
-            return await super().send(node_id, request, group=group)
-        try:
-            response = await super().send(node_id, request, group=group)
-        except (NodeNotReadyError, IncompatibleBrokerVersion):
-            raise  # nothing was sent
-        except KafkaError:
-            self.in_doubt.update(
-                TopicPartition(topic, partition)
-                for topic, partitions in request._topics
-                for partition, _ in partitions
-            )
-            raise
-        self.in_doubt.update(
-            TopicPartition(topic, partition)
-            for topic, partitions in response.topics
-            for partition, code, *_ in partitions
-            if code in _PERHAPS_WRITTEN
-        )
-        return response
-
-
 class _Numbers(TransactionManager):  # type: ignore[misc]
     """The producer id, and the next sequence number of each partition."""
 
@@ -226,7 +160,7 @@ class _Numbers(TransactionManager):  # type: ignore[misc]
 class _Buffer(MessageAccumulator):  # type: ignore[misc]
     """Batches to send by partition: one in flight, and at most one that fills."""
 
-    def __init__(self, client: _Client, numbers: _Numbers | None, like: Any) -> None:
+    def __init__(self, client: BrokerClient, numbers: _Numbers | None, like: Any) -> None:
         super().__init__(
             client.cluster,
             like._batch_size,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
@@ -36,8 +36,6 @@ from gateway.kafka.idempotent import IdempotentProducer, InDoubt
 from gateway.kafka.topics import TopicSpec, creation_command, describe
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from gateway.kafka.envelope import Message
 
 RETRY_SECONDS = 1.0
@@ -57,24 +55,31 @@ _log = logging.getLogger(__name__)
 
 
 class Producer:
-    """Sends messages; calls need a running loop, run concurrently, can be cancelled."""
+    """Sends messages; calls need a running loop, run concurrently, can be cancelled.
+
+    `options` are those of `connection_options`, and others of `AIOKafkaProducer`.
+    """
 
     def __init__(
         self,
-        bootstrap: str | Sequence[str],
+        options: dict[str, Any],
         partitioner: Literal["murmur2", "crc32"],
         timeout: float,
-        options: dict[str, Any],
     ) -> None:
-        self._bootstrap = bootstrap if isinstance(bootstrap, str) else ",".join(bootstrap)
+        self._options = {"request_timeout_ms": int(timeout * 1000), **options}
+        self._bootstrap = ",".join(options["bootstrap_servers"])
         self._partitioner = partitioner_named(partitioner)
         self._timeout = timeout
-        self._options = {"request_timeout_ms": int(timeout * 1000), **options}
-        self._tool_options = {**options, "bootstrap_servers": self._bootstrap.split(",")}
         self._started: IdempotentProducer | None = None
         self._topics: frozenset[str] = frozenset()
         self._preparing = asyncio.Lock()
         self._rest_until = float("-inf")
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def connect(self) -> None:
         """Connect, unless connected. Raises `KafkaError` if no broker answers.
@@ -144,7 +149,7 @@ class Producer:
                 " publisher and max.message.bytes of the topic"
             )
         if isinstance(error, TopicAuthorizationFailedError) and error.args:
-            return PublishError(f"{missing_right('Write', str(error.args[0]), self._tool_options)}")
+            return PublishError(f"{missing_right('Write', str(error.args[0]), self._options)}")
         if isinstance(error, InvalidTimestampError):
             return PublishError(
                 "Kafka refused the event's timestamp: set this machine's clock, or look at"
@@ -174,12 +179,12 @@ class Producer:
     async def _unlisted(self, topic: TopicSpec) -> PublishError:
         """Return why the list of all topics lacks a topic: no right on it, or it is missing."""
         try:
-            cluster = await describe(self._tool_options, [topic.name], self._timeout)
+            cluster = await describe(self._options, [topic.name], self._timeout)
         except BrokerError as error:
             return PublishError(str(error))
         if topic.name in cluster.denied:
-            return PublishError(str(missing_right("Write", topic.name, self._tool_options)))
-        command = creation_command(topic, self._tool_options)
+            return PublishError(str(missing_right("Write", topic.name, self._options)))
+        command = creation_command(topic, self._options)
         return PublishError(f"there is no topic {topic.name}; to create it: {command}")
 
     def _knows(self, producer: IdempotentProducer, topic: TopicSpec) -> bool:
@@ -206,7 +211,6 @@ class Producer:
 
     async def _start(self, *, idempotent: bool) -> IdempotentProducer:
         producer = IdempotentProducer(
-            self._bootstrap,
             idempotent=idempotent,
             partitioner=self._partition,
             options=self._options,

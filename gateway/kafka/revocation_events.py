@@ -139,10 +139,7 @@ class RevocationEvents:
 
     async def run(self) -> None:
         """Write pending revocations to the topic until the task is cancelled."""
-        options = dict(self._options)
-        bootstrap = options.pop("bootstrap_servers")
-        producer = Producer(bootstrap, self._partitioner, WRITE_SECONDS, options)
-        try:
+        async with Producer(self._options, self._partitioner, WRITE_SECONDS) as producer:
             while True:
                 found = self._pending.next(clock.now())
                 if found is None:
@@ -162,8 +159,6 @@ class RevocationEvents:
                     # Move it behind the others: a rejected record does not block them.
                     self._pending.postpone(change)
                     await asyncio.sleep(RETRY_SECONDS)
-        finally:
-            await producer.close()
 
     async def _written(self, producer: Producer, change: Change) -> bool:
         try:

@@ -98,7 +98,8 @@ class EventPublisher:
         self._revocation_life = timedelta(seconds=revocation_seconds)
         self._registry = registry
         self._raises = on_error == "raise"
-        self._producer = Producer(bootstrap, partitioner, timeout, options)
+        servers = bootstrap.split(",") if isinstance(bootstrap, str) else list(bootstrap)
+        self._producer = Producer({**options, "bootstrap_servers": servers}, partitioner, timeout)
         self._sender = Sender(self._producer, timeout)
         self._warned: set[str] = set()
         self._logged_at = float("-inf")

@@ -9,18 +9,30 @@ broker answers (KIP-899). Requests are `METADATA_SECONDS` apart and never create
 
 from __future__ import annotations
 
+# ruff: noqa: SLF001
 import asyncio
 import logging
 import random
 import time
 from collections import defaultdict
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
+from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.conn import create_conn
-from aiokafka.errors import KafkaError
+from aiokafka.errors import (
+    IncompatibleBrokerVersion,
+    KafkaError,
+    KafkaStorageError,
+    NodeNotReadyError,
+    NotEnoughReplicasAfterAppendError,
+    RequestTimedOutError,
+    UnknownError,
+)
 from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.protocol.transaction import InitProducerIdRequest
 
 from gateway.kafka.client.kerberos import ticket_errors
 from gateway.kafka.client.login import current_password
@@ -52,7 +64,25 @@ _CONNECTION_OPTIONS = (
     "sasl_kerberos_domain_name",
     "sasl_oauth_token_provider",
 )
-"""Connection options of aiokafka's client."""
+"""Options of a connection, each a private attribute of aiokafka's client."""
+
+_CLIENT_OPTIONS = (
+    *_CONNECTION_OPTIONS,
+    "bootstrap_servers",
+    "metadata_max_age_ms",
+    "connections_max_idle_ms",
+)
+
+_PERHAPS_WRITTEN = frozenset(
+    error.errno
+    for error in (
+        UnknownError,
+        RequestTimedOutError,
+        NotEnoughReplicasAfterAppendError,
+        KafkaStorageError,
+    )
+)
+"""Error codes of a broker that may nevertheless have written the batch."""
 
 _log = logging.getLogger(__name__)
 
@@ -73,8 +103,16 @@ class BrokerClient(AIOKafkaClient):  # type: ignore[misc]
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
+        self.in_doubt: set[TopicPartition] = set()
+        """Partitions whose batch may have been written by an attempt with an unclear outcome."""
         self._connecting: defaultdict[object, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._updated = float("-inf")
+
+    @classmethod
+    def like(cls, client: Any) -> Self:
+        """Return a client with the options of aiokafka's."""
+        options = {name: getattr(client, f"_{name}") for name in _CLIENT_OPTIONS}
+        return cls(retry_backoff_ms=client._retry_backoff * 1000, **options)
 
     @property
     def _sasl_plain_password(self) -> str | None:
@@ -151,31 +189,50 @@ class BrokerClient(AIOKafkaClient):  # type: ignore[misc]
         finally:
             connection.close()
 
+    async def send(
+        self, node_id: int, request: Any, *, group: object = ConnectionGroup.DEFAULT
+    ) -> Any:
+        """Send a request and return the answer; any broker may give a producer id."""
+        if isinstance(request, InitProducerIdRequest):
+            answer = await self.first_answer(request, lambda answer: answer.error_code == 0)
+            if answer is not None:
+                return answer
+        if not isinstance(request, ProduceRequest):
+            return await super().send(node_id, request, group=group)
+        try:
+            response = await super().send(node_id, request, group=group)
+        except (NodeNotReadyError, IncompatibleBrokerVersion):
+            raise  # nothing was sent
+        except KafkaError:
+            self.in_doubt.update(
+                TopicPartition(topic, partition)
+                for topic, partitions in request._topics
+                for partition, _ in partitions
+            )
+            raise
+        self.in_doubt.update(
+            TopicPartition(topic, partition)
+            for topic, partitions in response.topics
+            for partition, code, *_ in partitions
+            if code in _PERHAPS_WRITTEN
+        )
+        return response
+
     async def first_answer(
         self, request: Any, accept: Callable[[Any], bool] = lambda answer: bool(answer.brokers)
     ) -> Any:
         """Return the first accepted answer of a known broker, or None if all fail."""
+        send = super().send
+
+        async def ask(node_id: int) -> Any:
+            answer = await send(node_id, request)
+            if not accept(answer):
+                raise KafkaError(f"broker {node_id} gives no usable answer")
+            return answer
+
         brokers = [broker.nodeId for broker in self.cluster.brokers()]
         random.shuffle(brokers)
-        asked: set[asyncio.Task[Any]] = set()
         try:
-            while brokers or asked:
-                if brokers:
-                    asked.add(asyncio.create_task(BrokerClient.send(self, brokers.pop(), request)))
-                done, asked = await asyncio.wait(
-                    asked,
-                    timeout=NEXT_BROKER_SECONDS if brokers else None,
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-                for task in done:
-                    try:
-                        answer = task.result()
-                    except KafkaError:
-                        continue
-                    if accept(answer):
-                        return answer
+            return await first_of([partial(ask, each) for each in brokers], NEXT_BROKER_SECONDS)
+        except KafkaError:
             return None
-        finally:
-            for task in asked:
-                task.cancel()
-            await asyncio.gather(*asked, return_exceptions=True)

@@ -47,6 +47,7 @@ from gateway.kafka.client.requests import (
 )
 from gateway.kafka.client.shared_connection import REQUEST_SECONDS, SharedConnection, decoded
 from gateway.kafka.metadata import Cluster
+from gateway.kafka.records import log_name
 from gateway.supervise import Failures, Part, Supervisor
 
 if TYPE_CHECKING:
@@ -176,6 +177,14 @@ class ClusterClient:
         topic = self._topic(log.topic)
         return topic.leaders.get(log.partition) if topic else None
 
+    def leader_or_raise(self, log: TopicPartition) -> Leader:
+        """Return `leader`; if it is unknown, request a refresh and raise `KafkaError`."""
+        leader = self.leader(log)
+        if leader is None:
+            self.request_refresh()
+            raise LeaderNotAvailableError(f"{log_name(log)} has no leader")
+        return leader
+
     def topic_id(self, name: str) -> bytes | None:
         """Return the id of a topic; None: missing topic, or brokers without topic ids."""
         topic = self._topic(name)
@@ -222,7 +231,7 @@ class ClusterClient:
 
     async def peek(self, log: TopicPartition, offset: int) -> Peek:
         """Fetch at an offset, discard the records; the broker checks the ACL `Read`."""
-        leader = self._leader_or_raise(log)
+        leader = self.leader_or_raise(log)
         connection = await self.connection(leader.node_id)
         body = await connection.request(
             wire.FETCH, PEEK_VERSION, peek_request(log, offset), REQUEST_SECONDS
@@ -361,13 +370,6 @@ class ClusterClient:
                 raise KafkaConnectionError(f"broker {node_id} is not known")
             self._asking[node_id] = SharedConnection(partial(self.connect, node_id))
         return await self._asking[node_id].connection()
-
-    def _leader_or_raise(self, log: TopicPartition) -> Leader:
-        leader = self.leader(log)
-        if leader is None:
-            self.request_refresh()
-            raise LeaderNotAvailableError(f"{log.topic}/{log.partition} has no leader")
-        return leader
 
     def start_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start a task that `stop` cancels."""

@@ -12,13 +12,12 @@ from aiokafka.errors import (
     KafkaError,
     LeaderNotAvailableError,
     NotLeaderForPartitionError,
-    TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
     UnsupportedVersionError,
-    for_code,
 )
 
 from gateway.kafka.client import wire
+from gateway.kafka.client.error_codes import partition_error
 from gateway.kafka.client.requests import (
     LIST_OFFSETS_MOST,
     UNKNOWN_EPOCH,
@@ -42,9 +41,6 @@ _ELSEWHERE = (
 """Errors of a request to a former leader: the cached metadata is stale."""
 
 _UNKNOWN_SERVER_ERROR = -1
-
-_MOVED = {74, 75, 100, 103}
-"""Codes unknown to aiokafka: leader epoch (KIP-320) or topic id (KIP-516) mismatch."""
 
 
 class OffsetLookups:
@@ -109,7 +105,7 @@ class OffsetLookups:
                 for log, lookup in asked.items():
                     offset = found.get(log, _UNKNOWN_SERVER_ERROR)
                     if isinstance(offset, int):
-                        failed[lookup] = _error(offset, log)
+                        failed[lookup] = partition_error(offset, log)
                     elif not lookup.answer.done():
                         lookup.answer.set_result(offset)
         except KafkaError as error:
@@ -160,13 +156,6 @@ class _Lookup:
         self.log = log
         self.timestamp = timestamp
         self.answer: asyncio.Future[ListedOffset] = asyncio.get_running_loop().create_future()
-
-
-def _error(code: int, log: TopicPartition) -> KafkaError:
-    kind = NotLeaderForPartitionError if code in _MOVED else for_code(code)
-    if kind is TopicAuthorizationFailedError:
-        return kind(log.topic)  # rights belong to topics
-    return kind(f"{log.topic}/{log.partition}")
 
 
 def _end_lookups(lookups: Iterable[_Lookup], ended: asyncio.Task[None]) -> None:

@@ -25,9 +25,9 @@ from aiokafka.errors import KafkaError
 
 from gateway import clock
 from gateway.kafka.client.backoff import LEAST_BACKOFF_SECONDS, backoff_seconds
+from gateway.kafka.client.error_codes import describe
 from gateway.kafka.client.wakeup import Wakeup, sleep_until
 from gateway.kafka.fetch.answers import UNEXPECTED, AnswerReader
-from gateway.kafka.fetch.errors import describe
 from gateway.kafka.fetch.protocol import (
     API_KEY,
     NONE,

@@ -8,20 +8,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from aiokafka.errors import (
-    KafkaConnectionError,
-    LeaderNotAvailableError,
-    NotLeaderForPartitionError,
-    OffsetOutOfRangeError,
-    TopicAuthorizationFailedError,
-    UnknownTopicOrPartitionError,
-    for_code,
-)
+from aiokafka.errors import KafkaConnectionError
 from msgspec.structs import replace
 
+from gateway.kafka.client.error_codes import partition_error
 from gateway.kafka.fetch.batches import LARGE, large_batch, unpack
 from gateway.kafka.fetch.broker import REQUEST_SECONDS
-from gateway.kafka.fetch.errors import MOVED, OUT_OF_RANGE, UNKNOWN_TOPIC
 from gateway.kafka.fetch.protocol import API_KEY, FetchPosition, Limits, MalformedResponseError
 from gateway.kafka.fetch.session import FetchSession
 
@@ -83,10 +75,7 @@ class LogScanner:
         return records, following
 
     async def _fetch(self, log: TopicPartition) -> None:
-        leader = self._cluster.leader(log)
-        if leader is None:
-            self._cluster.request_refresh()
-            raise LeaderNotAvailableError(f"{log.topic}-{log.partition} has no leader")
+        leader = self._cluster.leader_or_raise(log)
         connection = await self._connected(leader.node_id)
         sought = self._position
         position = replace(sought, leader_epoch=leader.epoch)
@@ -111,7 +100,7 @@ class LogScanner:
         """Keep the records of an answer; return the position after them."""
         if answer.error:
             self._cluster.request_refresh()
-            raise _error(answer.error, log)
+            raise partition_error(answer.error, log)
         batches = unpack(
             answer.records,
             sought.offset,
@@ -134,16 +123,3 @@ class LogScanner:
             connection = await self._cluster.connect(node_id)
             self._connections[node_id] = connection
         return connection
-
-
-def _error(code: int, log: TopicPartition) -> Exception:
-    kind = for_code(code)
-    if code in MOVED:
-        kind = NotLeaderForPartitionError
-    elif code in UNKNOWN_TOPIC:
-        kind = UnknownTopicOrPartitionError
-    elif code == OUT_OF_RANGE:
-        kind = OffsetOutOfRangeError
-    named = log.topic if kind is TopicAuthorizationFailedError else f"{log.topic}-{log.partition}"
-    error: Exception = kind(named)
-    return error
