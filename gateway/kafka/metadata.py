@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from aiokafka.errors import TopicAuthorizationFailedError
 
 from gateway.core.event_id import incarnation_tag
+from gateway.core.source import KeyTemplate, Topic
 from gateway.kafka.client.requests import NO_ID
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gateway.core.source import Source
     from gateway.kafka.client.requests import Metadata
 
 
@@ -44,3 +46,16 @@ class Cluster(NamedTuple):
     def tag(self, topic: str) -> bytes:
         """Return the tag of a topic's current incarnation, as used in event ids."""
         return incarnation_tag(self.cluster_id, topic, self.ids.get(topic, b""))
+
+    def topic(self, source: Source) -> Topic:
+        """Return the topic of a source, without partitions if it is missing."""
+        name = source.topic
+        return Topic(
+            name,
+            source.kind,
+            self.tag(name),
+            self.partitions.get(name, 0),
+            mark=source.mark,
+            key=None if source.key == KeyTemplate() else source.key,
+            source=source,
+        )

@@ -18,7 +18,6 @@ from aiokafka.errors import KafkaError
 from gateway import clock
 from gateway.core.partition_map import PartitionMap
 from gateway.core.partitioner import key_hash
-from gateway.core.source import KeyTemplate, Topic
 from gateway.errors import BrokerError
 from gateway.kafka.client.cluster import ClusterClient
 from gateway.kafka.client.options import connection_options
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
     from gateway.core.feed import PartitionFeed
     from gateway.core.records import TopicPartition
     from gateway.core.request import StreamRequest
-    from gateway.core.source import Source
     from gateway.kafka.metadata import Cluster
     from gateway.kafka.revocation_events import RevocationEvents
     from gateway.metrics import Metrics
@@ -135,7 +133,7 @@ class KafkaSession:
     def _build(self, cluster: Cluster) -> None:
         """Build everything that reads the topics."""
         settings = self._settings
-        topics = [_topic(cluster, source) for source in settings.event_sources]
+        topics = [cluster.topic(source) for source in settings.event_sources]
         self._routes = routes = PartitionMap(
             self._hub, topics, key_hash(settings.partitioner), settings.settle_seconds
         )
@@ -344,17 +342,3 @@ class KafkaSession:
         with suppress(KafkaError, TimeoutError):
             async with asyncio.timeout(PROBE_SECONDS):
                 await self._watch.refresh()
-
-
-def _topic(cluster: Cluster, source: Source) -> Topic:
-    """Return the topic of a source, without partitions if it is missing."""
-    name = source.topic
-    return Topic(
-        name,
-        source.kind,
-        cluster.tag(name),
-        cluster.partitions.get(name, 0),
-        mark=source.mark,
-        key=None if source.key == KeyTemplate() else source.key,
-        source=source,
-    )

@@ -17,11 +17,7 @@ from collections import defaultdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from aiokafka.errors import (
-    KafkaConnectionError,
-    KafkaError,
-    LeaderNotAvailableError,
-)
+from aiokafka.errors import KafkaConnectionError, KafkaError, LeaderNotAvailableError
 
 from gateway.kafka.client import wire
 from gateway.kafka.client.backoff import Backoff
@@ -31,7 +27,6 @@ from gateway.kafka.client.lookups import OffsetLookups
 from gateway.kafka.client.open_connection import open_connection
 from gateway.kafka.client.race import first_of
 from gateway.kafka.client.requests import (
-    CONFIGS_VERSION,
     NO_ID,
     PEEK_VERSION,
     Leader,
@@ -40,9 +35,7 @@ from gateway.kafka.client.requests import (
     Node,
     Peek,
     TopicMetadata,
-    configs_request,
     peek_request,
-    read_configs,
     read_peek,
 )
 from gateway.kafka.client.shared_connection import REQUEST_SECONDS, SharedConnection, decoded
@@ -124,7 +117,10 @@ class ClusterClient:
         background.
         """
         if self._refresher is None or self._refresher.done():
-            self._refresher = self.start_task(self._refresh_always())
+            refresh = self._keep_fresh
+            if self._failures is not None:
+                refresh = partial(Supervisor(self._failures).keep, Part.KAFKA, refresh)
+            self._refresher = self.start_task(refresh())
         await self._refresh()
 
     async def stop(self) -> None:
@@ -238,27 +234,10 @@ class ClusterClient:
         )
         return decoded(partial(read_peek, body), connection)
 
-    async def configs(
-        self, topics: Sequence[str], keys: Sequence[str]
-    ) -> Mapping[str, Mapping[str, str]]:
-        """Return configuration values of topics, as far as brokers return them.
-
-        A value is missing if the ACLs hide it from this client. Any broker can answer.
-        """
-        if self.is_embedded:
-            return {}  # it would close the connection
-        request = configs_request(topics, keys)
-
-        async def ask(node_id: int) -> Mapping[str, Mapping[str, str]]:
-            connection = await self.connection(node_id)
-            body = await connection.request(
-                wire.DESCRIBE_CONFIGS, CONFIGS_VERSION, request, REQUEST_SECONDS
-            )
-            return decoded(partial(read_configs, body), connection)
-
-        return await first_of(
-            [partial(ask, node_id) for node_id in self._some_nodes()], NEXT_BROKER_SECONDS
-        )
+    def any_nodes(self) -> list[int]:
+        """Return the ids of some brokers, in random order, for requests to any broker."""
+        nodes = list(self._known.nodes)
+        return random.sample(nodes, min(KNOWN_BROKERS, len(nodes)))
 
     # Metadata.
 
@@ -267,12 +246,6 @@ class ClusterClient:
             self._names.add(name)
             self.request_refresh()
         return self._known.topics.get(name)
-
-    async def _refresh_always(self) -> None:
-        if self._failures is None:
-            await self._keep_fresh()
-        else:
-            await Supervisor(self._failures).keep(Part.KAFKA, self._keep_fresh)
 
     async def _keep_fresh(self) -> None:
         loop = asyncio.get_running_loop()
@@ -321,7 +294,7 @@ class ClusterClient:
 
     async def _ask_metadata(self) -> Metadata:
         names = sorted(self._names)
-        attempts = [partial(self._metadata_of, node, names) for node in self._some_nodes()]
+        attempts = [partial(self._metadata_of, node, names) for node in self.any_nodes()]
         if attempts:
             try:
                 return await first_of(attempts, NEXT_BROKER_SECONDS)
@@ -334,10 +307,6 @@ class ClusterClient:
             ],
             NEXT_BOOTSTRAP_SECONDS,
         )
-
-    def _some_nodes(self) -> list[int]:
-        nodes = list(self._known.nodes)
-        return random.sample(nodes, min(KNOWN_BROKERS, len(nodes)))
 
     async def _metadata_of(self, node_id: int, names: Sequence[str]) -> Metadata:
         return await fetch_metadata(await self.connection(node_id), names)
