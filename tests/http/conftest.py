@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -20,3 +21,14 @@ async def client(served: Served) -> AsyncIterator[RawClient]:
     """A connection to `served`."""
     async with connected(served.port) as it:
         yield it
+
+
+@pytest.fixture
+def quiet(caplog: pytest.LogCaptureFixture) -> Callable[[], None]:
+    """A check that nothing was logged at WARNING or above."""
+
+    def check() -> None:
+        loud = [record for record in caplog.records if record.levelno >= logging.WARNING]
+        assert [record.getMessage() for record in loud] == []
+
+    return check

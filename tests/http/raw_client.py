@@ -17,6 +17,8 @@ SMALL_BUFFER = 4096
 
 TIMEOUT = DEADLINE
 
+A_REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
 GREETING = re.compile(rb"retry: \d+\nid: 1u")
 """The first chunk of a stream; its reconnect delay differs between streams."""
 
