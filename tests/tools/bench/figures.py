@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from statistics import median
 from typing import NamedTuple, Self
 
@@ -70,8 +71,9 @@ class Figure(msgspec.Struct):
 
 
 def figures(samples: Sequence[Sample], targets: Mapping[Quantity, float]) -> list[Figure]:
-    """Return the figures of rounds with the same quantities."""
+    """Return the figure of each quantity over the rounds that have it."""
+    quantities = dict.fromkeys(chain.from_iterable(samples))
     return [
-        Figure.of(each, [sample[each] for sample in samples], targets.get(each))
-        for each in samples[0]
+        Figure.of(each, [sample[each] for sample in samples if each in sample], targets.get(each))
+        for each in quantities
     ]

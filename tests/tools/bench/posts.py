@@ -11,9 +11,12 @@ import re
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 
+from tests.tools.bench.forms import FORMS, NCHAN, Form
 from tests.tools.bench.helper import questions, say
 from tests.tools.bench.load import PADDING, user_name
 from tests.tools.bench.pacing import Order, Written, due
@@ -21,17 +24,25 @@ from tests.tools.bench.payload import payload
 
 CONNECTIONS = 16
 
-ACCEPTED = (b"HTTP/1.1 201 ", b"HTTP/1.1 202 ", b"HTTP/1.1 204 ")
+BROADCASTS = "broadcasts"
+"""The channel that all clients share."""
+
+ACCEPTED = (b"HTTP/1.1 200 ", b"HTTP/1.1 201 ", b"HTTP/1.1 202 ", b"HTTP/1.1 204 ")
 
 _LENGTH = re.compile(rb"\r\nContent-Length: (\d+)\r\n", re.IGNORECASE)
 
 
 class Connection(asyncio.Protocol):
-    """One persistent connection and its queued requests: method, path, and number of the event."""
+    """One persistent connection and its queued requests: method, channel, and number of the event.
 
-    def __init__(self) -> None:
+    The payload is made when the request is sent, so the latency includes no time in the queue.
+    """
+
+    def __init__(self, form: Form) -> None:
         self.idle = asyncio.Event()
         self.idle.set()
+        self._form = form
+        self._headers = form.headers()
         self._waiting: deque[tuple[str, str, int]] = deque()
         self._rest = b""
 
@@ -42,9 +53,9 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         raise ConnectionError(f"the server closed the connection: {exc}")
 
-    def send(self, method: str, path: str, number: int) -> None:
+    def send(self, method: str, channel: str, number: int) -> None:
         """Send a request after the previous ones were answered."""
-        self._waiting.append((method, path, number))
+        self._waiting.append((method, channel, number))
         if self.idle.is_set():
             self.idle.clear()
             self._send()
@@ -64,19 +75,30 @@ class Connection(asyncio.Protocol):
             self.idle.set()
 
     def _send(self) -> None:
-        method, path, number = self._waiting.popleft()
-        body = payload(number, PADDING) if method == "POST" else b""
+        method, channel, number = self._waiting.popleft()
+        body = b""
+        if method == "POST":
+            body = self._form.body(channel, payload(number, PADDING))
+        path = self._form.path.format(channel=channel).encode()
         self._transport.write(
-            b"%b %b HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
-            b"Content-Length: %d\r\n\r\n%b" % (method.encode(), path.encode(), len(body), body)
+            b"%b %b HTTP/1.1\r\nHost: bench\r\n%bContent-Length: %d\r\n\r\n%b"
+            % (method.encode(), path, self._headers, len(body), body)
         )
 
 
-class Posts:
-    """Publishes to users round robin, at `prefix` and their names; 0 users mean broadcasts."""
+class Publisher(Protocol):
+    """A connection to a server; `idle` is set while the server has answered everything."""
 
-    def __init__(self, connections: list[Connection], users: int, prefix: str) -> None:
-        self._prefix = prefix
+    idle: asyncio.Event
+
+    def send(self, method: str, channel: str, number: int) -> None:
+        """Send an event, or another request for the channel."""
+
+
+class Posts:
+    """Publishes to users round robin; 0 users mean broadcasts."""
+
+    def __init__(self, connections: Sequence[Publisher], users: int) -> None:
         self._connections = connections
         self._users = users
         self._written = 0
@@ -93,29 +115,33 @@ class Posts:
 
     def _write_one(self) -> None:
         number, turn = divmod(self._written, self._users or 1)
-        self._connections[turn % len(self._connections)].send("POST", self._path(turn), number)
+        self._send("POST", turn, number)
         self._written += 1
-
-    def _path(self, turn: int) -> str:
-        return self._prefix + (user_name(turn) if self._users else "broadcasts")
 
     async def create(self) -> None:
         """Create what the events are published to."""
         for turn in range(self._users or 1):
-            self._connections[turn % len(self._connections)].send("PUT", self._path(turn), 0)
+            self._send("PUT", turn, 0)
         await self._answered()
+
+    def _send(self, method: str, turn: int, number: int) -> None:
+        channel = user_name(turn) if self._users else BROADCASTS
+        self._connections[turn % len(self._connections)].send(method, channel, number)
 
     async def _answered(self) -> None:
         for connection in self._connections:
             await connection.idle.wait()
 
 
-async def main(port: int, users: int, prefix: str = "/pub/", create: str = "") -> None:
-    """Execute the orders of the bench; with `create` report when everything exists."""
+async def main(port: int, users: int, form: Form) -> None:
+    """Execute the orders of the bench; report first when everything exists that must."""
     loop = asyncio.get_running_loop()
-    made = [await loop.create_connection(Connection, "127.0.0.1", port) for _ in range(CONNECTIONS)]
-    posts = Posts([connection for _, connection in made], users, prefix)
-    if create:
+    made = [
+        await loop.create_connection(lambda: Connection(form), "127.0.0.1", port)
+        for _ in range(CONNECTIONS)
+    ]
+    posts = Posts([connection for _, connection in made], users)
+    if form.create:
         await posts.create()
         say(users)
     async for line in questions():
@@ -123,4 +149,5 @@ async def main(port: int, users: int, prefix: str = "/pub/", create: str = "") -
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]))
+    port, users, *form = sys.argv[1:]
+    asyncio.run(main(int(port), int(users), FORMS[form[0] if form else NCHAN]))

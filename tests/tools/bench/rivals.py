@@ -1,7 +1,8 @@
 """The gateway beside other servers of Server-Sent Events, each measured in the same round.
 
-`make rivals` builds Centrifugo (a Go module) and the server of Durable Streams (a crate) into
-`.tools`. A server that is not installed is left out. Their configurations are in this module.
+`make rivals` builds Centrifugo and Mercure (Go) and the server of Durable Streams (a crate) into
+`.tools`; Nchan and Pushpin are packages of Debian. A server that is not installed is left out.
+The configurations are in this module, `nchan.py`, `pushpin.py` and `mercure.go`.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ from typing import NamedTuple
 
 from tests.child import free_port
 from tests.tokens import SECRET
+from tests.tools.bench import pushpin
 from tests.tools.bench.absence import to_each
 from tests.tools.bench.audience import audience
 from tests.tools.bench.delivery import Pace
 from tests.tools.bench.figures import GATEWAY, NCHAN, Quantity, Sample, beside
+from tests.tools.bench.forms import DURABLE, MERCURE
 from tests.tools.bench.ground import Ground
 from tests.tools.bench.helper import ROOT, Helper, helper
 from tests.tools.bench.nchan import is_installed, nchan
 from tests.tools.bench.pacing import Written
 from tests.tools.bench.process import cpu_seconds, grown_kb, resident_kb
 from tests.tools.bench.server import Dialect, Server, running
-
-CENTRIFUGO = "Centrifugo"
-DURABLE = "Durable Streams"
+from tests.tools.bench.tally import Void
 
 TOOLS = ROOT / ".tools"
 
@@ -42,6 +43,10 @@ P50 = Quantity("latency, p50", "ms")
 DELIVERY = Quantity("CPU for one delivery of a broadcast", "µs")
 RESUME = Quantity("CPU for one client that resumes 10 events", "µs")
 SERVED = Quantity("until all of them are served", "s")
+
+LOST = Quantity("rounds in which events or streams were lost", "")
+
+MEMORY_FOLDER = "/dev/shm"
 
 SETTLE_SECONDS = 2.0
 """After the last write, before clients resume: servers that read Kafka are behind for a moment."""
@@ -57,6 +62,8 @@ class Stage(NamedTuple):
     users: Dialect
     all: Dialect
     writer: Writer
+    resumes: bool = True
+    """Whether the server itself keeps what a client missed."""
 
 
 Run = Callable[["Ground"], AbstractAsyncContextManager[Stage]]
@@ -128,7 +135,7 @@ async def _durable(ground: Ground) -> AsyncIterator[Stage]:
 
     @asynccontextmanager
     async def writer(users: int) -> AsyncIterator[Helper]:
-        async with helper("posts", port, users, "/", "create") as posts:
+        async with helper("posts", port, users, DURABLE) as posts:
             await posts.answer(int)
             yield posts
 
@@ -139,28 +146,48 @@ async def _durable(ground: Ground) -> AsyncIterator[Stage]:
 _DURABLE = str(TOOLS / "bin" / "durable-streams-server")
 
 
+@asynccontextmanager
+async def _mercure(ground: Ground) -> AsyncIterator[Stage]:
+    """Run Mercure, which keeps its history in a file; here in memory, as nothing waits for a disk.
+
+    Updates are private: Mercure compares their topic with that of each client's token.
+    """
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="mercure-", dir=MEMORY_FOLDER) as home:
+        file = Path(home, "history.db")
+        command = [_MERCURE, f"127.0.0.1:{port}", SECRET, str(file)]
+
+        def writer(users: int) -> AbstractAsyncContextManager[Helper]:
+            return helper("posts", port, users, MERCURE)
+
+        async with running(command, port, Path(home)) as server:
+            yield Stage(server, Dialect.MERCURE, Dialect.MERCURE_BROADCAST, writer)
+
+
+_MERCURE = str(TOOLS / "mercure")
+
+
+@asynccontextmanager
+async def _pushpin(ground: Ground) -> AsyncIterator[Stage]:
+    async with pushpin.pushpin(ground.folder) as (server, control):
+        writer = partial(helper, "pushes", control)
+        yield Stage(server, Dialect.PUSHPIN, Dialect.PUSHPIN_BROADCAST, writer, resumes=False)
+
+
 def servers() -> Mapping[str, Run]:
     """Return the servers that are installed, by name, the gateway first."""
     found: dict[str, Run] = {GATEWAY: _gateway}
     if is_installed():
         found[NCHAN] = _nchan
     if shutil.which(TOOLS / "centrifugo") is not None:
-        found[CENTRIFUGO] = _centrifugo
+        found["Centrifugo"] = _centrifugo
     if shutil.which(_DURABLE) is not None:
-        found[DURABLE] = _durable
+        found["Durable Streams"] = _durable
+    if shutil.which(_MERCURE) is not None:
+        found["Mercure"] = _mercure
+    if pushpin.is_installed():
+        found["Pushpin"] = _pushpin
     return found
-
-
-class Measured(NamedTuple):
-    """The values of one server."""
-
-    opening: float
-    memory: float
-    event: float
-    latency: float
-    delivery: float
-    resume: float
-    served: float
 
 
 @dataclass(frozen=True)
@@ -182,23 +209,36 @@ class Rivals:
         return f"{self.streams:,} streams of each server, {self.clients:,} clients that resume"
 
     async def measure(self, ground: Ground) -> Sample:
-        """Measure each server on its own, one after the other."""
-        found = {name: await self._measure(run, ground) for name, run in servers().items()}
-        quantities = (OPENING, MEMORY, EVENT, P50, DELIVERY, RESUME, SERVED)
+        """Measure each server on its own, one after the other.
+
+        A rival that loses events or streams has no values in this round. Raises `Void` if the
+        gateway does.
+        """
+        found: dict[str, Sample] = {}
         sample: Sample = {}
-        for number, quantity in enumerate(quantities):
-            sample |= beside(quantity, {name: values[number] for name, values in found.items()})
+        for name, run in servers().items():
+            sample[LOST.of(name)] = 0.0
+            try:
+                found[name] = await self._measure(run, ground)
+            except Void:
+                if name == GATEWAY:
+                    raise
+                sample[LOST.of(name)] = 1.0
+        for quantity in found[GATEWAY]:
+            each = {name: values[quantity] for name, values in found.items() if quantity in values}
+            sample |= beside(quantity, each)
         return sample
 
-    async def _measure(self, run: Run, ground: Ground) -> Measured:
+    async def _measure(self, run: Run, ground: Ground) -> Sample:
+        """Return the values of one server."""
         async with run(ground) as stage:
-            opening, memory, event, latency = await self._events(stage)
-            delivery = await self._broadcasts(stage)
+            sample = await self._events(stage) | await self._broadcasts(stage)
+        if not stage.resumes:
+            return sample
         async with run(ground) as stage:
-            resume, served = await self._resume(stage)
-        return Measured(opening, memory, event, latency, delivery, resume, served)
+            return sample | await self._resume(stage)
 
-    async def _events(self, stage: Stage) -> tuple[float, float, float, float]:
+    async def _events(self, stage: Stage) -> Sample:
         server = stage.server
         async with stage.writer(self.streams) as writer:
             empty, closed = resident_kb(server.pid), cpu_seconds(server.pid)
@@ -206,18 +246,23 @@ class Rivals:
                 opened = cpu_seconds(server.pid)
                 memory = grown_kb(server.pid, empty)
                 found = await self.events.deliver(writer, clients, server.pid)
-        opening = (opened - closed) / self.streams * 1e6
-        return opening, memory / self.streams, found.cpu, found.tally.latency_ms(0.5)
+        return {
+            OPENING: (opened - closed) / self.streams * 1e6,
+            MEMORY: memory / self.streams,
+            EVENT: found.cpu,
+            P50: found.tally.latency_ms(0.5),
+        }
 
-    async def _broadcasts(self, stage: Stage) -> float:
+    async def _broadcasts(self, stage: Stage) -> Sample:
         server = stage.server
         async with (
             stage.writer(0) as writer,
             audience(server.port, self.streams, dialect=stage.all) as clients,
         ):
-            return (await self.broadcasts.deliver(writer, clients, server.pid, self.streams)).cpu
+            found = await self.broadcasts.deliver(writer, clients, server.pid, self.streams)
+        return {DELIVERY: found.cpu}
 
-    async def _resume(self, stage: Stage) -> tuple[float, float]:
+    async def _resume(self, stage: Stage) -> Sample:
         server, away = stage.server, self.clients
         async with (
             stage.writer(away) as writer,
@@ -232,4 +277,4 @@ class Rivals:
             seconds = await clients.come_back(server.port, self.missed)
             spent = cpu_seconds(server.pid) - before
             await clients.collect(away * self.missed)
-        return spent / away * 1e6, seconds
+        return {RESUME: spent / away * 1e6, SERVED: seconds}

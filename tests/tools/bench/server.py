@@ -26,6 +26,12 @@ def _token(user: str) -> bytes:
     return mint(user).encode()
 
 
+@cache
+def _topic_token(user: str, topic: str) -> bytes:
+    """Return a token for Mercure, which names the topic."""
+    return mint(user, mercure={"subscribe": [topic]}).encode()
+
+
 class Server(NamedTuple):
     """Address of a server, and the root of its process tree."""
 
@@ -51,7 +57,10 @@ async def running(command: Sequence[str], port: int, home: Path) -> AsyncIterato
 
 
 class Dialect(Enum):
-    """How to request a stream; the stream is live after the block that contains `greeting`."""
+    """How to request a stream; the stream is live after the block that contains `greeting`.
+
+    A greeting that ends with a line break has no empty line behind it, as Mercure's.
+    """
 
     GATEWAY = "gateway", "/api/v1/events", b"id: "
     NCHAN = "nchan", "/sub/{user}", b": hi"
@@ -64,6 +73,11 @@ class Dialect(Enum):
         "/broadcasts?offset={offset}&live=sse",
         b"event: control",
     )
+
+    PUSHPIN = "pushpin", "/{user}", b": held"
+    PUSHPIN_BROADCAST = "pushpin-broadcast", "/broadcasts", b": held"
+    MERCURE = "mercure", "/.well-known/mercure?topic={user}", b"\n:\n"
+    MERCURE_BROADCAST = "mercure-broadcast", "/.well-known/mercure?topic=broadcasts", b"\n:\n"
 
     def __init__(self, title: str, path: str, greeting: bytes) -> None:
         self.title = title
@@ -94,6 +108,9 @@ class Dialect(Enum):
         ]
         if self is Dialect.GATEWAY:
             lines.append(b"Authorization: Bearer %b" % _token(user))
+        elif self in (Dialect.MERCURE, Dialect.MERCURE_BROADCAST):
+            topic = user if self is Dialect.MERCURE else "broadcasts"
+            lines.append(b"Authorization: Bearer %b" % _topic_token(user, topic))
         if last_id and self.read is None:
             lines.append(b"Last-Event-ID: %b" % last_id)
         return b"\r\n".join([*lines, b"", b""])

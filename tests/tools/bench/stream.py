@@ -49,6 +49,7 @@ class Stream(asyncio.Protocol):
     """Sends `request` and counts received events in `tally()`.
 
     `opened` is done after a block without events that contains `greeting`: the stream is then live.
+    A greeting that ends with a line break may also begin the block of the first event.
     `read` reads the blocks of a server with other framing.
     """
 
@@ -93,7 +94,10 @@ class Stream(asyncio.Protocol):
                 self._refuse(f"not a stream: {data[:200]!r}")
         tally = self._tally()
         tally.size += len(data)
-        *blocks, self._rest = (self._rest + data).split(b"\n\n")
+        received = self._rest + data
+        if self._greeting.endswith(b"\n") and self._greeting in received:
+            self._open()
+        *blocks, self._rest = received.split(b"\n\n")
         for block in blocks:
             self._take(block, now, tally)
 
@@ -106,8 +110,8 @@ class Stream(asyncio.Protocol):
 
     def _take(self, block: bytes, now: int, tally: Tally) -> None:
         if self._read is not None:
-            if self._greeting in block and not self._opened.done():
-                self._opened.set_result(None)
+            if self._greeting in block:
+                self._open()
             events, last_id = self._read(block, self._place.last_id)
             if last_id:
                 self._place.block = b"id: " + last_id
@@ -119,8 +123,8 @@ class Stream(asyncio.Protocol):
             tally.heartbeats += b": heartbeat\n" in block
             if b"id: " in block:
                 self._place.block = block
-            if self._greeting in block and not self._opened.done():
-                self._opened.set_result(None)
+            if self._greeting in block:
+                self._open()
             return
         self._place.block = head
         if b"event: stream." in head:
@@ -136,6 +140,10 @@ class Stream(asyncio.Protocol):
         elif event.n < place.next:
             tally.fault("repeated")
         place.next = max(place.next, event.n + 1)
+
+    def _open(self) -> None:
+        if not self._opened.done():
+            self._opened.set_result(None)
 
     def _refuse(self, reason: str) -> None:
         if not self._opened.done():

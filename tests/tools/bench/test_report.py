@@ -87,3 +87,9 @@ def test_the_chart_has_a_bar_for_each_server_but_not_for_ratios(report: Report) 
     assert len(bars) == 3
     assert [bar.get("class") for bar in bars] == ["bar gateway", "bar", "bar"]
     assert bars[0].get("width") == max((str(bar.get("width")) for bar in bars), key=int)
+
+
+def test_a_figure_covers_the_rounds_that_have_its_quantity() -> None:
+    lost, cpu = Quantity("lost", ""), Quantity("CPU", "µs", "Pushpin")
+    found = figures([{lost: 1.0}, {lost: 0.0, cpu: 5.0}], {})
+    assert [(each.name, each.rounds) for each in found] == [("lost", [1.0, 0.0]), ("CPU", [5.0])]

@@ -47,12 +47,24 @@ async def stream(opened: asyncio.Future[None], tally: Tally, place: Place) -> St
     return stream
 
 
+async def test_a_greeting_without_an_empty_line_may_precede_an_event(
+    opened: asyncio.Future[None], tally: Tally
+) -> None:
+    stream = stream_of(opened, tally, dialect=Dialect.MERCURE)
+    stream.data_received(b"HTTP/1.1 200 OK\r\n\r\n2\r\n:")
+    assert not opened.done()
+    stream.data_received(b"\n\r\n40\r\n" + event(0))
+    assert opened.done()
+    assert tally.events == 1
+
+
 @pytest.mark.parametrize(
     ("dialect", "head"),
     [
         (Dialect.GATEWAY, HEAD),
         (Dialect.NCHAN, b"HTTP/1.1 200 OK\r\n\r\n: hi\n\n"),
         (Dialect.NCHAN_BROADCAST, b"HTTP/1.1 200 OK\r\n\r\n: hi\n\n"),
+        (Dialect.PUSHPIN, b"HTTP/1.1 200 OK\r\n\r\n: held\n\n"),
     ],
 )
 async def test_a_stream_is_open_after_the_greeting(
