@@ -257,8 +257,9 @@ class Hub:
     def is_quiet(self, moment: Moment, seconds: float) -> bool:
         """Return whether `tick` has nothing to do for some seconds unless something happens.
 
-        That is the case if nothing has happened since the last call and no deadline, slow stream or
-        heartbeat is due until then. Whatever happens next calls `busy`.
+        That is the case if nothing has happened since the last call and no deadline or slow stream
+        is due until then. Heartbeats need a tick only once a second. Whatever happens next calls
+        `busy`.
         """
         until = moment.monotonic + seconds
         self._resting = not (
@@ -267,7 +268,6 @@ class Hub:
             or self._has_other_work(moment)
             or self._stuck
             or self._ends.deadlines.is_due(until)
-            or self._heartbeats.next_check <= until
         )
         self._stirred = False
         return self._resting
