@@ -16,11 +16,11 @@ OPENINGS_PER_TURN = 8
 
 
 class OpeningQuota:
-    """The openings left until the next renewal; the loop renews once per turn.
+    """The openings left until the next renewal, which comes a turn after the last one was used.
 
-    A turn contains parts of at most two periods, so at most `2 * most` openings. Waiting
-    requests are served in order and before new ones; requests that wait for the second time are
-    served first.
+    A turn contains parts of at most two periods, so at most `2 * most` openings. A client that
+    comes alone costs no renewal, and so no further turn. Waiting requests are served in order and
+    before new ones; requests that wait for the second time are served first.
     """
 
     def __init__(self, most: int = OPENINGS_PER_TURN) -> None:
@@ -41,7 +41,8 @@ class OpeningQuota:
     def use(self) -> None:
         """Count an opening that did not wait."""
         self._left -= 1
-        self._renew_soon()
+        if self._left <= 0:
+            self._renew_soon()
 
     async def wait(self, *, again: bool = False) -> None:
         """Wait until the next stream may open, and count it.
@@ -68,5 +69,5 @@ class OpeningQuota:
             if not granted.done():  # the request was cancelled
                 granted.set_result(None)
                 self._left -= 1
-        if self._left < self._most:
+        if not self._left:
             self._renew_soon()

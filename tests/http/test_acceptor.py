@@ -66,6 +66,44 @@ async def test_a_turn_of_the_event_loop_accepts_few_connections(
     assert len(accepted) >= 40 // acceptor.ACCEPTED_PER_TURN
 
 
+async def test_clients_in_quick_succession_are_accepted_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop = asyncio.get_running_loop()
+    turn, turns = 0, Counter[int]()
+
+    def pass_on(_: object, sock: socket.socket, data: bytes) -> None:
+        turns[turn] += 1
+        sock.close()
+
+    monkeypatch.setattr(acceptor, "GATHER_SECONDS", 0.3)
+    monkeypatch.setattr(acceptor.Acceptor, "_hand_over", pass_on)
+
+    def count() -> None:
+        nonlocal turn
+        turn += 1
+        loop.call_soon(count)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening, ExitStack() as stack:
+
+        def connect() -> None:
+            client = stack.enter_context(socket.create_connection(listening.getsockname()))
+            client.send(b"x")
+
+        connect()
+        connect()
+        server = web.Server(lambda _: web.Response())  # type: ignore[arg-type, return-value]
+        accepting = acceptor.Acceptor(listening, None, server, 1)
+        count()
+        await eventually("the first two are accepted", lambda: turns.total() == 2)
+        for _ in range(12):
+            connect()
+            await asyncio.sleep(0.001)
+        await eventually("all are accepted", lambda: turns.total() == 14)
+        accepting.close()
+    assert len(turns) <= 7, turns
+
+
 @pytest.mark.parametrize("cut", [1, 20, len(REQUEST) // 2, -1])
 async def test_a_request_that_comes_in_pieces_opens_the_same_stream(
     served: Served, cut: int
