@@ -13,12 +13,11 @@ from rich.table import Table
 
 from gateway.commands.console import AsJson, harmless, to_stderr, to_stdout
 from gateway.commands.fields import with_fields
-from gateway.conformance.case import Finding, exit_code
+from gateway.conformance.case import Finding, exit_code, load_cases
 from gateway.conformance.options import Limits, Options  # noqa: TC001 - read by with_fields
 from gateway.conformance.publisher import Commands
 from gateway.conformance.run import judge
 from gateway.conformance.verdict import Verdict
-from gateway.errors import ConformanceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -70,7 +69,10 @@ def conformance(
     1 if a case failed or no case could run.
     """
     if publish is None and publish_lines is None:
-        raise typer.BadParameter("events have to come from somewhere: --publish CMD")
+        raise typer.BadParameter("name a command that publishes events: --publish CMD")
+    unknown = set(only or ()) - {case.id for case in load_cases()}
+    if unknown:
+        raise typer.BadParameter(f"--only: unknown case {', '.join(sorted(unknown))}")
     options = options._replace(
         url=options.url if "://" in options.url else f"http://{options.url}",
         headers=tuple(_header(text) for text in header or ()),
@@ -104,7 +106,7 @@ async def _judge(
 def _header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon or not name.strip() or not text.isprintable():
-        raise ConformanceError(f"write a header as NAME: VALUE, not {harmless(text)}")
+        raise typer.BadParameter(f"write a header as NAME: VALUE, not {harmless(text)}")
     return name.strip(), value.strip()
 
 

@@ -59,7 +59,8 @@ async def test_json_has_the_text_and_the_source_of_each_case() -> None:
     ("words", "code", "text"),
     [
         ([], 2, "--publish CMD"),
-        (["--publish", "true", "--header", "nonsense"], 1, "error: write a header as NAME: VALUE"),
+        (["--publish", "true", "--header", "nonsense"], 2, "write a header as NAME: VALUE"),
+        (["--publish", "true", "--only", "tides"], 2, "--only: unknown case tides"),
         (["--publish", "true"], 1, "error: no case can be run: cannot connect to 127.0.0.1:1"),
     ],
 )
