@@ -146,13 +146,16 @@ class EventsEndpoint:
         """Return whether another stream may open in this turn of the loop, after `more` others."""
         return self._quota.has_room(more)
 
+    def count(self) -> None:
+        """Count an opening of this turn of the loop."""
+        self._quota.use()
+
     def open_at_once(self, request: web.Request, wire: asyncio.Transport) -> bool:
         """Open a stream if every check passes without waiting.
 
         Returns False if it had no effect: `handle` then serves the request or rejects it with the
         reason.
         """
-        self._quota.use()
         try:
             asked = self._reader.read(request)
             opening = asked.opening

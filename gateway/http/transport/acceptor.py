@@ -86,6 +86,9 @@ class Opener(Protocol):
     def may_open(self, more: int = 0) -> bool:
         """Return whether another stream may open in this turn of the loop, after `more` others."""
 
+    def count(self) -> None:
+        """Count an opening of this turn; those of received connections do not count."""
+
     def open_at_once(self, request: web.Request, wire: asyncio.Transport) -> bool:
         """Open a stream if no check fails; False: nothing was done."""
 
@@ -286,6 +289,8 @@ class Acceptor:
 
     def _begin_with(self, opener: Opener, arrival: Arrival, *, settled: bool) -> None:
         sock, peername, data = arrival
+        if not settled:  # the sender and the receiver of a connection bound their number
+            opener.count()
         wire = SocketTransport(self._loop, sock, peername, self._poller)
         opened = False
         try:
@@ -350,6 +355,7 @@ class Acceptor:
     def open_behind_tls(self, transport: asyncio.Transport, data: bytes) -> bool:
         """Open a stream with the first bytes of a TLS connection; False: nothing was done."""
         assert self._opener is not None
+        self._opener.count()
         return self._is_one_head(data) and self._open(
             self._opener, transport, transport.get_extra_info("peername"), data
         )

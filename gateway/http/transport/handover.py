@@ -34,8 +34,8 @@ MAX_BYTES = 65_536
 MOST = 8
 """Connections in a datagram."""
 
-TAKEN_AT_ONCE = 16
-"""Connections received in one turn of the loop, as many as are accepted."""
+ENOUGH = 8
+"""Connections received in one turn of the loop, after which no further datagram is received."""
 
 _LENGTH = struct.Struct("=I")
 _DATAGRAM_BYTES = _LENGTH.size * (1 + MOST) + MAX_BYTES
@@ -123,7 +123,7 @@ class Handover:
         asyncio.get_running_loop().remove_reader(self._receiving)
 
     def _receive_some(self) -> None:
-        """Receive a datagram of each sibling, up to `TAKEN_AT_ONCE` connections."""
+        """Receive datagrams, one of each sibling at most, until there are `ENOUGH` connections."""
         assert self._receive is not None
         taken = 0
         for _ in self._sending[1:]:
@@ -134,7 +134,7 @@ class Handover:
             arrivals = _arrivals(data, _descriptors(ancillary))
             self._receive(arrivals)
             taken += len(arrivals)
-            if taken > TAKEN_AT_ONCE - MOST:
+            if taken >= ENOUGH:
                 return
 
 

@@ -43,10 +43,13 @@ class Openings:
             self._sockets.append(self._context.wrap_socket(sock) if self._context else sock)
 
     def open(self) -> None:
-        """Ask for the streams, and wait until each has its first id."""
+        """Ask for the streams, and wait until each has its first id.
+
+        The last one first: a server spends time on waking a client that waits on a socket.
+        """
         for sock, token in zip(self._sockets, self._tokens, strict=True):
             sock.sendall(HEAD % token)
-        for sock in self._sockets:
+        for sock in reversed(self._sockets):
             received = b""
             while b"id: " not in received:
                 data = sock.recv(65_536)
