@@ -23,7 +23,8 @@ from tests.tools.bench.server import Server
 ONE = Quantity("CPU to open one stream", "µs", "one worker")
 TWO = ONE.of("two workers")
 HANDED = ONE.of("two workers, handover")
-RATIO = Quantity(ONE.name, "times", "two workers, handover / one worker")
+RATIO = Quantity(ONE.name, "times", f"{HANDED.whose} / {ONE.whose}")
+SHARE = RATIO.of(f"{HANDED.whose} / without")
 
 SETTINGS = MappingProxyType(
     {
@@ -67,7 +68,8 @@ class Handover:
                 for _ in range(self.warm_up + self.rounds)
             ][self.warm_up :]
         sample = {quantity: median(each[quantity] for each in rounds) for quantity in SETTINGS}
-        return {**sample, RATIO: sample[HANDED] / sample[ONE]}
+        handed = sample[HANDED]
+        return {**sample, RATIO: handed / sample[ONE], SHARE: handed / sample[TWO]}
 
     async def _open(self, server: Server, clients: Helper) -> float:
         """Return the cost of an opening in µs, without what idle processes cost meanwhile."""
