@@ -8,13 +8,17 @@ from __future__ import annotations
 import logging
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from gateway.config import Settings, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 ConfigFile = Annotated[
     Path | None,
@@ -48,6 +52,19 @@ def say_error(text: str, console: Console | None = None) -> None:
 def harmless(text: str) -> str:
     r"""Return the text on one line, with control characters escaped, such as `\x1b`."""
     return _STEERING.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+def shown(text: str) -> str:
+    """Return untrusted text for a cell of a table."""
+    return escape(harmless(text))
+
+
+def plain_table(*headings: str, right: Collection[str] = ()) -> Table:
+    """Return a table without borders; the columns in `right` are aligned to the right."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading in right else "left")
+    return table
 
 
 def prepare(config: Path | None) -> Settings:

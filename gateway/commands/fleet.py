@@ -7,15 +7,24 @@ import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from gateway.commands.console import AsJson, ConfigFile, harmless, prepare, to_stderr, to_stdout
+from gateway.commands.console import (
+    AsJson,
+    ConfigFile,
+    harmless,
+    plain_table,
+    prepare,
+    shown,
+    to_stderr,
+    to_stdout,
+)
 from gateway.fleet.status import WorkerState
 from gateway.ops.client import ask, default_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from rich.table import Table
 
 OpsUrl = Annotated[
     str | None,
@@ -66,13 +75,8 @@ def doubt_lines(workers: Iterable[dict[str, Any]]) -> list[str]:
 
 def fleet_table(workers: Iterable[dict[str, Any]]) -> Table:
     """Return a row for each worker, then a row of totals."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("worker", "state"):
-        table.add_column(heading)
-    for heading in ("streams", "events/s", "p99", "lag", "replays", "gaps", "memory", "CPU"):
-        table.add_column(heading, justify="right")
-    for heading in ("version", "since", "note"):
-        table.add_column(heading)
+    numbers = ("streams", "events/s", "p99", "lag", "replays", "gaps", "memory", "CPU")
+    table = plain_table("worker", "state", *numbers, "version", "since", "note", right=numbers)
     alive = []
     for worker in workers:
         state = WorkerState(worker["state"])
@@ -83,12 +87,12 @@ def fleet_table(workers: Iterable[dict[str, Any]]) -> Table:
         note = f"no status for {worker['age_seconds']:.0f} s" if gone else reasons
         p99 = worker["delivery"]["p99"]
         table.add_row(
-            _text(worker["worker"]),
+            shown(worker["worker"]),
             f"[{_COLOURS[state]}]{state}[/]",
             *_load([worker], "-" if p99 is None else f"{p99 * 1000:.0f} ms"),
-            _text(worker["version"]),
-            _text(worker["since"][:19].replace("T", " ")),
-            _text(note),
+            shown(worker["version"]),
+            shown(worker["since"][:19].replace("T", " ")),
+            shown(note),
         )
     if len(alive) > 1:
         table.add_section()
@@ -111,7 +115,3 @@ def _load(workers: list[dict[str, Any]], p99: str) -> tuple[str, ...]:
         f"{total('resident_bytes') / 1e6:,.0f} MB",
         f"{total('cpu_share'):.0%}",
     )
-
-
-def _text(text: str) -> str:
-    return escape(harmless(text))

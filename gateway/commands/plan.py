@@ -7,14 +7,15 @@ from math import ceil
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from gateway.commands.console import AsJson, say_error, to_stdout
+from gateway.commands.console import AsJson, plain_table, say_error, to_stdout
 from gateway.fleet.capacity import MAX_WORKERS, Bounds, Costs, Load, Plan
 from gateway.fleet.capacity import plan as make_plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from rich.table import Table
 
 _BOUNDS, _COSTS = Bounds(), Costs()
 
@@ -77,12 +78,8 @@ def plan(
         "with_sharding": make_plan(load, bounds, costs, sharding=True),
     }
     if as_json:
-        facts = {
-            "load": load._asdict(),
-            "bounds": bounds._asdict(),
-            "costs": costs._asdict(),
-            **{name: None if each is None else each._asdict() for name, each in plans.items()},
-        }
+        given = {"load": load, "bounds": bounds, "costs": costs, **plans}
+        facts = {name: None if each is None else each._asdict() for name, each in given.items()}
         typer.echo(json.dumps(facts, indent=2))
     else:
         to_stdout().print(plan_table(plans.values()))
@@ -98,9 +95,8 @@ def plan(
 
 def plan_table(plans: Iterable[Plan | None]) -> Table:
     """Return a column for each plan."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("", "without sharding", "with sharding"):
-        table.add_column(heading, justify="right" if heading else "left")
+    headings = ("without sharding", "with sharding")
+    table = plain_table("", *headings, right=headings)
     for row in zip(_ROWS, *map(_column, plans), strict=True):
         table.add_row(*row)
     return table

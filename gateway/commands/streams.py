@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from gateway.commands.console import AsJson, ConfigFile, harmless, prepare, to_stdout
+from gateway.commands.console import AsJson, ConfigFile, plain_table, prepare, shown, to_stdout
 from gateway.core.stream import State
 from gateway.ops.client import ask, default_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from rich.table import Table
 
     from gateway.config import Settings
 
@@ -59,7 +59,7 @@ def streams(
     else:
         to_stdout().print(streams_table(found) if found else "no streams")
         if end and found:
-            to_stdout().print("ended: " + ", ".join(_text(stream["stream"]) for stream in found))
+            to_stdout().print("ended: " + ", ".join(shown(stream["stream"]) for stream in found))
 
 
 async def _found(
@@ -79,20 +79,17 @@ async def _found(
 
 def streams_table(found: Iterable[dict[str, Any]]) -> Table:
     """Return a row for each stream."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("stream", "state", "since", "address", "position"):
-        table.add_column(heading)
-    for heading in ("lag", "events", "bytes", "waiting"):
-        table.add_column(heading, justify="right")
+    numbers = ("lag", "events", "bytes", "waiting")
+    table = plain_table("stream", "state", "since", "address", "position", *numbers, right=numbers)
     for stream in found:
         state = State(stream["state"])
         stuck = stream["stuck_seconds"]
         table.add_row(
-            _text(stream["stream"]),
+            shown(stream["stream"]),
             f"[{_COLOURS[state]}]{state}[/]" + ("" if stuck is None else f" for {stuck:.0f} s"),
-            _text(stream["since"][:19].replace("T", " ")),
-            _text(stream["address"]),
-            _text(" ".join(map(_position, stream["cursor"]))),
+            shown(stream["since"][:19].replace("T", " ")),
+            shown(stream["address"]),
+            shown(" ".join(map(_position, stream["cursor"]))),
             _number(stream["lag"]),
             _number(stream["events"]),
             _number(stream["bytes"]),
@@ -108,7 +105,3 @@ def _position(position: dict[str, Any]) -> str:
 
 def _number(number: int | None) -> str:
     return "?" if number is None else f"{number:,}"
-
-
-def _text(text: str) -> str:
-    return escape(harmless(text))
