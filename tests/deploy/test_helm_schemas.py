@@ -14,6 +14,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from gateway.settings.secret_settings import SECRETS, env
 from tests.deploy.chart import (
     CHART,
     CRDS,
@@ -112,9 +113,15 @@ def strict(schema: Any, top: bool = True) -> Any:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"settings": {"GATEWAY_JWT_SECRET": "x"}}, "GATEWAY_JWT_SECRET"),
-        ({"settings": {"GATEWAY_LISTEN": "0.0.0.0:80"}}, "GATEWAY_LISTEN"),
-        ({"settings": {"KAFKA": "kafka:9092"}}, "KAFKA"),
+        *(
+            ({"settings": {env(name): "x"}}, f"settings.{env(name)} is a secret: put it into")
+            for name in SECRETS
+        ),
+        ({"settings": {"GATEWAY_LISTEN": "0.0.0.0:80"}}, "settings.GATEWAY_LISTEN: the chart sets"),
+        ({"settings": {"GATEWAY_TOPIX": "x"}}, "'GATEWAY_TOPIX' not allowed"),
+        ({"settings": {"GATEWAY_DRAIN_SECONDS": 45.5}}, "GATEWAY_DRAIN_SECONDS"),
+        ({"settings": {"GATEWAY_DRAIN_SECONDS": "45.5"}}, "for the last responses need 61"),
+        ({"preStopSeconds": 26}, "for the last responses need 61"),
         ({"gatewayRoute": {"enabled": True}}, "parentRefs"),
         ({"replica": 3}, "replica"),
         ({"networkPolicy": {"kafka": {"cidrs": ["kafka.example.com"]}}}, "cidrs"),
