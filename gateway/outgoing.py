@@ -3,7 +3,7 @@
     await answer(Exchange(url, seconds, most))    from the event loop
     answer_now(Exchange(url, seconds, most))      from a thread that may block
 
-Each request runs in a daemon thread with an event loop of its own. A server that sends a flood of
+Each request runs in a daemon thread with its own event loop. A server that sends a flood of
 tiny chunks or of interim responses (RFC 9110, §15.2) keeps the parser busy for hundreds of
 milliseconds at a time, which would delay all streams; and the end of the process waits for no
 answer. A request takes `seconds` in all, from the look-up of the name to the last byte, and the

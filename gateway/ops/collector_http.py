@@ -1,7 +1,7 @@
 """The HTTP client of the exporters of traces and metrics, with the bounds of `gateway.outgoing`.
 
 OpenTelemetry's exporters use requests, which reads a response of any size, and lets a server that
-sends a byte now and then hold the exporting thread for ever.
+sends a byte now and then hold the exporting thread without end.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _PROVIDER = "CREDENTIAL_PROVIDER"
 def collector_session() -> requests.Session | None:
     """Return the session of an exporter.
 
-    None where OpenTelemetry's environment variables name a credential provider, which brings a
-    session of its own.
+    None where OpenTelemetry's environment variables name a credential provider, which brings its
+    own session.
     """
     if any(name.startswith("OTEL_PYTHON_EXPORTER_") and _PROVIDER in name for name in os.environ):
         return None
@@ -86,7 +86,7 @@ class BoundedAdapter(BaseAdapter):
         return response
 
     def close(self) -> None:
-        """Close nothing: each request has a connection of its own."""
+        """Close nothing: each request has its own connection."""
 
 
 def _context(verify: bool | str, cert: Any) -> ssl.SSLContext:

@@ -24,7 +24,7 @@ from aiokafka.errors import SaslAuthenticationFailed
 from gateway.errors import SettingsError
 from gateway.files import read_file
 from gateway.kafka.client.shared_token import Token, TokenProvider, TokenUnavailable
-from gateway.outgoing import Exchange, NoAnswer, answer_now
+from gateway.outgoing import AnswerTooLarge, Exchange, InvalidAnswer, NoAnswer, answer_now
 from gateway.secret_file import ReloadingSecret
 
 if TYPE_CHECKING:
@@ -130,9 +130,11 @@ def _post(url: str, body: bytes, headers: dict[str, str]) -> dict[str, Any]:
     endpoint = f"{_PREFIX}TOKEN_ENDPOINT_URL"
     try:
         status, data = answer_now(Exchange(url, ANSWER_SECONDS, MAX_ANSWER, headers, body))
+    except (InvalidAnswer, AnswerTooLarge) as error:
+        raise TokenUnavailable(f"the token endpoint {url}: {error}", f"set {endpoint}") from None
     except NoAnswer as error:
         raise TokenUnavailable(
-            f"no answer from the token endpoint {url}: {error}", f"start it, or set {endpoint}"
+            f"the token endpoint {url} does not answer: {error}", f"start it, or set {endpoint}"
         ) from None
     if status != 200:
         found = f"the token endpoint {url} answers {status}{_oauth_error(data)}"
