@@ -45,8 +45,10 @@ def id_routes(hub: Hub) -> Iterable[AbstractRouteDef]:
     """Return the routes for the operations listener."""
 
     async def explain(request: web.Request) -> web.Response:
+        if "id" not in request.query:
+            raise BadRequest("say which id: /ops/id?id=ID")
         try:
-            marks = parse(request.query.get("id", ""))
+            marks = parse(request.query["id"])
         except EventIdError as error:
             raise BadRequest(f"{error}: a client that sends it gets a gap `invalid`") from None
         return answer({"marks": [_show(mark, hub) for mark in marks]})

@@ -75,6 +75,9 @@ async def test_an_id_is_explained(
     log = mark.kind or (LogKind.USER if mark.mark == MARK else None)
     assert (shown["log"], shown["partition"]) == (log, mark.partition)
     assert shown.get("topic") == ("user-events" if mark.mark == MARK else None)
+    async with client.get("/ops/id") as response:
+        assert response.status == 400
+        assert "/ops/id?id=ID" in await response.text()
     async with client.get("/ops/id", params={"id": "garbage"}) as response:
         assert response.status == 400
         assert "a gap `invalid`" in (await response.json())["detail"]
