@@ -27,12 +27,19 @@ def is_installed() -> bool:
 
 
 @asynccontextmanager
-async def pushpin(folder: Path) -> AsyncIterator[tuple[Server, int]]:
+async def pushpin() -> AsyncIterator[tuple[Server, int]]:
     """Run Pushpin and the server behind it; yield Pushpin and the port that takes events (ZeroMQ).
 
-    The server behind it is a process of its own, whose CPU and memory do not count.
+    The server behind it is a process of its own, whose CPU and memory do not count. Pushpin's files
+    are in the system's folder for temporary files: paths of sockets have at most 107 bytes.
     """
-    home = Path(tempfile.mkdtemp(prefix="pushpin-", dir=folder))
+    with tempfile.TemporaryDirectory(prefix="pushpin-") as home:
+        async with _serving(Path(home)) as found:
+            yield found
+
+
+@asynccontextmanager
+async def _serving(home: Path) -> AsyncIterator[tuple[Server, int]]:
     backend, control, port = free_port(), free_port(), free_port()
     (home / "routes").write_text(f"* 127.0.0.1:{backend}\n")
     file = home / "pushpin.conf"

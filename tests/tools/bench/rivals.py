@@ -169,7 +169,7 @@ _MERCURE = str(TOOLS / "mercure")
 
 @asynccontextmanager
 async def _pushpin(ground: Ground) -> AsyncIterator[Stage]:
-    async with pushpin.pushpin(ground.folder) as (server, control):
+    async with pushpin.pushpin() as (server, control):
         writer = partial(helper, "pushes", control)
         yield Stage(server, Dialect.PUSHPIN, Dialect.PUSHPIN_BROADCAST, writer, resumes=False)
 
