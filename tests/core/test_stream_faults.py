@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.core import hub
 from gateway.core.catch_up import CatchUp
 from gateway.core.catch_up_state import CatchUpState
 from gateway.core.feed import PartitionFeed
@@ -136,7 +137,7 @@ def test_a_stream_without_a_usable_position_costs_no_other_heartbeat(
     assert_consistent(stage.worker)
 
 
-@pytest.mark.parametrize("name", ["bind", "start"])
+@pytest.mark.parametrize("name", ["bind", "start_states"])
 def test_an_opening_that_raises_leaves_nothing_behind(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -144,7 +145,7 @@ def test_an_opening_that_raises_leaves_nothing_behind(
         monkeypatch.setattr(Brittle, name, fail)
         assert stage.open(Brittle(never)).closed
     else:
-        monkeypatch.setattr(StreamRequest, name, fail)
+        monkeypatch.setattr(hub, name, fail)
         with pytest.raises(Defect):
             stage.open(Brittle(never))
     assert not stage.worker.hub.streams

@@ -26,12 +26,15 @@ PARENT = "00f067aa0ba902b7"
 def identify(
     headers: Iterable[tuple[str, str]], *, peer: str = "10.0.0.1", trusted: str = "10.0.0.0/8"
 ) -> Caller:
+    return Callers([trusted] if trusted else []).identify(request_from(peer, headers))
+
+
+def request_from(peer: str, headers: Iterable[tuple[str, str]] = ()) -> web.Request:
     transport = Mock()
     transport.get_extra_info.side_effect = lambda name, default=None: (
         (peer, 4711) if name == "peername" else default
     )
-    request = make_mocked_request("GET", "/", CIMultiDict(headers), transport=transport)
-    return Callers([trusted] if trusted else []).identify(request)
+    return make_mocked_request("GET", "/", CIMultiDict(headers), transport=transport)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +67,8 @@ def test_request_id_of_an_untrusted_peer_is_ignored(peer: str, trusted: str) -> 
 
 
 def test_no_two_requests_have_the_same_id() -> None:
-    assert len({identify([]).request_id for _ in range(1000)}) == 1000
+    callers, request = Callers([]), request_from("10.0.0.1")
+    assert len({callers.identify(request).request_id for _ in range(1000)}) == 1000
 
 
 def test_the_address_is_that_of_the_client_behind_its_proxies() -> None:
