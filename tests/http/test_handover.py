@@ -167,10 +167,14 @@ async def test_heads_that_fill_a_datagram_are_divided_and_larger_ones_stay(slots
             ]
 
 
-async def test_a_turn_of_the_event_loop_receives_few_connections(slots: Slots) -> None:
+async def test_a_turn_receives_few_connections_beside_those_that_it_accepts(
+    slots: Slots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[None] = []
     async with serving(handover=slots.own) as own, serving(handover=slots.sibling) as sibling:
         assert slots.sibling.destination(b"other") == 0
         slots.sibling.stop()
+        monkeypatch.setattr(sibling.endpoint, "count", lambda: counted.append(None))
         async with clients_of(own, [user(number) for number in range(60)]) as clients:
             await eventually("all are handed over", lambda: sum(slots.sizes) == 60)
             async with Turns(sibling).counted() as turns:
@@ -179,6 +183,7 @@ async def test_a_turn_of_the_event_loop_receives_few_connections(slots: Slots) -
             for client in clients:
                 await opened(client)
         assert 0 < max(turns.openings) <= ENOUGH + MOST
+        assert counted == [], "the next turn accepts as many as before"
         assert own.hub.openings == []
         assert sibling.requests == own.requests == 0
 
