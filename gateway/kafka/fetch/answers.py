@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import structlog
@@ -68,7 +69,9 @@ class AnswerReader:
             asked = partition.position
             if asked is not sent.get(log) or not self._has_records(partition, answer):
                 continue  # moved meanwhile, or without records
-            await self._read(partition, answer)
+            rest = self._read(partition, answer)
+            while rest is not None:
+                rest = await self._read_on(partition, answer, rest)
             if partition.position is not asked:
                 advanced = True
                 partition.failures = 0
@@ -81,54 +84,60 @@ class AnswerReader:
         await self._deliver()
         return self._total
 
-    async def _read(self, partition: Partition, answer: Answer) -> None:
-        """Decode the records of a partition; deliver each full slice before the next one."""
-        start, end = partition.position.offset, answer.high_watermark
-        batches: Iterator[Batch] | None = None
-        contained, more = self._contained, True
-        while more:
-            more = False
-            with contained:
-                batches = batches or unpack(
-                    answer.records, start, end, answer.aborted, partition.skipped
+    def _read(
+        self, partition: Partition, answer: Answer, batches: Iterator[Batch] | None = None
+    ) -> Iterator[Batch] | None:
+        """Decode batches up to a full slice or a large batch; return those that remain."""
+        fresh, wanted = self._fresh, self._broker.wanted
+        log, position = partition.log, partition.position
+        contained = self._contained
+        with contained:
+            if batches is None:
+                start, end = position.offset, answer.high_watermark
+                batches = unpack(answer.records, start, end, answer.aborted, partition.skipped)
+            for batch in batches:
+                if batch is LARGE:
+                    return batches
+                # Move it to the end of the next full request: brokers fill responses in that order.
+                del wanted[log]
+                partition.position = wanted[log] = position = FetchPosition(
+                    batch.following, position.leader_epoch, batch.epoch, position.topic_id
                 )
-                for each in batches:
-                    batch = each if each is not LARGE else await self._large(partition, batches)
-                    if batch is None:
-                        break
-                    self._gather(partition, batch)
-                    if self._count >= SLICE:
-                        more = True
-                        break
-            if more:
-                position = partition.position
-                await self._deliver()
-                await asyncio.sleep(0)
-                more = partition.is_at(position, self._broker)
+                records = batch.records
+                if log in fresh:
+                    fresh[log] += records
+                elif records:
+                    fresh[log] = records
+                self._count += len(records)
+                if self._count >= SLICE:
+                    return batches
         if contained.failed:
-            self._contained = self._reader.contain(Part.PARTITION)
-            self._reader.retry(partition, UNEXPECTED)
+            self._failed(partition)
+        return None
 
-    async def _large(self, partition: Partition, batches: Iterator[Batch]) -> Batch | None:
-        """Return the large batch that follows; None if the partition has moved meanwhile."""
+    async def _read_on(
+        self, partition: Partition, answer: Answer, batches: Iterator[Batch]
+    ) -> Iterator[Batch] | None:
+        """Deliver a full slice, or decode the large batch that follows; then `_read`."""
         position = partition.position
-        batch = await large_batch(batches)
-        return batch if partition.is_at(position, self._broker) else None
+        if self._count >= SLICE:
+            await self._deliver()
+            await asyncio.sleep(0)
+        else:
+            with self._contained as contained:
+                batch = await large_batch(batches)
+                batches = iter(()) if batch is None else chain((batch,), batches)
+            if contained.failed:
+                self._failed(partition)
+                return None
+        if not partition.is_at(position, self._broker):
+            return None
+        return self._read(partition, answer, batches)
 
-    def _gather(self, partition: Partition, batch: Batch) -> None:
-        """Move a partition behind a batch, and its records to `_fresh`."""
-        log, position, records = partition.log, partition.position, batch.records
-        # Move it to the end of the next full request: brokers fill responses in request order.
-        wanted = self._broker.wanted
-        del wanted[log]
-        partition.position = wanted[log] = FetchPosition(
-            batch.following, position.leader_epoch, batch.epoch, position.topic_id
-        )
-        if log in self._fresh:
-            self._fresh[log] += records
-        elif records:
-            self._fresh[log] = records
-        self._count += len(records)
+    def _failed(self, partition: Partition) -> None:
+        """Fetch a partition again after an unexpected exception."""
+        self._contained = self._reader.contain(Part.PARTITION)
+        self._reader.retry(partition, UNEXPECTED)
 
     async def _deliver(self) -> None:
         """Deliver the decoded records."""
