@@ -1,4 +1,4 @@
-"""What the hub gets from its edge: options, and the calls that it makes."""
+"""The interface between a hub and its edge: the hub's options, and its calls to the edge."""
 
 from __future__ import annotations
 

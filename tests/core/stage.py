@@ -127,7 +127,7 @@ def log_of_ten(**setup: int) -> Stage:
 
 
 EXPIRED = [(GapReason.EXPIRED, 3, 10)]
-"""What a client of `log_of_ten` is told that comes with offset 3."""
+"""The gap of a client of `log_of_ten` that resumes from offset 3."""
 
 
 def told(client: Client) -> list[Told]:

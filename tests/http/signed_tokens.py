@@ -1,4 +1,4 @@
-"""Tokens signed with a secret of the tests, and what verifies them."""
+"""Tokens signed with a secret of the tests, and an authenticator that verifies them."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class Stage(NamedTuple):
     all: Dialect
     writer: Writer
     resumes: bool = True
-    """Whether the server itself keeps what a client missed."""
+    """Whether the server keeps missed events."""
 
 
 Run = Callable[["Ground"], AbstractAsyncContextManager[Stage]]

@@ -37,7 +37,7 @@ def test_an_update_for_mercure_is_private_and_signed() -> None:
 
 
 class Wire(asyncio.Transport):
-    """Takes what a PUSH socket writes."""
+    """Collects the bytes that a PUSH socket writes."""
 
     def __init__(self) -> None:
         super().__init__()
