@@ -347,12 +347,15 @@ async def test_the_commands_print_tables_json_and_what_to_do(set_up: SetUp, user
     client = await stage.open(user)
     settings = {"ops_listen": f"127.0.0.1:{stage.worker.ops_port}", "ops_token": "a-token"}
 
+    async def is_ready() -> bool:  # a status is renewed every few seconds
+        listed = json.loads((await gateway("fleet", "--json", settings=settings)).out)
+        return bool(listed["workers"][0]["state"] == "ready")
+
+    await eventually("the status says that the worker is ready", is_ready)
     shown = await gateway("fleet", settings=settings)
     assert shown.code == 0, shown
     assert "ready" in shown.out
     assert "GATEWAY_WORKERS_TOPIC" in shown.err
-    listed = json.loads((await gateway("fleet", "--json", settings=settings)).out)
-    assert listed["workers"][0]["state"] == "ready"
 
     shown = await gateway("streams", "--user", user, settings=settings)
     assert shown.code == 0, shown
