@@ -19,6 +19,8 @@ import os
 import socket
 import threading
 from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import aiohttp
@@ -27,13 +29,16 @@ from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from aiohappyeyeballs import AddrInfoType
 
 RECEIVE_BUFFER = 8_192
 """Bytes of a response that the kernel may hold, and so about what the parser gets at a time: it is
 C code, which keeps all threads waiting until it returns."""
+
+CLOSING_TURNS = 100
+"""Turns of the event loop in which a connection is closed; it takes about five."""
 
 
 class NoAnswer(GatewayError):
@@ -97,38 +102,58 @@ async def _run(exchange: Exchange, done: Future[Answer]) -> None:
 
 
 async def _ask(exchange: Exchange) -> Answer:
+    sockets: list[socket.socket] = []
     try:
-        async with (
-            aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=max(exchange.seconds, 0.001)),  # 0: none
-                headers={"Accept-Encoding": "identity"},
-                auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                connector=aiohttp.TCPConnector(
-                    ssl=exchange.tls or True, force_close=True, socket_factory=_small_socket
-                ),
-            ) as session,
-            session.request(
-                "GET" if exchange.data is None else "POST",
-                exchange.url,
-                data=exchange.data,
-                headers=exchange.headers,
-                allow_redirects=False,
-                proxy=exchange.proxy,
-            ) as response,
-        ):
-            body = bytearray()
-            async for part in response.content.iter_any():
-                body += part
-                if len(body) > exchange.most:
-                    raise AnswerTooLarge(f"its answer has more than {exchange.most} bytes")
+        return await _exchange(exchange, partial(_small_socket, sockets))
     except TimeoutError:
         raise NoAnswer(f"it does not answer within {exchange.seconds:g} s") from None
     except (aiohttp.ClientConnectionError, OSError) as error:
         raise NoAnswer(cause(error)) from None
     except (aiohttp.ClientError, ValueError) as error:
         raise InvalidAnswer(f"not valid HTTP ({type(error).__name__})") from None
-    return Answer(response.status, bytes(body))
+    finally:
+        await _closed(sockets)
+
+
+async def _exchange(
+    exchange: Exchange, make_socket: Callable[[AddrInfoType], socket.socket]
+) -> Answer:
+    async with (
+        aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=max(exchange.seconds, 0.001)),  # 0: none
+            headers={"Accept-Encoding": "identity"},
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            connector=aiohttp.TCPConnector(
+                ssl=exchange.tls or True, force_close=True, socket_factory=make_socket
+            ),
+        ) as session,
+        session.request(
+            "GET" if exchange.data is None else "POST",
+            exchange.url,
+            data=exchange.data,
+            headers=exchange.headers,
+            allow_redirects=False,
+            proxy=exchange.proxy,
+        ) as response,
+    ):
+        body = bytearray()
+        async for part in response.content.iter_any():
+            body += part
+            if len(body) > exchange.most:
+                raise AnswerTooLarge(f"its answer has more than {exchange.most} bytes")
+        return Answer(response.status, bytes(body))
+
+
+async def _closed(sockets: list[socket.socket]) -> None:
+    """Wait until the sockets are closed: a TLS connection waits for its server's farewell."""
+    for sock in sockets:
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+    for _ in range(CLOSING_TURNS):
+        if all(sock.fileno() < 0 for sock in sockets):
+            break
+        await asyncio.sleep(0)
 
 
 def cause(error: Exception) -> str:
@@ -141,8 +166,9 @@ def cause(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _small_socket(address: AddrInfoType) -> socket.socket:
+def _small_socket(sockets: list[socket.socket], address: AddrInfoType) -> socket.socket:
     family, kind, protocol, _, _ = address
     sock = socket.socket(family, kind, protocol)
+    sockets.append(sock)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
     return sock

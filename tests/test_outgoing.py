@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import ssl
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +22,8 @@ from gateway.outgoing import (
     answer,
     answer_now,
 )
-from tests.eventually import DEADLINE
+from tests.brokers.authority import Authority
+from tests.eventually import DEADLINE, eventually
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -116,3 +120,45 @@ async def test_event_loop_of_the_caller_does_no_work_for_a_request() -> None:
         # This blocks the event loop until the answer is complete.
         assert answer_now(Exchange(url, DEADLINE, 9, data=b"a body")) == Answer(200, b"a body")
         server.shutdown()
+
+
+class Quiet(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+
+@pytest.mark.parametrize("most", [2, 1])
+async def test_tls_connection_is_closed_although_the_server_keeps_it(
+    tmp_path: Path, most: int
+) -> None:
+    authority = Authority(tmp_path)
+    pair = authority.pair("server")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(pair.certificate, pair.key)
+    with HTTPServer(("127.0.0.1", 0), Quiet) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        serving = threading.Thread(target=server.handle_request)
+        serving.start()
+        url = f"https://127.0.0.1:{server.server_port}/"
+        trusted = ssl.create_default_context(cafile=authority.certificate)
+        before = set(os.listdir("/proc/self/fd"))
+        asked = answer(Exchange(url, DEADLINE, most, tls=trusted))
+        if most == 2:
+            assert await asked == Answer(200, b"{}")
+        else:
+            with pytest.raises(AnswerTooLarge):
+                await asked
+        await asyncio.to_thread(serving.join)  # the server has seen the end of the connection
+
+        async def is_closed() -> bool:  # the thread closes its event loop after the answer
+            return set(os.listdir("/proc/self/fd")) <= before
+
+        await eventually("all sockets are closed", is_closed)

@@ -131,7 +131,7 @@ async def test_a_url_without_keys_fails_with_its_setting() -> None:
     settings = {"kafka_bootstrap": away, "jwt_jwks_url": f"http://{away}/keys"}
     finished = await gateway("check", settings=settings)
     assert statuses(finished.out)["key"] == "failed"
-    assert "GATEWAY_JWT_JWKS_URL: Cannot connect" in finished.out
+    assert "GATEWAY_JWT_JWKS_URL: cannot connect" in finished.out
 
 
 async def test_check_of_invalid_events_fails_and_names_the_missing_field(
