@@ -48,10 +48,13 @@ class Report(NamedTuple):
         longest = dict.fromkeys(Kind, 0.0)
         for delay in self.delays:
             around = self._around(delay)
-            # Brokers and workers fail concurrently; only worker faults break a stream.
-            likely = [
-                begun for begun in around if begun.fault.kind.of_broker != delay.cut
-            ] or around
+            # Without a broker no event is delivered. Otherwise brokers and workers fail
+            # concurrently, and only worker faults break a stream.
+            likely = (
+                [begun for begun in around if begun.fault.kind is Kind.BROKERS_KILLED]
+                or [begun for begun in around if begun.fault.kind.of_broker != delay.cut]
+                or around
+            )
             if likely:
                 kind = max(likely, key=lambda begun: begun.began).fault.kind
                 longest[kind] = max(longest[kind], delay.seconds)
