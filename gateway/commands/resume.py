@@ -102,4 +102,4 @@ def foretell(mark: CursorEntry, facts: Facts, max_records: int) -> str:
     left = extent.end - start
     if left <= 0:
         return f"{gap}nothing to replay: up to date"
-    return f"{gap}replay of at most {left} records"
+    return f"{gap}replay of at most {left} record{'s' if left > 1 else ''}"

@@ -70,7 +70,7 @@ def problems(
             answer = NotFound("not found; /openapi.json lists the paths")
         except web.HTTPMethodNotAllowed as error:
             allowed = ", ".join(sorted(error.allowed_methods))
-            answer = MethodNotAllowed(f"{request.path} takes {allowed}", {"Allow": allowed})
+            answer = MethodNotAllowed(f"{request.path} allows only {allowed}", {"Allow": allowed})
         if metrics is not None:
             facts = caller.facts()
             if isinstance(answer, Unauthorized):
