@@ -189,7 +189,6 @@ async def test_values_of_a_schema_registry_are_decoded_and_the_registry_is_asked
             "listen": "127.0.0.1:0",
             "value_format": "avro",
             "schema_registry_url": registry.url,
-            "schema_wait_seconds": "0.2",
             "dead_letter_topic": "no-such-topic",
         }
         headers = [("event_type", b"import.progress")]
@@ -207,6 +206,7 @@ async def test_values_of_a_schema_registry_are_decoded_and_the_registry_is_asked
         shown = await gateway("record", *place, settings=settings)
         assert "event   import.progress" in shown.out
         registry.broken = True
+        settings["schema_wait_seconds"] = "0.2"
         finished = await gateway("check", settings=settings)
         assert statuses(finished.out)["schemas"] == "failed"
         assert "answers 503" in finished.out
