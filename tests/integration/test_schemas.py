@@ -287,7 +287,7 @@ async def test_registry_that_is_away_costs_a_gap_and_its_return_is_noticed(
     set_up: SetUp, registry: ServedRegistry
 ) -> None:
     stage = await set_up(
-        1, value_format="avro", schema_registry_url=registry.url, schema_wait_seconds=0.3
+        1, value_format="avro", schema_registry_url=registry.url, schema_wait_seconds=2
     )
     user = new_user()
     client = await stage.open(user)
