@@ -5,8 +5,8 @@ This module is two things: `start`, for tests, and the template, which runs it a
 tests pass to the template the command line, the environment and the files of each process, and
 the write end of a pipe, on which the template reports the exit code.
 
-Imports read variables: of Python, of the dynamic linker, of OpenSSL. So a process is forked only
-if its environment is that of the template, except for settings. All others are started by the
+Imports read variables: of Python, of the dynamic linker, of OpenSSL. A process is forked only if
+its environment is that of the template, except for settings. All others are started by the
 system, as are all processes outside pytest, and on other systems than Linux.
 """
 

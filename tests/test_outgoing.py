@@ -6,8 +6,6 @@ import asyncio
 import os
 import ssl
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -23,38 +21,10 @@ from gateway.outgoing import (
     answer_now,
 )
 from tests.brokers.authority import Authority
+from tests.endless import OK, serving
 from tests.eventually import DEADLINE, eventually
 
-OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
-
-
-@asynccontextmanager
-async def serving(begin: bytes, again: bytes = b"", pause: float = 0.0) -> AsyncIterator[str]:
-    """Yield the URL of a server that sends `begin`, then `again` without end, or closes."""
-    connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        connections[task] = writer
-        with suppress(OSError, asyncio.IncompleteReadError):
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(begin)
-            while again:
-                writer.write(again)
-                await writer.drain()
-                await asyncio.sleep(pause)
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    finally:
-        server.close()
-        for writer in connections.values():
-            writer.transport.abort()
-        await asyncio.gather(*connections)
 
 
 async def test_body_of_any_status_is_returned() -> None:

@@ -11,20 +11,10 @@ from gateway.core.admission import Capacity, OpenStreams, Refusal, ReplayQuota
 from gateway.core.gap import CloseReason
 from gateway.core.request import StreamRequest
 from gateway.core.stream import Sink, State, Stream
+from tests.core.sinks import Discard
 from tests.core.stage import USER, Stage, stream_of
 
-
-class NoSink:
-    chunked = False
-
-    def bind(self, stream: Stream) -> None: ...
-
-    def write(self, data: bytes) -> None: ...
-
-    def close(self) -> None: ...
-
-
-SINK: Sink = NoSink()
+SINK: Sink = Discard()
 
 
 def stream(user: str = "a", address: str = "", stuck_since: float | None = None) -> Stream:

@@ -7,12 +7,12 @@ from gateway import clock
 from gateway.core.records import LogKind, TopicPartition
 from gateway.core.request import StreamRequest
 from gateway.core.source import Topic
-from gateway.core.stream import Stream
 from gateway.kafka.client.cluster import ClusterClient
 from gateway.kafka.context import ReaderContext
 from gateway.kafka.live_reader import LiveReader
 from gateway.kafka.offsets import Offsets
 from gateway.supervise import Supervisor
+from tests.core.sinks import Discard
 from tests.http.served import Served
 
 
@@ -26,21 +26,6 @@ class SilentOffsets:
         self.asked.append(log)
         await asyncio.Event().wait()
         raise AssertionError
-
-
-class Nobody:
-    """A sink that discards all records."""
-
-    chunked = False
-
-    def bind(self, stream: Stream) -> None:
-        pass
-
-    def write(self, data: bytes) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
 
 async def test_a_log_that_has_a_stream_and_is_not_read_is_read_again() -> None:
@@ -64,7 +49,7 @@ async def test_a_log_that_has_a_stream_and_is_not_read_is_read_again() -> None:
     feed = hub.feed(
         TopicPartition("user-events", 1), Topic("user-events", LogKind.USER, b"tagA", 2)
     )
-    hub.open(StreamRequest(b"alice"), (feed,), Nobody(), [], clock.now())
+    hub.open(StreamRequest(b"alice"), (feed,), Discard(), [], clock.now())
     live.sweep()
     await asyncio.sleep(0)
     assert offsets.asked == [feed.log]

@@ -30,7 +30,7 @@ def is_installed() -> bool:
 async def pushpin() -> AsyncIterator[tuple[Server, int]]:
     """Run Pushpin and the server behind it; yield Pushpin and the port that takes events (ZeroMQ).
 
-    The server behind it is a process of its own, whose CPU and memory do not count. Pushpin's files
+    The server behind it is a separate process, whose CPU and memory do not count. Pushpin's files
     are in the system's folder for temporary files: paths of sockets have at most 107 bytes.
     """
     with tempfile.TemporaryDirectory(prefix="pushpin-") as home:
