@@ -14,10 +14,13 @@ export class Continuity {
   repeated = 0;
   #lanes = new Map();
   #ids = new Set();
+  #resumes = false; // the next stream has the same filter as an earlier one, and its position
 
-  // Removes lanes that are no longer followed; their numbers continue unseen.
+  // Removes lanes that are no longer followed; their numbers continue unseen. Lanes that are followed
+  // from now on begin at the count of the next stream.
   keep(follows) {
     for (const lane of this.#lanes.keys()) if (!follows(lane)) this.#lanes.delete(lane);
+    this.#resumes = false;
   }
 
   // Called when the stream opens, with the present count of each lane; returns the number of missed
@@ -25,7 +28,9 @@ export class Continuity {
   open(counts) {
     let missed = 0;
     for (const [name, count] of Object.entries(counts)) {
-      const lane = this.#lanes.get(name);
+      let lane = this.#lanes.get(name);
+      // All events of a lane that began while the stream was closed were missed.
+      if (!lane && this.#resumes) this.#lanes.set(name, (lane = { seen: 0, replayTo: 0, begun: true }));
       if (lane) {
         // The producer restarted; a difference of 1 is an event that is not counted yet.
         if (count + 1 < lane.seen) lane.seen = 0;
@@ -36,6 +41,7 @@ export class Continuity {
         this.#lanes.set(name, { seen: count, replayTo: 0, begun: false });
       }
     }
+    this.#resumes = true;
     this.missed += missed;
     return missed;
   }
