@@ -74,6 +74,45 @@ CONTINUITY_CASES: list[tuple[list[Any], dict[str, Any]]] = [
 """Input after an opening with 5 events of `ai`, and the expected result."""
 
 
+FAILURE_BEFORE_COUNTS = """
+    const { Device } = await import("/demo/device.js");
+    const pending = [];
+    const counts = () => new Promise((done) => pending.push(done));
+    const json = (path) => (path.includes("token") ? { token: "t" } : counts());
+    window.fetch = async (path) => ({ ok: true, json: () => json(path) });
+    let source;
+    window.EventSource = class {
+        static CLOSED = 2;
+        readyState = 0;
+        listeners = {};
+        constructor() { source = this; }
+        addEventListener(type, listener) { this.listeners[type] = listener; }
+        close() {}
+    };
+    const turn = () => new Promise((done) => setTimeout(done));
+    const view = { clear() {}, state() {}, note() {}, event() {} };
+    const device = new Device({ types: ["ai"], categories: { ai: ["ai"] } }, view);
+    device.follow("alice", ["ai"]);
+    await turn();
+    const event = (seq) => {
+        const data = JSON.stringify({ lane: "ai", seq });
+        source.listeners.ai({ type: "ai", data, lastEventId: `id-${seq}` });
+    };
+    source.onopen();
+    await turn();
+    event(1);
+    source.onerror();
+    source.onopen();
+    await turn();
+    event(2);
+    for (const done of pending) done({ now: 1, lanes: {} });
+    await turn();
+    const { received, lost, repeated } = device.continuity;
+    return { received, lost, repeated, last: device.lastId, state: device.state };
+"""
+"""The stream fails and reconnects by itself while an event waits for the lane counts."""
+
+
 class Demo(Child):
     """`gateway demo` on free ports."""
 
@@ -195,6 +234,15 @@ async def test_the_page_detects_lost_and_repeated_events(demo: Demo, browser: Br
         script = f"return (async () => {{ {CONTINUITY % json.dumps(happens)} }})()"
         result = await browser.run(script)
         assert expected.items() <= result.items(), happens
+
+
+async def test_events_that_wait_for_the_counts_survive_a_failure_of_the_stream(
+    demo: Demo, browser: Browser
+) -> None:
+    await demo.wait_until_open()
+    await browser.open(f"{demo.url}/demo")
+    result = await browser.run(f"return (async () => {{ {FAILURE_BEFORE_COUNTS} }})()")
+    assert result == {"received": 2, "lost": 0, "repeated": 0, "last": "id-2", "state": "live"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
