@@ -69,17 +69,8 @@ tools: .tools/helm .tools/actionlint ## build helm and actionlint from their Go 
 .tools/actionlint:
 	@GOBIN='$(CURDIR)/.tools' go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
-# Where Mercure is cloned from; its Go module can be built only from a checkout.
-MERCURE ?= https://github.com/dunglas/mercure
-
-rivals: ## build other servers for `make bench ROW=rivals`, in .tools: Centrifugo, Mercure (Go), Durable Streams (Rust)
-	@mkdir -p .tools
-	@GOBIN='$(CURDIR)/.tools' go install github.com/centrifugal/centrifugo/v6@v6.9.1
-	@rm -rf .tools/mercure-source
-	@git clone -q --depth 1 --branch v0.24.2 $(MERCURE) .tools/mercure-source
-	@mkdir -p .tools/mercure-source/cmd/bench && cp tests/tools/bench/mercure.go .tools/mercure-source/cmd/bench/main.go
-	@cd .tools/mercure-source && go build -o ../mercure ./cmd/bench
-	@cargo install -q durable-streams@0.1.5 --locked --root .tools
+rivals: $(VENV)/.dev ## build the other servers of `make bench ROW=rivals`, in .tools, and try each with a few streams
+	@$(BIN)/python -m tests.tools.bench.installation
 
 constraints: ## pin the newest versions of everything that pyproject.toml allows
 	rm -rf build/constraints

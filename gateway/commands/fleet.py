@@ -84,7 +84,7 @@ def fleet_table(workers: Iterable[dict[str, Any]]) -> Table:
         if not gone:
             alive.append(worker)
         reasons = ", ".join(doubt["reason"] for doubt in worker["doubts"])
-        note = f"no status for {worker['age_seconds']:.0f} s" if gone else reasons
+        note = f"last status {worker['age_seconds']:.0f} s ago" if gone else reasons
         p99 = worker["delivery"]["p99"]
         table.add_row(
             shown(worker["worker"]),

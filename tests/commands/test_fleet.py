@@ -61,7 +61,7 @@ def test_each_worker_has_a_row_and_the_living_a_sum() -> None:
     assert shown[1] == "web-1 ready 1,500 10.5 30 ms 0 0 3 80 MB 25%"
     assert shown[2] == r"web-2 not_ready 500 0.0 - 0 0 0 0 MB 0% kafka"
     assert shown[3].startswith("web-3 gone 9,999")
-    assert shown[3].endswith("no status for 31 s")
+    assert shown[3].endswith("last status 31 s ago")
     assert shown[-1] == "all 2 workers 2,000 10.5 0 0 3 80 MB 25%"
 
 

@@ -12,7 +12,7 @@ const BREAK_MS = 15_000; // a line does not cross a longer silence
 
 const CHARTS = [
   { name: "Streams", lines: ["streams"], show: count, detail: (s) => `on ${s.workers} ${s.workers === 1 ? "worker" : "workers"}` },
-  { name: "Events a second", lines: ["events_per_second"], show: rate, detail: (s) => `${rate(s.records_per_second)} records read` },
+  { name: "Events a second", lines: ["events_per_second"], show: rate, detail: (s) => `${rate(s.records_per_second)} ${s.records_per_second === 1 ? "record" : "records"} read` },
   {
     name: "Delivery, p99",
     lines: ["p99", "p90", "p50"],

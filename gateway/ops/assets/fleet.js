@@ -90,7 +90,7 @@ function row(worker, own) {
   const name = make("th", { scope: "row" }, worker.worker);
   if (worker.worker === own) name.append(" ", make("small", {}, "this one"));
   const state = make("span", { class: "state", "data-state": worker.state }, make("span", { class: "dot" }), STATES[worker.state] ?? worker.state);
-  const age = worker.age_seconds > 8 ? make("small", {}, ` no status for ${seconds(worker.age_seconds)}`) : "";
+  const age = worker.age_seconds > 8 ? make("small", {}, ` last status ${seconds(worker.age_seconds)} ago`) : "";
   const live = (text) => (gone ? NONE : text);
   return make(
     "tr",

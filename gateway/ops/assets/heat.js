@@ -8,15 +8,17 @@ const MANY = 96; // partitions that still get a cell with room for a number
 const MOST = 2048; // cells; with more partitions, only partitions that are read get a cell
 
 const METRICS = {
-  records_per_second: { name: "records a second", show: rate },
-  streams: { name: "streams", show: count },
-  lag: { name: "records of lag", show: count },
+  records_per_second: { one: "record a second", many: "records a second", show: rate },
+  streams: { one: "stream", many: "streams", show: count },
+  lag: { one: "record not read yet", many: "records not read yet", show: count },
 };
 
 const label = (load) => (load.log === "broadcast" ? `b${load.partition}` : `${load.partition}`);
 
+const nameOf = (load) => `${load.log === "broadcast" ? "broadcast log" : "partition"} ${load.partition}`;
+
 const facts = (load) =>
-  `${load.log === "broadcast" ? "Broadcast log" : "Partition"} ${load.partition}: ` +
+  `${nameOf(load).replace(/^./, (first) => first.toUpperCase())}: ` +
   (load.unread
     ? "no data: it has no streams or is idle"
     : `${rate(load.records_per_second)} records/s, ${count(load.streams)} ${load.streams === 1 ? "stream" : "streams"}, lag ${count(load.lag)}`);
@@ -53,7 +55,7 @@ export class HeatMap {
   }
 
   draw(workers, by) {
-    const { name, show } = METRICS[by];
+    const { one, many: plural, show } = METRICS[by];
     const read = partitionsOf(workers);
     const loads = filled(read);
     const chosen = this.#loads[this.#chosen];
@@ -72,12 +74,13 @@ export class HeatMap {
       cell.classList.toggle("broadcast", load.log === "broadcast");
     }
     const ranked = read.toSorted((a, b) => b[by] - a[by]);
-    // A worker tells of the busiest only, where it reads very many.
+    // A worker that reads very many partitions reports the busiest only.
     const left = Math.max(0, ...workers.map((worker) => worker.partitions_read - worker.partitions.length));
-    const said = `${read.length} logs are ${left ? `shown, and up to ${left} that are quiet are not` : "read"}`;
+    const shown = `${read.length} ${read.length === 1 ? "partition is" : "partitions are"} `;
+    const said = shown + (left ? `shown; up to ${left} quiet ones are not.` : "read.");
     this.#sentence = !read.length
       ? "No partition has streams, so none is read."
-      : said + (top ? `; the most has ${label(ranked[0])}, with ${show(top)} ${name}.` : `; none has ${name} now.`);
+      : said + (top ? ` Highest: ${nameOf(ranked[0])}, ${show(top)} ${top === 1 ? one : plural}.` : ` None has ${plural} now.`);
     this.#loads = loads;
     const same = chosen && loads.findIndex((load) => load.log === chosen.log && load.partition === chosen.partition);
     this.#chosen = same >= 0 ? same : null;

@@ -24,6 +24,7 @@ from tests.tools.bench.ground import Ground
 from tests.tools.bench.helper import ROOT
 from tests.tools.bench.nchan import MISSING, is_installed
 from tests.tools.bench.report import OUTPUT, Report, Result
+from tests.tools.bench.rivals import missing_rivals
 from tests.tools.bench.rows import LONG, ROWS, Goal
 from tests.tools.bench.tally import Void
 
@@ -53,8 +54,8 @@ def main(
     for table in report.tables():
         console.print(table)
     console.print(f"{report.circumstances}. All values are in {OUTPUT.relative_to(ROOT)}")
-    if not is_installed():
-        console.print(f"[yellow]{MISSING}[/]")
+    for line in missing_rivals() if "rivals" in rows else [MISSING] * (not is_installed()):
+        console.print(f"[yellow]{line}[/]")
     if chart:
         CHART.write_text(draw(report))
         console.print(f"The chart is {CHART.relative_to(ROOT)}")

@@ -1,8 +1,8 @@
 """The gateway beside other servers of Server-Sent Events, each measured in the same round.
 
 `make rivals` builds Centrifugo and Mercure (Go) and the server of Durable Streams (a crate) into
-`.tools`; Nchan and Pushpin are packages of Debian. A server that is not installed is left out.
-The configurations are in this module, `nchan.py`, `pushpin.py` and `mercure.go`.
+`.tools`; Nchan and Pushpin are packages of Debian. A server that is not installed is left out, and
+the bench says so. The configurations are in this module, `nchan.py`, `pushpin.py` and `mercure.go`.
 """
 
 from __future__ import annotations
@@ -122,8 +122,11 @@ async def _centrifugo(ground: Ground) -> AsyncIterator[Stage]:
         topic = topics.user if users else topics.broadcast
         return helper("load", ground.bootstrap, topic, 0, users, "channels")
 
-    async with running([str(TOOLS / "centrifugo"), "-c", str(file)], port, home) as server:
+    async with running([_CENTRIFUGO, "-c", str(file)], port, home) as server:
         yield Stage(server, Dialect.CENTRIFUGO, Dialect.CENTRIFUGO_BROADCAST, writer)
+
+
+_CENTRIFUGO = str(TOOLS / "centrifugo")
 
 
 @asynccontextmanager
@@ -174,20 +177,43 @@ async def _pushpin(ground: Ground) -> AsyncIterator[Stage]:
         yield Stage(server, Dialect.PUSHPIN, Dialect.PUSHPIN_BROADCAST, writer, resumes=False)
 
 
+class Rival(NamedTuple):
+    """A server to compare with."""
+
+    run: Run
+    is_installed: Callable[[], object]
+    remedy: str
+    """The command that installs it."""
+
+
+def _has(program: str) -> Callable[[], object]:
+    return partial(shutil.which, program)
+
+
+BUILT = "make rivals"
+
+RIVALS = {
+    NCHAN: Rival(_nchan, is_installed, "apt-get install nginx libnginx-mod-nchan"),
+    "Centrifugo": Rival(_centrifugo, _has(_CENTRIFUGO), BUILT),
+    "Durable Streams": Rival(_durable, _has(_DURABLE), BUILT),
+    "Mercure": Rival(_mercure, _has(_MERCURE), BUILT),
+    "Pushpin": Rival(_pushpin, pushpin.is_installed, "apt-get install pushpin"),
+}
+
+
 def servers() -> Mapping[str, Run]:
     """Return the servers that are installed, by name, the gateway first."""
-    found: dict[str, Run] = {GATEWAY: _gateway}
-    if is_installed():
-        found[NCHAN] = _nchan
-    if shutil.which(TOOLS / "centrifugo") is not None:
-        found["Centrifugo"] = _centrifugo
-    if shutil.which(_DURABLE) is not None:
-        found["Durable Streams"] = _durable
-    if shutil.which(_MERCURE) is not None:
-        found["Mercure"] = _mercure
-    if pushpin.is_installed():
-        found["Pushpin"] = _pushpin
-    return found
+    installed = {name: rival.run for name, rival in RIVALS.items() if rival.is_installed()}
+    return {GATEWAY: _gateway, **installed}
+
+
+def missing_rivals() -> list[str]:
+    """Return one line for each server that is not installed, with the remedy."""
+    return [
+        f"{name} is not installed and not measured; to install it: {rival.remedy}"
+        for name, rival in RIVALS.items()
+        if not rival.is_installed()
+    ]
 
 
 @dataclass(frozen=True)
@@ -219,7 +245,7 @@ class Rivals:
         for name, run in servers().items():
             sample[LOST.of(name)] = 0.0
             try:
-                found[name] = await self._measure(run, ground)
+                found[name] = await self.measure_one(run, ground)
             except Void:
                 if name == GATEWAY:
                     raise
@@ -229,8 +255,8 @@ class Rivals:
             sample |= beside(quantity, each)
         return sample
 
-    async def _measure(self, run: Run, ground: Ground) -> Sample:
-        """Return the values of one server."""
+    async def measure_one(self, run: Run, ground: Ground) -> Sample:
+        """Return the values of one server. Raises `Void` if it loses events or streams."""
         async with run(ground) as stage:
             sample = await self._events(stage) | await self._broadcasts(stage)
         if not stage.resumes:

@@ -92,7 +92,7 @@ class Report(NamedTuple):
             ("deliveries", self.verdict.delivered),
             ("resumes", self.resumes),
             ("stalls", self.stalls),
-            ("gaps told", gaps),
+            ("gaps", gaps),
             ("lost", self.verdict.lost),
             ("repeated", self.verdict.repeated),
             ("out of order", self.verdict.misplaced),

@@ -49,11 +49,11 @@ class Report(NamedTuple):
             "events written": str(self.written),
             "lost": str(self.lost),
             "repeated": str(seen.repeated),
-            "gaps told": str(seen.gaps),
+            "gaps": str(seen.gaps),
             "clients that stopped at an error response": str(seen.given_up),
             "longest interruption of a stream": f"{seen.longest_interruption:.1f} s",
             "longest delay of an event": f"{seen.longest_delay:.1f} s",
-            "goodbyes": str(seen.goodbyes),
+            "`stream.close` events": str(seen.goodbyes),
             **self.facts,
         }
 
@@ -102,8 +102,8 @@ async def storm(folder: Path, visitors: int, rate: float) -> Report:
             "until all were served again": f"{back:.1f} s",
             "peak CPU of a surviving worker": f"{await sampling:.0f} % of a core",
             "peak of new connections in a second": str(_peak(seen, int(begin))),
-            "scans of Kafka for it": f"{made[0]:.0f}",
-            "records that they read": f"{made[1]:.0f}",
+            "scans of Kafka to serve them": f"{made[0]:.0f}",
+            "records that the scans read": f"{made[1]:.0f}",
         }
         return Report(visitors, running.written, seen, running.tracebacks(), facts)
 
