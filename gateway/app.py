@@ -243,7 +243,7 @@ class Worker:
         ]
 
     async def _accept_in(self, slot: Slot) -> None:
-        """Accept clients as one of several workers; if siblings do, wait until ready."""
+        """Accept clients as one of several workers; a patient one waits until it is ready."""
         if slot.patient:
             await self._readiness.first()
         await self._accept(slot.listening)

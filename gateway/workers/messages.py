@@ -40,7 +40,7 @@ class Assignment(NamedTuple):
     sending: tuple[int, ...]
     """File descriptors of the sockets that lead to each slot."""
     patient: bool
-    """Whether to accept connections only once it is ready: siblings accept meanwhile."""
+    """Whether to accept connections only once it is ready: a sibling accepts them meanwhile."""
 
 
 class Report(msgspec.Struct, frozen=True, tag="report"):

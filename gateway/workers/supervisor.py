@@ -116,7 +116,8 @@ class Supervisor:
         try:
             for slot in range(len(self._current)):
                 if not self.stopping:
-                    await self._fill(slot, patient=False)
+                    # One worker answers 503 until it is ready; clients of the others need no 503.
+                    await self._fill(slot, patient=slot > 0)
             await self._stopping.wait()
             await self._drain()
         finally:

@@ -364,6 +364,19 @@ async def until_up_by_readyz(http: aiohttp.ClientSession, worker: Worker) -> Non
     await eventually("both workers are ready", up)
 
 
+async def test_at_the_start_one_worker_accepts_clients_and_the_others_once_they_are_ready(
+    topics: MakeTopics, start_worker: StartWorker
+) -> None:
+    """Another worker would answer 503, after which an `EventSource` gives up."""
+    worker = await start_worker(await topics(2), workers=3)
+    await until_up(worker, 3)
+    slots = {line["worker"]: line["slot"] for line in worker.entries("worker started")}
+    ready = {line["worker"]: line["timestamp"] for line in worker.entries("ready")}
+    begun = {line["worker"]: line["timestamp"] for line in worker.entries("listening")}
+    assert len(begun) == 3
+    assert all(begun[name] > ready[name] for name, slot in slots.items() if slot)
+
+
 async def test_every_line_of_the_log_names_its_worker(
     topics: MakeTopics, start_worker: StartWorker, open_stream: OpenStream, user: str
 ) -> None:
