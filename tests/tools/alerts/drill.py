@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from tests.tools.alerts.faults import Fault
 from tests.tools.alerts.ground import Ground
@@ -102,7 +102,8 @@ async def fire(ground: Ground, fault: Fault) -> list[Outcome]:
 
 def table(outcomes: Sequence[Outcome]) -> Table:
     """Return the output of `make alerts`."""
-    made = Table("alert", "fault", "fired after", "gone after", "beside it")
+    name = Column("alert", no_wrap=True)
+    made = Table(name, "fault", "fired after", "gone after", "other alerts")
     for outcome in outcomes:
         made.add_row(
             outcome.alert.removeprefix("Gateway"),

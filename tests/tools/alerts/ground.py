@@ -37,7 +37,7 @@ SETTINGS = {
     "slow_seconds": 1,
     "tail_bytes": 50_000,
     "tail_warm_seconds": 0,
-    "replay_max_records": 20_000_000,
+    "replay_max_records": 100_000_000,
 }
 OPEN_SECONDS = DEADLINE
 
