@@ -1,10 +1,9 @@
 """The producer of the publisher, of revocations and of worker statuses.
 
 The producer connects at the first use, and again after a failure, so that a service may start
-before Kafka does. Writes are idempotent if the broker supports it. Requests name only topics in the
-broker's list of all topics, because naming a missing topic creates it if the broker allows that.
+before Kafka does. Writes are idempotent if the broker supports it, and never create a topic.
 
-`gateway.kafka.idempotent` documents the handling of events whose batch is rejected or lost.
+`gateway.kafka.batch_writer` documents the handling of events whose batch is rejected or lost.
 """
 
 from __future__ import annotations
@@ -15,27 +14,27 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from aiokafka.errors import (
-    ClusterAuthorizationFailedError,
-    IncompatibleBrokerVersion,
     InvalidTimestampError,
     KafkaConnectionError,
     KafkaError,
     LeaderNotAvailableError,
     MessageSizeTooLargeError,
-    NotLeaderForPartitionError,
     RecordListTooLargeError,
     TopicAuthorizationFailedError,
-    UnknownError,
-    UnsupportedVersionError,
+    UnknownTopicOrPartitionError,
 )
 
 from gateway.core.partitioner import partitioner as partitioner_named
-from gateway.errors import BrokerError, PublishError
+from gateway.core.records import TopicPartition
+from gateway.errors import PublishError
+from gateway.kafka.batch_writer import Batching, BatchWriter, InDoubt
+from gateway.kafka.client.cluster import ClusterClient
 from gateway.kafka.diagnosis import missing_right
-from gateway.kafka.idempotent import IdempotentProducer, InDoubt
-from gateway.kafka.topics import TopicSpec, creation_command, describe
+from gateway.kafka.topics import TopicSpec, creation_command
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateway.kafka.envelope import Message
 
 RETRY_SECONDS = 1.0
@@ -44,12 +43,24 @@ RETRY_SECONDS = 1.0
 FAILURES = (KafkaError, TimeoutError)
 """Errors of calls to a producer; `Producer.explain` turns each into a `PublishError`."""
 
-_NOT_IDEMPOTENT = (
-    UnknownError,  # the embedded broker's answer
-    UnsupportedVersionError,
-    IncompatibleBrokerVersion,
-    ClusterAuthorizationFailedError,  # brokers before 2.8 require the ACL IdempotentWrite
-)
+_DEFAULTS: dict[str, Any] = {
+    "compression_type": None,
+    "linger_ms": 0,
+    "max_batch_size": 16_384,
+    "max_request_size": 1_048_576,
+    "client_id": "gateway-publisher",
+    "security_protocol": "PLAINTEXT",
+    "ssl_context": None,
+    "sasl_mechanism": "PLAIN",
+    "sasl_plain_username": None,
+    "sasl_plain_password": None,
+    "sasl_kerberos_service_name": "kafka",
+    "sasl_kerberos_domain_name": None,
+    "sasl_oauth_token_provider": None,
+}
+"""The options, named as in aiokafka's producer, and their defaults."""
+
+_CODECS = {None: 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 
 _log = logging.getLogger(__name__)
 
@@ -57,21 +68,23 @@ _log = logging.getLogger(__name__)
 class Producer:
     """Sends messages; calls need a running loop, run concurrently, can be cancelled.
 
-    `options` are those of `connection_options`, and others of `AIOKafkaProducer`.
+    `options` are those of `connection_options`, and `compression_type`, `linger_ms`,
+    `max_batch_size` and `max_request_size` as in aiokafka's producer. Raises `TypeError` and
+    `ValueError` for others.
     """
 
     def __init__(
         self,
-        options: dict[str, Any],
+        options: Mapping[str, Any],
         partitioner: Literal["murmur2", "crc32"],
         timeout: float,
     ) -> None:
-        self._options = {"request_timeout_ms": int(timeout * 1000), **options}
+        self._options = {**_DEFAULTS, **options}
+        self._batching = _batching(self._options, timeout)
         self._bootstrap = ",".join(options["bootstrap_servers"])
         self._partitioner = partitioner_named(partitioner)
         self._timeout = timeout
-        self._started: IdempotentProducer | None = None
-        self._topics: frozenset[str] = frozenset()
+        self._connection: tuple[ClusterClient, BatchWriter] | None = None
         self._preparing = asyncio.Lock()
         self._rest_until = float("-inf")
 
@@ -92,33 +105,35 @@ class Producer:
         except TimeoutError:
             raise KafkaConnectionError(self._bootstrap) from None
 
-    async def send(self, topic: TopicSpec, message: Message) -> asyncio.Future[Any]:
+    async def send(self, topic: TopicSpec, message: Message) -> asyncio.Future[None]:
         """Buffer a message; the returned future resolves when Kafka has acknowledged it.
 
         Messages of one caller keep their order. Raises `PublishError` if the topic is missing and
         `KafkaError` otherwise.
         """
-        producer = self._started
-        if producer is None or not self._knows(producer, topic):
-            producer = await self._prepared(topic)
-        # Workers read only partition 0 of the broadcast topic.
-        partition = 0 if message.key is None else None
-        future: asyncio.Future[Any] = await producer.send(
-            topic.name, message.value, message.key, partition, headers=message.headers
-        )
-        return future
+        connection = self._connection
+        if connection is None or not connection[0].partition_count(topic.name):
+            connection = await self._prepared(topic)
+        client, writer = connection
+        partition = 0
+        if message.key is not None:  # workers read only partition 0 of the broadcast topic
+            partition = self._partitioner(message.key, client.partition_count(topic.name))
+        return await writer.add(TopicPartition(topic.name, partition), message)
 
     async def close(self) -> None:
         """Send buffered messages, within the timeout, and disconnect."""
-        if self._started is None:
+        if self._connection is None:
             return
+        client, writer = self._connection
+        self._connection = None
         try:
             async with asyncio.timeout(self._timeout):
-                await self._started.stop()
-        except TimeoutError:
-            # An idempotent producer retries without limit.
+                await writer.flush()
+        except TimeoutError:  # a batch in doubt is resent without limit
             _log.warning("Kafka did not confirm the last events in %g s: given up", self._timeout)
-            await self._started.abandon()
+        finally:
+            writer.disconnect()
+            await client.stop()
 
     def explain(self, error: KafkaError | TimeoutError, *, sent: bool = True) -> PublishError:
         """Return an error with the fate of an event, the cause and the remedy.
@@ -156,70 +171,57 @@ class Producer:
                 " message.timestamp.before.max.ms and message.timestamp.after.max.ms of the topic"
             )
         if isinstance(error, LeaderNotAvailableError):
-            return PublishError(
-                "the event was not written: its partition has no leader; look at the brokers"
-            )
-        if isinstance(error, NotLeaderForPartitionError):
+            cause = error.args[0] if error.args else "its partition has no leader"
+            return PublishError(f"the event was not written: {cause}; look at the Kafka brokers")
+        if isinstance(error, UnknownTopicOrPartitionError):
             return PublishError(
                 "the event was not written: its partition does not exist any more; create the"
                 " topic again"
             )
         return PublishError(f"Kafka refused the event: {error}")
 
-    async def _prepared(self, topic: TopicSpec) -> IdempotentProducer:
+    async def _prepared(self, topic: TopicSpec) -> tuple[ClusterClient, BatchWriter]:
+        """Return the connection once the topic was found."""
         async with self._preparing:
-            producer = await self._connected()
-            if not self._knows(producer, topic):
-                metadata = await producer.client.fetch_all_metadata()
-                self._topics = frozenset(metadata.topics())
-        if topic.name not in self._topics:
-            raise await self._unlisted(topic)
-        return producer
-
-    async def _unlisted(self, topic: TopicSpec) -> PublishError:
-        """Return why the list of all topics lacks a topic: no right on it, or it is missing."""
-        try:
-            cluster = await describe(self._options, [topic.name], self._timeout)
-        except BrokerError as error:
-            return PublishError(str(error))
+            connection = await self._connected()
+            cluster = await connection[0].describe([topic.name])
         if topic.name in cluster.denied:
-            return PublishError(str(missing_right("Write", topic.name, self._options)))
-        command = creation_command(topic, self._options)
-        return PublishError(f"there is no topic {topic.name}; to create it: {command}")
+            raise PublishError(str(missing_right("Write", topic.name, self._options)))
+        if topic.name not in cluster.partitions:
+            command = creation_command(topic, self._options)
+            raise PublishError(f"there is no topic {topic.name}; to create it: {command}")
+        return connection
 
-    def _knows(self, producer: IdempotentProducer, topic: TopicSpec) -> bool:
-        """Return whether the producer runs and its metadata has the topic's partitions."""
-        partitions = producer.client.cluster.partitions_for_topic(topic.name)
-        return not producer.ended and topic.name in self._topics and partitions is not None
-
-    async def _connected(self) -> IdempotentProducer:
-        if self._started is not None and not self._started.ended:
-            return self._started
+    async def _connected(self) -> tuple[ClusterClient, BatchWriter]:
+        if self._connection is not None:
+            return self._connection
         now = asyncio.get_running_loop().time()
         if now < self._rest_until:
             raise KafkaConnectionError(self._bootstrap)
         self._rest_until = now + RETRY_SECONDS
-        ended, self._started = self._started, None
-        if ended is not None:
-            await ended.abandon()
-        try:
-            self._started = await self._start(idempotent=True)
-        except _NOT_IDEMPOTENT:
-            _log.info("the broker has no idempotent writes: a retry may write an event twice")
-            self._started = await self._start(idempotent=False)
-        return self._started
-
-    async def _start(self, *, idempotent: bool) -> IdempotentProducer:
-        producer = IdempotentProducer(
-            idempotent=idempotent,
-            partitioner=self._partition,
-            options=self._options,
-        )
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(producer.stop)
-            await producer.start()
+            client = ClusterClient(self._options)
+            stack.push_async_callback(client.stop)
+            await client.start()
+            writer = BatchWriter(client, self._batching)
+            await writer.producer_id()
             stack.pop_all()
-        return producer
+        self._connection = client, writer
+        return self._connection
 
-    def _partition(self, key: bytes, partitions: list[int], _available: list[int]) -> int:
-        return self._partitioner(key, len(partitions))
+
+def _batching(options: Mapping[str, Any], timeout: float) -> Batching:
+    """Return how records are batched. Raises `TypeError` and `ValueError` for bad options."""
+    unknown = sorted(options.keys() - _DEFAULTS.keys() - {"bootstrap_servers"})
+    if unknown:
+        raise TypeError(f"unknown options {', '.join(unknown)}; known: {', '.join(_DEFAULTS)}")
+    if options["compression_type"] not in _CODECS:
+        codecs = ", ".join(str(codec) for codec in _CODECS)
+        raise ValueError(f"compression_type must be one of {codecs}")
+    return Batching(
+        timeout,
+        _CODECS[options["compression_type"]],
+        options["linger_ms"] / 1000,
+        options["max_batch_size"],
+        options["max_request_size"],
+    )

@@ -39,7 +39,7 @@ async def missing_rights(
     listed = [name for name in names if name in cluster.partitions]
     readable = await asyncio.gather(*[_is_readable(client, name) for name in listed])
     lacking = {name for name, is_readable in zip(listed, readable, strict=True) if not is_readable}
-    options = client.live_options()
+    options = client.options
     return {
         **{
             name: missing_right("Describe", name, options)

@@ -1,7 +1,7 @@
 """Topics: metadata, configuration, and the creation of missing topics.
 
-Metadata requests never create a topic. aiokafka's admin client creates topics, for demos and trials
-only (`GATEWAY_CREATE_TOPICS`).
+Metadata requests never create a topic; `create_missing` does, for demos and trials
+(`GATEWAY_CREATE_TOPICS`).
 """
 
 from __future__ import annotations
@@ -11,17 +11,20 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from gateway.core.records import LogKind, TopicPartition
 from gateway.errors import BrokerError
-from gateway.kafka.client.brokers import pass_cancellation
-from gateway.kafka.client.cluster import NEXT_BROKER_SECONDS, ClusterClient
-from gateway.kafka.client.race import first_of
-from gateway.kafka.client.requests import CONFIGS_VERSION, configs_request, read_configs
-from gateway.kafka.client.shared_connection import REQUEST_SECONDS, decoded
-from gateway.kafka.client.wire import DESCRIBE_CONFIGS
+from gateway.kafka.client.cluster import ClusterClient
+from gateway.kafka.client.requests import (
+    CONFIGS,
+    CREATION,
+    ask,
+    configs_request,
+    creation_request,
+    read_configs,
+    read_creation,
+)
 from gateway.kafka.direct import explain
 from gateway.kafka.tool_commands import tool_command
 
@@ -146,16 +149,13 @@ async def create_missing(client: ClusterClient, specs: Iterable[TopicSpec]) -> N
 
 
 async def _create(client: ClusterClient, missing: list[TopicSpec]) -> None:
-    admin = AIOKafkaAdminClient(**client.live_options())
-    try:
-        await admin.start()
-        replicas = min(MAX_REPLICAS, len(client.nodes))
-        answer = await admin.create_topics([_new_topic(spec, replicas) for spec in missing])
-    finally:
-        await admin.close()
-        pass_cancellation()
-    for name, code, message in (tuple(error)[:3] for error in answer.topic_errors):
-        if for_code(code) not in {for_code(0), TopicAlreadyExistsError}:
+    replicas = min(MAX_REPLICAS, len(client.nodes))
+    timeout_ms = int(ANSWER_SECONDS * 1000)
+    request = partial(creation_request, missing, replicas, timeout_ms=timeout_ms)
+    controller = await client.controller()
+    answers = await ask(controller, CREATION, request, read_creation, ANSWER_SECONDS)
+    for name, (code, message) in answers.items():
+        if code not in {0, TopicAlreadyExistsError.errno}:
             raise BrokerError(f"topic {name} was not created: {message or for_code(code).__name__}")
 
 
@@ -175,22 +175,9 @@ async def _configs(client: ClusterClient, topics: Sequence[str], key: str) -> di
     """Return a configuration value of topics; missing if ACLs hide it from this client."""
     if client.is_embedded:
         return {}  # it would close the connection
-
-    async def ask(node_id: int) -> dict[str, dict[str, str]]:
-        connection = await client.connection(node_id)
-        body = await connection.request(
-            DESCRIBE_CONFIGS, CONFIGS_VERSION, configs_request(topics, [key]), REQUEST_SECONDS
-        )
-        return decoded(partial(read_configs, body), connection)
-
-    found = await first_of(
-        [partial(ask, node_id) for node_id in client.any_nodes()], NEXT_BROKER_SECONDS
-    )
+    request = partial(configs_request, topics, [key])
+    found = await client.ask_any(lambda connection: ask(connection, CONFIGS, request, read_configs))
     return {topic: values[key] for topic, values in found.items() if values}
-
-
-def _new_topic(spec: TopicSpec, replicas: int) -> NewTopic:
-    return NewTopic(spec.name, spec.partitions, replicas, topic_configs=spec.configs)
 
 
 def _led(

@@ -15,15 +15,15 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.client import AIOKafkaClient
-from aiokafka.conn import AIOKafkaConnection
-from aiokafka.errors import RequestTimedOutError
+from aiokafka.errors import KafkaConnectionError
 from aiokafka.producer.transaction_manager import PidAndEpoch
-from aiokafka.protocol.metadata import MetadataRequest
-from aiokafka.protocol.produce import ProduceRequest
 
 from gateway.core.partitioner import partitioner
 from gateway.errors import PublishError
+from gateway.kafka import batch_writer
+from gateway.kafka.client import bootstrap
+from gateway.kafka.client.connection import Connection
+from gateway.kafka.client.requests import METADATA, PRODUCE, Api, ask
 from gateway.kafka.topics import TopicSpec, create
 from gateway.publisher import EventPublisher
 from tests.brokers.authority import Authority
@@ -71,8 +71,11 @@ class Bench:
 
     @property
     def producer_id(self) -> int:
-        started: Any = self.publisher._producer._started  # noqa: SLF001
-        return int(started._txn_manager.producer_id)  # noqa: SLF001
+        connection = self.publisher._producer._connection  # noqa: SLF001
+        assert connection is not None
+        producer = connection[1]._producer  # noqa: SLF001
+        assert producer is not None
+        return producer.id
 
 
 @asynccontextmanager
@@ -227,19 +230,18 @@ async def test_event_in_doubt_is_reported_and_the_partition_keeps_accepting_even
 
 def _lose_answers(monkeypatch: pytest.MonkeyPatch, times: int, then: Any = None) -> list[int]:
     """Lose the answers to the next produce requests, after the broker has written them."""
-    send = AIOKafkaClient.send
     lost: list[int] = []
 
-    async def losing(client: AIOKafkaClient, node: int, request: Any, **options: Any) -> Any:
-        answer = await send(client, node, request, **options)
-        if isinstance(request, ProduceRequest) and len(lost) < times:
+    async def losing(connection: Connection, api: Api, *rest: Any) -> Any:
+        answer = await ask(connection, api, *rest)
+        if api is PRODUCE and len(lost) < times:
             lost.append(1)
             if then is not None:
                 await then()
-            raise RequestTimedOutError
+            raise KafkaConnectionError("the answer was lost")
         return answer
 
-    monkeypatch.setattr(AIOKafkaClient, "send", losing)
+    monkeypatch.setattr(batch_writer, "ask", losing)
     return lost
 
 
@@ -321,12 +323,11 @@ async def test_a_partition_without_a_leader_costs_nothing_and_delays_no_other(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = 0
-    send = AIOKafkaConnection.send
 
-    def counting(connection: AIOKafkaConnection, request: Any, *args: Any, **options: Any) -> Any:
+    async def counting(connection: Connection, api: Api, *rest: Any) -> Any:
         nonlocal asked
-        asked += isinstance(request, MetadataRequest)
-        return send(connection, request, *args, **options)
+        asked += api is METADATA
+        return await ask(connection, api, *rest)
 
     topic = f"leaderless-{uuid.uuid4().hex[:8]}"
     async with administrating(cluster.bootstrap) as admin:
@@ -341,7 +342,7 @@ async def test_a_partition_without_a_leader_costs_nothing_and_delays_no_other(
         for user in users.values():
             await publisher.publish(user, "import.progress", 0)
         cluster.kill(1)
-        monkeypatch.setattr(AIOKafkaConnection, "send", counting)
+        monkeypatch.setattr(bootstrap, "ask", counting)
         waiting = asyncio.create_task(publisher.publish(users[0], "import.progress", 1))
         for number in range(10):
             await publisher.publish(users[1], "import.progress", number)

@@ -5,20 +5,19 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from aiokafka.errors import KafkaConnectionError, UnsupportedVersionError
+from aiokafka.errors import KafkaConnectionError
 
-from gateway.kafka.client import wire
 from gateway.kafka.client.open_connection import open_connection
 from gateway.kafka.client.requests import (
-    METADATA_LEAST,
-    METADATA_MOST,
+    METADATA,
     NO_ID,
+    REQUEST_SECONDS,
     Metadata,
     TopicMetadata,
+    ask,
     metadata_request,
     read_metadata,
 )
-from gateway.kafka.client.shared_connection import REQUEST_SECONDS, decoded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,20 +30,14 @@ async def bootstrapped(options: Mapping[str, Any], server: str, names: Sequence[
     host, _, port = server.rpartition(":")
     connection = await open_connection(options, host.strip("[]"), int(port), REQUEST_SECONDS)
     try:
-        return await fetch_metadata(connection, names)
+        return await fetch_metadata(names, connection)
     finally:
         connection.close()
 
 
-async def fetch_metadata(connection: Connection, names: Sequence[str]) -> Metadata:
+async def fetch_metadata(names: Sequence[str], connection: Connection) -> Metadata:
     """Return the metadata of the cluster and of these topics. Raises `KafkaError`."""
-    version = wire.supported(connection.versions, wire.METADATA, METADATA_MOST)
-    if version is None or version < METADATA_LEAST:
-        raise UnsupportedVersionError(f"{connection.peer} is older than Kafka 1.0")
-    body = await connection.request(
-        wire.METADATA, version, metadata_request(names, version), REQUEST_SECONDS
-    )
-    known = decoded(partial(read_metadata, body, version), connection)
+    known = await ask(connection, METADATA, partial(metadata_request, names), read_metadata)
     if not known.nodes:
         raise KafkaConnectionError(f"{connection.peer} names no broker")
     return known

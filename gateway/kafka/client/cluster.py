@@ -14,37 +14,38 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import defaultdict
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiokafka.errors import KafkaConnectionError, KafkaError, LeaderNotAvailableError
 
-from gateway.kafka.client import wire
 from gateway.kafka.client.backoff import Backoff
 from gateway.kafka.client.bootstrap import bootstrapped, fetch_metadata, newest
-from gateway.kafka.client.login import current_password
 from gateway.kafka.client.lookups import OffsetLookups
 from gateway.kafka.client.open_connection import open_connection
 from gateway.kafka.client.race import first_of
 from gateway.kafka.client.requests import (
     NO_ID,
-    PEEK_VERSION,
+    PEEK,
+    REQUEST_SECONDS,
     Leader,
     ListedOffset,
     Metadata,
     Node,
     Peek,
     TopicMetadata,
+    ask,
     peek_request,
     read_peek,
 )
-from gateway.kafka.client.shared_connection import REQUEST_SECONDS, SharedConnection, decoded
+from gateway.kafka.client.shared_connection import SharedConnection
 from gateway.kafka.metadata import Cluster
 from gateway.kafka.records import log_name
 from gateway.supervise import Failures, Part, Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
     from gateway.core.records import TopicPartition
     from gateway.kafka.client.connection import Connection
@@ -93,7 +94,7 @@ class ClusterClient:
     ) -> None:
         self.rack = rack
         self._failures = failures
-        self._options = options
+        self.options = options
         self._known = Metadata("", {}, {})
         self._names: set[str] = set()
         self._asking: dict[int, SharedConnection] = {}
@@ -147,19 +148,6 @@ class ClusterClient:
         """The brokers by their ids."""
         return self._known.nodes
 
-    def live_options(self) -> dict[str, Any]:
-        """Return options for an aiokafka client that bootstraps from the known brokers.
-
-        aiokafka tries bootstrap servers one after the other, with a whole timeout for each.
-        """
-        servers = [f"{node.host}:{node.port}" for node in self._known.nodes.values()]
-        password = current_password(self._options.get("sasl_plain_password"))
-        return {
-            **self._options,
-            "bootstrap_servers": servers,
-            "sasl_plain_password": password,
-        }
-
     def on_change(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call `listener` whenever a broker's address, a leader or a topic has changed.
 
@@ -172,6 +160,11 @@ class ClusterClient:
         """Return the leader of a partition by the cached metadata; None: unknown."""
         topic = self._topic(log.topic)
         return topic.leaders.get(log.partition) if topic else None
+
+    def partition_count(self, name: str) -> int:
+        """Return the number of partitions of a topic by the cached metadata; 0: unknown topic."""
+        topic = self._topic(name)
+        return len(topic.leaders) if topic else 0
 
     def leader_or_raise(self, log: TopicPartition) -> Leader:
         """Return `leader`; if it is unknown, request a refresh and raise `KafkaError`."""
@@ -208,7 +201,7 @@ class ClusterClient:
         try:
             if node is None:
                 raise KafkaConnectionError(f"broker {node_id} is not known")
-            connection = await open_connection(self._options, node.host, node.port, REQUEST_SECONDS)
+            connection = await open_connection(self.options, node.host, node.port, REQUEST_SECONDS)
         except Exception:
             backoff.failed()
             self.request_refresh()
@@ -229,15 +222,21 @@ class ClusterClient:
         """Fetch at an offset, discard the records; the broker checks the ACL `Read`."""
         leader = self.leader_or_raise(log)
         connection = await self.connection(leader.node_id)
-        body = await connection.request(
-            wire.FETCH, PEEK_VERSION, peek_request(log, offset), REQUEST_SECONDS
-        )
-        return decoded(partial(read_peek, body), connection)
+        return await ask(connection, PEEK, partial(peek_request, log, offset), read_peek)
 
-    def any_nodes(self) -> list[int]:
-        """Return the ids of some brokers, in random order, for requests to any broker."""
+    async def controller(self) -> Connection:
+        """Return the connection for short requests to the broker that creates topics."""
+        return await self.connection(self._known.controller)
+
+    async def ask_any(self, question: Callable[[Connection], Awaitable[T]]) -> T:
+        """Return the first answer of some brokers, which are asked in random order."""
+
+        async def ask_one(node_id: int) -> T:
+            return await question(await self.connection(node_id))
+
         nodes = list(self._known.nodes)
-        return random.sample(nodes, min(KNOWN_BROKERS, len(nodes)))
+        some = random.sample(nodes, min(KNOWN_BROKERS, len(nodes)))
+        return await first_of([partial(ask_one, node_id) for node_id in some], NEXT_BROKER_SECONDS)
 
     # Metadata.
 
@@ -294,22 +293,15 @@ class ClusterClient:
 
     async def _ask_metadata(self) -> Metadata:
         names = sorted(self._names)
-        attempts = [partial(self._metadata_of, node, names) for node in self.any_nodes()]
-        if attempts:
-            try:
-                return await first_of(attempts, NEXT_BROKER_SECONDS)
-            except (KafkaError, OSError):
-                pass  # ask the bootstrap servers instead
+        with suppress(KafkaError, OSError):  # ask the bootstrap servers instead
+            return await self.ask_any(partial(fetch_metadata, names))
         return await first_of(
             [
-                partial(bootstrapped, self._options, at, names)
-                for at in self._options["bootstrap_servers"]
+                partial(bootstrapped, self.options, at, names)
+                for at in self.options["bootstrap_servers"]
             ],
             NEXT_BOOTSTRAP_SECONDS,
         )
-
-    async def _metadata_of(self, node_id: int, names: Sequence[str]) -> Metadata:
-        return await fetch_metadata(await self.connection(node_id), names)
 
     def _apply(self, known: Metadata) -> None:
         if known.cluster_id == self._known.cluster_id:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,22 +13,21 @@ from aiokafka.errors import (
     LeaderNotAvailableError,
     NotLeaderForPartitionError,
     UnknownTopicOrPartitionError,
-    UnsupportedVersionError,
 )
 
-from gateway.kafka.client import wire
 from gateway.kafka.client.error_codes import partition_error
 from gateway.kafka.client.requests import (
-    LIST_OFFSETS_MOST,
+    LIST_OFFSETS,
+    REQUEST_SECONDS,
     UNKNOWN_EPOCH,
     ListedOffset,
+    ask,
     list_offsets_request,
     read_list_offsets,
 )
-from gateway.kafka.client.shared_connection import REQUEST_SECONDS, decoded
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Iterator, Mapping
+    from collections.abc import Coroutine, Iterable, Mapping
 
     from gateway.core.records import TopicPartition
     from gateway.kafka.client.cluster import ClusterClient
@@ -73,58 +72,51 @@ class OffsetLookups:
         lookups, self._waiting = self._waiting, []
         self._look_up(lookups, retry=True)
 
-    def _look_up(self, lookups: list[_Lookup], *, retry: bool) -> None:
-        """Ask each leader independently; with `retry`, refresh unknown leaders first."""
-        led: defaultdict[int, list[_Lookup]] = defaultdict(list)
-        unled = []
+    def _look_up(self, lookups: Iterable[_Lookup], *, retry: bool) -> None:
+        """Ask each leader independently; with `retry`, refresh unknown leaders first.
+
+        A request has each log once, because brokers reject duplicates.
+        """
+        requests: defaultdict[tuple[int, int], dict[TopicPartition, _Lookup]] = defaultdict(dict)
+        turns: Counter[TopicPartition] = Counter()
+        unled: list[_Lookup] = []
         for lookup in lookups:
-            leader = self._cluster.leader(lookup.log)
+            log = lookup.log
+            leader = self._cluster.leader(log)
             if leader is None:
                 unled.append(lookup)
             else:
-                led[leader.node_id].append(lookup)
-        for node_id, found in led.items():
-            self._start(found, self._ask_leader(node_id, found, retry=retry))
+                requests[leader.node_id, turns[log]][log] = lookup
+                turns[log] += 1
+        for (node_id, _), asked in requests.items():
+            self._start(asked.values(), self._ask_leader(node_id, asked, retry=retry))
         if unled:
             error = LeaderNotAvailableError(*{str(lookup.log) for lookup in unled})
             self._fail(dict.fromkeys(unled, error), retry=retry)
 
-    async def _ask_leader(self, node_id: int, lookups: list[_Lookup], *, retry: bool) -> None:
+    async def _ask_leader(
+        self, node_id: int, asked: Mapping[TopicPartition, _Lookup], *, retry: bool
+    ) -> None:
         failed: dict[_Lookup, KafkaError] = {}
+        leaders = {log: self._cluster.leader(log) for log in asked}
+        wanted = {
+            log: (leader.epoch if leader else UNKNOWN_EPOCH, asked[log].timestamp)
+            for log, leader in leaders.items()
+        }
         try:
             connection = await self._cluster.connection(node_id)
-            version = wire.supported(connection.versions, wire.LIST_OFFSETS, LIST_OFFSETS_MOST)
-            if version is None:
-                raise UnsupportedVersionError(f"{connection.peer} has no ListOffsets")
-            rounds = [
-                (asked, connection.request(wire.LIST_OFFSETS, version, body, REQUEST_SECONDS))
-                for asked, body in self._rounds(lookups, version)
-            ]
-            for asked, answer in rounds:
-                found = decoded(partial(read_list_offsets, await answer, version), connection)
-                for log, lookup in asked.items():
-                    offset = found.get(log, _UNKNOWN_SERVER_ERROR)
-                    if isinstance(offset, int):
-                        failed[lookup] = partition_error(offset, log)
-                    elif not lookup.answer.done():
-                        lookup.answer.set_result(offset)
+            request = partial(list_offsets_request, wanted)
+            found = await ask(connection, LIST_OFFSETS, request, read_list_offsets, REQUEST_SECONDS)
         except KafkaError as error:
-            failed |= {lookup: error for lookup in lookups if lookup not in failed}
-        self._fail(failed, retry=retry)
-
-    def _rounds(
-        self, lookups: list[_Lookup], version: int
-    ) -> Iterator[tuple[dict[TopicPartition, _Lookup], bytes]]:
-        """Yield requests with each log once: brokers reject duplicate partitions."""
-        waiting = lookups
-        while waiting:
-            asked = {lookup.log: lookup for lookup in reversed(waiting)}
-            waiting = [lookup for lookup in waiting if asked[lookup.log] is not lookup]
-            wanted = {}
+            failed = dict.fromkeys(asked.values(), error)
+        else:
             for log, lookup in asked.items():
-                leader = self._cluster.leader(log)
-                wanted[log] = (leader.epoch if leader else UNKNOWN_EPOCH, lookup.timestamp)
-            yield asked, list_offsets_request(wanted, version)
+                offset = found.get(log, _UNKNOWN_SERVER_ERROR)
+                if isinstance(offset, int):
+                    failed[lookup] = partition_error(offset, log)
+                elif not lookup.answer.done():
+                    lookup.answer.set_result(offset)
+        self._fail(failed, retry=retry)
 
     def _fail(self, failed: Mapping[_Lookup, KafkaError], *, retry: bool) -> None:
         """Fail the lookups; with `retry`, repeat lookups that another leader may answer."""

@@ -1,36 +1,63 @@
 """Requests of Kafka's protocol other than Fetch, and their responses.
 
-For each request one function encodes the body and another one decodes the response. Constants are
-the supported versions. `gateway.kafka.client.wire` explains flexible versions.
+For each request there are an `Api`, a function that encodes the body, and one that decodes the
+response; `ask` uses all three. `gateway.kafka.client.wire` explains flexible versions.
 """
 
 from __future__ import annotations
 
 import struct
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from aiokafka.errors import KafkaConnectionError, UnsupportedVersionError
 
 from gateway.core.records import TopicPartition
 from gateway.kafka.client import wire
 from gateway.kafka.client.wire import Reader, array_head, is_flexible, string
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-METADATA_LEAST, METADATA_MOST = 4, 12
-"""Versions 4 (Kafka 1.0) to 12; 7 adds leader epochs, 10 adds topic ids (KIP-516)."""
+    from gateway.kafka.client.connection import Connection
+    from gateway.kafka.topics import TopicSpec
 
-LIST_OFFSETS_MOST = 7
-"""Versions 2 (Kafka 0.11) to 7; 4 adds leader epochs."""
+T = TypeVar("T")
 
-PEEK_VERSION = 4
+REQUEST_SECONDS = 5.0
+"""Timeout of a request, and of opening a connection."""
+
+
+class Api(NamedTuple):
+    """An API key, and the versions of the request that are implemented."""
+
+    key: int
+    least: int
+    most: int
+
+
+PRODUCE = Api(wire.PRODUCE, 3, 7)
+"""Version 3 (Kafka 0.11) adds record batches, 7 zstd."""
+
+PEEK = Api(wire.FETCH, 4, 4)
 """The oldest Fetch of brokers 4.x; it returns the offsets and the error code, which suffices."""
+
+LIST_OFFSETS = Api(wire.LIST_OFFSETS, 2, 7)
+"""Version 4 adds leader epochs."""
+
+METADATA = Api(wire.METADATA, 4, 12)
+"""Version 4 is Kafka 1.0; 7 adds leader epochs, 10 adds topic ids (KIP-516)."""
+
+CREATION = Api(wire.CREATE_TOPICS, 2, 4)
+"""Version 2 is the oldest of brokers 4.x."""
+
+PRODUCER_ID = Api(wire.INIT_PRODUCER_ID, 0, 1)
+
+CONFIGS = Api(wire.DESCRIBE_CONFIGS, 1, 1)
+"""The oldest DescribeConfigs of brokers 4.x."""
 
 PEEK_WAIT_MS = 500
 """Maximum wait of a peek; with 0 the embedded broker omits the partition."""
-
-CONFIGS_VERSION = 1
-"""The oldest DescribeConfigs of brokers 4.x."""
 
 TOPIC_RESOURCE = 2
 
@@ -41,6 +68,11 @@ UNKNOWN_EPOCH = -1
 """The leader epoch of brokers without leader epochs."""
 
 READ_COMMITTED = 1
+
+ALL_REPLICAS = -1
+"""The `acks` of a write that all replicas in sync have."""
+
+_INT32_MOST = (1 << 31) - 1
 
 _UUID = struct.Struct("16s")
 _PARTITION = struct.Struct(">hiii")
@@ -76,6 +108,8 @@ class Metadata(NamedTuple):
     cluster_id: str
     nodes: Mapping[int, Node]
     topics: Mapping[str, TopicMetadata]
+    controller: int = -1
+    """The broker that creates topics."""
 
 
 class ListedOffset(NamedTuple):
@@ -97,6 +131,42 @@ class Peek(NamedTuple):
     """The high watermark: offset after the last replicated record, committed or not."""
     stable: int
     """The last stable offset: no open transaction before it."""
+
+
+class ProducerId(NamedTuple):
+    """The identity of an idempotent producer."""
+
+    id: int
+    epoch: int
+
+
+NO_PRODUCER = ProducerId(-1, -1)
+"""Stands for a producer without idempotence."""
+
+
+async def ask(
+    connection: Connection,
+    api: Api,
+    encode: Callable[[int], bytes],
+    read: Callable[[bytes, int], T],
+    timeout: float = REQUEST_SECONDS,
+) -> T:
+    """Return the decoded answer to a request, in the newest version that the broker supports.
+
+    `encode` and `read` get the version. Raises `KafkaError`; an answer that cannot be read closes
+    the connection.
+    """
+    version = wire.supported(connection.versions, api.key, api.most)
+    if version is None or version < api.least:
+        raise UnsupportedVersionError(f"{connection.peer} is older than Kafka 1.0")
+    answer = await connection.request(api.key, version, encode(version), timeout)
+    try:
+        return read(answer, version)
+    except wire.MALFORMED as error:
+        connection.close()
+        raise KafkaConnectionError(
+            f"{connection.peer} sent a response that cannot be read"
+        ) from error
 
 
 def metadata_request(names: Sequence[str], version: int) -> bytes:
@@ -123,9 +193,9 @@ def read_metadata(body: bytes, version: int) -> Metadata:
         nodes[node_id] = Node(host or "", port, reader.string() or "")
         reader.tags()
     cluster_id = reader.string() or ""
-    reader.int32()  # controller_id
+    controller = reader.int32()
     topics = dict(_read_topic(reader, version) for _ in range(reader.count()))
-    return Metadata(cluster_id, nodes, topics)
+    return Metadata(cluster_id, nodes, topics, controller)
 
 
 def _read_topic(reader: Reader, version: int) -> tuple[str, TopicMetadata]:
@@ -193,7 +263,7 @@ def read_list_offsets(body: bytes, version: int) -> dict[TopicPartition, ListedO
     return found
 
 
-def peek_request(log: TopicPartition, offset: int) -> bytes:
+def peek_request(log: TopicPartition, offset: int, _version: int) -> bytes:
     """Return the Fetch request for a single batch."""
     layout = struct.Struct(">iiiibi")  # replica, max wait, min bytes, max bytes, isolation, topics
     return b"".join(
@@ -205,7 +275,7 @@ def peek_request(log: TopicPartition, offset: int) -> bytes:
     )
 
 
-def read_peek(body: bytes) -> Peek:
+def read_peek(body: bytes, _version: int) -> Peek:
     """Return the answer of the only log in a response to `peek_request`."""
     reader = Reader(body, flexible=False)
     reader.int32()  # throttle_time_ms
@@ -216,7 +286,7 @@ def read_peek(body: bytes) -> Peek:
     return Peek(error, end, stable)
 
 
-def configs_request(topics: Sequence[str], keys: Sequence[str]) -> bytes:
+def configs_request(topics: Sequence[str], keys: Sequence[str], _version: int) -> bytes:
     """Return the DescribeConfigs request for these keys of each topic."""
     parts = [array_head(len(topics), flexible=False)]
     wanted = array_head(len(keys), flexible=False)
@@ -226,7 +296,7 @@ def configs_request(topics: Sequence[str], keys: Sequence[str]) -> bytes:
     return b"".join([*parts, b"\x00"])  # include_synonyms
 
 
-def read_configs(body: bytes) -> dict[str, dict[str, str]]:
+def read_configs(body: bytes, _version: int) -> dict[str, dict[str, str]]:
     """Return the values of each topic; empty if ACLs hide the topic from this client."""
     reader = Reader(body, flexible=False)
     reader.int32()  # throttle_time_ms
@@ -245,6 +315,74 @@ def read_configs(body: bytes) -> dict[str, dict[str, str]]:
                 reader.int8()
             if value is not None:
                 values[key] = value
+    return found
+
+
+def creation_request(
+    specs: Sequence[TopicSpec], replicas: int, _version: int, *, timeout_ms: int
+) -> bytes:
+    """Return the CreateTopics request; `timeout_ms` bounds the wait of the broker."""
+    parts = []
+    for spec in specs:
+        parts += [
+            string(spec.name, flexible=False),
+            struct.pack(">ihi", spec.partitions, replicas, 0),  # 0: assignments
+            array_head(len(spec.configs), flexible=False),
+            *(string(text, flexible=False) for config in spec.configs.items() for text in config),
+        ]
+    head = array_head(len(specs), flexible=False)
+    return b"".join([head, *parts, struct.pack(">ib", timeout_ms, 0)])  # validate_only
+
+
+def read_creation(body: bytes, _version: int) -> dict[str, tuple[int, str]]:
+    """Return the error code and the message, or an empty one, for each topic."""
+    reader = Reader(body, flexible=False)
+    reader.int32()  # throttle_time_ms
+    return {
+        reader.string() or "": (reader.int16(), reader.string() or "")
+        for _ in range(reader.count())
+    }
+
+
+def producer_id_request(_version: int) -> bytes:
+    """Return the InitProducerId request of a producer without transactions."""
+    return struct.pack(">hi", -1, _INT32_MOST)  # transactional_id, transaction_timeout_ms
+
+
+def read_producer_id(body: bytes, _version: int) -> tuple[int, ProducerId]:
+    """Return the error code and the producer id of a response."""
+    reader = Reader(body, flexible=False)
+    reader.int32()  # throttle_time_ms
+    return reader.int16(), ProducerId(reader.int64(), reader.int16())
+
+
+def produce_request(
+    batches: Mapping[TopicPartition, bytes], _version: int, *, timeout_ms: int
+) -> bytes:
+    """Return the request that writes a batch to each log.
+
+    `timeout_ms` bounds the wait of the broker for its replicas.
+    """
+    topics = _by_topic(batches)
+    parts = [struct.pack(">hhii", -1, ALL_REPLICAS, timeout_ms, len(topics))]
+    for topic, logs in topics.items():
+        parts += [string(topic, flexible=False), array_head(len(logs), flexible=False)]
+        for log in logs:
+            parts += [struct.pack(">ii", log.partition, len(batches[log])), batches[log]]
+    return b"".join(parts)
+
+
+def read_produce(body: bytes, version: int) -> dict[TopicPartition, int]:
+    """Return the error code of each log; 0: the batch was written."""
+    reader = Reader(body, flexible=False)
+    # index, error_code, base_offset, log_append_time_ms, log_start_offset
+    layout = struct.Struct(">ihqqq" if version >= 5 else ">ihqq")
+    found = {}
+    for _ in range(reader.count()):
+        topic = reader.string() or ""
+        for _ in range(reader.count()):
+            partition, error, *_ = reader.fields(layout)
+            found[TopicPartition(topic, partition)] = error
     return found
 
 

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from aiokafka.errors import KafkaConnectionError
-
-from gateway.kafka.client import wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from gateway.kafka.client.connection import Connection
-
-T = TypeVar("T")
-
-REQUEST_SECONDS = 5.0
-"""Timeout of a request, and of opening a connection."""
 
 
 class SharedConnection:
@@ -47,17 +40,6 @@ class SharedConnection:
             await asyncio.wait([self._opening])
             if _is_open(self._opening):
                 self._opening.result().close()
-
-
-def decoded(read: Callable[[], T], connection: Connection) -> T:
-    """Return the result of a decoder; close the connection if it cannot read the response."""
-    try:
-        return read()
-    except wire.MALFORMED as error:
-        connection.close()
-        raise KafkaConnectionError(
-            f"{connection.peer} sent a response that cannot be read"
-        ) from error
 
 
 def _is_open(opening: asyncio.Task[Connection]) -> bool:

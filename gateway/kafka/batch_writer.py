@@ -1,0 +1,416 @@
+"""Writes records in batches, and recovers after a rejected or lost batch.
+
+An idempotent producer numbers the records of each partition, and a broker accepts only the next
+number (KIP-98). A batch is numbered when it is built, and its numbers are used up only if it was
+written:
+
+| outcome of a batch | sequence numbers | records |
+| --- | --- | --- |
+| unknown, or the leader has changed | are kept | are resent in the same batch |
+| rejected | are reused | fail with the broker's error |
+| rejected as too large, with several records | are reused | are sent in two halves |
+| rejected for its number, producer id or epoch | new producer id | are resent, in order |
+| rejected, but an earlier attempt may have written it | new producer id | fail: `InDoubt` |
+
+A partition has one batch at a time, and later records have not been numbered yet: resent records
+stay ahead of all later records. A record that may have been written under an old number is never
+resent under a new one, so no record is written twice.
+
+A batch that was not written fails after the timeout, for example while its partition has no leader.
+Each partition with records has a task, and so has each broker with batches to send: a broker gets
+one request at a time, with the batches of all partitions that have one by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import defaultdict, deque
+from contextlib import suppress
+from copy import copy
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    KafkaConnectionError,
+    KafkaError,
+    LeaderNotAvailableError,
+    MessageSizeTooLargeError,
+    ProducerClosed,
+    UnknownError,
+    UnknownTopicOrPartitionError,
+    UnsupportedVersionError,
+    for_code,
+)
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+
+from gateway.kafka.client.error_codes import partition_error
+from gateway.kafka.client.requests import (
+    NO_PRODUCER,
+    PRODUCE,
+    PRODUCER_ID,
+    ProducerId,
+    ask,
+    produce_request,
+    producer_id_request,
+    read_produce,
+    read_producer_id,
+)
+from gateway.kafka.records import log_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.core.records import TopicPartition
+    from gateway.kafka.client.cluster import ClusterClient
+    from gateway.kafka.client.connection import Connection
+    from gateway.kafka.envelope import Message
+
+ATTEMPTS = 3
+"""How often records are resent under a new producer id before they fail."""
+
+EXPIRED_AFTER = 0.9
+"""Fraction of the timeout after which a batch fails that was not written. Callers wait for the
+timeout, and would otherwise not learn that their event was not written."""
+
+RETRY_SECONDS = 0.1
+"""Pause before a batch is resent, and before another request for a producer id."""
+
+_WRITTEN = {0, 46}
+"""No error; duplicate sequence number: an earlier attempt has written the batch."""
+
+_NOT_SENT, _IN_DOUBT = -2, -3
+"""Codes of our own: nothing was sent, or the outcome stays unknown."""
+
+_TIMED_OUT = 7
+
+_PERHAPS_WRITTEN = {-1, _TIMED_OUT, 20, 56}
+"""Unknown error, request timed out, not enough replicas after append, storage error: the broker may
+have written the batch."""
+
+_TOO_LARGE = {10, 18}
+"""Message too large, record list too large."""
+
+_SEQUENCE_BROKEN = {45, 47, 59, 90}
+"""Out of order sequence number, invalid producer epoch, unknown producer id, producer fenced."""
+
+_SEQUENCE_LIMIT = 1 << 31
+"""Sequence numbers wrap from 2^31 - 1 to 0."""
+
+_NOT_IDEMPOTENT = (
+    UnknownError,  # the embedded broker's answer
+    UnsupportedVersionError,
+    ClusterAuthorizationFailedError,  # brokers before 2.8 require the ACL IdempotentWrite
+)
+
+_log = logging.getLogger(__name__)
+
+
+class InDoubt(KafkaError):  # type: ignore[misc] # aiokafka ships no type information
+    """An event may have been written or not: Kafka's response was lost."""
+
+
+class Batching(NamedTuple):
+    """How records are batched."""
+
+    timeout: float
+    """Seconds that a broker may take for a request, and that a record may wait for it."""
+    codec: int
+    """The compression among the attributes of a batch."""
+    linger: float
+    """Seconds that a record waits for others of its partition."""
+    max_bytes: int
+    """Size of a batch, and of the records that wait for their partition."""
+    max_record_bytes: int
+
+
+class _Record(NamedTuple):
+    """A record to write; `since` is a time of the loop's clock."""
+
+    written: asyncio.Future[None]
+    message: Message
+    timestamp: int
+    since: float
+    size: int
+
+
+class _Partition:
+    """The records that wait for their partition, oldest first."""
+
+    def __init__(self, log: TopicPartition) -> None:
+        self.log = log
+        self.waiting: deque[_Record] = deque()
+        self.size = 0
+        """Size of the waiting records in bytes."""
+        self.counts: deque[int] = deque()
+        """Number of records in each of the next batches, which repeat rejected ones."""
+        self.renumbered = 0
+        self.changed = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+
+    def put(self, record: _Record) -> None:
+        """Append a record."""
+        self.waiting.append(record)
+        self.size += record.size
+        self.changed.set()
+
+    def take(self, builder: DefaultRecordBatchBuilder) -> list[_Record]:
+        """Encode and remove the records of the next batch."""
+        most = self.counts.popleft() if self.counts else len(self.waiting)
+        records: list[_Record] = []
+        while len(records) < most:
+            _, message, timestamp, _, size = self.waiting[0]
+            _, key, value, headers = message
+            if builder.append(len(records), timestamp, key, value, headers) is None:
+                break  # the batch is full
+            records.append(self.waiting.popleft())
+            self.size -= size
+        self.changed.set()
+        return records
+
+    def end(self, records: list[_Record], code: int, error: KafkaError | None) -> None:
+        """Resolve the futures of a batch, or put its records back to be resent."""
+        half = (len(records) + 1) // 2
+        if code in _SEQUENCE_BROKEN and self.renumbered < ATTEMPTS:
+            self.renumbered += 1
+            parts = [records]
+        elif code in _TOO_LARGE and half < len(records):
+            parts = [records[:half], records[half:]]
+        else:
+            self.renumbered = 0
+            _resolve(records, error)
+            return
+        self.counts.extendleft(len(part) for part in reversed(parts))
+        self.waiting.extendleft(reversed(records))
+        self.size += sum(record.size for record in records)
+
+    async def wait(self, seconds: float | None = None) -> None:
+        """Wait for a change of the records, or until the time is over."""
+        self.changed.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.changed.wait()
+
+
+class _Broker:
+    """Sends batches to a broker, one request at a time."""
+
+    def __init__(self, client: ClusterClient, node_id: int, timeout: float) -> None:
+        self._client = client
+        self._node_id = node_id
+        self._timeout = timeout
+        self._connection: Connection | None = None
+        self._waiting: dict[TopicPartition, tuple[bytes, asyncio.Future[int]]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def write(self, log: TopicPartition, batch: bytes) -> asyncio.Future[int]:
+        """Return the future of the error code; it raises `KafkaError` if nothing was sent."""
+        answer = asyncio.get_running_loop().create_future()
+        self._waiting[log] = batch, answer
+        if self._task is None or self._task.done():
+            self._task = self._client.start_task(self._run())
+        return answer
+
+    def disconnect(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+
+    async def _run(self) -> None:
+        failure: KafkaError = KafkaConnectionError("unexpected exception")
+        try:
+            while self._waiting:
+                connection = self._connection
+                if connection is None or connection.closed:
+                    connection = self._connection = await self._client.connect(self._node_id)
+                await self._send(connection)
+        except KafkaError as error:
+            failure = error
+        finally:
+            for _, answer in self._waiting.values():
+                if not answer.done():
+                    answer.set_exception(failure)
+            self._waiting.clear()
+
+    async def _send(self, connection: Connection) -> None:
+        sent, self._waiting = self._waiting, {}
+        batches = {log: batch for log, (batch, _) in sent.items()}
+        request = partial(produce_request, batches, timeout_ms=int(self._timeout * 1000))
+        codes: dict[TopicPartition, int] = {}
+        try:
+            codes = await ask(connection, PRODUCE, request, read_produce, self._timeout)
+        except KafkaConnectionError as error:
+            _log.warning("answer to events lost: %s", error)
+        finally:
+            for log, (_, answer) in sent.items():
+                if not answer.done():
+                    answer.set_result(codes.get(log, _TIMED_OUT))
+
+
+class BatchWriter:
+    """Writes records to their partitions, in tasks of `client`, which the caller stops.
+
+    If the brokers refuse idempotent writes, a retry may write a record twice.
+    """
+
+    def __init__(self, client: ClusterClient, batching: Batching) -> None:
+        self._client = client
+        self._batching = batching
+        self._producer: ProducerId | None = None
+        self._assigning = asyncio.Lock()
+        self._numbers: defaultdict[TopicPartition, int] = defaultdict(int)
+        """The next sequence number of each partition, for this producer id."""
+        self._partitions: dict[TopicPartition, _Partition] = {}
+        """The partitions with records."""
+        self._brokers: dict[int, _Broker] = {}
+
+    async def producer_id(self) -> ProducerId:
+        """Return the current producer id, assigned by any broker. Raises `KafkaError`."""
+        async with self._assigning:
+            while self._producer is None:
+                try:
+                    self._producer = await self._client.ask_any(_assigned)
+                except _NOT_IDEMPOTENT:
+                    _log.info(
+                        "the broker has no idempotent writes: a retry may write an event twice"
+                    )
+                    self._producer = NO_PRODUCER
+                except KafkaError as error:
+                    if not error.retriable:
+                        raise
+                    await asyncio.sleep(RETRY_SECONDS)
+                self._numbers.clear()
+        return self._producer
+
+    async def add(self, log: TopicPartition, message: Message) -> asyncio.Future[None]:
+        """Return the future of a record; waits while too many bytes wait for its partition."""
+        _, key, value, headers = message
+        size = DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, headers)
+        if size > self._batching.max_record_bytes:
+            raise MessageSizeTooLargeError
+        loop = asyncio.get_running_loop()
+        while True:
+            partition = self._partitions.get(log)
+            if partition is None:
+                partition = self._partitions[log] = _Partition(log)
+                partition.task = self._client.start_task(self._write(partition))
+            if partition.size < self._batching.max_bytes:
+                break
+            await partition.wait()
+        record = _Record(loop.create_future(), message, int(time.time() * 1000), loop.time(), size)
+        partition.put(record)
+        return record.written
+
+    async def flush(self) -> None:
+        """Return when no record waits."""
+        tasks = [each.task for each in self._partitions.values() if each.task is not None]
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def disconnect(self) -> None:
+        """Close the connections."""
+        for broker in self._brokers.values():
+            broker.disconnect()
+
+    # The task of a partition.
+
+    async def _write(self, partition: _Partition) -> None:
+        """Write batches until no record waits."""
+        error: KafkaError = ProducerClosed()
+        try:
+            while partition.waiting:
+                await self._linger(partition)
+                await self._write_batch(partition, await self.producer_id())
+        except KafkaError as failure:
+            error = failure
+        finally:
+            del self._partitions[partition.log]
+            _resolve(partition.waiting, error)
+            partition.changed.set()
+
+    async def _linger(self, partition: _Partition) -> None:
+        loop = asyncio.get_running_loop()
+        due = partition.waiting[0].since + self._batching.linger
+        while loop.time() < due and partition.size < self._batching.max_bytes:
+            await partition.wait(due - loop.time())
+
+    async def _write_batch(self, partition: _Partition, producer: ProducerId) -> None:
+        """Write one batch, and handle its outcome as in the module's table."""
+        number = self._numbers[partition.log]
+        builder = DefaultRecordBatchBuilder(
+            2,
+            self._batching.codec,
+            is_transactional=0,
+            producer_id=producer.id,
+            producer_epoch=producer.epoch,
+            base_sequence=number,
+            batch_size=self._batching.max_bytes,
+        )
+        records = partition.take(builder)
+        code = _IN_DOUBT
+        error: KafkaError | None = InDoubt("the producer was stopped")
+        try:
+            since = records[0].since
+            code, error = await self._outcome(partition.log, bytes(builder.build()), since)
+        finally:
+            if producer == self._producer != NO_PRODUCER:
+                if code in _WRITTEN:
+                    self._numbers[partition.log] = (number + len(records)) % _SEQUENCE_LIMIT
+                elif code in _SEQUENCE_BROKEN or code == _IN_DOUBT:
+                    self._producer = None
+            partition.end(records, code, error)
+
+    async def _outcome(
+        self, log: TopicPartition, batch: bytes, since: float
+    ) -> tuple[int, KafkaError | None]:
+        """Send a batch until its outcome is known; return the error code and the error."""
+        loop = asyncio.get_running_loop()
+        expires = since + EXPIRED_AFTER * self._batching.timeout
+        in_doubt = False
+        while True:
+            code, error = await self._attempt(log, batch)
+            if code in _WRITTEN:
+                return code, None
+            in_doubt = in_doubt or code in _PERHAPS_WRITTEN
+            unlimited = in_doubt and self._producer != NO_PRODUCER
+            if error.retriable and (unlimited or loop.time() < expires):
+                self._client.request_refresh()
+                await asyncio.sleep(RETRY_SECONDS)
+            elif in_doubt:
+                return _IN_DOUBT, InDoubt(str(error))
+            else:
+                return code, error
+
+    async def _attempt(self, log: TopicPartition, batch: bytes) -> tuple[int, KafkaError]:
+        leader = self._client.leader(log)
+        if leader is None and log.partition >= self._client.partition_count(log.topic):
+            return _NOT_SENT, UnknownTopicOrPartitionError(log_name(log))
+        if leader is None:
+            return _NOT_SENT, LeaderNotAvailableError("its partition has no leader")
+        broker = self._brokers.get(leader.node_id)
+        if broker is None:
+            broker = _Broker(self._client, leader.node_id, self._batching.timeout)
+            self._brokers[leader.node_id] = broker
+        try:
+            code = await broker.write(log, batch)
+        except KafkaError as error:
+            return _NOT_SENT, LeaderNotAvailableError(str(error))
+        return code, partition_error(code, log)
+
+
+async def _assigned(connection: Connection) -> ProducerId:
+    error, producer = await ask(connection, PRODUCER_ID, producer_id_request, read_producer_id)
+    if error:
+        raise for_code(error)(f"{connection.peer} assigns no producer id")
+    return producer
+
+
+def _resolve(records: Iterable[_Record], error: KafkaError | None) -> None:
+    for record in records:
+        if record.written.done():  # the caller was cancelled
+            continue
+        if error is None:
+            record.written.set_result(None)
+        else:
+            record.written.set_exception(copy(error))
