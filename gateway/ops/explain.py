@@ -50,7 +50,8 @@ def id_routes(hub: Hub) -> Iterable[AbstractRouteDef]:
         try:
             marks = parse(request.query["id"])
         except EventIdError as error:
-            raise BadRequest(f"{error}: a client that sends it gets a gap `invalid`") from None
+            effect = "a client that sends this one gets a gap with reason invalid"
+            raise BadRequest(f"{error}; {effect}") from None
         return answer({"marks": [_show(mark, hub) for mark in marks]})
 
     return (web.get("/ops/id", explain),)

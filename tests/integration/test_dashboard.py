@@ -79,7 +79,9 @@ async def test_its_numbers_are_the_facts(
     await look_up(browser, user)
     await browser.wait_for(f"return {STREAMS}.length === 4")
     answer = "document.querySelector('#user-answer').innerText"
-    await browser.wait_for(f"return {answer}.includes('4 streams are open at this address')")
+    await browser.wait_for(
+        f"return {answer}.includes('4 streams are open at this operations port')"
+    )
     await browser.click("#user-streams .end")
     assert len([client for client in clients if client.is_open]) == 7, "it asks once more"
     await browser.click("#user-streams .end")

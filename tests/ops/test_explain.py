@@ -80,4 +80,4 @@ async def test_an_id_is_explained(
         assert "/ops/id?id=ID" in await response.text()
     async with client.get("/ops/id", params={"id": "garbage"}) as response:
         assert response.status == 400
-        assert "a gap `invalid`" in (await response.json())["detail"]
+        assert "a gap with reason invalid" in (await response.json())["detail"]

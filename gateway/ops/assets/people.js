@@ -99,7 +99,7 @@ export class People {
     const answer = byId("user-answer");
     const open = streams.length === 1 ? "1 stream is open" : `${streams.length} streams are open`;
     const where = partition === null ? "" : `Partition ${partition}. `;
-    answer.replaceChildren(make("p", {}, make("b", {}, `${where}${open} at this address.`)));
+    answer.replaceChildren(make("p", {}, make("b", {}, `${where}${open} at this operations port.`)));
     if (this.#others.length) answer.append(this.#elsewhere(user));
     const list = byId("user-streams");
     list.hidden = !streams.length;
@@ -132,7 +132,7 @@ export class People {
     return make(
       "table",
       { class: "streams" },
-      make("caption", { class: "hidden" }, `Streams of ${user} at this address`),
+      make("caption", { class: "hidden" }, `Streams of ${user} at this operations port`),
       make("thead", {}, make("tr", {}, ...heads.map((head) => make("th", { scope: "col" }, head)))),
       make("tbody", {}, ...streams.map((stream) => this.#row(user, stream))),
     );

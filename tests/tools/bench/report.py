@@ -118,7 +118,7 @@ def words(figure: Figure) -> list[str]:
     target = ""
     if figure.target is not None:
         target = f"≤ {figure.target:,g} ({figure.of_target:.0%})"
-    return [f"{label}, {figure.unit}", *values, target]
+    return [f"{label}, {figure.unit}".removesuffix(", "), *values, target]
 
 
 def short(value: float) -> str:
