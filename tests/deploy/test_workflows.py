@@ -51,11 +51,25 @@ def test_every_make_target_of_a_workflow_exists() -> None:
     assert used <= targets
 
 
-def test_dependabot_watches_folders_that_exist() -> None:
+MANIFESTS = {"package.json": "npm", "go.mod": "gomod", "pom.xml": "maven", "Dockerfile": "docker"}
+
+
+def test_dependabot_watches_every_manifest() -> None:
     config = yaml.safe_load((ROOT / ".github/dependabot.yml").read_text())
-    for update in config["updates"]:
-        for folder in update.get("directories", [update.get("directory")]):
-            assert (ROOT / folder.strip("/")).is_dir(), folder
+    watched = {
+        (update["package-ecosystem"], folder)
+        for update in config["updates"]
+        for folder in update.get("directories", [update.get("directory")])
+    }
+    for _, folder in watched:
+        assert (ROOT / folder.strip("/")).is_dir(), folder
+    found = {
+        (MANIFESTS[path.name], f"/{path.parent.relative_to(ROOT)}")
+        for part in ("clients", "deploy", "tests")
+        for path in (ROOT / part).rglob("*")
+        if path.name in MANIFESTS and "node_modules" not in path.parts
+    }
+    assert found <= watched
 
 
 def test_hooks_of_pre_commit_are_programs_of_the_project() -> None:
