@@ -42,11 +42,11 @@ from gateway.http.auth.signing_keys import SigningKeys
 from gateway.http.transport.tls import Certificate
 from gateway.kafka.client.options import connection_options
 from gateway.kafka.probe import probe
-from gateway.kafka.rights import missing_rights
 from gateway.kafka.topics import (
     compactions,
     connected,
     dead_letter_topic,
+    missing_rights,
     retentions,
     topic_specs,
 )

@@ -17,7 +17,7 @@ from gateway.core.partitioner import partitioner
 from gateway.core.records import Event, LogKind, Record, Unreadable
 from gateway.errors import SettingsError
 from gateway.fleet.capacity import OTHER_FILES
-from gateway.kafka.tool_commands import config_command
+from gateway.kafka.diagnosis import config_command
 from gateway.kafka.topics import TopicSpec, creation_command
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from gateway.config import Settings
     from gateway.core.event import Decoder
     from gateway.core.source import Source
+    from gateway.kafka.client.metadata import Cluster
     from gateway.kafka.diagnosis import Diagnosis
-    from gateway.kafka.metadata import Cluster
     from gateway.settings.setting_types import Address
 
 MAX_FAULTS = 3

@@ -15,7 +15,7 @@ from gateway.core.source import Topic
 if TYPE_CHECKING:
     from gateway.config import Settings
     from gateway.core.limits import Extent
-    from gateway.kafka.metadata import Cluster
+    from gateway.kafka.client.metadata import Cluster
     from gateway.kafka.probe import Probe
 
 

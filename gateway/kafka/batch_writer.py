@@ -29,12 +29,10 @@ import time
 from collections import defaultdict, deque
 from contextlib import suppress
 from copy import copy
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
-    KafkaConnectionError,
     KafkaError,
     LeaderNotAvailableError,
     MessageSizeTooLargeError,
@@ -42,30 +40,23 @@ from aiokafka.errors import (
     UnknownError,
     UnknownTopicOrPartitionError,
     UnsupportedVersionError,
-    for_code,
 )
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from gateway.kafka.client.error_codes import partition_error
-from gateway.kafka.client.requests import (
+from gateway.kafka.client.error_codes import log_name, partition_error
+from gateway.kafka.client.produce import (
     NO_PRODUCER,
-    PRODUCE,
-    PRODUCER_ID,
+    TIMED_OUT,
+    BrokerWriter,
     ProducerId,
-    ask,
-    produce_request,
-    producer_id_request,
-    read_produce,
-    read_producer_id,
+    new_producer_id,
 )
-from gateway.kafka.records import log_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.core.records import TopicPartition
     from gateway.kafka.client.cluster import ClusterClient
-    from gateway.kafka.client.connection import Connection
     from gateway.kafka.envelope import Message
 
 ATTEMPTS = 3
@@ -84,9 +75,7 @@ _WRITTEN = {0, 46}
 _NOT_SENT, _IN_DOUBT = -2, -3
 """Codes of our own: nothing was sent, or the outcome stays unknown."""
 
-_TIMED_OUT = 7
-
-_PERHAPS_WRITTEN = {-1, _TIMED_OUT, 20, 56}
+_PERHAPS_WRITTEN = {-1, TIMED_OUT, 20, 56}
 """Unknown error, request timed out, not enough replicas after append, storage error: the broker may
 have written the batch."""
 
@@ -194,61 +183,6 @@ class _Partition:
                 await self.changed.wait()
 
 
-class _Broker:
-    """Sends batches to a broker, one request at a time."""
-
-    def __init__(self, client: ClusterClient, node_id: int, timeout: float) -> None:
-        self._client = client
-        self._node_id = node_id
-        self._timeout = timeout
-        self._connection: Connection | None = None
-        self._waiting: dict[TopicPartition, tuple[bytes, asyncio.Future[int]]] = {}
-        self._task: asyncio.Task[None] | None = None
-
-    def write(self, log: TopicPartition, batch: bytes) -> asyncio.Future[int]:
-        """Return the future of the error code; it raises `KafkaError` if nothing was sent."""
-        answer = asyncio.get_running_loop().create_future()
-        self._waiting[log] = batch, answer
-        if self._task is None or self._task.done():
-            self._task = self._client.start_task(self._run())
-        return answer
-
-    def disconnect(self) -> None:
-        """Close the connection."""
-        if self._connection is not None:
-            self._connection.close()
-
-    async def _run(self) -> None:
-        failure: KafkaError = KafkaConnectionError("unexpected exception")
-        try:
-            while self._waiting:
-                connection = self._connection
-                if connection is None or connection.closed:
-                    connection = self._connection = await self._client.connect(self._node_id)
-                await self._send(connection)
-        except KafkaError as error:
-            failure = error
-        finally:
-            for _, answer in self._waiting.values():
-                if not answer.done():
-                    answer.set_exception(failure)
-            self._waiting.clear()
-
-    async def _send(self, connection: Connection) -> None:
-        sent, self._waiting = self._waiting, {}
-        batches = {log: batch for log, (batch, _) in sent.items()}
-        request = partial(produce_request, batches, timeout_ms=int(self._timeout * 1000))
-        codes: dict[TopicPartition, int] = {}
-        try:
-            codes = await ask(connection, PRODUCE, request, read_produce, self._timeout)
-        except KafkaConnectionError as error:
-            _log.warning("answer to events lost: %s", error)
-        finally:
-            for log, (_, answer) in sent.items():
-                if not answer.done():
-                    answer.set_result(codes.get(log, _TIMED_OUT))
-
-
 class BatchWriter:
     """Writes records to their partitions, in tasks of `client`, which the caller stops.
 
@@ -264,14 +198,14 @@ class BatchWriter:
         """The next sequence number of each partition, for this producer id."""
         self._partitions: dict[TopicPartition, _Partition] = {}
         """The partitions with records."""
-        self._brokers: dict[int, _Broker] = {}
+        self._brokers: dict[int, BrokerWriter] = {}
 
     async def producer_id(self) -> ProducerId:
         """Return the current producer id, assigned by any broker. Raises `KafkaError`."""
         async with self._assigning:
             while self._producer is None:
                 try:
-                    self._producer = await self._client.ask_any(_assigned)
+                    self._producer = await self._client.ask_any(new_producer_id)
                 except _NOT_IDEMPOTENT:
                     _log.info(
                         "the broker has no idempotent writes: a retry may write an event twice"
@@ -390,20 +324,13 @@ class BatchWriter:
             return _NOT_SENT, LeaderNotAvailableError("its partition has no leader")
         broker = self._brokers.get(leader.node_id)
         if broker is None:
-            broker = _Broker(self._client, leader.node_id, self._batching.timeout)
+            broker = BrokerWriter(self._client, leader.node_id, self._batching.timeout)
             self._brokers[leader.node_id] = broker
         try:
             code = await broker.write(log, batch)
         except KafkaError as error:
             return _NOT_SENT, LeaderNotAvailableError(str(error))
         return code, partition_error(code, log)
-
-
-async def _assigned(connection: Connection) -> ProducerId:
-    error, producer = await ask(connection, PRODUCER_ID, producer_id_request, read_producer_id)
-    if error:
-        raise for_code(error)(f"{connection.peer} assigns no producer id")
-    return producer
 
 
 def _resolve(records: Iterable[_Record], error: KafkaError | None) -> None:

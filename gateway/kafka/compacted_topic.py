@@ -22,9 +22,9 @@ from gateway.supervise import Part, Supervisor
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.kafka.fetch.listener import Reports
+    from gateway.kafka.client.metadata import Cluster
+    from gateway.kafka.fetch.partition import Reports
     from gateway.kafka.fetch.protocol import Limits
-    from gateway.kafka.metadata import Cluster
 
 IDLE_SECONDS = 1.0
 """How often an idle reader checks whether the topic must be read again."""

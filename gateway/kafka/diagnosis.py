@@ -2,11 +2,12 @@
 
 A wrong password or certificate surfaces as an exception with a TLS or Kafka protocol code. This
 module maps each exception that a setting can cause to two short texts: the cause, and the setting
-to change. It opens no connections: `gateway.kafka.direct` provides the exceptions.
+to change. `explain` opens a connection to find the cause of a request that has failed.
 """
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,14 +17,15 @@ from aiokafka.errors import (
     IllegalSaslStateError,
     KafkaConnectionError,
     KafkaError,
+    NodeNotReadyError,
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
     UnsupportedSaslMechanismError,
 )
 
+from gateway.kafka.client.cluster import ClusterClient
 from gateway.kafka.client.connection import ForeignProtocolError
 from gateway.kafka.client.shared_token import TokenUnavailable
-from gateway.kafka.tool_commands import tool_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -68,6 +70,13 @@ _ALERTS = {
 """TLS alerts (RFC 8446, §6.2) about this client's certificate, by OpenSSL's names."""
 
 
+ADMIN_PROPERTIES = "admin.properties"
+"""File with an administrator's login, if the brokers need one; not the gateway's login."""
+
+ATTEMPT_SECONDS = 2.0
+"""Timeout of each step; enough for a reachable broker, TLS and login included."""
+
+
 class Diagnosis(NamedTuple):
     """A cause and its remedy; `str` joins both in one line."""
 
@@ -76,6 +85,45 @@ class Diagnosis(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.found}; {self.advice}" if self.advice else self.found
+
+
+async def explain(error: KafkaError | OSError, options: dict[str, Any]) -> Diagnosis:
+    """Return the diagnosis of a failed request, based on a new connection attempt.
+
+    `options` are those of `connection_options`. Takes at most twice `ATTEMPT_SECONDS`; never
+    raises.
+    """
+    if not isinstance(error, KafkaConnectionError | NodeNotReadyError | OSError):
+        return diagnose(error, options)
+    client = ClusterClient(options)
+    try:
+        async with asyncio.timeout(ATTEMPT_SECONDS):
+            await client.describe([])
+        away = await _away(client)
+    except (KafkaError, OSError) as failure:
+        return diagnose(failure, options)
+    finally:
+        await client.stop()
+    return unreachable(away) if away else slow(options)
+
+
+async def _away(client: ClusterClient) -> list[str]:
+    """Return the address of each broker of the cluster that does not answer."""
+
+    async def is_away(node_id: int) -> bool:
+        try:
+            async with asyncio.timeout(ATTEMPT_SECONDS):
+                (await client.connect(node_id)).close()
+        except (KafkaError, OSError):
+            return True
+        return False
+
+    found = await asyncio.gather(*[is_away(node_id) for node_id in client.nodes])
+    return [
+        f"{node.host}:{node.port}"
+        for node, away in zip(client.nodes.values(), found, strict=True)
+        if away
+    ]
 
 
 def diagnose(error: BaseException, options: dict[str, Any]) -> Diagnosis:
@@ -220,3 +268,26 @@ def _protocol(options: dict[str, Any]) -> str:
 
 def _servers(options: dict[str, Any]) -> str:
     return ", ".join(options["bootstrap_servers"])
+
+
+def tool_command(tool: str, options: Mapping[str, Any], words: str) -> str:
+    """Return the line that runs `tool` (without `.sh`) with `words` on the brokers.
+
+    `options` are those of `connection_options`. For brokers with TLS or a login the line has
+    `--command-config`, because the tools need the administrator's login.
+    """
+    servers = ",".join(options["bootstrap_servers"])
+    secured = options.get("security_protocol", "PLAINTEXT") != "PLAINTEXT"
+    login = f" --command-config {ADMIN_PROPERTIES}" if secured else ""
+    return f"{tool}.sh --bootstrap-server {servers}{login} {words}"
+
+
+def config_command(topic: str, config: str, options: Mapping[str, Any]) -> str:
+    """Return the line that sets `config` (`name=value`) on a topic."""
+    words = f"--alter --entity-type topics --entity-name {topic} --add-config {config}"
+    return tool_command("kafka-configs", options, words)
+
+
+def describe_command(topic: str, options: Mapping[str, Any]) -> str:
+    """Return the line that prints the leader of each partition of a topic."""
+    return tool_command("kafka-topics", options, f"--describe --topic {topic}")

@@ -23,11 +23,16 @@ from gateway.kafka.client.options import connection_options
 from gateway.kafka.compacted_topic import CompactedTopic
 from gateway.kafka.diagnosis import missing_right
 from gateway.kafka.envelope import Message
-from gateway.kafka.fetch.listener import report_unreadable
+from gateway.kafka.fetch.partition import report_unreadable
 from gateway.kafka.fetch.protocol import Limits
 from gateway.kafka.producer import Producer
-from gateway.kafka.rights import missing_rights
-from gateway.kafka.topics import connected, create_missing, creation_command, workers_topic
+from gateway.kafka.topics import (
+    connected,
+    create_missing,
+    creation_command,
+    missing_rights,
+    workers_topic,
+)
 from gateway.supervise import Part, Supervisor
 
 if TYPE_CHECKING:
@@ -35,8 +40,8 @@ if TYPE_CHECKING:
 
     from gateway.config import Settings
     from gateway.fleet.members import Fleet
-    from gateway.kafka.fetch.listener import Reports
-    from gateway.kafka.metadata import Cluster
+    from gateway.kafka.client.metadata import Cluster
+    from gateway.kafka.fetch.partition import Reports
 
 LIMITS = Limits(wait_ms=1000, min_bytes=1 << 20)
 """The broker collects statuses for a second: a large fleet costs no more fetches."""

@@ -14,8 +14,9 @@ from aiokafka.errors import KafkaError
 
 from gateway import clock
 from gateway.core.records import OffsetPosition
+from gateway.kafka.client.error_codes import log_name
+from gateway.kafka.context import topic_id
 from gateway.kafka.fetch.reader import FetchReader
-from gateway.kafka.records import log_name, topic_id
 from gateway.supervise import Part
 
 if TYPE_CHECKING:

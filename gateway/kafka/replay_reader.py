@@ -16,9 +16,10 @@ from aiokafka.errors import KafkaError
 
 from gateway import clock
 from gateway.core.records import RECORD_OVERHEAD
-from gateway.kafka.fetch.listener import report_unreadable
+from gateway.kafka.client.error_codes import log_name
+from gateway.kafka.context import topic_id
+from gateway.kafka.fetch.partition import report_unreadable
 from gateway.kafka.fetch.scanner import LogScanner
-from gateway.kafka.records import log_name, topic_id
 from gateway.supervise import FIRST_SECONDS, LONGEST_SECONDS, Part
 
 if TYPE_CHECKING:

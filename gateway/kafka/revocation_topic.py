@@ -14,7 +14,7 @@ from gateway import clock
 from gateway.core.gap import CloseReason
 from gateway.core.records import TopicPartition, UnreadableReason
 from gateway.kafka.compacted_topic import BATCH
-from gateway.kafka.fetch.listener import report_unreadable
+from gateway.kafka.fetch.partition import report_unreadable
 from gateway.revocation.compaction import Digest, Written
 from gateway.revocation.record import read_change
 from gateway.supervise import Containment, Part
@@ -22,7 +22,7 @@ from gateway.supervise import Containment, Part
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.kafka.fetch.listener import Reports
+    from gateway.kafka.fetch.partition import Reports
     from gateway.kafka.revocation_events import RevocationEvents
 
 GATHER_SECONDS = 0.05

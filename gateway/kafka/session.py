@@ -20,21 +20,18 @@ from gateway.core.partition_map import PartitionMap
 from gateway.core.partitioner import key_hash
 from gateway.errors import BrokerError
 from gateway.kafka.client.cluster import ClusterClient
+from gateway.kafka.client.error_codes import log_name
 from gateway.kafka.client.options import connection_options
 from gateway.kafka.compacted_topic import CompactedTopic
 from gateway.kafka.context import ReaderContext
-from gateway.kafka.direct import explain
+from gateway.kafka.diagnosis import explain
+from gateway.kafka.health import RetentionWatch, TopicHealth, UnreadPartitions
 from gateway.kafka.live_reader import LiveReader
 from gateway.kafka.offsets import Offsets
-from gateway.kafka.records import log_name
 from gateway.kafka.replay_reader import ReplayReader
-from gateway.kafka.retention import RetentionWatch
 from gateway.kafka.revocation_topic import RevocationFollower
-from gateway.kafka.rights import missing_rights
-from gateway.kafka.topic_health import TopicHealth
 from gateway.kafka.topic_watch import TopicWatch
-from gateway.kafka.topics import answering, create_missing, topic_specs
-from gateway.kafka.unread import UnreadPartitions
+from gateway.kafka.topics import answering, create_missing, missing_rights, topic_specs
 from gateway.readiness import NotReadyReason
 from gateway.supervise import Part, Supervisor, flat
 
@@ -45,7 +42,7 @@ if TYPE_CHECKING:
     from gateway.core.feed import PartitionFeed
     from gateway.core.records import TopicPartition
     from gateway.core.request import StreamRequest
-    from gateway.kafka.metadata import Cluster
+    from gateway.kafka.client.metadata import Cluster
     from gateway.kafka.revocation_events import RevocationEvents
     from gateway.metrics import Metrics
     from gateway.readiness import Readiness

@@ -14,7 +14,7 @@ import structlog
 
 from gateway import clock
 from gateway.core.records import LogKind
-from gateway.kafka.metadata import Cluster
+from gateway.kafka.client.metadata import Cluster
 
 if TYPE_CHECKING:
     from gateway.core.hub import Hub

@@ -1,7 +1,10 @@
-"""Topics: metadata, configuration, and the creation of missing topics.
+"""Topics: metadata, configuration, rights, and the creation of missing topics.
 
 Metadata requests never create a topic; `create_missing` does, for demos and trials
 (`GATEWAY_CREATE_TOPICS`).
+
+Without the right Describe, metadata hides a topic as if it were missing; without Read, its metadata
+is visible and fetches are rejected. `missing_rights` checks both.
 """
 
 from __future__ import annotations
@@ -11,7 +14,12 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    KafkaError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
 
 from gateway.core.records import LogKind, TopicPartition
 from gateway.errors import BrokerError
@@ -25,14 +33,13 @@ from gateway.kafka.client.requests import (
     read_configs,
     read_creation,
 )
-from gateway.kafka.direct import explain
-from gateway.kafka.tool_commands import tool_command
+from gateway.kafka.diagnosis import Diagnosis, explain, missing_right, tool_command
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
     from gateway.config import Settings
-    from gateway.kafka.metadata import Cluster
+    from gateway.kafka.client.metadata import Cluster
 
 ANSWER_SECONDS = 10.0
 """Timeout of each function in this module; a reachable broker answers in milliseconds."""
@@ -41,6 +48,9 @@ MAX_REPLICAS = 3
 """Replicas of a created topic, if the cluster has as many brokers: two may fail without loss."""
 
 _LEADER_POLL_SECONDS = 0.05
+
+NOWHERE = 1 << 62
+"""An offset beyond every log: a broker checks the ACL first, then rejects it at once."""
 
 STATUS_SEGMENT_MS = 600_000
 """Kafka does not compact the active segment. Workers write statuses every few seconds, and old ones
@@ -178,6 +188,39 @@ async def _configs(client: ClusterClient, topics: Sequence[str], key: str) -> di
     request = partial(configs_request, topics, [key])
     found = await client.ask_any(lambda connection: ask(connection, CONFIGS, request, read_configs))
     return {topic: values[key] for topic, values in found.items() if values}
+
+
+async def missing_rights(
+    client: ClusterClient, cluster: Cluster, names: Sequence[str]
+) -> dict[str, Diagnosis]:
+    """Return the missing ACL and the remedy for each topic that lacks one.
+
+    `cluster` is the metadata of these topics. Kafka does not distinguish a topic without Describe
+    from a missing one. Costs one request for each topic. A topic whose leaders do not answer counts
+    as readable. Never raises.
+    """
+    if client.is_embedded:
+        return {}  # no ACLs; a fetch beyond the end is not rejected at once
+    listed = [name for name in names if name in cluster.partitions]
+    readable = await asyncio.gather(*[_is_readable(client, name) for name in listed])
+    lacking = {name for name, is_readable in zip(listed, readable, strict=True) if not is_readable}
+    options = client.options
+    return {
+        **{
+            name: missing_right("Describe", name, options)
+            for name in names
+            if name in cluster.denied
+        },
+        **{name: missing_right("Read", name, options) for name in names if name in lacking},
+    }
+
+
+async def _is_readable(client: ClusterClient, topic: str) -> bool:
+    try:
+        peek = await client.peek(TopicPartition(topic, 0), NOWHERE)
+    except KafkaError:
+        return True  # the leader is unreachable, which other checks report
+    return bool(peek.error != TopicAuthorizationFailedError.errno)
 
 
 def _led(

@@ -13,7 +13,7 @@ from gateway import clock
 from gateway.fleet.members import STATUS_SECONDS, Fleet
 from gateway.fleet_link import FleetLink
 from gateway.kafka.client.options import connection_options
-from gateway.kafka.tool_commands import describe_command
+from gateway.kafka.diagnosis import describe_command
 from gateway.ops.dashboard import DashboardFeed
 from gateway.ops.fleet_routes import fleet_routes
 from gateway.ops.latest import Latest

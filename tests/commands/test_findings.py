@@ -23,8 +23,8 @@ from gateway.core.partitioner import partitioner
 from gateway.core.records import LogKind, Record, make_record
 from gateway.core.registry import Registry
 from gateway.core.source import Source
+from gateway.kafka.client.metadata import Cluster
 from gateway.kafka.diagnosis import missing_right
-from gateway.kafka.metadata import Cluster
 from gateway.kafka.topics import topic_specs
 from gateway.settings.setting_types import Address
 from gateway.sources import parse_sources

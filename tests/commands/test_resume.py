@@ -8,7 +8,7 @@ from gateway.core.event_id import CursorEntry, incarnation_tag, short_tag
 from gateway.core.limits import Extent
 from gateway.core.records import LogKind, OffsetPosition, Position, TimePosition
 from gateway.core.source import name_mark
-from gateway.kafka.metadata import Cluster
+from gateway.kafka.client.metadata import Cluster
 
 EXTENT = Extent(100, 10_000, 100, 1)
 RECORDS = 50_000

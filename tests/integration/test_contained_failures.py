@@ -28,15 +28,14 @@ from gateway.kafka.compacted_topic import CompactedTopic
 from gateway.kafka.fetch import answers, batches, reader
 from gateway.kafka.fetch.broker import BrokerReader
 from gateway.kafka.fetch.session import FetchSession
+from gateway.kafka.health import RetentionWatch, UnreadPartitions
 from gateway.kafka.live_reader import LiveReader
 from gateway.kafka.offsets import Offsets
 from gateway.kafka.replay_reader import ReplayReader
-from gateway.kafka.retention import RetentionWatch
 from gateway.kafka.revocation_events import RevocationEvents
 from gateway.kafka.revocation_topic import RevocationFollower
 from gateway.kafka.session import KafkaSession
 from gateway.kafka.topic_watch import TopicWatch
-from gateway.kafka.unread import UnreadPartitions
 from gateway.metrics import Metrics
 from gateway.supervise import Part
 from tests.client import StreamClient

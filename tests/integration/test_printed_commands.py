@@ -17,7 +17,7 @@ from aiokafka.admin import NewTopic
 
 from gateway.config import Settings
 from gateway.kafka.client.options import connection_options
-from gateway.kafka.tool_commands import describe_command
+from gateway.kafka.diagnosis import describe_command
 from tests.brokers.authority import Authority
 from tests.brokers.kafka import FOLDER, JAVA, POM
 from tests.brokers.metadata import create_topics

@@ -19,8 +19,7 @@ from aiokafka.errors import (
 
 from gateway.config import Settings
 from gateway.kafka.client.options import connection_options
-from gateway.kafka.diagnosis import diagnose, missing_right, slow, unreachable
-from gateway.kafka.direct import explain
+from gateway.kafka.diagnosis import diagnose, explain, missing_right, slow, unreachable
 from tests.brokers.scripted import ScriptedServer, describe_cluster
 from tests.child import free_port
 from tests.conftest import Broker

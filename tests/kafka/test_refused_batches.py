@@ -20,10 +20,11 @@ from aiokafka.producer.transaction_manager import PidAndEpoch
 
 from gateway.core.partitioner import partitioner
 from gateway.errors import PublishError
-from gateway.kafka import batch_writer
-from gateway.kafka.client import bootstrap
+from gateway.kafka.client import metadata, produce
 from gateway.kafka.client.connection import Connection
-from gateway.kafka.client.requests import METADATA, PRODUCE, Api, ask
+from gateway.kafka.client.metadata import METADATA
+from gateway.kafka.client.produce import PRODUCE
+from gateway.kafka.client.requests import Api, ask
 from gateway.kafka.topics import TopicSpec, create
 from gateway.publisher import EventPublisher
 from tests.brokers.authority import Authority
@@ -241,7 +242,7 @@ def _lose_answers(monkeypatch: pytest.MonkeyPatch, times: int, then: Any = None)
             raise KafkaConnectionError("the answer was lost")
         return answer
 
-    monkeypatch.setattr(batch_writer, "ask", losing)
+    monkeypatch.setattr(produce, "ask", losing)
     return lost
 
 
@@ -342,7 +343,7 @@ async def test_a_partition_without_a_leader_costs_nothing_and_delays_no_other(
         for user in users.values():
             await publisher.publish(user, "import.progress", 0)
         cluster.kill(1)
-        monkeypatch.setattr(bootstrap, "ask", counting)
+        monkeypatch.setattr(metadata, "ask", counting)
         waiting = asyncio.create_task(publisher.publish(users[0], "import.progress", 1))
         for number in range(10):
             await publisher.publish(users[1], "import.progress", number)

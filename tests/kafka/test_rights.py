@@ -5,8 +5,7 @@ from pathlib import Path
 
 from gateway.config import Settings
 from gateway.kafka.client.options import connection_options
-from gateway.kafka.rights import missing_rights
-from gateway.kafka.topics import TopicSpec, connected, create
+from gateway.kafka.topics import TopicSpec, connected, create, missing_rights
 from tests.brokers.kafka import KafkaNode
 from tests.conftest import Broker
 from tests.programs import require

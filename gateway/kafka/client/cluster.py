@@ -21,27 +21,30 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aiokafka.errors import KafkaConnectionError, KafkaError, LeaderNotAvailableError
 
 from gateway.kafka.client.backoff import Backoff
-from gateway.kafka.client.bootstrap import bootstrapped, fetch_metadata, newest
+from gateway.kafka.client.error_codes import log_name
 from gateway.kafka.client.lookups import OffsetLookups
-from gateway.kafka.client.open_connection import open_connection
-from gateway.kafka.client.race import first_of
-from gateway.kafka.client.requests import (
+from gateway.kafka.client.metadata import (
     NO_ID,
-    PEEK,
-    REQUEST_SECONDS,
+    Cluster,
     Leader,
-    ListedOffset,
     Metadata,
     Node,
-    Peek,
     TopicMetadata,
+    bootstrapped,
+    fetch_metadata,
+    newest,
+)
+from gateway.kafka.client.open_connection import SharedConnection, open_connection
+from gateway.kafka.client.race import first_of
+from gateway.kafka.client.requests import (
+    PEEK,
+    REQUEST_SECONDS,
+    ListedOffset,
+    Peek,
     ask,
     peek_request,
     read_peek,
 )
-from gateway.kafka.client.shared_connection import SharedConnection
-from gateway.kafka.metadata import Cluster
-from gateway.kafka.records import log_name
 from gateway.supervise import Failures, Part, Supervisor
 
 if TYPE_CHECKING:

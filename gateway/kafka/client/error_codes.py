@@ -12,8 +12,6 @@ from aiokafka.errors import (
     for_code,
 )
 
-from gateway.kafka.records import log_name
-
 if TYPE_CHECKING:
     from gateway.core.records import TopicPartition
 
@@ -35,6 +33,11 @@ _ERRORS = {
     100: "unknown topic id",
     103: "inconsistent topic id",
 }
+
+
+def log_name(log: TopicPartition) -> str:
+    """Return the name of a log in the format of Kafka's tools: `topic-partition`."""
+    return f"{log.topic}-{log.partition}"
 
 
 def describe(error: int) -> str:

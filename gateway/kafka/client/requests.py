@@ -1,4 +1,4 @@
-"""Requests of Kafka's protocol other than Fetch, and their responses.
+"""Requests of Kafka's protocol other than Fetch and Metadata, and their responses.
 
 For each request there are an `Api`, a function that encodes the body, and one that decodes the
 response; `ask` uses all three. `gateway.kafka.client.wire` explains flexible versions.
@@ -36,22 +36,14 @@ class Api(NamedTuple):
     most: int
 
 
-PRODUCE = Api(wire.PRODUCE, 3, 7)
-"""Version 3 (Kafka 0.11) adds record batches, 7 zstd."""
-
 PEEK = Api(wire.FETCH, 4, 4)
 """The oldest Fetch of brokers 4.x; it returns the offsets and the error code, which suffices."""
 
 LIST_OFFSETS = Api(wire.LIST_OFFSETS, 2, 7)
 """Version 4 adds leader epochs."""
 
-METADATA = Api(wire.METADATA, 4, 12)
-"""Version 4 is Kafka 1.0; 7 adds leader epochs, 10 adds topic ids (KIP-516)."""
-
 CREATION = Api(wire.CREATE_TOPICS, 2, 4)
 """Version 2 is the oldest of brokers 4.x."""
-
-PRODUCER_ID = Api(wire.INIT_PRODUCER_ID, 0, 1)
 
 CONFIGS = Api(wire.DESCRIBE_CONFIGS, 1, 1)
 """The oldest DescribeConfigs of brokers 4.x."""
@@ -61,55 +53,10 @@ PEEK_WAIT_MS = 500
 
 TOPIC_RESOURCE = 2
 
-NO_ID = bytes(16)
-"""The id of a missing topic, and of topics on brokers without topic ids."""
-
 UNKNOWN_EPOCH = -1
 """The leader epoch of brokers without leader epochs."""
 
 READ_COMMITTED = 1
-
-ALL_REPLICAS = -1
-"""The `acks` of a write that all replicas in sync have."""
-
-_INT32_MOST = (1 << 31) - 1
-
-_UUID = struct.Struct("16s")
-_PARTITION = struct.Struct(">hiii")
-_PARTITION_WITHOUT_EPOCH = struct.Struct(">hii")
-
-
-class Node(NamedTuple):
-    """A broker's advertised address and rack."""
-
-    host: str
-    port: int
-    rack: str
-
-
-class Leader(NamedTuple):
-    """The leader of a partition and its epoch; -1: brokers without leader epochs."""
-
-    node_id: int
-    epoch: int
-
-
-class TopicMetadata(NamedTuple):
-    """A topic: error code, id, and the leader of each partition."""
-
-    error: int
-    id: bytes
-    leaders: Mapping[int, Leader | None]
-
-
-class Metadata(NamedTuple):
-    """The cluster and the requested topics."""
-
-    cluster_id: str
-    nodes: Mapping[int, Node]
-    topics: Mapping[str, TopicMetadata]
-    controller: int = -1
-    """The broker that creates topics."""
 
 
 class ListedOffset(NamedTuple):
@@ -131,17 +78,6 @@ class Peek(NamedTuple):
     """The high watermark: offset after the last replicated record, committed or not."""
     stable: int
     """The last stable offset: no open transaction before it."""
-
-
-class ProducerId(NamedTuple):
-    """The identity of an idempotent producer."""
-
-    id: int
-    epoch: int
-
-
-NO_PRODUCER = ProducerId(-1, -1)
-"""Stands for a producer without idempotence."""
 
 
 async def ask(
@@ -169,56 +105,6 @@ async def ask(
         ) from error
 
 
-def metadata_request(names: Sequence[str], version: int) -> bytes:
-    """Return the request for these topics; it does not create missing topics."""
-    flexible = is_flexible(wire.METADATA, version)
-    id_bytes = NO_ID if version >= 10 else b""
-    tags = wire.NO_TAGS if flexible else b""
-    topics = b"".join(id_bytes + string(name, flexible) + tags for name in names)
-    flags = b"\x00"  # allow_auto_topic_creation
-    if 8 <= version <= 10:
-        flags += b"\x00"  # include_cluster_authorized_operations
-    if version >= 8:
-        flags += b"\x00"  # include_topic_authorized_operations
-    return array_head(len(names), flexible) + topics + flags + tags
-
-
-def read_metadata(body: bytes, version: int) -> Metadata:
-    """Return the metadata of a response."""
-    reader = Reader(body, is_flexible(wire.METADATA, version))
-    reader.int32()  # throttle_time_ms
-    nodes = {}
-    for _ in range(reader.count()):
-        node_id, host, port = reader.int32(), reader.string(), reader.int32()
-        nodes[node_id] = Node(host or "", port, reader.string() or "")
-        reader.tags()
-    cluster_id = reader.string() or ""
-    controller = reader.int32()
-    topics = dict(_read_topic(reader, version) for _ in range(reader.count()))
-    return Metadata(cluster_id, nodes, topics, controller)
-
-
-def _read_topic(reader: Reader, version: int) -> tuple[str, TopicMetadata]:
-    error = reader.int16()
-    name = reader.string() or ""
-    topic_id = reader.raw(_UUID.size) if version >= 10 else NO_ID
-    reader.int8()  # is_internal
-    leaders: dict[int, Leader | None] = {}
-    for _ in range(reader.count()):
-        if version >= 7:
-            _, partition, leader, epoch = reader.fields(_PARTITION)
-        else:
-            (_, partition, leader), epoch = reader.fields(_PARTITION_WITHOUT_EPOCH), UNKNOWN_EPOCH
-        for _ in range(3 if version >= 5 else 2):  # replicas, in sync, offline
-            reader.skip_int32s()
-        reader.tags()
-        leaders[partition] = Leader(leader, epoch) if leader >= 0 else None
-    if version >= 8:
-        reader.int32()  # topic_authorized_operations
-    reader.tags()
-    return name, TopicMetadata(error, topic_id, leaders)
-
-
 def list_offsets_request(wanted: Mapping[TopicPartition, tuple[int, int]], version: int) -> bytes:
     """Return the request for the offset at a timestamp in each log.
 
@@ -228,7 +114,7 @@ def list_offsets_request(wanted: Mapping[TopicPartition, tuple[int, int]], versi
     flexible = is_flexible(wire.LIST_OFFSETS, version)
     layout = struct.Struct(">iiq" if version >= 4 else ">iq")
     tags = wire.NO_TAGS if flexible else b""
-    topics = _by_topic(wanted)
+    topics = by_topic(wanted)
     parts = [struct.pack(">ib", -1, READ_COMMITTED), array_head(len(topics), flexible)]
     for topic, logs in topics.items():
         parts += [string(topic, flexible), array_head(len(logs), flexible)]
@@ -344,47 +230,6 @@ def read_creation(body: bytes, _version: int) -> dict[str, tuple[int, str]]:
     }
 
 
-def producer_id_request(_version: int) -> bytes:
-    """Return the InitProducerId request of a producer without transactions."""
-    return struct.pack(">hi", -1, _INT32_MOST)  # transactional_id, transaction_timeout_ms
-
-
-def read_producer_id(body: bytes, _version: int) -> tuple[int, ProducerId]:
-    """Return the error code and the producer id of a response."""
-    reader = Reader(body, flexible=False)
-    reader.int32()  # throttle_time_ms
-    return reader.int16(), ProducerId(reader.int64(), reader.int16())
-
-
-def produce_request(
-    batches: Mapping[TopicPartition, bytes], _version: int, *, timeout_ms: int
-) -> bytes:
-    """Return the request that writes a batch to each log.
-
-    `timeout_ms` bounds the wait of the broker for its replicas.
-    """
-    topics = _by_topic(batches)
-    parts = [struct.pack(">hhii", -1, ALL_REPLICAS, timeout_ms, len(topics))]
-    for topic, logs in topics.items():
-        parts += [string(topic, flexible=False), array_head(len(logs), flexible=False)]
-        for log in logs:
-            parts += [struct.pack(">ii", log.partition, len(batches[log])), batches[log]]
-    return b"".join(parts)
-
-
-def read_produce(body: bytes, version: int) -> dict[TopicPartition, int]:
-    """Return the error code of each log; 0: the batch was written."""
-    reader = Reader(body, flexible=False)
-    # index, error_code, base_offset, log_append_time_ms, log_start_offset
-    layout = struct.Struct(">ihqqq" if version >= 5 else ">ihqq")
-    found = {}
-    for _ in range(reader.count()):
-        topic = reader.string() or ""
-        for _ in range(reader.count()):
-            partition, error, *_ = reader.fields(layout)
-            found[TopicPartition(topic, partition)] = error
-    return found
-
-
-def _by_topic(logs: Mapping[TopicPartition, object]) -> dict[str, list[TopicPartition]]:
+def by_topic(logs: Mapping[TopicPartition, object]) -> dict[str, list[TopicPartition]]:
+    """Return the sorted logs of each topic."""
     return {topic: list(found) for topic, found in groupby(sorted(logs), lambda log: log.topic)}

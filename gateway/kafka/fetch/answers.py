@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway import clock
-from gateway.kafka.client.error_codes import MOVED, OUT_OF_RANGE, UNKNOWN_TOPIC, describe
+from gateway.kafka.client.error_codes import MOVED, OUT_OF_RANGE, UNKNOWN_TOPIC, describe, log_name
 from gateway.kafka.fetch.batches import LARGE, large_batch, unpack
 from gateway.kafka.fetch.protocol import NONE, FetchPosition
-from gateway.kafka.records import log_name
 from gateway.supervise import Part
 
 if TYPE_CHECKING:

@@ -1,30 +1,48 @@
-"""The state of a partition of a `FetchReader`; the reader and its brokers change it."""
+"""The state of a partition of a `FetchReader`, and the reports of its skipped records."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gateway import clock
 from gateway.kafka.fetch.protocol import NONE
+from gateway.supervise import Containment, Failures, Part
 
 if TYPE_CHECKING:
     import asyncio
 
-    from gateway.core.records import TopicPartition
-    from gateway.kafka.client.requests import Leader
-    from gateway.kafka.fetch.batches import Unreadable
+    from gateway.core.records import TopicPartition, UnreadableReason
+    from gateway.kafka.client.metadata import Leader
     from gateway.kafka.fetch.broker import BrokerReader
     from gateway.kafka.fetch.protocol import FetchPosition
 
 
-class Partition:
-    """A partition being read. A new `position` object invalidates fetches in flight."""
+class Reports(Failures, Protocol):
+    """Counts and logs."""
 
-    def __init__(self, log: TopicPartition, position: FetchPosition, skipped: Unreadable) -> None:
+    def unreadable(self, log: TopicPartition, offset: int, reason: UnreadableReason) -> None:
+        """Count and log a record that is skipped."""
+
+
+def report_unreadable(
+    reports: Reports, log: TopicPartition, offset: int, reason: UnreadableReason
+) -> None:
+    """Count and log a record that is skipped; does not raise."""
+    with Containment(Part.METRICS, reports):
+        reports.unreadable(log, offset, reason)
+
+
+class Partition:
+    """A partition being read; the reader and its brokers change it.
+
+    A new `position` object invalidates fetches in flight.
+    """
+
+    def __init__(self, log: TopicPartition, position: FetchPosition, reports: Reports) -> None:
         self.log = log
         self.position = position
-        self.skipped = partial(skipped, log)
+        self.skipped = partial(report_unreadable, reports, log)
         self.leader: Leader | None = None
         self.follower = NONE
         self.follower_until = 0.0

@@ -26,8 +26,7 @@ reconnects to the broker.
 from __future__ import annotations
 
 import asyncio
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
@@ -35,7 +34,6 @@ from gateway import clock
 from gateway.kafka.client.backoff import backoff_seconds
 from gateway.kafka.fetch.answers import FOLLOWER_SECONDS
 from gateway.kafka.fetch.broker import CHECK_SECONDS, BrokerReader
-from gateway.kafka.fetch.listener import report_unreadable
 from gateway.kafka.fetch.partition import Partition
 from gateway.kafka.fetch.protocol import NONE, FetchPosition, Limits
 from gateway.supervise import Containment, Part
@@ -43,9 +41,9 @@ from gateway.supervise import Containment, Part
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.core.records import TopicPartition
+    from gateway.core.records import Record, TopicPartition
     from gateway.kafka.client.cluster import ClusterClient
-    from gateway.kafka.fetch.listener import Listener, Reports
+    from gateway.kafka.fetch.partition import Reports
 
 HOLD_MS = 100
 """How long a broker holds a fetch without new records while partitions may be added."""
@@ -58,6 +56,28 @@ STALL_SECONDS = 10.0
 
 POSTPONED_SECONDS = 0.1
 """Pause of a partition whose next records cannot be used yet."""
+
+
+class Listener(Protocol):
+    """The owner of the positions. Its methods may call `read` and `stop`."""
+
+    async def deliver(self, fresh: dict[TopicPartition, list[Record]]) -> None:
+        """Process the next records of some partitions; the broker's next fetch waits."""
+
+    def lost(self, log: TopicPartition) -> None:
+        """Choose a new position: the log lacks the old one, or was truncated before it."""
+
+    def unproven(self, log: TopicPartition) -> None:
+        """Verify by other means that a new leader has the delivered records.
+
+        Reading continues unless this method stops or moves the partition.
+        """
+
+    def unknown_topic(self, log: TopicPartition) -> None:
+        """Check the topic: it may have been deleted or recreated."""
+
+    def stalled(self, log: TopicPartition, reason: str) -> None:
+        """Count a stalled partition; called once until the partition is read again."""
 
 
 class FetchReader:
@@ -100,7 +120,7 @@ class FetchReader:
         former = self.partitions.get(log)
         self.stop(log)
         position = FetchPosition(offset, last_epoch=last_epoch, topic_id=topic_id)
-        partition = Partition(log, position, partial(report_unreadable, self._reports))
+        partition = Partition(log, position, self._reports)
         if former is not None:  # so that `assign` detects a change of leader
             partition.leader = former.leader
         self.partitions[log] = partition

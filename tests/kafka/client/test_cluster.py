@@ -14,10 +14,12 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, LeaderNotAvailable
 
 from gateway import supervise
 from gateway.core.records import TopicPartition
-from gateway.kafka.client import bootstrap, lookups, wire
 from gateway.kafka.client import cluster as cluster_module
+from gateway.kafka.client import lookups, wire
+from gateway.kafka.client import metadata as metadata_module
 from gateway.kafka.client.cluster import END, START, UNCHANGED_SECONDS, ClusterClient
-from gateway.kafka.client.requests import Leader, ListedOffset
+from gateway.kafka.client.metadata import Leader
+from gateway.kafka.client.requests import ListedOffset
 from gateway.supervise import Part
 from tests.brokers import metadata
 from tests.brokers.cluster import Cluster
@@ -220,7 +222,7 @@ async def test_stop_fails_pending_lookups() -> None:
 async def test_start_does_not_wait_for_silent_bootstrap_servers(
     broker: Broker, silent: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bootstrap, "REQUEST_SECONDS", 10 * DEADLINE)
+    monkeypatch.setattr(metadata_module, "REQUEST_SECONDS", 10 * DEADLINE)
     with ExitStack() as stack:
         deaf = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(silent)]
         addresses = [f"127.0.0.1:{server.getsockname()[1]}" for server in deaf]

@@ -19,7 +19,7 @@ from gateway import clock
 from gateway.core.records import Moment, Record, TopicPartition, UnreadableReason
 from gateway.kafka.client.cluster import ClusterClient
 from gateway.kafka.client.connection import Answered
-from gateway.kafka.client.requests import Leader
+from gateway.kafka.client.metadata import Leader
 from gateway.kafka.fetch import broker
 from gateway.kafka.fetch.answers import FOLLOWER_SECONDS
 from gateway.kafka.fetch.broker import CHECK_SECONDS

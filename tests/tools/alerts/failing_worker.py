@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.cli import main
-from gateway.kafka.retention import RetentionWatch
+from gateway.kafka.health import RetentionWatch
 
 
 async def fail(self: RetentionWatch) -> None:

@@ -10,7 +10,8 @@ from gateway.core.event_id import incarnation_tag
 from gateway.core.records import LogKind, TopicPartition
 from gateway.core.source import Topic
 from gateway.kafka.client.cluster import ClusterClient
-from gateway.kafka.records import log_name, topic_id
+from gateway.kafka.client.error_codes import log_name
+from gateway.kafka.context import topic_id
 
 
 def test_a_log_is_named_as_kafkas_own_tools_name_it() -> None:
