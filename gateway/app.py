@@ -76,7 +76,6 @@ class Worker:
         slot: Slot | None = None,
     ) -> None:
         registry = load_registry(settings)
-        decoder = Decoder(registry)
         revocations = Revocations()
         self._settings = settings
         self._slot = slot
@@ -98,7 +97,7 @@ class Worker:
         self._pump = Pump(self._supervisor)
         observer = ContainedObserver(self._supervisor, self._metrics)
         interpreter = Interpreter(
-            decoder,
+            Decoder(registry),
             observer,
             partial(self._supervisor.contain, Part.PARTITION),
             self._schemas,
@@ -114,9 +113,7 @@ class Worker:
         self._hub = make_hub(hub_options(settings), interpreter, edge)
         self._link = KafkaSession(
             settings,
-            RevocationEvents(
-                settings, self._hub, revocations, decoder, self._supervisor, self._schemas
-            ),
+            RevocationEvents(settings, self._hub, interpreter, revocations, self._supervisor),
             self._metrics,
             self._readiness,
             self._schemas,

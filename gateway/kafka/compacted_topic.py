@@ -15,13 +15,14 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from gateway.core.records import Record, TopicPartition
-from gateway.kafka.client.cluster import END, START, ClusterClient
 from gateway.kafka.fetch.reader import FetchReader
+from gateway.kafka.offsets import END, START, Offsets
 from gateway.supervise import Part, Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.kafka.client.cluster import ClusterClient
     from gateway.kafka.client.metadata import Cluster
     from gateway.kafka.fetch.partition import Reports
     from gateway.kafka.fetch.protocol import Limits
@@ -43,6 +44,7 @@ _log = structlog.stdlib.get_logger(__name__)
 class Follower(Protocol):
     """The owner of the state that a compacted topic stores."""
 
+    topic: str
     part: Part
     """The metric label of unexpected exceptions."""
 
@@ -66,13 +68,13 @@ class CompactedTopic:
         self,
         client: ClusterClient,
         cluster: Cluster,
-        topic: str,
         follower: Follower,
         reports: Reports,
         limits: Limits | None = None,
     ) -> None:
-        self.topic = topic
+        self.topic = topic = follower.topic
         self._client = client
+        self._offsets = Offsets(client)
         self._tag = cluster.tag(topic)
         self._partitions = cluster.partitions[topic]
         self._follower = follower
@@ -128,7 +130,7 @@ class CompactedTopic:
         logs = [TopicPartition(self.topic, number) for number in range(self._partitions)]
         async with asyncio.timeout(LOOKUP_SECONDS):
             found = await asyncio.gather(
-                *[self._client.offset(log, place) for log in logs for place in (START, END)]
+                *[self._offsets.lookup(log, place) for log in logs for place in (START, END)]
             )
         self._restart = False
         self._pending.clear()

@@ -69,6 +69,7 @@ class FleetTopic:
     def __init__(self, settings: Settings, fleet: Fleet, reports: Reports) -> None:
         self._options = connection_options(settings)
         self._spec = workers_topic(settings)
+        self.topic = self._spec.name
         self._create = settings.create_topics
         self._fleet = fleet
         self._reports = reports
@@ -97,9 +98,7 @@ class FleetTopic:
                 cluster = await self._find()
                 with suppress(KafkaError):  # the client retries in the background
                     await client.start()
-                topic = CompactedTopic(
-                    client, cluster, self._spec.name, self, self._reports, LIMITS
-                )
+                topic = CompactedTopic(client, cluster, self, self._reports, LIMITS)
                 keep = partial(self._supervisor.keep, self.part)
                 async with asyncio.TaskGroup() as group:
                     tasks = [
@@ -131,7 +130,7 @@ class FleetTopic:
 
     def add(self, partition: int, records: Sequence[Any]) -> None:
         """Add records; only the last one of each key is kept."""
-        log = TopicPartition(self._spec.name, partition)
+        log = TopicPartition(self.topic, partition)
         for record in records:
             key = record.key or b""
             if record.value is not None:
@@ -166,7 +165,7 @@ class FleetTopic:
 
     async def _find(self) -> Cluster:
         """Return the cluster once the topic exists and this client may read it."""
-        name = self._spec.name
+        name = self.topic
         while True:
             try:
                 async with connected(self._options) as client:
@@ -207,7 +206,7 @@ class FleetTopic:
                     for worker in self._fleet.forget():
                         await self._send(producer, worker, None)
                 except TopicAuthorizationFailedError:
-                    self._say(str(missing_right("Write", self._spec.name, self._options)))
+                    self._say(str(missing_right("Write", self.topic, self._options)))
                 except (KafkaError, PublishError, TimeoutError) as error:
                     _log.debug("status not written; the next one is tried", error=str(error))
                 else:

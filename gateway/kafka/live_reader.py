@@ -146,6 +146,11 @@ class LiveReader:
         self._unproven.discard(feed)
         self._hub.deactivate(feed)
 
+    def stop_topic(self, name: str) -> None:
+        """Stop reading the logs of a topic."""
+        for feed in [feed for feed in self._hub.feeds.values() if feed.log.topic == name]:
+            self.stop_reading(feed)
+
     # Called by the fetch reader.
 
     async def deliver(self, fresh: dict[TopicPartition, list[Record]]) -> None:

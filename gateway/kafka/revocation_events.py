@@ -15,8 +15,7 @@ from aiokafka.errors import KafkaError
 
 from gateway import clock
 from gateway.core.gap import CloseReason
-from gateway.core.records import Event, LogKind, Unreadable
-from gateway.core.values import read_value
+from gateway.core.records import LogKind
 from gateway.errors import PublishError
 from gateway.kafka.client.options import connection_options
 from gateway.kafka.envelope import encode_change
@@ -31,10 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gateway.config import Settings
-    from gateway.core.event import Decoder
     from gateway.core.hub import Hub
+    from gateway.core.interpreter import Interpreter
     from gateway.core.records import Moment, Record, TopicPartition
-    from gateway.core.values import Values
     from gateway.revocation.record import Change
     from gateway.revocation.table import Revocations
     from gateway.supervise import Supervisor
@@ -63,10 +61,9 @@ class RevocationEvents:
         self,
         settings: Settings,
         hub: Hub,
+        interpreter: Interpreter,
         revocations: Revocations,
-        decoder: Decoder,
         supervisor: Supervisor,
-        values: Values | None = None,
     ) -> None:
         self._sources = {
             source.topic: source for source in settings.event_sources if source.kind is LogKind.USER
@@ -78,8 +75,7 @@ class RevocationEvents:
         """Lifetime of a revocation without `expires_at`, in ms."""
         self.hub = hub
         self.revocations = revocations
-        self._decoder = decoder
-        self._values = values
+        self._interpreter = interpreter
         self._contain = supervisor.contain
         self._pending = PendingRevocations()
         self._news = asyncio.Event()
@@ -97,21 +93,15 @@ class RevocationEvents:
         if not mentioning([record for _, records in of_users for record in records]):
             return found
         for log, records in of_users:
-            source = sources[log.topic]
+            feed = self.hub.feeds[log]
             for record in mentioning(records):
                 with self._contain(Part.REVOCATIONS):
-                    read = self._readable(log.topic, record)
-                    event = self._decoder.decode(read, keyed=True, source=source)
-                    session = revoked_session(event) if isinstance(event, Event) else None
-                    user = source.key.name(record.key or b"")
+                    event = self._interpreter.decode(feed, record)
+                    session = None if event is None else revoked_session(event)
+                    user = sources[log.topic].key.name(record.key or b"")
                     if session is not None and user is not None:
                         found.append((user, session, record.timestamp))
         return found
-
-    def _readable(self, topic: str, record: Record) -> Record:
-        """Return the record, or a copy of it with its value as JSON; the hub decodes the record."""
-        read = read_value(self._values, topic, record)
-        return record if isinstance(read, Unreadable) else read
 
     def revoke(self, found: Revoked, moment: Moment) -> None:
         """Revoke the found sessions and close their streams, after the events' delivery."""

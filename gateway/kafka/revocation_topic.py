@@ -45,7 +45,7 @@ class RevocationFollower:
     def __init__(
         self, topic: str, revoking: RevocationEvents, reports: Reports, whole: Callable[[], None]
     ) -> None:
-        self._topic = topic
+        self.topic = topic
         self._life = revoking.life
         self._hub = revoking.hub
         self._revocations = revoking.revocations
@@ -65,7 +65,7 @@ class RevocationFollower:
             with Containment(self.part, self._reports):
                 change = read_change(record.key, record.value, record.timestamp, self._life)
                 if isinstance(change, UnreadableReason):
-                    log = TopicPartition(self._topic, partition)
+                    log = TopicPartition(self.topic, partition)
                     report_unreadable(self._reports, log, record.offset, change)
                 else:
                     written = Written(change, partition, record.timestamp)

@@ -157,7 +157,7 @@ class KafkaSession:
             check_topics=self._check_topics,
         )
         self._revocation_reader = revocations = self._revocations_topic(cluster)
-        self._watch = TopicWatch(self._hub, routes, live, self.cluster, revocations)
+        self._watch = TopicWatch(routes, live, self.cluster, revocations)
         self._live = live  # the last one: everything is built
 
     async def _keep(self, part: Part, run: Callable[[], Awaitable[None]]) -> None:
@@ -187,7 +187,7 @@ class KafkaSession:
             self._metrics,
             whole=lambda: self.health.settle(NotReadyReason.REVOCATIONS),
         )
-        return CompactedTopic(self.cluster, cluster, topic, follower, self._metrics)
+        return CompactedTopic(self.cluster, cluster, follower, self._metrics)
 
     def shard(self, user: bytes) -> str:
         """Return the shard of a user's streams: the user's partition, in digits.

@@ -17,7 +17,6 @@ from gateway.core.records import LogKind
 from gateway.kafka.client.metadata import Cluster
 
 if TYPE_CHECKING:
-    from gateway.core.hub import Hub
     from gateway.core.partition_map import PartitionMap
     from gateway.core.source import Topic
     from gateway.kafka.client.cluster import ClusterClient
@@ -42,13 +41,11 @@ class TopicWatch:
 
     def __init__(
         self,
-        hub: Hub,
         routes: PartitionMap,
         live: LiveReader,
         client: ClusterClient,
         revocations: CompactedTopic | None,
     ) -> None:
-        self._hub = hub
         self._routes = routes
         self._live = live
         self._client = client
@@ -125,6 +122,5 @@ class TopicWatch:
 
     def _renew(self, topic: Topic) -> None:
         _log.warning("topic was recreated; streams get a gap reset", topic=topic.name)
-        for feed in [feed for feed in self._hub.feeds.values() if feed.log.topic == topic.name]:
-            self._live.stop_reading(feed)
+        self._live.stop_topic(topic.name)
         self._routes.update(topic, self._verified[topic.name], clock.now())

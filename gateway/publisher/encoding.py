@@ -8,8 +8,8 @@ from gateway.core.records import LogKind
 from gateway.core.source import Source
 from gateway.errors import PublishError, SettingsError
 from gateway.kafka.envelope import Message, encode
-from gateway.kafka.mapped import encode_mapped
 from gateway.kafka.topics import TopicSpec
+from gateway.publisher.mapped import encode_mapped
 
 if TYPE_CHECKING:
     import uuid

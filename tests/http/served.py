@@ -65,6 +65,7 @@ class AttentiveHub(Hub):
 
     def __init__(self, metrics: Metrics) -> None:
         contain = partial(Supervisor(metrics).contain, Part.STREAM)
+        self.interpreter = Interpreter(Decoder(Registry.built_in()), metrics, contain)
         super().__init__(
             HubOptions(
                 Limits(3_600_000, 1_000_000, 1_000_000),
@@ -74,7 +75,7 @@ class AttentiveHub(Hub):
                 heartbeat=30,
                 slow=30,
             ),
-            Interpreter(Decoder(Registry.built_in()), metrics, contain),
+            self.interpreter,
             Edge(metrics, lambda _feed: None, lambda: None, contain),
         )
         self.openings: list[StreamRequest] = []
@@ -123,8 +124,8 @@ class Served:
         self.revoking = RevocationEvents(
             self.settings,
             self.hub,
+            self.hub.interpreter,
             self.revocations,
-            Decoder(Registry.built_in()),
             Supervisor(self.metrics),
         )
         self.origins = Origins(self.settings.cors_origins)

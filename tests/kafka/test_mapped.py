@@ -14,7 +14,7 @@ from gateway.core.records import Event, LogKind, make_record
 from gateway.core.registry import Registry
 from gateway.core.source import Source
 from gateway.errors import PublishError
-from gateway.kafka.mapped import encode_mapped
+from gateway.publisher.mapped import encode_mapped
 
 DECODER = Decoder(Registry.built_in())
 

@@ -22,7 +22,6 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, LeaderNotAvailable
 
 from gateway.kafka.client.backoff import Backoff
 from gateway.kafka.client.error_codes import log_name
-from gateway.kafka.client.lookups import OffsetLookups
 from gateway.kafka.client.metadata import (
     NO_ID,
     Cluster,
@@ -39,7 +38,6 @@ from gateway.kafka.client.race import first_of
 from gateway.kafka.client.requests import (
     PEEK,
     REQUEST_SECONDS,
-    ListedOffset,
     Peek,
     ask,
     peek_request,
@@ -56,12 +54,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 EMBEDDED_CLUSTER = "tansu_cluster"
-
-END = -1
-"""The timestamp that stands for the end of a log: the last stable offset."""
-
-START = -2
-"""The timestamp that stands for the start of a log."""
 
 REFRESH_SECONDS = 5.0
 """Interval of refreshes without a request. When Kafka moves a partition away from a frozen broker,
@@ -103,8 +95,8 @@ class ClusterClient:
         self._asking: dict[int, SharedConnection] = {}
         self._backoffs: defaultdict[int, Backoff] = defaultdict(Backoff)
         self._listeners: list[Callable[[], None]] = []
-        self._lookups = OffsetLookups(self)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._stopped = False
         self._refresher: asyncio.Task[None] | None = None
         self._wanted = asyncio.Event()
         self._refreshed = asyncio.Event()
@@ -120,6 +112,7 @@ class ClusterClient:
         If no bootstrap server answers, raises the most specific `KafkaError` and retries in the
         background.
         """
+        self._stopped = False
         if self._refresher is None or self._refresher.done():
             refresh = self._keep_fresh
             if self._failures is not None:
@@ -129,10 +122,10 @@ class ClusterClient:
 
     async def stop(self) -> None:
         """Close the connections, except connections returned by `connect`."""
+        self._stopped = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._lookups.stop()
         await asyncio.gather(*(questions.close() for questions in self._asking.values()))
         self._asking.clear()
 
@@ -211,15 +204,6 @@ class ClusterClient:
             raise
         backoff.clear()
         return connection
-
-    def offset(self, log: TopicPartition, timestamp: int) -> asyncio.Future[ListedOffset]:
-        """Return the future of the offset at a timestamp: ms, `START` or `END`.
-
-        If no record is at or after the timestamp, `ListedOffset.timestamp` is -1. Calls of one
-        loop iteration are sent together: one request for each leader, and one more for each further
-        timestamp of the same log; all are pipelined.
-        """
-        return self._lookups.add(log, timestamp)
 
     async def peek(self, log: TopicPartition, offset: int) -> Peek:
         """Fetch at an offset, discard the records; the broker checks the ACL `Read`."""
@@ -336,8 +320,10 @@ class ClusterClient:
         return await self._asking[node_id].connection()
 
     def start_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start a task that `stop` cancels."""
+        """Start a task that `stop` cancels; after `stop` it is cancelled at once."""
         task = asyncio.get_running_loop().create_task(coroutine)
+        if self._stopped:
+            task.cancel()
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

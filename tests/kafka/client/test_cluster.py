@@ -14,12 +14,14 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, LeaderNotAvailable
 
 from gateway import supervise
 from gateway.core.records import TopicPartition
+from gateway.kafka import offsets as offsets_module
 from gateway.kafka.client import cluster as cluster_module
-from gateway.kafka.client import lookups, wire
 from gateway.kafka.client import metadata as metadata_module
-from gateway.kafka.client.cluster import END, START, UNCHANGED_SECONDS, ClusterClient
+from gateway.kafka.client import wire
+from gateway.kafka.client.cluster import UNCHANGED_SECONDS, ClusterClient
 from gateway.kafka.client.metadata import Leader
 from gateway.kafka.client.requests import ListedOffset
+from gateway.kafka.offsets import END, START, Offsets
 from gateway.supervise import Part
 from tests.brokers import metadata
 from tests.brokers.cluster import Cluster
@@ -83,13 +85,13 @@ async def test_offsets_by_time_and_at_both_ends(
     log, empty = TopicPartition(topic, 1), TopicPartition(topic, 0)
     async with client(broker.bootstrap) as cluster:
         questions = [
-            cluster.offset(log, START),
-            cluster.offset(log, 1_700_000_001_500),
-            cluster.offset(log, 1_700_000_000_000),
-            cluster.offset(log, 1_800_000_000_000),
-            cluster.offset(log, END),
-            cluster.offset(empty, END),
-            cluster.offset(empty, 1_700_000_000_000),
+            Offsets(cluster).lookup(log, START),
+            Offsets(cluster).lookup(log, 1_700_000_001_500),
+            Offsets(cluster).lookup(log, 1_700_000_000_000),
+            Offsets(cluster).lookup(log, 1_800_000_000_000),
+            Offsets(cluster).lookup(log, END),
+            Offsets(cluster).lookup(empty, END),
+            Offsets(cluster).lookup(empty, 1_700_000_000_000),
         ]
         start, second, first, never, end, empty_end, empty_never = await asyncio.gather(*questions)
         assert (start.offset, end.offset, empty_end.offset) == (0, 4, 0)
@@ -99,7 +101,7 @@ async def test_offsets_by_time_and_at_both_ends(
             assert end.epoch == 0
         assert never.timestamp == empty_never.timestamp == -1
         with pytest.raises(LeaderNotAvailableError):
-            await cluster.offset(TopicPartition("missing", 0), END)
+            await Offsets(cluster).lookup(TopicPartition("missing", 0), END)
 
 
 async def test_connect_returns_separate_connections(broker: Broker, topic: str) -> None:
@@ -156,7 +158,8 @@ async def test_lookups_are_batched_and_pipelined() -> None:
         server.answer = answer
         async with client(server.address) as cluster:
             await cluster.describe([log.topic for log in logs])
-            questions = [cluster.offset(log, time) for log in logs for time in range(3)]
+            lookups = Offsets(cluster)
+            questions = [lookups.lookup(log, time) for log in logs for time in range(3)]
             await eventually("three requests have come", lambda: len(offsets) == 3)
             assert not any(question.done() for question in questions)
         assert all(question.done() for question in questions)
@@ -176,12 +179,12 @@ async def test_unexpected_exception_fails_lookups_and_does_not_end_the_refresh(
             await cluster.describe(["topic"])
             log = TopicPartition("topic", 0)
             with monkeypatch.context() as patched:
-                patched.setattr(lookups, "list_offsets_request", fail)
+                patched.setattr(offsets_module, "list_offsets_request", fail)
                 patched.setattr(cluster_module, "fetch_metadata", fail)
                 for _ in range(2):
                     async with asyncio.timeout(DEADLINE):
                         with pytest.raises(RuntimeError, match="injected"):
-                            await cluster.offset(log, END)
+                            await Offsets(cluster).lookup(log, END)
 
                 async def reported() -> bool:
                     return (Part.KAFKA, "RuntimeError") in failures.seen
@@ -210,9 +213,9 @@ async def test_stop_fails_pending_lookups() -> None:
         server.answer = answer
         async with client(server.address) as cluster:
             await cluster.describe(["topic"])
-            sent = cluster.offset(TopicPartition("topic", 0), END)
+            sent = Offsets(cluster).lookup(TopicPartition("topic", 0), END)
             await eventually("the lookup is sent", lambda: server.count(wire.LIST_OFFSETS) == 1)
-            unsent = cluster.offset(TopicPartition("topic", 0), START)
+            unsent = Offsets(cluster).lookup(TopicPartition("topic", 0), START)
         for lookup in (sent, unsent):
             with pytest.raises(KafkaConnectionError):
                 await lookup
@@ -261,7 +264,7 @@ async def answered(known: ClusterClient, log: TopicPartition) -> None:
     async with asyncio.timeout(DEADLINE):
         while True:
             try:
-                await known.offset(log, END)
+                await Offsets(known).lookup(log, END)
                 return
             except KafkaError as error:
                 if not error.retriable:
@@ -284,8 +287,8 @@ async def test_frozen_broker_delays_only_its_own_requests(
         cluster.freeze(2)
         try:
             with monkeypatch.context() as patched:
-                patched.setattr(lookups, "REQUEST_SECONDS", 10 * DEADLINE)
-                questions = {log: known.offset(log, END) for log in logs}
+                patched.setattr(offsets_module, "REQUEST_SECONDS", 10 * DEADLINE)
+                questions = {log: Offsets(known).lookup(log, END) for log in logs}
                 async with asyncio.timeout(DEADLINE):
                     for log, question in questions.items():
                         if leaders[log] != 2:
