@@ -304,6 +304,6 @@ def files_finding(limit: int, max_streams: int) -> Finding:
     return Finding(
         "open files",
         Status.WARNING,
-        f"{limit}, but GATEWAY_MAX_STREAMS allows {max_streams} streams",
+        f"the limit is {limit}; {max_streams} streams (GATEWAY_MAX_STREAMS) need {needed}",
         f"ulimit -n {needed} (LimitNOFILE= of systemd), or lower GATEWAY_MAX_STREAMS",
     )
