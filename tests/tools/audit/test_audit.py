@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import PackageNotFoundError, metadata
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 from tests.tools.audit.__main__ import Verdict, bill_of_materials, judge
-from tests.tools.audit.packages import licences, pinned, runtime
+from tests.tools.audit.packages import PROJECT, licences, pinned, runtime
 
 PERMISSIVE = {
     *("0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "MIT-0", "PSF-2.0"),
@@ -64,3 +66,17 @@ def test_every_package_of_a_worker_is_pinned() -> None:
 def test_every_package_of_a_worker_has_a_permissive_licence(name: str) -> None:
     assert licences(name)
     assert licences(name) <= PERMISSIVE
+
+
+def test_each_pinned_package_supports_the_oldest_python() -> None:
+    """A newer package index hides such a package from an older interpreter, and `make` fails."""
+    oldest = metadata(PROJECT)["Requires-Python"].removeprefix(">=") + ".0"
+    too_new = {}
+    for name in pinned():
+        try:
+            wanted = metadata(name)["Requires-Python"]
+        except PackageNotFoundError:
+            continue  # of an extra that is not installed
+        if wanted and oldest not in SpecifierSet(wanted):
+            too_new[name] = wanted
+    assert not too_new, f"Python {oldest} is supported, so pin an earlier version of these"
