@@ -260,7 +260,7 @@ class Scan:
                 seeker = self._plan.remove(stream)
                 seeker.state.scanning = False
                 if complete:
-                    seeker.state.limited = seeker.from_ <= self.end
+                    seeker.state.limited = seeker.from_ < self.end
                     self._hand_over(seeker)
                 streams.append(stream)
             if contained.failed:

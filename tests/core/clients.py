@@ -5,49 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
 
 from gateway.core.absent_feed import AbsentFeed
 from gateway.core.event_id import CursorEntry, by_topic, is_current, owner, parse
-from gateway.core.feed import PartitionFeed
 from gateway.core.filter import Selection
 from gateway.core.gap import GapReason
-from gateway.core.records import LogKind, Position, TimePosition, TopicPartition
+from gateway.core.records import LogKind, TimePosition, TopicPartition
 from gateway.core.request import StreamRequest
-from gateway.core.stream import Stream
 from gateway.errors import EventIdError
 from tests.core.network import Connection
+from tests.core.seen import Crossing, SeenGap, positions_in
 from tests.core.workers import Worker
 from tests.core.world import CATEGORIES, KafkaLog, SimulatedTopic, World, Written, by_first_byte
 from tests.sse import EventStreamParser
 
 EPOCH = "1970-01-01T00:00:00Z"
-
-
-class SeenGap(NamedTuple):
-    """A gap that the client received; `epoch` is when the worker wrote it."""
-
-    reason: GapReason
-    log: TopicPartition | None
-    first: int | None
-    next: int | None
-    since: int
-    """Unix ms; 0 if unknown."""
-    epoch: int
-    received: int
-    """Number of events received before the gap."""
-
-
-class Crossing(NamedTuple):
-    """A position of the client in a partition that was recreated since."""
-
-    log: TopicPartition
-    incarnation: int
-    position: Position
-    foreign: bool
-    """Whether the id's tag is of another incarnation."""
-    by_id: bool
-    """Whether the position came from the client's id; otherwise from an open stream."""
 
 
 class Client:
@@ -263,7 +235,7 @@ class Client:
             return
         for feed in stream.feeds:
             if isinstance(feed, AbsentFeed) or feed.log == log:
-                for position in _positions(stream, feed, log):
+                for position in positions_in(stream, feed, log):
                     self.crossings.append(
                         Crossing(log, incarnation, position, foreign=False, by_id=False)
                     )
@@ -376,14 +348,3 @@ class Client:
             if topic.kind is kind and topic.first <= offset < topic.first + 1000
         ]
         return TopicPartition(name, partition)
-
-
-def _positions(stream: Stream, feed: PartitionFeed, log: TopicPartition) -> list[Position]:
-    """Return the positions in a partition from which a stream may continue in a new incarnation."""
-    if isinstance(feed, AbsentFeed):
-        return [
-            entry.position for entry in feed.entries if (feed.topic.name, entry.partition) == log
-        ]
-    state = stream.catching_up.get(feed)
-    following = None if state is None else state.next_position
-    return [stream.position(feed), *([] if following is None else [following])]

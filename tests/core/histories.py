@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 
 from gateway.core.registry import Registry
-from tests.core.history import History, Profile
+from tests.core.history import History
+from tests.core.simulated_fleet import Profile
 
 PROFILES = (Profile(removal=True, growth=True), Profile(removal=True, recreation=True))
 

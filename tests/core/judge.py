@@ -12,7 +12,8 @@ from itertools import pairwise
 from gateway.core import replay_plan
 from gateway.core.gap import GapReason
 from gateway.core.records import OffsetPosition, TopicPartition
-from tests.core.clients import Client, Crossing, SeenGap
+from tests.core.clients import Client
+from tests.core.seen import Crossing, SeenGap
 from tests.core.world import KafkaLog, Written
 
 

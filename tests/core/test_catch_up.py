@@ -14,7 +14,7 @@ from gateway.core.stream import State
 from gateway.core.tail import Tail
 from tests.core.consistency import assert_consistent
 from tests.core.stage import BROADCAST_LOG, USER, USER_LOG, Stage, stream_of, user_id
-from tests.core.world import OTHER
+from tests.core.world import DATA, OTHER
 
 
 def away(stage: Stage) -> None:
@@ -119,15 +119,17 @@ def test_the_limits_are_the_same_from_memory_and_from_kafka(
     stage.judged(client)
 
 
-def test_filtered_events_do_not_count_against_the_limits() -> None:
-    stage = Stage(max_events=2)
+@pytest.mark.parametrize("in_kafka", [0, 1, 3], ids=["memory", "both", "Kafka"])
+def test_filtered_events_do_not_count_against_the_limits(in_kafka: int) -> None:
+    stage = Stage(warm_ms=0, max_events=2)
     client = stage.client(selections=[Selection(frozenset({"import"}))])
-    away(stage)
     stage.connect(client)
-    client.drop()
-    stage.write(2)
-    stage.write(5, event_type=OTHER)
-    stage.write(2, event_type=None)
+    client.drop().lost()
+    stage.replace_worker()
+    for number, (count, event_type) in enumerate([(2, DATA), (5, OTHER), (2, None)]):
+        if number == in_kafka:
+            away(stage)
+        stage.write(count, event_type=event_type)
     stage.worker.poll()
     stage.connect(client)
     assert (client.received, client.gaps) == ([1, 2], [])
@@ -177,7 +179,8 @@ def test_a_valid_cursor_at_an_unknown_base_is_live_after_one_scan() -> None:
     assert client.gaps == []
 
 
-def test_a_cursor_ahead_of_the_tail_is_verified_when_the_tail_reaches_it() -> None:
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_cursor_ahead_of_the_tail_is_verified_when_the_tail_reaches_it(*, restart: bool) -> None:
     stage = Stage()
     client, late = stage.client(), stage.client()
     stage.connect(client)
@@ -198,6 +201,9 @@ def test_a_cursor_ahead_of_the_tail_is_verified_when_the_tail_reaches_it() -> No
                 stage.worker.step(feed)
         assert_consistent(stage.worker)
         assert stream_of(connection) in stage.feed.parked
+    if restart:
+        stage.worker.restart(stage.feed)
+        stage.worker.activate()
     stage.write()
     stage.worker.settle()
     assert client.received == [1, 2, 3, 4, 5]
@@ -205,24 +211,30 @@ def test_a_cursor_ahead_of_the_tail_is_verified_when_the_tail_reaches_it() -> No
     assert [gap.reason for gap in late.gaps] == [GapReason.RESET]
 
 
+@pytest.mark.parametrize("memory", [True, False])
 def test_a_transport_that_fills_up_between_runs_keeps_the_position(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, *, memory: bool
 ) -> None:
     monkeypatch.setattr(runs, "PIECE", 60)  # two events
-    stage = Stage()
-    away(stage)
+    stage = Stage(warm_ms=0)
     client = stage.client()
     stage.connect(client)
-    client.drop()
+    client.drop().lost()
+    if memory:
+        away(stage)
     stage.write(9)
     stage.broadcast(3)
     stage.worker.poll()
+    if not memory:
+        stage.replace_worker()
     rounds = 0
     connection = client.connect(stage.worker, room=300)
+    stage.worker.settle()
     while connection.stuck:
         assert stream_of(connection).state is State.STUCK
         assert_consistent(stage.worker)
         connection.drain_once(300)
+        stage.worker.settle()
         rounds += 1
     assert rounds >= 3
     connection.drain()
@@ -297,22 +309,47 @@ def test_events_written_after_the_opening_do_not_count_against_the_limits(
     stage.judged(client)
 
 
-@pytest.mark.parametrize("memory", [True, False])
-def test_missed_events_count_against_the_limits(*, memory: bool) -> None:
+@pytest.mark.parametrize("place", ["memory", "memory, unverified", "Kafka"])
+def test_missed_events_count_against_the_limits(place: str) -> None:
     stage = Stage(warm_ms=0, max_events=10)
+    client = stage.client()
+    stage.connect(client)
+    stage.write(1)
+    stage.worker.poll()
+    client.drop().lost()
+    if place == "memory, unverified":
+        stage.replace_worker()
+    if place != "Kafka":
+        away(stage)
+    stage.write(11)
+    stage.worker.poll()
+    if place == "Kafka":
+        stage.replace_worker()
+        away(stage)
+    client.connect(stage.worker)
+    stage.write(5)
+    stage.worker.poll()
+    stage.worker.settle()
+    assert [(gap.reason, gap.first, gap.next) for gap in client.gaps] == [(GapReason.LIMIT, 1, 2)]
+    assert client.received == [1, *range(3, 18)]
+    stage.judged(client)
+
+
+@pytest.mark.parametrize("memory", [True, False])
+def test_an_old_event_after_a_young_one_is_within_the_maximum_age(*, memory: bool) -> None:
+    stage = Stage(warm_ms=0, max_age_ms=40)
     client = stage.client()
     stage.connect(client)
     client.drop().lost()
     if memory:
         away(stage)
-    stage.write(11)
+    stage.write(1, b"c")
+    stage.world.now -= 40
+    stage.write(1)
+    stage.world.now += 60
     stage.worker.poll()
     if not memory:
         stage.replace_worker()
-        away(stage)
-    client.connect(stage.worker)
-    stage.write(5)
-    stage.worker.settle()
-    assert [(gap.reason, gap.first, gap.next) for gap in client.gaps] == [(GapReason.LIMIT, 0, 1)]
-    assert client.received == list(range(2, 17))
+    stage.connect(client)
+    assert (client.received, client.gaps) == ([2], [])
     stage.judged(client)

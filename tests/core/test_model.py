@@ -20,7 +20,8 @@ from gateway.core import scan as scan_
 from gateway.core.gap import CloseReason, GapReason
 from gateway.core.observer import Path
 from gateway.core.registry import Registry
-from tests.core.history import History, Profile
+from tests.core.history import History
+from tests.core.simulated_fleet import Profile
 
 HISTORIES = int(os.environ.get("GATEWAY_MODEL_HISTORIES", "1700"))
 
@@ -58,6 +59,7 @@ class Tally:
                 self.paths[path] = self.paths.get(path, 0) + number
 
 
+@pytest.mark.no_cover  # measuring coverage doubles the time, and small tests cover each branch
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES.keys())
 def test_every_client_gets_its_events_once_and_in_order_or_a_gap(
     profile: Profile,

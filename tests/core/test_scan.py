@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 
-from gateway.core import memory
 from gateway.core import scan as scan_
 from gateway.core.event_id import CursorEntry, encode_entry, parse
 from gateway.core.fetched import Summary
@@ -17,39 +14,12 @@ from gateway.core.records import (
     LogKind,
     Moment,
     OffsetPosition,
-    Position,
-    Record,
     make_record,
 )
-from gateway.core.stream import Stream
-from tests.core.clients import Client
 from tests.core.consistency import assert_consistent
-from tests.core.stage import EXPIRED, USER, USER_LOG, Stage, log_of_ten, stream_of, told, user_id
+from tests.core.scans import client_of, records, waiting
+from tests.core.stage import EXPIRED, USER, USER_LOG, Stage, log_of_ten, told
 from tests.core.world import OTHER
-
-
-def waiting(
-    stage: Stage, *positions: Position, selections: Sequence[Selection] = ()
-) -> list[Stream]:
-    """Return streams that wait for a scan; the tail begins at the partition's end."""
-    streams = []
-    for position in positions:
-        client = stage.client(selections=selections)
-        client.rogue = True
-        client.last_id = user_id(position)
-        streams.append(stream_of(client.connect(stage.worker)))
-    stage.worker.woken.clear()
-    return streams
-
-
-def records(stage: Stage, first: int, end: int) -> list[Record]:
-    return [w.record() for w in stage.kafka.records if first <= w.offset < end]
-
-
-def client_of(stage: Stage, stream: Stream) -> Client:
-    sink: object = stream.sink
-    client: Client = sink.client  # type: ignore[attr-defined]
-    return client
 
 
 def test_waiting_streams_share_one_scan_from_the_earliest_position() -> None:
@@ -73,86 +43,6 @@ def test_waiting_streams_share_one_scan_from_the_earliest_position() -> None:
     ]
     numbers = tuple(stream.number for stream in streams)
     assert scan.summary == Summary(USER_LOG, numbers, records=9, events=3 + 8)
-
-
-def stage_with_an_index(monkeypatch: pytest.MonkeyPatch) -> Stage:
-    """Return a stage with a tail of some 60 records after an index of 1,600."""
-    monkeypatch.setattr(memory, "INDEX_SHARE", 2)
-    return Stage(broadcast=False, warm_ms=0, tail_bytes=40_000)
-
-
-def test_a_scan_skips_to_the_records_of_its_streams(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(scan_, "PIECE", 300)
-    monkeypatch.setattr(scan_, "NEAR", 50)
-    stage = stage_with_an_index(monkeypatch)
-    stage.connect(stage.client(user=b"d"))
-    stage.write(1)
-    stage.write(400, b"b")
-    stage.write(2)
-    stage.write(700, b"c")
-    stage.write(1)
-    stage.write(200, b"c")
-    stage.worker.settle()
-    (stream,) = waiting(stage, OffsetPosition(0, 0, False))
-    scan = stage.worker.hub.begin_scan(stage.feed)
-    scan.begin(Extent(0, stage.kafka.end, 0, 0))
-    scan.locate({})
-    read = []
-    while scan.reading:
-        if scan.skip():
-            read.append((scan.position, scan.run))
-            position = scan.position + scan.run
-            scan.feed(scan.pick(records(stage, scan.position, position)), position)
-    stage.worker.hub.end_scan(stage.feed, stage.world.moment)
-
-    assert read == [(0, 1), (401, 2), (1103, 1)]
-    assert scan.records == 4
-    assert client_of(stage, stream).received == [1, 402, 403, 1104]
-
-
-def test_a_range_before_the_index_is_read_completely(monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = stage_with_an_index(monkeypatch)
-    stage.connect(stage.client(user=b"d"))
-    stage.write(100, b"b")
-    stage.write(1)
-    stage.write(200, b"b")
-    stage.worker.settle()
-    stage.feed.index.discard(90)
-    (stream,) = waiting(stage, OffsetPosition(50, 0, False))
-    scan = stage.worker.hub.begin_scan(stage.feed)
-    scan.begin(Extent(0, stage.kafka.end, 0, 0))
-    scan.locate({})
-    assert scan.skip()
-    assert (scan.position, scan.run) == (50, scan_.BATCH)
-    scan.feed(scan.pick(records(stage, 50, 95)), 95)
-    assert scan.skip()
-    assert (scan.position, scan.run) == (95, 6), "near enough to read without a seek"
-    scan.feed(scan.pick(records(stage, 95, 101)), 101)
-    assert not scan.skip()
-    assert not scan.reading
-    stage.worker.hub.end_scan(stage.feed, stage.world.moment)
-    assert client_of(stage, stream).received == [101]
-
-
-def test_the_record_that_verifies_a_position_is_read_for_any_key(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    stage = stage_with_an_index(monkeypatch)
-    stage.connect(stage.client(user=b"d"))
-    stage.write(1000, b"b")
-    stage.worker.settle()
-    at = stage.kafka.records[500].timestamp
-    waiting(stage, OffsetPosition(501, at, True), OffsetPosition(0, 0, False))
-    scan = stage.worker.hub.begin_scan(stage.feed)
-    scan.begin(Extent(0, stage.kafka.end, 0, 0))
-    scan.locate({})
-    assert scan.skip()
-    assert (scan.position, scan.run) == (500, 1)
-    scan.feed(scan.pick(records(stage, 500, 501)), 501)
-    assert not scan.skip()
-    assert not scan.reading
 
 
 @pytest.mark.parametrize("steps", ["nothing", "begin", "locate", "half"])
@@ -250,17 +140,47 @@ def test_a_removed_stream_does_not_count_in_a_scan() -> None:
     assert client_of(stage, one).received == []
 
 
-@pytest.mark.parametrize("when", ["located", "read"])
+def test_a_stream_that_leaves_a_scan_does_not_affect_others_of_its_key() -> None:
+    stage = log_of_ten(warm_ms=0)
+    stage.write(1, event_type=OTHER)
+    position = OffsetPosition(12, 1_000_020, True)
+    (filtered,) = waiting(stage, position, selections=[Selection(frozenset({"ai"}))])
+    (other,) = waiting(stage, position)
+    hub, moment = stage.worker.hub, stage.world.moment
+    scan = hub.begin_scan(stage.feed)
+    scan.begin(Extent(10, 21, 10, 0))
+    scan.locate({})
+    hub.lost(filtered, moment)
+    scan.feed(records(stage, 11, 21), 21)
+    hub.end_scan(stage.feed, moment)
+    assert client_of(stage, filtered).received == []
+    assert client_of(stage, other).received == list(range(3, 12))
+
+
+def test_streams_that_wait_when_their_partition_is_read_again_get_a_scan() -> None:
+    stage = log_of_ten(warm_ms=0)
+    (stream,) = waiting(stage, OffsetPosition(12, 1_000_020, True))
+    stage.worker.restart(stage.feed)
+    stage.worker.activate()
+    assert stage.feed in stage.worker.woken
+    stage.worker.settle()
+    assert client_of(stage, stream).received == [3, 4, 5, 6, 7, 8, 9, 10]
+
+
+@pytest.mark.parametrize("when", ["begun", "located", "read"])
 def test_scan_of_a_restarted_partition_is_discarded(when: str) -> None:
     stage = log_of_ten(warm_ms=0)
     (stream,) = waiting(stage, OffsetPosition(12, 1_000_020, True))
     hub = stage.worker.hub
     scan = hub.begin_scan(stage.feed)
-    scan.begin(Extent(10, 20, 10, 0))
+    if when != "begun":
+        scan.begin(Extent(10, 20, 10, 0))
     if when == "read":
         scan.locate({})
     stage.worker.restart(stage.feed)
     stage.worker.activate()
+    if when == "begun":
+        scan.begin(Extent(10, 20, 10, 0))
     if when == "read":
         scan.feed(records(stage, 11, 15), 15)
         assert scan.harvest() == []
