@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 
+from gateway.http.transport.tls import Certificate
+from tests.http.certificates import Files
 from tests.http.raw_client import RawClient, connected
 from tests.http.served import Served, serving
 
@@ -14,6 +17,17 @@ async def served() -> AsyncIterator[Served]:
     """The public listener, ready, with default settings; a module may have its own."""
     async with serving() as it:
         yield it
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    """The files of a certificate."""
+    return Files(tmp_path)
+
+
+@pytest.fixture
+def certificate(files: Files) -> Certificate:
+    return Certificate(files.certfile, files.keyfile)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import ssl
 import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +12,6 @@ from gateway import clock
 from gateway.core import frame
 from gateway.core.gap import CloseReason
 from gateway.core.stream import State
-from gateway.errors import SettingsError
 from gateway.http.opening_quota import OPENINGS_PER_TURN
 from gateway.http.transport import entrance
 from gateway.http.transport.handshakes import PIECES_PER_TURN, READ_BYTES
@@ -29,16 +27,6 @@ PAYLOADS = [b'"%d %s"' % (number, b"x" * 2000) for number in range(300)]
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> Files:
-    return Files(tmp_path)
-
-
-@pytest.fixture
-def certificate(files: Files) -> Certificate:
-    return Certificate(files.certfile, files.keyfile)
-
-
-@pytest.fixture
 async def served(certificate: Certificate) -> AsyncIterator[Served]:
     async with serving(certificate.context) as it:
         yield it
@@ -46,15 +34,6 @@ async def served(certificate: Certificate) -> AsyncIterator[Served]:
 
 async def until_stuck(served: Served) -> None:
     await eventually("the stream is stuck", lambda: served.stream.state is State.STUCK)
-
-
-async def accepts(served: Served, client: ssl.SSLContext) -> bool:
-    """Whether a client that trusts that certificate can connect."""
-    try:
-        async with connected(served.port, client):
-            return True
-    except ssl.SSLCertVerificationError:
-        return False
 
 
 async def test_a_stream_is_framed_and_ended_as_it_is_without_tls(
@@ -287,79 +266,3 @@ async def test_client_without_tls_is_rejected_without_a_log_line(
         with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
             await client.head()
     assert [record for record in caplog.records if record.levelname != "DEBUG"] == []
-
-
-async def test_renewed_certificate_is_loaded_while_streams_stay_open(
-    served: Served, files: Files, certificate: Certificate
-) -> None:
-    before = files.client
-    async with connected(served.port, before) as client:
-        await served.open(client)
-        files.renew()
-        assert not await accepts(served, files.client)
-
-        assert certificate.refresh()
-
-        assert await accepts(served, files.client)
-        assert not await accepts(served, before)
-        served.publish(b"1")
-        assert (await client.chunk()).endswith(b"data: 1\n\n")
-
-
-async def test_half_of_a_pair_leaves_the_old_one_until_the_other_half_comes(
-    served: Served, files: Files, certificate: Certificate
-) -> None:
-    before = files.client
-    good = files.keyfile.read_bytes()
-    files.renew(certificate=False)
-    assert not certificate.refresh()
-    assert await accepts(served, before)
-
-    files.write(files.keyfile, good)
-    assert certificate.refresh()
-    assert await accepts(served, before)
-
-
-@pytest.mark.parametrize("content", [b"", b"no certificate", None])
-async def test_unusable_certificate_files_are_logged_once_and_ignored(
-    served: Served,
-    files: Files,
-    certificate: Certificate,
-    content: bytes | None,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    before = files.client
-    if content is None:
-        files.certfile.unlink()
-    else:
-        files.write(files.certfile, content)
-    assert [certificate.refresh() for _ in range(3)] == [False] * 3
-    assert await accepts(served, before)
-    assert capfd.readouterr().out.count("certificate not reloaded: the new files are invalid") == 1
-
-    files.renew()
-    assert certificate.refresh()
-    assert await accepts(served, files.client)
-
-
-def test_files_that_have_not_changed_are_not_loaded_again(certificate: Certificate) -> None:
-    assert not certificate.refresh()
-
-
-@pytest.mark.parametrize("damage", ["missing", "empty", "of another pair"])
-def test_a_pair_that_cannot_be_used_stops_the_start_and_names_the_settings(
-    files: Files, damage: str
-) -> None:
-    match damage:
-        case "missing":
-            files.keyfile.unlink()
-        case "empty":
-            files.certfile.write_bytes(b"")
-        case _:
-            files.renew(key=False)
-    with pytest.raises(SettingsError) as refusal:
-        Certificate(files.certfile, files.keyfile)
-    text = str(refusal.value)
-    assert text.startswith("GATEWAY_TLS_CERTFILE and GATEWAY_TLS_KEYFILE: ")
-    assert str(files.certfile) in text
-    assert "\n" not in text

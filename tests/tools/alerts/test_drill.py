@@ -14,8 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.demo.broker import EmbeddedBroker
 from tests.programs import require
+from tests.tools.alerts.client_faults import bad_tokens, made_up_ids
 from tests.tools.alerts.drill import Outcome, Watch, fire, table
-from tests.tools.alerts.faults import FAULTS, Fault, bad_tokens, killed_worker, made_up_ids, poison
+from tests.tools.alerts.faults import FAULTS, Fault, killed_worker, poison
 from tests.tools.alerts.ground import Ground, ground
 from tests.tools.alerts.rules import shipped
 
