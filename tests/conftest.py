@@ -74,13 +74,16 @@ class StartWorker(Protocol):
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Set time limits, and let child processes receive SIGINT.
+    """Set time limits, remove the settings of the shell, and let child processes receive SIGINT.
 
-    Examples have no deadline. A test may take as long as ten waits that fail, unless `--timeout`
-    says otherwise. A shell starts a background job with SIGINT ignored; its children inherit that.
+    A shell in which the README was followed has `GATEWAY_…` variables. Examples have no deadline.
+    A test may take as long as ten waits that fail, unless `--timeout` says otherwise. A shell
+    starts a background job with SIGINT ignored; its children inherit that.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in [name for name in os.environ if name.startswith("GATEWAY_")]:
+        del os.environ[name]
     if config.option.timeout is None:
         config.option.timeout = 10 * DEADLINE
     settings.register_profile("patient", parent=settings(), deadline=None)
