@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -237,17 +238,23 @@ async def test_renewed_certificate_is_loaded(tmp_path: Path, http: aiohttp.Clien
     async with make_worker(tls_certfile=files.certfile, tls_keyfile=files.keyfile) as worker:
         assert worker.url.startswith("https://")
 
-        async def accepted() -> bool:
+        async def accepted(trusting: ssl.SSLContext) -> bool:
             try:
-                async with http.get(worker.url, ssl=files.client, server_hostname="gateway.test"):
+                async with http.get(
+                    worker.url,
+                    headers={"Connection": "close"},
+                    ssl=trusting,
+                    server_hostname="gateway.test",
+                ):
                     return True
             except aiohttp.ClientConnectorCertificateError:
                 return False
 
-        assert await accepted()
+        former = files.client
+        assert await accepted(former)
         files.renew()
-        assert not await accepted()
-        await eventually("the new certificate is in use", accepted)
+        await eventually("the new certificate is in use", lambda: accepted(files.client))
+        assert not await accepted(former)
 
 
 @pytest.mark.parametrize("listener", ["url", "ops_url"])

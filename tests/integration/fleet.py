@@ -44,3 +44,8 @@ async def until(
 def has_sent(status: dict[str, Any], count: int) -> bool:
     """Return whether a status counts those events and no lag; the lag is measured now and then."""
     return bool(status["events"]["live"] == count and status["lag"] == 0)
+
+
+def states_of(fleet: dict[str, Any]) -> list[str]:
+    """Return the states of the workers of a fleet."""
+    return [each["state"] for each in fleet.values()]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-from typing import Any
 
 import aiohttp
 from aiokafka import AIOKafkaProducer
@@ -15,7 +14,7 @@ from tests.commands.command import gateway
 from tests.conftest import Broker, MakeTopics, StartWorker
 from tests.eventually import eventually
 from tests.integration.conftest import OpenStream, SetUp
-from tests.integration.fleet import has_sent, own_status, until
+from tests.integration.fleet import has_sent, own_status, states_of, until
 from tests.kafka.test_publisher import records_of
 from tests.records import RecordWriter
 from tests.worker import Worker
@@ -67,10 +66,7 @@ async def test_clients_of_a_drain_return_soon_if_another_worker_is_ready(
     served = await topics(workers=1)
     first, second = await start_worker(served), await start_worker(served)
 
-    def both_ready(fleet: dict[str, Any]) -> bool:
-        return [each["state"] for each in fleet.values()] == ["ready", "ready"]
-
-    await until(first, http, "both are ready", both_ready)
+    await until(first, http, "both are ready", lambda fleet: states_of(fleet) == ["ready"] * 2)
     client = await open_stream(first, user)
     await client.wait_for(lambda client: client.last_event_id)
 
@@ -90,7 +86,7 @@ async def test_a_worker_that_is_killed_is_shown_as_gone_and_one_that_ends_at_onc
     served = await topics(workers=1)
     watching, killed, ending = [await start_worker(served) for _ in range(3)]
     names = {each: (await own_status(each, http))["worker"] for each in (killed, ending)}
-    await until(watching, http, "all are shown", lambda fleet: len(fleet) == 3)
+    await until(watching, http, "all are ready", lambda fleet: states_of(fleet) == ["ready"] * 3)
 
     os.kill(killed.pid, signal.SIGKILL)
     ending.signal(signal.SIGTERM)
@@ -191,7 +187,7 @@ async def test_the_commands_print_tables_json_and_what_to_do(set_up: SetUp, user
 
     async def is_ready() -> bool:  # a status is renewed every few seconds
         listed = json.loads((await gateway("fleet", "--json", settings=settings)).out)
-        return bool(listed["workers"][0]["state"] == "ready")
+        return [each["state"] for each in listed["workers"]] == ["ready"]
 
     await eventually("the status says that the worker is ready", is_ready)
     shown = await gateway("fleet", settings=settings)

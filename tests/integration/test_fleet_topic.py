@@ -14,7 +14,7 @@ from tests.commands.command import gateway
 from tests.conftest import Broker, MakeTopics, StartWorker, compacted
 from tests.eventually import eventually
 from tests.integration.conftest import OpenStream, SetUp, new_user
-from tests.integration.fleet import fleet_of, own_status, until
+from tests.integration.fleet import fleet_of, own_status, states_of, until
 from tests.records import RecordWriter, Topics
 
 SPOILT: list[dict[str, object]] = [
@@ -100,7 +100,7 @@ async def test_worker_without_the_fleet_topic_serves_and_logs_once_how_to_create
         worker,
         http,
         "it is ready",
-        lambda fleet: [each["state"] for each in fleet.values()] == ["ready"],
+        lambda fleet: states_of(fleet) == ["ready"],
     )
 
     await create_topics(broker.bootstrap, [compacted(served.workers)])
@@ -135,4 +135,4 @@ async def test_invalid_status_records_are_counted_and_skipped(
     for key, value in ((b"x", b"{}"), (b"\xff", None), (b"y", b'{"worker":"x"}')):
         await producer.send_and_wait(stage.topics.workers, value, key=key)
     await stage.worker.wait_for_metric("gateway_unreadable_records_total", 2)
-    assert len((await fleet_of(stage.worker, http))["workers"]) == 1
+    await until(stage.worker, http, "its own status is shown", lambda fleet: len(fleet) == 1)
