@@ -206,7 +206,7 @@ async def test_values_of_a_schema_registry_are_decoded_and_the_registry_is_asked
         shown = await gateway("record", *place, settings=settings)
         assert "event   import.progress" in shown.out
         registry.broken = True
-        settings["schema_wait_seconds"] = "0.2"
+        settings["schema_wait_seconds"] = "3"  # of a registry that answers at once
         finished = await gateway("check", settings=settings)
         assert statuses(finished.out)["schemas"] == "failed"
         assert "answers 503" in finished.out

@@ -93,6 +93,8 @@ def test_the_command_takes_a_user_or_a_token(
     file.write_text(mint("alice"))
     run, app = CliRunner().invoke, build()
     assert run(app, ["token", "--explain", str(file)]).output.startswith("accepted: user 'alice'")
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
     file.write_text(mint("alice", lifetime=-5))
     refused = run(app, ["token", "--explain", str(file)])
     assert (refused.exit_code, refused.output) == (1, "not accepted: expired: exp was 5 s ago\n")

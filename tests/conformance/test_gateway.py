@@ -46,7 +46,8 @@ async def test_a_worker_passes_every_case(tmp_path: Path, request: pytest.Fixtur
                 *("--other-type", "sync.accounts.started"),
                 *("--expired-id", encode([OTHER_TOPIC]).decode()),
                 *("--drain", f"kill -TERM {worker.pid}"),
-                *("--heartbeat-seconds", "10", "--slow-seconds", "1", "--quiet-seconds", "0.5"),
+                *("--heartbeat-seconds", "30", "--slow-seconds", "1", "--quiet-seconds", "0.5"),
+                *("--event-seconds", "30"),
                 *("--parallel", "8"),
                 settings=settings_of(broker, topics),
             )

@@ -12,11 +12,12 @@ from gateway.conformance.run import judge
 from gateway.conformance.verdict import Verdict
 from gateway.errors import ConformanceError
 from tests.conformance.server import BUFFERED, TOKEN, Fault, StreamServer
+from tests.eventually import DEADLINE
 
 QUICK = Limits(
-    event_seconds=1.5,
+    event_seconds=DEADLINE / 2,
     quiet_seconds=0.15,
-    heartbeat_seconds=1.5,
+    heartbeat_seconds=DEADLINE / 2,
     slow_seconds=0.3,
     burst_events=60,
     parallel=8,
@@ -72,7 +73,9 @@ async def test_each_fault_fails_the_case_for_it(
     async with StreamServer(fault) as server:
         if fault is Fault.BUFFERS:  # the start check needs one delivered event
             server.log += [("padding", "0")] * (BUFFERED - 1)
-        options = options_of(server)._replace(limits=QUICK._replace(event_seconds=0.8))
+        # The time until a fault shows; too little for a busy machine would fail the sound cases.
+        limits = QUICK._replace(event_seconds=3.0, heartbeat_seconds=3.0)
+        options = options_of(server)._replace(limits=limits)
         findings = await judge(options, server.publish, only=caught_by | sound)
     assert {case.id for case, verdict, *_ in findings if verdict is Verdict.FAIL} == caught_by
     assert exit_code(findings) == 1

@@ -30,6 +30,9 @@ CHROMIUM_OPTIONS = [
 _KEY_CODES = {"Tab": 9, "Enter": 13, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowRight": 39}
 _KEY_TEXTS = {"Enter": "\r"}
 
+_PASSING = ("no such element", "stale element reference")
+"""Errors of WebDriver on a page that is being drawn."""
+
 PREFERENCES = {"profile.cookie_controls_mode": 0}
 """Third-party cookies are enabled, as in many browsers."""
 
@@ -116,10 +119,27 @@ class Browser:
         return await self._call("POST", "/execute/sync", {"script": script, "args": []})
 
     async def click(self, selector: str) -> None:
-        """Click a visible element."""
-        found = await self._call("POST", "/element", {"using": "css selector", "value": selector})
-        (element,) = found.values()
-        await self._call("POST", f"/element/{element}/click", {})
+        """Click an element once it is there; the page may be about to replace it by its like."""
+
+        async def clicked() -> bool:
+            try:
+                found = await self._call(
+                    "POST", "/element", {"using": "css selector", "value": selector}
+                )
+                (element,) = found.values()
+                await self._call("POST", f"/element/{element}/click", {})
+            except AssertionError as error:
+                problems.append(error)
+                if any(kind in str(error) for kind in _PASSING):
+                    return False
+                raise
+            return True
+
+        problems: list[AssertionError] = []
+        try:
+            await eventually(f"{selector} is clicked", clicked)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {problems[-1:]}") from None
 
     async def wait_for(self, script: str) -> Any:
         """Return the first true result of `script`. Raises `AssertionError` on timeout."""

@@ -41,9 +41,9 @@ PARTITIONS = 4
 TOPICS = Topics("user-events", "broadcast-events")
 
 GIVEN = {
-    "$job": "gateway", "$instance": ".+", "$__rate_interval": "4s", "${datasource}": "prometheus"
+    "$job": "gateway", "$instance": ".+", "$__rate_interval": "20s", "${datasource}": "prometheus"
 }  # fmt: skip
-"""Values of Grafana's variables: all workers, and eight scrapes for a rate."""
+"""Values of Grafana's variables: all workers, and forty scrapes, some of which may fail."""
 
 OF_PROMETHEUS = {"up"}
 """Series of Prometheus itself, which no worker exports."""

@@ -13,8 +13,8 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from gateway.http import request_reader
-from gateway.http.transport import acceptor, open_files
-from tests.eventually import eventually
+from gateway.http.transport import acceptor, malformed, open_files
+from tests.eventually import DEADLINE, eventually
 from tests.http.raw_client import GREETING, connected
 from tests.http.served import Served
 from tests.http.test_admission import rejects
@@ -203,6 +203,7 @@ async def test_some_files_stay_free_for_everything_else(
 async def test_a_defect_costs_the_request_that_meets_it(
     served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr(malformed, "TRACEBACK_SECONDS", DEADLINE)
     async with connected(served.port) as stream, connected(served.port) as client:
         await served.open(stream)
         with monkeypatch.context() as patched:

@@ -178,7 +178,7 @@ async def test_requests_that_wait_for_a_key_have_a_limit_of_their_own() -> None:
 # The fetch.
 
 
-async def failure(url: str, patience: float = 5) -> str:
+async def failure(url: str, patience: float = DEADLINE) -> str:
     with pytest.raises(KeySetError) as caught:
         await fetch_key_set(url, ALGORITHMS, patience)
     assert "\n" not in str(caught.value)
@@ -241,15 +241,15 @@ async def test_unreachable_key_url_counts_as_failed_fetch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "patience", "said"),
     [
-        (b"", "does not answer within 0.2 s"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{", "does not answer within 0.2 s"),
-        (b"SSH-2.0-server\r\n\r\n", "not valid HTTP"),
+        (b"", 0.2, "does not answer within 0.2 s"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", 0.2, "does not answer within 0.2 s"),
+        (b"SSH-2.0-server\r\n\r\n", DEADLINE, "not valid HTTP"),
     ],
 )
 async def test_a_server_that_hangs_or_speaks_otherwise_is_a_failure(
-    answer: bytes, said: str
+    answer: bytes, patience: float, said: str
 ) -> None:
     gone = asyncio.Event()
 
@@ -261,7 +261,7 @@ async def test_a_server_that_hangs_or_speaks_otherwise_is_a_failure(
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:
         port = server.sockets[0].getsockname()[1]
-        assert said in await failure(f"http://127.0.0.1:{port}/keys", patience=0.2)
+        assert said in await failure(f"http://127.0.0.1:{port}/keys", patience)
     finally:
         gone.set()
         server.close()

@@ -18,7 +18,8 @@ from tests.http.served import serving
 from tests.tokens import mint
 
 HEAD = b"GET /api/v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n"
-IMPATIENT = 0.3
+IMPATIENT = 0.9
+"""Less than a second, from which on the kernel waits for the first byte."""
 
 
 @asynccontextmanager

@@ -54,13 +54,14 @@ async def test_a_quota_delays_events_and_loses_none(
     assert await process.wait() == 0
     worker = await start_worker(served, heartbeat_seconds=1)
     (client,) = await follow(open_stream, worker, [user])
-    for number in range(20):
-        padded = row(user, number, ("padding", b"x" * 20_000))
-        await write_batch(node.bootstrap, log, batch([padded], timestamp=now()))
+    # Each batch exceeds the quota alone, however slowly they are written.
+    for begin in (0, 10):
+        rows = [row(user, begin + number, ("padding", b"x" * 30_000)) for number in range(10)]
+        await write_batch(node.bootstrap, log, batch(rows, timestamp=now()))
     await client.wait_for(20)
     assert client.numbers == [*range(20)]
     assert client.own("gap") == []
-    assert "fetches throttled" in worker.log()
+    await worker.wait_for_log("fetches throttled")
     assert "partition stalled" not in worker.log()
     resumed = await start_worker(served, heartbeat_seconds=1, tail_warm_seconds=0)
     again = await open_stream(resumed, user, params=[("since", "0")])

@@ -129,7 +129,7 @@ async def test_logins_are_renewed_under_open_streams(
     tmp_path: Path, start: Callable[..., Worker], open_stream: OpenStream
 ) -> None:
     require("java", "mvn", "openssl")
-    lifetime = {"connections.max.reauth.ms": 2500}
+    lifetime = {"connections.max.reauth.ms": 5000}
     async with SecureNode(tmp_path / "node", Authority(tmp_path), **lifetime) as node:
         await make(node.bootstrap)
         user = new_user()
@@ -144,11 +144,11 @@ async def test_logins_are_renewed_under_open_streams(
         client = await open_stream(worker, user)
         async with AIOKafkaProducer(bootstrap_servers=node.bootstrap) as producer:
             writer = RecordWriter(producer, TOPICS)
-            for number in range(10):  # one a second: four lifetimes
+            for number in range(16):  # one a second: three lifetimes
                 await writer.numbered(user, [number])
                 await client.wait_for(number + 1)
                 await asyncio.sleep(1)
-        assert list(client.numbers) == list(range(10))
+        assert client.numbers == list(range(16))
         assert "warning" not in worker.log(begin), "no connection has ended"
 
 

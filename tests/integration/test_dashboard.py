@@ -74,7 +74,8 @@ async def test_its_numbers_are_the_facts(
     await browser.wait_for("return document.querySelectorAll('.line').length > 8")
     said = "document.querySelector('.plot').ariaValueText"
     await browser.wait_for(f"return {said}.startsWith('now 7, on 2 workers; last ')")
-    assert await browser.run("return document.querySelectorAll('.concern').length") == 0
+    # A worker that had too little of a busy machine is reported as busy, for one status.
+    await browser.expect("return document.querySelectorAll('.concern').length", 0)
 
     await look_up(browser, user)
     await browser.wait_for(f"return {STREAMS}.length === 4")

@@ -22,7 +22,7 @@ from tests.brokers.metadata import create_topics
 from tests.child import free_port
 from tests.client import StreamClient
 from tests.conftest import use_worker, worker_settings
-from tests.eventually import eventually
+from tests.eventually import DEADLINE, eventually
 from tests.ops.collector import Collector, values_of
 from tests.records import RecordWriter, Topics
 from tests.tokens import bearer, mint
@@ -92,8 +92,9 @@ class Ground(NamedTuple):
 
 @asynccontextmanager
 async def tracing_worker(
-    request: pytest.FixtureRequest, folder: Path, port: int
+    request: pytest.FixtureRequest, folder: Path, port: int, seconds: float = DEADLINE
 ) -> AsyncIterator[Ground]:
+    """Run a worker that waits `seconds` for the answer of a collector at the port."""
     async with EmbeddedBroker() as broker:
         await create_topics(
             broker.bootstrap, [NewTopic(TOPICS.user, 1, 1), NewTopic(TOPICS.broadcast, 1, 1)]
@@ -105,7 +106,7 @@ async def tracing_worker(
             {
                 **settings,
                 "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
-                "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
+                "OTEL_EXPORTER_OTLP_TIMEOUT": str(seconds),
                 "OTEL_BSP_SCHEDULE_DELAY": "50",
                 "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=test",
             },
@@ -181,7 +182,7 @@ async def test_streams_do_not_notice_that_the_collector_is_away(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     async with (
-        tracing_worker(request, tmp_path, free_port()) as (worker, write),
+        tracing_worker(request, tmp_path, free_port(), 1) as (worker, write),
         StreamClient(worker.events_url, mint("alice")) as alice,
     ):
         await alice.connect()

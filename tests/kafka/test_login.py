@@ -181,7 +181,7 @@ async def test_token_is_renewed_in_the_background_and_a_failure_leaves_the_old_o
     now = 165.0
     assert await provider.token() == "two"
     await eventually("the endpoint is asked", lambda: _is(fetched == 3))
-    await asyncio.sleep(0.05)
+    await eventually("it has failed", lambda: provider._failure is not None)  # noqa: SLF001
     now += RETRY_SECONDS / 2
     assert (await provider.token(), fetched) == ("two", 3), "not asked again so soon"
     now = 200.0

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections import deque
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -84,6 +83,7 @@ class Connection(asyncio.BufferedProtocol):
         self._correlation_id = 0
         self._check: asyncio.TimerHandle | None = None
         self._renewal: asyncio.TimerHandle | None = None
+        self._log_in: Callable[[], Coroutine[Any, Any, float]] | None = None
         self._login: asyncio.Task[float] | None = None
         self._inbox = bytearray(INBOX)
         self._frame: bytearray | None = None
@@ -108,6 +108,10 @@ class Connection(asyncio.BufferedProtocol):
         self, answered: Answered, api_key: int, version: int, body: bytes, timeout: float
     ) -> None:
         """Send a request whose response resolves `answered`; see `request`."""
+        if self._renewal is not None and self._renewal.when() <= self._loop.time():
+            # The event loop is late. The broker closes a connection whose login has expired.
+            self._renewal.cancel()
+            self._begin_login()
         frame, pending = self._prepare(answered, api_key, version, body, timeout)
         if self._held is None:
             self._send(frame, pending)
@@ -126,7 +130,8 @@ class Connection(asyncio.BufferedProtocol):
         """
         if lifetime > 0:
             delay = max(LEAST_LOGIN_SECONDS, lifetime * RENEWED_AFTER)
-            self._renewal = self._loop.call_later(delay, self._begin_login, login)
+            self._log_in = login
+            self._renewal = self._loop.call_later(delay, self._begin_login)
 
     def request_at_once(
         self, api_key: int, version: int, body: bytes, timeout: float
@@ -271,14 +276,14 @@ class Connection(asyncio.BufferedProtocol):
 
     # Logging in again.
 
-    def _begin_login(self, login: Callable[[], Coroutine[Any, Any, float]]) -> None:
+    def _begin_login(self) -> None:
+        assert self._log_in is not None
+        self._renewal = None
         self._held = []
-        self._login = self._loop.create_task(login())
-        self._login.add_done_callback(partial(self._logged_in, login))
+        self._login = self._loop.create_task(self._log_in())
+        self._login.add_done_callback(self._logged_in)
 
-    def _logged_in(
-        self, login: Callable[[], Coroutine[Any, Any, float]], ended: asyncio.Task[float]
-    ) -> None:
+    def _logged_in(self, ended: asyncio.Task[float]) -> None:
         """Send the held requests; close the connection unless the login has succeeded.
 
         The login may raise anything, for example an exception of a SASL library.
@@ -295,7 +300,8 @@ class Connection(asyncio.BufferedProtocol):
         for frame, pending in held:
             if not pending.answered.done():
                 self._send(frame, pending)
-        self.renew_login(login, ended.result())
+        assert self._log_in is not None
+        self.renew_login(self._log_in, ended.result())
 
 
 def _tags_size(data: memoryview) -> int:

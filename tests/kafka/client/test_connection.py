@@ -4,13 +4,14 @@ import asyncio
 import gc
 import socket
 import struct
+import time
 from typing import Any
 
 import pytest
 from aiokafka.errors import KafkaConnectionError, SaslAuthenticationFailed
 
 from gateway.kafka.client import wire
-from gateway.kafka.client.connection import INBOX, Connection
+from gateway.kafka.client.connection import INBOX, LEAST_LOGIN_SECONDS, Connection
 from gateway.kafka.client.open_connection import open_connection
 from tests.brokers.scripted import Request, ScriptedServer
 from tests.conftest import Broker
@@ -198,6 +199,17 @@ async def test_reauthentication_holds_other_requests_back() -> None:
         keys = [request.api_key for request in server.requests]
         handshakes = [place for place, key in enumerate(keys) if key == wire.SASL_HANDSHAKE]
         assert all(keys[place + 1] == wire.SASL_AUTHENTICATE for place in handshakes)
+
+
+async def test_request_of_a_late_event_loop_waits_for_reauthentication() -> None:
+    async with SaslServer(lifetime_ms=1200) as server:
+        connection = await opened(server, **LOGIN)
+        time.sleep(LEAST_LOGIN_SECONDS + 0.01)  # noqa: ASYNC251 - the loop is held up
+        assert (await connection.request(99, 0, b"\x07", DEADLINE))[-1] == 7
+        connection.close()
+        keys = [request.api_key for request in server.requests]
+        assert keys[-3:] == [wire.SASL_HANDSHAKE, wire.SASL_AUTHENTICATE, 99]
+        assert keys.count(wire.SASL_AUTHENTICATE) == 2
 
 
 async def test_rejected_reauthentication_closes_the_connection() -> None:
