@@ -19,7 +19,7 @@ import pytest_asyncio
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from gateway.demo.broker import EmbeddedBroker
 from tests.brokers import kafka, metadata
@@ -76,9 +76,9 @@ class StartWorker(Protocol):
 def pytest_configure(config: pytest.Config) -> None:
     """Set time limits, remove the settings of the shell, and let child processes receive SIGINT.
 
-    A shell in which the README was followed has `GATEWAY_…` variables. Examples have no deadline.
-    A test may take as long as ten waits that fail, unless `--timeout` says otherwise. A shell
-    starts a background job with SIGINT ignored; its children inherit that.
+    A shell in which the README was followed has `GATEWAY_…` variables. Examples have no deadline,
+    and may be made slowly. A test may take as long as ten waits that fail, unless `--timeout` says
+    otherwise. A shell starts a background job with SIGINT ignored; its children inherit that.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -86,7 +86,12 @@ def pytest_configure(config: pytest.Config) -> None:
         del os.environ[name]
     if config.option.timeout is None:
         config.option.timeout = 10 * DEADLINE
-    settings.register_profile("patient", parent=settings(), deadline=None)
+    settings.register_profile(
+        "patient",
+        parent=settings(),
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
     settings.load_profile("patient")
 
 

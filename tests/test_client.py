@@ -208,7 +208,7 @@ async def test_a_connection_that_falls_silent_is_dropped_and_opened_again() -> N
         await asyncio.sleep(30)
         return response
 
-    async with serving(serve) as url, EventStream(url, "token", silence_seconds=0.1) as stream:
+    async with serving(serve) as url, EventStream(url, "token", silence_seconds=0.5) as stream:
         opened, interrupted, again = await items(stream, 3)
         assert (opened, again) == (Opened(resumed=False), Opened(resumed=True))
         assert isinstance(interrupted, Interrupted)

@@ -42,7 +42,8 @@ async def logged(worker: Worker, event: str) -> dict[str, object]:
 
     def found() -> list[dict[str, object]]:
         assert worker.exit_code is None, f"the worker ended:\n{worker.log()}"
-        lines = [json.loads(line) for line in worker.log().splitlines() if line.startswith("{")]
+        whole, _, _ = worker.log().rpartition("\n")
+        lines = [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
         return [line for line in lines if str(line["event"]).startswith(event)]
 
     await eventually(f"{event} is logged", lambda: bool(found()))

@@ -90,7 +90,11 @@ async def test_a_browser_that_asks_first_is_answered_at_any_shard(client: RawCli
 
 @pytest.mark.parametrize(
     ("token", "query", "status"),
-    [(None, "", 401), ("x.y.z", "?shard=7", 401), (mint("alice"), "?categories=weather", 400)],
+    [
+        (None, "", 401),
+        ("x.y.z", "?shard=7", 401),
+        (mint("alice", lifetime=1e6), "?categories=weather", 400),
+    ],
 )
 async def test_rejected_client_is_answered_without_redirect(
     served: Served, client: RawClient, token: str | None, query: str, status: int

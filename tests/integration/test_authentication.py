@@ -36,7 +36,7 @@ REFUSED = {
         jwt.encode({"sub": "u", "exp": time.time() + 3600}, SECRET * 2, algorithm="HS512")
     ),
     "without exp": bearer(mint("u", exp=None)),
-    "not valid yet": bearer(mint("u", nbf=time.time() + 3000)),
+    "not valid yet": bearer(mint("u", nbf=time.time() + 1e6, lifetime=2e6)),
     "without a user": bearer(mint("u", sub=None)),
     "with an empty user": bearer(mint("")),
 }
@@ -171,6 +171,7 @@ async def test_a_stream_ends_at_its_greatest_age_and_loses_nothing(
 
     assert client.own("close") == ['{"reason":"max_age"}']
     await stage.write.numbered(user, [1])
-    await client.reconnect()
-    await client.wait_for(lambda client: len(client.data) == 2)
+    while len(client.data) < 2:  # a busy machine may take a stream's whole life for its opening
+        await client.reconnect()
+        await client.wait_for(lambda client: len(client.data) == 2 or not client.is_open)
     assert client.numbers == [0, 1]

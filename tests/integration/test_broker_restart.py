@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 
 from gateway.core.records import TopicPartition
 from tests.brokers.batches import batch
@@ -54,10 +55,11 @@ async def test_a_quota_delays_events_and_loses_none(
     assert await process.wait() == 0
     worker = await start_worker(served, heartbeat_seconds=1)
     (client,) = await follow(open_stream, worker, [user])
-    # Each batch exceeds the quota alone, however slowly they are written.
-    for begin in (0, 10):
-        rows = [row(user, begin + number, ("padding", b"x" * 30_000)) for number in range(10)]
-        await write_batch(node.bootstrap, log, batch(rows, timestamp=now()))
+    worker.freeze()  # so that it finds more than the quota, however slowly this is written
+    for number in range(20):
+        padded = row(user, number, ("padding", b"x" * 20_000))
+        await write_batch(node.bootstrap, log, batch([padded], timestamp=now()))
+    worker.signal(signal.SIGCONT)
     await client.wait_for(20)
     assert client.numbers == [*range(20)]
     assert client.own("gap") == []

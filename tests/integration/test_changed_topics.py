@@ -35,7 +35,7 @@ from tests.worker import Worker
 
 BEFORE, AFTER = 2, 4
 
-SETTLE_SECONDS = 10
+SETTLE_SECONDS = 20
 """How long a former partition is still read: enough to write into both on a busy machine."""
 
 only_kafka = pytest.mark.parametrize("broker", ["kafka"], indirect=True, scope="session")

@@ -56,8 +56,8 @@ async def test_start_logs_version_brokers_and_topics_and_ignores_a_foreign_varia
     set_up: SetUp,
 ) -> None:
     stage = await set_up(service_host="10.0.0.1")
-    [start] = [line for line in stage.worker.log().splitlines() if '"starting"' in line]
+    start = await stage.worker.wait_for_log('"starting"')
     for word in ("version", "brokers", stage.topics.user, stage.topics.broadcast):
         assert word in start
-    [ignored] = [line for line in stage.worker.log().splitlines() if "not a setting" in line]
+    ignored = await stage.worker.wait_for_log("not a setting")
     assert "GATEWAY_SERVICE_HOST" in ignored

@@ -42,8 +42,11 @@ async def test_a_batch_that_the_disk_has_spoilt_is_passed_by(
     live = await follow(open_stream, stage.worker, users)
     ids = [client.last_event_id for client in live]
 
-    stage.worker.signal(signal.SIGSTOP)  # so that it reads nothing before it is spoilt
-    for partition, (user, fault) in enumerate(zip(users, [*FAULTS, "sound"], strict=True)):
+    # The worker must read nothing before it is spoilt. A fetch that it has sent is answered with
+    # the first batch that is written, so the sound partition comes first.
+    stage.worker.freeze()
+    for partition, fault in reversed([*enumerate([*FAULTS, "sound"])]):
+        user = users[partition]
         log = TopicPartition(stage.topics.user, partition)
         codec = fault if fault in CODECS else None
         middle = batch([row(user, 1), row(user, 2)], codec=codec, timestamp=now())

@@ -122,7 +122,7 @@ async def _write_as(made: Bench, producer_id: int, epoch: int) -> None:
 
 @only_kafka
 async def test_a_recreated_topic_gets_each_event_once(broker: Broker) -> None:
-    async with bench(broker, timeout=3.0) as made:
+    async with bench(broker, timeout=6.0) as made:
         for number in range(3):
             await made.publish(number)
         async with administrating(broker.bootstrap) as admin:

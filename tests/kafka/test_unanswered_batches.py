@@ -127,7 +127,7 @@ async def test_a_partition_without_a_leader_costs_nothing_and_delays_no_other(
         await admin.create_topics([placed])
     for partition, node in enumerate((1, 2)):
         await cluster.wait_until_led_by(node, topic, partition)
-    async with EventPublisher(cluster.bootstrap, topic=topic, timeout=8.0) as publisher:
+    async with EventPublisher(cluster.bootstrap, topic=topic, timeout=20.0) as publisher:
         users: dict[int, str] = {}
         for user in (f"user-{number}" for number in range(20)):
             users.setdefault(partitioner("murmur2")(user.encode(), 2), user)
