@@ -152,11 +152,6 @@ def test_the_layout_of_version_2_is_as_documented() -> None:
     assert by_time == raw(packed[:6] + b"\xff" * 6 + bytes(6), "Q", "2")
 
 
-def test_four_topics_and_broadcasts_fit_into_128_characters() -> None:
-    cursor = [SHORT._replace(tag=b"%dtag\0" % number) for number in range(5)]
-    assert len(event_id.encode(cursor)) == 126
-
-
 @pytest.mark.parametrize(
     ("cursor", "complaint"),
     [

@@ -8,15 +8,13 @@ import pytest
 from gateway.core import delivery
 from gateway.core.event import Decoder
 from gateway.core.event_id import parse
-from gateway.core.filter import Selection
 from gateway.core.gap import CloseReason, GapReason
 from gateway.core.observer import Path
-from gateway.core.records import Event, Moment, OffsetPosition, Record, TopicPartition, Unreadable
+from gateway.core.records import Event, Moment, Record, TopicPartition, Unreadable
 from gateway.core.stream import State
 from tests.core.consistency import assert_consistent
 from tests.core.sinks import Keep
-from tests.core.stage import BROADCAST_LOG, USER_LOG, Stage, stream_of
-from tests.core.world import OTHER
+from tests.core.stage import USER_LOG, Stage, stream_of
 
 # The first bytes.
 
@@ -112,19 +110,6 @@ def test_a_record_is_decoded_once_for_all_streams_and_never_without_streams(
     stage.worker.poll()
     assert decoded == [0]
     assert [client.received for client in clients] == [[1]] * 5
-
-
-def test_a_filtered_event_is_not_sent_but_moves_the_cursor() -> None:
-    stage = Stage()
-    client = stage.client(selections=[Selection(frozenset({"ai"}))])
-    connection = stage.connect(client)
-    stage.write()
-    (number,) = stage.write(event_type=OTHER)
-    stage.write()
-    stage.worker.poll()
-    assert client.received == [number]
-    position = parse(stream_of(connection).id().decode())[0].position
-    assert position == OffsetPosition(3, stage.world.now, True)
 
 
 def test_an_unreadable_record_does_not_affect_its_neighbours() -> None:
@@ -249,17 +234,6 @@ def test_closing_a_stream_that_waits_for_a_scan_removes_it() -> None:
     assert not stage.feed.waiting
     assert_consistent(stage.worker)
     stage.worker.settle()
-
-
-def test_broadcasts_reach_all_users() -> None:
-    stage = Stage(partitions=2)
-    clients = [stage.client(user=user) for user in (b"a", b"b", b"c")]
-    for client in clients:
-        stage.connect(client)
-    stage.broadcast(2)
-    stage.worker.poll()
-    assert [client.received for client in clients] == [[1, 2]] * 3
-    assert len(stage.worker.hub.feeds[BROADCAST_LOG].live_unkeyed) == 3
 
 
 def test_chunked_and_plain_streams_get_the_same_events_and_ids() -> None:

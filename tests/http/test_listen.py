@@ -54,14 +54,6 @@ async def test_the_address_of_all_ipv6_interfaces_takes_ipv4_too(host: str) -> N
         writer.close()
 
 
-async def test_port_in_use_is_reported_in_one_line_with_its_setting() -> None:
-    async with running("127.0.0.1:0") as runner:
-        port = runner.addresses[0][1]
-        with pytest.raises(GatewayError, match=f"127.0.0.1:{port}: .* with GATEWAY_LISTEN$"):
-            async with running(f"127.0.0.1:{port}"):
-                pass
-
-
 @pytest.mark.parametrize("address", ["192.0.2.1:0", "a..b:80"])
 async def test_foreign_host_is_reported_in_one_line_with_its_setting(address: str) -> None:
     with pytest.raises(GatewayError, match=rf"cannot listen on {address}: .* with GATEWAY_LISTEN"):

@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import re
 
-import aiohttp
-import pytest
-
 from gateway.core.event_id import parse
 from gateway.core.records import LogKind
 from tests.integration.conftest import OpenStream, SetUp, new_user
-from tests.integration.problems import expect_problem
 from tests.records import RecordWriter, numbered
-from tests.tokens import bearer, mint
 from tests.worker import Worker
-
-CATEGORIES = ["data_sync", "provider", "ai", "import", "portfolio", "security"]
 
 
 async def test_response_headers_suit_proxies_and_browsers(
@@ -132,32 +125,6 @@ async def test_filter_passes_its_categories_and_the_cursor_advances(
     assert client.data == ["2", "4", "5"]
 
 
-@pytest.mark.parametrize(
-    "params",
-    [
-        [("categories", "ai"), ("categories", "import")],
-        [("categories", "ai,import")],
-        [("categories", "ai, import")],
-    ],
-    ids=["repeated", "commas", "commas-and-spaces"],
-)
-async def test_several_categories_can_be_asked_for(
-    worker: Worker,
-    user: str,
-    open_stream: OpenStream,
-    write: RecordWriter,
-    params: list[tuple[str, str]],
-) -> None:
-    client = await open_stream(worker, user, params)
-
-    await write.event(user, "ai.response.chunk", b"1")
-    await write.event(user, "provider.disconnected", b"2")
-    await write.event(user, "import.started", b"3")
-
-    await client.wait_for(2)
-    assert client.data == ["1", "3"]
-
-
 async def test_types_narrow_the_categories_and_the_cursor_advances(
     worker: Worker, user: str, open_stream: OpenStream, write: RecordWriter
 ) -> None:
@@ -175,63 +142,6 @@ async def test_types_narrow_the_categories_and_the_cursor_advances(
     await write.event(user, "ai.tool.executing", b"6")
     await client.wait_for(3)
     assert client.data == ["2", "4", "6"]
-
-
-@pytest.mark.parametrize("value", ["weather", "ai,weather", "AI"])
-async def test_an_unknown_category_is_refused_with_the_valid_ones(
-    worker: Worker, user: str, http: aiohttp.ClientSession, value: str
-) -> None:
-    async with http.get(
-        worker.events_url, params={"categories": value}, headers=bearer(mint(user))
-    ) as response:
-        problem = await expect_problem(response, 400)
-    assert all(category in problem["detail"] for category in CATEGORIES)
-
-
-@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-async def test_unsupported_methods_are_refused_with_an_allow_header(
-    worker: Worker, user: str, http: aiohttp.ClientSession, method: str
-) -> None:
-    async with http.request(method, worker.events_url, headers=bearer(mint(user))) as response:
-        await expect_problem(response, 405)
-        assert "GET" in response.headers["Allow"].replace(" ", "").split(",")
-
-
-@pytest.mark.parametrize("path", ["/api/v1", "/api/v1/events/", "/nothing", "/metrics", "/demo"])
-async def test_unknown_paths_are_answered_with_problem_details(
-    worker: Worker, http: aiohttp.ClientSession, path: str
-) -> None:
-    async with http.get(worker.url + path) as response:
-        await expect_problem(response, 404)
-
-
-async def test_root_describes_the_service_in_one_line(
-    worker: Worker, http: aiohttp.ClientSession
-) -> None:
-    async with http.get(worker.url) as response:
-        assert response.status == 200
-        text = await response.text()
-    assert "/api/v1/events" in text
-    assert len(text.strip().splitlines()) == 1
-
-
-async def test_a_head_request_leaves_no_stream_behind(
-    worker: Worker, user: str, http: aiohttp.ClientSession
-) -> None:
-    await worker.wait_for_metric("gateway_streams_open", 0)
-
-    async with http.head(worker.events_url, headers=bearer(mint(user))) as response:
-        assert response.status in (200, 405)
-        assert await response.read() == b""
-
-    await worker.wait_for_metric("gateway_streams_open", 0)
-
-
-async def test_open_streams_are_counted(worker: Worker, user: str, open_stream: OpenStream) -> None:
-    await worker.wait_for_metric("gateway_streams_open", 0)  # those of former tests have ended
-    await open_stream(worker, user)
-
-    await worker.wait_for_metric("gateway_streams_open", 1)
 
 
 async def test_a_broadcast_reaches_every_stream_once(set_up: SetUp) -> None:

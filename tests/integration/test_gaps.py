@@ -7,7 +7,6 @@ import time
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
 from aiokafka.admin import RecordsToDelete
 from aiokafka.structs import TopicPartition
 
@@ -15,7 +14,7 @@ from gateway.core.event_id import CursorEntry, encode, parse
 from gateway.core.records import LogKind, OffsetPosition
 from tests.brokers.metadata import admin_client
 from tests.client import StreamClient
-from tests.conftest import Broker, MakeTopics, StartWorker
+from tests.conftest import Broker
 from tests.integration.conftest import OpenStream, SetUp, new_user
 from tests.records import RecordWriter
 from tests.worker import Worker
@@ -178,27 +177,6 @@ async def test_an_id_whose_last_record_has_another_time_leads_to_a_gap(
         await stage.write.numbered(user, [3])
         await again.wait_for(lambda client: 3 in client.numbers)
         assert reasons(again) == expected
-
-
-async def test_recreated_topic_leads_to_a_gap(
-    broker: Broker,
-    topics: MakeTopics,
-    start_worker: StartWorker,
-    open_stream: OpenStream,
-    producer: AIOKafkaProducer,
-    user: str,
-) -> None:
-    served, other = await topics(), await topics()
-    write = RecordWriter(producer, other)
-    client = await open_stream(await start_worker(served), user)
-    await first_id(client)
-    await write.numbered(user, [0])
-
-    await client.reconnect(url=(await start_worker(other)).events_url)
-
-    await client.wait_for(lambda client: client.data)
-    assert set(reasons(client)) == {"reset"}
-    assert client.numbers == [0], "what was written since the id's time"
 
 
 FORGERIES: dict[str, tuple[dict[str, Any], list[str]]] = {

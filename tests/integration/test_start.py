@@ -6,15 +6,12 @@ import json
 import time
 from datetime import UTC, datetime, timedelta, timezone
 
-import aiohttp
 import pytest
 
 from tests.client import StreamClient
 from tests.eventually import eventually
 from tests.integration.conftest import OpenStream, SetUp
-from tests.integration.problems import expect_problem
 from tests.records import RecordWriter
-from tests.tokens import bearer, mint
 from tests.worker import Worker
 
 
@@ -33,29 +30,6 @@ async def next_millisecond() -> datetime:
     start = now.replace(microsecond=now.microsecond // 1000 * 1000) + timedelta(milliseconds=1)
     await eventually("a millisecond passes", lambda: datetime.now(UTC) >= start)
     return start
-
-
-@pytest.mark.parametrize("name", ["Last-Event-ID", "last_event_id"])
-async def test_the_id_can_come_in_the_query(
-    worker: Worker, user: str, open_stream: OpenStream, write: RecordWriter, name: str
-) -> None:
-    ids = await ids_of(await open_stream(worker, user), write, user, 4)
-
-    client = await open_stream(worker, user, [(name, ids[1])])
-
-    await client.wait_for(2)
-    assert client.numbers == [2, 3]
-
-
-async def test_the_header_wins_over_the_query(
-    worker: Worker, user: str, open_stream: OpenStream, write: RecordWriter
-) -> None:
-    ids = await ids_of(await open_stream(worker, user), write, user, 4)
-
-    client = await open_stream(worker, user, [("Last-Event-ID", ids[0])], {"Last-Event-ID": ids[2]})
-
-    await client.wait_for(1)
-    assert client.numbers == [3]
 
 
 async def test_an_id_wins_over_a_time(
@@ -103,19 +77,6 @@ async def test_a_time_to_come_means_now(
     await write.numbered(user, [1])
     await client.wait_for(1)
     assert client.numbers == [1]
-
-
-@pytest.mark.parametrize(
-    "value", ["yesterday", "-1", "1e9", "2026-01-02", "2026-01-02T03:04:05", "2026-13-01T00:00:00Z"]
-)
-async def test_invalid_start_time_is_rejected(
-    worker: Worker, user: str, http: aiohttp.ClientSession, value: str
-) -> None:
-    async with http.get(
-        worker.events_url, params={"since": value}, headers=bearer(mint(user))
-    ) as response:
-        problem = await expect_problem(response, 400)
-    assert "RFC 3339" in problem["detail"]
 
 
 @pytest.mark.parametrize(
