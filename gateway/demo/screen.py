@@ -46,7 +46,7 @@ class Screen:
         self._print()
         self._print(f"  curl -N -H '{bearer}' {self._url}/api/v1/events")
         self._print()
-        self._print((f"  Metrics: {self._ops_url}/metrics   Kafka: {self._kafka}", "dim"))
+        self._print((f"  Dashboard: {self._ops_url}/ops   Kafka: {self._kafka}", "dim"))
         self._print()
 
     async def count(self, publisher: NumberedPublisher) -> None:
