@@ -10,6 +10,7 @@ import structlog
 
 from gateway import clock
 from gateway.kafka.client.error_codes import MOVED, OUT_OF_RANGE, UNKNOWN_TOPIC, describe, log_name
+from gateway.kafka.fetch.assignment import FOLLOWER_SECONDS
 from gateway.kafka.fetch.batches import LARGE, large_batch, unpack
 from gateway.kafka.fetch.protocol import NONE, FetchPosition
 from gateway.supervise import Part
@@ -18,17 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from gateway.core.records import Record, TopicPartition
+    from gateway.kafka.fetch.assignment import Assignment
     from gateway.kafka.fetch.batches import Batch
-    from gateway.kafka.fetch.broker import BrokerReader
-    from gateway.kafka.fetch.partition import Partition
+    from gateway.kafka.fetch.partition import Partition, Source
     from gateway.kafka.fetch.protocol import Answer
-    from gateway.kafka.fetch.reader import FetchReader
 
 SLICE = 500
 """Records delivered before a yield to the event loop: some milliseconds."""
-
-FOLLOWER_SECONDS = 30.0
-"""How long a follower is read before the leader is asked again: the replica set may change."""
 
 UNEXPECTED = "unexpected exception, see the worker's log"
 
@@ -40,12 +37,12 @@ class AnswerReader:
 
     def __init__(
         self,
-        broker: BrokerReader,
-        reader: FetchReader,
+        broker: Source,
+        assignment: Assignment,
         sent: Mapping[TopicPartition, FetchPosition],
     ) -> None:
         self._broker = broker
-        self._reader = reader
+        self._assignment = assignment
         self._sent = sent
         self._fresh: dict[TopicPartition, list[Record]] = {}
         """Decoded records that are not delivered yet."""
@@ -53,16 +50,16 @@ class AnswerReader:
         """The number of records in `_fresh`."""
         self._total = 0
         """The number of delivered records."""
-        self._contained = reader.contain(Part.PARTITION)
+        self._contained = assignment.contain(Part.PARTITION)
 
     async def run(self, answers: Iterable[Answer]) -> int:
         """Deliver the records of the answers; return how many there were."""
-        reader, broker, sent = self._reader, self._broker, self._sent
+        assignment, broker, sent = self._assignment, self._broker, self._sent
         cut_off: list[Partition] = []
         advanced = False
         for answer in answers:
             log = answer.log
-            partition = reader.partitions.get(log)
+            partition = assignment.partitions.get(log)
             if partition is None or partition.broker is not broker:
                 continue  # stopped, or assigned to another broker meanwhile
             asked = partition.position
@@ -79,7 +76,7 @@ class AnswerReader:
                 cut_off.append(partition)
         if not advanced:  # brokers return the first batch whole, regardless of size limits
             for partition in cut_off:
-                reader.retry(partition, "the broker sends an incomplete batch")
+                assignment.retry(partition, "the broker sends an incomplete batch")
         await self._deliver()
         return self._total
 
@@ -135,8 +132,8 @@ class AnswerReader:
 
     def _failed(self, partition: Partition) -> None:
         """Fetch a partition again after an unexpected exception."""
-        self._contained = self._reader.contain(Part.PARTITION)
-        self._reader.retry(partition, UNEXPECTED)
+        self._contained = self._assignment.contain(Part.PARTITION)
+        self._assignment.retry(partition, UNEXPECTED)
 
     async def _deliver(self) -> None:
         """Deliver the decoded records."""
@@ -144,7 +141,7 @@ class AnswerReader:
             fresh, self._fresh = self._fresh, {}
             self._total += self._count
             self._count = 0
-            await self._reader.listener.deliver(fresh)
+            await self._assignment.listener.deliver(fresh)
 
     def _has_records(self, partition: Partition, answer: Answer) -> bool:
         """Process a partition's answer except its records; return whether it has records."""
@@ -158,20 +155,20 @@ class AnswerReader:
                 return True
             partition.failures = 0  # with records: reset after decoding
             return False
-        reader, fault = self._reader, describe(error)
+        assignment, fault = self._assignment, describe(error)
         if partition.follower == node_id:
-            reader.retry(partition, fault)
+            assignment.retry(partition, fault)
         elif error == OUT_OF_RANGE or answer.diverging is not None:
-            reader.lose(partition, f"the log does not have offset {partition.position.offset}")
+            assignment.lose(partition, f"the log does not have offset {partition.position.offset}")
         elif error:
             if error not in MOVED and not partition.failures:
                 _log.warning("partition cannot be read", log=log_name(partition.log), error=fault)
-            reader.cluster.request_refresh()
-            reader.retry(partition, fault)
+            assignment.cluster.request_refresh()
+            assignment.retry(partition, fault)
             if error in UNKNOWN_TOPIC:
-                reader.listener.unknown_topic(partition.log)
+                assignment.listener.unknown_topic(partition.log)
         else:
             partition.follower = preferred
             partition.follower_until = clock.now().monotonic + FOLLOWER_SECONDS
-            reader.assign(partition)
+            assignment.assign(partition)
         return False

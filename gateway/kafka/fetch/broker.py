@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -40,8 +40,9 @@ from gateway.supervise import Part
 if TYPE_CHECKING:
     from gateway.core.records import TopicPartition
     from gateway.kafka.client.connection import Connection
+    from gateway.kafka.fetch.assignment import Assignment
     from gateway.kafka.fetch.partition import Partition
-    from gateway.kafka.fetch.reader import FetchReader
+    from gateway.kafka.fetch.protocol import Limits
 
 REQUEST_SECONDS = 5.0
 """Timeout of a response, in addition to the hold."""
@@ -63,18 +64,28 @@ SOON_SECONDS = 0.005
 _log = structlog.stdlib.get_logger(__name__)
 
 
+class Pacing(Protocol):
+    """How fast a reader fetches."""
+
+    delay: float
+    """Upper bound of the pause between two fetches, in seconds."""
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of the next request."""
+
+
 class BrokerReader:
     """Fetches a reader's partitions from one broker while `run` runs."""
 
-    def __init__(self, node_id: int, reader: FetchReader) -> None:
+    def __init__(self, node_id: int, assignment: Assignment, pacing: Pacing) -> None:
         self.node_id = node_id
         self.answered = clock.now().monotonic
-        """When the last response arrived."""
         self.fault = ""
-        self._reader = reader
+        self._assignment = assignment
+        self._pacing = pacing
         self.wanted: dict[TopicPartition, FetchPosition] = {}
         self.touched: dict[TopicPartition, None] = {}
-        """Partitions whose entry in `wanted` has changed since the last request, in order."""
         self._unproven: set[TopicPartition] = set()
         self._connection: Connection | None = None
         self._session: FetchSession | None = None
@@ -132,7 +143,7 @@ class BrokerReader:
             if not self.wanted:
                 await self._wait()
                 continue
-            with self._reader.contain(Part.FETCH) as contained:
+            with self._assignment.contain(Part.FETCH) as contained:
                 try:
                     pause = await self._cycle(late)
                 except (KafkaError, MalformedResponseError) as error:
@@ -158,16 +169,16 @@ class BrokerReader:
     def _abandon(self) -> None:
         """Call `lost` for all partitions: the delivered records are unknown."""
         for log in list(self.wanted):
-            self._reader.lose(self._reader.partitions[log], UNEXPECTED)
+            self._assignment.lose(self._assignment.partitions[log], UNEXPECTED)
 
     def _failed(self) -> float:
         """Read followers' partitions elsewhere; return the pause until the next attempt."""
         self.disconnect()
-        self._reader.cluster.request_refresh()
+        self._assignment.cluster.request_refresh()
         for log in list(self.wanted):
-            partition = self._reader.partitions[log]
+            partition = self._assignment.partitions[log]
             if partition.follower == self.node_id:
-                self._reader.retry(partition, self.fault)
+                self._assignment.retry(partition, self.fault)
             else:
                 partition.fault = self.fault
         failures, self._failures = self._failures, self._failures + 1
@@ -186,7 +197,6 @@ class BrokerReader:
 
     async def _cycle(self, late: float) -> float:
         """Fetch once, `late` seconds after the last pause; return the seconds of the next pause."""
-        reader = self._reader
         connection, session = self._connection, self._session
         if connection is None or session is None or connection.closed:
             connection, session = await self._connect()
@@ -196,9 +206,9 @@ class BrokerReader:
             return 0.0
         loop = asyncio.get_running_loop()
         asked = loop.time()
-        limits = reader.limits
+        limits = self._pacing.limits
         touched, self.touched = self.touched, {}
-        request = session.request(self.wanted, limits, reader.rack(), touched)
+        request = session.request(self.wanted, limits, self._assignment.rack(), touched)
         answered = Wakeup[bytes](loop)
         timeout = limits.wait_ms / 1000 + REQUEST_SECONDS
         connection.request_for(answered, API_KEY, session.version, request, timeout)
@@ -215,17 +225,17 @@ class BrokerReader:
             raise MalformedResponseError(describe(response.error))
         self.answered = clock.now().monotonic + throttled
         self.fault = ""
-        answers = AnswerReader(self, reader, session.positions)
+        answers = AnswerReader(self, self._assignment, session.positions)
         if await answers.run(response.answers):
             spent = loop.time() - began
-            pause = min(reader.delay, PACE * (spent + late))
+            pause = min(self._pacing.delay, PACE * (spent + late))
         else:
             pause = SOON_SECONDS if began - asked < SOON_SECONDS else 0.0
         return max(pause, throttled)
 
     async def _connect(self) -> tuple[Connection, FetchSession]:
         self.disconnect()
-        connection = await self._reader.cluster.connect(self.node_id)
+        connection = await self._assignment.cluster.connect(self.node_id)
         try:
             session = FetchSession(connection.versions.get(API_KEY, (0, 0)))
         except MalformedResponseError:
@@ -238,9 +248,9 @@ class BrokerReader:
         """Call `unproven` for partitions whose new leader, this broker, cannot compare epochs."""
         while self._unproven:
             log = self._unproven.pop()
-            position = self._reader.partitions[log].position
+            position = self._assignment.partitions[log].position
             if position.offset and (not session.checks_epochs or position.last_epoch == NONE):
-                self._reader.listener.unproven(log)
+                self._assignment.listener.unproven(log)
 
     def _log_throttled(self, seconds: float) -> None:
         now = clock.now().monotonic

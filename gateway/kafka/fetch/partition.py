@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from gateway.core.records import TopicPartition, UnreadableReason
     from gateway.kafka.client.metadata import Leader
-    from gateway.kafka.fetch.broker import BrokerReader
     from gateway.kafka.fetch.protocol import FetchPosition
 
 
@@ -33,6 +32,32 @@ def report_unreadable(
         reports.unreadable(log, offset, reason)
 
 
+class Source(Protocol):
+    """A broker from which partitions are fetched."""
+
+    node_id: int
+    wanted: dict[TopicPartition, FetchPosition]
+    touched: dict[TopicPartition, None]
+    """Partitions whose entry in `wanted` has changed since the last request, in order."""
+
+    fault: str
+    """Why the last fetch failed; empty after a success."""
+    answered: float
+    """When the last response arrived."""
+
+    def add(self, partition: Partition, *, unproven: bool) -> None:
+        """Fetch a partition from its position on; `unproven`: this broker is its new leader."""
+
+    def remove(self, log: TopicPartition) -> None:
+        """Stop fetching a partition."""
+
+    def covers(self, partition: Partition) -> bool:
+        """Return whether the last response was about a partition; it may omit an unchanged one."""
+
+    def reconnect(self) -> None:
+        """Open a new connection: the present one does not answer."""
+
+
 class Partition:
     """A partition being read; the reader and its brokers change it.
 
@@ -46,7 +71,7 @@ class Partition:
         self.leader: Leader | None = None
         self.follower = NONE
         self.follower_until = 0.0
-        self.broker: BrokerReader | None = None
+        self.broker: Source | None = None
         self.since = clock.now().monotonic
         """When the partition was assigned to its broker."""
         self.retry: asyncio.TimerHandle | None = None
@@ -57,6 +82,6 @@ class Partition:
         self.end = NONE
         """Last stable offset: the current end of the readable log."""
 
-    def is_at(self, position: FetchPosition, broker: BrokerReader) -> bool:
+    def is_at(self, position: FetchPosition, broker: Source) -> bool:
         """Return whether it is still read from this position object and broker."""
         return self.position is position and self.broker is broker

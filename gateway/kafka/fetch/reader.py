@@ -26,23 +26,23 @@ reconnects to the broker.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from gateway import clock
-from gateway.kafka.client.backoff import backoff_seconds
-from gateway.kafka.fetch.answers import FOLLOWER_SECONDS
+from gateway.kafka.fetch.assignment import Assignment
 from gateway.kafka.fetch.broker import CHECK_SECONDS, BrokerReader
 from gateway.kafka.fetch.partition import Partition
 from gateway.kafka.fetch.protocol import NONE, FetchPosition, Limits
-from gateway.supervise import Containment, Part
+from gateway.supervise import Part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.core.records import Record, TopicPartition
+    from gateway.core.records import TopicPartition
     from gateway.kafka.client.cluster import ClusterClient
+    from gateway.kafka.fetch.assignment import Listener
     from gateway.kafka.fetch.partition import Reports
 
 HOLD_MS = 100
@@ -56,28 +56,6 @@ STALL_SECONDS = 10.0
 
 POSTPONED_SECONDS = 0.1
 """Pause of a partition whose next records cannot be used yet."""
-
-
-class Listener(Protocol):
-    """The owner of the positions. Its methods may call `read` and `stop`."""
-
-    async def deliver(self, fresh: dict[TopicPartition, list[Record]]) -> None:
-        """Process the next records of some partitions; the broker's next fetch waits."""
-
-    def lost(self, log: TopicPartition) -> None:
-        """Choose a new position: the log lacks the old one, or was truncated before it."""
-
-    def unproven(self, log: TopicPartition) -> None:
-        """Verify by other means that a new leader has the delivered records.
-
-        Reading continues unless this method stops or moves the partition.
-        """
-
-    def unknown_topic(self, log: TopicPartition) -> None:
-        """Check the topic: it may have been deleted or recreated."""
-
-    def stalled(self, log: TopicPartition, reason: str) -> None:
-        """Count a stalled partition; called once until the partition is read again."""
 
 
 class FetchReader:
@@ -96,16 +74,15 @@ class FetchReader:
         limits: Limits | None = None,
     ) -> None:
         self.patient = False
-        self.cluster = cluster
-        self.listener = listener
         self.delay = delay
+        self.listener = listener
+        self._cluster = cluster
         self._reports = reports
         self._limits = (limits or Limits(HOLD_MS), limits or Limits(PATIENT_HOLD_MS))
-        self.partitions: dict[TopicPartition, Partition] = {}
+        self.assignment = Assignment(cluster, listener, reports, self._broker)
+        self._partitions = self.assignment.partitions
         self._brokers: dict[int, BrokerReader] = {}
         self._group: asyncio.TaskGroup | None = None
-        self._leaders_only_until = float("-inf")
-        """Set when a follower fails: leaders keep naming the follower for some time."""
 
     # Called by the owner.
 
@@ -117,60 +94,60 @@ class FetchReader:
         With a `topic_id`, a recreated topic is reported and not read. `last_epoch` is the leader
         epoch of the record before the offset, if known: brokers compare it with their log.
         """
-        former = self.partitions.get(log)
+        former = self._partitions.get(log)
         self.stop(log)
         position = FetchPosition(offset, last_epoch=last_epoch, topic_id=topic_id)
         partition = Partition(log, position, self._reports)
         if former is not None:  # so that `assign` detects a change of leader
             partition.leader = former.leader
-        self.partitions[log] = partition
-        self.assign(partition)
+        self._partitions[log] = partition
+        self.assignment.assign(partition)
 
     def seek(self, log: TopicPartition, offset: int) -> None:
         """Move a partition that is being read to another offset."""
-        self.read(log, offset, self.partitions[log].position.topic_id)
+        self.read(log, offset, self._partitions[log].position.topic_id)
 
     def postpone(self, log: TopicPartition, offset: int, fault: str) -> None:
         """Fetch a partition again from `offset`, after `POSTPONED_SECONDS`.
 
         For records that the listener cannot use yet; other partitions are read meanwhile.
         """
-        partition = self.partitions.get(log)
+        partition = self._partitions.get(log)
         if partition is not None:
-            self.detach(partition)
+            self.assignment.detach(partition)
             partition.position = replace(partition.position, offset=offset)
             partition.fault = fault
             loop = asyncio.get_running_loop()
-            partition.retry = loop.call_later(POSTPONED_SECONDS, self._again, partition)
+            partition.retry = loop.call_later(POSTPONED_SECONDS, self.assignment.again, partition)
 
     def stop(self, log: TopicPartition) -> None:
         """Stop reading a partition, if it is read; records in flight are discarded."""
-        partition = self.partitions.pop(log, None)
+        partition = self._partitions.pop(log, None)
         if partition is not None:
-            self.detach(partition)
+            self.assignment.detach(partition)
 
     def position(self, log: TopicPartition) -> int | None:
         """Return the offset that is fetched next; None: the partition is not read."""
-        partition = self.partitions.get(log)
+        partition = self._partitions.get(log)
         return None if partition is None else partition.position.offset
 
     def end(self, log: TopicPartition) -> int | None:
         """Return the last stable offset in the last response; None before the first one."""
-        partition = self.partitions.get(log)
+        partition = self._partitions.get(log)
         return None if partition is None or partition.end == NONE else partition.end
 
     def lag(self, log: TopicPartition) -> int:
         """Return an upper bound of the records between the position and the log end."""
-        partition = self.partitions.get(log)
+        partition = self._partitions.get(log)
         return 0 if partition is None else max(0, partition.end - partition.position.offset)
 
     def faults(self) -> Mapping[TopicPartition, str]:
         """Return the reason for each partition that is currently not read."""
-        return {log: each.fault for log, each in self.partitions.items() if each.fault}
+        return {log: each.fault for log, each in self._partitions.items() if each.fault}
 
     async def run(self) -> None:
         """Read for as long as the task lives."""
-        forget = self.cluster.on_change(self._assign_all)
+        forget = self._cluster.on_change(self._assign_all)
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
@@ -178,97 +155,36 @@ class FetchReader:
                     group.create_task(broker.run())
                 while True:
                     self._assign_all()
-                    with self.contain(Part.FETCH):
+                    with self.assignment.contain(Part.FETCH):
                         self._watch()
                     await clock.sleep_to_tick(CHECK_SECONDS)
         finally:
             forget()
             self._group = None
-            for partition in self.partitions.values():
-                self.detach(partition)
+            for partition in self._partitions.values():
+                self.assignment.detach(partition)
             for broker in self._brokers.values():
                 broker.disconnect()
-            self.partitions.clear()
+            self._partitions.clear()
             self._brokers.clear()
 
-    # Assignment of partitions to brokers.
+    # Brokers.
 
     def _assign_all(self) -> None:
-        for partition in list(self.partitions.values()):
-            with self.contain(Part.PARTITION):
-                self.assign(partition)
+        self.assignment.assign_all()
 
-    def assign(self, partition: Partition) -> None:
-        """Assign a partition to its current leader or preferred follower."""
-        if partition.lost:
-            return
-        log, position = partition.log, partition.position
-        leader = self.cluster.leader(log)
-        if leader is None:
-            self.detach(partition)
-            partition.fault = "the partition has no leader"
-            self.cluster.request_refresh()
-            return
-        is_new = leader != partition.leader
-        if partition.retry is not None and not is_new:
-            return  # assigned after its pause
-        if is_new or clock.now().monotonic >= partition.follower_until:
-            partition.follower = NONE
-        node_id = leader.node_id if partition.follower == NONE else partition.follower
-        broker = self._brokers.get(node_id) or self._add(node_id)
-        if partition.broker is broker and not is_new:
-            return
-        self.detach(partition)
-        unproven = is_new and partition.leader is not None
-        partition.leader = leader
-        # A new object, so that late responses of the former broker are ignored.
-        partition.position = replace(position, leader_epoch=leader.epoch)
-        partition.since = clock.now().monotonic
-        broker.add(partition, unproven=unproven)
-
-    def _add(self, node_id: int) -> BrokerReader:
-        broker = self._brokers[node_id] = BrokerReader(node_id, self)
-        if self._group is not None:
-            self._group.create_task(broker.run())
+    def _broker(self, node_id: int) -> BrokerReader:
+        broker = self._brokers.get(node_id)
+        if broker is None:
+            broker = self._brokers[node_id] = BrokerReader(node_id, self.assignment, self)
+            if self._group is not None:
+                self._group.create_task(broker.run())
         return broker
-
-    def detach(self, partition: Partition) -> None:
-        """Stop fetching a partition, until `assign`."""
-        if partition.retry is not None:
-            partition.retry.cancel()
-            partition.retry = None
-        broker, partition.broker = partition.broker, None
-        if broker is not None:
-            broker.remove(partition.log)
-
-    def retry(self, partition: Partition, fault: str) -> None:
-        """Fetch a partition again after a pause that grows with each failure."""
-        if partition.follower != NONE:
-            self._leaders_only_until = clock.now().monotonic + FOLLOWER_SECONDS
-        partition.follower = NONE
-        partition.fault = fault
-        self.detach(partition)
-        delay = backoff_seconds(partition.failures)
-        partition.failures += 1
-        loop = asyncio.get_running_loop()
-        partition.retry = loop.call_later(delay, self._again, partition)
-
-    def lose(self, partition: Partition, fault: str) -> None:
-        """Stop reading a partition at its position; the owner chooses another one."""
-        partition.lost = True
-        partition.fault = fault
-        self.detach(partition)
-        self.listener.lost(partition.log)
-
-    def _again(self, partition: Partition) -> None:
-        partition.retry = None
-        if self.partitions.get(partition.log) is partition:
-            self.assign(partition)
 
     def _watch(self) -> None:
         """Report partitions that no response covers, and reconnect to their brokers."""
         now = clock.now().monotonic
-        for partition in list(self.partitions.values()):
+        for partition in list(self._partitions.values()):
             broker, since = partition.broker, partition.since
             if broker is not None and broker.covers(partition):
                 since = max(since, broker.answered)
@@ -284,18 +200,7 @@ class FetchReader:
                 partition.stalled = True
                 self.listener.stalled(partition.log, fault)
 
-    # Called by the brokers.
-
     @property
     def limits(self) -> Limits:
         """The limits of the next request."""
         return self._limits[self.patient]
-
-    def rack(self) -> str:
-        """Return the rack of this client; empty while only leaders are read."""
-        rack = self.cluster.rack
-        return rack if not rack or clock.now().monotonic >= self._leaders_only_until else ""
-
-    def contain(self, part: Part) -> Containment:
-        """Return a context manager that ends its block at an exception, and reports it."""
-        return Containment(part, self._reports)

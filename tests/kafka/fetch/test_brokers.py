@@ -68,7 +68,7 @@ class Follower:
 
     def nodes(self) -> set[int]:
         """Return the brokers that partitions are read from."""
-        partitions = self.reader.partitions.values()
+        partitions = self.reader.assignment.partitions.values()
         return {each.broker.node_id for each in partitions if each.broker is not None}
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.core.records import TopicPartition
 from gateway.kafka.fetch import broker
-from gateway.kafka.fetch.answers import FOLLOWER_SECONDS
+from gateway.kafka.fetch.assignment import FOLLOWER_SECONDS
 from gateway.kafka.fetch.broker import CHECK_SECONDS
 from gateway.kafka.fetch.protocol import THROTTLE_MOST_MS, Limits
 from gateway.kafka.fetch.reader import STALL_SECONDS
