@@ -161,7 +161,8 @@ async def create_missing(client: ClusterClient, specs: Iterable[TopicSpec]) -> N
 async def _create(client: ClusterClient, missing: list[TopicSpec]) -> None:
     replicas = min(MAX_REPLICAS, len(client.nodes))
     timeout_ms = int(ANSWER_SECONDS * 1000)
-    request = partial(creation_request, missing, replicas, timeout_ms=timeout_ms)
+    topics = {spec.name: (spec.partitions, spec.configs) for spec in missing}
+    request = partial(creation_request, topics, replicas, timeout_ms=timeout_ms)
     controller = await client.controller()
     answers = await ask(controller, CREATION, request, read_creation, ANSWER_SECONDS)
     for name, (code, message) in answers.items():

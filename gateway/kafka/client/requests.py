@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from gateway.kafka.client.connection import Connection
-    from gateway.kafka.topics import TopicSpec
 
 T = TypeVar("T")
 
@@ -205,19 +204,25 @@ def read_configs(body: bytes, _version: int) -> dict[str, dict[str, str]]:
 
 
 def creation_request(
-    specs: Sequence[TopicSpec], replicas: int, _version: int, *, timeout_ms: int
+    topics: Mapping[str, tuple[int, Mapping[str, str]]],
+    replicas: int,
+    _version: int,
+    *,
+    timeout_ms: int,
 ) -> bytes:
-    """Return the CreateTopics request; `timeout_ms` bounds the wait of the broker."""
-    parts = []
-    for spec in specs:
+    """Return the CreateTopics request: partitions and configuration of each topic.
+
+    `timeout_ms` bounds the wait of the broker.
+    """
+    parts = [array_head(len(topics), flexible=False)]
+    for name, (partitions, configs) in topics.items():
         parts += [
-            string(spec.name, flexible=False),
-            struct.pack(">ihi", spec.partitions, replicas, 0),  # 0: assignments
-            array_head(len(spec.configs), flexible=False),
-            *(string(text, flexible=False) for config in spec.configs.items() for text in config),
+            string(name, flexible=False),
+            struct.pack(">ihi", partitions, replicas, 0),  # 0: assignments
+            array_head(len(configs), flexible=False),
+            *(string(text, flexible=False) for config in configs.items() for text in config),
         ]
-    head = array_head(len(specs), flexible=False)
-    return b"".join([head, *parts, struct.pack(">ib", timeout_ms, 0)])  # validate_only
+    return b"".join([*parts, struct.pack(">ib", timeout_ms, 0)])  # validate_only
 
 
 def read_creation(body: bytes, _version: int) -> dict[str, tuple[int, str]]:
