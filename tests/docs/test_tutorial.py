@@ -41,7 +41,7 @@ async def test_each_step_of_the_tutorial_shows_its_result(tmp_path: Path, browse
 
     async with AsyncExitStack() as terminals:
         first = await terminals.enter_async_context(shell.started(demo))
-        await first.until("Metrics:")
+        await first.until("Dashboard:")
         printed = re.findall(r"^ +(\S*gateway .+|curl .+)$", first.out, re.MULTILINE)
         for line, code in zip(printed, (130, -2), strict=True):
             await shell.interrupt(line, "connected|id:", code)
