@@ -55,9 +55,6 @@ PROBE_SECONDS = 2.0
 SETTLE_SECONDS = 1.0
 """Interval between two checks of former partitions."""
 
-HASHES = 10_000
-"""Hashes of keys kept for clients that reconnect, some 300 bytes each."""
-
 _log = structlog.stdlib.get_logger(__name__)
 
 

@@ -19,6 +19,9 @@ from gateway.core.partitioner import partitioner
 from gateway.core.registry import Registry
 from gateway.demo.broker import EmbeddedBroker
 from gateway.errors import PublishError
+from gateway.kafka.client import produce
+from gateway.kafka.client.connection import Connection
+from gateway.kafka.client.requests import Api, ask
 from gateway.kafka.topics import TopicSpec, create
 from gateway.publisher import WINDOW, EventPublisher
 from tests.child import free_port
@@ -93,6 +96,47 @@ async def test_submitted_events_keep_their_order(broker: Broker, topics: MakeTop
             assert await delivery is not None
     records = await records_of(broker, made.user, 1)
     assert [json.loads(record.value)["data"] for record in records] == list(range(500))
+
+
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
+async def test_compressed_batches_are_read_by_others(
+    broker: Broker, topics: MakeTopics, codec: str
+) -> None:
+    made = await topics(1)
+    users = ["alice"] * 50
+    async with publishing(broker, made, compression_type=codec) as publisher:
+        assert await publisher.publish_to_users(users, "import.started", {}) == len(users)
+    assert len(await records_of(broker, made.user, 1)) == len(users)
+
+
+async def test_linger_gathers_events_in_one_request(
+    broker: Broker, topics: MakeTopics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = 0
+
+    async def counting(connection: Connection, api: Api, *rest: Any) -> Any:
+        nonlocal sent
+        sent += api is produce.PRODUCE
+        return await ask(connection, api, *rest)
+
+    monkeypatch.setattr(produce, "ask", counting)
+    made = await topics(1)
+    async with publishing(broker, made, linger_ms=1000) as publisher:
+        await publisher.publish("alice", "import.progress", -1)  # connects
+        deliveries = []
+        for number in range(5):
+            deliveries.append(await publisher.submit("alice", "import.progress", number))
+            await asyncio.sleep(0.001)
+        for delivery in deliveries:
+            assert await delivery is not None
+    assert sent == 2
+
+
+def test_unknown_options_are_rejected_by_name() -> None:
+    with pytest.raises(TypeError, match=r"unknown options retries; known: compression_type"):
+        EventPublisher("127.0.0.1:9092", retries=3)
+    with pytest.raises(ValueError, match="compression_type must be one of None, gzip"):
+        EventPublisher("127.0.0.1:9092", compression_type="brotli")
 
 
 async def test_event_for_many_users_gets_a_unique_id_per_user(
