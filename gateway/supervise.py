@@ -37,13 +37,13 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 FIRST_SECONDS = 1.0
-"""Pause before the first restart of a task; it doubles with each failure."""
+"""Pause before the first restart of a task."""
 
 LONGEST_SECONDS = 30.0
-"""Longest pause between two starts of a task."""
+"""Longest pause before a restart."""
 
 STEADY_SECONDS = 60.0
-"""A task that ran for this long starts again after the shortest pause."""
+"""What ran for this long starts again after the shortest pause."""
 
 
 class Part(StrEnum):
@@ -95,6 +95,29 @@ class Part(StrEnum):
     """Spans."""
 
 
+class Restarts:
+    """The pauses before the restarts of one task or process; times are seconds of one clock.
+
+    The first pause is `first`, doubled with each failure up to `LONGEST_SECONDS`, and reset by a
+    run of `STEADY_SECONDS`.
+    """
+
+    def __init__(self, first: float) -> None:
+        self._first = self._pause = first
+        self._started = 0.0
+
+    def started(self, now: float) -> None:
+        """Note that it was started."""
+        self._started = now
+
+    def died(self, now: float) -> float:
+        """Return how many seconds to wait before the next start."""
+        if now - self._started >= STEADY_SECONDS:
+            self._pause = self._first
+        pause, self._pause = self._pause, min(2 * self._pause, LONGEST_SECONDS)
+        return pause
+
+
 class Failures(Protocol):
     """Reports contained exceptions."""
 
@@ -144,20 +167,13 @@ class Supervisor:
         return Containment(part, self._failures)
 
     async def keep(self, part: Part, run: Callable[[], Awaitable[None]]) -> None:
-        """Run a task until it is cancelled: start it again when it fails or returns.
-
-        The pause before a restart is `FIRST_SECONDS`, doubled with each failure up to
-        `LONGEST_SECONDS`, and reset by a run of `STEADY_SECONDS`.
-        """
-        pause = FIRST_SECONDS
+        """Run a task until it is cancelled: start it again when it fails or returns."""
+        restarts = Restarts(FIRST_SECONDS)
         while True:
-            started = clock.now().monotonic
+            restarts.started(clock.now().monotonic)
             with self.contain(part):
                 await run()
-            if clock.now().monotonic - started >= STEADY_SECONDS:
-                pause = FIRST_SECONDS
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_SECONDS)
+            await asyncio.sleep(restarts.died(clock.now().monotonic))
 
 
 def _is_stray(error: BaseException) -> bool:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.supervise import LONGEST_SECONDS, Part, Supervisor, flat
+from gateway.supervise import LONGEST_SECONDS, STEADY_SECONDS, Part, Restarts, Supervisor, flat
 from tests.eventually import DEADLINE
 
 
@@ -156,3 +156,18 @@ def test_groups_are_flattened() -> None:
     nested = ExceptionGroup("outer", [first, ExceptionGroup("inner", [second, third])])
     assert flat(nested) == [first, second, third]
     assert flat(first) == [first]
+
+
+def test_pause_doubles_up_to_a_bound_and_is_reset_by_a_steady_run() -> None:
+    restarts = Restarts(0.5)
+    now = 0.0
+    pauses = []
+    for _ in range(10):
+        restarts.started(now)
+        now += 1
+        pauses.append(restarts.died(now))
+        now += pauses[-1]
+    assert pauses[:3] == [0.5, 1, 2]
+    assert pauses[-1] == LONGEST_SECONDS
+    restarts.started(now)
+    assert restarts.died(now + STEADY_SECONDS) == 0.5

@@ -32,7 +32,7 @@ from gateway.workers.messages import (
     encode,
     read_assignment,
 )
-from gateway.workers.slot import slot_of
+from gateway.workers.slot import Slot
 
 REPORT_SECONDS = 0.1
 """How often the worker checks its state for changes to report to the supervisor."""
@@ -63,7 +63,7 @@ def main() -> None:
 
 async def _run(assignment: Assignment, control: socket.socket) -> None:
     loop = asyncio.get_running_loop()
-    worker = Worker(assignment.settings, slot=slot_of(assignment))
+    worker = Worker(assignment.settings, slot=Slot(assignment))
     for number in STOP_SIGNALS:
         loop.add_signal_handler(number, worker.end)
     # A copy, which asyncio closes: `main` reports a failure on the other one.

@@ -1,6 +1,5 @@
-"""The supervisor's decisions: restart pauses, reloads, ownership of partitions.
+"""The supervisor's decisions: reloads, readiness, ownership of partitions; no I/O, no clock.
 
-No I/O, no clock.
 A slot is the place of one worker, numbered from 0: the successor of a worker that dies or is
 replaced gets the same slot with its partitions.
 """
@@ -15,35 +14,10 @@ if TYPE_CHECKING:
     from gateway.config import Settings
 
 FIRST_SECONDS = 0.5
-"""Pause before a worker that died is started again; it doubles with each further death."""
-
-LONGEST_SECONDS = 30.0
-"""Longest pause between two starts of a worker."""
-
-STEADY_SECONDS = 60.0
-"""A worker that ran for this long is started again after the shortest pause."""
+"""Pause before a worker that died is started again for the first time."""
 
 _FIXED = ("listen", "ops_listen", "workers")
 """Settings of the supervisor itself: sockets and slots exist for as long as its process."""
-
-
-class Restarts:
-    """The pauses before the restarts of one slot; times are in seconds of one clock."""
-
-    def __init__(self) -> None:
-        self._started = 0.0
-        self._pause = FIRST_SECONDS
-
-    def started(self, now: float) -> None:
-        """Note that a worker was started."""
-        self._started = now
-
-    def died(self, now: float) -> float:
-        """Return how many seconds to wait before the next start."""
-        if now - self._started >= STEADY_SECONDS:
-            self._pause = FIRST_SECONDS
-        pause, self._pause = self._pause, min(2 * self._pause, LONGEST_SECONDS)
-        return pause
 
 
 def owner(partition: int, workers: int) -> int:

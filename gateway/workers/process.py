@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from gateway.log import File
 
+    Received = Callable[[Report | Published], None]
+
 MAX_LINE = 1 << 20
 """Maximum length of a log line in characters; longer lines are split."""
 
@@ -40,10 +42,7 @@ MAX_UNREAD = 1 << 18
 
 
 class WorkerProcess:
-    """A running worker process; made by `start`.
-
-    `changed` is called when its report has changed, `published` with each of its statuses.
-    """
+    """A running worker process, made by `start`; `received` gets its reports and statuses."""
 
     def __init__(
         self,
@@ -51,8 +50,7 @@ class WorkerProcess:
         process: asyncio.subprocess.Process,
         control: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         log: File,
-        changed: Callable[[], None],
-        published: Callable[[Published], None],
+        received: Received,
     ) -> None:
         self.slot = assignment.slot
         self.name = assignment.name
@@ -66,21 +64,14 @@ class WorkerProcess:
         self._reader, self._writer = control
         self._log = log
         self._json = assignment.settings.log_format == "json"
-        self._changed = changed
-        self._published = published
+        self._received = received
         self._tasks = [
             asyncio.create_task(self._read_log(), name=f"log of {self.name}"),
             asyncio.create_task(self._listen(), name=f"messages of {self.name}"),
         ]
 
     @classmethod
-    async def start(
-        cls,
-        assignment: Assignment,
-        log: File,
-        changed: Callable[[], None],
-        published: Callable[[Published], None],
-    ) -> Self:
+    async def start(cls, assignment: Assignment, log: File, received: Received) -> Self:
         """Start a process with the settings and descriptors of the assignment."""
         ours, theirs = socket.socketpair()
         with theirs:
@@ -101,7 +92,7 @@ class WorkerProcess:
         with suppress(OSError):  # the process has ended already
             write_assignment(ours, assignment)
         control = await asyncio.open_connection(sock=ours, limit=MAX_MESSAGE)
-        return cls(assignment, process, control, log, changed, published)
+        return cls(assignment, process, control, log, received)
 
     @property
     def pid(self) -> int:
@@ -151,11 +142,10 @@ class WorkerProcess:
                 message = decode_for_supervisor(line)
                 if isinstance(message, Failed):
                     self.failure = message.detail
-                elif isinstance(message, Published):
-                    self._published(message)
-                else:
+                    continue
+                if isinstance(message, Report):
                     self.report = message
-                    self._changed()
+                self._received(message)
 
     async def _read_log(self) -> None:
         """Forward the process's log lines, each with the worker's name."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gateway import log
 from gateway.http.transport.listen import BACKLOG, bind
 from gateway.serve import log_start
+from gateway.workers.operations import Operations
 from gateway.workers.supervisor import Supervisor, with_format
 
 if TYPE_CHECKING:
@@ -35,7 +36,13 @@ async def _supervise(settings: Settings, reload: Callable[[], Settings], file: F
     for sock in listening:
         sock.listen(BACKLOG)
     try:
-        await Supervisor(settings, reload, listening, file).run()
+        supervisor = Supervisor(settings, reload, listening, file)
+        operations = Operations(supervisor)
+        await operations.start()
+        try:
+            await supervisor.run(operations.url)
+        finally:
+            await operations.stop()
     finally:
         for sock in listening:
             sock.close()

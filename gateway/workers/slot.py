@@ -3,61 +3,45 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from gateway.http.transport.handover import Handover
 from gateway.workers.plan import owner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from gateway.workers.messages import Assignment
 
 
-class Slot(NamedTuple):
-    """One of `slots` slots of a machine."""
+class Slot:
+    """The place of a worker process on its machine; it owns the sockets of its assignment."""
 
-    number: int
-    slots: int
-    name: str
-    """The name of the worker, unique in the fleet."""
-    ops_url: str
-    """The operations listener of the supervisor."""
-    listening: Sequence[socket.socket]
-    patient: bool
-    """Whether clients are accepted only once the worker is ready."""
-    sending: Sequence[socket.socket]
-    """Sockets that lead to the worker of each slot."""
-    receiving: socket.socket | None
-    """Socket on which connections arrive from siblings; None: none are handed over."""
+    def __init__(self, assignment: Assignment) -> None:
+        self._assignment = assignment
+        self.name = assignment.name
+        self.ops_url = assignment.ops_url
+        self.patient = assignment.patient
+        self.listening = _sockets(assignment.listening)
 
     def handover(
         self, partition: Callable[[bytes], int | None], sent: Callable[[int], None]
     ) -> Handover | None:
-        """Return the handover of connections to the slots of their partitions.
+        """Return the handover of connections to the slots of their partitions; None: it is off.
 
         `partition` returns the partition of a user, None: not known yet; `sent` counts handovers.
         """
-        if self.receiving is None:
+        given = self._assignment
+        if given.settings.sharding == "off":
             return None
 
         def owner_of(user: bytes) -> int | None:
             found = partition(user)
-            return None if found is None else owner(found, self.slots)
+            return None if found is None else owner(found, given.slots)
 
-        return Handover(self.number, self.sending, self.receiving, owner_of, sent)
+        [receiving] = _sockets((given.receiving,))
+        return Handover(given.slot, _sockets(given.sending), receiving, owner_of, sent)
 
 
-def slot_of(assignment: Assignment) -> Slot:
-    """Return the slot with the sockets that a process has inherited."""
-    handed_over = assignment.settings.sharding != "off"
-    return Slot(
-        assignment.slot,
-        assignment.slots,
-        assignment.name,
-        assignment.ops_url,
-        [socket.socket(fileno=number) for number in assignment.listening],
-        assignment.patient,
-        [socket.socket(fileno=number) for number in assignment.sending],
-        socket.socket(fileno=assignment.receiving) if handed_over else None,
-    )
+def _sockets(descriptors: tuple[int, ...]) -> list[socket.socket]:
+    return [socket.socket(fileno=number) for number in descriptors]

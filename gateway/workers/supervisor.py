@@ -24,10 +24,10 @@ from gateway import clock
 from gateway.app import worker_name
 from gateway.errors import GatewayError, SettingsError
 from gateway.serve import STOP_SIGNALS
-from gateway.settings.setting_types import Address
-from gateway.workers.messages import Assignment, Published, Siblings, Stop
-from gateway.workers.operations import Operations
-from gateway.workers.plan import Restarts, fixed_changes
+from gateway.settings.setting_types import Address, url_of
+from gateway.supervise import Restarts
+from gateway.workers.messages import Assignment, Published, Report, Siblings, Stop
+from gateway.workers.plan import FIRST_SECONDS, fixed_changes
 from gateway.workers.process import WorkerProcess
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Supervisor:
         self._receiving = [receiving for receiving, _ in pairs]
         self._sending = [sending for _, sending in pairs]
         self._current: list[WorkerProcess | None] = [None] * count
-        self._restarts = [Restarts() for _ in range(count)]
+        self._restarts = [Restarts(FIRST_SECONDS) for _ in range(count)]
         self._watches: dict[WorkerProcess, asyncio.Task[None]] = {}
         self._delays: dict[int, asyncio.Task[None]] = {}
         self._replacing: asyncio.Task[None] | None = None
@@ -78,7 +78,7 @@ class Supervisor:
         self.restarts = [0] * count
         self.failure: GatewayError | None = None
         """Why the workers could not be started."""
-        self._operations = Operations(self)
+        self._ops_url = ""
 
     @property
     def settings(self) -> Settings:
@@ -97,10 +97,13 @@ class Supervisor:
         """Whether all workers drain."""
         return self._stopping.is_set()
 
-    async def run(self) -> None:
-        """Run until all workers have ended. Raises `GatewayError` if they cannot start."""
+    async def run(self, ops_url: str) -> None:
+        """Run until all workers have ended. Raises `GatewayError` if they cannot start.
+
+        `ops_url` is that of the operations listener of the machine.
+        """
         loop = asyncio.get_running_loop()
-        await self._operations.start()
+        self._ops_url = ops_url
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
@@ -109,8 +112,8 @@ class Supervisor:
         _log.info(
             "supervising",
             workers=len(self._current),
-            url=_url(self._listening[0]),
-            ops_url=self._operations.url,
+            url=url_of("http", *self._listening[0].getsockname()[:2]),
+            ops_url=ops_url,
         )
         telling = asyncio.create_task(self._tell_siblings())
         try:
@@ -125,7 +128,6 @@ class Supervisor:
             for task in (telling, *self._delays.values(), self._replacing):
                 if task is not None:
                     task.cancel()
-            await self._operations.stop()
         if self.failure is not None:
             raise self.failure
         _log.info("stopped")
@@ -175,15 +177,13 @@ class Supervisor:
             name=worker_name(),
             slot=slot,
             slots=len(self._current),
-            ops_url=self._operations.url,
+            ops_url=self._ops_url,
             listening=tuple(sock.fileno() for sock in self._listening),
             receiving=self._receiving[slot].fileno(),
             sending=tuple(sock.fileno() for sock in self._sending),
             patient=patient,
         )
-        process = await WorkerProcess.start(
-            assignment, self._file, self._changed.set, self._pass_on
-        )
+        process = await WorkerProcess.start(assignment, self._file, self._receive)
         _log.info("worker started", worker=process.name, slot=slot, pid=process.pid)
         process.send(Siblings(self._up))
         task = asyncio.create_task(self._watch(process), name=f"watch {process.name}")
@@ -224,7 +224,10 @@ class Supervisor:
         await self._fill(slot, patient=bool(self._up))
         del self._delays[slot]
 
-    def _pass_on(self, message: Published) -> None:
+    def _receive(self, message: Report | Published) -> None:
+        if isinstance(message, Report):
+            self._changed.set()
+            return
         for process in self._watches:
             if process.name != message.worker:
                 process.tell(message)
@@ -326,8 +329,3 @@ def with_format(settings: Settings) -> Settings:
     """Return the settings with an explicit log format: workers write to a pipe."""
     form = settings.log_format or ("text" if sys.stderr.isatty() else "json")
     return settings.model_copy(update={"log_format": form})
-
-
-def _url(sock: socket.socket) -> str:
-    host, port = sock.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

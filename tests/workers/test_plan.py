@@ -7,10 +7,6 @@ from gateway.errors import SettingsError
 from gateway.settings.setting_types import MAX_WORKERS, usable_cores
 from gateway.workers.expositions import merged
 from gateway.workers.plan import (
-    FIRST_SECONDS,
-    LONGEST_SECONDS,
-    STEADY_SECONDS,
-    Restarts,
     WorkerState,
     fixed_changes,
     owner,
@@ -19,21 +15,6 @@ from gateway.workers.plan import (
 from tests.tokens import SECRET
 
 STARTING = {"reason": "starting", "detail": "the worker has not reached Kafka yet"}
-
-
-def test_pause_doubles_up_to_a_bound_and_is_reset_by_a_steady_run() -> None:
-    restarts = Restarts()
-    now = 0.0
-    pauses = []
-    for _ in range(10):
-        restarts.started(now)
-        now += 1
-        pauses.append(restarts.died(now))
-        now += pauses[-1]
-    assert pauses[:3] == [FIRST_SECONDS, 2 * FIRST_SECONDS, 4 * FIRST_SECONDS]
-    assert pauses[-1] == LONGEST_SECONDS
-    restarts.started(now)
-    assert restarts.died(now + STEADY_SECONDS) == FIRST_SECONDS
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 8])
