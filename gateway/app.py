@@ -27,7 +27,7 @@ from gateway.http.transport.tls import Certificate
 from gateway.kafka.dead_letters import DeadLetters
 from gateway.kafka.revocation_events import RevocationEvents
 from gateway.kafka.session import KafkaSession
-from gateway.listeners import ops_runner, public_listener, url_of
+from gateway.listeners import ops_runner, public_listener
 from gateway.metrics import Metrics
 from gateway.ops.contained_observer import ContainedObserver
 from gateway.ops.pseudonyms import hashed, pseudonyms
@@ -41,6 +41,7 @@ from gateway.pump import Pump, hub_options
 from gateway.readiness import NotReadyReason, Readiness
 from gateway.revocation.table import Revocations
 from gateway.schemas.startup import open_schemas
+from gateway.settings.setting_types import url_of
 from gateway.supervise import Part, Supervisor
 from gateway.throttled_log import ThrottledLog
 from gateway.ticker import REST_SECONDS, TICK_SECONDS, TICKS_PER_SECOND, Ticker
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from aiohttp.web_routedef import AbstractRouteDef
 
     from gateway.config import Settings
-    from gateway.http.transport.acceptor_site import AcceptorSite
+    from gateway.http.transport.acceptor import Acceptor
     from gateway.http.transport.handover import Handover
     from gateway.workers.slot import Slot
 
@@ -129,7 +130,7 @@ class Worker:
         if slot is not None:
             self._handover = slot.handover(self._link.partition, self._metrics.handed_over)
         self._build_listeners(parts, revocations, routes)
-        self._acceptors: list[AcceptorSite] = []
+        self._acceptors: list[Acceptor] = []
         self._ended = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         add_gauges(parts, self._keys, self.connections)
@@ -148,12 +149,15 @@ class Worker:
     @property
     def url(self) -> str:
         """The URL for clients."""
-        return url_of(self._public, "http" if self._certificate is None else "https")
+        scheme = "http" if self._certificate is None else "https"
+        return url_of(scheme, *self._public.addresses[0][:2])
 
     @property
     def ops_url(self) -> str:
         """The URL for operators."""
-        return url_of(self._ops) if self._slot is None else self._slot.ops_url
+        if self._slot is not None:
+            return self._slot.ops_url
+        return url_of("http", *self._ops.addresses[0][:2])
 
     @property
     def own_ops_port(self) -> int:

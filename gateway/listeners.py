@@ -11,6 +11,7 @@ from gateway.http.admission import StreamAdmission
 from gateway.http.caller import Callers
 from gateway.http.documents import document_routes
 from gateway.http.origins import Origins
+from gateway.http.problem import problems
 from gateway.http.public import EventsEndpoint, public_app
 from gateway.http.refusals import Refusals, metadata_routes
 from gateway.http.request_reader import RequestReader
@@ -62,19 +63,12 @@ def public_listener(
     admission = StreamAdmission(settings, parts.hub)
     reader = RequestReader(parts, authenticator, origins, callers, admission)
     endpoint = EventsEndpoint(parts, reader, shards, siblings)
-    app = public_app(
-        endpoint,
-        origins,
-        callers,
-        parts.metrics,
-        [
-            *document_routes(public_documents(settings, registry)),
-            *metadata_routes(settings, registry),
-            *routes,
-        ],
-        () if spans is None else (traced(spans),),
-        Refusals(settings).answer,
-    )
+    middlewares = [problems(callers, parts.metrics, Refusals(settings).answer)]
+    if spans is not None:
+        middlewares.insert(0, traced(spans))
+    documents = document_routes(public_documents(settings, registry))
+    routes = [*documents, *metadata_routes(settings, registry), *routes]
+    app = public_app(endpoint, origins, middlewares, routes)
     logger = server_log(parts.metrics)
     return PublicListener(
         endpoint, web.AppRunner(app, access_log=None, logger=logger, **REQUEST_LIMITS)
@@ -97,9 +91,3 @@ def ops_runner(
         ],
     )
     return web.AppRunner(app, access_log=None, logger=server_log(None))
-
-
-def url_of(runner: web.AppRunner, scheme: str = "http") -> str:
-    """Return the URL of the first address at which a server listens."""
-    host, port = runner.addresses[0][:2]
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -29,7 +29,7 @@ from gateway.http.problem import facts
 from gateway.http.query import EXAMPLES, LATEST_SINCE
 from gateway.http.refusals import metadata_path
 from gateway.http.request_reader import NEVER_READY
-from gateway.http.transport.acceptor import MAX_HEADERS, MAX_LINE_BYTES
+from gateway.http.transport.new_connections import MAX_HEADERS, MAX_LINE_BYTES
 from gateway.ops.dashboard import MAX_WATCHERS
 from gateway.ops.explain import ShownMark
 from gateway.ops.latest import LatestEvent

@@ -17,6 +17,7 @@ from gateway.core.event_id import CursorEntry, parse
 from gateway.core.records import OffsetPosition
 from gateway.errors import EventIdError, SettingsError
 from gateway.event_types import load_registry
+from gateway.settings.setting_types import url_of
 from gateway.tokens import mint
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def _address(url: str | None, settings: Settings) -> str:
         listen = settings.listen
         scheme = "http" if settings.tls_certfile is None else "https"
         host = "127.0.0.1" if listen.host in {"0.0.0.0", "::"} else listen.host  # noqa: S104 compared
-        url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{listen.port}"
+        url = url_of(scheme, host, listen.port)
     if "://" not in url:
         url = f"http://{url}"
     _, _, rest = url.partition("://")

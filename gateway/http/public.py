@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from aiohttp import HttpVersion11, web
 
@@ -13,14 +13,12 @@ from gateway.errors import HttpError
 from gateway.http.caller import REQUEST_ID, finish_headers
 from gateway.http.documents import client_routes
 from gateway.http.draining import long_delay, say_goodbye
-from gateway.http.opening_quota import OpeningQuota
-from gateway.http.problem import problems
-from gateway.http.transport.connection import FLUSH_SECONDS, Connection, TakenOver, bound
+from gateway.http.transport.connection import FLUSH_SECONDS, Connection, TakenOver
+from gateway.http.transport.opening_quota import OpeningQuota
 from gateway.http.transport.response_head import ResponseHead
 
 if TYPE_CHECKING:
     import asyncio
-    import socket
     from collections.abc import Iterable, Sequence
 
     from aiohttp.typedefs import Middleware
@@ -28,17 +26,14 @@ if TYPE_CHECKING:
 
     from gateway.core.feed import PartitionFeed
     from gateway.core.records import Moment
-    from gateway.core.request import StreamRequest
     from gateway.core.stream import Stream
     from gateway.http.auth.claims import Identity
-    from gateway.http.caller import Caller, Callers
+    from gateway.http.caller import Caller
     from gateway.http.origins import Origins
-    from gateway.http.problem import Wording
     from gateway.http.request_reader import Asked, RequestReader
     from gateway.http.shards import Shards
     from gateway.http.siblings import Siblings
     from gateway.http.transport.handover import Arrival
-    from gateway.metrics import Metrics
     from gateway.parts import Parts
 
 WELCOME = (
@@ -61,21 +56,10 @@ EXPIRY_JITTER_SECONDS = 5.0
 """A stream ends before its token: by up to this share of its life, at most 5 s."""
 
 
-class LogSource(Protocol):
-    """Finds the logs of a stream: the connection to Kafka."""
-
-    async def prepare(self, opening: StreamRequest, patience: float) -> None:
-        """Start reading the logs of the stream; waits at most `patience` seconds."""
-
-    def feeds(self, opening: StreamRequest) -> tuple[PartitionFeed, ...]:
-        """Return the logs of the stream as they are now, also if they are not read yet."""
-
-    def at_hand(self, opening: StreamRequest) -> tuple[PartitionFeed, ...] | None:
-        """Return the logs if available without waiting, else None."""
-
-
 class EventsEndpoint:
     """Opens streams, and passes their connections to the hub."""
+
+    path = EVENTS
 
     def __init__(
         self,
@@ -90,18 +74,18 @@ class EventsEndpoint:
         self._admission = reader.admission
         self._hub = parts.hub
         self._readiness = parts.readiness
-        self._logs: LogSource = parts.kafka
+        self._kafka = parts.kafka
         self._shards = shards
         self._siblings = siblings
         self._head = ResponseHead()
-        self._quota = OpeningQuota()
+        self.quota = OpeningQuota()
         # Longer than `slow`, which sends a closing event: the kernel just drops the connection.
         patience = max(settings.heartbeat_seconds, settings.slow_seconds)
-        self._patience = patience + 2 * FLUSH_SECONDS
+        self.patience = patience + 2 * FLUSH_SECONDS
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer `GET /api/v1/events`. Raises `HttpError` if no stream can be opened."""
-        await self._quota.wait()  # verifying a token costs as much as the rest of an opening
+        await self.quota.wait()  # verifying a token costs as much as the rest of an opening
         asked = await self._reader.read_patiently(request)
         opening = asked.opening
         with self._admission.opening():
@@ -112,11 +96,11 @@ class EventsEndpoint:
             if self._siblings is not None and self._siblings.pass_on(request, opening.user):
                 return TakenOver()
             await self._admission.find_room(opening)  # before a log is read for it
-            if self._logs.at_hand(opening) is None:
-                await self._logs.prepare(opening, OPEN_SECONDS)
+            if self._kafka.at_hand(opening) is None:
+                await self._kafka.prepare(opening, OPEN_SECONDS)
                 # All requests that waited for a log resume in one turn.
-                await self._quota.wait(again=True)
-        feeds = self._logs.feeds(opening)  # the topics may have changed meanwhile
+                await self.quota.wait(again=True)
+        feeds = self._kafka.feeds(opening)  # the topics may have changed meanwhile
         self._reader.confirm(asked)  # the token may have been revoked meanwhile
         moment = clock.now()
         replaced = self._admission.admit(opening, moment)  # other streams may have opened meanwhile
@@ -127,12 +111,6 @@ class EventsEndpoint:
 
     # The acceptor calls the following methods.
 
-    path = EVENTS
-
-    def bound(self, sock: socket.socket) -> None:
-        """Set the socket options of streams."""
-        bound(sock, self._patience)
-
     def destination(self, data: bytes) -> int | None:
         """Return the slot of the worker process that a request belongs to; None: this one."""
         return None if self._siblings is None else self._siblings.destination(data)
@@ -140,15 +118,7 @@ class EventsEndpoint:
     def hand_over(self, slot: int, arrivals: Iterable[Arrival]) -> list[Arrival]:
         """Hand connections to the worker process of a slot; return the unsent ones."""
         assert self._siblings is not None
-        return self._siblings.hand_over(slot, arrivals)
-
-    def may_open(self, more: int = 0) -> bool:
-        """Return whether another stream may open in this turn of the loop, after `more` others."""
-        return self._quota.has_room(more)
-
-    def count(self) -> None:
-        """Count an opening of this turn of the loop."""
-        self._quota.use()
+        return self._siblings.handover.hand_over(slot, arrivals)
 
     def open_at_once(self, request: web.Request, wire: asyncio.Transport) -> bool:
         """Open a stream if every check passes without waiting.
@@ -161,7 +131,7 @@ class EventsEndpoint:
             opening = asked.opening
             if self._shards is not None and not self._shards.is_here(request, opening.user):
                 return False
-            feeds = self._logs.at_hand(opening)
+            feeds = self._kafka.at_hand(opening)
             if feeds is None:
                 return False
             moment = clock.now()
@@ -177,7 +147,7 @@ class EventsEndpoint:
         chunked = request.version >= HttpVersion11
         headers = {**self._reader.origins.headers(request), REQUEST_ID: caller.request_id}
         head = self._head.of(request, headers, chunked=chunked)
-        return Connection(self._hub, head, caller, chunked=chunked, patience=self._patience)
+        return Connection(self._hub, head, caller, chunked=chunked, patience=self.patience)
 
     def _open(
         self,
@@ -208,18 +178,15 @@ class EventsEndpoint:
 def public_app(
     endpoint: EventsEndpoint,
     origins: Origins,
-    callers: Callers,
-    metrics: Metrics,
+    middlewares: Sequence[Middleware],
     routes: Iterable[AbstractRouteDef] = (),
-    around: Iterable[Middleware] = (),
-    wording: Wording | None = None,
 ) -> web.Application:
-    """Return the public application with `routes`; `around` are outer middlewares."""
+    """Return the public application with `routes`; `middlewares` answer its errors."""
 
     async def welcome(_: web.Request) -> web.Response:
         return web.Response(text=WELCOME)
 
-    app = web.Application(middlewares=[*around, problems(callers, metrics, wording)])
+    app = web.Application(middlewares=middlewares)
     app.on_response_prepare.extend((origins.add_headers, finish_headers))
     app.add_routes(
         [

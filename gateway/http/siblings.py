@@ -16,8 +16,6 @@ from gateway.http.transport.handover import Arrival
 from gateway.http.transport.http_handler import HttpHandler
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from aiohttp import web
 
     from gateway.config import Settings
@@ -37,7 +35,7 @@ class Siblings:
         self, settings: Settings, authenticator: Authenticator, handover: Handover
     ) -> None:
         self._authenticator = authenticator
-        self._handover = handover
+        self.handover = handover
         places = [rb"(?i:\r\nauthorization: *bearer +)"]
         if settings.token_cookie is not None:
             places.append(rb"[ ;]" + re.escape(settings.token_cookie.encode()) + rb'="?')
@@ -53,12 +51,8 @@ class Siblings:
         for place in self._places:
             if found := place.search(data):
                 user = self._user(found[1])
-                return None if user is None else self._handover.destination(user)
+                return None if user is None else self.handover.destination(user)
         return None
-
-    def hand_over(self, slot: int, arrivals: Iterable[Arrival]) -> list[Arrival]:
-        """Hand connections over to a slot; return the unsent ones."""
-        return self._handover.hand_over(slot, arrivals)
 
     def pass_on(self, request: web.Request, user: bytes) -> bool:
         """Hand a request's connection over; return whether aiohttp no longer has it.
@@ -75,9 +69,9 @@ class Siblings:
             or transport.get_extra_info("sslcontext") is not None
         ):
             return False
-        slot = self._handover.destination(user)
+        slot = self.handover.destination(user)
         arrival = Arrival(transport.get_extra_info("socket"), None, _head(request))
-        if slot is None or not self._handover.send(slot, [arrival]):
+        if slot is None or not self.handover.send(slot, [arrival]):
             return False
         handler.transport = None
         handler.connection_lost(None)

@@ -9,6 +9,7 @@ import aiohttp
 
 from gateway.errors import OperationsError
 from gateway.outgoing import cause
+from gateway.settings.setting_types import url_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +30,7 @@ def default_url(settings: Settings) -> str:
             "GATEWAY_OPS_LISTEN has port 0, which is any: give the URL with --url"
         )
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)  # noqa: S104
-    return f"http://[{host}]:{address.port}" if ":" in host else f"http://{host}:{address.port}"
+    return url_of("http", host, address.port)
 
 
 async def ask(

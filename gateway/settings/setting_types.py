@@ -83,6 +83,11 @@ class Address(str):
             return self.host == "localhost"
 
 
+def url_of(scheme: str, host: str, port: int) -> str:
+    """Return the URL of a server; an IPv6 address gets brackets."""
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
 def is_host(host: str) -> bool:
     """Whether `host` is an IP address, in brackets or not, or a host name that DNS can hold."""
     if host.startswith("[") or ":" in host:

@@ -28,6 +28,7 @@ from gateway.http.caller import Callers
 from gateway.http.problem import problems
 from gateway.http.transport.listen import listen
 from gateway.http.transport.malformed import server_log
+from gateway.settings.setting_types import url_of
 from gateway.workers.expositions import merged
 from gateway.workers.plan import readiness
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from gateway.http.transport.acceptor_site import AcceptorSite
+    from gateway.http.transport.acceptor import Acceptor
     from gateway.workers.process import WorkerProcess
     from gateway.workers.supervisor import Supervisor
 
@@ -92,14 +93,13 @@ class Operations:
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, logger=server_log(None))
-        self._sites: list[AcceptorSite] = []
+        self._sites: list[Acceptor] = []
         self._http: aiohttp.ClientSession | None = None
 
     @property
     def url(self) -> str:
         """The URL for operators."""
-        host, port = self._runner.addresses[0][:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return url_of("http", *self._runner.addresses[0][:2])
 
     async def start(self) -> None:
         """Listen. Raises `GatewayError` for a port in use."""

@@ -122,6 +122,6 @@ def test_metadata_and_refusals_by_a_stream_are_described_where_they_are_enabled(
 
 async def test_every_route_of_the_public_listener_is_described() -> None:
     served = Served()
-    app = public_app(served.endpoint, served.origins, served.callers, served.metrics)
+    app = public_app(served.endpoint, served.origins, served.middlewares)
     routes = {resource.canonical for resource in app.router.resources()}
     assert routes <= of_requests()["paths"].keys(), REMEDY

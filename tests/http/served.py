@@ -31,12 +31,13 @@ from gateway.http.auth.keys import OneKey
 from gateway.http.auth.tokens import Authenticator
 from gateway.http.caller import Callers
 from gateway.http.origins import Origins
+from gateway.http.problem import problems
 from gateway.http.public import EventsEndpoint, public_app
 from gateway.http.refusals import Refusals, metadata_routes
 from gateway.http.request_reader import RequestReader
 from gateway.http.shards import Shards
 from gateway.http.siblings import Siblings
-from gateway.http.transport.acceptor_site import AcceptorSite
+from gateway.http.transport.acceptor import Acceptor
 from gateway.http.transport.handover import Handover
 from gateway.http.transport.listen import HEAD_SECONDS, REQUEST_LIMITS
 from gateway.http.transport.malformed import server_log
@@ -148,15 +149,10 @@ class Served:
             shards if self.settings.sharding == "redirect" else None,
             None if handover is None else Siblings(self.settings, authenticator, handover),
         )
-        self.app = public_app(
-            self.endpoint,
-            self.origins,
-            self.callers,
-            self.metrics,
-            metadata_routes(self.settings, registry),
-            wording=Refusals(self.settings).answer,
-        )
-        self._acceptor: AcceptorSite | None = None
+        self.middlewares = [problems(self.callers, self.metrics, Refusals(self.settings).answer)]
+        routes = metadata_routes(self.settings, registry)
+        self.app = public_app(self.endpoint, self.origins, self.middlewares, routes)
+        self._acceptor: Acceptor | None = None
         self._runner = web.AppRunner(
             self.app,
             access_log=None,
@@ -190,7 +186,7 @@ class Served:
         listening.listen()
         # The kernel waits a second at the least for a first byte: for all of a short time.
         defer = int(self._head_seconds >= 1)
-        self._acceptor = AcceptorSite(self._runner, listening, self.endpoint, defer, context)
+        self._acceptor = Acceptor(self._runner, listening, self.endpoint, defer, context)
         await self._acceptor.start()
         self.receive_again()
 

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from gateway.http import request_reader
 from gateway.http.transport import acceptor, malformed, open_files
+from gateway.http.transport.new_connections import NewConnections
 from tests.eventually import DEADLINE, eventually
 from tests.http.raw_client import GREETING, connected
 from tests.http.served import Served
@@ -27,6 +28,14 @@ REQUEST = b"GET /api/v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r
 
 def request() -> bytes:
     return REQUEST % mint("alice").encode()
+
+
+async def accept_from(listening: socket.socket) -> web.ServerRunner:
+    """Accept connections for a server that answers nothing; return its runner."""
+    runner = web.ServerRunner(web.Server(lambda _: web.Response()))  # type: ignore[arg-type, return-value]
+    await runner.setup()
+    await acceptor.Acceptor(runner, listening, None).start()
+    return runner
 
 
 async def test_a_plain_request_opens_its_stream_before_aiohttp_hears_of_it(served: Served) -> None:
@@ -43,7 +52,7 @@ async def test_a_turn_of_the_event_loop_accepts_few_connections(
     loop = asyncio.get_running_loop()
     turn, accepted = 0, Counter[int]()
 
-    def pass_on(_: object, sock: socket.socket, data: bytes) -> None:
+    def pass_on(_: object, sock: socket.socket) -> None:
         accepted[turn] += 1
         sock.close()
 
@@ -52,16 +61,15 @@ async def test_a_turn_of_the_event_loop_accepts_few_connections(
         turn += 1
         loop.call_soon(count)
 
-    monkeypatch.setattr(acceptor.Acceptor, "_hand_over", pass_on)
+    monkeypatch.setattr(NewConnections, "pass_on", pass_on)
     with socket.create_server(("127.0.0.1", 0)) as listening, ExitStack() as stack:
         for _ in range(40):
             client = stack.enter_context(socket.create_connection(listening.getsockname()))
             client.send(b"\x16")
-        server = web.Server(lambda _: web.Response())  # type: ignore[arg-type, return-value]
-        accepting = acceptor.Acceptor(listening, None, server, 1)
+        runner = await accept_from(listening)
         count()
         await eventually("all connections are accepted", lambda: sum(accepted.values()) == 40)
-        accepting.close()
+        await runner.cleanup()
     assert max(accepted.values()) == acceptor.ACCEPTED_PER_TURN
     assert len(accepted) >= 40 // acceptor.ACCEPTED_PER_TURN
 
@@ -72,12 +80,12 @@ async def test_clients_in_quick_succession_are_accepted_together(
     loop = asyncio.get_running_loop()
     turn, turns = 0, Counter[int]()
 
-    def pass_on(_: object, sock: socket.socket, data: bytes) -> None:
+    def pass_on(_: object, sock: socket.socket) -> None:
         turns[turn] += 1
         sock.close()
 
     monkeypatch.setattr(acceptor, "GATHER_SECONDS", 0.3)
-    monkeypatch.setattr(acceptor.Acceptor, "_hand_over", pass_on)
+    monkeypatch.setattr(NewConnections, "pass_on", pass_on)
 
     def count() -> None:
         nonlocal turn
@@ -92,15 +100,14 @@ async def test_clients_in_quick_succession_are_accepted_together(
 
         connect()
         connect()
-        server = web.Server(lambda _: web.Response())  # type: ignore[arg-type, return-value]
-        accepting = acceptor.Acceptor(listening, None, server, 1)
+        runner = await accept_from(listening)
         count()
         await eventually("the first two are accepted", lambda: turns.total() == 2)
         for _ in range(12):
             connect()
             await asyncio.sleep(0.001)
         await eventually("all are accepted", lambda: turns.total() == 14)
-        accepting.close()
+        await runner.cleanup()
     assert len(turns) <= 7, turns
 
 

@@ -18,13 +18,13 @@ from gateway.config import load_settings
 from gateway.http import request_reader, siblings
 from gateway.http.auth.keys import OneKey
 from gateway.http.auth.tokens import Authenticator
-from gateway.http.opening_quota import OPENINGS_PER_TURN
 from gateway.http.siblings import Siblings
 from gateway.http.transport.handover import (
     ENOUGH,
     MAX_BYTES,
     MOST,
 )
+from gateway.http.transport.opening_quota import OPENINGS_PER_TURN
 from gateway.revocation.table import Revocations
 from tests.eventually import eventually
 from tests.http.raw_client import connected
@@ -91,7 +91,7 @@ async def test_a_turn_receives_few_connections_beside_those_that_it_accepts(
     async with serving(handover=slots.own) as own, serving(handover=slots.sibling) as sibling:
         assert slots.sibling.destination(b"other") == 0
         slots.sibling.stop()
-        monkeypatch.setattr(sibling.endpoint, "count", lambda: counted.append(None))
+        monkeypatch.setattr(sibling.endpoint.quota, "use", lambda: counted.append(None))
         async with clients_of(own, [user(number) for number in range(60)]) as clients:
             await eventually("all are handed over", lambda: sum(slots.sizes) == 60)
             async with Turns(sibling).counted() as turns:

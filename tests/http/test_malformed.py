@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.http.transport.acceptor import MAX_LINE_BYTES
 from gateway.http.transport.malformed import server_log
+from gateway.http.transport.new_connections import MAX_LINE_BYTES
 from tests.http.raw_client import connected
 from tests.http.served import serving
 from tests.tokens import mint

@@ -40,7 +40,7 @@ async def test_routes_can_be_added(served: Served, aiohttp_client: AiohttpClient
         return web.Response(text="a page")
 
     routes = [web.get("/page", page)]
-    app = public_app(served.endpoint, served.origins, served.callers, served.metrics, routes)
+    app = public_app(served.endpoint, served.origins, served.middlewares, routes)
     client = await aiohttp_client(app)
     async with client.get("/page") as response:
         assert await response.text() == "a page"

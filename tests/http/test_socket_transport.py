@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import pytest
 
-from gateway.http.transport.poller import READY_PER_TURN, EpollPoller, LoopPoller, Poller
-from gateway.http.transport.socket_transport import SocketTransport
+from gateway.http.transport.poller import READY_PER_TURN, EpollPoller, LoopPoller
+from gateway.http.transport.socket_transport import Poller, SocketTransport
 from tests.eventually import DEADLINE, eventually
 from tests.http.raw_client import SMALL_BUFFER
 

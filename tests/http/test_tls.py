@@ -12,9 +12,9 @@ from gateway import clock
 from gateway.core import frame
 from gateway.core.gap import CloseReason
 from gateway.core.stream import State
-from gateway.http.opening_quota import OPENINGS_PER_TURN
 from gateway.http.transport import entrance
 from gateway.http.transport.handshakes import PIECES_PER_TURN, READ_BYTES
+from gateway.http.transport.opening_quota import OPENINGS_PER_TURN
 from gateway.http.transport.tls import Certificate
 from tests.eventually import DEADLINE, eventually
 from tests.http.certificates import Files

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from gateway.http.transport.http_handler import HttpHandler
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiohttp import web
+
+    from gateway.http.transport.opening_quota import OpeningQuota
+
+    Open = Callable[[asyncio.Transport, bytes], bool]
 
 SILENT_SECONDS = 1.0
 """How long a TLS connection may be silent until aiohttp gets it, with its own time limits; without
@@ -29,25 +35,17 @@ class Entrance(asyncio.Protocol):
         pass_on(transport, self._handler, self._data)
 
 
-class FastPath(Protocol):
-    """Opens streams without aiohttp: the acceptor."""
-
-    def may_open(self) -> bool:
-        """Return whether another stream may open in this turn of the event loop."""
-
-    def open_behind_tls(self, transport: asyncio.Transport, data: bytes) -> bool:
-        """Open a stream with the first bytes of a connection; False: nothing was done."""
-
-
 class TlsEntrances:
     """TLS connections that have not sent a request yet, or wait for their turn to open.
 
+    `open_stream` opens a stream with the first bytes of a connection; False: nothing was done.
     asyncio reads all connections that have sent something in one turn of the event loop.
     """
 
-    def __init__(self, server: web.Server, path: FastPath) -> None:
+    def __init__(self, server: web.Server, quota: OpeningQuota, open_stream: Open) -> None:
         self._server = server
-        self._path = path
+        self._quota = quota
+        self.open_stream = open_stream
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[TlsEntrance] = deque()
         self.entrances: set[TlsEntrance] = set()
@@ -69,10 +67,10 @@ class TlsEntrances:
 
     def _open(self) -> None:
         while self._waiting:
-            if not self._path.may_open():
+            if not self._quota.has_room():
                 self._loop.call_soon(self._open)
                 return
-            self._waiting.popleft().open(self._path)
+            self._waiting.popleft().open()
 
 
 class TlsEntrance(asyncio.Protocol):
@@ -107,14 +105,14 @@ class TlsEntrance(asyncio.Protocol):
         self._leave()
         self._transport = None
 
-    def open(self, path: FastPath) -> None:
+    def open(self) -> None:
         """Open a stream, or pass the connection on; no effect if it is lost or passed on."""
         transport = self._transport
         if transport is None or transport.get_protocol() is not self:
             return
         opened = False
         try:
-            opened = path.open_behind_tls(transport, self._data)
+            opened = self._entrances.open_stream(transport, self._data)
         finally:  # also at a defect, which is aiohttp's to answer
             self._leave()
             if not opened and transport.get_protocol() is not self:

@@ -17,8 +17,8 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.errors import GatewayError
-from gateway.http.transport.acceptor import ACCEPTED_PER_TURN, MAX_HEADERS, MAX_LINE_BYTES
-from gateway.http.transport.acceptor_site import AcceptorSite
+from gateway.http.transport.acceptor import ACCEPTED_PER_TURN, Acceptor
+from gateway.http.transport.new_connections import MAX_HEADERS, MAX_LINE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from aiohttp.http_parser import RawRequestMessage
 
-    from gateway.http.transport.acceptor import Opener
+    from gateway.http.transport.new_connections import Opener
     from gateway.settings.setting_types import Address
 
 BACKLOG = 4096
@@ -51,7 +51,7 @@ async def listen(
     setting: str,
     context: SSLContext | None = None,
     opener: Opener | None = None,
-) -> list[AcceptorSite]:
+) -> list[Acceptor]:
     """Return the sites that listen on every address of a host.
 
     With `opener`, requests for a stream are opened without aiohttp where nothing has to be waited
@@ -91,14 +91,14 @@ async def listen_on(
     sockets: Iterable[socket.socket],
     context: SSLContext | None = None,
     opener: Opener | None = None,
-) -> list[AcceptorSite]:
+) -> list[Acceptor]:
     """Return the sites that accept from listening sockets; see `listen`."""
     await runner.setup()
     assert runner.server is not None
     runner.server.request_factory = _without_expect(runner.server.request_factory)
     sites = []
     for sock in sockets:
-        site = AcceptorSite(runner, sock, opener, context=context)
+        site = Acceptor(runner, sock, opener, context=context)
         await site.start()
         sites.append(site)
         sock.listen(BACKLOG)

@@ -8,37 +8,15 @@ costs 1 µs. The loop watches that instance like one socket.
 from __future__ import annotations
 
 import select
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import asyncio
 
-    from gateway.http.transport.socket_transport import SocketTransport
+    from gateway.http.transport.socket_transport import Poller, SocketTransport
 
 READY_PER_TURN = 64
 """Sockets that are served in one turn of the loop; thousands of clients may disconnect at once."""
-
-
-class Poller(Protocol):
-    """Calls `readable` and `writable` of transports; each from the loop, never from a method.
-
-    A call may come late, after `want` or `forget`.
-    """
-
-    parting: set[SocketTransport]
-    """Transports that were closed while their clients had not read everything."""
-
-    def watch(self, fd: int, transport: SocketTransport) -> None:
-        """Watch a socket that is not watched yet, for data to read."""
-
-    def want(self, fd: int, transport: SocketTransport, *, read: bool, write: bool) -> None:
-        """Change what a watched socket is watched for."""
-
-    def forget(self, fd: int) -> None:
-        """Stop watching a socket, before it is closed; no effect on others."""
-
-    def close(self) -> None:
-        """Release the resources; no socket is watched any more."""
 
 
 class EpollPoller:

@@ -9,17 +9,37 @@ the buffer exceeds its limit, when the buffer has drained, and when the client h
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import socket
-
-    from gateway.http.transport.poller import Poller
 
 HIGH_WATER = 65_536
 """Bytes that may be kept until the protocol is asked to pause, as asyncio's own transports do."""
 
 READ_BYTES = 65_536
+
+
+class Poller(Protocol):
+    """Calls `readable` and `writable` of transports; each from the loop, never from a method.
+
+    A call may come late, after `want` or `forget`.
+    """
+
+    parting: set[SocketTransport]
+    """Transports that were closed while their clients had not read everything."""
+
+    def watch(self, fd: int, transport: SocketTransport) -> None:
+        """Watch a socket that is not watched yet, for data to read."""
+
+    def want(self, fd: int, transport: SocketTransport, *, read: bool, write: bool) -> None:
+        """Change what a watched socket is watched for."""
+
+    def forget(self, fd: int) -> None:
+        """Stop watching a socket, before it is closed; no effect on others."""
+
+    def close(self) -> None:
+        """Release the resources; no socket is watched any more."""
 
 
 class SocketTransport(asyncio.Transport):

@@ -31,7 +31,7 @@ from gateway.http.query import (
     read_opening,
     read_types,
 )
-from gateway.http.transport.acceptor import MAX_HEADERS, MAX_LINE_BYTES
+from gateway.http.transport.new_connections import MAX_HEADERS, MAX_LINE_BYTES
 from gateway.http.transport.response_head import ResponseHead
 from tests.tokens import SECRET, mint
 from tests.tools.fuzz.ids import EVENT_ID

@@ -1,7 +1,5 @@
 """Limits the streams that open in one turn of the event loop.
 
-The limit keeps live events from being delayed.
-
 After an incident thousands of clients reconnect at the same time, and all their requests can become
 ready in one turn of the loop. Opening them all would hold live events back until the last one.
 """
@@ -30,10 +28,6 @@ class OpeningQuota:
         self._waiting_again: deque[asyncio.Future[None]] = deque()
         self._renewal: asyncio.Handle | None = None
 
-    def __bool__(self) -> bool:
-        """Return whether a stream may open without waiting."""
-        return self.has_room()
-
     def has_room(self, more: int = 0) -> bool:
         """Return whether a stream may open without waiting, after `more` others."""
         return self._left > more and not self._waiting and not self._waiting_again
@@ -49,7 +43,7 @@ class OpeningQuota:
 
         `again`: the request has waited before, and holds one of the limited places for openings.
         """
-        if self:
+        if self.has_room():
             self.use()
             return
         granted = asyncio.get_running_loop().create_future()
