@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from gateway.core.fetched import Summary
+    from gateway.core.observer import Summary
     from gateway.core.records import Moment, Record, TopicPartition
     from gateway.core.stream import Stream
     from gateway.throttled_log import ThrottledLog

@@ -17,7 +17,7 @@ from gateway.core import frame, runs
 from gateway.core.gap import Gap, GapReason
 from gateway.core.observer import Path
 from gateway.core.records import OffsetPosition, TimePosition
-from gateway.core.runs import Runs
+from gateway.core.runs import Framing, Runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,26 +35,6 @@ if TYPE_CHECKING:
     from gateway.core.tail import Tail
 
 
-class WriteBuffer:
-    """Frames of one stream that are handed to its sink in one write.
-
-    Handing bytes to the kernel costs more than building them, so most streams catch up in one
-    write. A buffer belongs to one call of `CatchUp.advance`.
-    """
-
-    __slots__ = ("frames", "size")
-
-    def __init__(self) -> None:
-        self.frames: list[bytes] = []
-        self.size = 0
-
-    def add(self, data: bytes) -> None:
-        """Append bytes; empty bytes are ignored."""
-        if data:
-            self.frames.append(data)
-            self.size += len(data)
-
-
 class CatchUp:
     """Moves streams towards live; calls `wake` with each feed that needs a scan."""
 
@@ -66,12 +46,13 @@ class CatchUp:
         outbox: Outbox,
         wake: Callable[[PartitionFeed], None],
     ) -> None:
-        self._interpreter = interpreter
-        self._limits = limits
-        self._observer = observer
-        self._outbox = outbox
-        self._wake = wake
-        self._sent: dict[Path, int] = {}
+        self.interpreter = interpreter
+        self.limits = limits
+        self.observer = observer
+        self.outbox = outbox
+        self.wake = wake
+        self.sent: dict[Path, int] = {}
+        """Events sent since the last report."""
         self.runs = Runs(interpreter)
 
     def advance(
@@ -82,23 +63,58 @@ class CatchUp:
         Writes `greeting` first, then events as far as the transport, the tails and `budget` allow.
         After False the stream is not finished and can be advanced again at once.
         """
-        buffer = WriteBuffer()
-        buffer.add(greeting)
-        done = self._advance(stream, buffer, moment, budget)
-        self._flush(stream, buffer, moment, budget)
+        advance = Advance(self, stream, moment, budget, greeting)
+        done = advance.run()
+        advance.flush()
         return done
 
     def report(self, moment: Moment) -> None:
         """Report the number of events sent since the last call; once for each step of the hub."""
-        sent, self._sent = self._sent, {}
+        sent, self.sent = self.sent, {}
         for path, events in sent.items():
-            self._observer.sent(path, [(moment.wall, events)], moment)
+            self.observer.sent(path, [(moment.wall, events)], moment)
 
-    def _advance(self, stream: Stream, buffer: WriteBuffer, moment: Moment, budget: Budget) -> bool:
+
+class Advance:
+    """One call of `CatchUp.advance`, with the frames that go to the stream's sink in one write.
+
+    Handing bytes to the kernel costs more than building them, so most streams catch up in one
+    write.
+    """
+
+    __slots__ = ("_budget", "_catch_up", "_frames", "_moment", "_size", "stream")
+
+    def __init__(
+        self, catch_up: CatchUp, stream: Stream, moment: Moment, budget: Budget, greeting: bytes
+    ) -> None:
+        self._catch_up = catch_up
+        self.stream = stream
+        self._moment = moment
+        self._budget = budget
+        self._frames = [greeting] if greeting else []
+        self._size = len(greeting)
+
+    def add(self, data: bytes) -> None:
+        """Collect bytes for the next write; empty bytes are ignored."""
+        if data:
+            self._frames.append(data)
+            self._size += len(data)
+
+    def flush(self) -> None:
+        """Write the collected bytes."""
+        if self._frames:
+            frames, size = self._frames, self._size
+            self._frames, self._size = [], 0
+            self._budget.written(size)
+            self._catch_up.outbox.write(self.stream, b"".join(frames), self._moment)
+
+    def run(self) -> bool:
+        """Advance the stream in every partition; return False if the budget is used up."""
+        stream = self.stream
         replayed = False
         done = True
         for feed, state in list(stream.catching_up.items()):
-            done = self._drain_backlog(stream, feed, state, buffer, moment, budget)
+            done = not state.backlog or self._drain_backlog(feed, state)
             if stream.stuck_since is not None:
                 return True
             if not done:
@@ -107,7 +123,7 @@ class CatchUp:
                 state.position, state.next_position = state.next_position, None
                 replayed = True
             if not state.scanning:
-                done = self._join(stream, feed, state, buffer, moment, budget)
+                done = self._join(feed, state)
             if stream.stuck_since is not None:
                 return True
             if not done:
@@ -115,66 +131,51 @@ class CatchUp:
         if replayed:
             # A scan may have skipped hours of other users' events: a client that disconnects now
             # must not resume before them.
-            buffer.add(frame.id_block(stream.id()))
+            self.add(frame.id_block(stream.id()))
         return done
 
-    def _join(
-        self,
-        stream: Stream,
-        feed: PartitionFeed,
-        state: CatchUpState,
-        buffer: WriteBuffer,
-        moment: Moment,
-        budget: Budget,
-    ) -> bool:
+    def _join(self, feed: PartitionFeed, state: CatchUpState) -> bool:
         """Make the stream live if the tail holds its position; request a scan otherwise."""
         tail, position = feed.tail, state.position
         if tail is None:
-            feed.park(stream)
+            feed.park(self.stream)
             return True
         if state.until is None:
             state.until = tail.head.offset
         if isinstance(position, TimePosition) or position.offset < tail.base.offset:
             state.limited = False
-            self._request_scan(stream, feed, state)
+            self._request_scan(feed, state)
             return True
         if position.offset > tail.head.offset:
             if state.ahead:
-                feed.park(stream)
+                feed.park(self.stream)
             else:
-                self._request_scan(stream, feed, state)
+                self._request_scan(feed, state)
             return True
         if not state.checked:
             fits = tail.fits(position)
             if fits is False:
                 state.reset(position, feed.entry(position))
             if not fits:
-                self._request_scan(stream, feed, state)
+                self._request_scan(feed, state)
                 return True
             state.checked = True
         records = None
         if not state.limited:
             state.limited = True
             until = min(state.until, tail.head.offset)  # the head may be of another incarnation
-            records = tail.since_any(position.offset, feed.keys(stream))
-            if self._limit(stream, feed, state, tail, records, until, moment):
+            records = tail.since_any(position.offset, feed.keys(self.stream))
+            if self._limit(feed, state, records, until):
                 records = None
-                self._drain_backlog(stream, feed, state, buffer, moment, budget)  # a gap
-        return self._catch_up(stream, feed, state, tail, records, buffer, moment, budget)
+                self._drain_backlog(feed, state)  # a gap
+        return self._catch_up_from(tail, feed, state, records)
 
-    def _request_scan(self, stream: Stream, feed: PartitionFeed, state: CatchUpState) -> None:
-        feed.wait(stream, state)
-        self._wake(feed)
+    def _request_scan(self, feed: PartitionFeed, state: CatchUpState) -> None:
+        feed.wait(self.stream, state)
+        self._catch_up.wake(feed)
 
     def _limit(
-        self,
-        stream: Stream,
-        feed: PartitionFeed,
-        state: CatchUpState,
-        tail: Tail,
-        records: Sequence[Record],
-        until: int,
-        moment: Moment,
+        self, feed: PartitionFeed, state: CatchUpState, records: Sequence[Record], until: int
     ) -> bool:
         """Apply the replay limits to a cursor inside the tail, up to the offset `until`.
 
@@ -183,14 +184,15 @@ class CatchUp:
         """
         if not records:
             return False
-        limits, first, position = self._limits, records[0], state.position
+        limits, first, position = self._catch_up.limits, records[0], state.position
         assert isinstance(position, OffsetPosition)
+        assert feed.tail is not None
         least = until - limits.max_records
-        since = moment.wall - limits.max_age_ms
+        since = self._moment.wall - limits.max_age_ms
         few = len(records) <= limits.max_events
         if few and first.offset >= least and first.timestamp >= since:
             return False
-        oldest = tail.first_at_or_after(position.offset, since)
+        oldest = feed.tail.first_at_or_after(position.offset, since)
         oldest = max(min(oldest, until), least)
         if few and first.offset >= oldest:
             return False
@@ -198,8 +200,8 @@ class CatchUp:
         for record in reversed(records):
             if record.offset >= until:
                 continue
-            event = self._interpreter.decode(feed, record)
-            if event is None or not stream.wants(event):
+            event = self._catch_up.interpreter.decode(feed, record)
+            if event is None or not self.stream.wants(event):
                 continue
             # As in a scan, the maximum age does not exclude events without a timestamp.
             least_of_it = least if record.timestamp < 0 else oldest
@@ -212,63 +214,51 @@ class CatchUp:
             room -= 1
         return False
 
-    def _catch_up(
+    def _catch_up_from(
         self,
-        stream: Stream,
+        tail: Tail,
         feed: PartitionFeed,
         state: CatchUpState,
-        tail: Tail,
         records: Sequence[Record] | None,
-        buffer: WriteBuffer,
-        moment: Moment,
-        budget: Budget,
     ) -> bool:
         """Write the tail's events and make the stream live unless its transport fills.
 
         `records` are those of the stream behind its position, if they are known.
         """
         assert isinstance(state.position, OffsetPosition)
+        stream, budget, shared = self.stream, self._budget, self._catch_up.runs
         if state.position.offset >= tail.head.offset:
             feed.join(stream)
             return True
-        around = stream.id_around(feed)
+        framing = Framing(stream, feed, stream.id_around(feed), state.reset_entry)
         begin = 0
         while True:
             assert isinstance(state.position, OffsetPosition)
-            offset, entry = state.position.offset, state.reset_entry
+            offset = state.position.offset
             run: Run | None
             if feed.shared:
-                run = self.runs.of_tail(stream, feed, tail, offset, around, entry, budget)
+                run = shared.of_tail(framing, tail, offset, budget)
             else:
                 if records is None:
                     records = tail.since(offset, feed.keys(stream)[0])
-                run = self.runs.of_user(stream, feed, records, begin, around, entry, budget)
+                end = min(begin + runs.RUN, len(records))
+                run = shared.build(framing, records, begin, end, budget) if begin < end else None
             if run is None:
                 break
             begin = run.end
             state.position = run.position
-            self._hold(stream, Path.TAIL, run, buffer, moment, budget)
+            self._hold(Path.TAIL, run)
             if stream.stuck_since is not None:
                 return True
-            if budget.left <= buffer.size // runs.PIECE:
+            if budget.left <= self._size // runs.PIECE:
                 return False
         # Live before the last write: if it fills the transport, the stream is behind at the head.
         feed.join(stream)
         return True
 
-    def _drain_backlog(
-        self,
-        stream: Stream,
-        feed: PartitionFeed,
-        state: CatchUpState,
-        buffer: WriteBuffer,
-        moment: Moment,
-        budget: Budget,
-    ) -> bool:
+    def _drain_backlog(self, feed: PartitionFeed, state: CatchUpState) -> bool:
         """Write events that a scan has found, as far as transport and budget allow."""
-        backlog = state.backlog
-        if not backlog:
-            return True
+        stream, backlog = self.stream, state.backlog
         around = stream.id_around(feed)
         while backlog:
             item = backlog[0]
@@ -277,40 +267,28 @@ class CatchUp:
                 assert item.next is not None
                 state.position = OffsetPosition(item.next, item.since or 0, False)
                 state.reset_entry = None
-                buffer.add(frame.gap(stream.id(), item))
-                self._observer.gap(item.reason)
+                self.add(frame.gap(stream.id(), item))
+                self._catch_up.observer.gap(item.reason)
                 continue
-            run = self.runs.of_found(stream, feed, *item, around, state.reset_entry, budget)
+            framing = Framing(stream, feed, around, state.reset_entry)
+            run = self._catch_up.runs.of_found(framing, item, self._budget)
             if run.end < item.end:
                 backlog[0] = item._replace(begin=run.end)
             else:
                 del backlog[0]
             state.position = run.position
-            self._hold(stream, Path.REPLAY, run, buffer, moment, budget)
+            self._hold(Path.REPLAY, run)
             if stream.stuck_since is not None:
                 return True
-            if budget.left <= buffer.size // runs.PIECE:
+            if self._budget.left <= self._size // runs.PIECE:
                 return not backlog
         return True
 
-    def _hold(
-        self,
-        stream: Stream,
-        path: Path,
-        run: Run,
-        buffer: WriteBuffer,
-        moment: Moment,
-        budget: Budget,
-    ) -> None:
-        stream.sent += run.events
-        self._sent[path] = self._sent.get(path, 0) + run.events
-        buffer.add(run.data)
-        if buffer.size >= runs.PIECE:
-            self._flush(stream, buffer, moment, budget)
-
-    def _flush(self, stream: Stream, buffer: WriteBuffer, moment: Moment, budget: Budget) -> None:
-        if buffer.frames:
-            frames, size = buffer.frames, buffer.size
-            buffer.frames, buffer.size = [], 0
-            budget.written(size)
-            self._outbox.write(stream, b"".join(frames), moment)
+    def _hold(self, path: Path, run: Run) -> None:
+        """Collect the frames of a run, and write them if they are many bytes."""
+        sent = self._catch_up.sent
+        self.stream.sent += run.events
+        sent[path] = sent.get(path, 0) + run.events
+        self.add(run.data)
+        if self._size >= runs.PIECE:
+            self.flush()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +19,16 @@ class Path(StrEnum):
     LIVE = "live"
     TAIL = "tail"
     REPLAY = "replay"
+
+
+class Summary(NamedTuple):
+    """Summary of a scan: its partition, the numbers of its streams, and its counts."""
+
+    log: TopicPartition
+    streams: tuple[int, ...]
+    records: int
+    events: int
+    """Events handed over to streams."""
 
 
 class Observer(Protocol):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.core.budget import Budget
-    from gateway.core.catch_up_state import Found
+    from gateway.core.catch_up_state import Part
     from gateway.core.feed import PartitionFeed
     from gateway.core.interpreter import Interpreter
     from gateway.core.records import Record
@@ -50,6 +50,17 @@ class Run(NamedTuple):
     end: int
 
 
+class Framing(NamedTuple):
+    """What the frames of a partition's events have in common for one stream."""
+
+    stream: Stream
+    feed: PartitionFeed
+    around: tuple[bytes, bytes]
+    """The parts of the stream's id before and after the entry of this partition."""
+    entry: bytes | None
+    """Replaces that entry while a gap `reset` is pending."""
+
+
 class Runs:
     """Builds runs, and stores those of broadcasts and groups, which streams share."""
 
@@ -63,23 +74,11 @@ class Runs:
         self._shared.clear()
         self._size = 0
 
-    def of_tail(
-        self,
-        stream: Stream,
-        feed: PartitionFeed,
-        tail: Tail,
-        offset: int,
-        around: tuple[bytes, bytes],
-        entry: bytes | None,
-        budget: Budget,
-    ) -> Run | None:
-        """Return the run of a shared partition that begins at `offset`; None at the tail's end.
-
-        `around` are the parts of the stream's id before and after the entry of this partition;
-        `entry` replaces that entry while a gap `reset` is pending.
-        """
+    def of_tail(self, framing: Framing, tail: Tail, offset: int, budget: Budget) -> Run | None:
+        """Return the run of a shared partition that begins at `offset`; None at the tail's end."""
         if offset >= tail.head.offset:
             return None
+        stream, feed, around, entry = framing
         keys = feed.keys(stream)
         key = (tail, offset, around, entry, stream.filter, keys)
         run = self._shared.get(key)
@@ -87,44 +86,19 @@ class Runs:
             records = tail.since_any(offset, keys, RUN)
             if not records:  # only other groups' records, or none after a hole
                 return None
-            run = self._build(stream, feed, records, 0, len(records), around, entry, budget)
+            run = self.build(framing, records, 0, len(records), budget)
             self._keep(key, run)
         return run
 
-    def of_user(
-        self,
-        stream: Stream,
-        feed: PartitionFeed,
-        records: Sequence[Record],
-        begin: int,
-        around: tuple[bytes, bytes],
-        entry: bytes | None,
-        budget: Budget,
-    ) -> Run | None:
-        """Return the run of the user's `records` from index `begin` on; None at their end."""
-        end = min(begin + RUN, len(records))
-        if begin == end:
-            return None
-        return self._build(stream, feed, records, begin, end, around, entry, budget)
-
-    def of_found(
-        self,
-        stream: Stream,
-        feed: PartitionFeed,
-        found: Found,
-        begin: int,
-        end: int,
-        around: tuple[bytes, bytes],
-        entry: bytes | None,
-        budget: Budget,
-    ) -> Run:
-        """Return the run that begins at index `begin` and ends before `end`."""
-        if not feed.shared:
-            return self._build(stream, feed, found.records, begin, end, around, entry, budget)
-        key = (found, begin, end, around, entry)
+    def of_found(self, framing: Framing, part: Part, budget: Budget) -> Run:
+        """Return the run with which a part of the events that a scan has found begins."""
+        found, begin, end = part
+        if not framing.feed.shared:
+            return self.build(framing, found.records, begin, end, budget)
+        key = (found, begin, end, framing.around, framing.entry)
         run = self._shared.get(key)
         if run is None:
-            run = self._build(stream, feed, found.records, begin, end, around, entry, budget)
+            run = self.build(framing, found.records, begin, end, budget)
             self._keep(key, run)
         return run
 
@@ -135,17 +109,11 @@ class Runs:
             self._size = len(run.data)
         self._shared[key] = run
 
-    def _build(
-        self,
-        stream: Stream,
-        feed: PartitionFeed,
-        records: Sequence[Record],
-        begin: int,
-        end: int,
-        around: tuple[bytes, bytes],
-        entry: bytes | None,
-        budget: Budget,
+    def build(
+        self, framing: Framing, records: Sequence[Record], begin: int, end: int, budget: Budget
     ) -> Run:
+        """Return the run of `records` that begins at index `begin` and ends before `end`."""
+        stream, feed, around, entry = framing
         decode, chosen = self._interpreter.decode, stream.filter
         border = (records[begin].offset // RUN + 1) * RUN
         framed: list[Record] = []

@@ -12,8 +12,8 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from gateway.core.fetched import FetchedT, Summary
 from gateway.core.gap import GapReason
+from gateway.core.observer import Summary
 from gateway.core.records import OffsetPosition
 from gateway.core.replay_plan import Plan
 from gateway.core.warming import Warming
@@ -179,11 +179,8 @@ class Scan:
         self.run = last - self.position + 1
         return True
 
-    def pick(self, fetched: Sequence[FetchedT]) -> Sequence[FetchedT]:
-        """Return those of the fetched records that `feed` needs.
-
-        A long scan needs few of its records, so the others are not converted.
-        """
+    def pick(self, fetched: Sequence[Record]) -> Sequence[Record]:
+        """Return those of the fetched records that `feed` needs: few of a long scan's."""
         self.records += len(fetched)
         if not self._feed.keyed or not fetched:
             return fetched

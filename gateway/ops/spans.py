@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.util.types import AttributeValue
 
-    from gateway.core.fetched import Summary
+    from gateway.core.observer import Summary
     from gateway.core.records import Event, Record, TopicPartition
     from gateway.core.stream import Stream
     from gateway.http.caller import Caller

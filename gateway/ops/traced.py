@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext
 
     from gateway.core.feed import PartitionFeed
-    from gateway.core.fetched import Summary
     from gateway.core.gap import CloseReason
+    from gateway.core.observer import Summary
     from gateway.core.request import StreamRequest
     from gateway.core.stream import Sink, Stream
     from gateway.http.problem import Handler

@@ -6,10 +6,10 @@ import pytest
 
 from gateway.core import scan as scan_
 from gateway.core.event_id import CursorEntry, encode_entry, parse
-from gateway.core.fetched import Summary
 from gateway.core.filter import Selection
 from gateway.core.gap import Gap, GapReason
 from gateway.core.limits import Extent
+from gateway.core.observer import Summary
 from gateway.core.records import (
     LogKind,
     Moment,

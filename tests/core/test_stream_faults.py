@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.core import hub
-from gateway.core.catch_up import CatchUp
+from gateway.core.catch_up import Advance
 from gateway.core.catch_up_state import CatchUpState
 from gateway.core.feed import PartitionFeed
 from gateway.core.records import OffsetPosition
@@ -57,7 +57,7 @@ def raise_for_victim(monkeypatch: pytest.MonkeyPatch, owner: type, name: str) ->
         (Plan, "_seek"),
         (Search, "add"),
         (Seeker, "is_ready"),
-        (CatchUp, "_join"),
+        (Advance, "_join"),
         (CatchUpState, "reset"),
     ],
     ids=lambda value: value if isinstance(value, str) else value.__name__,

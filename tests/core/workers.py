@@ -310,7 +310,7 @@ class Worker:
                 if not batch and scan.position >= kafka.end and scan.position < scan.end:
                     raise Interrupted
                 position = batch[-1].offset + 1 if batch else kafka.end
-                scan.feed([written.record() for written in scan.pick(batch)], position)
+                scan.feed(scan.pick([written.record() for written in batch]), position)
                 self.hub.advance(scan.harvest(), world.moment)
             self.cold.discard(feed)
         finally:

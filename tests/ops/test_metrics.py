@@ -13,9 +13,8 @@ from structlog.testing import capture_logs
 
 from gateway import __version__
 from gateway.core.admission import Refusal
-from gateway.core.fetched import Summary
 from gateway.core.gap import CloseReason, GapReason
-from gateway.core.observer import Path
+from gateway.core.observer import Path, Summary
 from gateway.core.records import Moment, TopicPartition, UnreadableReason
 from gateway.delivery_times import DELIVERY_BUCKETS
 from gateway.errors import TokenFault

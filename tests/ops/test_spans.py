@@ -17,10 +17,10 @@ from gateway import clock
 from gateway.config import load_settings
 from gateway.core.edge import Edge, HubOptions
 from gateway.core.event import Decoder
-from gateway.core.fetched import Summary
 from gateway.core.filter import EventFilter, Selection
 from gateway.core.interpreter import Interpreter
 from gateway.core.limits import Limits
+from gateway.core.observer import Summary
 from gateway.core.records import (
     LogKind,
     Moment,
