@@ -11,13 +11,13 @@ import heapq
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.demo import stories
-from gateway.demo.person import BANKS, Person
+from gateway.demo.stories import BANKS, Person
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from random import Random
 
-    from gateway.demo.stories import Beat, Payload, Story
+    from gateway.demo.stories import Beat, Payload
 
 ANNOUNCEMENT = "announcement"
 """A type that the registry does not know: it reaches the streams without a filter."""
@@ -42,7 +42,7 @@ class Activity:
     """An endless iterable of steps for `users`, determined by `rng`; delays are at most 1 s."""
 
     def __init__(self, users: Sequence[str], rng: Random) -> None:
-        self._people = [Person.make_up(user, rng) for user in users]
+        self._people = [Person(user, rng) for user in users]
         self._rng = rng
 
     def __iter__(self) -> Iterator[Step]:
@@ -60,28 +60,9 @@ class Activity:
             heapq.heapreplace(due, (now + following.delay, number, following, source))
 
 
-def _deck() -> list[Story]:
-    """Return the stories of one round, weighted: most of them succeed."""
-    return [
-        *[stories.ask] * 5,
-        *[stories.sync_accounts] * 2,
-        *[stories.sync_transactions] * 3,
-        *[stories.sync_holdings] * 3,
-        *[stories.file_import] * 2,
-        stories.token_renewed,
-        stories.failing_sync("accounts"),
-        stories.failing_sync("transactions"),
-        stories.failing_sync("holdings"),
-        stories.failing_import,
-        stories.token_lost,
-        stories.new_device,
-        stories.break_in,
-    ]
-
-
 def _life(person: Person, rng: Random) -> Iterator[Step]:
     rest = 0.0
-    deck = _deck()
+    deck = stories.deck()
     while True:
         rng.shuffle(deck)
         for story in deck:
