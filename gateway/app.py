@@ -29,7 +29,7 @@ from gateway.kafka.revocation_events import RevocationEvents
 from gateway.kafka.session import KafkaSession
 from gateway.listeners import ops_runner, public_listener
 from gateway.metrics import Metrics
-from gateway.ops.contained_observer import ContainedObserver
+from gateway.ops.contained_observer import contained
 from gateway.ops.pseudonyms import hashed, pseudonyms
 from gateway.ops.reporting import Reporting
 from gateway.ops.stream_log import StreamLog
@@ -96,7 +96,7 @@ class Worker:
         if settings.dead_letter_topic:
             self._dead_letters = DeadLetters(settings, self._metrics, self._supervisor)
         self._pump = Pump(self._supervisor)
-        observer = ContainedObserver(self._supervisor, self._metrics)
+        observer = contained(self._metrics, self._supervisor)
         interpreter = Interpreter(
             Decoder(registry),
             observer,

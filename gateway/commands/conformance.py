@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
-from gateway.commands.console import AsJson, harmless, to_stderr, to_stdout
+from gateway.commands.console import AsJson, harmless, plain_table, shown, to_stderr, to_stdout
 from gateway.commands.fields import with_fields
 from gateway.conformance.case import Finding, exit_code, load_cases
 from gateway.conformance.options import Limits, Options  # noqa: TC001 - read by with_fields
@@ -21,6 +20,8 @@ from gateway.conformance.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from rich.table import Table
 
 
 _COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.NOT_APPLICABLE: "dim"}
@@ -124,14 +125,12 @@ def _facts(finding: Finding) -> dict[str, object]:
 def findings_table(findings: Iterable[Finding]) -> Table:
     """Return a row for each case, then the number of cases with each verdict."""
     findings = list(findings)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("case", "verdict", "seen", "requirement", "source"):
-        table.add_column(heading)
+    table = plain_table("case", "verdict", "seen", "requirement", "source")
     for case, verdict, seen, _ in findings:
         table.add_row(
             case.id,
             f"[{_COLOURS[verdict]}]{verdict}[/]",
-            escape(harmless(seen)),
+            shown(seen),
             escape(case.requirement),
             case.source,
         )

@@ -9,9 +9,8 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from gateway.commands.console import ConfigFile, prepare, to_stderr, to_stdout
+from gateway.commands.console import ConfigFile, plain_table, prepare, to_stderr, to_stdout
 from gateway.commands.resume import foretell, look_up, misfit, topic_of
 from gateway.core.event_id import CursorEntry, parse
 from gateway.core.records import OffsetPosition
@@ -22,6 +21,8 @@ from gateway.kafka.probe import probe
 from gateway.kafka.topics import describe
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from gateway.config import Settings
 
 KAFKA_SECONDS = 2.0
@@ -73,7 +74,7 @@ async def _verdicts(
 
 def _table(marks: list[CursorEntry], verdicts: list[str], settings: Settings) -> Table:
     headings = ("log", "partition", "next offset", "time", "of", "topic tag", "a resume")
-    table = Table(*headings[: None if verdicts else -1], box=None, pad_edge=False)
+    table = plain_table(*headings[: None if verdicts else -1])
     for mark, verdict in zip(marks, verdicts or repeat(None), strict=False):
         table.add_row(
             _log_of(mark, settings),

@@ -78,9 +78,7 @@ def plan(
         "with_sharding": make_plan(load, bounds, costs, sharding=True),
     }
     if as_json:
-        given = {"load": load, "bounds": bounds, "costs": costs, **plans}
-        facts = {name: None if each is None else each._asdict() for name, each in given.items()}
-        typer.echo(json.dumps(facts, indent=2))
+        typer.echo(_facts(load=load, bounds=bounds, costs=costs, **plans))
     else:
         to_stdout().print(plan_table(plans.values()))
         shown = ", ".join(f"{name} {value:,.8g}" for name, value in costs._asdict().items())
@@ -91,6 +89,11 @@ def plan(
             " check --busy, --strained, --max-streams and the load"
         )
         raise typer.Exit(1)
+
+
+def _facts(**tuples: Load | Bounds | Costs | Plan | None) -> str:
+    facts = {name: None if each is None else each._asdict() for name, each in tuples.items()}
+    return json.dumps(facts, indent=2)
 
 
 def plan_table(plans: Iterable[Plan | None]) -> Table:

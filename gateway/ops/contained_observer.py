@@ -7,59 +7,27 @@ calls once for a batch, an opening or an end, not once for each event.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
+from gateway.core.observer import Observer
 from gateway.supervise import Part, Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
-    from gateway.core.gap import CloseReason, GapReason
-    from gateway.core.observer import Observer, Path
-    from gateway.core.records import Moment, TopicPartition, UnreadableReason
-    from gateway.core.stream import Stream
+METHODS = [name for name in vars(Observer) if not name.startswith("_")]
 
 
-class ContainedObserver:
-    """An `Observer` whose exceptions reach no caller."""
+def contained(observer: Observer, supervisor: Supervisor) -> Observer:
+    """Return an observer whose exceptions reach no caller; it calls `observer`."""
 
-    def __init__(self, supervisor: Supervisor, observer: Observer) -> None:
-        self._supervisor = supervisor
-        self._observer = observer
+    def contained_call(name: str) -> Callable[..., None]:
+        def call(*arguments: object) -> None:
+            with supervisor.contain(Part.METRICS):
+                getattr(observer, name)(*arguments)
 
-    def sent(self, path: Path, deliveries: Sequence[tuple[int, int]], moment: Moment) -> None:
-        """Pass on events handed to sinks."""
-        with self._supervisor.contain(Part.METRICS):
-            self._observer.sent(path, deliveries, moment)
+        return call
 
-    def gap(self, reason: GapReason) -> None:
-        """Pass on a gap that was written to a stream."""
-        with self._supervisor.contain(Part.METRICS):
-            self._observer.gap(reason)
-
-    def opened(self, stream: Stream) -> None:
-        """Pass on a stream that was opened."""
-        with self._supervisor.contain(Part.METRICS):
-            self._observer.opened(stream)
-
-    def closed(self, stream: Stream, reason: CloseReason | None, moment: Moment) -> None:
-        """Pass on a stream that ends."""
-        with self._supervisor.contain(Part.METRICS):
-            self._observer.closed(stream, reason, moment)
-
-    def unreadable(
-        self, log: TopicPartition, offset: int, reason: UnreadableReason, detail: str = ""
-    ) -> None:
-        """Pass on a record that was skipped."""
-        with self._supervisor.contain(Part.METRICS):
-            self._observer.unreadable(log, offset, reason, detail)
-
-    def unknown_type(self, event_type: str) -> None:
-        """Pass on an event without a category."""
-        with self._supervisor.contain(Part.METRICS):
-            self._observer.unknown_type(event_type)
-
-    def misplaced(self, log: TopicPartition, offset: int, expected: int) -> None:
-        """Pass on a key outside its partition."""
-        with self._supervisor.contain(Part.METRICS):
-            self._observer.misplaced(log, offset, expected)
+    calls = {name: contained_call(name) for name in METHODS}
+    return cast("Observer", SimpleNamespace(**calls))
