@@ -22,7 +22,7 @@ from gateway.gauges import add_gauges
 from gateway.http.auth.signing_keys import SigningKeys
 from gateway.http.auth.tokens import Authenticator
 from gateway.http.draining import drain_streams, say_goodbye_to_all
-from gateway.http.transport.listen import bind, listen, listen_on
+from gateway.http.transport.listen import bind, listen_on
 from gateway.http.transport.tls import Certificate
 from gateway.kafka.dead_letters import DeadLetters
 from gateway.kafka.revocation_events import RevocationEvents
@@ -81,7 +81,7 @@ class Worker:
         self._settings = settings
         self._slot = slot
         self._ticker = Ticker()
-        self._readiness = Readiness(self._ticker.stir)
+        self.readiness = Readiness(self._ticker.stir)
         self.is_sibling = slot is not None
         self.name = name = worker_name() if slot is None else slot.name
         names = pseudonyms(settings)
@@ -116,19 +116,20 @@ class Worker:
             settings,
             RevocationEvents(settings, self._hub, interpreter, revocations, self._supervisor),
             self._metrics,
-            self._readiness,
+            self.readiness,
             self._schemas,
         )
-        parts = Parts(settings, registry, self._hub, self._metrics, self._readiness, self._link)
+        parts = Parts(settings, registry, self._hub, self._metrics, self.readiness, self._link)
         self._otlp_metrics = start_metrics(settings, name, self._metrics)
         shown = hashed(settings) if settings.log_users == "plain" else names
         self._reporting = Reporting(parts, self._supervisor, self, shown.name)
         self.siblings = self._reporting.link.siblings
-        self._keys = SigningKeys(settings, self._readiness)
+        self._keys = SigningKeys(settings, self.readiness)
         self._certificate = _certificate(settings)
-        self._handover = None
+        self.handover: Handover | None = None
+        """Hands connections to other workers of the machine; None for a single worker."""
         if slot is not None:
-            self._handover = slot.handover(self._link.partition, self._metrics.handed_over)
+            self.handover = slot.handover(self._link.partition, self._metrics.handed_over)
         self._build_listeners(parts, revocations, routes)
         self._acceptors: list[Acceptor] = []
         self._ended = asyncio.Event()
@@ -140,7 +141,7 @@ class Worker:
     ) -> None:
         authenticator = Authenticator(parts.settings, self._keys.each, revocations)
         self._endpoint, self._public = public_listener(
-            parts, authenticator, self._handover, self._spans, routes
+            parts, authenticator, self.handover, self._spans, routes
         )
         streams = Streams(self.name, self._hub, self._link.lags, self._link.partition)
         routes = [*streams.routes(), *self._reporting.routes()]
@@ -165,28 +166,17 @@ class Worker:
         return int(self._ops.addresses[0][1])
 
     @property
-    def readiness(self) -> Readiness:
-        """Whether the worker can serve, and why not."""
-        return self._readiness
-
-    @property
     def is_accepting(self) -> bool:
         """Whether clients can connect and open a stream."""
-        return bool(self._acceptors and self._readiness.ever and not self._readiness.draining)
-
-    @property
-    def handover(self) -> Handover | None:
-        """Hands connections to other workers of the machine; None for a single worker."""
-        return self._handover
+        return bool(self._acceptors and self.readiness.ever and not self.readiness.draining)
 
     async def __aenter__(self) -> Self:
         """Listen, and start connecting to Kafka."""
         try:
             if self._slot is None:
                 await self._accept(await bind(self._settings.listen, "GATEWAY_LISTEN"))
-            self._acceptors += await listen(
-                self._ops, self._settings.ops_listen, "GATEWAY_OPS_LISTEN"
-            )
+            operations = await bind(self._settings.ops_listen, "GATEWAY_OPS_LISTEN")
+            self._acceptors += await listen_on(self._ops, operations)
         except GatewayError:
             await self._public.cleanup()
             await self._ops.cleanup()
@@ -211,7 +201,7 @@ class Worker:
 
     async def __aexit__(self, *_: object) -> None:
         """End every stream, disconnect from Kafka and close the ports."""
-        self._readiness.set_reason(NotReadyReason.DRAINING, "the worker is being stopped")
+        self.readiness.set_reason(NotReadyReason.DRAINING, "the worker is being stopped")
         await say_goodbye_to_all(self._hub, self._settings)
         for task in self._tasks:
             task.cancel()
@@ -230,11 +220,6 @@ class Worker:
             with self._supervisor.contain(Part.TRACING):
                 await self._spans.close()
 
-    @property
-    def not_ready_details(self) -> list[str]:
-        """Return why the worker is not ready, with remedies; empty while it is ready."""
-        return list(self._readiness.reasons.values())
-
     async def _accept(self, sockets: Iterable[socket.socket]) -> None:
         """Accept clients from these listening sockets."""
         context = None if self._certificate is None else self._certificate.context
@@ -246,18 +231,14 @@ class Worker:
     async def _accept_in(self, slot: Slot) -> None:
         """Accept clients as one of several workers; a patient one waits until it is ready."""
         if slot.patient:
-            await self._readiness.first()
+            await self.readiness.first()
         await self._accept(slot.listening)
-        if self._handover is not None:
-            self._handover.start(self._acceptors[0].receive)
+        if self.handover is not None:
+            self.handover.start(self._acceptors[0].receive)
         self._log_listening()
 
     def _log_listening(self) -> None:
         _log.info("listening", worker=self.name, url=self.url, ops_url=self.ops_url)
-
-    async def ready(self) -> None:
-        """Wait until the worker can serve."""
-        await self._readiness.first()
 
     def end(self) -> None:
         """Request the worker's end: `ended` returns."""
@@ -277,9 +258,9 @@ class Worker:
         connection ends at once.
         """
         begun = time.time_ns()
-        self._readiness.set_reason(NotReadyReason.DRAINING, "the worker is being stopped")
-        if self._handover is not None:
-            self._handover.stop()
+        self.readiness.set_reason(NotReadyReason.DRAINING, "the worker is being stopped")
+        if self.handover is not None:
+            self.handover.stop()
         for site in list(self._public.sites):
             await site.stop()
         streams, seconds = list(self._hub.streams), self._settings.drain_seconds

@@ -56,9 +56,9 @@ async def rehearse(settings: Settings, sample: Sample | None) -> Finding:
         async with Worker(private) as worker:
             try:
                 async with asyncio.timeout(READY_SECONDS):
-                    await worker.ready()
+                    await worker.readiness.first()
             except TimeoutError:
-                reasons = "; ".join(worker.not_ready_details)
+                reasons = "; ".join(worker.readiness.reasons.values())
                 return _failed(f"not ready after {READY_SECONDS:g} s: {reasons}")
             ready = f"ready after {_ms_since(begun)}"
             if sample is None:

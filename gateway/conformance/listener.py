@@ -126,9 +126,9 @@ class Listener:
                 return True
         return False
 
-    async def resume(self, *, query: str = "") -> Self:
+    async def resume(self) -> Self:
         """Drop the connection and reconnect with the last id."""
-        return await self.open(self.last_event_id or None, query=query)
+        return await self.open(self.last_event_id or None)
 
     def drop(self) -> None:
         """Abort the connection."""

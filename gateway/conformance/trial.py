@@ -108,9 +108,9 @@ class Trial:
         await listener.listen(min(0.2, self.limits.quiet_seconds))
         return listener
 
-    async def anchored(self, *, query: str = "") -> Listener:
+    async def anchored(self) -> Listener:
         """Return a client with an id, if necessary that of an event; fail without one."""
-        listener = await self.live(query=query)
+        listener = await self.live()
         if not listener.last_event_id:
             anchor = json.dumps({"conformance": f"{self.tag}-anchor"})
             await self.publish(anchor)

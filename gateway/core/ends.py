@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
 from gateway.core import frame
 from gateway.core.budget import CLOSE
-from gateway.core.deadlines import Deadlines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from gateway.core.admission import OpenStreams
     from gateway.core.budget import Budget
@@ -20,6 +20,42 @@ if TYPE_CHECKING:
     from gateway.core.records import Moment
     from gateway.core.scan import Scan
     from gateway.core.stream import Stream
+
+
+SPARE_DEADLINES = 1000
+"""Deadlines of closed streams that may stay queued, in addition to one for each open stream. They
+keep their streams in memory, so without a limit clients that reconnect could fill it."""
+
+
+class Deadlines:
+    """The earliest deadline of each stream; entries of closed streams may remain."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Stream, CloseReason]] = []
+
+    def add(
+        self, stream: Stream, deadlines: Sequence[tuple[float, CloseReason]], open_streams: int
+    ) -> None:
+        """Add the earliest of a stream's deadlines (monotonic seconds, close reason).
+
+        Removes entries of closed streams when they outnumber the `open_streams` too far.
+        """
+        if not deadlines:
+            return
+        deadline, reason = min(deadlines)
+        heappush(self._heap, (deadline, stream.number, stream, reason))
+        if len(self._heap) > 2 * open_streams + SPARE_DEADLINES:
+            self._heap = [entry for entry in self._heap if not entry[2].closed]
+            heapify(self._heap)
+
+    def is_due(self, now: float) -> bool:
+        """Return whether the earliest deadline has been reached by `now`."""
+        return bool(self._heap) and self._heap[0][0] <= now
+
+    def pop(self) -> tuple[Stream, CloseReason]:
+        """Remove and return the earliest deadline's stream and close reason."""
+        _, _, stream, reason = heappop(self._heap)
+        return stream, reason
 
 
 class StreamEnds:
@@ -33,32 +69,29 @@ class StreamEnds:
         self.scans: dict[PartitionFeed, Scan] = {}
         """Scans, at most one for each partition: running, or with streams to hand over."""
         self.deadlines = Deadlines()
-        self._closing: dict[Stream, tuple[CloseReason, int | None]] = {}
-        """Streams to close, with the reason and `retry` in ms."""
+        self._closing: dict[Stream, CloseReason] = {}
+        """Streams to close."""
 
     def __bool__(self) -> bool:
         """Whether streams are queued."""
         return bool(self._closing)
 
-    def queue(
-        self, streams: Iterable[Stream], reason: CloseReason, retry_ms: int | None = None
-    ) -> None:
+    def queue(self, streams: Iterable[Stream], reason: CloseReason) -> None:
         """Let `step` close these streams; a stream that is queued keeps its reason."""
         for stream in streams:
-            self._closing.setdefault(stream, (reason, retry_ms))
+            self._closing.setdefault(stream, reason)
 
     def step(self, budget: Budget, moment: Moment) -> None:
         """Close queued streams and those past their deadlines, within the budget."""
         while budget.left > 0:
             if self._closing:
                 stream = next(iter(self._closing))
-                reason, retry_ms = self._closing.pop(stream)
-                self.close(stream, reason, moment, retry_ms)
+                reason = self._closing.pop(stream)
             elif self.deadlines.is_due(moment.monotonic):
                 stream, reason = self.deadlines.pop()
-                self.close(stream, reason, moment)
             else:
                 return
+            self.close(stream, reason, moment)
             budget.left -= CLOSE
 
     def close(

@@ -227,15 +227,9 @@ class Hub:
         """Write `stream.close` and end the stream; no effect on a closed stream."""
         self._ends.close(stream, reason, moment, retry_ms)
 
-    def close_all(
-        self,
-        streams: Iterable[Stream],
-        reason: CloseReason,
-        moment: Moment,
-        retry_ms: int | None = None,
-    ) -> None:
+    def close_all(self, streams: Iterable[Stream], reason: CloseReason, moment: Moment) -> None:
         """Close streams, in as many steps as required."""
-        self._ends.queue(streams, reason, retry_ms)
+        self._ends.queue(streams, reason)
         self._work(moment)
 
     def lost(self, stream: Stream, moment: Moment) -> None:

@@ -25,6 +25,8 @@ from typing import IO, Self
 
 from gateway.errors import GatewayError
 
+HOST = "127.0.0.1"
+
 START_SECONDS = 10.0
 """Limit for the first answer; typically 10 ms, much longer on a loaded machine."""
 
@@ -54,8 +56,7 @@ class EmbeddedBroker:
     not installed or the broker does not start.
     """
 
-    def __init__(self, port: int = 0, host: str = "127.0.0.1") -> None:
-        self._host = host
+    def __init__(self, port: int = 0) -> None:
         self._port = port
         self._process: asyncio.subprocess.Process | None = None
         self._resources = AsyncExitStack()
@@ -63,7 +64,7 @@ class EmbeddedBroker:
     @property
     def bootstrap(self) -> str:
         """The `host:port` that clients connect to."""
-        return f"{self._host}:{self._port}"
+        return f"{HOST}:{self._port}"
 
     @property
     def pid(self) -> int:
@@ -74,7 +75,7 @@ class EmbeddedBroker:
     async def __aenter__(self) -> Self:
         """Start the broker and return when it answers Kafka requests."""
         binary = _find_binary()
-        self._port = _claim_port(self._host, self._port)
+        self._port = _claim_port(self._port)
         url = f"tcp://{self.bootstrap}"
         command = [binary, "broker", "--listener-url", url, "--advertised-listener-url", url]
         if sys.platform == "linux":
@@ -102,7 +103,7 @@ class EmbeddedBroker:
     ) -> None:
         try:
             async with asyncio.timeout(START_SECONDS):
-                while not await _answers(self._host, self._port):
+                while not await _answers(self._port):
                     if process.returncode is not None:
                         raise GatewayError(
                             f"the embedded broker ended with code {process.returncode}:"
@@ -132,10 +133,10 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             raise
 
 
-async def _answers(host: str, port: int) -> bool:
-    """Return whether a broker at this address answers a Metadata request."""
+async def _answers(port: int) -> bool:
+    """Return whether a broker at this port answers a Metadata request."""
     try:
-        reader, writer = await asyncio.open_connection(host, port)
+        reader, writer = await asyncio.open_connection(HOST, port)
     except OSError:
         return False
     try:
@@ -161,7 +162,7 @@ def _find_binary() -> str:
         raise GatewayError(f"the embedded broker cannot be run: {error}") from None
 
 
-def _claim_port(host: str, port: int) -> int:
+def _claim_port(port: int) -> int:
     """Return the port, or a free one for 0. Raises `OSError` if the port is in use.
 
     The broker itself would only print a panic message.
@@ -169,13 +170,12 @@ def _claim_port(host: str, port: int) -> int:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
+            probe.bind((HOST, port))
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
-            raise OSError(
-                errno.EADDRINUSE, f"port {port} of {host} is taken by another program"
-            ) from None
+            fault = f"port {port} of {HOST} is taken by another program"
+            raise OSError(errno.EADDRINUSE, fault) from None
         return int(probe.getsockname()[1])
 
 

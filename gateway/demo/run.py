@@ -77,7 +77,7 @@ async def _play(options: DemoOptions, console: Console) -> None:
 
         async def show() -> None:
             # The worker creates the topics, which the publisher needs.
-            await _first(worker.ready(), screen.starting())
+            await _first(worker.readiness.first(), screen.starting())
             await stack.enter_async_context(plan.publisher)
             screen.welcome()
             await _first(_act(plan.activity, numbered, options.pace), screen.count(numbered))

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from gateway import clock
 from gateway.core.admission import Capacity, Refusal, ReplayQuota
-from gateway.core.gap import CloseReason
 from gateway.core.stream import State, Stream
 from gateway.errors import HeadTooLarge, Overloaded, TooMany, UriTooLong
 from gateway.http.transport.connection import Connection
@@ -71,7 +70,7 @@ class StreamAdmission:
     """Admits new streams.
 
     Call `check`, then `opening` as the context of every wait for Kafka, with `find_room` inside;
-    then `admit`, `replace` and `opened`, in one synchronous step with the opening of the stream.
+    then `admit` and `opened`, in one synchronous step with the opening of the stream.
     """
 
     def __init__(self, settings: Settings, hub: Hub) -> None:
@@ -145,11 +144,6 @@ class StreamAdmission:
         if isinstance(verdict, Refusal):
             raise refused(verdict)
         return verdict
-
-    def replace(self, streams: list[Stream], moment: Moment) -> None:
-        """Close the streams that `admit` returned."""
-        for stream in streams:
-            self._hub.close(stream, CloseReason.REPLACED, moment)
 
     def opened(self, stream: Stream, moment: Moment) -> None:
         """Count the replay of an admitted stream."""

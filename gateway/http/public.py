@@ -157,7 +157,8 @@ class EventsEndpoint:
         replaced: list[Stream],
         moment: Moment,
     ) -> None:
-        self._admission.replace(replaced, moment)
+        for stream in replaced:
+            self._hub.close(stream, CloseReason.REPLACED, moment)
         deadlines = self._deadlines(asked.identity, moment)
         stream = self._hub.open(asked.opening, feeds, connection, deadlines, moment)
         self._admission.opened(stream, moment)

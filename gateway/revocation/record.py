@@ -16,6 +16,7 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
+from gateway.core.json_text import text
 from gateway.core.records import TIMESTAMP_LIMIT, Event, UnreadableReason
 
 REVOKED_TYPE = "security.session.revoked"
@@ -80,7 +81,7 @@ def read_change(
     """
     if not key:
         return UnreadableReason.NO_KEY
-    if _text(key) is None:
+    if text(key) is None:
         return UnreadableReason.KEY_NOT_UTF8
     if not key.startswith((_SESSION, _USER)) or key in {_SESSION, _USER}:
         return UnreadableReason.WRONG_SHAPE
@@ -125,10 +126,3 @@ def revoked_session(event: Event) -> str | None:
     except (ValueError, RecursionError):  # invalid JSON, no session, or a lone surrogate
         return None
     return session or None
-
-
-def _text(key: bytes) -> str | None:
-    try:
-        return key.decode()
-    except UnicodeDecodeError:
-        return None

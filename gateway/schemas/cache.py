@@ -28,14 +28,13 @@ from gateway import clock
 from gateway.core.records import Unreadable, UnreadableReason
 from gateway.core.source import ValueFormat
 from gateway.core.values import ReadAhead
-from gateway.schemas.compiler import compiled
 from gateway.schemas.errors import (
     InvalidSchema,
     RegistryUnavailable,
     UnknownSchema,
 )
 from gateway.schemas.framing import schema_of
-from gateway.schemas.reading import frame_of, is_large, to_json
+from gateway.schemas.reading import compiled, frame_of, is_large, to_json
 from gateway.supervise import Part
 
 if TYPE_CHECKING:

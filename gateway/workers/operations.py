@@ -26,7 +26,7 @@ from yarl import URL
 from gateway.errors import GatewayError, NotReady
 from gateway.http.caller import Callers
 from gateway.http.problem import problems
-from gateway.http.transport.listen import listen
+from gateway.http.transport.listen import bind, listen_on
 from gateway.http.transport.malformed import server_log
 from gateway.settings.setting_types import url_of
 from gateway.workers.expositions import merged
@@ -110,9 +110,8 @@ class Operations:
             trust_env=False,
         )
         try:
-            self._sites = await listen(
-                self._runner, self._supervisor.settings.ops_listen, "GATEWAY_OPS_LISTEN"
-            )
+            sockets = await bind(self._supervisor.settings.ops_listen, "GATEWAY_OPS_LISTEN")
+            self._sites = await listen_on(self._runner, sockets)
         except GatewayError:
             await self.stop()
             raise

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import weakref
 
-from gateway.core.deadlines import SPARE_DEADLINES
+from gateway.core.ends import SPARE_DEADLINES
 from gateway.core.event_id import parse
 from gateway.core.gap import CloseReason
 from gateway.core.records import OffsetPosition

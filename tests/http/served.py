@@ -184,10 +184,10 @@ class Served:
         self.port = listening.getsockname()[1]
         await self._runner.setup()
         listening.listen()
-        # The kernel waits a second at the least for a first byte: for all of a short time.
-        defer = int(self._head_seconds >= 1)
-        self._acceptor = Acceptor(self._runner, listening, self.endpoint, defer, context)
+        self._acceptor = Acceptor(self._runner, listening, self.endpoint, context)
         await self._acceptor.start()
+        if self._head_seconds < 1:  # the kernel would wait a second for a first byte
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 0)
         self.receive_again()
 
     def receive_again(self) -> None:

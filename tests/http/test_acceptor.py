@@ -13,7 +13,7 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from gateway.http import request_reader
-from gateway.http.transport import acceptor, malformed, open_files
+from gateway.http.transport import acceptor, malformed
 from gateway.http.transport.new_connections import NewConnections
 from tests.eventually import DEADLINE, eventually
 from tests.http.raw_client import GREETING, connected
@@ -188,7 +188,7 @@ async def test_some_files_stay_free_for_everything_else(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Accepting pauses at the limit of files for clients, with one log line."""
-    assert open_files.files_for_clients() < resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    assert acceptor.files_for_clients() < resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     monkeypatch.setattr(acceptor, "FULL_SECONDS", 0.01)
     with capture_logs() as lines:
         async with connected(served.port) as client:

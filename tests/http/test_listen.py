@@ -11,7 +11,7 @@ from aiohttp import web
 
 from gateway.errors import GatewayError
 from gateway.http.transport.acceptor import ACCEPTED_PER_TURN
-from gateway.http.transport.listen import listen
+from gateway.http.transport.listen import bind, listen_on
 from gateway.settings.setting_types import Address
 from tests.http.raw_client import connected
 from tests.http.served import serving
@@ -31,7 +31,7 @@ async def running(address: str) -> AsyncIterator[web.AppRunner]:
     app.add_routes([web.get("/", hello)])
     runner = web.AppRunner(app, access_log=None)
     try:
-        await listen(runner, Address(address), "GATEWAY_LISTEN")
+        await listen_on(runner, await bind(Address(address), "GATEWAY_LISTEN"))
         yield runner
     finally:
         await runner.cleanup()

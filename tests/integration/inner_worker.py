@@ -55,7 +55,7 @@ async def running(broker: Broker, topics: Topics, **settings: object) -> AsyncIt
         **settings,
     }
     async with app.Worker(load_settings(None, **values)) as worker:
-        await worker.ready()
+        await worker.readiness.first()
         yield InnerWorker(worker)
 
 

@@ -11,9 +11,9 @@ from gateway.config import load_settings
 from gateway.errors import SettingsError
 from gateway.schemas import registry as module
 from gateway.schemas.avro import AvroSchema
-from gateway.schemas.compiler import compiled
 from gateway.schemas.errors import InvalidSchema, RegistryUnavailable, UnknownSchema
 from gateway.schemas.framing import SchemaId
+from gateway.schemas.reading import compiled
 from gateway.schemas.registry import RegisteredSchema, RegistryClient
 from gateway.schemas.startup import open_schemas
 from gateway.supervise import Supervisor

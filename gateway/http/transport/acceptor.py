@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import math
+import resource
 import socket
 import sys
 from typing import TYPE_CHECKING, cast
@@ -19,7 +20,6 @@ from aiohttp import web
 from gateway.http.transport.connection import bound
 from gateway.http.transport.handover import Arrival
 from gateway.http.transport.new_connections import NewConnections
-from gateway.http.transport.open_files import files_for_clients
 from gateway.http.transport.socket_transport import READ_BYTES
 from gateway.settings.setting_types import url_of
 
@@ -45,6 +45,11 @@ FULL_SECONDS = 1.0
 FULL_LOG_SECONDS = 60.0
 """The least between two log lines about that."""
 
+RESERVED_FILES = 64
+"""File descriptors that the public listener leaves to Kafka, operations and files; an eighth of the
+limit where that is less. The kernel gives out the lowest free number, so the number of an accepted
+socket shows how many are in use."""
+
 _FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -63,7 +68,6 @@ class Acceptor(web.BaseSite):
         runner: web.BaseRunner,
         listening: socket.socket,
         opener: Opener | None,
-        defer: int = DEFER_SECONDS,
         context: SSLContext | None = None,
     ) -> None:
         super().__init__(runner, ssl_context=context)
@@ -71,7 +75,6 @@ class Acceptor(web.BaseSite):
         self.sockets = (listening,)
         self._listening = listening
         self._opener = opener
-        self._defer = defer
         self._new = NewConnections(opener, runner.server, context)
         self._loop = asyncio.get_running_loop()
         self._again: asyncio.TimerHandle | None = None
@@ -94,7 +97,7 @@ class Acceptor(web.BaseSite):
         self._listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if sys.platform == "linux":
-            self._listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, self._defer)
+            self._listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFER_SECONDS)
         self._listening.setblocking(False)
         self._resume()
 
@@ -217,3 +220,9 @@ class Acceptor(web.BaseSite):
         if now >= self._quiet_until:
             self._quiet_until = now + FULL_LOG_SECONDS
             _log.warning(event, **fields)
+
+
+def files_for_clients() -> float:
+    """Return the number of file descriptors up to which clients are accepted."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return math.inf if limit < 0 else limit - min(RESERVED_FILES, limit // 8)

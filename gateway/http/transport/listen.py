@@ -45,24 +45,11 @@ REQUEST_LIMITS: dict[str, Any] = {
 """For `web.AppRunner`; aiohttp answers larger requests with 400 or closes the connection."""
 
 
-async def listen(
-    runner: web.AppRunner,
-    address: Address,
-    setting: str,
-    context: SSLContext | None = None,
-    opener: Opener | None = None,
-) -> list[Acceptor]:
-    """Return the sites that listen on every address of a host.
+async def bind(address: Address, setting: str) -> list[socket.socket]:
+    """Return a listening socket for every address of a host; `[::]` takes IPv4 too.
 
-    With `opener`, requests for a stream are opened without aiohttp where nothing has to be waited
-    for, and some files stay free for the rest of the process. The address `[::]` takes IPv4 too.
     Raises `GatewayError` for an address that cannot be listened on.
     """
-    return await listen_on(runner, await bind(address, setting), context, opener)
-
-
-async def bind(address: Address, setting: str) -> list[socket.socket]:
-    """Return a listening socket for every address of a host. Raises `GatewayError`."""
     loop = asyncio.get_running_loop()
     sockets = []
     with ExitStack() as failed:
@@ -92,7 +79,11 @@ async def listen_on(
     context: SSLContext | None = None,
     opener: Opener | None = None,
 ) -> list[Acceptor]:
-    """Return the sites that accept from listening sockets; see `listen`."""
+    """Return the sites that accept from listening sockets.
+
+    With `opener`, requests for a stream are opened without aiohttp where nothing has to be waited
+    for, and some files stay free for the rest of the process.
+    """
     await runner.setup()
     assert runner.server is not None
     runner.server.request_factory = _without_expect(runner.server.request_factory)
