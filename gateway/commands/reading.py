@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 class TopicDecoder(Decoder):
     """Decodes the records of one topic, whose values a schema may describe."""
 
-    __slots__ = ("_topic", "_values")
-
     def __init__(self, registry: Registry, values: Values | None, topic: str) -> None:
         super().__init__(registry)
         self._values = values

@@ -29,8 +29,6 @@ class AbsentFeed(PartitionFeed):
     time of streams without an id.
     """
 
-    __slots__ = ("_encoded", "entries", "since")
-
     def __init__(self, topic: Topic, entries: Sequence[CursorEntry], since: int | None) -> None:
         converted = [convert(entry, Version.TWO, topic.kind, topic.mark) for entry in entries]
         # Two forged partitions of version 1 may become the same one of version 2.

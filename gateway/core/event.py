@@ -72,8 +72,6 @@ def type_fault(event_type: str) -> UnreadableReason | None:
 class Decoder:
     """Decodes records into events with one registry; one instance serves a worker."""
 
-    __slots__ = ("_cloud_event", "_envelope", "_mapped", "_types")
-
     def __init__(self, registry: Registry) -> None:
         self._types: dict[str, tuple[str | None, bytes]] = {
             name: (category, frame.event_head(name)) for name, category in registry.types.items()

@@ -52,28 +52,6 @@ class PartitionFeed:
     unavailable before the first read.
     """
 
-    __slots__ = (
-        "_entry",
-        "_entry_position",
-        "_kind",
-        "_tag",
-        "_version",
-        "former_head",
-        "grouped",
-        "index",
-        "keyed",
-        "live_by_group",
-        "live_by_key",
-        "live_unkeyed",
-        "log",
-        "parked",
-        "shared",
-        "streams",
-        "tail",
-        "topic",
-        "waiting",
-    )
-
     def __init__(self, log: TopicPartition, topic: Topic, version: Version = Version.ONE) -> None:
         self._version = version
         self.log = log

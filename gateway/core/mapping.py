@@ -111,8 +111,6 @@ Mapped = tuple[str, bytes, str | None]
 class MappedRecords:
     """Reads records by a mapping. A value is parsed only if the mapping names a field of it."""
 
-    __slots__ = ("_fields", "_scalar")
-
     def __init__(self) -> None:
         self._fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
         self._scalar: msgspec.json.Decoder[str | int] = msgspec.json.Decoder(str | int)

@@ -54,8 +54,6 @@ class Registry:
     Construct with `Registry.built_in` or `Registry.from_toml`.
     """
 
-    __slots__ = ("categories", "types")
-
     categories: tuple[str, ...]
     """Categories in file order."""
 

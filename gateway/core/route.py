@@ -24,8 +24,6 @@ MOST_ABSENT = 10_000
 class Route:
     """One topic as the map knows it; its order is that of the sources."""
 
-    __slots__ = ("_absent", "_key_hash", "feeds", "grown", "topic", "verified")
-
     def __init__(self, topic: Topic, key_hash: KeyHash) -> None:
         self.topic = topic
         self._key_hash = key_hash
