@@ -59,21 +59,13 @@ class Readiness:
 
     def set_reason(self, reason: NotReadyReason, detail: str) -> bool:
         """Set a reason; return whether the reason or its detail is new."""
-        is_new = self._reasons.get(reason) != detail
         self._degraded.pop(reason, None)
-        self._reasons[reason] = detail
-        if is_new:
-            self._changed()
-        return is_new
+        return self._set(self._reasons, reason, detail)
 
     def degrade(self, reason: NotReadyReason, detail: str) -> bool:
         """Set a reason that leaves the worker ready; return whether it or its detail is new."""
-        is_new = self._degraded.get(reason) != detail
         self._reasons.pop(reason, None)
-        self._degraded[reason] = detail
-        if is_new:
-            self._changed()
-        return is_new
+        return self._set(self._degraded, reason, detail)
 
     def clear(self, *reasons: NotReadyReason) -> bool:
         """Clear reasons; return whether the worker became ready."""
@@ -87,6 +79,13 @@ class Readiness:
         if became_ready:
             self._changed()
         return became_ready
+
+    def _set(self, reasons: dict[NotReadyReason, str], reason: NotReadyReason, detail: str) -> bool:
+        is_new = reasons.get(reason) != detail
+        reasons[reason] = detail
+        if is_new:
+            self._changed()
+        return is_new
 
     def report(self) -> dict[str, object]:
         """Return the state as `/readyz` shows it."""

@@ -10,7 +10,6 @@ from gateway.core.budget import BYTES, WRITE, Budget
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-    from gateway.core.containment import Contain
     from gateway.core.delivery import Outbox
     from gateway.core.feed import PartitionFeed
     from gateway.core.records import Moment
@@ -32,13 +31,10 @@ PROBE_SECONDS = 1.0
 class Heartbeats:
     """Heartbeats of all streams, due after `interval` seconds of silence."""
 
-    def __init__(
-        self, interval: float, streams: Collection[Stream], outbox: Outbox, contain: Contain
-    ) -> None:
+    def __init__(self, interval: float, streams: Collection[Stream], outbox: Outbox) -> None:
         self._interval = interval
         self._streams = streams
         self._outbox = outbox
-        self._contain = contain
         self._next_check = float("-inf")
         """When `check` next has something to do (monotonic seconds)."""
         self._queue: dict[Stream, float] = {}
@@ -74,7 +70,7 @@ class Heartbeats:
         queue, outbox, now = self._queue, self._outbox, moment.monotonic
         shared: dict[tuple[PartitionFeed, ...], bytes] = {}
         while queue and budget.left > 0:
-            with self._contain() as contained:
+            with outbox.contain() as contained:
                 while queue and budget.left > 0:
                     stream, written = queue.popitem()
                     if stream.closed or stream.stuck_since is not None or stream.written != written:

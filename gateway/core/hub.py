@@ -71,12 +71,12 @@ class Hub:
         self._wake = wake
         self._contain = contain
         self._outbox = Outbox(interpreter, observer, contain)
-        self._heartbeats = Heartbeats(options.heartbeat, self.streams, self._outbox, contain)
+        self._heartbeats = Heartbeats(options.heartbeat, self.streams, self._outbox)
         self._catch_up = CatchUp(interpreter, options.replay, observer, self._outbox, wake)
         self._ends = StreamEnds(self.open_streams, self._outbox, observer)
         self.scans: Mapping[PartitionFeed, Scan] = self._ends.scans
         """Scans, at most one for each partition: running, or with streams to hand over."""
-        self._ready = ReadyStreams(self._catch_up, self._ends, contain)
+        self._ready = ReadyStreams(self._catch_up, self._ends)
         self._stuck = StuckStreams(self.open_streams, self._outbox, self._ends, options.slow)
         self._tails = PartitionTails(self.streams, self._outbox, self._ready)
         self._scans = Scans(options.replay, self.memory, self._ready, self._ends, wake)

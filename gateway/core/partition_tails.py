@@ -43,7 +43,7 @@ class PartitionTails:
     def activate(self, feed: PartitionFeed, end: OffsetPosition) -> None:
         """Create the partition's tail at `end`, and queue the streams that waited for it."""
         assert feed.tail is None
-        self._leave(feed)
+        self._move_behind(feed)
         feed.tail = Tail(end, keyed=feed.keyed)
         feed.former_head = None
         for stream in feed.parked:
@@ -64,7 +64,7 @@ class PartitionTails:
     def step(self, budget: Budget) -> None:
         """Move streams of partitions without a tail, within the budget."""
         while self._leaving and budget.left > 0:
-            self._leave(next(iter(self._leaving)), budget)
+            self._move_behind(next(iter(self._leaving)), budget)
 
     def free(self, budget: Budget) -> None:
         """Free discarded tails: a hundred thousand records at once would take too long."""
@@ -73,7 +73,7 @@ class PartitionTails:
             if not self._discarded[0].discard(PIECE):
                 self._discarded.popleft()
 
-    def _leave(self, feed: PartitionFeed, budget: Budget | None = None) -> None:
+    def _move_behind(self, feed: PartitionFeed, budget: Budget | None = None) -> None:
         """Make streams of a partition without a tail behind; within a budget, or all of them."""
         for stream in self._leaving.get(feed, ()):
             if not stream.closed and feed in stream.feeds:

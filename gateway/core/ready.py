@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.core.catch_up import CatchUp
-    from gateway.core.containment import Contain
     from gateway.core.ends import StreamEnds
     from gateway.core.feed import PartitionFeed
     from gateway.core.records import Moment
@@ -20,10 +19,10 @@ if TYPE_CHECKING:
 class ReadyStreams:
     """Streams to advance, in order of arrival."""
 
-    def __init__(self, catch_up: CatchUp, ends: StreamEnds, contain: Contain) -> None:
+    def __init__(self, catch_up: CatchUp, ends: StreamEnds) -> None:
         self._catch_up = catch_up
         self._ends = ends
-        self._contain = contain
+        self._contain = ends.contain
         self._streams: dict[Stream, None] = {}
         self._spare = Budget()
         """Budget for streams that open or drain before the next step."""

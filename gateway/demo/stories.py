@@ -126,7 +126,7 @@ def deck() -> list[Story]:
         if line[0].isdigit():
             weight, line = line.split(maxsplit=1)
             told.append([])
-            stories += [partial(_tell, told[-1])] * int(weight)
+            stories += [partial(_play, told[-1])] * int(weight)
         told[-1].append(line.split())
     imports = [partial(_import, fails=fails) for fails in (False, False, True)]
     return [*stories, *imports, *[_ask] * 5]
@@ -140,7 +140,7 @@ def balance(person: Person, rng: Random, pause: float) -> Beat:
     )
 
 
-def _tell(beats: list[list[str]], person: Person, rng: Random) -> Iterator[Beat]:
+def _play(beats: list[list[str]], person: Person, rng: Random) -> Iterator[Beat]:
     facts = person.facts(rng)
     for pause, event_type, *names in beats:
         pairs = (name.partition(":") for name in names)

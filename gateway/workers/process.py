@@ -107,14 +107,12 @@ class WorkerProcess:
             return WorkerState(self.slot, self.name, ready=False, up=False)
         return WorkerState(self.slot, self.name, report.ready, report.up, report.reasons)
 
-    def send(self, message: Siblings | Stop) -> None:
-        """Send a message; it is lost if the process has ended."""
+    def send(self, message: Siblings | Published | Stop) -> None:
+        """Send a message; lost if the process has ended, a status also if it does not read."""
+        unread = self._writer.transport.get_write_buffer_size()
+        if isinstance(message, Published) and unread >= MAX_UNREAD:
+            return
         if not self._writer.is_closing():
-            self._writer.write(encode(message))
-
-    def tell(self, message: Published) -> None:
-        """Send a sibling's status, unless the process does not read."""
-        if self._writer.transport.get_write_buffer_size() < MAX_UNREAD:
             self._writer.write(encode(message))
 
     def end(self) -> None:

@@ -115,7 +115,7 @@ class Supervisor:
             url=url_of("http", *self._listening[0].getsockname()[:2]),
             ops_url=ops_url,
         )
-        telling = asyncio.create_task(self._tell_siblings())
+        announcing = asyncio.create_task(self._announce_slots())
         try:
             for slot in range(len(self._current)):
                 if not self.stopping:
@@ -124,8 +124,8 @@ class Supervisor:
             await self._stopping.wait()
             await self._drain()
         finally:
-            telling.cancel()
-            for task in (telling, *self._delays.values(), self._replacing):
+            announcing.cancel()
+            for task in (announcing, *self._delays.values(), self._replacing):
                 if task is not None:
                     task.cancel()
         if self.failure is not None:
@@ -230,9 +230,9 @@ class Supervisor:
             return
         for process in self._watches:
             if process.name != message.worker:
-                process.tell(message)
+                process.send(message)
 
-    async def _tell_siblings(self) -> None:
+    async def _announce_slots(self) -> None:
         """Tell all workers which slots accept connections, whenever that has changed."""
         while True:
             await self._changed.wait()

@@ -155,7 +155,7 @@ class JwksClient:
         """Keep the keys for as long as the task lives."""
         while True:
             self._fetching = True
-            await self._take_up()
+            await self._refresh()
             self._fetching = False
             self._wanted.clear()
             self._fetched.set()
@@ -175,7 +175,7 @@ class JwksClient:
         self._failing = False
         return self._keys
 
-    async def _take_up(self) -> None:
+    async def _refresh(self) -> None:
         former, failed_before = self._keys, self._failing
         try:
             keys = await self.load()

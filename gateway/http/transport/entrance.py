@@ -102,7 +102,7 @@ class TlsEntrance(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """Forget the client, which has gone without an answer."""
-        self._leave()
+        self._forget()
         self._transport = None
 
     def open(self) -> None:
@@ -114,7 +114,7 @@ class TlsEntrance(asyncio.Protocol):
         try:
             opened = self._entrances.open_stream(transport, self._data)
         finally:  # also at a defect, which is aiohttp's to answer
-            self._leave()
+            self._forget()
             if not opened and transport.get_protocol() is not self:
                 transport.abort()
             elif not opened:
@@ -125,14 +125,14 @@ class TlsEntrance(asyncio.Protocol):
         assert self._transport is not None
         self._transport.abort()
 
-    def _leave(self) -> None:
+    def _forget(self) -> None:
         self._entrances.entrances.discard(self)
         assert self._silence is not None
         self._silence.cancel()
 
     def _pass_on(self) -> None:
         assert self._transport is not None
-        self._leave()
+        self._forget()
         pass_on(self._transport, self._entrances.handler(), self._data)
 
 
