@@ -143,7 +143,7 @@ class Worker:
         self._endpoint, self._public = public_listener(
             parts, authenticator, self.handover, self._spans, routes
         )
-        streams = Streams(self.name, self._hub, self._link.lags, self._link.partition)
+        streams = Streams(self.name, parts)
         routes = [*streams.routes(), *self._reporting.routes()]
         self._ops = ops_runner(parts, self.end, routes)
 

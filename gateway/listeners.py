@@ -53,11 +53,11 @@ def public_listener(
     `handover` passes connections to other worker processes of the machine, if there are any.
     `spans` are those of a worker with tracing.
     """
-    settings, registry, kafka = parts.settings, parts.registry, parts.kafka
+    settings, registry = parts.settings, parts.registry
     origins, callers = Origins(settings.cors_origins), Callers(settings.trusted_proxies)
     shards = siblings = None
     if settings.sharding == "redirect":
-        shards = Shards(kafka.shard, kafka.agreed_shard, parts.metrics)
+        shards = Shards(parts)
     if handover is not None:
         siblings = Siblings(settings, authenticator, handover)
     admission = StreamAdmission(settings, parts.hub)

@@ -13,11 +13,7 @@ from urllib.parse import quote, unquote_plus
 from aiohttp import web
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from gateway.metrics import Metrics
-
-    Agreed = Callable[[bytes, str], Awaitable[str]]
+    from gateway.parts import Parts
 
 PARAMETER = "shard"
 
@@ -31,27 +27,22 @@ All others are returned percent-encoded, so that they are harmless in a header."
 
 
 class Shards:
-    """Redirects requests whose `shard` is wrong.
+    """Redirects requests whose `shard` is wrong."""
 
-    `shard` tells the right one of a user as far as this worker knows; `agreed` does so for a
-    request that names another one, after having asked.
-    """
-
-    def __init__(self, shard: Callable[[bytes], str], agreed: Agreed, metrics: Metrics) -> None:
-        self._shard = shard
-        self._agreed = agreed
-        self._metrics = metrics
+    def __init__(self, parts: Parts) -> None:
+        self._kafka = parts.kafka
+        self._metrics = parts.metrics
 
     def is_here(self, request: web.Request, user: bytes) -> bool:
         """Return whether the request names the right shard, as far as this worker knows."""
-        return request.query.get(PARAMETER) == self._shard(user)
+        return request.query.get(PARAMETER) == self._kafka.shard(user)
 
     async def elsewhere(self, request: web.Request, user: bytes) -> web.Response | None:
         """Return the redirect to the right shard, or None if the request names it."""
         given = request.query.get(PARAMETER, "")
-        shard = self._shard(user)
+        shard = self._kafka.shard(user)
         if given not in ("", shard):
-            shard = await self._agreed(user, given)
+            shard = await self._kafka.agreed_shard(user, given)
         if given == shard:
             return None
         self._metrics.redirected()

@@ -1,4 +1,9 @@
-"""`GET /ops/events`: the fleet for dashboards, as Server-Sent Events.
+"""The fleet: `GET /ops/fleet` once, and `GET /ops/events` for dashboards.
+
+`GET /ops/fleet` has the latest status of every worker that this worker knows, itself included.
+`problem` is the reason why other workers are not visible, and the remedy; empty where they are.
+
+`GET /ops/events` has the same as Server-Sent Events:
 
     event: fleet      at once and every few seconds: the whole document each time
     event: history    at once only: the samples of the last 15 minutes
@@ -14,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 from aiohttp import web
@@ -26,7 +31,7 @@ from gateway.core.gap import CloseReason
 from gateway.errors import Overloaded
 from gateway.fleet.history import History, Sample
 from gateway.fleet.issues import find_issues
-from gateway.ops.fleet_routes import workers
+from gateway.ops.streams import answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -119,7 +124,10 @@ class DashboardFeed:
 
     def routes(self) -> Iterable[AbstractRouteDef]:
         """Return the routes for the operations listener."""
-        return (web.get("/ops/events", self._watch, allow_head=False),)
+        return (
+            web.get("/ops/fleet", self._show_fleet),
+            web.get("/ops/events", self._watch, allow_head=False),
+        )
 
     def sample(self) -> None:
         """Take a sample of the fleet and show it: once for each status of this worker."""
@@ -143,6 +151,10 @@ class DashboardFeed:
     def _show(self, shown: Shown) -> None:
         for watcher in self._watchers:
             watcher.show(shown)
+
+    async def _show_fleet(self, _: web.Request) -> web.Response:
+        members = workers(self._fleet, clock.now().monotonic)
+        return answer({"workers": members, "problem": self._view.problem()})
 
     async def _watch(self, request: web.Request) -> web.StreamResponse:
         if len(self._watchers) >= MAX_WATCHERS:
@@ -184,6 +196,14 @@ class DashboardFeed:
             "sample": sample,
         }
         return Shown("fleet", _json(document), f"{self._worker}-{self._number}")
+
+
+def workers(fleet: Fleet, now: float) -> list[dict[str, Any]]:
+    """Return the statuses, each with its age in seconds."""
+    return [
+        {**msgspec.to_builtins(status), "age_seconds": round(age, 1)}
+        for status, age, _ in fleet.members(now)
+    ]
 
 
 def _json(facts: object) -> str:

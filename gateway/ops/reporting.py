@@ -15,7 +15,6 @@ from gateway.fleet_link import FleetLink
 from gateway.kafka.client.options import connection_options
 from gateway.kafka.diagnosis import describe_command
 from gateway.ops.dashboard import DashboardFeed
-from gateway.ops.fleet_routes import fleet_routes
 from gateway.ops.latest import Latest
 from gateway.ops.reporter import StatusReporter
 from gateway.supervise import Part, Supervisor
@@ -76,7 +75,7 @@ class Reporting:
 
     def routes(self) -> Iterable[AbstractRouteDef]:
         """Return the routes for the operations listener."""
-        return [*self._board.routes(), *fleet_routes(self.fleet, self.link.problem)]
+        return self._board.routes()
 
     async def run(self, ticker: Ticker) -> None:
         """Report until the task is cancelled; a change of state ends the rest of the ticker."""

@@ -25,14 +25,14 @@ from gateway.http.transport.connection import Connection
 from gateway.ops.reporter import rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from aiohttp.web_routedef import AbstractRouteDef
 
     from gateway.core.feed import PartitionFeed
-    from gateway.core.hub import Hub
     from gateway.core.records import Moment, TopicPartition
     from gateway.core.stream import Stream
+    from gateway.parts import Parts
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -79,22 +79,12 @@ class ShownStream(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Streams:
-    """The routes; `lags` returns an upper bound of the unread records, by partition.
+    """The routes of the worker with this name."""
 
-    `partition` returns the partition of a user; None: not known yet.
-    """
-
-    def __init__(
-        self,
-        worker: str,
-        hub: Hub,
-        lags: Callable[[], Mapping[TopicPartition, int]],
-        partition: Callable[[bytes], int | None],
-    ) -> None:
+    def __init__(self, worker: str, parts: Parts) -> None:
         self._worker = worker
-        self._hub = hub
-        self._lags = lags
-        self._partition = partition
+        self._hub = parts.hub
+        self._kafka = parts.kafka
 
     def routes(self) -> Iterable[AbstractRouteDef]:
         """Return the routes for the operations listener."""
@@ -105,9 +95,9 @@ class Streams:
         )
 
     async def _list(self, request: web.Request) -> web.Response:
-        moment, lags = clock.now(), self._lags()
+        moment, lags = clock.now(), self._kafka.lags()
         shown = [self.show(stream, lags, moment) for stream in self._of(request)]
-        partition = self._partition(_user(request))
+        partition = self._kafka.partition(_user(request))
         return answer({"partition": partition, "streams": shown})
 
     async def _end_all(self, request: web.Request) -> web.Response:

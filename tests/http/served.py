@@ -131,7 +131,6 @@ class Served:
         )
         self.origins = Origins(self.settings.cors_origins)
         self.callers = Callers(self.settings.trusted_proxies)
-        shards = Shards(lambda _: SHARD, self._agreed_shard, self.metrics)
         registry, kafka = Registry.built_in(), cast("Any", self)
         parts = Parts(self.settings, registry, self.hub, self.metrics, self.readiness, kafka)
         authenticator = Authenticator(self.settings, OneKey(self.settings), self.revocations)
@@ -146,7 +145,7 @@ class Served:
         self.endpoint = EventsEndpoint(
             parts,
             reader,
-            shards if self.settings.sharding == "redirect" else None,
+            Shards(parts) if self.settings.sharding == "redirect" else None,
             None if handover is None else Siblings(self.settings, authenticator, handover),
         )
         self.middlewares = [problems(self.callers, self.metrics, Refusals(self.settings).answer)]
@@ -173,7 +172,10 @@ class Served:
     def feeds(self, opening: StreamRequest) -> tuple[PartitionFeed, ...]:
         return (self.feed,)
 
-    async def _agreed_shard(self, user: bytes, given: str) -> str:
+    def shard(self, user: bytes) -> str:
+        return SHARD
+
+    async def agreed_shard(self, user: bytes, given: str) -> str:
         return SHARD
 
     async def start(self, context: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:

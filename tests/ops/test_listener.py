@@ -9,13 +9,15 @@ from gateway import __version__
 from gateway.config import load_settings
 from gateway.fleet.members import Fleet
 from gateway.metrics import Metrics
-from gateway.ops.fleet_routes import fleet_routes
+from gateway.ops.dashboard import DashboardFeed
+from gateway.ops.latest import Latest
 from gateway.ops.listener import ops_app
 from gateway.ops.pseudonyms import Pseudonyms
 from gateway.ops.stream_log import StreamLog
 from gateway.readiness import NotReadyReason, Readiness
 from gateway.throttled_log import ThrottledLog
 from tests.http.raw_client import connected
+from tests.ops.test_dashboard import View
 from tests.tokens import SECRET
 
 if TYPE_CHECKING:
@@ -46,7 +48,8 @@ def connect(aiohttp_client: AiohttpClient, readiness: Readiness, drains: list[st
     async def serve(token: str | None = None) -> Client:
         settings = load_settings(None, jwt_secret=SECRET, ops_token=token)
         metrics = Metrics(ThrottledLog(lambda: 0.0), StreamLog(Pseudonyms(None)), "murmur2")
-        routes = fleet_routes(Fleet("web-1"), lambda: "")
+        view = View(Fleet("web-1"))
+        routes = DashboardFeed("web-1", view, Latest(lambda _: ""), str, "").routes()
         app = ops_app(settings, readiness, metrics, lambda: drains.append("asked"), routes)
         return await aiohttp_client(app)
 

@@ -28,8 +28,7 @@ from gateway.fleet.status import (
     read_status,
     write_status,
 )
-from gateway.ops.dashboard import DashboardFeed
-from gateway.ops.fleet_routes import workers
+from gateway.ops.dashboard import DashboardFeed, workers
 from gateway.ops.latest import Latest
 from gateway.revocation.compaction import Digest, Written
 from gateway.revocation.pending import PendingRevocations
