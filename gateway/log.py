@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, Self, TextIO
 import structlog
 
 if TYPE_CHECKING:
-    from structlog.typing import ExcInfo, Processor
+    from structlog.typing import Processor
 
 MAX_WAITING = 8 << 20
 """Queue limit, about 20,000 lines; further lines are dropped and counted."""
@@ -64,7 +64,7 @@ def configure(form: Literal["text", "json"] | None, level: str, file: File | Non
     prepare: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=not text),
-        structlog.processors.ExceptionRenderer(_describe),
+        structlog.processors.ExceptionRenderer(lambda exc_info: _chain(exc_info[1], set())),
     ]
     # The console's own formatter of exceptions would show the values of variables.
     render: Processor = (
@@ -211,12 +211,8 @@ def open_standard_streams() -> None:
         setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
-def _describe(exc_info: ExcInfo) -> str:
-    """Return the types and tracebacks of an exception, its causes, and the members of a group."""
-    return _chain(exc_info[1], set())
-
-
 def _chain(error: BaseException | None, seen: set[int]) -> str:
+    """Return the types and tracebacks of an exception, its causes, and the members of a group."""
     parts: list[str] = []
     while error is not None and id(error) not in seen and len(seen) < MAX_EXCEPTIONS:
         seen.add(id(error))

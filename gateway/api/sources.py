@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from gateway.core.mapping import Origin, Placeholder, RecordMapping, Template
+from gateway.core.mapping import Origin, RecordMapping, Template
 from gateway.core.records import LogKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from gateway.api.template import Json
     from gateway.core.registry import Registry
@@ -83,7 +83,7 @@ def _expression(template: Template) -> str:
 
 
 def _message(source: Source, mapping: RecordMapping) -> Json:
-    needed = list(_placeholders(mapping.type))
+    needed = [part for part in mapping.type.parts if not isinstance(part, str)]
     headers = [place.name for place in needed if place.origin is Origin.HEADER]
     fields = [place.name for place in needed if place.origin is Origin.FIELD]
     payload: Json = {"description": "The value is the payload, byte for byte."}
@@ -107,9 +107,3 @@ def _message(source: Source, mapping: RecordMapping) -> Json:
         form = {"type": "string", "description": f"In UTF-8, of the form {source.form}."}
         message["bindings"] = {"kafka": {"key": form, "bindingVersion": "0.5.0"}}
     return message
-
-
-def _placeholders(template: Template) -> Iterator[Placeholder]:
-    for part in template.parts:
-        if not isinstance(part, str):
-            yield part

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.config import Settings
-    from gateway.core.mapping import RecordMapping
     from gateway.core.source import Source
 
 HIDDEN = "(hidden)"
@@ -73,15 +72,11 @@ def _written(source: Source) -> dict[str, str | int]:
         "groups": source.groups,
         "type": None if mapping is None else mapping.type.text,
         "category": None if mapping is None or not mapping.category else mapping.category.text,
-        "data": None if mapping is None else _data(mapping),
+        "data": None if mapping is None else f"field:{mapping.data}" if mapping.data else "value",
         "format": source.format,
         "partitions": source.partitions,
     }
     return {name: value for name, value in values.items() if value}
-
-
-def _data(mapping: RecordMapping) -> str:
-    return "value" if mapping.data is None else f"field:{mapping.data}"
 
 
 def _sources_table(settings: Settings) -> Table:

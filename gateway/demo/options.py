@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import secrets
 import socket
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path  # noqa: TC003 - read by with_fields
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
+import typer
 from pydantic import SecretStr
 
 from gateway.config import Settings
@@ -15,8 +17,6 @@ from gateway.settings.setting_types import Address
 from gateway.sources import load_sources
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 HOST = "127.0.0.1"
@@ -25,17 +25,32 @@ HOST = "127.0.0.1"
 USERS = ("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi")
 
 
-class DemoOptions(NamedTuple):
-    """Command line options; port 0 selects a free port, `pace` 2 doubles the speed."""
+def _port(help_text: str) -> Any:
+    return typer.Option(min=0, max=65535, help=help_text)
 
-    port: int = 8080
-    ops_port: int = 8081
-    kafka_port: int = 0
-    bootstrap: str | None = None
-    users: int = 4
-    pace: float = 1.0
-    sources: Path | None = None
-    """File of sources; the demo writes sample events to them."""
+
+class DemoOptions(NamedTuple):
+    """Options of `gateway demo`; port 0 selects a free port."""
+
+    port: Annotated[int, _port("Port of the page and the streams.")] = 8080
+    ops_port: Annotated[int, _port("Port of health and metrics.")] = 8081
+    kafka_port: Annotated[int, _port("Port of the embedded broker; 0: any.")] = 0
+    bootstrap: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Existing Kafka to use instead; topics begin with demo-."
+        ),
+    ] = None
+    users: Annotated[
+        int, typer.Option(min=1, max=len(USERS), help="Number of simulated users.")
+    ] = 4
+    pace: Annotated[
+        float, typer.Option(min=0.1, max=100, help="Activity factor; 2 doubles it.")
+    ] = 1.0
+    sources: Annotated[
+        Path | None,
+        typer.Option("--sources", metavar="FILE", help="TOML file of sources to try with samples."),
+    ] = None
 
 
 class DemoSettings(Settings):

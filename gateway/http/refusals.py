@@ -43,7 +43,8 @@ class Refusals:
 
     def answer(self, request: web.Request, error: HttpError, request_id: str) -> web.Response:
         """Return the response for an error."""
-        if self._by_stream and error.status in SOFTENED and _wants_stream(request):
+        wants_stream = "text/event-stream" in request.headers.get(hdrs.ACCEPT, "")
+        if self._by_stream and error.status in SOFTENED and wants_stream:
             return self._stream(request, error)
         response = problem(error, request_id)
         challenge = response.headers.get(hdrs.WWW_AUTHENTICATE)
@@ -63,10 +64,6 @@ class Refusals:
         return web.Response(
             body=body, headers={hdrs.CACHE_CONTROL: "no-store"}, content_type="text/event-stream"
         )
-
-
-def _wants_stream(request: web.Request) -> bool:
-    return "text/event-stream" in request.headers.get(hdrs.ACCEPT, "")
 
 
 def metadata_routes(settings: Settings, registry: Registry) -> Iterable[AbstractRouteDef]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 _END = "# EOF"
 """The last line of an exposition in OpenMetrics."""
@@ -35,12 +35,9 @@ def merged(expositions: Mapping[str, str], own: str = "") -> str:
             elif line:
                 _, samples = families.setdefault(family, ([], []))
                 samples.append(_labelled(line, worker) if worker else line)
-    lines = _lines(families.values())
+    groups = families.values()
+    lines = [line for comments, samples in groups for line in (*comments, *samples)]
     return "".join(f"{line}\n" for line in (*lines, *([_END] if ended else ())))
-
-
-def _lines(families: Iterable[tuple[list[str], list[str]]]) -> list[str]:
-    return [line for comments, samples in families for line in (*comments, *samples)]
 
 
 def _labelled(sample: str, worker: str) -> str:

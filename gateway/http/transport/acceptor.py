@@ -91,7 +91,7 @@ class Acceptor(web.BaseSite):
         """Begin to accept connections."""
         await super().start()
         self._server = cast("asyncio.AbstractServer", self)  # as far as a site needs one
-        # What is accepted inherits these.
+        # Accepted sockets inherit these options.
         if self._opener is not None:
             bound(self._listening, self._opener.patience)
         self._listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

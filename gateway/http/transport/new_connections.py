@@ -1,4 +1,4 @@
-"""What becomes of a new connection: a stream at once, or a request for aiohttp.
+"""Opens streams on new connections, and passes all other connections to aiohttp.
 
 Most clients ask for a stream with a valid token in one packet, and the stream can open without
 waiting. aiohttp would spend two tasks, a timer and its response objects on such a request. Here the
