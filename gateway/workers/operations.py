@@ -13,6 +13,7 @@ and origin: the supervisor answers only requests that a worker has allowed.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -33,13 +34,16 @@ from gateway.workers.expositions import merged
 from gateway.workers.plan import readiness
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from prometheus_client import Metric
 
     from gateway.http.transport.acceptor import Acceptor
     from gateway.workers.process import WorkerProcess
     from gateway.workers.supervisor import Supervisor
+
+    Answers = Sequence[tuple[WorkerProcess, "Answer"]]
+    Merge = Callable[[Answers], bytes]
 
 ANSWER_SECONDS = 5.0
 """Timeout of a worker's answer; sums leave out a worker that hangs."""
@@ -84,9 +88,9 @@ class Operations:
                 web.get("/healthz", self._healthz),
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._metrics),
-                web.get("/ops/fleet", self._fleet),
-                web.get("/ops/streams", self._streams),
-                web.delete("/ops/streams", self._end_streams),
+                web.get("/ops/fleet", partial(self._merged, merge=_of_json(_all_workers))),
+                web.get("/ops/streams", partial(self._merged, merge=_of_json(_all_streams))),
+                web.delete("/ops/streams", partial(self._merged, merge=_of_json(_all_ended))),
                 web.delete("/ops/streams/{stream}", self._end_stream),
                 web.post("/ops/drain", self._drain),
                 web.route("*", "/{path:.*}", self._by_one),
@@ -135,44 +139,21 @@ class Operations:
         return web.json_response(report, status=200 if report["ready"] else 503)
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        answers = await self._ask_all(request)
-        first, bodies = _agreed(answers)
-        if bodies is None:
-            return first.response()
         encode, _ = choose_encoder(request.headers.get("Accept", ""))
-        labels = _labels([process for process, _ in answers])
-        texts = {label: body.decode() for label, body in zip(labels, bodies, strict=True)}
-        return first.response(merged(texts, encode(self._registry).decode()).encode())
 
-    async def _fleet(self, request: web.Request) -> web.Response:
-        first, bodies = _agreed(await self._ask_all(request))
-        if bodies is None:
-            return first.response()
-        fleets = [msgspec.json.decode(body) for body in bodies]
-        newest: dict[str, dict[str, Any]] = {}
-        for status in (status for fleet in fleets for status in fleet["workers"]):
-            known = newest.get(status["worker"])
-            if known is None or status["age_seconds"] < known["age_seconds"]:
-                newest[status["worker"]] = status
-        workers = [newest[name] for name in sorted(newest)]
-        return first.response(msgspec.json.encode({**fleets[0], "workers": workers}))
+        def merge(answers: Answers) -> bytes:
+            texts = {_label(process): answer.body.decode() for process, answer in answers}
+            return merged(texts, encode(self._registry).decode()).encode()
 
-    async def _streams(self, request: web.Request) -> web.Response:
-        first, bodies = _agreed(await self._ask_all(request))
-        if bodies is None:
-            return first.response()
-        found = [msgspec.json.decode(body) for body in bodies]
-        partitions = [each["partition"] for each in found if each["partition"] is not None]
-        streams = [stream for each in found for stream in each["streams"]]
-        merged_answer = {"partition": partitions[0] if partitions else None, "streams": streams}
-        return first.response(msgspec.json.encode(merged_answer))
+        return await self._merged(request, merge)
 
-    async def _end_streams(self, request: web.Request) -> web.Response:
-        first, bodies = _agreed(await self._ask_all(request))
-        if bodies is None:
-            return first.response()
-        ended = sum(msgspec.json.decode(body)["ended"] for body in bodies)
-        return first.response(msgspec.json.encode({"ended": ended}))
+    async def _merged(self, request: web.Request, merge: Merge) -> web.Response:
+        """Return one answer with the bodies of all workers, or that of one that rejects."""
+        answers = await self._ask_all(request)
+        for _, answer in answers:
+            if answer.status != 200:
+                return answer.response()
+        return answers[0][1].response(merge(answers))
 
     async def _end_stream(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["stream"]
@@ -228,7 +209,7 @@ class Operations:
             raise NotReady("no worker of this machine is running; see the log")
         return min(found, key=lambda process: (not process.state.ready, process.leaving))
 
-    async def _ask_all(self, request: web.Request) -> list[tuple[WorkerProcess, Answer]]:
+    async def _ask_all(self, request: web.Request) -> Answers:
         """Return the answers of all workers that answer in time, at least one."""
         processes = self._reachable() or [self._one()]
         answers = await asyncio.gather(
@@ -310,25 +291,37 @@ class _Processes:
         yield restarts
 
 
-def _agreed(
-    answers: Sequence[tuple[WorkerProcess, Answer]],
-) -> tuple[Answer, list[bytes] | None]:
-    """Return an answer for status and headers, and all bodies; None: one is rejected."""
-    for _, answer in answers:
-        if answer.status != 200:
-            return answer, None
-    return answers[0][1], [answer.body for _, answer in answers]
+def _of_json(merge: Callable[[list[Any]], object]) -> Merge:
+    """Return a function that merges answers by their JSON documents."""
+
+    def merge_bodies(answers: Answers) -> bytes:
+        return msgspec.json.encode(merge([msgspec.json.decode(each.body) for _, each in answers]))
+
+    return merge_bodies
 
 
-def _labels(processes: Sequence[WorkerProcess]) -> list[str]:
-    """Return the values of the label `worker`: slots, which outlive processes.
+def _all_workers(fleets: list[Any]) -> object:
+    newest: dict[str, dict[str, Any]] = {}
+    for status in (status for fleet in fleets for status in fleet["workers"]):
+        known = newest.get(status["worker"])
+        if known is None or status["age_seconds"] < known["age_seconds"]:
+            newest[status["worker"]] = status
+    return {**fleets[0], "workers": [newest[name] for name in sorted(newest)]}
 
-    A draining process has a value like `0-draining`.
-    """
-    return [
-        f"{process.slot}-draining" if process.leaving else str(process.slot)
-        for process in processes
-    ]
+
+def _all_streams(found: list[Any]) -> object:
+    partitions = [each["partition"] for each in found if each["partition"] is not None]
+    streams = [stream for each in found for stream in each["streams"]]
+    return {"partition": partitions[0] if partitions else None, "streams": streams}
+
+
+def _all_ended(found: list[Any]) -> object:
+    return {"ended": sum(each["ended"] for each in found)}
+
+
+def _label(process: WorkerProcess) -> str:
+    """Return the value of the label `worker`: the slot, which outlives the process."""
+    return f"{process.slot}-draining" if process.leaving else str(process.slot)
 
 
 def _unanswered(process: WorkerProcess) -> NotReady:
