@@ -6,10 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from gateway.commands.console import AsJson, ConfigFile, harmless, prepare, to_stderr, to_stdout
+from gateway.commands.console import (
+    AsJson,
+    ConfigFile,
+    plain_table,
+    prepare,
+    shown,
+    to_stderr,
+    to_stdout,
+)
 from gateway.config import grouped, origins
 from gateway.core.records import LogKind
 from gateway.issuers import Issuer
@@ -18,6 +24,8 @@ from gateway.sources import AUDIENCES, KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from rich.table import Table
 
     from gateway.config import Settings
     from gateway.core.source import Source
@@ -42,21 +50,21 @@ def show_config(
     """
     settings = prepare(config)
     sources = origins(config)
-    shown = {
+    groups = {
         group: {name: sources[name] for name in names if not changed or sources[name] != "default"}
         for group, names in grouped().items()
     }
     if as_json:
         values = {
             PREFIX + name.upper(): {"value": _value(settings, name), "origin": origin}
-            for group in shown.values()
+            for group in groups.values()
             for name, origin in group.items()
         }
         if settings.sources is not None:
             values[SOURCES]["sources"] = [_written(each) for each in settings.event_sources]
         typer.echo(msgspec.json.format(msgspec.json.encode(values, enc_hook=_encoded)))
         return
-    to_stdout().print(_table(settings, shown), soft_wrap=True)
+    to_stdout().print(_table(settings, groups), soft_wrap=True)
     if settings.sources is not None:
         to_stdout().print(_sources_table(settings), soft_wrap=True)
     to_stderr().print("limits and effects of each setting: docs/settings.md", style="dim")
@@ -82,31 +90,21 @@ def _written(source: Source) -> dict[str, str | int]:
 def _sources_table(settings: Settings) -> Table:
     rows = [_written(source) for source in settings.event_sources]
     columns = [name for name in KEYS if any(name in row for row in rows)]
-    table = Table(
-        title="sources",
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        pad_edge=False,
-        padding=(0, 2, 0, 0),
-    )
-    for name in columns:
-        table.add_column(name, no_wrap=True, overflow="ignore")
+    table = plain_table(*columns, wrap=False)
+    table.title, table.title_justify, table.title_style = "sources", "left", "bold"
     for row in rows:
-        table.add_row(*(escape(harmless(str(row.get(name, "-")))) for name in columns))
+        table.add_row(*(shown(str(row.get(name, "-"))) for name in columns))
     return table
 
 
-def _table(settings: Settings, shown: Mapping[str, Mapping[str, str]]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("setting", "value", "origin"):
-        table.add_column(heading, no_wrap=True, overflow="ignore")
-    for group, names in shown.items():
+def _table(settings: Settings, groups: Mapping[str, Mapping[str, str]]) -> Table:
+    table = plain_table("setting", "value", "origin", wrap=False)
+    for group, names in groups.items():
         if names:
             table.add_row(f"[bold]{group}[/]")
         for name, origin in names.items():
-            cells = (_text(_value(settings, name)), origin)
-            table.add_row(PREFIX + name.upper(), *(escape(harmless(cell)) for cell in cells))
+            value = shown(_text(_value(settings, name)))
+            table.add_row(PREFIX + name.upper(), value, shown(origin))
     return table
 
 

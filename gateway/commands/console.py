@@ -20,6 +20,8 @@ from gateway.config import Settings, load_settings
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from rich.console import JustifyMethod, OverflowMethod
+
 ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", help="TOML file with settings.", show_default=False),
@@ -59,11 +61,13 @@ def shown(text: str) -> str:
     return escape(harmless(text))
 
 
-def plain_table(*headings: str, right: Collection[str] = ()) -> Table:
+def plain_table(*headings: str, right: Collection[str] = (), wrap: bool = True) -> Table:
     """Return a table without borders; the columns in `right` are aligned to the right."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in headings:
-        table.add_column(heading, justify="right" if heading in right else "left")
+        justify: JustifyMethod = "right" if heading in right else "left"
+        overflow: OverflowMethod = "ellipsis" if wrap else "ignore"
+        table.add_column(heading, justify=justify, overflow=overflow, no_wrap=not wrap)
     return table
 
 
