@@ -26,9 +26,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import defaultdict, deque
-from contextlib import suppress
-from copy import copy
+from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiokafka.errors import (
@@ -51,16 +49,12 @@ from gateway.kafka.client.produce import (
     ProducerId,
     new_producer_id,
 )
+from gateway.kafka.partition_queue import SEQUENCE_BROKEN, PartitionQueue, WaitingRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from gateway.core.records import TopicPartition
     from gateway.kafka.client.cluster import ClusterClient
     from gateway.kafka.envelope import Message
-
-ATTEMPTS = 3
-"""How often records are resent under a new producer id before they fail."""
 
 EXPIRED_AFTER = 0.9
 """Fraction of the timeout after which a batch fails that was not written. Callers wait for the
@@ -75,15 +69,10 @@ _WRITTEN = {0, 46}
 _NOT_SENT, _IN_DOUBT = -2, -3
 """Codes of our own: nothing was sent, or the outcome stays unknown."""
 
-_PERHAPS_WRITTEN = {-1, TIMED_OUT, 20, 56}
-"""Unknown error, request timed out, not enough replicas after append, storage error: the broker may
-have written the batch."""
-
-_TOO_LARGE = {10, 18}
-"""Message too large, record list too large."""
-
-_SEQUENCE_BROKEN = {45, 47, 59, 90}
-"""Out of order sequence number, invalid producer epoch, unknown producer id, producer fenced."""
+_PERHAPS_WRITTEN = {-1, 6, TIMED_OUT, 20, 56}
+"""Unknown error, not leader, request timed out, not enough replicas after append, storage error:
+the broker may have written the batch. A former leader answers 6 also to a batch that it has
+appended and whose replicas it awaits."""
 
 _SEQUENCE_LIMIT = 1 << 31
 """Sequence numbers wrap from 2^31 - 1 to 0."""
@@ -113,74 +102,7 @@ class Batching(NamedTuple):
     max_bytes: int
     """Size of a batch, and of the records that wait for their partition."""
     max_record_bytes: int
-
-
-class _Record(NamedTuple):
-    """A record to write; `since` is a time of the loop's clock."""
-
-    written: asyncio.Future[None]
-    message: Message
-    timestamp: int
-    since: float
-    size: int
-
-
-class _Partition:
-    """The records that wait for their partition, oldest first."""
-
-    def __init__(self, log: TopicPartition) -> None:
-        self.log = log
-        self.waiting: deque[_Record] = deque()
-        self.size = 0
-        """Size of the waiting records in bytes."""
-        self.counts: deque[int] = deque()
-        """Number of records in each of the next batches, which repeat rejected ones."""
-        self.renumbered = 0
-        self.changed = asyncio.Event()
-        self.task: asyncio.Task[None] | None = None
-
-    def put(self, record: _Record) -> None:
-        """Append a record."""
-        self.waiting.append(record)
-        self.size += record.size
-        self.changed.set()
-
-    def take(self, builder: DefaultRecordBatchBuilder) -> list[_Record]:
-        """Encode and remove the records of the next batch."""
-        most = self.counts.popleft() if self.counts else len(self.waiting)
-        records: list[_Record] = []
-        while len(records) < most:
-            _, message, timestamp, _, size = self.waiting[0]
-            _, key, value, headers = message
-            if builder.append(len(records), timestamp, key, value, headers) is None:
-                break  # the batch is full
-            records.append(self.waiting.popleft())
-            self.size -= size
-        self.changed.set()
-        return records
-
-    def end(self, records: list[_Record], code: int, error: KafkaError | None) -> None:
-        """Resolve the futures of a batch, or put its records back to be resent."""
-        half = (len(records) + 1) // 2
-        if code in _SEQUENCE_BROKEN and self.renumbered < ATTEMPTS:
-            self.renumbered += 1
-            parts = [records]
-        elif code in _TOO_LARGE and half < len(records):
-            parts = [records[:half], records[half:]]
-        else:
-            self.renumbered = 0
-            _resolve(records, error)
-            return
-        self.counts.extendleft(len(part) for part in reversed(parts))
-        self.waiting.extendleft(reversed(records))
-        self.size += sum(record.size for record in records)
-
-    async def wait(self, seconds: float | None = None) -> None:
-        """Wait for a change of the records, or until the time is over."""
-        self.changed.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self.changed.wait()
+    """Size of a record, and of the batches in a request unless there is only one."""
 
 
 class BatchWriter:
@@ -196,9 +118,12 @@ class BatchWriter:
         self._assigning = asyncio.Lock()
         self._numbers: defaultdict[TopicPartition, int] = defaultdict(int)
         """The next sequence number of each partition, for this producer id."""
-        self._partitions: dict[TopicPartition, _Partition] = {}
+        self._partitions: dict[TopicPartition, PartitionQueue] = {}
         """The partitions with records."""
         self._brokers: dict[int, BrokerWriter] = {}
+        self._idempotent = False
+        """Whether a producer id was assigned."""
+        self._closed = False
 
     async def producer_id(self) -> ProducerId:
         """Return the current producer id, assigned by any broker. Raises `KafkaError`."""
@@ -206,15 +131,17 @@ class BatchWriter:
             while self._producer is None:
                 try:
                     self._producer = await self._client.ask_any(new_producer_id)
-                except _NOT_IDEMPOTENT:
-                    _log.info(
-                        "the broker has no idempotent writes: a retry may write an event twice"
-                    )
-                    self._producer = NO_PRODUCER
+                    self._idempotent = True
                 except KafkaError as error:
-                    if not error.retriable:
+                    if isinstance(error, _NOT_IDEMPOTENT) and not self._idempotent:
+                        _log.info(
+                            "the broker has no idempotent writes: a retry may write an event twice"
+                        )
+                        self._producer = NO_PRODUCER
+                    elif error.retriable or isinstance(error, UnknownError):
+                        await asyncio.sleep(RETRY_SECONDS)
+                    else:
                         raise
-                    await asyncio.sleep(RETRY_SECONDS)
                 self._numbers.clear()
         return self._producer
 
@@ -224,17 +151,20 @@ class BatchWriter:
         size = DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, headers)
         if size > self._batching.max_record_bytes:
             raise MessageSizeTooLargeError
+        if self._closed:
+            raise ProducerClosed
         loop = asyncio.get_running_loop()
-        while True:
-            partition = self._partitions.get(log)
-            if partition is None:
-                partition = self._partitions[log] = _Partition(log)
-                partition.task = self._client.start_task(self._write(partition))
-            if partition.size < self._batching.max_bytes:
-                break
-            await partition.wait()
-        record = _Record(loop.create_future(), message, int(time.time() * 1000), loop.time(), size)
-        partition.put(record)
+        record = WaitingRecord(
+            loop.create_future(), message, int(time.time() * 1000), loop.time(), size
+        )
+        partition = self._partitions.get(log)
+        if partition is None:
+            partition = self._partitions[log] = PartitionQueue(log)
+            partition.task = self._client.start_task(self._write(partition))
+        if partition.blocked or partition.size >= self._batching.max_bytes:
+            await partition.put_later(record)
+        else:
+            partition.put(record)
         return record.written
 
     async def flush(self) -> None:
@@ -242,14 +172,17 @@ class BatchWriter:
         tasks = [each.task for each in self._partitions.values() if each.task is not None]
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def disconnect(self) -> None:
-        """Close the connections."""
+    def close(self) -> None:
+        """Close the connections and fail all records; `client` must be stopped."""
+        self._closed = True
+        for partition in self._partitions.values():  # a task may be cancelled before it has begun
+            partition.fail(ProducerClosed())
         for broker in self._brokers.values():
             broker.disconnect()
 
     # The task of a partition.
 
-    async def _write(self, partition: _Partition) -> None:
+    async def _write(self, partition: PartitionQueue) -> None:
         """Write batches until no record waits."""
         error: KafkaError = ProducerClosed()
         try:
@@ -260,16 +193,15 @@ class BatchWriter:
             error = failure
         finally:
             del self._partitions[partition.log]
-            _resolve(partition.waiting, error)
-            partition.changed.set()
+            partition.fail(error)
 
-    async def _linger(self, partition: _Partition) -> None:
+    async def _linger(self, partition: PartitionQueue) -> None:
         loop = asyncio.get_running_loop()
         due = partition.waiting[0].since + self._batching.linger
         while loop.time() < due and partition.size < self._batching.max_bytes:
             await partition.wait(due - loop.time())
 
-    async def _write_batch(self, partition: _Partition, producer: ProducerId) -> None:
+    async def _write_batch(self, partition: PartitionQueue, producer: ProducerId) -> None:
         """Write one batch, and handle its outcome as in the module's table."""
         number = self._numbers[partition.log]
         builder = DefaultRecordBatchBuilder(
@@ -282,6 +214,7 @@ class BatchWriter:
             batch_size=self._batching.max_bytes,
         )
         records = partition.take(builder)
+        partition.admit(self._batching.max_bytes)
         code = _IN_DOUBT
         error: KafkaError | None = InDoubt("the producer was stopped")
         try:
@@ -291,7 +224,7 @@ class BatchWriter:
             if producer == self._producer != NO_PRODUCER:
                 if code in _WRITTEN:
                     self._numbers[partition.log] = (number + len(records)) % _SEQUENCE_LIMIT
-                elif code in _SEQUENCE_BROKEN or code == _IN_DOUBT:
+                elif code in SEQUENCE_BROKEN or code == _IN_DOUBT:
                     self._producer = None
             partition.end(records, code, error)
 
@@ -324,20 +257,15 @@ class BatchWriter:
             return _NOT_SENT, LeaderNotAvailableError("its partition has no leader")
         broker = self._brokers.get(leader.node_id)
         if broker is None:
-            broker = BrokerWriter(self._client, leader.node_id, self._batching.timeout)
+            broker = BrokerWriter(
+                self._client,
+                leader.node_id,
+                self._batching.timeout,
+                self._batching.max_record_bytes,
+            )
             self._brokers[leader.node_id] = broker
         try:
             code = await broker.write(log, batch)
         except KafkaError as error:
             return _NOT_SENT, LeaderNotAvailableError(str(error))
         return code, partition_error(code, log)
-
-
-def _resolve(records: Iterable[_Record], error: KafkaError | None) -> None:
-    for record in records:
-        if record.written.done():  # the caller was cancelled
-            continue
-        if error is None:
-            record.written.set_result(None)
-        else:
-            record.written.set_exception(copy(error))

@@ -19,6 +19,7 @@ from aiokafka.errors import (
     KafkaError,
     LeaderNotAvailableError,
     MessageSizeTooLargeError,
+    ProducerClosed,
     RecordListTooLargeError,
     TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
@@ -86,6 +87,7 @@ class Producer:
         self._timeout = timeout
         self._connection: tuple[ClusterClient, BatchWriter] | None = None
         self._preparing = asyncio.Lock()
+        self._closed = False
         self._rest_until = float("-inf")
 
     async def __aenter__(self) -> Self:
@@ -99,6 +101,7 @@ class Producer:
 
         Takes 5 ms with a reachable broker, including the check for idempotence.
         """
+        self._closed = False
         try:
             async with asyncio.timeout(self._timeout), self._preparing:
                 await self._connected()
@@ -121,7 +124,8 @@ class Producer:
         return await writer.add(TopicPartition(topic.name, partition), message)
 
     async def close(self) -> None:
-        """Send buffered messages, within the timeout, and disconnect."""
+        """Send buffered messages, within the timeout, and disconnect; later messages fail."""
+        self._closed = True
         if self._connection is None:
             return
         client, writer = self._connection
@@ -132,8 +136,10 @@ class Producer:
         except TimeoutError:  # a batch in doubt is resent without limit
             _log.warning("Kafka did not confirm the last events in %g s: given up", self._timeout)
         finally:
-            writer.disconnect()
-            await client.stop()
+            try:
+                await client.stop()
+            finally:
+                writer.close()
 
     def explain(self, error: KafkaError | TimeoutError, *, sent: bool = True) -> PublishError:
         """Return an error with the fate of an event, the cause and the remedy.
@@ -156,6 +162,8 @@ class Producer:
                 f"Kafka's answer to the event was lost, so it may have been written: {error}",
                 may_be_written=True,
             )
+        if isinstance(error, ProducerClosed):
+            return PublishError("the publisher is closed; the event was not written")
         if isinstance(error, KafkaConnectionError):
             return PublishError(f"no Kafka broker answers at {self._bootstrap}")
         if isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError):
@@ -193,6 +201,8 @@ class Producer:
         return connection
 
     async def _connected(self) -> tuple[ClusterClient, BatchWriter]:
+        if self._closed:
+            raise ProducerClosed
         if self._connection is not None:
             return self._connection
         now = asyncio.get_running_loop().time()
@@ -205,6 +215,8 @@ class Producer:
             await client.start()
             writer = BatchWriter(client, self._batching)
             await writer.producer_id()
+            if self._closed:
+                raise ProducerClosed
             stack.pop_all()
         self._connection = client, writer
         return self._connection

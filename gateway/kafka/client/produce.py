@@ -51,17 +51,25 @@ NO_PRODUCER = ProducerId(-1, -1)
 class BrokerWriter:
     """Sends batches to a broker, one request at a time."""
 
-    def __init__(self, client: ClusterClient, node_id: int, timeout: float) -> None:
+    def __init__(self, client: ClusterClient, node_id: int, timeout: float, max_bytes: int) -> None:
         self._client = client
         self._node_id = node_id
         self._timeout = timeout
+        self._max_bytes = max_bytes
+        self._throttled_until = float("-inf")
         self._connection: Connection | None = None
         self._waiting: dict[TopicPartition, tuple[bytes, asyncio.Future[int]]] = {}
         self._task: asyncio.Task[None] | None = None
 
     def write(self, log: TopicPartition, batch: bytes) -> asyncio.Future[int]:
         """Return the future of the error code; it raises `KafkaError` if nothing was sent."""
-        answer = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        answer = loop.create_future()
+        throttled = self._throttled_until - loop.time()
+        if throttled > 0:
+            problem = f"broker {self._node_id} throttles this client for {throttled:.1f} s"
+            answer.set_exception(KafkaConnectionError(problem))
+            return answer
         self._waiting[log] = batch, answer
         if self._task is None or self._task.done():
             self._task = self._client.start_task(self._run())
@@ -89,18 +97,34 @@ class BrokerWriter:
             self._waiting.clear()
 
     async def _send(self, connection: Connection) -> None:
-        sent, self._waiting = self._waiting, {}
+        sent = self._take()
         batches = {log: batch for log, (batch, _) in sent.items()}
         request = partial(produce_request, batches, timeout_ms=int(self._timeout * 1000))
         codes: dict[TopicPartition, int] = {}
         try:
-            codes = await ask(connection, PRODUCE, request, read_produce, self._timeout)
+            codes, throttle_ms = await ask(
+                connection, PRODUCE, request, read_produce, self._timeout
+            )
+            self._throttled_until = asyncio.get_running_loop().time() + throttle_ms / 1000
         except KafkaConnectionError as error:
             _log.warning("answer to events lost: %s", error)
         finally:
             for log, (_, answer) in sent.items():
                 if not answer.done():
                     answer.set_result(codes.get(log, TIMED_OUT))
+
+    def _take(self) -> dict[TopicPartition, tuple[bytes, asyncio.Future[int]]]:
+        """Remove and return the oldest batches, one at least, that fit into a request."""
+        size = 0
+        sent: dict[TopicPartition, tuple[bytes, asyncio.Future[int]]] = {}
+        for log, waiting in self._waiting.items():
+            size += len(waiting[0])
+            if sent and size > self._max_bytes:
+                break
+            sent[log] = waiting
+        for log in sent:
+            del self._waiting[log]
+        return sent
 
 
 async def new_producer_id(connection: Connection) -> ProducerId:
@@ -139,8 +163,12 @@ def produce_request(
     return b"".join(parts)
 
 
-def read_produce(body: bytes, version: int) -> dict[TopicPartition, int]:
-    """Return the error code of each log; 0: the batch was written."""
+def read_produce(body: bytes, version: int) -> tuple[dict[TopicPartition, int], int]:
+    """Return the error code of each log, and for how long to send no other request (ms).
+
+    Code 0: the batch was written. Brokers before version 6 of the request have delayed the response
+    instead (KIP-219).
+    """
     reader = Reader(body, flexible=False)
     # index, error_code, base_offset, log_append_time_ms, log_start_offset
     layout = struct.Struct(">ihqqq" if version >= 5 else ">ihqq")
@@ -150,4 +178,5 @@ def read_produce(body: bytes, version: int) -> dict[TopicPartition, int]:
         for _ in range(reader.count()):
             partition, error, *_ = reader.fields(layout)
             found[TopicPartition(topic, partition)] = error
-    return found
+    throttle_ms = reader.int32()
+    return found, throttle_ms if version >= 6 else 0
