@@ -100,10 +100,12 @@ class Worker(Child):
 
         A worker writes its log in a thread of its own: a line may follow what it reports.
         """
-        await eventually(
-            f"{event!r} is logged {count} times", lambda: len(self.entries(event)) >= count
-        )
-        return self.entries(event)
+
+        def logged() -> list[dict[str, Any]]:
+            found = self.entries(event)
+            return found if len(found) >= count else []
+
+        return await eventually(f"{event!r} is logged {count} times", logged)
 
     async def wait_for_log(self, *words: str, offset: int = 0) -> str:
         """Return the first line of the log, from a byte on, that contains all of the words."""

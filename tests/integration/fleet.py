@@ -37,7 +37,10 @@ async def until(
         seen.update({each["worker"]: each for each in (await fleet_of(worker, http))["workers"]})
         return wanted(seen)
 
-    await eventually(what, so)
+    try:
+        await eventually(what, so)
+    except AssertionError as error:
+        raise AssertionError(f"{error}; shown: {states_of(seen)}") from None
     return seen
 
 

@@ -41,10 +41,16 @@ async def answer(worker: Worker, token: str, http: aiohttp.ClientSession) -> tup
 
 
 async def becomes(code: int, worker: Worker, token: str, http: aiohttp.ClientSession) -> None:
-    async def so() -> bool:
-        return (await answer(worker, token, http))[0] == code
+    answers: list[tuple[int, object]] = []
 
-    await eventually(f"the token is answered by {code}", so)
+    async def so() -> bool:
+        answers[:] = [await answer(worker, token, http)]
+        return answers[0][0] == code
+
+    try:
+        await eventually(f"the token is answered by {code}", so)
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {answers}") from None
 
 
 class Open(NamedTuple):

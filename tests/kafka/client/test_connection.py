@@ -27,7 +27,7 @@ def echo(request: Request) -> bytes:
 
 
 async def opened(server: ScriptedServer, **options: Any) -> Connection:
-    return await open_connection({"client_id": "me", **options}, "127.0.0.1", server.port, 2)
+    return await open_connection({"client_id": "me", **options}, "127.0.0.1", server.port, DEADLINE)
 
 
 @pytest.mark.parametrize("kind", [UNUSED, FLEXIBLE])
@@ -38,10 +38,9 @@ async def test_response_bodies_of_any_size(kind: tuple[int, int], size: int) -> 
     async with ScriptedServer(echo) as server:
         connection = await opened(server)
         assert connection.versions == server.versions
-        answers = [connection.request(*kind, body + bytes([number]), 5) for number in range(5)]
-        assert [await answer for answer in answers] == [
-            client + body + bytes([number]) for number in range(5)
-        ]
+        bodies = [body + bytes([number]) for number in range(5)]
+        answers = [connection.request(*kind, each, DEADLINE) for each in bodies]
+        assert [await answer for answer in answers] == [client + each for each in bodies]
         connection.close()
 
 
@@ -49,7 +48,7 @@ async def test_frames_in_any_pieces() -> None:
     async with ScriptedServer() as server:
         connection = await opened(server)
         bodies = [bytes(size) for size in (0, 10, INBOX + 5, 3, INBOX - 8, 0)]
-        answers = [connection.request(99, 0, b"", 5) for _ in bodies]
+        answers = [connection.request(99, 0, b"", DEADLINE) for _ in bodies]
         frames = b"".join(
             struct.pack(">ii", 4 + len(body), number) + body
             for number, body in enumerate(bodies, 2)
@@ -81,10 +80,12 @@ async def test_timeout_closes_the_connection() -> None:
 async def test_cancelled_request_does_not_affect_others() -> None:
     async with ScriptedServer(echo) as server:
         connection = await opened(server)
-        first, second = (connection.request(99, 0, bytes([number]), 5) for number in range(2))
+        first, second = (
+            connection.request(99, 0, bytes([number]), DEADLINE) for number in range(2)
+        )
         first.cancel()
         assert (await second)[-1] == 1
-        assert (await connection.request(99, 0, b"\x02", 5))[-1] == 2
+        assert (await connection.request(99, 0, b"\x02", DEADLINE))[-1] == 2
         connection.close()
 
 
@@ -100,7 +101,7 @@ async def test_cancelled_request_does_not_affect_others() -> None:
 async def test_invalid_response_closes_the_connection(answer: bytes, reason: str) -> None:
     async with ScriptedServer() as server:
         connection = await opened(server)
-        waiting = connection.request(99, 0, b"", 5)
+        waiting = connection.request(99, 0, b"", DEADLINE)
         server.writers[0].write(answer)
         with pytest.raises(KafkaConnectionError, match=reason):
             await waiting
@@ -110,7 +111,7 @@ async def test_invalid_response_closes_the_connection(answer: bytes, reason: str
 async def test_reset_fails_pending_requests() -> None:
     async with ScriptedServer() as server:
         connection = await opened(server)
-        waiting = connection.request(99, 0, b"", 5)
+        waiting = connection.request(99, 0, b"", DEADLINE)
         server.writers[0].transport.abort()
         with pytest.raises(KafkaConnectionError, match="broke"):
             await waiting
@@ -122,7 +123,7 @@ async def test_failed_requests_that_no_caller_awaits_are_not_reported_as_errors(
 ) -> None:
     async with ScriptedServer() as server:
         connection = await opened(server)
-        first, second = (connection.request(99, 0, b"", 5) for _ in range(2))
+        first, second = (connection.request(99, 0, b"", DEADLINE) for _ in range(2))
         connection.close()
         with pytest.raises(KafkaConnectionError):
             await first
@@ -151,14 +152,14 @@ async def test_all_addresses_of_a_name_are_tried(monkeypatch: pytest.MonkeyPatch
 
             with monkeypatch.context() as patched:
                 patched.setattr(loop, "getaddrinfo", resolve)
-                connection = await open_connection({}, "kafka.example", server.port, 5)
-            assert (await connection.request(99, 0, b"\x05", 5))[-1] == 5
+                connection = await open_connection({}, "kafka.example", server.port, DEADLINE)
+            assert (await connection.request(99, 0, b"\x05", DEADLINE))[-1] == 5
             connection.close()
 
 
 async def test_open_connection_to_a_broker(broker: Broker) -> None:
     host, port = broker.bootstrap.split(":")
-    connection = await open_connection({}, host, int(port), 5)
+    connection = await open_connection({}, host, int(port), DEADLINE)
     assert {wire.FETCH, wire.LIST_OFFSETS, wire.METADATA} <= set(connection.versions)
     connection.close()
 
@@ -194,7 +195,7 @@ async def test_reauthentication_holds_other_requests_back() -> None:
         connection = await opened(server, **LOGIN)
         async with asyncio.timeout(DEADLINE):
             while server.count(wire.SASL_AUTHENTICATE) < 3:
-                assert (await connection.request(99, 0, b"\x07", 5))[-1] == 7
+                assert (await connection.request(99, 0, b"\x07", DEADLINE))[-1] == 7
         connection.close()
         keys = [request.api_key for request in server.requests]
         handshakes = [place for place, key in enumerate(keys) if key == wire.SASL_HANDSHAKE]

@@ -5,8 +5,9 @@ Two workers have equal settings. The third one gets its keys from a URL.
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
@@ -91,6 +92,8 @@ class Ground:
         )
         log = self._folder / f"worker-{len(self.workers)}.log"
         worker = Worker(environment, log, former, module=module)
+        with suppress(PermissionError):  # a busy machine would fire the alerts of a late worker
+            os.setpriority(os.PRIO_PROCESS, worker.pid, -10)
         self.workers.append(worker)
         return worker
 
