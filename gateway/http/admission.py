@@ -38,7 +38,7 @@ MAX_OPENINGS = 1000
 """Streams being opened at the same time.
 
 An opening waits only for Kafka, at most two seconds; a request that waits for a signing key does
-not count (`published_keys.MAX_WAITING`)."""
+not count (`jwks_client.MAX_WAITING`)."""
 
 REPLAYS_FOR_EACH = 2
 REPLAY_SECONDS = 10.0

@@ -43,16 +43,12 @@ class TlsEntrances:
     """
 
     def __init__(self, server: web.Server, quota: OpeningQuota, open_stream: Open) -> None:
-        self._server = server
+        self.server = server
         self._quota = quota
         self.open_stream = open_stream
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[TlsEntrance] = deque()
         self.entrances: set[TlsEntrance] = set()
-
-    def handler(self) -> HttpHandler:
-        """Return a handler of aiohttp for one connection."""
-        return HttpHandler(self._server)
 
     def open_soon(self, entrance: TlsEntrance) -> None:
         """Let a connection try to open a stream, now or in one of the next turns."""
@@ -133,7 +129,7 @@ class TlsEntrance(asyncio.Protocol):
     def _pass_on(self) -> None:
         assert self._transport is not None
         self._forget()
-        pass_on(self._transport, self._entrances.handler(), self._data)
+        pass_on(self._transport, HttpHandler(self._entrances.server), self._data)
 
 
 def pass_on(transport: asyncio.Transport, handler: asyncio.Protocol, data: bytes) -> None:
