@@ -17,7 +17,7 @@ async def sleep_to_tick(seconds: float) -> float:
     """Sleep to the next multiple of `seconds`; return that time on the loop's clock.
 
     Tasks with the same period wake in the same turn of the event loop. Waking an idle process
-    costs more than what most of them then do.
+    costs more than the work of most of them.
     """
     loop = asyncio.get_running_loop()
     now = loop.time()

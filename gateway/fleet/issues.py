@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.fleet.members import Member
 
 SKEW_MS = 5_000
-"""Smaller differences are harmless; a status takes up to a second to arrive."""
+"""Smaller differences are harmless; a status arrives within a second."""
 
 LAG_RECORDS = 1_000
 """One fetch reads fewer records."""

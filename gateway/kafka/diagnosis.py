@@ -41,7 +41,7 @@ _UNVERIFIED = {
         "has expired",
         f"renew it at the broker; if it is the CA that has expired, renew {_PREFIX}SSL_CAFILE",
     ),
-    18: ("is signed by itself", _CA),
+    18: ("is self-signed", _CA),
     19: ("is signed by a CA that is not trusted here", _CA),
     20: ("is signed by a CA that is not trusted here", _CA),
     21: ("is signed by a CA that is not trusted here", _CA),

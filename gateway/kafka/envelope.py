@@ -137,7 +137,8 @@ def _utf8(noun: str, text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError:
-        raise PublishError(f"the {noun} {text!r} has no UTF-8: it holds half a character") from None
+        reason = "cannot be encoded in UTF-8: it contains an unpaired surrogate"
+        raise PublishError(f"the {noun} {text!r} {reason}") from None
 
 
 def _opaque(value: object) -> None:

@@ -37,7 +37,7 @@ LOOKUP_SECONDS = 15.0
 """Upper bound of an offset lookup with retries; the client's own limits are shorter."""
 
 SCHEMA_PATIENCE_SECONDS = 0.05
-"""How long all partitions of a broker wait for schemas before the others go on."""
+"""How long all partitions of a broker wait for schemas; then only those without a schema wait."""
 
 _log = structlog.stdlib.get_logger(__name__)
 

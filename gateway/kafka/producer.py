@@ -197,7 +197,7 @@ class Producer:
             raise PublishError(str(missing_right("Write", topic.name, self._options)))
         if topic.name not in cluster.partitions:
             command = creation_command(topic, self._options)
-            raise PublishError(f"there is no topic {topic.name}; to create it: {command}")
+            raise PublishError(f"the topic {topic.name} does not exist; to create it: {command}")
         return connection
 
     async def _connected(self) -> tuple[ClusterClient, BatchWriter]:

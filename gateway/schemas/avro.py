@@ -23,7 +23,7 @@ A schema becomes nested closures, one for each type, that return Python objects 
     1 to 9999, or beyond 24 hours   |
     any other logical type          | its underlying type
 
-Values are untrusted: no count is believed before the bytes are there, and the size of the output
+Values are untrusted: a count is accepted only if as many bytes remain, and the size of the output
 is bounded while a value is read. Nesting is bounded by Python's recursion limit; native Avro
 readers overflow the C stack on a deeply nested value, which ends the process.
 """

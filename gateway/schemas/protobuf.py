@@ -1,7 +1,7 @@
 """Protobuf: compile a schema, and read messages as ProtoJSON.
 
-Google's `protoc` compiles schemas, in a process of its own: a schema that makes it fail, or keeps
-it busy, costs that schema only. `google.protobuf` reads messages and renders them as its JSON
+Google's `protoc` compiles schemas in a separate process: if a schema makes it fail or keeps it
+busy, only that schema is unavailable. `google.protobuf` reads messages and renders them as its JSON
 mapping defines:
 
     Protobuf                        | JSON
@@ -66,7 +66,7 @@ class ProtobufSchema:
     """A compiled schema: the message types of one file."""
 
     def __init__(self, files: Sequence[FileDescriptorProto], main: str) -> None:
-        """Load files, each after those that it imports. Raises `InvalidSchema`."""
+        """Load files, imported files first. Raises `InvalidSchema`."""
         self.files = tuple(files)
         self.pool = DescriptorPool()
         self._main = next(file for file in files if file.name == main)
@@ -99,8 +99,8 @@ class ProtobufSchema:
             raise Malformed("the value is not a message of this type") from None
         except (json_format.Error, ValueError, TypeError, OverflowError) as error:
             raise Malformed(
-                f"the message has no JSON: {type(error).__name__}, for example a Timestamp beyond"
-                " the year 9999 or an Any of an unknown type"
+                f"the message cannot be converted to JSON: {type(error).__name__},"
+                " for example a Timestamp beyond the year 9999 or an Any of an unknown type"
             ) from None
         text = msgspec.json.encode(value)
         if len(text) > most:
@@ -186,7 +186,7 @@ def _descriptor(content: str) -> FileDescriptorProto | None:
 
 
 def _sorted(files: Mapping[str, FileDescriptorProto]) -> list[FileDescriptorProto]:
-    """Return files, each after those that it imports."""
+    """Return files, imported files first."""
     order: dict[str, FileDescriptorProto] = {}
     open_files: set[str] = set()
 

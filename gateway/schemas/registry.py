@@ -54,7 +54,7 @@ class Found(msgspec.Struct, rename="camel"):
 
 
 class RegisteredSchema(NamedTuple):
-    """A schema, and the schemas that it needs by name, each after those that it needs itself."""
+    """A schema, and the schemas that it refers to by name, in the order of their dependencies."""
 
     kind: str
     """`AVRO`, `PROTOBUF` or `JSON`."""

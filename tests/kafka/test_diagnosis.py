@@ -62,7 +62,7 @@ def closed(cause: BaseException) -> KafkaConnectionError:
         ),
         (IllegalSaslStateError(), "does not accept SASL", "SECURITY_PROTOCOL"),
         (unverified(10), "has expired", "SSL_CAFILE"),
-        (unverified(18), "is signed by itself", "SSL_CAFILE"),
+        (unverified(18), "is self-signed", "SSL_CAFILE"),
         (unverified(19), "a CA that is not trusted here", "SSL_CAFILE"),
         (unverified(20), "a CA that is not trusted here", "SSL_CAFILE"),
         (unverified(62), "another name", "BOOTSTRAP"),

@@ -128,7 +128,9 @@ async def test_a_recreated_topic_gets_each_event_once(broker: Broker) -> None:
         async with administrating(broker.bootstrap) as admin:
             await admin.delete_topics([made.topic])
             for _ in range(2):
-                reason = f"there is no topic {made.topic}|its partition does not exist any more"
+                reason = (
+                    f"the topic {made.topic} does not exist|its partition does not exist any more"
+                )
                 with pytest.raises(PublishError, match=reason) as refused:
                     await made.publish("late")
                 assert not refused.value.may_be_written

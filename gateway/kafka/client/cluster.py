@@ -81,7 +81,7 @@ class ClusterClient:
 
     `options` are those of `connection_options`. Methods raise aiokafka's `KafkaError`. A topic
     joins the cached metadata at its first use. `rack` is the location of this client (KIP-392);
-    empty: unknown. `failures` are told of unexpected exceptions in the refresh of the metadata.
+    empty: unknown. `failures` receives unexpected exceptions of the refresh of the metadata.
     """
 
     def __init__(

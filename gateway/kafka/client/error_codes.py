@@ -48,8 +48,8 @@ def describe(error: int) -> str:
 def partition_error(code: int, log: TopicPartition) -> KafkaError:
     """Return the exception for an error code of a partition.
 
-    aiokafka does not know all codes: those that mean the same become the same exception. A missing
-    right names the topic, because rights belong to topics.
+    Codes that aiokafka does not know become the exception of a code with the same meaning. A
+    missing right names the topic, because rights belong to topics.
     """
     kind = for_code(code)
     if code in MOVED:

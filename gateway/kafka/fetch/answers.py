@@ -83,7 +83,7 @@ class AnswerReader:
     def _read(
         self, partition: Partition, answer: Answer, batches: Iterator[Batch] | None = None
     ) -> Iterator[Batch] | None:
-        """Decode batches up to a full slice or a large batch; return those that remain."""
+        """Decode batches up to a full slice or a large batch; return the remaining ones."""
         fresh, wanted = self._fresh, self._broker.wanted
         log, position = partition.log, partition.position
         contained = self._contained
