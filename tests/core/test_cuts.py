@@ -166,6 +166,7 @@ def finish(stage: Stage, client: Client) -> None:
     stage.judged(client)
 
 
+@pytest.mark.no_cover  # as in test_model.py
 @pytest.mark.parametrize(("case", "reasons"), CASES.items(), ids=[c.__name__ for c in CASES])
 def test_a_connection_cut_at_any_byte_delivers_the_same_events(
     case: Callable[[], Case],

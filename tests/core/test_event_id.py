@@ -123,6 +123,7 @@ def test_a_damaged_id_is_never_parsed_to_the_same_entries(
     assert parsed != written
 
 
+@pytest.mark.no_cover
 @given(entries, st.integers(0, MAX_LENGTH_2))
 def test_a_truncated_id_is_invalid_or_a_prefix(written: list[CursorEntry], length: int) -> None:
     text = event_id.encode(written).decode()

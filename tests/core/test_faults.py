@@ -222,6 +222,7 @@ def test_parked_streams_advance_although_a_batch_has_failed(
     assert_consistent(stage.worker)
 
 
+@pytest.mark.no_cover
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 1 << 32), st.floats(0.01, 0.3))
 def test_random_failures_do_not_affect_other_streams(seed: int, share: float) -> None:
