@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.core.filter import Selection
+from gateway.core.limits import Extent
 from gateway.core.records import (
     Position,
     Record,
 )
+from gateway.core.scan import Scan
 from gateway.core.stream import Stream
 from tests.core.clients import Client
 from tests.core.stage import Stage, stream_of, user_id
@@ -36,3 +38,12 @@ def client_of(stage: Stage, stream: Stream) -> Client:
     sink: object = stream.sink
     client: Client = sink.client  # type: ignore[attr-defined]
     return client
+
+
+def located_scan(stage: Stage) -> Scan:
+    """Return a scan over the whole partition, with its streams placed."""
+    scan = stage.worker.hub.begin_scan(stage.feed)
+    kafka = stage.kafka
+    scan.begin(Extent(kafka.start, kafka.end, kafka.start, 0))
+    scan.locate({})
+    return scan

@@ -17,7 +17,7 @@ from gateway.core.records import (
     make_record,
 )
 from tests.core.consistency import assert_consistent
-from tests.core.scans import client_of, records, waiting
+from tests.core.scans import client_of, located_scan, records, waiting
 from tests.core.stage import EXPIRED, USER, USER_LOG, Stage, log_of_ten, told
 from tests.core.world import OTHER
 
@@ -67,9 +67,7 @@ def test_an_interrupted_scan_loses_no_event(steps: str) -> None:
 def test_records_read_twice_are_found_once() -> None:
     stage = log_of_ten(warm_ms=0)
     (stream,) = waiting(stage, OffsetPosition(12, 1_000_020, True))
-    scan = stage.worker.hub.begin_scan(stage.feed)
-    scan.begin(Extent(10, 20, 10, 0))
-    scan.locate({})
+    scan = located_scan(stage)
     scan.feed(records(stage, 11, 16), 16)
     scan.feed(records(stage, 13, 20), 20)
     scan.feed(records(stage, 11, 13), 13)
@@ -81,9 +79,7 @@ def test_records_read_twice_are_found_once() -> None:
 def test_an_unverified_position_is_verified_by_the_next_scan() -> None:
     stage = log_of_ten(warm_ms=0)
     (stream,) = waiting(stage, OffsetPosition(15, 1_000_001, True))
-    scan = stage.worker.hub.begin_scan(stage.feed)
-    scan.begin(Extent(10, 20, 10, 0))
-    scan.locate({})
+    located_scan(stage)
     stage.worker.hub.end_scan(stage.feed, stage.world.moment)  # before the previous record was read
     stage.worker.settle()
     assert told(client_of(stage, stream)) == [(GapReason.RESET, None, 10)]
@@ -93,9 +89,7 @@ def test_found_events_are_sent_once_no_limit_can_exclude_them() -> None:
     stage = log_of_ten(warm_ms=0, max_events=5)
     (stream,) = waiting(stage, OffsetPosition(15, 1_000_050, True))
     hub, moment = stage.worker.hub, stage.world.moment
-    scan = hub.begin_scan(stage.feed)
-    scan.begin(Extent(10, 20, 10, 0))
-    scan.locate({})
+    scan = located_scan(stage)
     scan.feed(records(stage, 14, 15), 15)
     assert scan.harvest() == [], "no event is found yet"
     scan.feed(records(stage, 15, 17), 17)
@@ -113,9 +107,7 @@ def test_found_events_are_sent_once_no_limit_can_exclude_them() -> None:
 def test_events_that_a_limit_may_still_exclude_are_kept() -> None:
     stage = log_of_ten(warm_ms=0, max_events=2)
     (stream,) = waiting(stage, OffsetPosition(12, 1_000_020, True))
-    scan = stage.worker.hub.begin_scan(stage.feed)
-    scan.begin(Extent(10, 20, 10, 0))
-    scan.locate({})
+    scan = located_scan(stage)
     scan.feed(records(stage, 11, 19), 19)
     assert scan.harvest() == [], "one more event may follow, and the limit is two"
     scan.feed(records(stage, 19, 20), 20)
@@ -128,9 +120,7 @@ def test_a_removed_stream_does_not_count_in_a_scan() -> None:
     positions = [OffsetPosition(12, 1_000_020, True), OffsetPosition(15, 1_000_050, True)]
     one, other = waiting(stage, *positions)
     hub, moment = stage.worker.hub, stage.world.moment
-    scan = hub.begin_scan(stage.feed)
-    scan.begin(Extent(10, 20, 10, 0))
-    scan.locate({})
+    scan = located_scan(stage)
     hub.lost(one, moment)
     scan.feed(records(stage, 11, 16), 16)
     assert scan.reading
@@ -147,9 +137,7 @@ def test_a_stream_that_leaves_a_scan_does_not_affect_others_of_its_key() -> None
     (filtered,) = waiting(stage, position, selections=[Selection(frozenset({"ai"}))])
     (other,) = waiting(stage, position)
     hub, moment = stage.worker.hub, stage.world.moment
-    scan = hub.begin_scan(stage.feed)
-    scan.begin(Extent(10, 21, 10, 0))
-    scan.locate({})
+    scan = located_scan(stage)
     hub.lost(filtered, moment)
     scan.feed(records(stage, 11, 21), 21)
     hub.end_scan(stage.feed, moment)
@@ -211,9 +199,7 @@ def test_a_scan_ends_at_the_tails_base_when_the_offsets_are_located() -> None:
 def test_a_tail_that_evicts_during_a_scan_requires_another_scan() -> None:
     stage = log_of_ten(warm_ms=0, tail_bytes=1000)
     (stream,) = waiting(stage, OffsetPosition(15, 1_000_050, True))
-    scan = stage.worker.hub.begin_scan(stage.feed)
-    scan.begin(Extent(10, 20, 10, 0))
-    scan.locate({})
+    scan = located_scan(stage)
     stage.write(6)
     stage.worker.poll()
     scan.feed(records(stage, 14, 30), 26)
@@ -256,9 +242,7 @@ def test_a_timestamp_out_of_range_is_omitted_from_the_id(timestamp: int) -> None
     written = stage.kafka.records[1] = stage.kafka.records[1]._replace(timestamp=timestamp)
     stage.kafka.end = 5
     (stream,) = waiting(stage, OffsetPosition(0, 7, False))
-    scan = stage.worker.hub.begin_scan(stage.feed)
-    scan.begin(Extent(0, 5, 0, 0))
-    scan.locate({})
+    scan = located_scan(stage)
     scan.feed([stage.kafka.records[0].record(), written.record()], 4)
     stage.worker.hub.advance(scan.harvest(), stage.world.moment)
     assert client_of(stage, stream).received == [1, 2]
@@ -309,9 +293,7 @@ def test_a_pending_reset_keeps_the_clients_own_entry() -> None:
     stage = log_of_ten(warm_ms=0)
     position = OffsetPosition(15, 1_000_001, True)
     (stream,) = waiting(stage, position)
-    scan = stage.worker.hub.begin_scan(stage.feed)
-    scan.begin(Extent(10, 20, 10, 0))
-    scan.locate({})
+    scan = located_scan(stage)
     scan.feed(records(stage, 14, 15), 15)
     assert stream in stage.feed.waiting, (
         "its offset by time is unknown, so it waits for the next scan"

@@ -7,12 +7,11 @@ import pytest
 from gateway.core import memory
 from gateway.core import scan as scan_
 from gateway.core.event_id import parse
-from gateway.core.limits import Extent
 from gateway.core.records import (
     OffsetPosition,
 )
 from gateway.core.stream import State
-from tests.core.scans import client_of, records, waiting
+from tests.core.scans import client_of, located_scan, records, waiting
 from tests.core.stage import Stage
 
 
@@ -39,9 +38,7 @@ def test_a_scan_skips_to_the_records_of_its_streams(
     stage.write(200, b"c")
     stage.worker.settle()
     (stream,) = waiting(stage, OffsetPosition(0, 0, False))
-    scan = stage.worker.hub.begin_scan(stage.feed)
-    scan.begin(Extent(0, stage.kafka.end, 0, 0))
-    scan.locate({})
+    scan = located_scan(stage)
     read = []
     while scan.reading:
         if scan.skip():
@@ -64,9 +61,7 @@ def test_a_range_before_the_index_is_read_completely(monkeypatch: pytest.MonkeyP
     stage.worker.settle()
     stage.feed.index.discard(90)
     (stream,) = waiting(stage, OffsetPosition(50, 0, False))
-    scan = stage.worker.hub.begin_scan(stage.feed)
-    scan.begin(Extent(0, stage.kafka.end, 0, 0))
-    scan.locate({})
+    scan = located_scan(stage)
     assert scan.skip()
     assert (scan.position, scan.run) == (50, scan_.BATCH)
     scan.feed(scan.pick(records(stage, 50, 95)), 95)
@@ -88,9 +83,7 @@ def test_the_record_that_verifies_a_position_is_read_for_any_key(
     stage.worker.settle()
     at = stage.kafka.records[500].timestamp
     waiting(stage, OffsetPosition(501, at, True), OffsetPosition(0, 0, False))
-    scan = stage.worker.hub.begin_scan(stage.feed)
-    scan.begin(Extent(0, stage.kafka.end, 0, 0))
-    scan.locate({})
+    scan = located_scan(stage)
     assert scan.skip()
     assert (scan.position, scan.run) == (500, 1)
     scan.feed(scan.pick(records(stage, 500, 501)), 501)
@@ -104,9 +97,7 @@ def test_a_scan_that_needs_no_record_reads_none(monkeypatch: pytest.MonkeyPatch)
     stage.write(200, b"b")
     stage.worker.settle()
     (stream,) = waiting(stage, OffsetPosition(1, 7, False))
-    scan = stage.worker.hub.begin_scan(stage.feed)
-    scan.begin(Extent(0, stage.kafka.end, 0, 0))
-    scan.locate({})
+    scan = located_scan(stage)
     assert not scan.skip()
     assert not scan.reading
     stage.worker.hub.end_scan(stage.feed, stage.world.moment)

@@ -1,4 +1,4 @@
-"""A publisher and a topic of its own, for tests of what a broker refuses."""
+"""A publisher with a separate topic, for tests of batches that a broker rejects."""
 
 from __future__ import annotations
 
