@@ -65,11 +65,9 @@ async def test_clients_of_a_drain_return_soon_if_another_worker_is_ready(
 ) -> None:
     served = await topics(workers=1)
     first, second = await start_worker(served), await start_worker(served)
+    client = await open_stream(first, user)
 
     await until(first, http, "both are ready", lambda fleet: states_of(fleet) == ["ready"] * 2)
-    client = await open_stream(first, user)
-    await client.wait_for(lambda client: client.last_event_id)
-
     first.signal(signal.SIGTERM)
     await client.wait_for_end()
     assert client.own("close") == ['{"reason":"draining"}']
