@@ -119,7 +119,7 @@ class Browser:
         return await self._call("POST", "/execute/sync", {"script": script, "args": []})
 
     async def click(self, selector: str) -> None:
-        """Click an element once it is there; the page may be about to replace it by its like."""
+        """Wait for an element and click it; one that the page replaces meanwhile is found again."""
 
         async def clicked() -> bool:
             try:
