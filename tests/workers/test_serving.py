@@ -193,11 +193,12 @@ async def test_at_the_start_one_worker_accepts_clients_and_the_others_once_they_
 ) -> None:
     """Another worker would answer 503, after which an `EventSource` gives up."""
     worker = await start_worker(await topics(2), workers=3)
-    await until_up(worker, 3)
+    begun, ready = [
+        {line["worker"]: line["timestamp"] for line in await worker.wait_for_entries(event, 3)}
+        for event in ("listening", "ready")
+    ]
     slots = {line["worker"]: line["slot"] for line in worker.entries("worker started")}
-    ready = {line["worker"]: line["timestamp"] for line in worker.entries("ready")}
-    begun = {line["worker"]: line["timestamp"] for line in worker.entries("listening")}
-    assert len(begun) == 3
+    assert slots.keys() == begun.keys() == ready.keys()
     assert all(begun[name] > ready[name] for name, slot in slots.items() if slot)
 
 
