@@ -97,6 +97,11 @@ class Stage:
         judge(client)
 
 
+def away(stage: Stage) -> None:
+    """Connect another user of the partition, so that its tail stays."""
+    stage.connect(stage.client(user=b"c"))
+
+
 def tolerant_stage() -> Stage:
     """Return a stage whose worker contains exceptions, with its partitions read."""
     stage = Stage(heartbeat=1)
