@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -135,8 +136,9 @@ class Demo(Child):
         """Return the direct and indirect child processes of the demo."""
         found = [self.pid]
         for parent in found:
-            tasks = Path(f"/proc/{parent}/task").glob("*/children")
-            found += [int(child) for task in tasks for child in task.read_text().split()]
+            for task in Path(f"/proc/{parent}/task").glob("*/children"):
+                with suppress(OSError):  # the process or the thread has ended
+                    found += [int(child) for child in task.read_text().split()]
         return found[1:]
 
 
