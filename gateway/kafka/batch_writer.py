@@ -128,6 +128,7 @@ class BatchWriter:
     async def producer_id(self) -> ProducerId:
         """Return the current producer id, assigned by any broker. Raises `KafkaError`."""
         async with self._assigning:
+            failed = False
             while self._producer is None:
                 try:
                     self._producer = await self._client.ask_any(new_producer_id)
@@ -139,6 +140,9 @@ class BatchWriter:
                         )
                         self._producer = NO_PRODUCER
                     elif error.retriable or isinstance(error, UnknownError):
+                        if not failed:
+                            _log.warning("no producer id yet, events wait: %s", error)
+                        failed = True
                         await asyncio.sleep(RETRY_SECONDS)
                     else:
                         raise
@@ -235,8 +239,10 @@ class BatchWriter:
         loop = asyncio.get_running_loop()
         expires = since + EXPIRED_AFTER * self._batching.timeout
         in_doubt = False
+        error: KafkaError = LeaderNotAvailableError("its broker did not accept it in time")
         while True:
-            code, error = await self._attempt(log, batch)
+            withdrawal = None if in_doubt else (expires, error)
+            code, error = await self._attempt(log, batch, withdrawal)
             if code in _WRITTEN:
                 return code, None
             in_doubt = in_doubt or code in _PERHAPS_WRITTEN
@@ -249,7 +255,10 @@ class BatchWriter:
             else:
                 return code, error
 
-    async def _attempt(self, log: TopicPartition, batch: bytes) -> tuple[int, KafkaError]:
+    async def _attempt(
+        self, log: TopicPartition, batch: bytes, withdrawal: tuple[float, KafkaError] | None
+    ) -> tuple[int, KafkaError]:
+        """Send a batch once, unless it cannot be sent by the time of `withdrawal`."""
         leader = self._client.leader(log)
         if leader is None and log.partition >= self._client.partition_count(log.topic):
             return _NOT_SENT, UnknownTopicOrPartitionError(log_name(log))
@@ -264,8 +273,19 @@ class BatchWriter:
                 self._batching.max_record_bytes,
             )
             self._brokers[leader.node_id] = broker
+        answer = broker.write(log, batch)
+        timer = None
+        if withdrawal is not None:
+            expires, error = withdrawal
+            loop = asyncio.get_running_loop()
+            timer = loop.call_at(expires, broker.withdraw, log, error)
         try:
-            code = await broker.write(log, batch)
+            code = await answer
+        except LeaderNotAvailableError as error:  # withdrawn
+            return _NOT_SENT, error
         except KafkaError as error:
             return _NOT_SENT, LeaderNotAvailableError(str(error))
+        finally:
+            if timer is not None:
+                timer.cancel()
         return code, partition_error(code, log)

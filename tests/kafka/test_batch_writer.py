@@ -107,6 +107,25 @@ async def test_a_throttled_publisher_sends_nothing_and_says_why() -> None:
         assert len(broker.requests) == 1
 
 
+async def test_an_event_that_cannot_be_sent_in_time_is_not_in_doubt() -> None:
+    """Connecting to a silent broker takes longer than the event may wait."""
+    async with scripted() as broker, publisher(broker, timeout=2.0) as made:
+        await publish(made)
+        _, writer = made._producer._connection  # type: ignore[misc] # noqa: SLF001
+        broker.server.silent = True
+        for each in broker.server.writers:
+            each.transport.abort()
+        broken = writer._brokers[1]._connection  # noqa: SLF001
+        await eventually("the connection is closed", lambda: bool(broken and broken.closed))
+        with pytest.raises(PublishError, match="did not accept it in time") as refused:
+            await publish(made)
+        assert not refused.value.may_be_written
+        broker.server.silent = False
+        sent = len(broker.requests)
+        await writer.flush()
+        assert len(broker.requests) == sent
+
+
 async def test_an_unclear_answer_to_a_renewed_producer_id_keeps_writes_idempotent() -> None:
     async with scripted() as broker, publisher(broker) as made:
         await publish(made)

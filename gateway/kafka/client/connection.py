@@ -49,6 +49,10 @@ class ForeignProtocolError(KafkaConnectionError):  # type: ignore[misc] # untype
     """The peer answers, but not in Kafka's protocol: it may expect TLS, or HTTP."""
 
 
+class NotSentError(KafkaConnectionError):  # type: ignore[misc] # untyped aiokafka
+    """The connection ended before it had sent the request."""
+
+
 Answered = asyncio.Future[bytes] | Wakeup[bytes]
 
 
@@ -98,7 +102,8 @@ class Connection(asyncio.BufferedProtocol):
 
         Requests may be pipelined. The future raises `KafkaConnectionError` when the connection
         breaks, or when no response arrives within `timeout` seconds; that closes the connection.
-        Raises `KafkaConnectionError` at once if the connection is closed.
+        Raises `KafkaConnectionError` at once if the connection is closed. The error is a
+        `NotSentError` if the request waited for the end of re-authentication.
         """
         answered = self._loop.create_future()
         self.request_for(answered, api_key, version, body, timeout)
@@ -262,9 +267,13 @@ class Connection(asyncio.BufferedProtocol):
             self._login.cancel()
         if self._transport is not None:
             self._transport.abort()
-        for pending in self._unanswered():
+        not_sent = NotSentError(*error.args)
+        not_sent.__cause__ = cause
+        held = [pending for _, pending in self._held or ()]
+        failed = [(each, error) for each in self._pending] + [(each, not_sent) for each in held]
+        for pending, failure in failed:
             if not pending.answered.done():
-                pending.answered.set_exception(error)
+                pending.answered.set_exception(failure)
                 if isinstance(pending.answered, asyncio.Future):
                     # A caller of several requests may end with the first failure. asyncio would
                     # report each of the others as an error.

@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, for_code
 
 from gateway.core.records import TopicPartition
 from gateway.kafka.client import wire
+from gateway.kafka.client.connection import NotSentError
 from gateway.kafka.client.requests import Api, ask, by_topic
 from gateway.kafka.client.wire import Reader, array_head, string
 
@@ -75,6 +76,12 @@ class BrokerWriter:
             self._task = self._client.start_task(self._run())
         return answer
 
+    def withdraw(self, log: TopicPartition, error: KafkaError) -> None:
+        """Fail the batch of a partition, unless it was sent."""
+        _, answer = self._waiting.pop(log, (b"", None))
+        if answer is not None and not answer.done():
+            answer.set_exception(error)
+
     def disconnect(self) -> None:
         """Close the connection."""
         if self._connection is not None:
@@ -101,16 +108,23 @@ class BrokerWriter:
         batches = {log: batch for log, (batch, _) in sent.items()}
         request = partial(produce_request, batches, timeout_ms=int(self._timeout * 1000))
         codes: dict[TopicPartition, int] = {}
+        not_sent: NotSentError | None = None
         try:
             codes, throttle_ms = await ask(
                 connection, PRODUCE, request, read_produce, self._timeout
             )
             self._throttled_until = asyncio.get_running_loop().time() + throttle_ms / 1000
+        except NotSentError as error:
+            not_sent = error
         except KafkaConnectionError as error:
             _log.warning("answer to events lost: %s", error)
         finally:
             for log, (_, answer) in sent.items():
-                if not answer.done():
+                if answer.done():
+                    continue
+                if not_sent is not None:
+                    answer.set_exception(not_sent)
+                else:
                     answer.set_result(codes.get(log, TIMED_OUT))
 
     def _take(self) -> dict[TopicPartition, tuple[bytes, asyncio.Future[int]]]:

@@ -11,7 +11,12 @@ import pytest
 from aiokafka.errors import KafkaConnectionError, SaslAuthenticationFailed
 
 from gateway.kafka.client import wire
-from gateway.kafka.client.connection import INBOX, LEAST_LOGIN_SECONDS, Connection
+from gateway.kafka.client.connection import (
+    INBOX,
+    LEAST_LOGIN_SECONDS,
+    Connection,
+    NotSentError,
+)
 from gateway.kafka.client.open_connection import open_connection
 from tests.brokers.scripted import Request, ScriptedServer
 from tests.conftest import Broker
@@ -265,7 +270,7 @@ async def test_requests_that_wait_for_a_login_time_out() -> None:
         server.answer = lambda _: begun.set()
         async with asyncio.timeout(DEADLINE):
             await begun.wait()
-        with pytest.raises(KafkaConnectionError, match="does not answer"):
+        with pytest.raises(NotSentError, match="does not answer"):
             await connection.request(99, 0, b"", 0.1)
         assert connection.closed
 
