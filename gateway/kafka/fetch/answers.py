@@ -11,7 +11,7 @@ import structlog
 from gateway import clock
 from gateway.kafka.client.error_codes import MOVED, OUT_OF_RANGE, UNKNOWN_TOPIC, describe, log_name
 from gateway.kafka.fetch.assignment import FOLLOWER_SECONDS
-from gateway.kafka.fetch.batches import LARGE, large_batch, unpack
+from gateway.kafka.fetch.batches import BATCH_WORK, LARGE, SLICE, large_batch, unpack
 from gateway.kafka.fetch.protocol import NONE, FetchPosition
 from gateway.supervise import Part
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from gateway.kafka.fetch.batches import Batch
     from gateway.kafka.fetch.partition import Partition, Source
     from gateway.kafka.fetch.protocol import Answer
-
-SLICE = 500
-"""Records delivered before a yield to the event loop: some milliseconds."""
 
 UNEXPECTED = "unexpected exception, see the worker's log"
 
@@ -48,6 +45,8 @@ class AnswerReader:
         """Decoded records that are not delivered yet."""
         self._count = 0
         """The number of records in `_fresh`."""
+        self._work = 0
+        """Work since the last yield to the event loop, in records."""
         self._total = 0
         """The number of delivered records."""
         self._contained = assignment.contain(Part.PARTITION)
@@ -105,7 +104,8 @@ class AnswerReader:
                 elif records:
                     fresh[log] = records
                 self._count += len(records)
-                if self._count >= SLICE:
+                self._work += len(records) + BATCH_WORK
+                if self._work >= SLICE:
                     return batches
         if contained.failed:
             self._failed(partition)
@@ -116,7 +116,8 @@ class AnswerReader:
     ) -> Iterator[Batch] | None:
         """Deliver a full slice, or decode the large batch that follows; then `_read`."""
         position = partition.position
-        if self._count >= SLICE:
+        if self._work >= SLICE:
+            self._work = 0
             await self._deliver()
             await asyncio.sleep(0)
         else:

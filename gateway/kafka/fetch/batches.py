@@ -20,8 +20,9 @@ header name that is not UTF-8 is skipped alone. Formats:
 
 As KIP-98 requires for `read_committed`, aborted transactions and control records are left out.
 
-A batch of 20 KB can hold 500,000 records and decompress to 64 MiB, which takes half a second.
-`unpack` yields `LARGE` before such a batch, and `large_batch` decodes it in a thread.
+A batch of 20 KB can hold 500,000 records, and one of 2 KB can decompress to 64 MiB, which takes up
+to half a second. `unpack` yields `LARGE` before such a batch, and `large_batch` decodes it in a
+thread. So do compressed messages of magic 0 and 1, which do not say how many they wrap.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from aiokafka.record.util import calc_crc32c
 
 from gateway.core.records import RECORD_OVERHEAD, Record, UnreadableReason, make_record
 from gateway.kafka.fetch.careful import parse_records
-from gateway.kafka.fetch.compression import CODEC, FAULTS, CorruptError, decompress
+from gateway.kafka.fetch.compression import CODEC, FAULTS, CorruptError, LargeError, decompress
 from gateway.kafka.fetch.message_sets import (
     APPEND_TIME,
     NO_TIMESTAMP,
@@ -73,6 +74,12 @@ _PADDING = bytes(32)
 _OFFSET_MOST = 1 << 62
 """Maximum base offset. The checksum does not cover it; near 2^63 the next fetch would overflow."""
 
+
+SLICE = 500
+"""Work before a yield to the event loop, in records: some milliseconds."""
+
+BATCH_WORK = 2
+"""Work for a batch besides its records, of which it may have none."""
 
 LARGE_RECORDS = 2_000
 """A batch of more records is large: some 2 ms."""
@@ -148,7 +155,10 @@ def _only_batch(data: bytes, position: int, skipped: Skipped) -> Batch | None:
         or not position <= base < _OFFSET_MOST
     ):
         return None
-    return _batch(data, 0, size, header, None, skipped)
+    try:
+        return _batch(data, 0, size, header, None, skipped, quick=True)
+    except LargeError:
+        return None
 
 
 def _unpack(
@@ -173,17 +183,23 @@ def _unpack(
         magic = data[at + _MAGIC_AT]
         if magic != _MAGIC or stop - at < whole:
             header = None
+        valid = 0 <= base < _OFFSET_MOST
+        if not valid:
+            base, header = position, None
         report = skipped
         late: list[tuple[int, UnreadableReason]] = []
-        if _is_large(stop - at, header):
+        batch, large = None, _is_large(data, at, stop, header)
+        if valid and header is not None and not large:
+            try:
+                batch = _batch(data, at, stop, header, transactions, report, quick=True)
+            except LargeError:
+                large = True
+        if large:
             report = partial(_append, late)
             yield LARGE
-        batch = None
-        if not 0 <= base < _OFFSET_MOST:
-            base, header = position, None
-        elif header is not None:
+        if valid and header is not None and large:
             batch = _batch(data, at, stop, header, transactions, report)
-        elif magic < _MAGIC:
+        elif valid and magic < _MAGIC:
             batch = _message(data, at, stop, report)
         if batch is None:
             report(base, UnreadableReason.CORRUPT)
@@ -213,10 +229,12 @@ async def large_batch(batches: Iterator[Batch]) -> Batch | None:
     return batch
 
 
-def _is_large(size: int, header: _Header | None) -> bool:
-    if size <= LARGE_BYTES:
-        return header is not None and header[-1] > LARGE_RECORDS
-    return header is None or header[-1] > LARGE_RECORDS or bool(header[5] & CODEC)
+def _is_large(data: bytes, at: int, stop: int, header: _Header | None) -> bool:
+    size = stop - at
+    if header is None:
+        compressed = size > _MAGIC_AT + 1 and data[at + _MAGIC_AT + 1] & CODEC
+        return size > LARGE_BYTES or bool(compressed)
+    return header[-1] > LARGE_RECORDS or (size > LARGE_BYTES and bool(header[5] & CODEC))
 
 
 def _append(
@@ -250,8 +268,13 @@ def _batch(
     header: _Header,
     transactions: _Aborted | None,
     skipped: Skipped,
+    *,
+    quick: bool = False,
 ) -> Batch | None:
-    """Unpack a batch of magic 2; None if it cannot be read."""
+    """Unpack a batch of magic 2; None if it cannot be read.
+
+    With `quick` raises `LargeError` before anything is reported.
+    """
     base, _, epoch, _, crc, attributes, delta, first, newest, producer, _, _, number = header
     last = base + delta
     is_aborted = transactions is not None and producer in transactions.advance(last)
@@ -268,7 +291,7 @@ def _batch(
         codec = attributes & CODEC
         if codec:
             head = data[at : at + _HEADER.size]
-            payload = decompress(codec, data[at + _HEADER.size : stop])
+            payload = decompress(codec, data[at + _HEADER.size : stop], quick=quick)
             plain = _ATTRIBUTES.pack(attributes & ~CODEC)
             data = b"".join([head[:_CRC_FROM], plain, head[_CRC_FROM + 2 :], payload, _PADDING])
             at, stop = 0, _HEADER.size + len(payload)

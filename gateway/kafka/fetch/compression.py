@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 CODEC = 0x07
 """The codec among the attributes of a batch or message."""
 
-_UNPACKED_MOST = 64 << 20
+UNPACKED_MOST = 64 << 20
 """Maximum size of a decompressed batch in bytes: a small batch may expand to gigabytes."""
+
+QUICK_MOST = 1 << 19
+"""Maximum size that is decompressed in the event loop, in up to 2 ms."""
 
 _FIRST_GUESS, _GROWTH = 4096, 8
 """First buffer: `_FIRST_GUESS` + `_GROWTH` x data size; each retry multiplies it by `_GROWTH`."""
@@ -36,6 +39,10 @@ class CorruptError(ValueError):
     """A batch whose content contradicts its header."""
 
 
+class LargeError(Exception):
+    """Data that is corrupt, or longer than `QUICK_MOST` when decompressed."""
+
+
 FAULTS = (
     ValueError,  # ours
     LookupError,  # truncated number; unknown codec
@@ -50,14 +57,24 @@ FAULTS = (
 """Exceptions of the decoder for randomly corrupted batches."""
 
 
-def decompress(codec: int, data: bytes) -> bytes:
-    """Return decompressed data. Raises one of `FAULTS`, also for an unknown codec."""
-    return bytes(_CODECS[codec](data))
+def decompress(codec: int, data: bytes, *, quick: bool = False) -> bytes:
+    """Return decompressed data. Raises one of `FAULTS`, also for an unknown codec.
+
+    With `quick` raises `LargeError` instead, also for more than `QUICK_MOST` bytes: lz4 and zstd
+    report a full buffer like corrupt data.
+    """
+    most = min(QUICK_MOST, UNPACKED_MOST) if quick else UNPACKED_MOST
+    try:
+        return bytes(_CODECS[codec](data, most))
+    except FAULTS as error:
+        if quick:
+            raise LargeError from error
+        raise
 
 
-def _gunzip(data: bytes) -> bytes:
+def _gunzip(data: bytes, most: int) -> bytes:
     unpacker = zlib.decompressobj(31)
-    unpacked = unpacker.decompress(data, _UNPACKED_MOST)
+    unpacked = unpacker.decompress(data, most)
     if not unpacker.eof:
         raise CorruptError("gzip data that does not end")
     return unpacked
@@ -65,30 +82,30 @@ def _gunzip(data: bytes) -> bytes:
 
 def _decompress_by(
     decompress_into: Callable[[bytes, bytearray], int],
-) -> Callable[[bytes], bytes]:
-    """Return a decompressor into buffers that grow up to the limit."""
+) -> Callable[[bytes, int], bytes]:
+    """Return a decompressor into buffers that grow up to the maximum."""
 
-    def decompress_bounded(data: bytes) -> bytes:
-        room = min(_UNPACKED_MOST, _FIRST_GUESS + _GROWTH * len(data))
+    def decompress_bounded(data: bytes, most: int) -> bytes:
+        room = min(most, _FIRST_GUESS + _GROWTH * len(data))
         while True:
             buffer = bytearray(room)
             try:
                 size = decompress_into(data, buffer)
             except cramjam.DecompressionError:  # raised both for a small buffer and for bad data
-                if room == _UNPACKED_MOST:
+                if room == most:
                     raise
-                room = min(_UNPACKED_MOST, _GROWTH * room)
+                room = min(most, _GROWTH * room)
             else:
                 return bytes(memoryview(buffer)[:size])
 
     return decompress_bounded
 
 
-def _unsnap(data: bytes) -> bytes:
+def _unsnap(data: bytes, most: int) -> bytes:
     if not data.startswith(_XERIAL):
-        return _unsnap_block(data, _UNPACKED_MOST)
+        return _unsnap_block(data, most)
     blocks: list[bytes] = []
-    at, room = _XERIAL_HEAD, _UNPACKED_MOST
+    at, room = _XERIAL_HEAD, most
     while at < len(data):
         (size,) = _INT.unpack_from(data, at)
         at += _INT.size
@@ -106,8 +123,7 @@ def _unsnap_block(data: bytes, room: int) -> bytes:
     return bytes(cramjam.snappy.decompress_raw(data))
 
 
-_CODECS: dict[int, Callable[[bytes], bytes]] = {
-    _PLAIN: bytes,
+_CODECS: dict[int, Callable[[bytes, int], bytes]] = {
     _GZIP: _gunzip,
     _SNAPPY: _unsnap,
     _LZ4: _decompress_by(cramjam.lz4.decompress_into),

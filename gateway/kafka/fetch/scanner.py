@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaConnectionError
 from msgspec.structs import replace
 
 from gateway.kafka.client.error_codes import partition_error
-from gateway.kafka.fetch.batches import LARGE, large_batch, unpack
+from gateway.kafka.fetch.batches import BATCH_WORK, LARGE, SLICE, large_batch, unpack
 from gateway.kafka.fetch.broker import REQUEST_SECONDS
 from gateway.kafka.fetch.protocol import API_KEY, FetchPosition, Limits, MalformedResponseError
 from gateway.kafka.fetch.session import FetchSession
@@ -108,13 +108,18 @@ class LogScanner:
             answer.aborted,
             lambda offset, reason: self._unreadable(log, offset, reason),
         )
+        work = 0
         for each in batches:
             batch = await large_batch(batches) if each is LARGE else each
             if batch is None or self._position is not sought:
                 break  # `seek` was called meanwhile
+            work += len(batch.records) + BATCH_WORK
             self._records += batch.records
             self._position = sought = replace(sought, offset=batch.following)
             self._following = batch.following
+            if work >= SLICE:
+                work = 0
+                await asyncio.sleep(0)
         return sought
 
     async def _connected(self, node_id: int) -> Connection:

@@ -20,6 +20,7 @@ from gateway.kafka.fetch.batches import (
     large_batch,
     unpack,
 )
+from gateway.kafka.fetch.compression import QUICK_MOST
 from tests.brokers.batches import (
     CODECS,
     Row,
@@ -125,6 +126,7 @@ def test_records_of_old_formats_are_delivered(magic: int, codec: int) -> None:
     assert fetched.values == [(first + n, b"%d" % n) for n in range(3)] + [(13, b"new")]
     assert {record.timestamp for record in fetched.records[:3]} == {TIMESTAMP if magic else -1}
     assert fetched.skipped == []
+    assert fetched.large == bool(codec), "a wrapper does not say how many messages it has"
 
 
 def test_what_a_broker_has_cut_off_is_left_to_the_next_fetch() -> None:
@@ -144,9 +146,9 @@ def test_sound_batches_beyond_the_high_watermark_are_delivered() -> None:
 @pytest.mark.parametrize("codec", sorted(CODECS))
 def test_decompressed_data_has_a_limit(monkeypatch: pytest.MonkeyPatch, codec: str) -> None:
     data = batch(rows(b"x" * 100_000), 0, codec)
-    monkeypatch.setattr(compression, "_UNPACKED_MOST", 90_000)
+    monkeypatch.setattr(compression, "UNPACKED_MOST", 90_000)
     assert Fetched(data).skipped == [(0, "corrupt")]
-    monkeypatch.setattr(compression, "_UNPACKED_MOST", 110_000)
+    monkeypatch.setattr(compression, "UNPACKED_MOST", 110_000)
     assert Fetched(data).values == [(0, b"x" * 100_000)]
 
 
@@ -171,6 +173,16 @@ def test_a_large_batch_is_announced(number: int, size: int, codec: str | None, l
     fetched = Fetched(batch(rows(*[value] * number), 0, codec))
     assert fetched.large == large
     assert len(fetched.records) == number
+
+
+@pytest.mark.parametrize("codec", sorted(CODECS))
+@pytest.mark.parametrize(("size", "large"), [(QUICK_MOST // 2, 0), (2 * QUICK_MOST, 1)])
+def test_a_batch_that_decompresses_to_much_is_announced(codec: str, size: int, large: int) -> None:
+    data = batch(rows(bytes(size)), 0, codec)
+    fetched = Fetched(data + batch(rows(b"b"), 1))
+    assert fetched.large == (large or len(data) > LARGE_BYTES)
+    assert fetched.values == [(0, bytes(size)), (1, b"b")]
+    assert Fetched(data).values == [(0, bytes(size))]
 
 
 def test_a_large_batch_that_cannot_be_read_is_reported_after_it() -> None:

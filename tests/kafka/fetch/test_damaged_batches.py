@@ -123,7 +123,7 @@ def test_no_content_of_a_batch_gets_further_than_its_batch(
     monkeypatch: pytest.MonkeyPatch, codec: str | None
 ) -> None:
     # Damaged data is tried with buffers up to the limit, and 64 MiB take 30 ms.
-    monkeypatch.setattr(compression, "_UNPACKED_MOST", 1 << 20)
+    monkeypatch.setattr(compression, "UNPACKED_MOST", 1 << 20)
     chance = random.Random(str(codec))
     sound = batch([Row(b"key", b"value %d" % n, [("name", b"")]) for n in range(20)], 0, codec)
     for _ in range(500):
