@@ -247,8 +247,9 @@ class BatchWriter:
                 return code, None
             in_doubt = in_doubt or code in _PERHAPS_WRITTEN
             unlimited = in_doubt and self._producer != NO_PRODUCER
-            if error.retriable and (unlimited or loop.time() < expires):
+            if error.retriable:  # also for the next batch
                 self._client.request_refresh()
+            if error.retriable and (unlimited or loop.time() < expires):
                 await asyncio.sleep(RETRY_SECONDS)
             elif in_doubt:
                 return _IN_DOUBT, InDoubt(str(error))

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 RETRY_SECONDS = 1.0
 """Minimum interval of connection attempts: a busy service does not reconnect for each event."""
 
+REFRESH_SECONDS = 60.0
+"""Interval of refreshes of the metadata: each failed attempt to write requests one as well."""
+
 FAILURES = (KafkaError, TimeoutError)
 """Errors of calls to a producer; `Producer.explain` turns each into a `PublishError`."""
 
@@ -210,7 +213,7 @@ class Producer:
             raise KafkaConnectionError(self._bootstrap)
         self._rest_until = now + RETRY_SECONDS
         async with AsyncExitStack() as stack:
-            client = ClusterClient(self._options)
+            client = ClusterClient(self._options, refresh_seconds=REFRESH_SECONDS)
             stack.push_async_callback(client.stop)
             await client.start()
             writer = BatchWriter(client, self._batching)

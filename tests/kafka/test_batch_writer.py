@@ -12,7 +12,9 @@ import pytest
 from aiokafka.errors import ProducerClosed
 
 from gateway.errors import PublishError
+from gateway.kafka import producer
 from gateway.kafka.client import wire
+from gateway.kafka.client.cluster import ClusterClient
 from gateway.kafka.envelope import Message
 from gateway.kafka.partition_queue import PartitionQueue
 from gateway.kafka.producer import Producer
@@ -256,6 +258,32 @@ async def test_a_failed_event_whose_delivery_is_not_awaited_is_not_logged_as_an_
         await publish(made)
         gc.collect()
     assert not reported
+
+
+async def test_metadata_is_refreshed_at_the_interval_of_a_producer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(producer, "REFRESH_SECONDS", 0.05)
+    async with scripted() as broker, publisher(broker) as made:
+        await publish(made)
+        asked = broker.server.count(wire.METADATA)
+        await eventually("refreshes", lambda: broker.server.count(wire.METADATA) > asked + 3)
+
+
+async def test_a_write_without_an_answer_refreshes_the_metadata_for_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    requested: list[int] = []
+    monkeypatch.setattr(ClusterClient, "request_refresh", lambda _: requested.append(1))
+    async with scripted() as broker:
+        broker.id_error = 31  # cluster authorization failed: writes are not idempotent
+        async with publisher(broker, timeout=1.0) as made:
+            await publish(made)
+            requested.clear()
+            broker.script.append(lambda _: None)
+            with pytest.raises(PublishError):
+                await publish(made)
+            await eventually("a refresh is requested", lambda: requested)
 
 
 async def test_a_closed_publisher_leaves_no_task_behind() -> None:

@@ -1,6 +1,6 @@
 """Cluster metadata (brokers, leaders, topic ids) and short requests to brokers.
 
-Metadata is cached and refreshed: every few seconds, and soon after `request_refresh`. Reading the
+Metadata is cached and refreshed: at an interval, and soon after `request_refresh`. Reading the
 cache never waits. Brokers are independent of each other: each has its own connection for short
 requests, opened on first use, and a failure or a silent broker affects only its own requests.
 
@@ -81,14 +81,20 @@ class ClusterClient:
 
     `options` are those of `connection_options`. Methods raise aiokafka's `KafkaError`. A topic
     joins the cached metadata at its first use. `rack` is the location of this client (KIP-392);
-    empty: unknown. `failures` receives unexpected exceptions of the refresh of the metadata.
+    empty: unknown. `failures` receives unexpected exceptions of the refresh of the metadata, which
+    takes place every `refresh_seconds` without a request.
     """
 
     def __init__(
-        self, options: Mapping[str, Any], rack: str = "", failures: Failures | None = None
+        self,
+        options: Mapping[str, Any],
+        rack: str = "",
+        failures: Failures | None = None,
+        refresh_seconds: float = REFRESH_SECONDS,
     ) -> None:
         self.rack = rack
         self._failures = failures
+        self._refresh_seconds = refresh_seconds
         self.options = options
         self._known = Metadata("", {}, {})
         self._names: set[str] = set()
@@ -107,18 +113,20 @@ class ClusterClient:
         self._pause = SOON_SECONDS
 
     async def start(self) -> None:
-        """Begin to refresh the metadata; return after the first load.
+        """Load the metadata, and begin to refresh it.
 
         If no bootstrap server answers, raises the most specific `KafkaError` and retries in the
         background.
         """
         self._stopped = False
-        if self._refresher is None or self._refresher.done():
-            refresh = self._keep_fresh
-            if self._failures is not None:
-                refresh = partial(Supervisor(self._failures).keep, Part.KAFKA, refresh)
-            self._refresher = self.start_task(refresh())
-        await self._refresh()
+        try:
+            await self._refresh()
+        finally:
+            if self._refresher is None or self._refresher.done():
+                refresh = self._keep_fresh
+                if self._failures is not None:
+                    refresh = partial(Supervisor(self._failures).keep, Part.KAFKA, refresh)
+                self._refresher = self.start_task(refresh())
 
     async def stop(self) -> None:
         """Close the connections, except connections returned by `connect`."""
@@ -237,7 +245,7 @@ class ClusterClient:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                async with asyncio.timeout_at(self._began + REFRESH_SECONDS):
+                async with asyncio.timeout_at(self._began + self._refresh_seconds):
                     await self._wanted.wait()
                 await asyncio.sleep(self._began + self._pause - loop.time())
             except TimeoutError:

@@ -18,7 +18,7 @@ from gateway.kafka import offsets as offsets_module
 from gateway.kafka.client import cluster as cluster_module
 from gateway.kafka.client import metadata as metadata_module
 from gateway.kafka.client import wire
-from gateway.kafka.client.cluster import UNCHANGED_SECONDS, ClusterClient
+from gateway.kafka.client.cluster import SOON_SECONDS, UNCHANGED_SECONDS, ClusterClient
 from gateway.kafka.client.metadata import Leader
 from gateway.kafka.client.requests import ListedOffset
 from gateway.kafka.offsets import END, START, Offsets
@@ -113,6 +113,15 @@ async def test_connect_returns_separate_connections(broker: Broker, topic: str) 
         one.close()
         assert await other.request(wire.API_VERSIONS, 0, b"", 5)
         other.close()
+
+
+async def test_a_start_asks_for_the_metadata_once() -> None:
+    async with ScriptedServer() as server:
+        server.answer = lambda request: describe_cluster(request, server.port)
+        async with client(server.address) as cluster:
+            assert cluster.cluster_id == "a-cluster"
+            await asyncio.sleep(2 * SOON_SECONDS)
+            assert server.count(wire.METADATA) == 1
 
 
 async def test_leaderless_partition_causes_no_metadata_storm() -> None:
