@@ -12,7 +12,6 @@ import socket
 import ssl
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aiokafka import TopicPartition
 from aiokafka.errors import (
     IllegalSaslStateError,
     KafkaConnectionError,
@@ -240,10 +239,8 @@ def _of_tls(error: BaseException, options: dict[str, Any]) -> Diagnosis | None:
 def _of_topic(error: BaseException, options: dict[str, Any]) -> Diagnosis | None:
     if not isinstance(error, TopicAuthorizationFailedError):
         return None
-    # Errors of Metadata and Fetch name the topic, errors of ListOffsets name the partition.
-    [place] = error.args or ["(not named)"]
-    topic = place.topic if isinstance(place, TopicPartition) else str(place)
-    return missing_right("Read", topic, options)
+    [topic] = error.args or ["(not named)"]
+    return missing_right("Read", str(topic), options)
 
 
 def missing_right(right: str, topic: str, options: Mapping[str, Any]) -> Diagnosis:

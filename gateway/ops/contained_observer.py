@@ -7,6 +7,7 @@ calls once for a batch, an opening or an end, not once for each event.
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
@@ -16,18 +17,14 @@ from gateway.supervise import Part, Supervisor
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-METHODS = [name for name in vars(Observer) if not name.startswith("_")]
-
 
 def contained(observer: Observer, supervisor: Supervisor) -> Observer:
     """Return an observer whose exceptions reach no caller; it calls `observer`."""
 
-    def contained_call(name: str) -> Callable[..., None]:
-        def call(*arguments: object) -> None:
-            with supervisor.contain(Part.METRICS):
-                getattr(observer, name)(*arguments)
+    def call(method: Callable[..., None], *arguments: object) -> None:
+        with supervisor.contain(Part.METRICS):
+            method(*arguments)
 
-        return call
-
-    calls = {name: contained_call(name) for name in METHODS}
+    methods = [name for name in vars(Observer) if not name.startswith("_")]
+    calls = {name: partial(call, getattr(observer, name)) for name in methods}
     return cast("Observer", SimpleNamespace(**calls))

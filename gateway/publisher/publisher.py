@@ -68,7 +68,8 @@ class EventPublisher:
     `bootstrap` is one `host:port` or several. With a `registry`, the publisher warns once of each
     event type without a category. `partitioner` must be the gateway's. `timeout` (seconds) is the
     maximum time of an event. Further `options` have the names and defaults of aiokafka's producer:
-    security, `compression_type`, `linger_ms`, `max_batch_size` and `max_request_size`.
+    security, `compression_type`, `linger_ms`, `max_batch_size` and `max_request_size`; `client_id`
+    is `gateway-publisher` by default.
 
     Calls may run concurrently; they share requests.
     """

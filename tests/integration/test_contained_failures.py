@@ -21,6 +21,7 @@ from gateway.kafka import revocation_topic
 from gateway.kafka.client.backoff import MOST_BACKOFF_SECONDS
 from gateway.kafka.compacted_topic import CompactedTopic
 from gateway.kafka.fetch import answers, batches, reader
+from gateway.kafka.fetch.assignment import Assignment
 from gateway.kafka.fetch.broker import BrokerReader
 from gateway.kafka.fetch.session import FetchSession
 from gateway.kafka.health import RetentionWatch, UnreadPartitions
@@ -199,10 +200,10 @@ async def test_restart_of_a_reader_or_of_the_whole_session_costs_no_event(
     fault = Fault(0)
     if part is Part.LIVE:
 
-        def is_live(fetching: reader.FetchReader) -> bool:
-            return isinstance(fetching.listener, LiveReader)
+        def is_live(assignment: Assignment) -> bool:
+            return isinstance(assignment.listener, LiveReader)
 
-        fault.into(monkeypatch, reader.FetchReader, "_assign_all", is_live)
+        fault.into(monkeypatch, Assignment, "assign_all", is_live)
     else:
         original = KafkaSession._probe  # noqa: SLF001 - one of the session's tasks
 

@@ -5,7 +5,6 @@ import socket
 import ssl
 
 import pytest
-from aiokafka import TopicPartition
 from aiokafka.errors import (
     IllegalSaslStateError,
     InvalidTopicError,
@@ -18,6 +17,8 @@ from aiokafka.errors import (
 )
 
 from gateway.config import Settings
+from gateway.core.records import TopicPartition
+from gateway.kafka.client.error_codes import partition_error
 from gateway.kafka.client.options import connection_options
 from gateway.kafka.diagnosis import diagnose, explain, missing_right, slow, unreachable
 from tests.brokers.scripted import ScriptedServer, describe_cluster
@@ -103,9 +104,8 @@ def test_a_missing_right_names_the_topic_and_the_command(right: str) -> None:
     assert "--operation Read --topic user-events" in diagnosis.advice, "it implies Describe"
 
 
-@pytest.mark.parametrize("place", ["user-events", TopicPartition("user-events", 3)])
-def test_a_question_that_is_refused_is_a_missing_right(place: object) -> None:
-    error = TopicAuthorizationFailedError(place)
+def test_a_question_that_is_refused_is_a_missing_right() -> None:
+    error = partition_error(TopicAuthorizationFailedError.errno, TopicPartition("user-events", 3))
     assert diagnose(error, OPTIONS) == missing_right("Read", "user-events", OPTIONS)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def connection_options(settings: Settings, client_id: str = "gateway") -> dict[str, Any]:
-    """Return the arguments that every aiokafka client takes.
+    """Return the options of connections to brokers: addresses, TLS and login.
 
     Raises `SettingsError` if a certificate or key file cannot be used.
     """

@@ -147,14 +147,14 @@ class FetchReader:
 
     async def run(self) -> None:
         """Read for as long as the task lives."""
-        forget = self._cluster.on_change(self._assign_all)
+        forget = self._cluster.on_change(self.assignment.assign_all)
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 for broker in self._brokers.values():
                     group.create_task(broker.run())
                 while True:
-                    self._assign_all()
+                    self.assignment.assign_all()
                     with self.assignment.contain(Part.FETCH):
                         self._watch()
                     await clock.sleep_to_tick(CHECK_SECONDS)
@@ -169,9 +169,6 @@ class FetchReader:
             self._brokers.clear()
 
     # Brokers.
-
-    def _assign_all(self) -> None:
-        self.assignment.assign_all()
 
     def _broker(self, node_id: int) -> BrokerReader:
         broker = self._brokers.get(node_id)
