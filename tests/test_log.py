@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import select
 import sys
 import threading
 import time
@@ -259,7 +260,10 @@ def test_reader_that_stalls_blocks_no_writer_and_dropped_lines_are_counted() -> 
         with log.Background(file, max_waiting=100_000) as background:
             log.configure("json", "info", background)
             logger = structlog.stdlib.get_logger("gateway.test")
-            for number in range(10_000):  # without a reader: a pipe holds 64 KB
+            background.write(80_000 * " ")  # without a reader: a pipe holds 64 KB
+            while select.select([], [file], [], 0)[1]:
+                time.sleep(0.01)
+            for number in range(10_000):
                 logger.info("it happened", number=number)
             found: list[str] = []
             thread = read_all(reading, found)
