@@ -90,9 +90,6 @@ def configure(form: Literal["text", "json"] | None, level: str, file: File | Non
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(threshold, logging.INFO))
-    # aiokafka logs each attempt to reach a broker that is down; the worker logs the outage once.
-    if level != "debug":
-        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 
 class Background:

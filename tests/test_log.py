@@ -209,15 +209,6 @@ def test_the_level_is_the_least_that_is_shown(
     assert [json.loads(line)["level"] for line in lines(capsys)] == shown
 
 
-@pytest.mark.parametrize(("level", "count"), [("info", 0), ("debug", 1)])
-def test_aiokafka_messages_about_unreachable_brokers_are_logged_at_debug(
-    capsys: pytest.CaptureFixture[str], level: str, count: int
-) -> None:
-    log.configure("json", level)
-    logging.getLogger("aiokafka.conn").error("no broker")
-    assert len(lines(capsys)) == count
-
-
 @contextmanager
 def pipe() -> Iterator[tuple[int, TextIO]]:
     """A pipe: its reading end, and its writing end as a text file."""

@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 
 from gateway import log
-from gateway.commands.console import ConfigFile, prepare, to_stdout
+from gateway.commands.console import ConfigFile, to_stdout
 from gateway.commands.findings import (
     Finding,
     Status,
@@ -33,7 +33,7 @@ from gateway.commands.findings import (
 from gateway.commands.reading import reading, topic_decoder
 from gateway.commands.rehearsal import Sample, postponed, rehearse
 from gateway.commands.token_check import TokenFile, judge, read_token
-from gateway.config import Settings, foreign_variables
+from gateway.config import Settings, foreign_variables, load_settings
 from gateway.core.records import Event, LogKind, Record, TopicPartition
 from gateway.core.registry import Registry
 from gateway.errors import BrokerError, KeySetError, SettingsError
@@ -95,7 +95,7 @@ def check(config: ConfigFile = None, token_file: TokenFile = None) -> None:
 
 def _findings(config: Path | None, token_file: Path | None) -> list[Finding]:
     try:
-        settings = prepare(config)
+        settings = load_settings(config)
     except SettingsError as error:
         return [Finding("settings", Status.FAILED, line) for line in str(error).splitlines()]
     log.configure("json", "critical")  # the findings contain what the worker would log

@@ -11,12 +11,11 @@ from gateway.commands.console import (
     AsJson,
     ConfigFile,
     plain_table,
-    prepare,
     shown,
     to_stderr,
     to_stdout,
 )
-from gateway.config import grouped, origins
+from gateway.config import grouped, load_settings, origins
 from gateway.core.records import LogKind
 from gateway.issuers import Issuer
 from gateway.settings.secret_settings import PREFIX, SECRETS
@@ -48,7 +47,7 @@ def show_config(
     The origin is default, environment, the file of --config, or the setting that names the file of
     a secret.
     """
-    settings = prepare(config)
+    settings = load_settings(config)
     sources = origins(config)
     groups = {
         group: {name: sources[name] for name in names if not changed or sources[name] != "default"}

@@ -1,11 +1,10 @@
-"""Shared by the commands: common options, consoles, and loading of the settings.
+"""Shared by the commands: common options and consoles.
 
 Payloads are untrusted: `harmless` escapes every character that could control a terminal.
 """
 
 from __future__ import annotations
 
-import logging
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,8 +13,6 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-
-from gateway.config import Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -69,12 +66,3 @@ def plain_table(*headings: str, right: Collection[str] = (), wrap: bool = True) 
         overflow: OverflowMethod = "ellipsis" if wrap else "ignore"
         table.add_column(heading, justify=justify, overflow=overflow, no_wrap=not wrap)
     return table
-
-
-def prepare(config: Path | None) -> Settings:
-    """Return the settings for a one-shot command, and silence the libraries' logs.
-
-    The command itself reports an error, on one line. Raises `SettingsError`.
-    """
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    return load_settings(config)

@@ -13,11 +13,11 @@ from gateway.commands.console import (
     ConfigFile,
     harmless,
     plain_table,
-    prepare,
     shown,
     to_stderr,
     to_stdout,
 )
+from gateway.config import load_settings
 from gateway.fleet.status import WorkerState
 from gateway.ops.client import ask, default_url
 
@@ -47,7 +47,7 @@ _COLOURS = {
 
 def fleet(url: OpsUrl = None, as_json: AsJson = False, config: ConfigFile = None) -> None:
     """Show every worker: readiness, load and resource usage."""
-    settings = prepare(config)
+    settings = load_settings(config)
     answer = asyncio.run(ask(url or default_url(settings), settings, "GET", "/ops/fleet"))
     if as_json:
         typer.echo(json.dumps(answer, indent=2))

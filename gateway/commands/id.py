@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.commands.console import ConfigFile, plain_table, prepare, to_stderr, to_stdout
+from gateway.commands.console import ConfigFile, plain_table, to_stderr, to_stdout
 from gateway.commands.resume import foretell, look_up, misfit, topic_of
+from gateway.config import load_settings
 from gateway.core.event_id import CursorEntry, parse
 from gateway.core.records import OffsetPosition
 from gateway.errors import BrokerError
@@ -40,7 +41,7 @@ def read_id(
 ) -> None:
     """Decode an event id and predict the result of a resume from it."""
     marks = parse(event_id)
-    settings = prepare(config)
+    settings = load_settings(config)
     verdicts: list[str] = []
     if kafka:
         options = connection_options(settings)

@@ -15,8 +15,9 @@ import msgspec
 import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from gateway.commands.console import ConfigFile, harmless, prepare, say_error, to_stderr
+from gateway.commands.console import ConfigFile, harmless, say_error, to_stderr
 from gateway.commands.lines import read_lines
+from gateway.config import load_settings
 from gateway.errors import PublishError
 from gateway.event_types import load_registry
 from gateway.publisher import WINDOW, Delivery, EventPublisher
@@ -69,7 +70,7 @@ def publish(
     With GATEWAY_SOURCES, --topic selects a source; the record has the form of its mapping. A source
     for groups takes the group in place of the user.
     """
-    settings = prepare(config)
+    settings = load_settings(config)
     words = [word for word in (user, event_type, payload) if word is not None]
     if words or broadcast:
         line = _from_words(words, broadcast=broadcast)

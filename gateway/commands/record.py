@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.commands.console import ConfigFile, harmless, prepare, to_stdout
+from gateway.commands.console import ConfigFile, harmless, to_stdout
 from gateway.commands.findings import read_record
 from gateway.commands.reading import reading, topic_decoder
+from gateway.config import load_settings
 from gateway.core.records import LogKind, Record, TopicPartition, Unreadable
 from gateway.core.source import Source
 from gateway.errors import BrokerError
@@ -40,7 +41,7 @@ def record(
 
     Use it for a record that the log or the dashboard names, such as a skipped one.
     """
-    settings = prepare(config)
+    settings = load_settings(config)
     found = asyncio.run(_read(settings, TopicPartition(topic, partition), offset))
     decoder = asyncio.run(_decoder(settings, topic, found))
     console = to_stdout()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.commands.console import ConfigFile, prepare
+from gateway.commands.console import ConfigFile  # noqa: TC001 - typer reads annotations
+from gateway.config import load_settings
 from gateway.publisher import EventPublisher
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def revoke(
     if (expires is not None) + (ttl is not None) + lift > 1:
         raise typer.BadParameter("give one of --expires, --ttl and --lift")
     end = _end(expires, ttl)
-    asyncio.run(_write(prepare(config), user, session, end, lift=lift))
+    asyncio.run(_write(load_settings(config), user, session, end, lift=lift))
 
 
 def _end(expires: str | None, ttl: int | None) -> datetime | None:

@@ -9,7 +9,8 @@ from urllib.parse import quote
 
 import typer
 
-from gateway.commands.console import AsJson, ConfigFile, plain_table, prepare, shown, to_stdout
+from gateway.commands.console import AsJson, ConfigFile, plain_table, shown, to_stdout
+from gateway.config import load_settings
 from gateway.core.stream import State
 from gateway.ops.client import ask, default_url
 
@@ -51,7 +52,7 @@ def streams(
     A worker knows only its own streams: give the --url of each worker. A client whose stream was
     ended reconnects with its last event id; `gateway revoke` prevents that.
     """
-    settings = prepare(config)
+    settings = load_settings(config)
     urls = url or [default_url(settings)]
     found = asyncio.run(_found(settings, urls, user, only, end=end))
     if as_json:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.client import Event, EventStream, Interrupted, Message, Opened
-from gateway.commands.console import ConfigFile, harmless, prepare, to_stderr, to_stdout
+from gateway.commands.console import ConfigFile, harmless, to_stderr, to_stdout
 from gateway.commands.tail_lines import JsonLines, Printer
+from gateway.config import load_settings
 from gateway.core.event_id import CursorEntry, parse
 from gateway.core.records import OffsetPosition
 from gateway.errors import EventIdError, SettingsError
@@ -73,7 +74,7 @@ def tail(
 
     Press Ctrl-C to stop.
     """
-    settings = prepare(config)
+    settings = load_settings(config)
     printer = JsonLines() if as_json else Printer(to_stdout(), load_registry(settings))
     address = _address(url, settings)
     stream = EventStream(

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from gateway.commands.console import ConfigFile, prepare
+from gateway.commands.console import ConfigFile  # noqa: TC001 - typer reads annotations
 from gateway.commands.token_check import TokenFile, judge, read_token
+from gateway.config import load_settings
 from gateway.tokens import mint
 
 
@@ -35,7 +36,7 @@ def token(
     """
     if (user is None) == (explain is None):
         raise typer.BadParameter("give USER, or --explain FILE")
-    settings = prepare(config)
+    settings = load_settings(config)
     if user is not None:
         if not user:
             raise typer.BadParameter("USER must be a non-empty string")
