@@ -16,7 +16,7 @@ from aiokafka.errors import (
 )
 
 from gateway.core.limits import Extent
-from gateway.kafka.client.error_codes import partition_error
+from gateway.kafka.client.error_codes import log_name, partition_error
 from gateway.kafka.client.requests import (
     LIST_OFFSETS,
     REQUEST_SECONDS,
@@ -154,7 +154,8 @@ class Offsets:
         for (node_id, _), asked in requests.items():
             self._start(asked.values(), self._ask_leader(node_id, asked, retry=retry))
         if unled:
-            error = LeaderNotAvailableError(*{str(lookup.log) for lookup in unled})
+            logs = ", ".join(sorted({log_name(lookup.log) for lookup in unled}))
+            error = LeaderNotAvailableError(f"no leader of {logs}")
             self._fail(dict.fromkeys(unled, error), retry=retry)
 
     async def _ask_leader(
