@@ -77,23 +77,26 @@ CONTINUITY_CASES: list[tuple[list[Any], dict[str, Any]]] = [
 
 FAILURE_BEFORE_COUNTS = """
     const { Device } = await import("/demo/device.js");
+    // The page's own device may open its stream at the same time; its requests stay unanswered.
     const pending = [];
-    const counts = () => new Promise((done) => pending.push(done));
-    const json = (path) => (path.includes("token") ? { token: "t" } : counts());
-    window.fetch = async (path) => ({ ok: true, json: () => json(path) });
+    const answer = (path) =>
+        path === "/demo/token?user=tested" ? { token: "tested" } : new Promise((done) => {
+            if (path === "/demo/counts?user=tested") pending.push(done);
+        });
+    window.fetch = async (path) => ({ ok: true, json: () => answer(path) });
     let source;
     window.EventSource = class {
         static CLOSED = 2;
         readyState = 0;
         listeners = {};
-        constructor() { source = this; }
+        constructor(url) { if (url.includes("access_token=tested")) source = this; }
         addEventListener(type, listener) { this.listeners[type] = listener; }
         close() {}
     };
     const turn = () => new Promise((done) => setTimeout(done));
     const view = { clear() {}, state() {}, note() {}, event() {} };
     const device = new Device({ types: ["ai"], categories: { ai: ["ai"] } }, view);
-    device.follow("alice", ["ai"]);
+    device.follow("tested", ["ai"]);
     await turn();
     const event = (seq) => {
         const data = JSON.stringify({ lane: "ai", seq });
