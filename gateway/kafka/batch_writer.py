@@ -63,6 +63,10 @@ timeout, and would otherwise not learn that their event was not written."""
 RETRY_SECONDS = 0.1
 """Pause before a batch is resent, and before another request for a producer id."""
 
+REPORTED_FAILURES = 20
+"""Failed requests for a producer id before a warning, 2 s at least: a broker that has just started
+assigns none for a moment."""
+
 _WRITTEN = {0, 46}
 """No error; duplicate sequence number: an earlier attempt has written the batch."""
 
@@ -128,7 +132,7 @@ class BatchWriter:
     async def producer_id(self) -> ProducerId:
         """Return the current producer id, assigned by any broker. Raises `KafkaError`."""
         async with self._assigning:
-            failed = False
+            failures = 0
             while self._producer is None:
                 try:
                     self._producer = await self._client.ask_any(new_producer_id)
@@ -140,9 +144,9 @@ class BatchWriter:
                         )
                         self._producer = NO_PRODUCER
                     elif error.retriable or isinstance(error, UnknownError):
-                        if not failed:
+                        failures += 1
+                        if failures == REPORTED_FAILURES:
                             _log.warning("no producer id yet, events wait: %s", error)
-                        failed = True
                         await asyncio.sleep(RETRY_SECONDS)
                     else:
                         raise

@@ -12,7 +12,8 @@ import pytest
 from aiokafka.errors import ProducerClosed
 
 from gateway.errors import PublishError
-from gateway.kafka import producer
+from gateway.kafka import batch_writer, producer
+from gateway.kafka.batch_writer import REPORTED_FAILURES
 from gateway.kafka.client import wire
 from gateway.kafka.client.cluster import ClusterClient
 from gateway.kafka.envelope import Message
@@ -140,6 +141,28 @@ async def test_an_unclear_answer_to_a_renewed_producer_id_keeps_writes_idempoten
         broker.id_error = 0
         await waiting
         assert number_of(*broker.requests[-1].values()) == (2, 0)
+
+
+async def test_a_broker_that_assigns_no_producer_id_is_reported_once_and_not_at_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(batch_writer, "RETRY_SECONDS", 0)
+    async with scripted() as broker, publisher(broker) as made:
+        broker.id_error = 14  # the coordinator is loading
+        broker.script.append(45)  # so that another id is requested
+        waiting = asyncio.create_task(publish(made))
+        found: list[int] = []
+
+        def requested(number: int) -> bool:
+            found.append(len([each for each in caplog.messages if "no producer id" in each]))
+            return broker.server.count(wire.INIT_PRODUCER_ID) > number
+
+        await eventually("a warning", lambda: "no producer id yet" in caplog.text)
+        assert broker.server.count(wire.INIT_PRODUCER_ID) >= REPORTED_FAILURES
+        await eventually("more requests", lambda: requested(3 * REPORTED_FAILURES))
+        assert set(found) == {1}
+        broker.id_error = 0
+        await waiting
 
 
 async def test_a_request_is_not_larger_than_the_limit() -> None:
