@@ -151,7 +151,7 @@ export class Device {
 
   #failed() {
     this.#awaySince ??= Date.now();
-    this.#waiting ??= []; // the browser resumes after those that already wait
+    this.#waiting ??= []; // the browser resumes after the waiting events
     if (this.#source.readyState === EventSource.CLOSED) this.#retry();
     else this.#enter("reconnecting");
   }

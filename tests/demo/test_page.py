@@ -114,7 +114,7 @@ FAILURE_BEFORE_COUNTS = """
     const { received, lost, repeated } = device.continuity;
     return { received, lost, repeated, last: device.lastId, state: device.state };
 """
-"""The stream fails and reconnects by itself while an event waits for the lane counts."""
+"""The stream fails and reconnects while an event waits for the lane counts."""
 
 
 class Demo(Child):

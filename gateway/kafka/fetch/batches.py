@@ -20,9 +20,10 @@ header name that is not UTF-8 is skipped alone. Formats:
 
 As KIP-98 requires for `read_committed`, aborted transactions and control records are left out.
 
-A batch of 20 KB can hold 500,000 records, and one of 2 KB can decompress to 64 MiB, which takes up
-to half a second. `unpack` yields `LARGE` before such a batch, and `large_batch` decodes it in a
-thread. So do compressed messages of magic 0 and 1, which do not say how many they wrap.
+A batch of 20 KB can hold 500,000 records, and one of 2 KB can decompress to 64 MiB; decoding it can
+last half a second. `unpack` yields `LARGE` before such a batch, and `large_batch` decodes it in a
+thread. The same holds for each compressed message of magic 0 or 1, whose header does not contain
+the number of wrapped messages.
 """
 
 from __future__ import annotations
@@ -189,7 +190,7 @@ def _unpack(
         report = skipped
         late: list[tuple[int, UnreadableReason]] = []
         batch, large = None, _is_large(data, at, stop, header)
-        if valid and header is not None and not large:
+        if header is not None and not large:
             try:
                 batch = _batch(data, at, stop, header, transactions, report, quick=True)
             except LargeError:
@@ -197,7 +198,7 @@ def _unpack(
         if large:
             report = partial(_append, late)
             yield LARGE
-        if valid and header is not None and large:
+        if header is not None and large:
             batch = _batch(data, at, stop, header, transactions, report)
         elif valid and magic < _MAGIC:
             batch = _message(data, at, stop, report)
